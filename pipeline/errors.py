@@ -1,0 +1,74 @@
+"""Every error that a user may meet, each with a code that also appears in `clips/`, in the report and in the docs."""
+
+from dataclasses import dataclass
+
+from models.errors import ProfileError, VdvError, WeightsError
+
+__all__ = [
+    "CLIP_CODES", "ClipCode", "ClipError", "DataError", "ManifestError", "ProfileError", "TooManyFailed", "VdvError",
+    "WeightsError", "WorkspaceError",
+]  # fmt: skip
+
+
+class ManifestError(VdvError):
+    """A manifest that breaks its format; the message lists every problem found, one a line."""
+
+    code = "manifest"
+
+
+class WorkspaceError(VdvError):
+    """A workspace that cannot be read or written, or holds a file that is not what its name says."""
+
+    code = "workspace"
+
+
+class DataError(VdvError):
+    """Clips from which nothing can be learned or scored (no labels, one clip a challenge, ...)."""
+
+    code = "data"
+
+
+class TooManyFailed(VdvError):
+    """More clips failed than `max_failed` allows."""
+
+    code = "too_many_failed"
+
+
+@dataclass(frozen=True)
+class ClipCode:
+    """What a clip's ending code means; `retryable`: another try may end otherwise."""
+
+    retryable: bool
+    meaning: str
+
+
+# The codes of clips that ended `failed` or `partial`. docs/clip-endings.md lists them for users; a test compares.
+CLIP_CODES = {
+    "missing": ClipCode(True, "no file at the clip's uri"),
+    "io": ClipCode(True, "the file could not be fetched or read"),
+    "empty": ClipCode(False, "the file holds 0 bytes"),
+    "not_a_video": ClipCode(False, "no decoder recognises the file, or it was cut off before its index"),
+    "no_video_stream": ClipCode(False, "the file holds no video stream (sound only)"),
+    "no_frames": ClipCode(False, "the file has a video stream, but not one frame of it decodes"),
+    "corrupt": ClipCode(False, "decoding stopped at damaged data; the frames before it are used"),
+    "truncated": ClipCode(False, "the file ends before its stated duration; the frames there are used"),
+    "too_large": ClipCode(False, "one frame is larger than the decoder's limit"),
+    "memory": ClipCode(True, "decoding went over the worker's memory limit"),
+    "deadline": ClipCode(True, "decoding took longer than the deadline; the worker was killed"),
+    "crash": ClipCode(True, "the decoder crashed its worker process"),
+}
+
+
+class ClipError(VdvError):
+    """One clip's failure. It becomes a row in `clips/`; it never ends a batch."""
+
+    def __init__(self, code: str, reason: str):
+        super().__init__(reason)
+        if code not in CLIP_CODES:
+            raise ValueError(f"{code!r} is not one of the clip codes {sorted(CLIP_CODES)}")
+        self.code = code
+        self.reason = reason
+
+    @property
+    def retryable(self) -> bool:
+        return CLIP_CODES[self.code].retryable

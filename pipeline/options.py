@@ -1,0 +1,26 @@
+"""Options that more than one part of the pipeline needs."""
+
+from dataclasses import dataclass
+
+MODALITIES = ("pose", "face", "scene", "appearance")
+
+
+@dataclass(frozen=True)
+class SamplingOptions:
+    """What decides *which* pixels the extractors see; part of every feature's fingerprint."""
+
+    sample_fps: float = 10.0  # frames a second of the grid
+    max_seconds: float = 60.0  # what comes later in a clip is not looked at
+    max_side: int = 1280  # px; larger frames are scaled down by the decoder, smaller ones are left alone
+
+
+@dataclass(frozen=True)
+class DecodeLimits:
+    """What a clip may cost; changes no pixel, so it is in no fingerprint."""
+
+    deadline_s: float = 120.0  # of the worker's own working time; waiting for a free slot does not count
+    memory_limit_mb: int = 4096  # address space of a worker beyond what its libraries map at start
+    max_pixels: int = 8192 * 4320  # of one source frame
+    attempts: int = 2  # tries of a clip whose failure is retryable
+    slot_mb: int = 64  # shared memory of one chunk of frames
+    slots: int = 3  # chunks a worker may fill before the first is consumed
