@@ -1,0 +1,63 @@
+"""Holistic appearance: what the whole picture looks like to a network trained on ImageNet."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.extractor import Prepared
+from models.resnet import Preprocessing, ResNet, square_crops
+
+# torchvision's ResNet50_Weights.IMAGENET1K_V2.transforms(): shorter side 232 px, then the central 224 px square.
+APPEARANCE_PREPROCESSING = Preprocessing(resize=232, crop=224)
+_IMAGENET_CLASSES = 1000
+
+
+class AppearanceExtractor:
+    """The pooled feature before the classifier of a torchvision ResNet; one result a frame, no frame left out."""
+
+    modality = "appearance"
+
+    def __init__(
+        self,
+        state: Mapping[str, Tensor] | None,
+        *,
+        device: torch.device,
+        batch_size: int,
+        architecture: str = "resnet50",
+        classes: int = _IMAGENET_CLASSES,
+        preprocessing: Preprocessing = APPEARANCE_PREPROCESSING,
+        seed: int = 0,
+    ) -> None:
+        """
+        Args:
+            state: torchvision's state dict with its classifier of `classes` outputs; None: random from `seed`.
+
+        Raises:
+            ProfileError: unknown architecture or impossible sizes.
+            WeightsError: `state` does not fit.
+        """
+        self.batch_size = batch_size
+        self.preprocessing = preprocessing
+        self._network = ResNet(
+            architecture,
+            state,
+            what="appearance network",
+            classes=classes,
+            device=device,
+            batch_size=batch_size,
+            seed=seed,
+        )
+        self.feature_size = self._network.feature_size
+
+    def prepare(self, frames: Tensor) -> Prepared:
+        """uint8 RGB frames [N, H, W, 3] -> inputs uint8 [N, 3, crop, crop]."""
+        count = len(frames)
+        return Prepared(square_crops(frames, self.preprocessing), list(range(count)), [None] * count)
+
+    def infer(self, inputs: Tensor, extras: list[Any]) -> list[np.ndarray]:
+        """inputs: uint8 [M, 3, crop, crop], M <= batch_size; extras are not looked at. M features, float16 [D]."""
+        feature, _ = self._network(inputs)
+        return list(feature.half().cpu().numpy())

@@ -1,0 +1,72 @@
+"""Every option of the fusion model and of its training, in one place. Imports nothing heavy: planning reads it too."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+# The model's cues and the modality whose shards each is made from. The order is the order of every [B, M] tensor.
+CUE_MODALITY = {"skeleton": "pose", "appearance": "appearance", "face": "face", "scene": "scene"}
+CUES = tuple(CUE_MODALITY)
+
+
+@dataclass(frozen=True)
+class VdvConfig:
+    """Sizes are those of the design, run for shape and cost; training values are a start, not a finding."""
+
+    modalities: tuple[str, ...] = ("pose", "face", "scene", "appearance")  # of the dataset's, which to learn from
+
+    # Skeleton input
+    frames: int = 64  # T sampled from a clip
+    min_joint_score: float = 0.3  # below it a joint counts as not seen (the threshold mmpose draws with)
+    samplings: int = 3  # deterministic samplings of a clip that scoring averages
+    rotation: float = 0.1  # rad; augmentation, as the next four
+    scale: float = 0.1
+    jitter: float = 0.01  # trunk lengths
+    crop: float = 0.05  # of the clip's length, at each end
+    mirror: float = 0.5  # probability
+
+    # PSGCN
+    joint_channels: int = 64
+    part_channels: int = 96
+    body_channels: int = 128
+    refined_channels: int = 64
+    blocks: int = 2  # a level
+
+    # RTCN
+    width: int = 128
+    dilations: tuple[int, ...] = (1, 2, 4, 8, 16)
+    relations_after: tuple[int, ...] = (2, 4)  # layers, counted from 1, that a non-local relation follows
+    dropout: float = 0.2
+    max_frames: int = 300  # of appearance and face; more are thinned evenly
+    scene_frames: int = 8  # a scene hardly changes
+
+    # Fusion
+    fusion_hidden: int = 64
+    modality_dropout: float = 0.2
+    fused_loss_trains_encoders: bool = False  # False: a modality's score is that of the modality alone
+
+    # Loss
+    tau: float = 0.05  # percentile; closer pairs are no pairs
+    huber_weight: float = 0.5
+    level_weight: float = 1.0
+
+    # Training
+    epochs: int = 40
+    batch_clips: int = 64  # a larger challenge is dealt into random parts of about this size every epoch
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.05
+    clip_norm: float = 1.0
+    seed: int = 0
+
+    @classmethod
+    def from_dict(cls, values: Mapping) -> "VdvConfig":
+        """The inverse of dataclasses.asdict, also after a trip through JSON (lists become tuples).
+
+        Raises:
+            ValueError: a name that is no option.
+        """
+        unknown = set(values) - {field.name for field in fields(cls)}
+        if unknown:
+            raise ValueError(f"VdvConfig has no option {sorted(unknown)}")
+        typed: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+        return cls(**typed)

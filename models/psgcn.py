@@ -1,0 +1,178 @@
+"""PSGCN: a pyramid of spatio-temporal graph convolutions over the dancer's skeleton, refined from coarse to fine.
+
+    joints 17 x T  ->  parts 10 x T/2  ->  bodies 5 x T/4      each level: graph convolution, then convolution in time
+    refined joints <-  refined parts   <-  bodies              top-down: unpool, upsample, add, one block
+       score               score             score             attention-pooled, each supervised; the mean counts
+
+The abstract fixes the pyramid and the refinement; levels, blocks and sizes are ours. The block is ST-GCN's with the
+adjacency learned from the layout's (as STGCN++ of pyskl does).
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.masked import AttentionPool, Encoded, MaskedBatchNorm, spread
+from models.skeleton import COCO17, STREAMS, Layout, pyramid
+
+DILATIONS = (1, 2, 3, 4)  # frames; a quarter of the channels each
+
+
+class GraphConv(nn.Module):
+    """Each node hears itself, its inward and its outward neighbours; how loudly is learned from the layout on."""
+
+    def __init__(self, inputs: int, outputs: int, adjacency: Tensor):
+        super().__init__()
+        self.adjacency = nn.Parameter(adjacency.clone())  # [3, V, V]
+        self.mix = nn.Conv2d(inputs, outputs * len(adjacency), 1, bias=False)
+        self.norm = MaskedBatchNorm(outputs)
+        self.residual = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1, bias=False)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        batch, _, frames, nodes = x.shape
+        mixed = self.mix(x).view(batch, len(self.adjacency), -1, frames, nodes)
+        heard = torch.einsum("bkctv,kwv->bctw", mixed, self.adjacency)
+        return F.relu(self.norm(heard, mask) + self.residual(x)) * mask
+
+
+class TemporalConv(nn.Module):
+    """Convolutions of kernel 3 in time at four dilations side by side."""
+
+    def __init__(self, channels: int, stride: int):
+        super().__init__()
+        self.stride = stride
+        self.reduce = nn.Conv2d(channels, channels, 1, bias=False)
+        self.reduce_norm = MaskedBatchNorm(channels)
+        quarter = channels // len(DILATIONS)
+        self.branches = nn.ModuleList(
+            nn.Conv2d(quarter, quarter, (3, 1), (stride, 1), (dilation, 0), (dilation, 1), bias=False)
+            for dilation in DILATIONS
+        )
+        self.norm = MaskedBatchNorm(channels)
+
+    def forward(self, x: Tensor, mask: Tensor, mask_out: Tensor) -> Tensor:
+        # Masked before the convolution too: a norm lifts empty frames off zero, and they would leak into full ones.
+        reduced = F.relu(self.reduce_norm(self.reduce(x), mask)) * mask
+        parts = reduced.chunk(len(DILATIONS), 1)
+        joined = torch.cat([branch(part) for branch, part in zip(self.branches, parts, strict=True)], 1)
+        return F.relu(self.norm(joined, mask_out) + x[:, :, :: self.stride]) * mask_out
+
+
+class Block(nn.Module):
+    def __init__(self, inputs: int, outputs: int, adjacency: Tensor, stride: int = 1):
+        super().__init__()
+        self.space = GraphConv(inputs, outputs, adjacency)
+        self.time = TemporalConv(outputs, stride)
+
+    def forward(self, x: Tensor, mask: Tensor, mask_out: Tensor) -> Tensor:
+        """x [B, C, T, V]; masks bool [B, 1, T, 1] before and [B, 1, ceil(T / stride), 1] after."""
+        return self.time(self.space(x, mask), mask, mask_out)
+
+
+class Psgcn(nn.Module):
+    """Streams of one dancer -> score, embedding, attention over joints and frames.
+
+    Args:
+        channels: of the joint, part and body level, each divisible by 4.
+        refined: channels of the way down, divisible by 4.
+        blocks: a level, at least 1.
+    """
+
+    def __init__(
+        self,
+        channels: tuple[int, int, int] = (64, 96, 128),
+        refined: int = 64,
+        blocks: int = 2,
+        layout: Layout = COCO17,
+    ):
+        super().__init__()
+        shape = pyramid(layout)
+        adjacency = [torch.from_numpy(level) for level in shape.adjacency]
+        for level, members in enumerate(shape.members):
+            table = torch.from_numpy(members)
+            self.register_buffer(f"pool{level}", table / table.sum(1, keepdim=True), persistent=False)  # [coarse, fine]
+            self.register_buffer(f"unpool{level}", (table / table.sum(0)).T.contiguous(), persistent=False)
+            self.register_buffer(f"members{level}", table > 0, persistent=False)
+        self.input_norm = MaskedBatchNorm(STREAMS)
+        self.levels = nn.ModuleList()
+        for level, outputs in enumerate(channels):
+            inputs = STREAMS if level == 0 else channels[level - 1]
+            first = Block(inputs, outputs, adjacency[level], stride=1 if level == 0 else 2)
+            rest = [Block(outputs, outputs, adjacency[level]) for _ in range(blocks - 1)]
+            self.levels.append(nn.ModuleList([first, *rest]))
+        self.lateral = nn.ModuleList(nn.Conv2d(outputs, refined, 1) for outputs in channels)
+        self.refine = nn.ModuleList(Block(refined, refined, adjacency[level]) for level in (0, 1))
+        self.pool = nn.ModuleList(AttentionPool(refined) for _ in channels)
+        self.head = nn.ModuleList(nn.Linear(refined, 1) for _ in channels)
+        self.embedding_size = refined * len(channels)
+
+    def forward(self, streams: Tensor, seen: Tensor) -> Encoded:
+        """streams: [B, 9, T, V] (skeleton.streams); seen: bool [B, T, V]; any T from 1.
+
+        Frames in which nothing is seen count as not there; a clip of such frames only is absent.
+        """
+        present = seen.flatten(1).any(1)
+        if not present.any():
+            empty = streams.new_zeros(len(streams))
+            attention = torch.zeros_like(seen, dtype=streams.dtype)
+            levels, embedding = empty[:, None].expand(-1, 3), empty[:, None].expand(-1, self.embedding_size)
+            return Encoded(empty, levels, embedding, attention, present)
+        # Absent clips are left out rather than masked: they must not reach the norms' statistics.
+        scores, embedding, attention = self._encode(streams[present], seen[present])
+        return Encoded(
+            spread(scores.mean(1), present),
+            spread(scores, present),
+            spread(embedding, present),
+            spread(attention, present),
+            present,
+        )
+
+    def _encode(self, streams: Tensor, seen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """All clips present -> scores of the levels [N, 3], embedding [N, E], attention [N, T, V] of the joints."""
+        frame = seen.any(2)
+        x = torch.where(frame[:, None, :, None], streams, 0.0)
+        x = self.input_norm(x, _column(frame)) * _column(frame)
+        frames, shown, features = [], [], []  # a level
+        for level, blocks in enumerate(self.levels):
+            if level > 0:
+                x = torch.einsum("nctv,wv->nctw", x, getattr(self, f"pool{level - 1}"))
+                seen = torch.einsum("ntv,wv->ntw", seen.float(), getattr(self, f"members{level - 1}").float()) > 0
+            assert isinstance(blocks, nn.ModuleList)
+            for block in blocks:
+                halved = block.time.stride == 2
+                after = _halve(frame) if halved else frame
+                x = block(x, _column(frame), _column(after))
+                if halved:
+                    seen = _halve(seen.transpose(1, 2)).transpose(1, 2)
+                frame = after
+            frames.append(frame)
+            shown.append(seen)
+            features.append(x)
+
+        scores, pooled, attention = [], [], seen.new_zeros(0)
+        above: Tensor | None = None
+        for level in (2, 1, 0):
+            column = _column(frames[level])
+            z = self.lateral[level](features[level]) * column
+            if above is not None:
+                unpooled = torch.einsum("nctw,vw->nctv", above, getattr(self, f"unpool{level}"))
+                z = (z + unpooled.repeat_interleave(2, 2)[:, :, : z.shape[2]]) * column
+                z = self.refine[level](z, column, column)
+            mean, weights = self.pool[level](z.flatten(2).transpose(1, 2), shown[level].flatten(1))
+            scores.append(self.head[level](mean).squeeze(-1))
+            pooled.append(mean)
+            attention = weights.view(shown[level].shape)
+            above = z
+        return torch.stack(scores, 1), torch.cat(pooled, 1), attention
+
+
+def _column(frame: Tensor) -> Tensor:
+    """bool [B, T] as [B, 1, T, 1]."""
+    return frame[:, None, :, None]
+
+
+def _halve(mask: Tensor) -> Tensor:
+    """bool [..., T] -> [..., ceil(T / 2)]: a pair of frames is there where one of the two is."""
+    if mask.shape[-1] % 2:
+        mask = F.pad(mask, (0, 1))
+    return mask.unflatten(-1, (-1, 2)).any(-1)

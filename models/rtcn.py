@@ -1,0 +1,98 @@
+"""RTCN: a sequence of frame features through gated dilated convolutions and non-local temporal relations to a score.
+
+The abstract fixes "appearance dynamics with non-local temporal relations"; layers, sizes and their use for the face and
+the scene too are ours. The relation is the embedded Gaussian of "Non-local Neural Networks" (arXiv 1711.07971).
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.masked import AttentionPool, Encoded, masked_softmax, spread
+
+
+class GatedConv(nn.Module):
+    """x + GLU(convolution of kernel 3), padded so that the length stays."""
+
+    def __init__(self, width: int, dilation: int, dropout: float):
+        super().__init__()
+        self.conv = nn.Conv1d(width, 2 * width, 3, padding=dilation, dilation=dilation)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """x [B, T, C], mask bool [B, T]."""
+        gated = F.glu(self.conv(x.transpose(1, 2)), 1).transpose(1, 2)
+        return (x + self.dropout(gated)) * mask[..., None]
+
+
+class TemporalRelation(nn.Module):
+    """Every frame gathers from all frames, by likeness and by nearness in seconds; starts as the identity."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        inner = width // 2
+        self.query = nn.Linear(width, inner)
+        self.key = nn.Linear(width, inner)
+        self.value = nn.Linear(width, inner)
+        self.output = nn.Linear(inner, width)
+        self.nearness = nn.Parameter(torch.zeros(()))  # per second of distance
+        nn.init.zeros_(self.output.weight)
+        nn.init.zeros_(self.output.bias)
+
+    def forward(self, x: Tensor, mask: Tensor, seconds: Tensor) -> Tensor:
+        """x [B, T, C], mask bool [B, T], seconds [B, T]."""
+        likeness = self.query(x) @ self.key(x).transpose(1, 2) / self.query.out_features**0.5
+        distance = (seconds[:, :, None] - seconds[:, None, :]).abs()
+        weights = masked_softmax(likeness - self.nearness * distance, mask[:, None, :])
+        return (x + self.output(weights @ self.value(x))) * mask[..., None]
+
+
+class Rtcn(nn.Module):
+    """Frame features of one modality -> score, embedding, attention over frames.
+
+    Args:
+        features: D of the input.
+        dilations: one gated layer each.
+        relations_after: the layers, counted from 1, that a temporal relation follows.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        width: int = 128,
+        dilations: tuple[int, ...] = (1, 2, 4, 8, 16),
+        relations_after: tuple[int, ...] = (2, 4),
+        dropout: float = 0.2,
+    ):
+        super().__init__()
+        self.input = nn.Sequential(nn.LayerNorm(features), nn.Dropout(dropout), nn.Linear(features, width))
+        self.layers = nn.ModuleList(GatedConv(width, dilation, dropout) for dilation in dilations)
+        self.relations = nn.ModuleDict({str(layer): TemporalRelation(width) for layer in relations_after})
+        self.pool = AttentionPool(width)
+        self.head = nn.Linear(width, 1)
+        self.embedding_size = width
+
+    def forward(self, features: Tensor, mask: Tensor, seconds: Tensor) -> Encoded:
+        """features: [B, T, D]; mask: bool [B, T]; seconds: [B, T]; any T from 1.
+
+        What lies where the mask is False has no influence, NaN included. A clip with no True is absent.
+        """
+        present = mask.any(1)
+        if not present.any():
+            empty = features.new_zeros(len(features))
+            embedding = empty[:, None].expand(-1, self.embedding_size)
+            return Encoded(empty, features.new_zeros(len(features), 0), embedding, mask.to(features.dtype), present)
+        score, embedding, attention = self._encode(features[present], mask[present], seconds[present])
+        levels = features.new_zeros(len(features), 0)
+        return Encoded(spread(score, present), levels, spread(embedding, present), spread(attention, present), present)
+
+    def _encode(self, features: Tensor, mask: Tensor, seconds: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        there = mask[..., None]
+        x = self.input(torch.where(there, features, 0.0)) * there
+        seconds = torch.where(mask, seconds, 0.0)
+        for number, layer in enumerate(self.layers, 1):
+            x = layer(x, mask)
+            if str(number) in self.relations:
+                x = self.relations[str(number)](x, mask, seconds)
+        pooled, weights = self.pool(x, mask)
+        return self.head(pooled).squeeze(-1), pooled, weights

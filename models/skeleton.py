@@ -1,0 +1,256 @@
+"""The dancer's skeleton: its layout as tables, what follows from them, and a track of key points as network input.
+
+The grouping of joints into parts and bodies is ours (the paper's abstract says only "pyramid").
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+STREAMS = 9  # joint x y, bone x y, joint motion x y, bone motion x y, confidence
+MOTION_STEP_S = 0.1  # motion is the way covered in this time, whatever the clip's frame rate
+LIMIT = 20.0  # trunk lengths; a dancer does not leave it, a wild key point does
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A skeleton as tables. `parts` hold joints, `bodies` hold parts."""
+
+    joints: tuple[str, ...]
+    parents: tuple[int, ...]  # [V] the joint at the other end of each joint's bone; the root is its own
+    mirror: tuple[int, ...]  # [V] the same joint on the other side
+    parts: tuple[tuple[str, tuple[int, ...]], ...]
+    bodies: tuple[tuple[str, tuple[int, ...]], ...]
+    shoulders: tuple[int, int]
+    hips: tuple[int, int]
+    centre: tuple[int, int, int]  # of the joints, of the parts, of the bodies: where "inward" leads
+
+    @property
+    def edges(self) -> tuple[tuple[int, int], ...]:
+        """Joint and parent, and the two that a tree from the nose lacks: shoulder to shoulder, hip to hip."""
+        bones = tuple((joint, parent) for joint, parent in enumerate(self.parents) if joint != parent)
+        return (*bones, self.shoulders, self.hips)
+
+
+COCO17 = Layout(
+    joints=(
+        "nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder", "left_elbow",
+        "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle",
+        "right_ankle",
+    ),
+    parents=(0, 0, 0, 1, 2, 0, 0, 5, 6, 7, 8, 5, 6, 11, 12, 13, 14),
+    mirror=(0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15),
+    parts=(
+        ("head", (0, 1, 2, 3, 4)),
+        ("torso", (5, 6, 11, 12)),
+        ("left_upper_arm", (5, 7)),
+        ("right_upper_arm", (6, 8)),
+        ("left_forearm", (7, 9)),
+        ("right_forearm", (8, 10)),
+        ("left_thigh", (11, 13)),
+        ("right_thigh", (12, 14)),
+        ("left_shank", (13, 15)),
+        ("right_shank", (14, 16)),
+    ),
+    bodies=(
+        ("trunk", (0, 1)),
+        ("left_arm", (2, 4)),
+        ("right_arm", (3, 5)),
+        ("left_leg", (6, 8)),
+        ("right_leg", (7, 9)),
+    ),
+    shoulders=(5, 6),
+    hips=(11, 12),
+    centre=(0, 1, 0),
+)  # fmt: skip
+
+
+def membership(groups: Sequence[tuple[str, tuple[int, ...]]], members: int) -> np.ndarray:
+    """float32 [groups, members], 1 where the member is of the group."""
+    table = np.zeros((len(groups), members), np.float32)
+    for row, (_, group) in enumerate(groups):
+        table[row, list(group)] = 1
+    return table
+
+
+def linked(edges: Sequence[tuple[int, int]], nodes: int) -> np.ndarray:
+    """bool [nodes, nodes], symmetric, no self loops."""
+    table = np.zeros((nodes, nodes), bool)
+    for one, other in edges:
+        table[one, other] = table[other, one] = True
+    return table
+
+
+def coarser(links: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """Links between groups (membership `table`): those that share a member, or that a link between groups joins.
+
+    A link inside a group is that group's own: shoulder to hip lies in the torso and does not tie the arm to the leg.
+    """
+    table = table > 0
+    inside = table.T @ table
+    touching = table @ ((links & ~inside) | np.eye(len(links), dtype=bool)) @ table.T
+    return touching & ~np.eye(len(table), dtype=bool)
+
+
+def subsets(links: np.ndarray, centre: int) -> np.ndarray:
+    """float32 [3, V, V] self, inward, outward adjacency, each row a mean over what the node listens to.
+
+    Inward neighbours are fewer links from `centre`, outward ones more; neighbours as far from it count as both.
+    """
+    distance = np.full(len(links), len(links))
+    distance[centre] = 0
+    for _ in links:  # as many sweeps as the longest path can be
+        distance = np.minimum(distance, np.where(links, distance[None, :], len(links)).min(1) + 1)
+    nearer = links & (distance[None, :] <= distance[:, None])
+    farther = links & (distance[None, :] >= distance[:, None])
+    stacked = np.stack([np.eye(len(links), dtype=bool), nearer, farther]).astype(np.float32)
+    return stacked / np.maximum(stacked.sum(2, keepdims=True), 1)
+
+
+@dataclass(frozen=True)
+class Pyramid:
+    """What the network needs of a layout: three levels from fine to coarse, and the way between them."""
+
+    adjacency: tuple[np.ndarray, np.ndarray, np.ndarray]  # float32 [3, V, V] of joints, parts, bodies
+    members: tuple[np.ndarray, np.ndarray]  # float32 [10, 17] joints of the parts, [5, 10] parts of the bodies
+
+
+def pyramid(layout: Layout) -> Pyramid:
+    joints = linked(layout.edges, len(layout.joints))
+    of_parts = membership(layout.parts, len(layout.joints))
+    of_bodies = membership(layout.bodies, len(layout.parts))
+    parts = coarser(joints, of_parts)
+    bodies = coarser(parts, of_bodies)
+    levels = (joints, parts, bodies)
+    joint, part, body = (subsets(links, centre) for links, centre in zip(levels, layout.centre, strict=True))
+    return Pyramid((joint, part, body), (of_parts, of_bodies))
+
+
+@dataclass(frozen=True)
+class Posture:
+    """A track in the dancer's own units: origin at the pelvis of the first frame, unit the median trunk length."""
+
+    position: np.ndarray  # float32 [T, V, 2] y down; gaps interpolated; 0 for a joint that is never seen
+    seen: np.ndarray  # bool [T, V] not interpolated
+    confidence: np.ndarray  # float32 [T, V] 0 where not seen
+    seconds: np.ndarray  # float64 [T]
+
+
+def normalise(
+    keypoints: np.ndarray, valid: np.ndarray, seconds: np.ndarray, min_score: float, layout: Layout = COCO17
+) -> Posture:
+    """A track as a Posture.
+
+    Normalised once a clip, so that travelling and the depth of a squat survive. Where the hips are never seen the
+    origin is the first frame's mean joint; where no frame shows the whole trunk, the unit is a third of the median
+    extent of what is seen.
+
+    Args:
+        keypoints: float [T, V, 3] x, y in pixels, score 0..1.
+        valid: bool [T] seen in this frame.
+        seconds: [T] timestamps, not falling.
+        min_score: a joint below it is not seen.
+    """
+    position = keypoints[..., :2].astype(np.float64)
+    score = keypoints[..., 2].astype(np.float64)
+    seen = valid[:, None] & (score >= min_score) & np.isfinite(keypoints).all(-1)
+    seconds = seconds.astype(np.float64)
+    confidence = np.where(seen, score, 0.0).clip(0, 1).astype(np.float32)
+    if not seen.any():
+        return Posture(np.zeros(position.shape, np.float32), seen, confidence, seconds)
+
+    unit = _unit(position, seen, layout)
+    ever = seen.any(0)
+    for joint in np.flatnonzero(ever):
+        at = np.flatnonzero(seen[:, joint])
+        for axis in (0, 1):
+            position[:, joint, axis] = np.interp(seconds, seconds[at], position[at, joint, axis])
+    hips = [hip for hip in layout.hips if ever[hip]]
+    origin = position[0, hips].mean(0) if hips else position[0, ever].mean(0)
+    position = np.where(ever[:, None], (position - origin) / unit, 0.0)
+    return Posture(np.clip(position, -LIMIT, LIMIT).astype(np.float32), seen, confidence, seconds)
+
+
+def _unit(position: np.ndarray, seen: np.ndarray, layout: Layout) -> float:
+    """Pixels of one unit, never below one pixel."""
+    whole = seen[:, [*layout.shoulders, *layout.hips]].all(1)
+    if whole.any():
+        trunk = position[whole][:, list(layout.shoulders)].mean(1) - position[whole][:, list(layout.hips)].mean(1)
+        return max(float(np.median(np.linalg.norm(trunk, axis=-1))), 1.0)
+    frames = np.flatnonzero(seen.any(1))
+    extents = [np.ptp(position[frame][seen[frame]], axis=0).max() for frame in frames]
+    return max(float(np.median(extents)) / 3, 1.0)
+
+
+def augment(
+    posture: Posture,
+    rng: np.random.Generator,
+    *,
+    rotation: float,
+    scale: float,
+    jitter: float,
+    mirror: float,
+    layout: Layout = COCO17,
+) -> Posture:
+    """What the same dance could have given too: turned, scaled, jittered, mirrored with left and right swapped."""
+    angle = rng.uniform(-rotation, rotation)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    position = posture.position @ turn.T * rng.uniform(1 - scale, 1 + scale)
+    position = position + rng.normal(0, jitter, position.shape) if jitter else position
+    ever = np.any(posture.seen, axis=0)
+    position = np.where(ever[:, None], position, 0.0).astype(np.float32)
+    turned = replace(posture, position=position)
+    return mirrored(turned, layout) if rng.random() < mirror else turned
+
+
+def mirrored(posture: Posture, layout: Layout = COCO17) -> Posture:
+    """The posture as a mirror shows it, its left named left again."""
+    swap = list(layout.mirror)
+    position = posture.position[:, swap] * np.array([-1, 1], np.float32)
+    return replace(posture, position=position, seen=posture.seen[:, swap], confidence=posture.confidence[:, swap])
+
+
+def streams(posture: Posture, layout: Layout = COCO17) -> np.ndarray:
+    """float32 [9, T, V]: joint x y, bone x y, joint motion x y, bone motion x y, confidence.
+
+    Motion is trunk lengths in MOTION_STEP_S towards this frame from the one before (the first frame: 0). Bones with an
+    end that is never seen are 0.
+    """
+    joint = posture.position
+    ever = np.any(posture.seen, axis=0)
+    parents = list(layout.parents)
+    bone = np.where((ever & ever[parents])[:, None], joint - joint[:, parents], 0.0)
+    channels = [joint, bone, _motion(joint, posture.seconds), _motion(bone, posture.seconds)]
+    stacked = np.concatenate([*channels, posture.confidence[..., None]], axis=-1)
+    return np.ascontiguousarray(stacked.transpose(2, 0, 1), dtype=np.float32)
+
+
+def _motion(position: np.ndarray, seconds: np.ndarray) -> np.ndarray:
+    motion = np.zeros_like(position)
+    step = np.diff(seconds)
+    moved = step > 1e-3  # two frames at one time have no speed
+    rate = np.where(moved, MOTION_STEP_S / np.where(moved, step, 1.0), 0.0)
+    motion[1:] = np.diff(position, axis=0) * rate[:, None, None]
+    return np.clip(motion, -LIMIT, LIMIT)
+
+
+def sample_frames(shown: np.ndarray, frames: int, pick: np.ndarray) -> np.ndarray:
+    """int64 [frames]: one frame from each of as many equal segments of the clip, in order.
+
+    A segment gives one of its frames that show something, where it has one, so a clip that shows something anywhere
+    never gives an empty sample. Clips shorter than `frames` repeat theirs.
+
+    Args:
+        shown: bool [T], T >= 1.
+        pick: [frames] in [0, 1): which of a segment's frames; random in training, constant in scoring.
+    """
+    bounds = np.arange(frames + 1) * len(shown) // frames
+    chosen = np.empty(frames, np.int64)
+    for segment in range(frames):
+        first, last = bounds[segment], max(bounds[segment] + 1, bounds[segment + 1])
+        candidates = first + np.flatnonzero(shown[first:last])
+        if not len(candidates):
+            candidates = np.arange(first, last)
+        chosen[segment] = candidates[int(pick[segment] * len(candidates))]
+    return chosen

@@ -1,0 +1,257 @@
+"""Clips of a dataset as the model's input, read one at a time from their shards."""
+
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from models import skeleton
+from models.config import CUE_MODALITY, CUES, VdvConfig
+from models.vdv import Cue
+from pipeline import storage
+from pipeline.dataset import lead_of, read_clips, read_faces, read_statistics
+from pipeline.reader import ShardReader, tensors
+from pipeline.rows import FaceRows, ModalityRows, PoseRows
+
+OPEN_SHARDS = 16
+JOINTS = len(skeleton.COCO17.joints)
+
+
+class Sample(NamedTuple):
+    """One clip; its cues without the batch dimension."""
+
+    row: int
+    cues: dict[str, Cue]
+
+
+class ClipBatch(NamedTuple):
+    """B clips. `counted`: has a label."""
+
+    row: Tensor  # int64 [B] in clips.parquet
+    cues: dict[str, Cue]
+    challenge: Tensor  # int64 [B]
+    percentile: Tensor  # float32 [B] 0 where not counted
+    counted: Tensor  # bool [B]
+
+
+class ClipDataset(Dataset):
+    """The clips of a dataset by (epoch, row). A clip without a modality gives an empty cue, masked out.
+
+    May be pickled and cross a fork; each process opens its shards for itself.
+
+    Args:
+        training: one random, augmented sampling of the skeleton, decided by seed, epoch and row alone. Else
+            `config.samplings` fixed ones, and the epoch has no effect.
+    """
+
+    def __init__(self, workspace: str, dataset_dir: str, config: VdvConfig, training: bool):
+        self.clips = read_clips(workspace, dataset_dir)
+        self.widths: Mapping[str, int] = feature_widths(read_statistics(workspace, dataset_dir), config)
+        self.challenges = sorted(self.clips["challenge"].unique())
+        self._faces = read_faces(workspace, dataset_dir)
+        self._workspace = workspace
+        self._config = config
+        self._training = training
+        self._shards = _OpenShards()
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, key: tuple[int, int]) -> Sample:
+        epoch, index = key
+        rng = np.random.default_rng((self._config.seed, epoch, index)) if self._training else None
+        return Sample(index, {cue: self._cue(cue, index, rng) for cue in self.widths})
+
+    def shard_path(self, index: int, modality: str) -> str | None:
+        """Relative to the workspace; None: the clip has no rows of it."""
+        value = self.clips[f"shard_{modality}"].iat[index] if f"shard_{modality}" in self.clips else None
+        return None if value is None or pd.isna(value) else str(value)
+
+    def _cue(self, cue: str, index: int, rng: np.random.Generator | None) -> Cue:
+        modality = CUE_MODALITY[cue]
+        path = self.shard_path(index, modality)
+        clip_id = str(self.clips["clip_id"].iat[index])
+        rows = None if path is None else self._shards.read(storage.join(self._workspace, path), clip_id)
+        quality = float(self.clips[f"quality_{modality}"].iat[index]) if rows is not None else 0.0
+        return load_cue(cue, rows, self._config, self.widths[cue], self._faces.get(clip_id), quality, rng)
+
+    def collate(self, samples: Sequence[Sample]) -> ClipBatch:
+        index = [sample.row for sample in samples]
+        cues = {cue: pad([sample.cues[cue] for sample in samples], cue) for cue in self.widths}
+        percentile = self.clips["percentile"].to_numpy(np.float32)[index]
+        challenge = [self.challenges.index(name) for name in self.clips["challenge"].iloc[index]]
+        return ClipBatch(
+            torch.tensor(index),
+            cues,
+            torch.tensor(challenge),
+            torch.from_numpy(np.nan_to_num(percentile)),
+            torch.from_numpy(np.isfinite(percentile)),
+        )
+
+
+def feature_widths(statistics: Mapping, config: VdvConfig) -> dict[str, int]:
+    """D by cue, of the chosen cues that at least one clip of the dataset has; the skeleton's is its streams."""
+    widths = {}
+    for cue in CUES:
+        modality = CUE_MODALITY[cue]
+        if modality in config.modalities and statistics["modalities"].get(modality):
+            widths[cue] = skeleton.STREAMS if cue == "skeleton" else int(statistics["features"][modality])
+    return widths
+
+
+class _OpenShards:
+    """Reads clips, keeping the shards used last open.
+
+    Not reader.FeatureStore: a shard's file may hold a clip that has moved to another shard since; which of the two
+    counts stands in clips.parquet, not in the files.
+    """
+
+    def __init__(self) -> None:
+        self._readers: OrderedDict[str, ShardReader] = OrderedDict()
+
+    def read(self, path: str, clip_id: str) -> ModalityRows | None:
+        """None: the shard, made anew since, no longer has the clip."""
+        reader = self._readers.pop(path, None) or ShardReader(path)
+        self._readers[path] = reader
+        while len(self._readers) > OPEN_SHARDS:
+            self._readers.popitem(last=False)[1].close()
+        return reader.read(clip_id, crops=False) if clip_id in reader.clip_ids else None
+
+
+def load_cue(
+    cue: str,
+    rows: ModalityRows | None,
+    config: VdvConfig,
+    width: int,
+    faces: np.ndarray | None = None,
+    quality: float = 0.0,
+    rng: np.random.Generator | None = None,
+) -> Cue:
+    """One clip's input of one cue, without the batch dimension.
+
+    skeleton: values float32 [K, 9, frames, 17], mask bool [K, frames, 17]. Others: values float32 [T, D], mask bool
+    [T], seconds float32 [T]; T may be 0.
+
+    Args:
+        rows: of the cue's modality; None: the clip has none.
+        faces: which of the clip's faces are the lead dancer's; None: none.
+        rng: randomness of training; None: the fixed samplings of scoring.
+    """
+    clear = torch.tensor(quality)
+    if cue == "skeleton":
+        drawn, seen = _skeleton(rows, config, rng) if isinstance(rows, PoseRows) else _no_skeleton(config, rng)
+        return Cue(torch.from_numpy(drawn), torch.from_numpy(seen), torch.zeros(0), clear)
+    if rows is None:
+        return Cue(torch.zeros(0, width), torch.zeros(0, dtype=torch.bool), torch.zeros(0), clear)
+    if isinstance(rows, FaceRows):
+        kept = torch.from_numpy(faces if faces is not None else np.zeros(0, np.int64))
+        faces_read = tensors(rows)
+        values, seconds = faces_read.embedding[kept], faces_read.timestamp[faces_read.frame[kept]]
+        mask = values.isfinite().all(1)
+        values = torch.where(mask[:, None], values, 0.0)
+    else:
+        assert not isinstance(rows, PoseRows)
+        read = tensors(rows)
+        values, mask, seconds = read.feature, read.valid, read.timestamp
+    few = torch.from_numpy(evenly(len(values), config.scene_frames if cue == "scene" else config.max_frames))
+    return Cue(values[few], mask[few], seconds[few], clear)
+
+
+def evenly(count: int, most: int) -> np.ndarray:
+    """int64: all of 0..count-1, or `most` of them, evenly spread, from the middle of equal segments."""
+    if count <= most:
+        return np.arange(count)
+    return ((np.arange(most) + 0.5) * count / most).astype(np.int64)
+
+
+def _skeleton(rows: PoseRows, config: VdvConfig, rng: np.random.Generator | None) -> tuple[np.ndarray, np.ndarray]:
+    lead = lead_of(rows)
+    if lead is None or not lead.valid.any():
+        return _no_skeleton(config, rng)
+    posture = skeleton.normalise(lead.keypoints, lead.valid, rows.grid.timestamp, config.min_joint_score)
+    shown = np.any(posture.seen, axis=1)
+    if rng is None:
+        picks = [np.full(config.frames, (turn + 0.5) / config.samplings) for turn in range(config.samplings)]
+        first, last = 0, len(shown)
+    else:
+        posture = skeleton.augment(
+            posture, rng, rotation=config.rotation, scale=config.scale, jitter=config.jitter, mirror=config.mirror
+        )
+        picks = [rng.random(config.frames)]
+        cut = rng.uniform(0, config.crop, 2) * len(shown)
+        first, last = int(cut[0]), len(shown) - int(cut[1])
+        if not shown[first:last].any():  # the ends were all there is
+            first, last = 0, len(shown)
+    whole = skeleton.streams(posture)
+    chosen = [first + skeleton.sample_frames(shown[first:last], config.frames, pick) for pick in picks]
+    return np.stack([whole[:, at] for at in chosen]), np.stack([posture.seen[at] for at in chosen])
+
+
+def _no_skeleton(config: VdvConfig, rng: np.random.Generator | None) -> tuple[np.ndarray, np.ndarray]:
+    samplings = config.samplings if rng is None else 1
+    values = np.zeros((samplings, skeleton.STREAMS, config.frames, JOINTS), np.float32)
+    return values, np.zeros((samplings, config.frames, JOINTS), bool)
+
+
+def pad(cues: Sequence[Cue], name: str) -> Cue:
+    """Cues of clips as one of a batch; sequences are filled up with zeros, masked out, to the longest (at least 1)."""
+    quality = torch.stack([cue.quality for cue in cues])
+    if name == "skeleton":
+        values, mask = torch.stack([cue.values for cue in cues]), torch.stack([cue.mask for cue in cues])
+        return Cue(values, mask, torch.zeros(len(cues), 1), quality)
+    longest = max(1, *(len(cue.mask) for cue in cues)) if cues else 1
+    values = torch.zeros(len(cues), longest, cues[0].values.shape[1])
+    mask = torch.zeros(len(cues), longest, dtype=torch.bool)
+    seconds = torch.zeros(len(cues), longest)
+    for place, cue in enumerate(cues):
+        values[place, : len(cue.mask)] = cue.values
+        mask[place, : len(cue.mask)] = cue.mask
+        seconds[place, : len(cue.mask)] = cue.seconds
+    return Cue(values, mask, seconds, quality)
+
+
+def to_device(cues: Mapping[str, Cue], device: torch.device) -> dict[str, Cue]:
+    return {name: Cue(*(value.to(device) for value in cue)) for name, cue in cues.items()}
+
+
+class ChallengeBatches:
+    """Batches of whole challenges, as (epoch, row) keys; each iteration is the next epoch.
+
+    A challenge above `size` clips is dealt at random into parts of about that size, anew every epoch; smaller ones
+    share a batch. Every epoch has the same number of batches.
+    """
+
+    def __init__(self, challenges: Sequence[str], rows: Sequence[int], size: int, seed: int):
+        """challenges: of every clip; rows: those to train on."""
+        self._groups: dict[str, list[int]] = {}
+        for row in rows:
+            self._groups.setdefault(challenges[row], []).append(row)
+        self._size, self._seed, self._epoch = size, seed, 0
+
+    def __len__(self) -> int:
+        return len(self._deal(np.random.default_rng(0)))
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        rng = np.random.default_rng((self._seed, self._epoch))
+        batches = self._deal(rng)
+        epoch, self._epoch = self._epoch, self._epoch + 1
+        for place in rng.permutation(len(batches)):
+            yield [(epoch, row) for row in batches[place]]
+
+    def _deal(self, rng: np.random.Generator) -> list[list[int]]:
+        batches: list[list[int]] = []
+        room = 0
+        for name in sorted(self._groups):
+            group = self._groups[name]
+            for part in np.array_split(rng.permutation(group), -(-len(group) // self._size)):
+                if len(part) > room:
+                    batches.append([])
+                    room = self._size
+                batches[-1].extend(int(row) for row in part)
+                room -= len(part)
+        return batches

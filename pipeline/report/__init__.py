@@ -1,0 +1,58 @@
+"""The run's one-file HTML page: what was read, how good the scores are, and who ranks where."""
+
+import json
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from pipeline import storage
+from pipeline.dataset import read_clips, read_statistics
+from pipeline.errors import CLIP_CODES
+
+REPORT = "report.html"
+TOP = 100  # clips a challenge that the page lists; scores.parquet has all
+
+
+def render(workspace: str, dataset_dir: str, run_dir: str) -> None:
+    """Writes report.html from the dataset and the run's run.json, scores.parquet and metrics.json.
+
+    The page refers to nothing outside itself, and what comes from the manifest is text in it, never markup.
+    """
+    folder = storage.join(workspace, run_dir)
+    run = json.loads(storage.read_bytes(storage.join(folder, "run.json")))
+    metrics = json.loads(storage.read_bytes(storage.join(folder, "metrics.json")))
+    scores = pd.read_parquet(storage.join(folder, "scores.parquet"))
+    cues = [name.removeprefix("score_") for name in scores if name.startswith("score_")]
+    page = _environment().get_template("template.html")
+    text = page.render(
+        run=run,
+        statistics=read_statistics(workspace, dataset_dir),
+        metrics=metrics,
+        codes={code: known.meaning for code, known in CLIP_CODES.items()},
+        troubled=_records(_troubled(read_clips(workspace, dataset_dir))),
+        cues=cues,
+        rankings={str(name): _ranking(group) for name, group in scores.groupby("challenge")},
+        top=TOP,
+    )
+    storage.write_bytes(storage.join(folder, REPORT), text.encode())
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("pipeline.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    environment.filters["number"] = lambda value: "–" if value is None or pd.isna(value) else f"{value:.3f}"
+    return environment
+
+
+def _troubled(clips: pd.DataFrame) -> pd.DataFrame:
+    return clips.loc[clips["status"] != "ok", ["clip_id", "status", "code", "reason"]].head(TOP)
+
+
+def _ranking(scores: pd.DataFrame) -> list[dict]:
+    ordered = scores.sort_values(["score", "clip_id"], ascending=[False, True], na_position="last")
+    return _records(ordered.head(TOP).assign(rank=range(1, min(len(ordered), TOP) + 1)))
+
+
+def _records(table: pd.DataFrame) -> list[dict]:
+    return [dict(zip(table.columns, row, strict=True)) for row in table.itertuples(index=False, name=None)]

@@ -1,0 +1,24 @@
+"""The DAG. `luigi --module tasks BuildVDV --help` says what each task takes."""
+
+import logging
+import os
+from pathlib import Path
+
+import luigi
+
+from tasks.build import BuildVDV
+from tasks.console import UserErrors
+from tasks.features import AssembleDataset, ExtractBatch, IngestBatch
+from tasks.model import EvaluateRun, RenderReport, ScoreClips, TrainFusion
+from tasks.weights import FetchWeights
+
+__all__ = [
+    "AssembleDataset", "BuildVDV", "EvaluateRun", "ExtractBatch", "FetchWeights", "IngestBatch", "RenderReport",
+    "ScoreClips", "TrainFusion",
+]  # fmt: skip
+
+# Luigi reads luigi.cfg of the folder it is started in; ours holds wherever that is. What is read later wins.
+for _path in (str(Path(__file__).resolve().parents[1] / "luigi.cfg"), "luigi.cfg", os.environ.get("LUIGI_CONFIG_PATH")):
+    if _path and Path(_path).is_file():
+        luigi.configuration.add_config_path(_path)
+logging.getLogger("luigi-interface").addFilter(UserErrors())

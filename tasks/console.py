@@ -1,0 +1,60 @@
+"""What a run says on the terminal: progress, counts, and errors without tracebacks where the user can act on them."""
+
+import logging
+import re
+import sys
+from collections.abc import Mapping
+
+import luigi
+from tqdm import tqdm
+
+from pipeline.errors import VdvError
+
+
+def say(message: str) -> None:
+    tqdm.write(message, file=sys.stderr)
+
+
+class Progress:
+    """A bar on a terminal, and the same in Luigi's own task status. Call it with (done, total, counts or message)."""
+
+    def __init__(self, task: luigi.Task, title: str, unit: str = "clip"):
+        self._task = task
+        self._bar = tqdm(desc=title, unit=unit, total=0, disable=None, dynamic_ncols=True, leave=False)
+
+    def __call__(self, done: int, total: int, detail: Mapping[str, int] | str = "") -> None:
+        if isinstance(detail, Mapping):
+            detail = ", ".join(f"{count} {name}" for name, count in sorted(detail.items()))
+        self._bar.total = total
+        self._bar.set_postfix_str(detail, refresh=False)
+        self._bar.update(done - self._bar.n)
+        # Luigi gives a task these two only while its scheduler runs it.
+        if total and self._task.set_progress_percentage:
+            self._task.set_progress_percentage(100 * done / total)
+        if self._task.set_status_message:
+            self._task.set_status_message(f"{done} of {total} {detail}".strip())
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+
+class UserErrors(logging.Filter):
+    """Shortens Luigi's report of an error that the user can act on to its message; others keep their traceback."""
+
+    _IN_TRACEBACK = re.compile(r"^(?:pipeline|models)\.errors\.\w+: ", re.MULTILINE)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, VdvError):
+            message = str(error)
+        else:
+            # An error in complete() or requires() reaches the log as the text of its traceback.
+            found = None if record.exc_info else self._IN_TRACEBACK.search(record.getMessage())
+            if found is None:
+                return True
+            message = record.getMessage()[found.end() :].strip()
+        record.msg, record.args, record.exc_info, record.exc_text = f"vdv: {message}", (), None, None
+        return True

@@ -1,0 +1,181 @@
+"""From a manifest to a labelled dataset: ingest, extract, assemble."""
+
+from functools import cache
+from typing import TYPE_CHECKING, ClassVar
+
+import luigi
+
+from models.profiles import load_profile
+from pipeline import storage
+from pipeline.fingerprint import fingerprint
+from pipeline.ingest import read_ingest, run_ingest
+from pipeline.manifest import Batch, read_manifests
+from pipeline.options import DecodeLimits
+from pipeline.workspace import ShardPlan, endings_folder, features_folder, plan_shards
+from tasks.console import Progress
+from tasks.options import ExtractOptions, WorkspaceTask, one_batch
+
+if TYPE_CHECKING:
+    from models.extractor import Extractor
+    from pipeline.dataset import BatchFiles
+
+DATASET_VERSION = 1  # raised when the dataset's files change meaning
+
+
+class IngestBatch(WorkspaceTask):
+    """Probes and hashes the clips of one manifest file, and assigns them to shards."""
+
+    manifest = luigi.Parameter(description="one manifest file")
+    retry = luigi.ListParameter(default=(), description="clip_ids to begin anew though nothing of them has changed")
+
+    retried: ClassVar[set[tuple[str, str]]] = set()  # (workspace, clip_id) that this process began anew
+
+    def complete(self) -> bool:
+        again = {(self.workspace, clip_id) for clip_id in self.retry}
+        return again <= self.retried and self.ingest_path(one_batch(self.manifest)) is not None
+
+    def run(self) -> None:
+        batch = one_batch(self.manifest)
+        with Progress(self, f"ingest {batch.name}") as progress:
+            run_ingest(
+                self.workspace,
+                batch,
+                self.worker_count,
+                DecodeLimits(),
+                self.shard_clips,
+                progress=progress,
+                retry=frozenset(self.retry),
+            )
+        self.retried.update((self.workspace, clip_id) for clip_id in self.retry)
+
+
+class ExtractBatch(ExtractOptions):
+    """Decodes the clips of one manifest file once and writes the shards that its modalities lack."""
+
+    manifest = luigi.Parameter(description="one manifest file")
+
+    def requires(self) -> luigi.Task:
+        return IngestBatch(
+            manifest=self.manifest,
+            workspace=self.workspace,
+            shard_clips=self.shard_clips,
+            decode_workers=self.decode_workers,
+            retry=self._to_retry(),
+        )
+
+    def complete(self) -> bool:
+        batch = one_batch(self.manifest)
+        return self.ingest_path(batch) is not None and not self._to_retry() and not self._plan(batch)
+
+    def run(self) -> None:
+        # torch and the networks are imported only by a run that has work to do.
+        from models.device import resolve_device
+        from pipeline.extract import extract_shards
+
+        batch = one_batch(self.manifest)
+        device = resolve_device(self.device)
+        with Progress(self, f"extract {batch.name}") as progress:
+            extract_shards(
+                self.workspace,
+                batch.name,
+                self._plan(batch),
+                lambda modality: _extractor(modality, self.profile, str(device), self.weights_cache),
+                self.sampling,
+                DecodeLimits(),
+                workers=self.worker_count,
+                device=device,
+                profile=self.loaded_profile.name,
+                progress=progress,
+            )
+
+    def _to_retry(self) -> tuple[str, ...]:
+        """With --retry-failed: the clips whose failure may have passed, once a process."""
+        batch = one_batch(self.manifest)
+        path = self.ingest_path(batch) if self.retry_failed else None
+        if path is None:
+            return ()
+        from pipeline.failures import failures
+
+        found = failures(read_ingest(path), endings_folder(self.workspace, batch.name, self.sampling))
+        begun = IngestBatch.retried
+        return tuple(sorted(f.clip_id for f in found if f.retryable and (self.workspace, f.clip_id) not in begun))
+
+    def _plan(self, batch: Batch) -> list[ShardPlan]:
+        path = self.ingest_path(batch)
+        assert path is not None, "Luigi runs a task only after what it requires"
+        return plan_shards(self.workspace, batch.name, read_ingest(path), self.recipes, self.sampling)
+
+
+@cache
+def _extractor(modality: str, profile: str, device: str, weights_cache: str) -> "Extractor":
+    """Kept for the next batch of the same run: a network takes seconds to build."""
+    import torch
+
+    from models.build import build_extractor
+
+    return build_extractor(modality, load_profile(profile), torch.device(device), weights_cache or None)
+
+
+class DatasetOptions(ExtractOptions):
+    """What decides which clips, features and labels make up a dataset."""
+
+    manifest = luigi.Parameter(default="data_manifest/demo", description="manifest file, folder of them, or glob")
+    max_failed = luigi.FloatParameter(default=0.05, description="fail when a larger share of the clips failed")
+    label = luigi.Parameter(default="auto", description="auto, adjusted, likes, views, comments or shares")
+    max_followers = luigi.IntParameter(default=0, description="leave bigger creators' clips unlabelled; 0: nobody's")
+
+    def extractions(self) -> list[ExtractBatch]:
+        names = ExtractBatch.get_param_names(include_significant=True)
+        shared = {name: getattr(self, name) for name in names if name != "manifest"}
+        return [ExtractBatch(manifest=batch.path, **shared) for batch in read_manifests(self.manifest)]
+
+    @property
+    def dataset_id(self) -> str | None:
+        """None while a batch is still to be ingested."""
+        parts = []
+        for batch in read_manifests(self.manifest):
+            path = self.ingest_path(batch)
+            if path is None:
+                return None
+            parts.append([batch.name, batch.content_hash, path.rsplit("/", 1)[-1]])
+        recipes = {recipe.modality: recipe.fingerprint for recipe in self.recipes}
+        labels = [self.label, self.max_followers]
+        return fingerprint({"version": DATASET_VERSION, "batches": parts, "recipes": recipes, "labels": labels})
+
+    def dataset_folder(self) -> str:
+        """Relative to the workspace."""
+        return f"datasets/{self.dataset_id}"
+
+    def dataset_complete(self) -> bool:
+        if self.dataset_id is None or not all(task.complete() for task in self.extractions()):
+            return False
+        return storage.exists(storage.join(self.workspace, self.dataset_folder(), "statistics.json"))
+
+
+class AssembleDataset(DatasetOptions):
+    """Joins all batches' clips with their features, labels and split into `datasets/<id>/`."""
+
+    def requires(self) -> list[ExtractBatch]:
+        return self.extractions()
+
+    def complete(self) -> bool:
+        return self.dataset_complete()
+
+    def run(self) -> None:
+        from pipeline.dataset import assemble
+        from pipeline.failures import refuse_too_many
+        from pipeline.labels import LabelOptions
+
+        files = [self._files(batch) for batch in read_manifests(self.manifest)]
+        refuse_too_many(files, self.max_failed)
+        options = LabelOptions(self.label, self.max_followers or None)
+        with Progress(self, "assemble") as progress:
+            assemble(self.workspace, files, self.dataset_folder(), options, progress)
+
+    def _files(self, batch: Batch) -> "BatchFiles":
+        from pipeline.dataset import BatchFiles
+
+        ingest = self.ingest_path(batch)
+        assert ingest is not None, "Luigi runs a task only after what it requires"
+        folders = {recipe.modality: features_folder(self.workspace, batch.name, recipe) for recipe in self.recipes}
+        return BatchFiles(batch, ingest, endings_folder(self.workspace, batch.name, self.sampling), folders)

@@ -1,0 +1,87 @@
+"""From a dataset to scores that people look at: train, score, evaluate, report."""
+
+import luigi
+
+from pipeline import storage
+from pipeline.fingerprint import fingerprint
+from tasks.features import AssembleDataset, DatasetOptions
+
+MODEL_VERSION = 1  # raised when the networks, the training or the scores change meaning
+
+
+class RunStage(DatasetOptions):
+    """A stage of one run, a model trained on one dataset. Its folder is `runs/<id>/`."""
+
+    seed = luigi.IntParameter(default=0, description="of the model's initialisation and of the order of training")
+    epochs = luigi.IntParameter(default=40, description="passes over the training clips")
+
+    product = ""  # the file in the run's folder that says that this stage is done
+
+    def run_folder(self) -> str:
+        parts = {"version": MODEL_VERSION, "dataset": self.dataset_id, "seed": self.seed, "epochs": self.epochs}
+        return f"runs/{fingerprint(parts)}"
+
+    def complete(self) -> bool:
+        # The dataset stands for all before it: a shard that was deleted is made again though the run is there.
+        return self.dataset_complete() and storage.exists(storage.join(self.workspace, self.run_folder(), self.product))
+
+
+class TrainFusion(RunStage):
+    """Trains PSGCN, RTCN and the attentive fusion on the dataset's training clips."""
+
+    product = "run.json"
+
+    def requires(self) -> luigi.Task:
+        return self.clone(AssembleDataset)
+
+    def run(self) -> None:
+        from models.config import VdvConfig
+        from models.device import resolve_device
+        from pipeline.train import train_fusion
+
+        modalities = tuple(recipe.modality for recipe in self.recipes)
+        config = VdvConfig(modalities=modalities, seed=self.seed, epochs=self.epochs)
+        train_fusion(self.workspace, self.dataset_folder(), self.run_folder(), config, resolve_device(self.device))
+
+
+class ScoreClips(RunStage):
+    """Scores every clip of the dataset, with or without engagement."""
+
+    product = "scores.parquet"
+
+    def requires(self) -> luigi.Task:
+        return self.clone(TrainFusion)
+
+    def run(self) -> None:
+        from models.device import resolve_device
+        from pipeline.score import score_clips
+
+        score_clips(self.workspace, self.dataset_folder(), self.run_folder(), resolve_device(self.device))
+
+
+class EvaluateRun(RunStage):
+    """Compares scores with labels on the clips that training did not see."""
+
+    product = "metrics.json"
+
+    def requires(self) -> luigi.Task:
+        return self.clone(ScoreClips)
+
+    def run(self) -> None:
+        from pipeline.evaluate import evaluate_run
+
+        evaluate_run(self.workspace, self.dataset_folder(), self.run_folder())
+
+
+class RenderReport(RunStage):
+    """Writes the run's one-file HTML report."""
+
+    product = "report.html"
+
+    def requires(self) -> luigi.Task:
+        return self.clone(EvaluateRun)
+
+    def run(self) -> None:
+        from pipeline.report import render
+
+        render(self.workspace, self.dataset_folder(), self.run_folder())

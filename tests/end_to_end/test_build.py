@@ -1,0 +1,169 @@
+"""BuildVDV from the command line on small real files: what is made, what is made again, what errors look like."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.options import MODALITIES
+from tests.end_to_end.workspaces import TINY_PROFILE, changed, run, written
+from tests.tiny_clips import render_clip, tiny_world, write_manifest
+
+CLIPS = 10
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a manifest of ten clips and the workspace that BuildVDV made of it. Tests copy it."""
+    folder = tmp_path_factory.mktemp("built")
+    tiny_world(folder, CLIPS)
+    done = run("BuildVDV", folder, "--manifest", "tiny.csv")
+    assert done.code == 0, done.output
+    assert "10 ok" in done.output
+    return folder
+
+
+@pytest.fixture
+def copy(built: Path, tmp_path: Path) -> Iterator[Path]:
+    shutil.copytree(built, tmp_path / "copy")
+    yield tmp_path / "copy"
+
+
+def features(folder: Path, modality: str) -> list[Path]:
+    return sorted((folder / "workspace" / "features" / modality).rglob("*.parquet"))
+
+
+def names(paths: set[str], *starts: str) -> set[str]:
+    return {path for path in paths if path.startswith(starts)}
+
+
+def test_a_build_writes_features_scores_metrics_and_a_report(built: Path) -> None:
+    workspace = built / "workspace"
+    latest = json.loads((workspace / "latest.json").read_text())
+    for modality in ("face", "scene", "appearance"):
+        assert sum(pq.read_metadata(path).num_row_groups for path in features(built, modality)) == CLIPS
+    scores = pq.read_table(workspace / latest["run"] / "scores.parquet").to_pylist()
+    assert {row["clip_id"] for row in scores} == {f"clip{place:03d}" for place in range(CLIPS)}
+    assert json.loads((workspace / latest["run"] / "metrics.json").read_text())
+    report = (workspace / latest["report"]).read_text()
+    assert "clip000" in report
+    assert "untrained" in report
+
+
+def test_a_second_run_does_nothing_and_says_so(copy: Path) -> None:
+    before = written(copy)
+    done = run("BuildVDV", copy, "--manifest", "tiny.csv")
+    assert done.code == 0
+    assert "nothing to do" in done.output
+    assert written(copy) == before
+
+
+def test_an_added_clip_costs_that_clip_only(copy: Path) -> None:
+    before = written(copy / "workspace")
+    render_clip(copy / "clips" / "new.mp4", seed=99)
+    write_manifest(copy / "tiny.csv", ["new", *[f"clip{place:03d}" for place in range(CLIPS)]])
+    done = run("BuildVDV", copy, "--manifest", "tiny.csv")
+    assert done.code == 0, done.output
+    new = changed(before, written(copy / "workspace"))
+    shards = names(new, "features/")
+    assert len(shards) == len(MODALITIES)
+    for shard in shards:
+        if "/pose/" not in shard:
+            assert pq.read_table(copy / "workspace" / shard, columns=["clip_id"])["clip_id"].to_pylist() == ["new"]
+    assert names(new, "datasets/")
+    assert names(new, "runs/")
+
+
+def test_new_like_counts_redo_labels_training_and_scores_only(copy: Path) -> None:
+    before = written(copy / "workspace")
+    write_manifest(copy / "tiny.csv", [f"clip{place:03d}" for place in range(CLIPS)], likes={"clip003": 999_999})
+    done = run("BuildVDV", copy, "--manifest", "tiny.csv")
+    assert done.code == 0, done.output
+    new = changed(before, written(copy / "workspace"))
+    assert {path.split("/")[0] for path in new} == {"datasets", "runs", "latest.json"}
+
+
+def test_other_weights_of_one_modality_redo_that_modality_only(copy: Path) -> None:
+    before = written(copy / "workspace")
+    text = TINY_PROFILE.read_text()
+    head, scene = text.split("[scene]")
+    other = copy / "other.toml"
+    other.write_text(head + "[scene]" + scene.replace("untrained:0", "untrained:1", 1))
+    done = run("BuildVDV", copy, "--manifest", "tiny.csv", profile=other)
+    assert done.code == 0, done.output
+    new = names(changed(before, written(copy / "workspace")), "features/", "clips/")
+    assert {"/".join(path.split("/")[:2]) for path in new} == {"features/scene"}
+
+
+def test_a_deleted_shard_is_made_again_and_is_the_same(copy: Path) -> None:
+    (shard,) = features(copy, "appearance")
+    before, content = written(copy / "workspace"), shard.read_bytes()
+    shard.unlink()
+    done = run("BuildVDV", copy, "--manifest", "tiny.csv")
+    assert done.code == 0, done.output
+    assert names(changed(before, written(copy / "workspace")), "features/") == {
+        str(shard.relative_to(copy / "workspace"))
+    }
+    assert shard.read_bytes() == content
+
+
+def test_a_clip_left_out_of_the_modalities_is_not_extracted(copy: Path) -> None:
+    shutil.rmtree(copy / "workspace")
+    done = run("BuildVDV", copy, "--manifest", "tiny.csv", "--modalities", "appearance,scene")
+    assert done.code == 0, done.output
+    assert {path.name for path in (copy / "workspace" / "features").iterdir()} == {"appearance", "scene"}
+
+
+def test_a_clip_that_is_no_video_fails_alone_and_is_named(copy: Path) -> None:
+    (copy / "clips" / "clip004.mp4").write_text("not a video")
+    done = run("BuildVDV", copy, "--manifest", "tiny.csv", "--max-failed", "0.2")
+    assert done.code == 0, done.output
+    assert "9 ok" in done.output
+    assert "1 failed" in done.output
+    latest = json.loads((copy / "workspace" / "latest.json").read_text())
+    report = (copy / "workspace" / latest["report"]).read_text()
+    assert "not_a_video" in report
+
+
+def test_too_many_failed_clips_fail_the_run_and_say_which(copy: Path) -> None:
+    for place in range(3):
+        (copy / "clips" / f"clip{place:03d}.mp4").write_text("not a video")
+    done = run("BuildVDV", copy, "--manifest", "tiny.csv")
+    assert done.code == 30
+    assert "clip001" in done.output
+    assert "--max-failed" in done.output
+    assert "Traceback" not in done.output
+
+
+def test_a_missing_file_that_comes_later_costs_that_clip_only(copy: Path) -> None:
+    clip = copy / "clips" / "clip004.mp4"
+    clip.rename(copy / "away.mp4")
+    assert run("BuildVDV", copy, "--manifest", "tiny.csv", "--max-failed", "0.2").code == 0
+    before = written(copy / "workspace")
+    (copy / "away.mp4").rename(clip)
+    done = run("BuildVDV", copy, "--manifest", "tiny.csv")
+    assert done.code == 0, done.output
+    assert "10 ok" in done.output
+    assert len(names(changed(before, written(copy / "workspace")), "features/")) <= len(MODALITIES)
+
+
+def test_a_wrong_manifest_starts_nothing_and_names_file_line_and_column(tmp_path: Path) -> None:
+    (tmp_path / "bad.csv").write_text("clip_id,uri,challenge,likes\na,a.mp4,x,12k\n")
+    done = run("BuildVDV", tmp_path, "--manifest", "bad.csv")
+    assert done.code == 35
+    assert "bad.csv:2" in done.output
+    assert "12k" in done.output
+    assert "Traceback" not in done.output
+    assert not (tmp_path / "workspace").exists()
+
+
+def test_weights_that_are_not_there_are_asked_for_before_any_clip_is_decoded(copy: Path) -> None:
+    shutil.rmtree(copy / "workspace")
+    done = run("BuildVDV", copy, "--manifest", "tiny.csv", "--weights-cache", str(copy / "no-weights"), profile="full")
+    assert done.code != 0
+    assert "FetchWeights" in done.output
+    assert "Traceback" not in done.output
+    assert not (copy / "workspace" / "features").exists()

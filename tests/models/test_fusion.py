@@ -1,0 +1,159 @@
+"""Fusion of predictions, the loss, and the whole model on clips that lack this or that."""
+
+import itertools
+import math
+
+import pytest
+import torch
+
+from models.config import VdvConfig
+from models.fusion import AttentiveFusion
+from models.losses import percentile_huber, ranknet
+from models.vdv import Cue, Vdv
+
+SMALL = VdvConfig(
+    frames=8, joint_channels=8, part_channels=8, body_channels=8, refined_channels=8, blocks=1, width=16,
+    dilations=(1, 2), relations_after=(2,), modality_dropout=0.0,
+)  # fmt: skip
+FEATURES = {"appearance": 12, "face": 10, "scene": 6}
+
+
+def model() -> Vdv:
+    torch.manual_seed(0)
+    whole = Vdv(SMALL, FEATURES)
+    for weigh in whole.fusion.weigh:
+        torch.nn.init.normal_(weigh[-1].weight)
+    return whole.eval()
+
+
+def batch(clips: int = 4, frames: int = 5) -> dict[str, Cue]:
+    torch.manual_seed(1)
+    seen = torch.ones(clips, 2, 8, 17, dtype=torch.bool)
+    cues = {"skeleton": Cue(torch.randn(clips, 2, 9, 8, 17), seen, torch.zeros(clips, 1), torch.rand(clips))}
+    for name, width in FEATURES.items():
+        mask = torch.ones(clips, frames, dtype=torch.bool)
+        seconds = torch.arange(frames).expand(clips, -1) / 5.0
+        cues[name] = Cue(torch.randn(clips, frames, width), mask, seconds, torch.rand(clips))
+    return cues
+
+
+def without(cues: dict[str, Cue], names: tuple[str, ...], clip: int) -> dict[str, Cue]:
+    changed = dict(cues)
+    for name in names:
+        mask = cues[name].mask.clone()
+        mask[clip] = False
+        changed[name] = cues[name]._replace(mask=mask)
+    return changed
+
+
+def test_every_subset_of_cues_gives_a_finite_score_and_attention_on_what_is_there():
+    whole, cues = model(), batch()
+    for count in range(4):
+        for names in itertools.combinations(cues, count):
+            said = whole(without(cues, names, clip=2))
+            assert said.score.isfinite().all()
+            assert not said.abstained.any()
+            torch.testing.assert_close(said.attention.sum(1), torch.ones(4))
+            assert all(said.attention[2, whole.cues.index(name)] == 0 for name in names)
+
+
+def test_a_clip_with_nothing_is_abstained_on_and_changes_no_other():
+    whole, cues = model(), batch()
+    said, usual = whole(without(cues, tuple(cues), clip=2)), whole(cues)
+    assert said.abstained.tolist() == [False, False, True, False]
+    assert said.score[2] == 0
+    assert not said.attention[2].any()
+    torch.testing.assert_close(said.score[[0, 1, 3]], usual.score[[0, 1, 3]])
+
+
+def test_the_fused_score_lies_between_the_modalities():
+    said = model()(batch())
+    alone = torch.stack([encoded.score for encoded in said.encoded.values()], 1)
+    assert (said.score <= alone.amax(1) + 1e-6).all()
+    assert (said.score >= alone.amin(1) - 1e-6).all()
+
+
+def test_fusion_starts_as_the_mean_of_what_is_there():
+    torch.manual_seed(0)
+    fusion = AttentiveFusion((4, 4, 4)).eval()
+    scores, present = torch.randn(2, 3), torch.tensor([[True, True, True], [True, False, True]])
+    fused, _ = fusion(scores, tuple(torch.randn(2, 4) for _ in range(3)), torch.rand(2, 3), present)
+    torch.testing.assert_close(fused, torch.stack([scores[0].mean(), scores[1, [0, 2]].mean()]))
+
+
+def test_modality_dropout_leaves_at_least_one():
+    torch.manual_seed(0)
+    fusion = AttentiveFusion((4, 4), modality_dropout=0.9).train()
+    present = torch.tensor([[True, True], [True, False], [False, False]]).repeat(100, 1)
+    _, attention = fusion(torch.ones(300, 2), (torch.randn(300, 4),) * 2, torch.rand(300, 2), present)
+    kept = (attention > 0).sum(1).view(100, 3)
+    assert (kept[:, 0] >= 1).all()
+    assert (kept[:, 0] == 1).any()
+    assert (kept[:, 1] == 1).all()
+    assert (kept[:, 2] == 0).all()
+
+
+def test_a_modality_learns_from_its_own_loss_only():
+    whole = model().train()
+    whole(batch()).score.sum().backward()
+    assert all(parameter.grad is None for parameter in whole.encoders.parameters())
+    assert any(parameter.grad is not None and parameter.grad.any() for parameter in whole.fusion.parameters())
+
+
+def test_samplings_of_a_clip_are_averaged():
+    whole, cues = model(), batch()
+    both = whole(cues).encoded["skeleton"].score
+    each = [
+        whole({**cues, "skeleton": cues["skeleton"]._replace(
+            values=cues["skeleton"].values[:, [turn]], mask=cues["skeleton"].mask[:, [turn]]
+        )}).encoded["skeleton"].score
+        for turn in (0, 1)
+    ]  # fmt: skip
+    torch.testing.assert_close(both, (each[0] + each[1]) / 2)
+
+
+def test_a_model_needs_a_modality():
+    with pytest.raises(ValueError, match="hold none of"):
+        Vdv(VdvConfig(modalities=()), {})
+
+
+@pytest.mark.parametrize("tau", [0.0, 0.3])
+def test_ranknet_equals_two_loops(tau):
+    torch.manual_seed(0)
+    score, target = torch.randn(12, dtype=torch.float64), torch.rand(12, dtype=torch.float64).round(decimals=1)
+    challenge, counted = torch.randint(0, 3, (12,)), torch.rand(12) > 0.2
+    total, pairs = 0.0, 0
+    for i in range(12):
+        for j in range(12):
+            same = challenge[i] == challenge[j] and counted[i] and counted[j]
+            if same and target[i] - target[j] > tau:
+                total += math.log(1 + math.exp(-(score[i] - score[j])))
+                pairs += 1
+    assert pairs > 3
+    assert ranknet(score, target, challenge, counted, tau).item() == pytest.approx(total / pairs, abs=1e-12)
+
+
+def test_ranknet_without_a_pair_is_zero_with_zero_gradients():
+    score = torch.randn(3, requires_grad=True)
+    loss = ranknet(score, torch.rand(3), torch.arange(3), torch.ones(3, dtype=torch.bool))
+    loss.backward()
+    assert loss.item() == 0
+    assert score.grad is not None
+    assert not score.grad.any()
+
+
+def test_clips_without_labels_enter_no_loss():
+    score, target, counted = torch.randn(4), torch.rand(4), torch.tensor([True, True, False, False])
+    other = torch.where(counted, score, 99.0)
+    same = torch.zeros(4, dtype=torch.int64)
+    assert ranknet(score, target, same, counted) == ranknet(other, target, same, counted)
+    assert percentile_huber(score, target, counted) == percentile_huber(other, target, counted)
+
+
+def test_a_config_survives_json_and_refuses_what_it_does_not_know():
+    import dataclasses
+    import json
+
+    assert VdvConfig.from_dict(json.loads(json.dumps(dataclasses.asdict(SMALL)))) == SMALL
+    with pytest.raises(ValueError, match="epoch_count"):
+        VdvConfig.from_dict({"epoch_count": 3})

@@ -1,0 +1,182 @@
+"""The tables say what they should of a body, and a track becomes input that no camera, gap or wild number can upset."""
+
+import numpy as np
+import pytest
+
+from models.skeleton import (
+    COCO17,
+    LIMIT,
+    augment,
+    coarser,
+    linked,
+    membership,
+    mirrored,
+    normalise,
+    pyramid,
+    sample_frames,
+    streams,
+    subsets,
+)
+
+SECONDS = np.arange(12) / 10
+
+
+def dancer(frames: int = 12, seed: int = 0) -> np.ndarray:
+    """[T, 17, 3] somebody upright who moves a little."""
+    rng = np.random.default_rng(seed)
+    stood = rng.uniform(-40, 40, (17, 2))
+    stood[list(COCO17.shoulders), 1], stood[list(COCO17.hips), 1] = -100, 0
+    position = 300 + stood + np.cumsum(rng.normal(0, 3, (frames, 17, 2)), 0)
+    return np.concatenate([position, np.full((frames, 17, 1), 0.9)], 2)
+
+
+def prepared(keypoints: np.ndarray, seconds: np.ndarray = SECONDS, valid: np.ndarray | None = None) -> np.ndarray:
+    valid = np.ones(len(keypoints), bool) if valid is None else valid
+    return streams(normalise(keypoints, valid, seconds, 0.3))
+
+
+def test_mirroring_swaps_left_and_right_names_and_nothing_else():
+    for joint, name in enumerate(COCO17.joints):
+        other = name.replace("left", "RIGHT").replace("right", "left").replace("RIGHT", "right")
+        assert COCO17.joints[COCO17.mirror[joint]] == other
+    for groups in (COCO17.parts, COCO17.bodies):
+        assert {name.replace("left", "right") for name, _ in groups} == {
+            name for name, _ in groups if "left" not in name
+        }
+
+
+def test_the_mirrored_skeleton_has_the_same_bones_and_parts():
+    swap = COCO17.mirror
+    bones = {frozenset((swap[one], swap[other])) for one, other in COCO17.edges}
+    assert bones == {frozenset(edge) for edge in COCO17.edges}
+    parts = {frozenset(swap[joint] for joint in members) for _, members in COCO17.parts}
+    assert parts == {frozenset(members) for _, members in COCO17.parts}
+
+
+def test_every_joint_is_in_a_part_and_every_part_in_one_body():
+    assert (membership(COCO17.parts, 17).sum(0) >= 1).all()
+    assert (membership(COCO17.bodies, 10).sum(0) == 1).all()
+
+
+def test_coarse_neighbours_share_a_joint_or_a_bone():
+    joints = linked(COCO17.edges, 17)
+    parts = coarser(joints, membership(COCO17.parts, 17))
+    names = [name for name, _ in COCO17.parts]
+    for one, other, expected in [
+        ("torso", "left_upper_arm", True),
+        ("left_upper_arm", "left_forearm", True),
+        ("head", "torso", True),
+        ("head", "left_shank", False),
+        ("left_forearm", "right_forearm", False),
+    ]:
+        assert parts[names.index(one), names.index(other)] == expected
+    bodies = coarser(parts, membership(COCO17.bodies, 10))
+    assert bodies[0, 1:].all(), "every limb hangs on the trunk"
+    assert not bodies[1, 3], "a left arm does not touch a left leg"
+
+
+def test_adjacency_points_inward_and_outward_along_a_chain():
+    own, inward, outward = subsets(linked([(0, 1), (1, 2)], 3), centre=0)
+    np.testing.assert_array_equal(own, np.eye(3))
+    assert (inward[2, 1], inward[1, 2], outward[1, 2]) == (1, 0, 1)
+    for level in pyramid(COCO17).adjacency:
+        sums = level.sum(2)
+        assert np.all(np.isclose(sums, 1) | (sums == 0))
+
+
+def test_position_and_size_in_the_picture_do_not_matter():
+    keypoints = dancer()
+    moved = keypoints.copy()
+    moved[..., :2] = moved[..., :2] * 2.5 + 77
+    np.testing.assert_allclose(prepared(keypoints), prepared(moved), atol=1e-5)
+
+
+def test_travelling_survives_normalising():
+    keypoints = dancer()
+    keypoints[:, :, 0] += np.arange(12)[:, None] * 50
+    hips = prepared(keypoints)[0][:, list(COCO17.hips)].mean(1)
+    assert hips[0] == pytest.approx(0, abs=1e-5)
+    assert hips[-1] > 3
+
+
+def test_motion_is_the_same_at_any_frame_rate():
+    still = dancer(1)
+    fast, slow = np.repeat(still, 12, 0), np.repeat(still, 6, 0)
+    fast[..., 0] += np.arange(12)[:, None] * 5
+    slow[..., 0] += np.arange(6)[:, None] * 10
+    of_fast, of_slow = prepared(fast, np.arange(12) / 20), prepared(slow, np.arange(6) / 10)
+    np.testing.assert_allclose(of_fast[4, 1:].mean(), of_slow[4, 1:].mean(), rtol=1e-4)
+
+
+def test_a_gap_is_bridged_and_stays_marked():
+    keypoints = dancer()
+    keypoints[4:7, 9] = 0
+    posture = normalise(keypoints, np.ones(12, bool), SECONDS, 0.3)
+    assert not posture.seen[4:7, 9].any()
+    assert (posture.confidence[4:7, 9] == 0).all()
+    before, after = posture.position[3, 9], posture.position[7, 9]
+    np.testing.assert_allclose(posture.position[5, 9], (before + after) / 2, atol=1e-5)
+
+
+def test_a_joint_never_seen_gives_no_bone_and_no_motion():
+    keypoints = dancer()
+    keypoints[:, 13, 2] = 0.1
+    whole = prepared(keypoints)
+    assert (whole[:, :, 13] == 0).all()
+    assert (whole[2:4, :, 15] == 0).all(), "the bone from ankle to knee"
+
+
+@pytest.mark.parametrize("wild", [np.nan, np.inf, 1e9])
+def test_wild_key_points_stay_finite_and_bounded(wild):
+    keypoints = dancer()
+    keypoints[3, 5, 0] = wild
+    keypoints[:, 12, 1] = wild
+    whole = prepared(keypoints)
+    assert np.isfinite(whole).all()
+    assert np.abs(whole[:2]).max() <= LIMIT
+
+
+@pytest.mark.parametrize("frames", [1, 2])
+def test_the_shortest_clips_work(frames):
+    whole = prepared(dancer(frames), SECONDS[:frames])
+    assert whole.shape == (9, frames, 17)
+    assert (whole[4:8, 0] == 0).all()
+
+
+def test_frames_at_one_time_have_no_speed():
+    assert (prepared(dancer(), np.zeros(12))[4:8] == 0).all()
+
+
+def test_a_track_of_nothing_is_nothing():
+    posture = normalise(dancer(), np.zeros(12, bool), SECONDS, 0.3)
+    assert not posture.seen.any()
+    assert (streams(posture) == 0).all()
+
+
+def test_mirroring_twice_changes_nothing():
+    posture = normalise(dancer(), np.ones(12, bool), SECONDS, 0.3)
+    np.testing.assert_array_equal(mirrored(mirrored(posture)).position, posture.position)
+    assert mirrored(posture).position[0, 5, 0] == -posture.position[0, 6, 0]
+
+
+def test_augmentation_is_decided_by_its_generator_alone():
+    posture = normalise(dancer(), np.ones(12, bool), SECONDS, 0.3)
+    options = {"rotation": 0.1, "scale": 0.1, "jitter": 0.01, "mirror": 0.5}
+    first, again, other = (augment(posture, np.random.default_rng(seed), **options).position for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+@pytest.mark.parametrize("length", [1, 3, 63, 64, 65, 600])
+def test_samples_are_in_order_and_reach_over_the_whole_clip(length):
+    chosen = sample_frames(np.ones(length, bool), 64, np.full(64, 0.5))
+    assert (np.diff(chosen) >= 0).all()
+    assert chosen[0] <= length / 64
+    assert chosen[-1] >= length - 1 - length / 64
+
+
+def test_a_clip_that_shows_anything_never_gives_an_empty_sample():
+    shown = np.zeros(600, bool)
+    shown[313] = True
+    for pick in (0.0, 0.3, 0.999):
+        assert 313 in sample_frames(shown, 64, np.full(64, pick))

@@ -1,0 +1,72 @@
+"""The page shows what was found, says when it means nothing, and lets no manifest speak HTML."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from pipeline.report import render
+
+EVIL = "<script>alert(1)</script>"
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    dataset, run = tmp_path / "datasets/one", tmp_path / "runs/one"
+    dataset.mkdir(parents=True)
+    run.mkdir(parents=True)
+    ids = [EVIL, "good", "gone"]
+    clips = {"clip_id": ids, "status": ["partial", "ok", "failed"], "code": ["corrupt", "", "missing"]}
+    pd.DataFrame(clips | {"reason": [f"because {EVIL}", "", "no file"]}).to_parquet(dataset / "clips.parquet")
+    statistics = {
+        "clips": 3, "status": {"ok": 1, "partial": 1, "failed": 1}, "codes": {"corrupt": 1, "missing": 1},
+        "challenges": {EVIL: {}}, "modalities": {"pose": 2}, "label": {"kind": "likes", "why": "asked for"},
+        "untrained": [], "profiles": ["test"],
+    }  # fmt: skip
+    (dataset / "statistics.json").write_text(json.dumps(statistics))
+    scores = {
+        "clip_id": ids, "challenge": EVIL, "split": ["test", "train", "train"], "label": [1.0, 2.0, 3.0],
+        "score": [0.25, 0.5, None], "percentile": [0.25, 0.75, None], "abstained": [False, False, True],
+        "score_skeleton": [0.25, 0.5, None], "attention_skeleton": [1.0, 1.0, 0.0],
+    }  # fmt: skip
+    pd.DataFrame(scores).to_parquet(run / "scores.parquet")
+    (run / "run.json").write_text(json.dumps({"trained_on": 2, "seed": 7}))
+    nothing = {
+        "mean": {"n": 1, "spearman": None, "kendall_tau_b": None, "pairwise_accuracy": None, "reason": "too few"}
+    }
+    metrics = {"note": "n", "splits": {"test": {"clips": 1, "predictors": {"fused": nothing}}}}
+    (run / "metrics.json").write_text(json.dumps(metrics))
+    return tmp_path
+
+
+def page(workspace: Path) -> str:
+    render(str(workspace), "datasets/one", "runs/one")
+    return (workspace / "runs/one/report.html").read_text()
+
+
+def test_html_in_a_manifest_is_shown_as_text(workspace):
+    text = page(workspace)
+    assert "<script" not in text
+    assert text.count("&lt;script&gt;alert(1)&lt;/script&gt;") >= 4  # clip twice, its reason, its challenge
+
+
+def test_counts_reasons_metrics_and_ranks_are_on_the_page(workspace):
+    text = page(workspace)
+    for wanted in ("no file at the clip&#39;s uri", "because", "too few", "nothing to judge", "0.500", "seed 7"):
+        assert wanted in text
+    assert text.index(">good<") < text.rindex("alert(1)") < text.rindex(">gone<"), "by score, the unscored last"
+
+
+def test_the_page_refers_to_nothing_outside_itself(workspace):
+    text = page(workspace)
+    assert "http" not in text
+    assert str(workspace) not in text
+
+
+def test_untrained_weights_are_on_top(workspace):
+    assert "Untrained weights" not in page(workspace)
+    path = workspace / "datasets/one/statistics.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"untrained": ["pose"]}))
+    text = page(workspace)
+    assert text.index("Untrained weights") < text.index("<h2>")

@@ -1,0 +1,186 @@
+"""From a dataset to scores and metrics: learns what is there, the same each time, and says when there is nothing."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from models.config import VdvConfig
+from pipeline.dataset import assemble
+from pipeline.errors import DataError, WorkspaceError
+from pipeline.evaluate import agreement, evaluate_run
+from pipeline.labels import LabelOptions
+from pipeline.score import score_clips
+from pipeline.train import UntrainedWeightsWarning, load_run, train_fusion
+from tests.pipeline.learnable_world import Clip, make_batch, speed_decides
+
+CPU = torch.device("cpu")
+SMALL = VdvConfig(
+    frames=32, samplings=2, joint_channels=24, part_channels=32, body_channels=48, refined_channels=24, blocks=1,
+    width=32, epochs=20, learning_rate=4e-3, seed=1,
+)  # fmt: skip
+ONE_EPOCH = replace(SMALL, epochs=1, frames=16)
+
+
+def build(workspace: Path, clips: list[Clip], config: VdvConfig, run: str = "runs/one", **options) -> pd.DataFrame:
+    modalities = options.pop("modalities", ("pose", "scene"))
+    if not (workspace / "datasets/one").exists():
+        files = make_batch(workspace, clips, modalities=modalities, **options)
+        assemble(str(workspace), [files], "datasets/one", LabelOptions(holdout=0.4))
+    train_fusion(str(workspace), "datasets/one", run, config, CPU)
+    score_clips(str(workspace), "datasets/one", run, CPU)
+    return pd.read_parquet(workspace / run / "scores.parquet").set_index("clip_id")
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on 40 clips (24 to train on) whose dancer's speed decides the likes, seed 1; scenes are noise."""
+    workspace = tmp_path_factory.mktemp("learned") / "ws"
+    clips = [*speed_decides(40, seed=1), Clip("later", speed=0.5), Clip("broken", likes=5, fails="corrupt")]
+    build(workspace, clips, SMALL)
+    evaluate_run(str(workspace), "datasets/one", "runs/one")
+    return workspace
+
+
+def test_a_planted_signal_is_learned_and_holds_on_creators_not_seen(learned):
+    found = json.loads((learned / "runs/one/metrics.json").read_text())["splits"]["test"]
+    assert found["clips"] == 16
+    assert found["predictors"]["skeleton"]["mean"]["spearman"] > 0.7
+    assert found["predictors"]["fused"]["mean"]["spearman"] > 0.5
+    assert abs(found["predictors"]["scene"]["mean"]["spearman"]) < 0.6
+    assert found["predictors"]["chance"]["mean"] == {
+        "spearman": 0.0, "kendall_tau_b": 0.0, "pairwise_accuracy": 0.5, "note": "expectation",
+    }  # fmt: skip
+
+
+def test_clips_without_likes_are_scored_and_clips_without_anything_abstained_on(learned):
+    scores = pd.read_parquet(learned / "runs/one/scores.parquet").set_index("clip_id")
+    assert len(scores) == 42
+    assert scores.loc["later", "split"] == "unlabelled"
+    assert np.isfinite(scores.loc["later", "score"])
+    assert bool(scores.loc["broken", "abstained"])
+    assert scores.loc["broken", ["score", "percentile", "score_skeleton", "score_scene"]].isna().all()
+    assert scores.loc["broken", ["attention_skeleton", "attention_scene"]].tolist() == [0, 0]
+    rest = scores.drop("broken")
+    assert not rest["abstained"].any()
+    np.testing.assert_allclose(rest["attention_skeleton"] + rest["attention_scene"], 1, atol=1e-6)
+    for _, group in rest.groupby("challenge"):
+        assert (group["score"].rank() == group["percentile"].rank()).all()
+        assert group["percentile"].between(0, 1, inclusive="neither").all()
+
+
+def test_a_run_records_what_made_it_and_nothing_of_where(learned):
+    run = json.loads((learned / "runs/one/run.json").read_text())
+    assert run["seed"] == 1
+    assert run["dataset"] == "one"
+    assert run["trained_on"] == 24
+    assert run["config"]["modalities"] == ["pose", "scene"]
+    assert run["untrained"] == []
+    assert str(learned) not in json.dumps(run)
+    logs = [path.name for path in (learned / "runs/one/logs").rglob("*") if path.is_file()]
+    assert "metrics.csv" in logs
+    assert any(name.startswith("events.out.tfevents") for name in logs)
+
+
+def test_the_same_seed_gives_the_same_scores_and_another_others(tmp_path):
+    clips = speed_decides(12)
+    first, again = (build(tmp_path / "ws", clips, ONE_EPOCH, run)["score"] for run in ("runs/a", "runs/b"))
+    other = build(tmp_path / "ws", clips, replace(ONE_EPOCH, seed=2), "runs/c")["score"]
+    np.testing.assert_array_equal(first, again)
+    assert not np.allclose(first, other)
+
+
+def test_four_labelled_clips_in_two_challenges_are_enough(tmp_path):
+    clips = [Clip(f"c{place}", f"challenge{place % 2}", likes=place * 10) for place in range(4)]
+    scores = build(tmp_path / "ws", clips, ONE_EPOCH)
+    assert scores["score"].notna().all()
+    evaluate_run(str(tmp_path / "ws"), "datasets/one", "runs/one")
+    metrics = json.loads((tmp_path / "ws/runs/one/metrics.json").read_text())
+    test = metrics["splits"]["test"]["predictors"]["fused"]
+    assert test["mean"]["spearman"] is None
+    assert "no challenge" in test["mean"]["reason"]
+
+
+def test_clips_without_labels_change_nothing_that_is_learned(tmp_path):
+    labelled = speed_decides(8)
+    more = [*labelled, Clip("later", speed=3), Clip("latest", "elsewhere")]
+    fewer, all_of_them = build(tmp_path / "a", labelled, ONE_EPOCH), build(tmp_path / "b", more, ONE_EPOCH)
+    np.testing.assert_allclose(fewer["score"], all_of_them.loc[fewer.index, "score"], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "clips",
+    [
+        [Clip("a"), Clip("b")],
+        [Clip("a", likes=5), Clip("b", likes=5)],
+        [Clip("a", "one", likes=1), Clip("b", "two", likes=5)],
+        [Clip("a", likes=1, fails="corrupt"), Clip("b", likes=5)],
+    ],
+    ids=["no likes", "equal likes", "one a challenge", "one decodes"],
+)
+def test_nothing_to_learn_is_an_error_that_says_what_to_add(tmp_path, clips):
+    with pytest.raises(DataError, match="Add likes to the manifest"):
+        build(tmp_path / "ws", clips, ONE_EPOCH)
+    assert not (tmp_path / "ws/runs/one/run.json").exists()
+
+
+def test_untrained_extractors_are_said_loudly(tmp_path, caplog):
+    with pytest.warns(UntrainedWeightsWarning, match="random weights"):
+        build(tmp_path / "ws", speed_decides(8), ONE_EPOCH, weights="untrained:0")
+    assert "UNTRAINED WEIGHTS" in caplog.text
+    assert json.loads((tmp_path / "ws/runs/one/run.json").read_text())["untrained"] == ["pose", "scene"]
+
+
+def test_a_run_scores_a_dataset_that_lacks_a_modality_and_refuses_another_width(tmp_path, learned):
+    files = make_batch(tmp_path / "ws", speed_decides(3), modalities=("pose",))
+    assemble(str(tmp_path / "ws"), [files], "datasets/new")
+    run = tmp_path / "ws/runs/one"
+    run.mkdir(parents=True)
+    for name in ("model.safetensors", "run.json"):
+        (run / name).write_bytes((learned / "runs/one" / name).read_bytes())
+    score_clips(str(tmp_path / "ws"), "datasets/new", "runs/one", CPU, out_path="uploads/june.parquet")
+    scores = pd.read_parquet(tmp_path / "ws/uploads/june.parquet")
+    assert scores["score"].notna().all()
+    assert scores["score_scene"].isna().all()
+    assert (scores["attention_skeleton"] == 1).all()
+
+    said = json.loads((run / "run.json").read_text())
+    said["features"]["scene"] = 7
+    (run / "run.json").write_text(json.dumps(said))
+    with pytest.raises(WorkspaceError, match="does not fit"):
+        load_run(str(tmp_path / "ws"), "runs/one", CPU)
+
+
+@pytest.mark.parametrize(
+    ("score", "label", "expected"),
+    [
+        ([1, 2, 3], [10, 20, 30], (1, 1, 1)),
+        ([3, 2, 1], [10, 20, 30], (-1, -1, 0)),
+        ([1, 1, 2], [10, 20, 30], (0.866, 0.816, 5 / 6)),
+        ([1, np.nan, 2], [10, 0, 30], (1, 1, 1)),
+    ],
+)
+def test_agreement_is_what_it_says(score, label, expected):
+    found = agreement(np.array(score, float), np.array(label, float))
+    values = (found["spearman"], found["kendall_tau_b"], found["pairwise_accuracy"])
+    assert values == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("score", "label", "reason"),
+    [
+        ([1], [1], "fewer than two"),
+        ([], [], "fewer than two"),
+        ([1, 1], [1, 2], "all scores are equal"),
+        ([1, 2], [1, 1], "all labels are equal"),
+    ],
+)
+def test_what_cannot_be_compared_is_null_with_a_reason(score, label, reason):
+    found = agreement(np.array(score, float), np.array(label, float))
+    assert found["spearman"] is None
+    assert reason in found["reason"]
+    json.dumps(found, allow_nan=False)
