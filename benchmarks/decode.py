@@ -21,6 +21,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -45,7 +46,8 @@ def run_ffmpeg(clip: Path, sampling: SamplingOptions, product: bool) -> None:
         side = sampling.max_side
         scale = f"scale=w='if(gt(a,1),min({side},iw),-2)':h='if(gt(a,1),-2,min({side},ih))':flags=area"
         # fps= repeats frames of slower clips, which we never do: those keep their own rate.
-        select = f"select='isnan(prev_selected_t)+gt(floor(t*{sampling.sample_fps}+1e-3),floor(prev_selected_t*{sampling.sample_fps}+1e-3))'"
+        fps = sampling.sample_fps
+        select = f"select='isnan(prev_selected_t)+gt(floor(t*{fps}+1e-3),floor(prev_selected_t*{fps}+1e-3))'"
         command += ["-vf", f"{select},{scale}", "-fps_mode", "passthrough", "-pix_fmt", "rgb24", "-f", "rawvideo", "-"]
     else:
         command += ["-fps_mode", "passthrough", "-f", "null", "-"]
@@ -74,10 +76,10 @@ def tree_cpu_s() -> float:
     return total
 
 
-def measured(work: Callable[[], None]) -> tuple[float, float]:
+def measured(work: Callable[..., None], *arguments: Any) -> tuple[float, float]:
     """(wall, CPU) seconds of one call."""
     cpu, wall = tree_cpu_s(), time.perf_counter()
-    work()
+    work(*arguments)
     return time.perf_counter() - wall, tree_cpu_s() - cpu
 
 
@@ -126,11 +128,11 @@ def main() -> None:
         with DecodePool(sampling, DecodeLimits(), 1) as pool:
             run_pool(pool, clip)
             for _ in range(arguments.repeats):
-                times["decode"].append(measured(lambda: run_ffmpeg(clip, sampling, product=False)))
-                times["pool"].append(measured(lambda: run_pool(pool, clip)))
-                times["product"].append(measured(lambda: run_ffmpeg(clip, sampling, product=True)))
+                times["decode"].append(measured(run_ffmpeg, clip, sampling, False))
+                times["pool"].append(measured(run_pool, pool, clip))
+                times["product"].append(measured(run_ffmpeg, clip, sampling, True))
                 for decoder in ("pyav", "decord"):
-                    times[decoder].append(measured(lambda: run_decoder(clip, sampling, decoder)))
+                    times[decoder].append(measured(run_decoder, clip, sampling, decoder))
         row = {"clip": clip.name, "frames": frames[clip.name]}
         for way in ways:
             row[way] = {

@@ -5,6 +5,7 @@ datasets/<id>/faces.parquet      which of a frame's faces is the lead dancer's
 datasets/<id>/statistics.json    counts; written last, so where it is, all is
 """
 
+import io
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -107,14 +108,19 @@ def assemble(
     storage.write_bytes(storage.join(folder, STATISTICS), (json.dumps(statistics, indent=1) + "\n").encode())
 
 
+def read_table(path: str) -> pd.DataFrame:
+    """A small Parquet file, on any filesystem."""
+    return pd.read_parquet(io.BytesIO(storage.read_bytes(path)))
+
+
 def read_clips(workspace: str, dataset_dir: str) -> pd.DataFrame:
     """clips.parquet as `assemble` wrote it: one row a clip, in the manifests' order."""
-    return pd.read_parquet(storage.join(workspace, dataset_dir, CLIPS))
+    return read_table(storage.join(workspace, dataset_dir, CLIPS))
 
 
 def read_faces(workspace: str, dataset_dir: str) -> dict[str, np.ndarray]:
     """By clip_id: int64 [F] which of the clip's faces are the lead dancer's, at most one a frame, in order."""
-    table = pd.read_parquet(storage.join(workspace, dataset_dir, FACES))
+    table = read_table(storage.join(workspace, dataset_dir, FACES))
     return {str(clip_id): group.to_numpy(np.int64) for clip_id, group in table.groupby("clip_id")["face"]}
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 from scipy import stats
 
 from pipeline import storage
-from pipeline.dataset import read_clips, read_statistics
+from pipeline.dataset import read_clips, read_statistics, read_table
 from pipeline.labels import TEST, TRAIN, VAL
 from pipeline.score import SCORES
 
@@ -24,7 +24,7 @@ def evaluate_run(workspace: str, dataset_dir: str, run_dir: str) -> None:
     expectation). A clip counts where the predictor says something of it; `n` says how many do. A number that cannot be
     had is null, and `reason` says why.
     """
-    scores = pd.read_parquet(storage.join(workspace, run_dir, SCORES))
+    scores = read_table(storage.join(workspace, run_dir, SCORES))
     clips = read_clips(workspace, dataset_dir).set_index("clip_id").loc[scores["clip_id"]]
     predictors = {"fused": scores["score"]}
     predictors |= {name.removeprefix("score_"): scores[name] for name in scores if name.startswith("score_")}

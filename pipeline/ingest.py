@@ -142,6 +142,7 @@ def run_ingest(
     probe: ProbeClips | None = None,
     checkpoint_s: float = CHECKPOINT_S,
     retry: Collection[str] = (),
+    marks: Sequence[str] | None = None,
 ) -> str:
     """Brings `clips/<batch>/` up to date with a batch and its files; returns the path of the ingest file.
 
@@ -151,7 +152,8 @@ def run_ingest(
 
     workers: processes that probe. limits: what a clip may cost. progress: called with clips done, clips in all, and
     what is being done. probe: pipeline.decode.probe_clips, or one of its kind. retry: clip_ids to begin anew, in a new
-    shard, though nothing of them has changed: those whose decoding failed for a reason that may have passed.
+    shard, though nothing of them has changed: those whose decoding failed for a reason that may have passed. marks: see
+    `ingest_fingerprint`.
 
     Raises:
         TooManyFailed: most of the clips that could be read last time cannot be now, as when a disk is not mounted or a
@@ -159,8 +161,9 @@ def run_ingest(
         WorkspaceError: the workspace cannot be read or written.
     """
     uris = batch.rows["uri"].tolist()
-    wanted = list(zip(batch.rows["clip_id"].tolist(), uris, signatures(uris), strict=True))
-    fingerprint = ingest_fingerprint(batch, shard_clips, [signature for _, _, signature in wanted])
+    marks = signatures(uris) if marks is None else marks
+    wanted = list(zip(batch.rows["clip_id"].tolist(), uris, marks, strict=True))
+    fingerprint = ingest_fingerprint(batch, shard_clips, marks)
     newest = _newest(workspace, batch.name)
     if newest and newest[2] == fingerprint and not retry:
         return newest[1]

@@ -46,7 +46,7 @@ def sample(
     held: tuple[int, float, T] | None = None  # index, seconds from the first frame, item
 
     def due(until: float) -> bool:
-        return held is not None and _on_grid(held[1], until, options.sample_fps)
+        return held is not None and on_grid(held[1], until, options.sample_fps)
 
     failure: Exception | None = None
     index = -1
@@ -79,7 +79,7 @@ def sample(
         raise failure
 
 
-def _on_grid(start: float, end: float, sample_fps: float) -> bool:
+def on_grid(start: float, end: float, sample_fps: float) -> bool:
     """Whether a grid time lies in [start, end)."""
     first = max(0, math.ceil((start - TOLERANCE_S) * sample_fps))
     return first / sample_fps < end - TOLERANCE_S

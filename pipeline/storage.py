@@ -16,7 +16,7 @@ from fsspec.core import url_to_fs
 
 from pipeline.errors import WorkspaceError
 
-_STAGED = ".staged-"  # prefix of a local file that is still being written
+_STAGED = ".staged-"  # prefix of a local file that is still being written; it ends in .part, so *.parquet leaves it out
 _OUTBOX = "vdv-outbox-"  # prefix of the temporary folder that holds a file until it is uploaded
 _FRESH_S = 60.0  # a folder in the outbox younger than this may belong to a writer that has yet to lock it
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -179,7 +179,7 @@ def _staged_local(path: str) -> Iterator[Path]:
     target = local_path(path)
     with _explained("write", path, missing_is_trouble=True):
         target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f"{_STAGED}{uuid.uuid4().hex[:12]}-{target.name}"[:255])
+    temporary = target.with_name(f"{_STAGED}{uuid.uuid4().hex[:12]}-{target.name}"[:250] + ".part")
     try:
         with _disk_full_explained(path):
             yield temporary

@@ -57,7 +57,6 @@ class LinkOptions:
     max_motion: float = 0.4  # sizes; however long it was unseen
     max_speed_per_s: float = 4.0  # sizes a second; a body's measured course is cut to it
     foresight_s: float = 0.5  # a course is followed for so long; after it a body is expected to wait
-    max_area_ratio: float = 4.0  # of two boxes of the same person
 
 
 @dataclass
@@ -146,8 +145,7 @@ def _similarity(
     before[..., :2] += shift[:, None]
     expected = np.stack([course.box for course in courses]) + np.tile(shift, 2)  # [A, 4]
 
-    areas = np.maximum(_area(expected)[:, None], 1.0), np.maximum(_area(boxes)[None], 1.0)
-    area = (areas[0] + areas[1]) / 2  # [A, D]
+    area = np.maximum((_area(expected)[:, None] + _area(boxes)[None]) / 2, 1.0)  # [A, D]
     trusted = (before[:, None, :, 2] >= options.keypoint_score) & (keypoints[None, ..., 2] >= options.keypoint_score)
     squared = ((before[:, None, :, :2] - keypoints[None, ..., :2]) ** 2).sum(axis=-1)  # [A, D, 17]
     # COCO's OKS, its tolerance widened by what the body may have moved since
@@ -156,10 +154,7 @@ def _similarity(
     likeness = np.exp(-squared / (2 * variance * area[..., None])) * trusted
     known = trusted.sum(axis=-1)  # [A, D]
     oks = likeness.sum(axis=-1) / np.maximum(known, 1)
-    similarity = np.where(known >= options.min_keypoints, oks, _iou(expected, boxes))
-    ratio = np.maximum(areas[0] / areas[1], areas[1] / areas[0])
-    similarity[ratio > options.max_area_ratio] = 0.0
-    return similarity
+    return np.where(known >= options.min_keypoints, oks, _iou(expected, boxes))
 
 
 def _area(boxes: np.ndarray) -> np.ndarray:

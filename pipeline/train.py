@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 import sys
 import tempfile
 import warnings
@@ -75,7 +76,8 @@ def train_fusion(
     folder = storage.join(workspace, run_dir)
     with tempfile.TemporaryDirectory(prefix="vdv-logs-") as temporary:
         local = str(storage.local_path(folder)) if storage.is_local(folder) else temporary
-        with _quiet():
+        shutil.rmtree(Path(local, LOGS), ignore_errors=True)  # of a run that was killed
+        with _quiet(), _deterministic():
             _trainer(config, device, local).fit(training, loader)
         if local == temporary:
             _upload(Path(temporary), folder)
@@ -257,6 +259,19 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
+
+
+@contextmanager
+def _deterministic() -> Iterator[None]:
+    """Lightning switches deterministic kernels on for the whole process; what runs later gets its own back."""
+    enabled, warn_only = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(enabled, warn_only=warn_only)
 
 
 def _upload(logs: Path, folder: str) -> None:

@@ -8,12 +8,11 @@ import luigi
 from models.profiles import load_profile
 from pipeline import storage
 from pipeline.fingerprint import fingerprint
-from pipeline.ingest import read_ingest, run_ingest
-from pipeline.manifest import Batch, read_manifests
+from pipeline.ingest import run_ingest
 from pipeline.options import DecodeLimits
 from pipeline.workspace import ShardPlan, endings_folder, features_folder, plan_shards
 from tasks.console import Progress
-from tasks.options import ExtractOptions, WorkspaceTask, one_batch
+from tasks.options import ExtractOptions, Snapshot, WorkspaceTask, ingest_table, snapshot, snapshots
 
 if TYPE_CHECKING:
     from models.extractor import Extractor
@@ -31,22 +30,25 @@ class IngestBatch(WorkspaceTask):
     retried: ClassVar[set[tuple[str, str]]] = set()  # (workspace, clip_id) that this process began anew
 
     def complete(self) -> bool:
-        again = {(self.workspace, clip_id) for clip_id in self.retry}
-        return again <= self.retried and self.ingest_path(one_batch(self.manifest)) is not None
+        return self._again() <= self.retried and self.ingest_path(snapshot(self.manifest)) is not None
 
     def run(self) -> None:
-        batch = one_batch(self.manifest)
-        with Progress(self, f"ingest {batch.name}") as progress:
+        seen = snapshot(self.manifest)
+        with Progress(self, f"ingest {seen.batch.name}") as progress:
             run_ingest(
                 self.workspace,
-                batch,
+                seen.batch,
                 self.worker_count,
                 DecodeLimits(),
                 self.shard_clips,
                 progress=progress,
                 retry=frozenset(self.retry),
+                marks=seen.marks,
             )
-        self.retried.update((self.workspace, clip_id) for clip_id in self.retry)
+        self.retried.update(self._again())
+
+    def _again(self) -> set[tuple[str, str]]:
+        return {(self.workspace, clip_id) for clip_id in list[str](self.retry)}
 
 
 class ExtractBatch(ExtractOptions):
@@ -64,21 +66,21 @@ class ExtractBatch(ExtractOptions):
         )
 
     def complete(self) -> bool:
-        batch = one_batch(self.manifest)
-        return self.ingest_path(batch) is not None and not self._to_retry() and not self._plan(batch)
+        seen = snapshot(self.manifest)
+        return self.ingest_path(seen) is not None and not self._to_retry() and not self.plan(seen)
 
     def run(self) -> None:
         # torch and the networks are imported only by a run that has work to do.
         from models.device import resolve_device
         from pipeline.extract import extract_shards
 
-        batch = one_batch(self.manifest)
+        seen = snapshot(self.manifest)
         device = resolve_device(self.device)
-        with Progress(self, f"extract {batch.name}") as progress:
+        with Progress(self, f"extract {seen.batch.name}") as progress:
             extract_shards(
                 self.workspace,
-                batch.name,
-                self._plan(batch),
+                seen.batch.name,
+                self.plan(seen),
                 lambda modality: _extractor(modality, self.profile, str(device), self.weights_cache),
                 self.sampling,
                 DecodeLimits(),
@@ -90,20 +92,21 @@ class ExtractBatch(ExtractOptions):
 
     def _to_retry(self) -> tuple[str, ...]:
         """With --retry-failed: the clips whose failure may have passed, once a process."""
-        batch = one_batch(self.manifest)
-        path = self.ingest_path(batch) if self.retry_failed else None
+        seen = snapshot(self.manifest)
+        path = self.ingest_path(seen) if self.retry_failed else None
         if path is None:
             return ()
         from pipeline.failures import failures
 
-        found = failures(read_ingest(path), endings_folder(self.workspace, batch.name, self.sampling))
+        found = failures(ingest_table(path), endings_folder(self.workspace, seen.batch.name, self.sampling))
         begun = IngestBatch.retried
         return tuple(sorted(f.clip_id for f in found if f.retryable and (self.workspace, f.clip_id) not in begun))
 
-    def _plan(self, batch: Batch) -> list[ShardPlan]:
-        path = self.ingest_path(batch)
+    def plan(self, seen: Snapshot) -> list[ShardPlan]:
+        """The shards that lack something."""
+        path = self.ingest_path(seen)
         assert path is not None, "Luigi runs a task only after what it requires"
-        return plan_shards(self.workspace, batch.name, read_ingest(path), self.recipes, self.sampling)
+        return plan_shards(self.workspace, seen.batch.name, ingest_table(path), self.recipes, self.sampling)
 
 
 @cache
@@ -127,17 +130,17 @@ class DatasetOptions(ExtractOptions):
     def extractions(self) -> list[ExtractBatch]:
         names = ExtractBatch.get_param_names(include_significant=True)
         shared = {name: getattr(self, name) for name in names if name != "manifest"}
-        return [ExtractBatch(manifest=batch.path, **shared) for batch in read_manifests(self.manifest)]
+        return [ExtractBatch(manifest=seen.batch.path, **shared) for seen in snapshots(self.manifest)]
 
     @property
     def dataset_id(self) -> str | None:
         """None while a batch is still to be ingested."""
         parts = []
-        for batch in read_manifests(self.manifest):
-            path = self.ingest_path(batch)
+        for seen in snapshots(self.manifest):
+            path = self.ingest_path(seen)
             if path is None:
                 return None
-            parts.append([batch.name, batch.content_hash, path.rsplit("/", 1)[-1]])
+            parts.append([seen.batch.name, seen.batch.content_hash, path.rsplit("/", 1)[-1]])
         recipes = {recipe.modality: recipe.fingerprint for recipe in self.recipes}
         labels = [self.label, self.max_followers]
         return fingerprint({"version": DATASET_VERSION, "batches": parts, "recipes": recipes, "labels": labels})
@@ -166,16 +169,16 @@ class AssembleDataset(DatasetOptions):
         from pipeline.failures import refuse_too_many
         from pipeline.labels import LabelOptions
 
-        files = [self._files(batch) for batch in read_manifests(self.manifest)]
+        files = [self._files(seen) for seen in snapshots(self.manifest)]
         refuse_too_many(files, self.max_failed)
         options = LabelOptions(self.label, self.max_followers or None)
         with Progress(self, "assemble") as progress:
             assemble(self.workspace, files, self.dataset_folder(), options, progress)
 
-    def _files(self, batch: Batch) -> "BatchFiles":
+    def _files(self, seen: Snapshot) -> "BatchFiles":
         from pipeline.dataset import BatchFiles
 
-        ingest = self.ingest_path(batch)
+        ingest = self.ingest_path(seen)
         assert ingest is not None, "Luigi runs a task only after what it requires"
-        folders = {recipe.modality: features_folder(self.workspace, batch.name, recipe) for recipe in self.recipes}
-        return BatchFiles(batch, ingest, endings_folder(self.workspace, batch.name, self.sampling), folders)
+        folders = {recipe.modality: features_folder(self.workspace, seen.batch.name, recipe) for recipe in self.recipes}
+        return BatchFiles(seen.batch, ingest, endings_folder(self.workspace, seen.batch.name, self.sampling), folders)

@@ -1,18 +1,58 @@
 """The parameters that tasks share, and what follows from them."""
 
 import os
-from functools import cached_property
+from dataclasses import dataclass
+from functools import cache, cached_property
 
 import luigi
 
 from models.build import modality_identity
 from models.profiles import Profile, load_profile
 from pipeline.errors import ProfileError
-from pipeline.ingest import find_ingest, ingest_fingerprint
+from pipeline.ingest import Ingest, find_ingest, ingest_fingerprint, read_ingest
 from pipeline.manifest import Batch, read_manifests
 from pipeline.options import MODALITIES, SamplingOptions
 from pipeline.shard_assignment import SHARD_CLIPS
+from pipeline.signatures import signatures
 from pipeline.workspace import Recipe, recipe
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A batch and its clips' files as they were when the run first looked: all of its tasks agree on what there is."""
+
+    batch: Batch
+    marks: tuple[str, ...]  # pipeline.signatures of the rows' uris
+
+    @cache  # noqa: B019  snapshots live as long as the process
+    def fingerprint(self, shard_clips: int) -> str:
+        return ingest_fingerprint(self.batch, shard_clips, self.marks)
+
+
+_seen: dict[str, Snapshot] = {}  # by the manifest file's path
+
+
+@cache
+def snapshots(manifest: str) -> tuple[Snapshot, ...]:
+    """Of every batch of a manifest file, folder or glob. Raises ManifestError where any row of any file is wrong."""
+    for batch in (batches := read_manifests(manifest)):
+        if batch.path not in _seen:
+            _seen[batch.path] = Snapshot(batch, tuple(signatures(batch.rows["uri"].tolist())))
+    return tuple(_seen[batch.path] for batch in batches)
+
+
+def snapshot(path: str) -> Snapshot:
+    """Of the batch of one manifest file."""
+    if path in _seen:
+        return _seen[path]
+    (seen,) = snapshots(path)
+    return seen
+
+
+@cache
+def ingest_table(path: str) -> Ingest:
+    """An ingest file never changes once it is there."""
+    return read_ingest(path)
 
 
 class WorkspaceTask(luigi.Task):
@@ -28,9 +68,9 @@ class WorkspaceTask(luigi.Task):
     def worker_count(self) -> int:
         return self.decode_workers or len(os.sched_getaffinity(0))
 
-    def ingest_path(self, batch: Batch) -> str | None:
-        """The batch's ingest table as its clips' files are now, or None when it is still to be made."""
-        return find_ingest(self.workspace, batch.name, ingest_fingerprint(batch, self.shard_clips))
+    def ingest_path(self, seen: Snapshot) -> str | None:
+        """The batch's ingest table, or None when it is still to be made."""
+        return find_ingest(self.workspace, seen.batch.name, seen.fingerprint(self.shard_clips))
 
 
 class ExtractOptions(WorkspaceTask):
@@ -72,9 +112,3 @@ class ExtractOptions(WorkspaceTask):
             for name in MODALITIES
             if name in chosen
         )
-
-
-def one_batch(manifest: str) -> Batch:
-    """The batch of a manifest file."""
-    (batch,) = read_manifests(manifest)
-    return batch

@@ -6,7 +6,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pipeline import storage
-from pipeline.dataset import read_clips, read_statistics
+from pipeline.dataset import read_clips, read_statistics, read_table
 from pipeline.errors import CLIP_CODES
 
 REPORT = "report.html"
@@ -21,7 +21,7 @@ def render(workspace: str, dataset_dir: str, run_dir: str) -> None:
     folder = storage.join(workspace, run_dir)
     run = json.loads(storage.read_bytes(storage.join(folder, "run.json")))
     metrics = json.loads(storage.read_bytes(storage.join(folder, "metrics.json")))
-    scores = pd.read_parquet(storage.join(folder, "scores.parquet"))
+    scores = read_table(storage.join(folder, "scores.parquet"))
     cues = [name.removeprefix("score_") for name in scores if name.startswith("score_")]
     page = _environment().get_template("template.html")
     text = page.render(

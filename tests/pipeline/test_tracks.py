@@ -188,7 +188,8 @@ def test_five_hundred_people_a_frame_stay_bounded(monkeypatch):
 
 
 def test_the_tracks_kept_are_those_of_most_evidence():
-    clip = [frame(person(200, score=0.9), *([person(700, score=0.95)] if t in (0, 9) else [])) for t in range(10)]
+    passing = {0: [person(700, score=0.95)], 9: [person(1200, score=0.95)]}
+    clip = [frame(person(200, score=0.9), *passing.get(t, [])) for t in range(10)]
     (kept,) = link(clip, times(10), LinkOptions(max_tracks=1))
     assert kept.track_id == 0
     assert kept.valid.all()

@@ -95,7 +95,7 @@ def test_the_same_seed_gives_the_same_scores_and_another_others(tmp_path):
 
 
 def test_four_labelled_clips_in_two_challenges_are_enough(tmp_path):
-    clips = [Clip(f"c{place}", f"challenge{place % 2}", likes=place * 10) for place in range(4)]
+    clips = [Clip(f"c{place}", f"challenge{place % 2}", likes=place * 10, followers=place + 1) for place in range(4)]
     scores = build(tmp_path / "ws", clips, ONE_EPOCH)
     assert scores["score"].notna().all()
     evaluate_run(str(tmp_path / "ws"), "datasets/one", "runs/one")
@@ -103,6 +103,9 @@ def test_four_labelled_clips_in_two_challenges_are_enough(tmp_path):
     test = metrics["splits"]["test"]["predictors"]["fused"]
     assert test["mean"]["spearman"] is None
     assert "no challenge" in test["mean"]["reason"]
+    train = metrics["splits"]["train"]["predictors"]
+    assert set(train) == {"fused", "skeleton", "scene", "followers", "chance"}
+    assert train["followers"]["mean"]["spearman"] == pytest.approx(1)
 
 
 def test_clips_without_labels_change_nothing_that_is_learned(tmp_path):
@@ -147,6 +150,12 @@ def test_a_run_scores_a_dataset_that_lacks_a_modality_and_refuses_another_width(
     assert scores["score"].notna().all()
     assert scores["score_scene"].isna().all()
     assert (scores["attention_skeleton"] == 1).all()
+
+    statistics = tmp_path / "ws/datasets/new/statistics.json"
+    said = json.loads(statistics.read_text())
+    statistics.write_text(json.dumps(said | {"modalities": {"pose": 3, "scene": 3}, "features": {"scene": 9}}))
+    with pytest.raises(DataError, match=r"9 wide.*trained on 16"):
+        score_clips(str(tmp_path / "ws"), "datasets/new", "runs/one", CPU)
 
     said = json.loads((run / "run.json").read_text())
     said["features"]["scene"] = 7

@@ -1,0 +1,129 @@
+"""What it costs to find out that nothing is to be done, or what is, as a workspace grows.
+
+    python -m benchmarks.noop [--counts 2500 5000 10000]
+
+Workspaces of that many clips are made by script: real small files, manifests, real ingest tables (with probes made up, since
+probing is not what is measured), and, in place of 100 GB of features, empty files under the names that a real run gives
+them: planning looks at names only. Each figure is of a process of its own, Python's imports included; they are measured
+apart too.
+
+    no-op    luigi BuildVDV with everything there
+    plan     finding all shards that another profile's features lack: every clip of the workspace is to be done
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.common import save, table
+from pipeline.clips import Probe
+from pipeline.options import DecodeLimits
+from tasks.build import BuildVDV
+from tasks.features import ExtractBatch
+from tasks.options import snapshot
+
+CLIPS_A_BATCH = 2500
+PLAN = """
+import sys
+from tasks import BuildVDV
+from tasks.options import snapshot
+build = BuildVDV(manifest=sys.argv[1], workspace=sys.argv[2], profile="full")
+plans = [plan for task in build.extractions() for plan in task.plan(snapshot(task.manifest))]
+print(sum(len(plan.clips) for plan in plans), "clips to do")
+"""
+
+
+def made_up(clips: Iterable[tuple[str, str]], limits: DecodeLimits, workers: int) -> Iterator[Probe]:
+    """Stands in for pipeline.decode.probe_clips."""
+    for clip_id, _ in clips:
+        yield Probe(clip_id, f"{hash(clip_id) & (2**256 - 1):064x}", 1, "mp4", "h264", 540, 960, 0, 30.0, 8.0, 240)
+
+
+def make_workspace(folder: Path, count: int) -> None:
+    """Manifests of `count` clips in all, and a workspace in which all of them are done."""
+    rng = np.random.default_rng(0)
+    (folder / "clips").mkdir(parents=True)
+    (folder / "manifests").mkdir()
+    for first in range(0, count, CLIPS_A_BATCH):
+        rows = ["clip_id,uri,challenge,creator_id,uploaded_at,likes,followers"]
+        for place in range(first, min(first + CLIPS_A_BATCH, count)):
+            (folder / "clips" / f"{place}.mp4").write_bytes(b"x")
+            likes, followers = rng.integers(0, 100_000, 2)
+            rows.append(
+                f"clip{place},../clips/{place}.mp4,challenge{place % 8},creator{place % 997},2026-05-01,"
+                f"{likes},{followers}"
+            )
+        (folder / "manifests" / f"batch{first // CLIPS_A_BATCH}.csv").write_text("\n".join(rows) + "\n")
+    pretend_done(folder)
+
+
+def pretend_done(folder: Path) -> None:
+    from pipeline.ingest import read_ingest, run_ingest
+    from pipeline.workspace import endings_folder, features_folder, shard_path
+
+    workspace = str(folder / "workspace")
+    build = BuildVDV(manifest=str(folder / "manifests"), workspace=workspace)
+    for task in build.extractions():
+        assert isinstance(task, ExtractBatch)
+        batch = snapshot(task.manifest).batch
+        ingest = read_ingest(run_ingest(workspace, batch, 1, DecodeLimits(), probe=made_up))
+        folders = [features_folder(workspace, batch.name, item) for item in task.recipes]
+        for place in [*folders, endings_folder(workspace, batch.name, task.sampling)]:
+            Path(place).mkdir(parents=True)
+            for shard in ingest.shards:
+                Path(shard_path(place, shard)).touch()
+    statistics_file = Path(workspace, build.dataset_folder(), "statistics.json")
+    statistics_file.parent.mkdir(parents=True)
+    statistics_file.write_text(json.dumps({"status": {"ok": 0, "partial": 0, "failed": 0}}))
+    Path(workspace, build.run_folder()).mkdir(parents=True)
+    for product in ("run.json", "scores.parquet", "metrics.json", "report.html"):
+        Path(workspace, build.run_folder(), product).touch()
+    build.run()
+
+
+def seconds_of(command: list[str], says: str) -> float:
+    start = time.perf_counter()
+    done = subprocess.run(command, capture_output=True, text=True)
+    taken = time.perf_counter() - start
+    if says not in done.stdout + done.stderr:
+        raise SystemExit(f"{' '.join(command)} did not say {says!r}:\n{done.stdout}{done.stderr}")
+    return taken
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--counts", type=int, nargs="+", default=[2500, 5000, 10_000])
+    parser.add_argument("--runs", type=int, default=3)
+    options = parser.parse_args()
+    imports = [seconds_of([sys.executable, "-c", "import tasks; print('imported')"], "imported") for _ in range(5)]
+    rows = []
+    for count in options.counts:
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary)
+            make_workspace(folder, count)
+            luigi = [sys.executable, "-m", "luigi", "--module", "tasks", "BuildVDV"]
+            luigi += ["--manifest", str(folder / "manifests"), "--workspace", str(folder / "workspace")]
+            noop = [seconds_of(luigi, "nothing to do") for _ in range(options.runs)]
+            plan = [sys.executable, "-c", PLAN, str(folder / "manifests"), str(folder / "workspace")]
+            planned = [seconds_of(plan, f"{count} clips to do") for _ in range(options.runs)]
+        rows.append({"clips": count, "noop_s": noop, "plan_s": planned})
+        print(json.dumps(rows[-1]), flush=True)
+    base = statistics.median(imports)
+    medians = [[r["clips"], statistics.median(r["noop_s"]), statistics.median(r["plan_s"])] for r in rows]
+    print(f"imports alone: {base:.2f} s")
+    print(table(medians, ["clips", "no-op s", "plan s"]))
+    per_clip = [(noop - base) / clips * 1e6 for clips, noop, _ in medians]
+    print("microseconds a clip beyond the imports:", ", ".join(f"{value:.0f}" for value in per_clip))
+    save("noop", {"imports_s": imports, "rows": rows})
+
+
+if __name__ == "__main__":
+    main()
