@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import statistics
 import subprocess
 from collections.abc import Callable, Sequence
@@ -21,12 +22,9 @@ def machine() -> dict:
         found = re.search(r"^model name\s*:\s*(.+)$", cpuinfo.read_text(), re.MULTILINE)
         model = found.group(1) if found else model
     gpu = ""
-    try:
-        gpu = subprocess.run(
-            ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"], capture_output=True, text=True, check=True
-        ).stdout.strip()
-    except (FileNotFoundError, subprocess.CalledProcessError):
-        pass  # no NVIDIA driver: a CPU machine
+    if shutil.which("nvidia-smi"):
+        command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+        gpu = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     return {
         "cpu": model,
         "cores": len(os.sched_getaffinity(0)),

@@ -3,7 +3,7 @@
     python -m benchmarks.extract --clips MANIFEST [--profile untrained] [--device auto] [--runs 3]
 
     ours     decode, resize, four extractors, tracks, crops, Parquet on disk: pipeline.extract.extract_shards
-    bare     the same networks on the same inputs, already decoded, resized and in memory; what they give is thrown away.
+    bare     the same networks on the same inputs, decoded, resized and in memory; what they give is thrown away.
              MTCNN's three networks run on what the ones before found, so its cascade counts as the network.
     decode   the same clips through the decode workers, frames thrown away: the most that this machine's cores allow
 

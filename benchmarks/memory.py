@@ -2,9 +2,9 @@
 
     python -m benchmarks.memory --clips FOLDER      # a folder with a manifest, e.g. eight real clips
 
-The manifest's clips are repeated to 16, 64 and 256 rows, each with an id of its own, and extracted by a real `luigi` run with
-the profile given. Memory is the sum over the process tree of PSS (shared pages, such as the frames that workers and owner
-share, count once), sampled every 0.2 s.
+The manifest's clips are repeated to 16, 64 and 256 rows, each with an id of its own, and extracted by a real `luigi`
+run with the profile given. Memory is the sum over the process tree of PSS (pages that workers and owner share, such as
+frames, count once), sampled every 0.2 s.
 """
 
 import argparse

@@ -2,10 +2,10 @@
 
     python -m benchmarks.noop [--counts 2500 5000 10000]
 
-Workspaces of that many clips are made by script: real small files, manifests, real ingest tables (with probes made up, since
-probing is not what is measured), and, in place of 100 GB of features, empty files under the names that a real run gives
-them: planning looks at names only. Each figure is of a process of its own, Python's imports included; they are measured
-apart too.
+Workspaces of that many clips are made by script: real small files, manifests, real ingest tables (with probes made up,
+since probing is not what is measured), and, in place of 100 GB of features, empty files under the names that a real run
+gives them: planning looks at names only. Each figure is of a process of its own, Python's imports included; they are
+measured apart too.
 
     no-op    luigi BuildVDV with everything there
     plan     finding all shards that another profile's features lack: every clip of the workspace is to be done

@@ -4,9 +4,9 @@ PyAV (FFmpeg 8 in its wheel) reads the header of every clip and decodes; decord 
 behind it. Why in this order, though decord alone would do for most clips (benchmarks/decode.py has the numbers):
 
 * decord does not pass on FFmpeg's mark of a damaged picture: of 40 clips with six flipped bits each it ended 19 as if
-  they were whole, and handed out visibly wrong pictures of 18; PyAV stopped at the damage in all 40;
-* decord spends about 3.6 ms on turning one 1080p frame into RGB, where PyAV spends 0.6, and cannot scale cheaply: over
-  the same clips PyAV takes 0.6 of its time;
+  they were whole, and handed out visibly wrong pictures of 17; PyAV stopped at the damage in all 40;
+* decord converts a 1080p frame to RGB in 3.6 ms, PyAV in 0.6; it cannot leave out pictures that nobody needs
+  (pipeline.decode_pictures) nor scale cheaply: it takes twice PyAV's time over the same clips;
 * decord cannot open AV1, GIF or anything newer than 2019.
 
 `ORDER` is the one place that says so; either order gives the same frames of an undamaged clip. torchcodec is not used:

@@ -215,7 +215,7 @@ def _provenance(recipe: Recipe, profile: str) -> dict[str, str]:
 
 
 def decoder_versions() -> str:
-    return ", ".join(f"{name} {version(name)}" for name in ("decord", "av"))
+    return ", ".join(f"{name} {version(name)}" for name in ("av", "decord"))
 
 
 def _take_chunk(

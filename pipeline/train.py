@@ -38,10 +38,6 @@ MODEL, RUN, LOGS = "model.safetensors", "run.json", "logs"
 log = logging.getLogger(__name__)
 
 
-class UntrainedWeightsWarning(UserWarning):
-    """Features came from random weights: nothing that is learned from them means anything."""
-
-
 def train_fusion(
     workspace: str,
     dataset_dir: str,
@@ -166,11 +162,9 @@ def learnable_rows(dataset: ClipDataset, config: VdvConfig) -> list[int]:
 
 
 def warn_if_untrained(statistics: Mapping) -> None:
-    """Says, where extractors had random weights, that scores mean nothing. On stderr and as UntrainedWeightsWarning."""
+    """Says, where extractors had random weights, that scores mean nothing."""
     if statistics["untrained"]:
-        text = untrained_text(statistics["untrained"])
-        log.warning(text)
-        warnings.warn(text, UntrainedWeightsWarning, stacklevel=3)
+        log.warning(untrained_text(statistics["untrained"]))
 
 
 def untrained_text(modalities: list[str]) -> str:

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -27,9 +26,9 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def copy(built: Path, tmp_path: Path) -> Iterator[Path]:
+def copy(built: Path, tmp_path: Path) -> Path:
     shutil.copytree(built, tmp_path / "copy")
-    yield tmp_path / "copy"
+    return tmp_path / "copy"
 
 
 def features(folder: Path, modality: str) -> list[Path]:

@@ -23,7 +23,8 @@ class Finished:
 def command(task: str, folder: Path, *options: str, profile: Path | str = TINY_PROFILE) -> list[str]:
     return [
         *(sys.executable, "-m", "luigi", "--module", "tasks", task),
-        *("--workspace", str(folder / "workspace"), "--profile", str(profile), "--device", "cpu"),
+        *("--profile", str(profile), "--device", "cpu"),
+        *(() if "--workspace" in options else ("--workspace", str(folder / "workspace"))),
         *options,
     ]  # fmt: skip
 

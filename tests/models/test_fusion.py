@@ -81,6 +81,19 @@ def test_fusion_starts_as_the_mean_of_what_is_there():
     torch.testing.assert_close(fused, torch.stack([scores[0].mean(), scores[1, [0, 2]].mean()]))
 
 
+def test_a_modality_with_scores_far_out_does_not_drown_the_others():
+    torch.manual_seed(0)
+    fusion = AttentiveFusion((4, 4), modality_dropout=0.0).train()
+    scores, nothing = torch.randn(64, 2) * torch.tensor([30.0, 1.0]), (torch.zeros(64, 4),) * 2
+    present = torch.ones(64, 2, dtype=torch.bool)
+    present[:8, 0] = False
+    for _ in range(60):
+        fused, _ = fusion(scores, nothing, torch.ones(64, 2), present)
+    torch.testing.assert_close(fusion.spread, torch.stack([scores[8:, 0].std(), scores[:, 1].std()]), rtol=0.01, atol=0)
+    both = torch.corrcoef(torch.cat([fused[8:, None], scores[8:]], 1).T)[0, 1:]
+    assert both.min() > 0.5, "the fused score goes with both"
+
+
 def test_modality_dropout_leaves_at_least_one():
     torch.manual_seed(0)
     fusion = AttentiveFusion((4, 4), modality_dropout=0.9).train()

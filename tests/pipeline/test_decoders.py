@@ -162,9 +162,9 @@ def test_no_garbage_counts_as_good_when_bits_are_flipped(tmp_path):
             statuses.add(error.code)
             continue
         statuses.add(decoding.status)
-        for frame in frames:
-            good = intact[frame.frame_index].rgb
-            assert np.abs(frame.rgb.astype(int) - good).mean() < 12, (trial, frame.frame_index, decoding.status)
+        errors = [np.abs(frame.rgb.astype(int) - intact[frame.frame_index].rgb).mean() for frame in frames]
+        # A flip that leaves the stream legal cannot be told from a picture; more than a smudge of it would be told.
+        assert max(errors) < (1 if decoding.status == "ok" else 12), (trial, decoding.status)
     assert "partial" in statuses
 
 
