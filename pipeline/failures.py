@@ -42,7 +42,7 @@ def failures(ingest: Ingest, endings_folder: str) -> Iterator[Failure]:
 
 
 def refuse_too_many(batches: Sequence[BatchFiles], max_failed: float) -> None:
-    """Raises TooManyFailed when more than the share `max_failed` of all clips failed; names them and says what helps."""
+    """Raises TooManyFailed when more than a share of all clips failed; names them and says what helps."""
     found = [failure for files in batches for failure in failures(read_ingest(files.ingest), files.endings)]
     total = sum(len(files.batch.rows) for files in batches)
     if len(found) <= max_failed * total:

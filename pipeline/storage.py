@@ -180,7 +180,10 @@ def _staged_local(path: str) -> Iterator[Path]:
     with _explained("write", path, missing_is_trouble=True):
         target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f"{_STAGED}{uuid.uuid4().hex[:12]}-{target.name}"[:250] + ".part")
+    with _explained("write", path, missing_is_trouble=True):
+        lock = os.open(temporary, os.O_CREAT | os.O_RDWR, 0o666)
     try:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel lets go when this process dies: see remove_stale
         with _disk_full_explained(path):
             yield temporary
         with _explained("write", path, missing_is_trouble=True):
@@ -190,6 +193,7 @@ def _staged_local(path: str) -> Iterator[Path]:
             _sync_folder(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
+        os.close(lock)
 
 
 @contextmanager
@@ -220,42 +224,47 @@ def _sync_folder(folder: Path) -> None:
 
 
 def remove_stale(folder: str) -> int:
-    """Removes what killed writers left; returns how many files.
+    """Removes what killed writers left, but nothing of living ones; returns how many files.
 
-    A local `folder`: everything staged under it, so call it when nobody writes there. A remote one: this machine's
-    temporary folders from which uploads to anywhere were under way, but for those of living writers.
+    A local `folder`: whatever is staged under it. A remote one: this machine's temporary folders from which uploads to
+    anywhere were under way.
     """
-    stale = [
-        *(local_path(folder).rglob(f"{_STAGED}*") if is_local(folder) else ()),
-        *(() if is_local(folder) else _deserted_outboxes()),
-    ]
     removed = 0
-    for path in stale:
-        with _explained("remove", str(path)):
-            if path.is_dir():
-                removed += sum(1 for _ in path.iterdir())
-                shutil.rmtree(path)
-            elif path.is_file():
+    if is_local(folder):
+        for path in local_path(folder).rglob(f"{_STAGED}*"):
+            if _deserted(path):
+                with _explained("remove", str(path)):
+                    path.unlink(missing_ok=True)
                 removed += 1
-                path.unlink()
+        return removed
+    for outbox in Path(tempfile.gettempdir()).glob(f"{_OUTBOX}*"):
+        if _age_s(outbox) >= _FRESH_S and _deserted(outbox):
+            removed += sum(1 for _ in outbox.iterdir())
+            with _explained("remove", str(outbox)):
+                shutil.rmtree(outbox)
     return removed
 
 
-def _deserted_outboxes() -> Iterator[Path]:
-    for outbox in Path(tempfile.gettempdir()).glob(f"{_OUTBOX}*"):
-        try:
-            if time.time() - outbox.stat().st_mtime < _FRESH_S:
-                continue
-            handle = os.open(outbox, os.O_RDONLY)
-        except (FileNotFoundError, PermissionError):  # another process removed it, or it is another user's
-            continue
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            continue
-        finally:
-            os.close(handle)
-        yield outbox
+def _age_s(path: Path) -> float:
+    try:
+        return time.time() - path.stat().st_mtime
+    except FileNotFoundError:  # another process removed it
+        return 0.0
+
+
+def _deserted(path: Path) -> bool:
+    """Whether no living process holds the lock of a staged file or folder."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except (FileNotFoundError, PermissionError):  # another process removed it, or it is another user's
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(handle)
+    return True
 
 
 @contextmanager

@@ -75,6 +75,7 @@ class ExtractBatch(ExtractOptions):
         from pipeline.extract import extract_shards
 
         seen = snapshot(self.manifest)
+        storage.remove_stale(self.workspace)
         device = resolve_device(self.device)
         with Progress(self, f"extract {seen.batch.name}") as progress:
             extract_shards(

@@ -39,6 +39,7 @@ class TrainFusion(RunStage):
         from models.device import resolve_device
         from pipeline.train import train_fusion
 
+        storage.remove_stale(self.workspace)
         modalities = tuple(recipe.modality for recipe in self.recipes)
         config = VdvConfig(modalities=modalities, seed=self.seed, epochs=self.epochs)
         train_fusion(self.workspace, self.dataset_folder(), self.run_folder(), config, resolve_device(self.device))

@@ -230,3 +230,10 @@ def test_a_linked_folder_is_listed_as_if_it_were_there(tmp_path: Path) -> None:
     (tmp_path / "workspace").mkdir()
     (tmp_path / "workspace" / "moved").symlink_to(tmp_path / "elsewhere")
     assert storage.listing(str(tmp_path / "workspace")) == {"moved/file": 3}
+
+
+def test_cleaning_up_leaves_what_a_living_writer_has_begun(tmp_path: Path) -> None:
+    with storage.staged(str(tmp_path / "a.txt")) as local:
+        local.write_text("half")
+        assert storage.remove_stale(str(tmp_path)) == 0
+    assert (tmp_path / "a.txt").read_text() == "half"
