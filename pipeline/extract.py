@@ -8,8 +8,8 @@ prepared inputs a modality, and the results of the clips in flight.
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
@@ -23,7 +23,7 @@ from pipeline.clips import Ending
 from pipeline.decode import Chunk, DecodeJob, DecodePool
 from pipeline.options import DecodeLimits, SamplingOptions
 from pipeline.rows import Grid
-from pipeline.shards import ShardWriter, provenance, write_endings
+from pipeline.shards import ShardWriter, provenance, read_endings, write_endings
 from pipeline.workspace import Recipe, ShardPlan, endings_folder, features_folder, shard_path
 
 Progress = Callable[[int, int, Mapping[str, int]], None]  # clips done, clips in all, how many of each status
@@ -42,6 +42,7 @@ class _Cue:
 
 @dataclass
 class _ClipInFlight:
+    clip_id: str
     shard: "_ShardInFlight"
     attempt: int = 1
     scale: float = 1.0  # frame pixels a source pixel
@@ -78,7 +79,8 @@ class _Batcher:
         """frames: uint8 [N, H, W, 3] of one clip. Returns clips that got their last result by the batches run."""
         cue = clip.cues[self.extractor.modality]
         first = len(cue.frame_index) - frames.shape[0]
-        prepared = self.extractor.prepare(frames)
+        with _named(self.extractor.modality, [clip]):
+            prepared = self.extractor.prepare(frames)
         for frame, extra in zip(prepared.frame, prepared.extras, strict=True):
             self._targets.append((clip, cue, len(cue.results), extra))
             cue.frame.append(first + frame)
@@ -98,7 +100,8 @@ class _Batcher:
         inputs = torch.cat(self._inputs) if len(self._inputs) > 1 else self._inputs[0]
         targets, self._targets = self._targets[:size], self._targets[size:]
         self._inputs = [inputs[size:]] if self._targets else []
-        results = self.extractor.infer(inputs[:size], [extra for *_, extra in targets])
+        with _named(self.extractor.modality, (clip for clip, *_ in targets)):
+            results = self.extractor.infer(inputs[:size], [extra for *_, extra in targets])
         finished = []
         for (clip, cue, slot, _), result in zip(targets, results, strict=True):
             cue.results[slot] = result
@@ -107,6 +110,17 @@ class _Batcher:
             if cue.waiting == 0 and clip.cues.get(self.extractor.modality) is cue and clip.done():
                 finished.append(clip)
         return finished
+
+
+@contextmanager
+def _named(modality: str, clips: Iterable[_ClipInFlight]) -> Iterator[None]:
+    """An error in a network says which clips it was at."""
+    try:
+        yield
+    except Exception as error:
+        names = ", ".join(dict.fromkeys(clip.clip_id for clip in clips))
+        error.add_note(f"while extracting the modality {modality} of {names}")
+        raise
 
 
 def extract_shards(
@@ -146,7 +160,7 @@ def extract_shards(
                 shard = _open_shard(workspace, batch, plan, profile, stack)
                 strides = tuple(sorted({recipe.stride for recipe in plan.missing})) or (1,)
                 for clip in plan.clips:
-                    in_flight[clip.clip_id] = _ClipInFlight(shard)
+                    in_flight[clip.clip_id] = _ClipInFlight(clip.clip_id, shard)
                     in_flight[clip.clip_id].restart(1)
                     yield DecodeJob(clip.clip_id, clip.uri, strides)
 
@@ -199,13 +213,29 @@ def _close_shard(workspace: str, batch: str, shard: _ShardInFlight, sampling: Sa
     for writer in shard.writers.values():
         writer.close()
     # Last: once the endings are there, so is everything that they speak of.
+    path = shard_path(endings_folder(workspace, batch, sampling), shard.plan.shard)
     order = {clip.clip_id: place for place, clip in enumerate(shard.plan.clips)}
-    endings = sorted(shard.endings, key=lambda ending: order[ending.clip_id])
-    write_endings(
-        shard_path(endings_folder(workspace, batch, sampling), shard.plan.shard),
-        endings,
-        {"profile": profile, "decoder": decoder_versions()},
-    )
+    before = [] if shard.plan.endings_missing else read_endings(path)
+    endings = _worst(before, sorted(shard.endings, key=lambda ending: order[ending.clip_id]))
+    if endings != before:
+        write_endings(path, endings, {"profile": profile, "decoder": decoder_versions()})
+
+
+def _worst(before: Sequence[Ending], now: Sequence[Ending]) -> list[Ending]:
+    """Of each clip the ending that left the least: decoded again for another modality, it may have ended otherwise.
+
+    So a clip that any modality lacks, for a slow disk or a crash, is never called ok.
+    """
+    endings = {ending.clip_id: ending for ending in before}
+    for ending in now:
+        old = endings.get(ending.clip_id)
+        if old is None or _loss(ending) > _loss(old):
+            endings[ending.clip_id] = ending
+    return list(endings.values())
+
+
+def _loss(ending: Ending) -> tuple[int, int]:
+    return ("ok", "partial", "failed").index(ending.status), -ending.frames
 
 
 def _provenance(recipe: Recipe, profile: str) -> dict[str, str]:

@@ -111,6 +111,11 @@ class Ingest:
     shards: Mapping[str, tuple[Member, ...]]  # (clip_id, content_hash) in order, with those that are gone
     next_shard: int = 0  # number of the next new shard
 
+    def content(self) -> str:
+        """16 hex of what the clips are and where their features lie; where their files are, and when they were touched,
+        is not in it."""
+        return fingerprint_of([[clip.clip_id, clip.content_hash, clip.code, clip.shard] for clip in self.clips])
+
 
 def ingest_fingerprint(batch: Batch, shard_clips: int = SHARD_CLIPS, marks: Sequence[str] | None = None) -> str:
     """16 hex of what the ingest of a batch depends on: its clips' ids, uris and files as they are now.

@@ -21,7 +21,7 @@ class BuildVDV(RunStage):
         path = storage.join(self.workspace, "latest.json")
         return super().complete() and storage.exists(path) and json.loads(storage.read_bytes(path)) == self._latest()
 
-    def run(self) -> None:
+    def make(self) -> None:
         latest = json.dumps(self._latest(), indent=1) + "\n"
         storage.write_bytes(storage.join(self.workspace, "latest.json"), latest.encode())
 

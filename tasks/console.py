@@ -44,17 +44,20 @@ class Progress:
 class UserErrors(logging.Filter):
     """Shortens Luigi's report of an error that the user can act on to its message; others keep their traceback."""
 
+    _HEADING = "Traceback (most recent call last):"
     _IN_TRACEBACK = re.compile(r"^(?:pipeline|models)\.errors\.\w+: ", re.MULTILINE)
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
         if isinstance(error, VdvError):
-            message = str(error)
+            message = "\n".join((str(error), *getattr(error, "__notes__", ())))
         else:
-            # An error in complete() or requires() reaches the log as the text of its traceback.
-            found = None if record.exc_info else self._IN_TRACEBACK.search(record.getMessage())
+            # An error in complete() or requires() reaches the log as the text of its traceback: that of its cause
+            # first, so only what is behind the last heading is the error itself.
+            raised = "" if record.exc_info else record.getMessage().rpartition(self._HEADING)[2]
+            found = self._IN_TRACEBACK.search(raised)
             if found is None:
                 return True
-            message = record.getMessage()[found.end() :].strip()
+            message = raised[found.end() :].strip()
         record.msg, record.args, record.exc_info, record.exc_text = f"vdv: {message}", (), None, None
         return True

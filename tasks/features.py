@@ -9,7 +9,6 @@ from models.profiles import load_profile
 from pipeline import storage
 from pipeline.fingerprint import fingerprint
 from pipeline.ingest import run_ingest
-from pipeline.options import DecodeLimits
 from pipeline.workspace import ShardPlan, endings_folder, features_folder, plan_shards
 from tasks.console import Progress
 from tasks.options import ExtractOptions, Snapshot, WorkspaceTask, ingest_table, snapshot, snapshots
@@ -32,14 +31,14 @@ class IngestBatch(WorkspaceTask):
     def complete(self) -> bool:
         return self._again() <= self.retried and self.ingest_path(snapshot(self.manifest)) is not None
 
-    def run(self) -> None:
+    def make(self) -> None:
         seen = snapshot(self.manifest)
         with Progress(self, f"ingest {seen.batch.name}") as progress:
             run_ingest(
                 self.workspace,
                 seen.batch,
                 self.worker_count,
-                DecodeLimits(),
+                self.limits,
                 self.shard_clips,
                 progress=progress,
                 retry=frozenset(self.retry),
@@ -62,6 +61,8 @@ class ExtractBatch(ExtractOptions):
             workspace=self.workspace,
             shard_clips=self.shard_clips,
             decode_workers=self.decode_workers,
+            deadline_s=self.deadline_s,
+            memory_limit_mb=self.memory_limit_mb,
             retry=self._to_retry(),
         )
 
@@ -69,7 +70,7 @@ class ExtractBatch(ExtractOptions):
         seen = snapshot(self.manifest)
         return self.ingest_path(seen) is not None and not self._to_retry() and not self.plan(seen)
 
-    def run(self) -> None:
+    def make(self) -> None:
         # torch and the networks are imported only by a run that has work to do.
         from models.device import resolve_device
         from pipeline.extract import extract_shards
@@ -84,7 +85,7 @@ class ExtractBatch(ExtractOptions):
                 self.plan(seen),
                 lambda modality: _extractor(modality, self.profile, str(device), self.weights_cache),
                 self.sampling,
-                DecodeLimits(),
+                self.limits,
                 workers=self.worker_count,
                 device=device,
                 profile=self.loaded_profile.name,
@@ -141,7 +142,7 @@ class DatasetOptions(ExtractOptions):
             path = self.ingest_path(seen)
             if path is None:
                 return None
-            parts.append([seen.batch.name, seen.batch.content_hash, path.rsplit("/", 1)[-1]])
+            parts.append([seen.batch.name, seen.batch.content_hash, ingest_table(path).content()])
         recipes = {recipe.modality: recipe.fingerprint for recipe in self.recipes}
         labels = [self.label, self.max_followers]
         return fingerprint({"version": DATASET_VERSION, "batches": parts, "recipes": recipes, "labels": labels})
@@ -165,7 +166,7 @@ class AssembleDataset(DatasetOptions):
     def complete(self) -> bool:
         return self.dataset_complete()
 
-    def run(self) -> None:
+    def make(self) -> None:
         from pipeline.dataset import assemble
         from pipeline.failures import refuse_too_many
         from pipeline.labels import LabelOptions

@@ -34,7 +34,7 @@ class TrainFusion(RunStage):
     def requires(self) -> luigi.Task:
         return self.clone(AssembleDataset)
 
-    def run(self) -> None:
+    def make(self) -> None:
         from models.config import VdvConfig
         from models.device import resolve_device
         from pipeline.train import train_fusion
@@ -53,7 +53,7 @@ class ScoreClips(RunStage):
     def requires(self) -> luigi.Task:
         return self.clone(TrainFusion)
 
-    def run(self) -> None:
+    def make(self) -> None:
         from models.device import resolve_device
         from pipeline.score import score_clips
 
@@ -68,7 +68,7 @@ class EvaluateRun(RunStage):
     def requires(self) -> luigi.Task:
         return self.clone(ScoreClips)
 
-    def run(self) -> None:
+    def make(self) -> None:
         from pipeline.evaluate import evaluate_run
 
         evaluate_run(self.workspace, self.dataset_folder(), self.run_folder())
@@ -82,7 +82,7 @@ class RenderReport(RunStage):
     def requires(self) -> luigi.Task:
         return self.clone(EvaluateRun)
 
-    def run(self) -> None:
+    def make(self) -> None:
         from pipeline.report import render
 
         render(self.workspace, self.dataset_folder(), self.run_folder())

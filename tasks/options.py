@@ -11,7 +11,7 @@ from models.profiles import Profile, load_profile
 from pipeline.errors import ProfileError
 from pipeline.ingest import Ingest, find_ingest, ingest_fingerprint, read_ingest
 from pipeline.manifest import Batch, read_manifests
-from pipeline.options import MODALITIES, SamplingOptions
+from pipeline.options import MODALITIES, DecodeLimits, SamplingOptions
 from pipeline.shard_assignment import SHARD_CLIPS
 from pipeline.signatures import signatures
 from pipeline.workspace import Recipe, recipe
@@ -63,10 +63,29 @@ class WorkspaceTask(luigi.Task):
     decode_workers = luigi.IntParameter(
         default=0, significant=False, description="decode processes; 0: one a processor core"
     )
+    deadline_s = luigi.FloatParameter(
+        default=DecodeLimits.deadline_s, significant=False, description="seconds that decoding one clip may take"
+    )
+    memory_limit_mb = luigi.IntParameter(
+        default=DecodeLimits.memory_limit_mb, significant=False, description="memory that decoding one clip may take"
+    )
+
+    def run(self) -> None:
+        # Luigi chose its tasks before it ran any. Touched files, looked at again, may turn out to be what they were.
+        if not self.complete():
+            self.make()
+
+    def make(self) -> None:
+        """The task's work."""
+        raise NotImplementedError
 
     @property
     def worker_count(self) -> int:
         return self.decode_workers or len(os.sched_getaffinity(0))
+
+    @property
+    def limits(self) -> DecodeLimits:
+        return DecodeLimits(deadline_s=self.deadline_s, memory_limit_mb=self.memory_limit_mb)
 
     def ingest_path(self, seen: Snapshot) -> str | None:
         """The batch's ingest table, or None when it is still to be made."""

@@ -15,20 +15,24 @@ CLIPS = 10
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a manifest of ten clips and the workspace that BuildVDV made of it. Tests copy it."""
+def pristine(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A folder with a manifest of ten clips and the workspace that BuildVDV made of it, and a copy of both."""
     folder = tmp_path_factory.mktemp("built")
-    tiny_world(folder, CLIPS)
-    done = run("BuildVDV", folder, "--manifest", "tiny.csv")
+    tiny_world(folder / "world", CLIPS)
+    done = run("BuildVDV", folder / "world", "--manifest", "tiny.csv")
     assert done.code == 0, done.output
     assert "10 ok" in done.output
-    return folder
+    shutil.copytree(folder / "world", folder / "saved")
+    return folder / "world", folder / "saved"
 
 
 @pytest.fixture
-def copy(built: Path, tmp_path: Path) -> Path:
-    shutil.copytree(built, tmp_path / "copy")
-    return tmp_path / "copy"
+def built(pristine: tuple[Path, Path]) -> Path:
+    """The folder as BuildVDV left it, at its place: clips that are elsewhere are looked at again."""
+    world, saved = pristine
+    shutil.rmtree(world)
+    shutil.copytree(saved, world)
+    return world
 
 
 def features(folder: Path, modality: str) -> list[Path]:
@@ -49,104 +53,113 @@ def test_a_build_writes_features_scores_metrics_and_a_report(built: Path) -> Non
     assert json.loads((workspace / latest["run"] / "metrics.json").read_text())
     report = (workspace / latest["report"]).read_text()
     assert "clip000" in report
-    assert "untrained" in report
+    assert "Untrained weights" in report
 
 
-def test_a_second_run_does_nothing_and_says_so(copy: Path) -> None:
-    before = written(copy)
-    done = run("BuildVDV", copy, "--manifest", "tiny.csv")
+def test_a_second_run_does_nothing_and_says_so(built: Path) -> None:
+    before = written(built)
+    done = run("BuildVDV", built, "--manifest", "tiny.csv")
     assert done.code == 0
     assert "nothing to do" in done.output
-    assert written(copy) == before
+    assert written(built) == before
 
 
-def test_an_added_clip_costs_that_clip_only(copy: Path) -> None:
-    before = written(copy / "workspace")
-    render_clip(copy / "clips" / "new.mp4", seed=99)
-    write_manifest(copy / "tiny.csv", ["new", *[f"clip{place:03d}" for place in range(CLIPS)]])
-    done = run("BuildVDV", copy, "--manifest", "tiny.csv")
+def test_clips_and_workspace_that_were_moved_are_looked_at_again_and_nothing_else(built: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "moved"
+    shutil.copytree(built, moved)
+    before = written(moved / "workspace")
+    done = run("BuildVDV", moved, "--manifest", "tiny.csv")
     assert done.code == 0, done.output
-    new = changed(before, written(copy / "workspace"))
+    assert {path.split("/")[0] for path in changed(before, written(moved / "workspace"))} == {"clips"}
+
+
+def test_an_added_clip_costs_that_clip_only(built: Path) -> None:
+    before = written(built / "workspace")
+    render_clip(built / "clips" / "new.mp4", seed=99)
+    write_manifest(built / "tiny.csv", ["new", *[f"clip{place:03d}" for place in range(CLIPS)]])
+    done = run("BuildVDV", built, "--manifest", "tiny.csv")
+    assert done.code == 0, done.output
+    new = changed(before, written(built / "workspace"))
     shards = names(new, "features/")
     assert len(shards) == len(MODALITIES)
     for shard in shards:
         if "/pose/" not in shard:
-            assert pq.read_table(copy / "workspace" / shard, columns=["clip_id"])["clip_id"].to_pylist() == ["new"]
+            assert pq.read_table(built / "workspace" / shard, columns=["clip_id"])["clip_id"].to_pylist() == ["new"]
     assert names(new, "datasets/")
     assert names(new, "runs/")
 
 
-def test_new_like_counts_redo_labels_training_and_scores_only(copy: Path) -> None:
-    before = written(copy / "workspace")
-    write_manifest(copy / "tiny.csv", [f"clip{place:03d}" for place in range(CLIPS)], likes={"clip003": 999_999})
-    done = run("BuildVDV", copy, "--manifest", "tiny.csv")
+def test_new_like_counts_redo_labels_training_and_scores_only(built: Path) -> None:
+    before = written(built / "workspace")
+    write_manifest(built / "tiny.csv", [f"clip{place:03d}" for place in range(CLIPS)], likes={"clip003": 999_999})
+    done = run("BuildVDV", built, "--manifest", "tiny.csv")
     assert done.code == 0, done.output
-    new = changed(before, written(copy / "workspace"))
+    new = changed(before, written(built / "workspace"))
     assert {path.split("/")[0] for path in new} == {"datasets", "runs", "latest.json"}
 
 
-def test_other_weights_of_one_modality_redo_that_modality_only(copy: Path) -> None:
-    before = written(copy / "workspace")
+def test_other_weights_of_one_modality_redo_that_modality_only(built: Path) -> None:
+    before = written(built / "workspace")
     text = TINY_PROFILE.read_text()
     head, scene = text.split("[scene]")
-    other = copy / "other.toml"
+    other = built / "other.toml"
     other.write_text(head + "[scene]" + scene.replace("untrained:0", "untrained:1", 1))
-    done = run("BuildVDV", copy, "--manifest", "tiny.csv", profile=other)
+    done = run("BuildVDV", built, "--manifest", "tiny.csv", profile=other)
     assert done.code == 0, done.output
-    new = names(changed(before, written(copy / "workspace")), "features/", "clips/")
+    new = names(changed(before, written(built / "workspace")), "features/", "clips/")
     assert {"/".join(path.split("/")[:2]) for path in new} == {"features/scene"}
 
 
-def test_a_deleted_shard_is_made_again_and_is_the_same(copy: Path) -> None:
-    (shard,) = features(copy, "appearance")
-    before, content = written(copy / "workspace"), shard.read_bytes()
+def test_a_deleted_shard_is_made_again_and_is_the_same(built: Path) -> None:
+    (shard,) = features(built, "appearance")
+    before, content = written(built / "workspace"), shard.read_bytes()
     shard.unlink()
-    done = run("BuildVDV", copy, "--manifest", "tiny.csv")
+    done = run("BuildVDV", built, "--manifest", "tiny.csv")
     assert done.code == 0, done.output
-    assert names(changed(before, written(copy / "workspace")), "features/") == {
-        str(shard.relative_to(copy / "workspace"))
+    assert names(changed(before, written(built / "workspace")), "features/") == {
+        str(shard.relative_to(built / "workspace"))
     }
     assert shard.read_bytes() == content
 
 
-def test_a_clip_left_out_of_the_modalities_is_not_extracted(copy: Path) -> None:
-    shutil.rmtree(copy / "workspace")
-    done = run("BuildVDV", copy, "--manifest", "tiny.csv", "--modalities", "appearance,scene")
+def test_a_clip_left_out_of_the_modalities_is_not_extracted(built: Path) -> None:
+    shutil.rmtree(built / "workspace")
+    done = run("BuildVDV", built, "--manifest", "tiny.csv", "--modalities", "appearance,scene")
     assert done.code == 0, done.output
-    assert {path.name for path in (copy / "workspace" / "features").iterdir()} == {"appearance", "scene"}
+    assert {path.name for path in (built / "workspace" / "features").iterdir()} == {"appearance", "scene"}
 
 
-def test_a_clip_that_is_no_video_fails_alone_and_is_named(copy: Path) -> None:
-    (copy / "clips" / "clip004.mp4").write_text("not a video")
-    done = run("BuildVDV", copy, "--manifest", "tiny.csv", "--max-failed", "0.2")
+def test_a_clip_that_is_no_video_fails_alone_and_is_named(built: Path) -> None:
+    (built / "clips" / "clip004.mp4").write_text("not a video")
+    done = run("BuildVDV", built, "--manifest", "tiny.csv", "--max-failed", "0.2")
     assert done.code == 0, done.output
     assert "9 ok" in done.output
     assert "1 failed" in done.output
-    latest = json.loads((copy / "workspace" / "latest.json").read_text())
-    report = (copy / "workspace" / latest["report"]).read_text()
+    latest = json.loads((built / "workspace" / "latest.json").read_text())
+    report = (built / "workspace" / latest["report"]).read_text()
     assert "not_a_video" in report
 
 
-def test_too_many_failed_clips_fail_the_run_and_say_which(copy: Path) -> None:
+def test_too_many_failed_clips_fail_the_run_and_say_which(built: Path) -> None:
     for place in range(3):
-        (copy / "clips" / f"clip{place:03d}.mp4").write_text("not a video")
-    done = run("BuildVDV", copy, "--manifest", "tiny.csv")
+        (built / "clips" / f"clip{place:03d}.mp4").write_text("not a video")
+    done = run("BuildVDV", built, "--manifest", "tiny.csv")
     assert done.code == 30
     assert "clip001" in done.output
     assert "--max-failed" in done.output
     assert "Traceback" not in done.output
 
 
-def test_a_missing_file_that_comes_later_costs_that_clip_only(copy: Path) -> None:
-    clip = copy / "clips" / "clip004.mp4"
-    clip.rename(copy / "away.mp4")
-    assert run("BuildVDV", copy, "--manifest", "tiny.csv", "--max-failed", "0.2").code == 0
-    before = written(copy / "workspace")
-    (copy / "away.mp4").rename(clip)
-    done = run("BuildVDV", copy, "--manifest", "tiny.csv")
+def test_a_missing_file_that_comes_later_costs_that_clip_only(built: Path) -> None:
+    clip = built / "clips" / "clip004.mp4"
+    clip.rename(built / "away.mp4")
+    assert run("BuildVDV", built, "--manifest", "tiny.csv", "--max-failed", "0.2").code == 0
+    before = written(built / "workspace")
+    (built / "away.mp4").rename(clip)
+    done = run("BuildVDV", built, "--manifest", "tiny.csv")
     assert done.code == 0, done.output
     assert "10 ok" in done.output
-    assert len(names(changed(before, written(copy / "workspace")), "features/")) <= len(MODALITIES)
+    assert len(names(changed(before, written(built / "workspace")), "features/")) <= len(MODALITIES)
 
 
 def test_a_wrong_manifest_starts_nothing_and_names_file_line_and_column(tmp_path: Path) -> None:
@@ -159,10 +172,12 @@ def test_a_wrong_manifest_starts_nothing_and_names_file_line_and_column(tmp_path
     assert not (tmp_path / "workspace").exists()
 
 
-def test_weights_that_are_not_there_are_asked_for_before_any_clip_is_decoded(copy: Path) -> None:
-    shutil.rmtree(copy / "workspace")
-    done = run("BuildVDV", copy, "--manifest", "tiny.csv", "--weights-cache", str(copy / "no-weights"), profile="full")
+def test_weights_that_are_not_there_are_asked_for_before_any_clip_is_decoded(built: Path) -> None:
+    shutil.rmtree(built / "workspace")
+    done = run(
+        "BuildVDV", built, "--manifest", "tiny.csv", "--weights-cache", str(built / "no-weights"), profile="full"
+    )
     assert done.code != 0
     assert "FetchWeights" in done.output
     assert "Traceback" not in done.output
-    assert not (copy / "workspace" / "features").exists()
+    assert not (built / "workspace" / "features").exists()
