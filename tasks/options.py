@@ -1,6 +1,7 @@
 """The parameters that tasks share, and what follows from them."""
 
 import os
+from abc import abstractmethod
 from dataclasses import dataclass
 from functools import cache, cached_property
 
@@ -75,9 +76,9 @@ class WorkspaceTask(luigi.Task):
         if not self.complete():
             self.make()
 
+    @abstractmethod
     def make(self) -> None:
         """The task's work."""
-        raise NotImplementedError
 
     @property
     def worker_count(self) -> int:

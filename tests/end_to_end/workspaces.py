@@ -35,12 +35,14 @@ def environment() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
 
 
-def run(task: str, folder: Path, *options: str, profile: Path | str = TINY_PROFILE) -> Finished:
+def run(
+    task: str, folder: Path, *options: str, profile: Path | str = TINY_PROFILE, python_path: Path | None = None
+) -> Finished:
     """Runs a task from an empty folder, so that nothing of the checkout is found by accident."""
     done = subprocess.run(
         command(task, folder, *options, profile=profile),
         cwd=folder,
-        env=environment(),
+        env={**environment(), **({"PYTHONPATH": str(python_path)} if python_path else {})},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
