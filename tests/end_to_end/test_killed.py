@@ -3,12 +3,15 @@
 import random
 from pathlib import Path
 
+import pytest
+
 from tests.end_to_end.workspaces import contents, kill_after, run
 from tests.tiny_clips import tiny_world
 
 KILLS = 20
 
 
+@pytest.mark.timeout(1200)
 def test_a_run_killed_at_twenty_random_moments_ends_with_the_rows_of_an_undisturbed_one(tmp_path: Path) -> None:
     calm, rough = tmp_path / "calm", tmp_path / "rough"
     options = ("--manifest", "tiny.csv", "--shard-clips", "2")

@@ -1,7 +1,6 @@
 """Extraction of a few small clips into a workspace, as tests of the engine and of its planning need it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -56,9 +55,7 @@ def ingested(shards: Shards, gone: Mapping[str, Sequence[str]] | None = None) ->
     clips, members = [], {}
     for shard, paths in shards.items():
         probes = [Probe(path.stem, f"hash of {path}", 1, "mp4", "h264", 96, 160, 0, 8.0, 1.0, 8) for path in paths]
-        clips += [
-            IngestedClip(str(path), "1-1", probe, shard) for path, probe in zip(paths, probes, strict=True)
-        ]
+        clips += [IngestedClip(str(path), "1-1", probe, shard) for path, probe in zip(paths, probes, strict=True)]
         left = [(clip_id, "hash") for clip_id in gone.get(shard, ())]
         members[shard] = (*left, *((probe.clip_id, probe.content_hash) for probe in probes))
     return Ingest(tuple(clips), members)
@@ -158,7 +155,3 @@ def _person(box: np.ndarray | None) -> People:
 def _face(box: np.ndarray) -> Face:
     landmarks = np.full((5, 2), [(box[0] + box[2]) / 2, (box[1] + box[3]) / 2], np.float32)
     return Face(box, landmarks, 0.7, jpeg(90), np.full(512, 1 / 512**0.5, np.float16))
-
-
-def resized(ending: Ending, width: int, height: int) -> Ending:
-    return replace(ending, width=width, height=height)
