@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 import psutil
+import pyarrow.parquet as pq
 
 from benchmarks.common import save, table
 
@@ -33,7 +34,7 @@ def repeated_manifest(source: Path, rows: int, folder: Path) -> Path:
         writer.writerow(["clip_id", "uri", "challenge"])
         for place in range(rows):
             clip = clips[place % len(clips)]
-            writer.writerow([f"{clip['clip_id']}-{place}", source.parent / clip["uri"], clip["challenge"]])
+            writer.writerow([f"{clip['clip_id']}-{place}", source.resolve().parent / clip["uri"], clip["challenge"]])
     return path
 
 
@@ -74,6 +75,9 @@ def main() -> None:
             luigi = [sys.executable, "-m", "luigi", "--module", "tasks", "ExtractBatch", "--manifest", str(manifest)]
             luigi += ["--workspace", f"{folder}/workspace", "--profile", options.profile, "--device", options.device]
             peak, seconds = peak_of(luigi)
+            shards = list(Path(folder, "workspace/features/appearance").rglob("*.parquet"))
+            if (extracted := sum(pq.read_metadata(shard).num_row_groups for shard in shards)) != count:
+                raise SystemExit(f"only {extracted} of {count} clips were extracted; is {options.clips} right?")
         rows.append({"clips": count, "peak_mib": round(peak / 2**20), "wall_s": round(seconds, 1)})
         print(json.dumps(rows[-1]), flush=True)
     growth = max(row["peak_mib"] for row in rows) / rows[0]["peak_mib"]

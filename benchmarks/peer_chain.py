@@ -66,8 +66,12 @@ class Chain:
                 return [self._pose(frame) for frame in frames]
         if stage == "face":
             faces = [self._face(frame) for frame in frames]
-            stored = {name: np.array([getattr(f, name) for f in faces], object) for name in ("place", "embedding")}
-            np.save(f"{self.folder}/{clip_id}_face.npy", stored, allow_pickle=True)
+            np.savez(
+                f"{self.folder}/{clip_id}_face.npz",
+                faces=[len(found.score) for found in faces],
+                box=np.concatenate([found.place for found in faces]),
+                embedding=np.concatenate([found.embedding for found in faces]),
+            )
             return faces
         features, best = self._features(stage, frames)
         np.save(f"{self.folder}/{clip_id}_{stage}.npy", features)

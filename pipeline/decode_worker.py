@@ -25,6 +25,7 @@ import numpy as np
 
 from pipeline.decoders import ClipDecoding, Frame, Source, fetch, first_rotation, open_clip, scale_rgb
 from pipeline.errors import ClipError
+from pipeline.heap import trim
 from pipeline.options import DecodeLimits, SamplingOptions
 from pipeline.sampling import expected_frames
 
@@ -219,6 +220,7 @@ def main() -> None:
         except MemoryError:
             ending = {"status": "failed", "code": "memory", "reason": "decoding went over the worker's memory limit"}
         link.send(event="done", **ending)
+        trim()
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from models.extractor import Extractor
 from pipeline.assemble_rows import ASSEMBLE
 from pipeline.clips import Ending
 from pipeline.decode import Chunk, DecodeJob, DecodePool
+from pipeline.heap import trim
 from pipeline.options import DecodeLimits, SamplingOptions
 from pipeline.rows import Grid
 from pipeline.shards import ShardWriter, provenance, read_endings, write_endings
@@ -168,6 +169,7 @@ def extract_shards(
             for clip in clips:
                 assert clip.ending is not None
                 _write_clip(clip)
+                trim()
                 del in_flight[clip.ending.clip_id]
                 counts[clip.ending.status] += 1
                 if progress:

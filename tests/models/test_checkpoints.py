@@ -277,11 +277,11 @@ def _profile_with(tmp_path: Path, table: str, weights: Path):
 
 
 def test_a_places365_file_becomes_the_scene_extractor(tmp_path):
-    from torchvision.models import resnet18
+    from torchvision.models import resnet50
 
     torch.manual_seed(5)
-    network = resnet18(num_classes=365).eval()
-    path = tmp_path / "resnet18_places365.pth.tar"
+    network = resnet50(num_classes=365).eval()
+    path = tmp_path / "resnet50_places365.pth.tar"
     _write_as_torch_0_2(path, _places365(network.state_dict()))
     extractor = build_extractor("scene", _profile_with(tmp_path, "scene", path), torch.device("cpu"))
     frames = torch.randint(0, 256, (2, 240, 320, 3), dtype=torch.uint8)
