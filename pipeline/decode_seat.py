@@ -170,7 +170,11 @@ class Seat:
             os.close(event_write)
         self._events = event_read
         with self._lock:
+            # In one go: from now on `release` frees its slot by itself, and a slot freed twice would be filled twice.
             self._commands = command_write
+            for slot in range(self.limits.slots):
+                if slot not in self._lent:
+                    self._write({"op": "free", "slot": slot})
         until = time.monotonic() + _START_S
         event = None
         while event is None and time.monotonic() < until:
@@ -179,10 +183,6 @@ class Seat:
             said = self._last_words()
             self.kill()
             raise WorkerError(f"a decode worker does not start ({said or 'it said nothing'}); is vdv installed whole?")
-        with self._lock:
-            for slot in range(self.limits.slots):
-                if slot not in self._lent:
-                    self._write({"op": "free", "slot": slot})
 
     def _next_event(self, timeout_s: float) -> dict | None:
         """The worker's next event; None when none comes in time; a `done` of code crash when it has died.

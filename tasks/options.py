@@ -60,9 +60,20 @@ class WorkspaceTask(luigi.Task):
     """A task that reads clips and writes into a workspace."""
 
     workspace = luigi.Parameter(default="workspace", description="folder or fsspec URL that holds everything made")
-    shard_clips = luigi.IntParameter(default=SHARD_CLIPS, description="clips a shard, the unit of resuming")
-    decode_workers = luigi.IntParameter(
-        default=0, significant=False, description="decode processes; 0: one a processor core"
+    shard_clips = luigi.NumericalParameter(
+        default=SHARD_CLIPS,
+        var_type=int,
+        min_value=1,
+        max_value=100_000,
+        description="clips a shard, the unit of resume",
+    )
+    decode_workers = luigi.NumericalParameter(
+        default=0,
+        var_type=int,
+        min_value=0,
+        max_value=1024,
+        significant=False,
+        description="decode processes; 0: one a processor core",
     )
     deadline_s = luigi.FloatParameter(
         default=DecodeLimits.deadline_s, significant=False, description="seconds that decoding one clip may take"

@@ -1,0 +1,178 @@
+"""What the tasks' parameters mean: when they name other features, and when the same."""
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.errors import ManifestError, ProfileError
+from pipeline.options import MODALITIES, DecodeLimits
+from tasks.features import AssembleDataset, ExtractBatch
+from tasks.options import snapshot, snapshots
+from tests.end_to_end.workspaces import TINY_PROFILE
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two manifests of two clips each; that these hold no video is nothing that planning looks at."""
+    (tmp_path / "clips").mkdir()
+    for month in ("june", "july"):
+        rows = ["clip_id,uri,challenge"]
+        for place in range(2):
+            (tmp_path / "clips" / f"{month}{place}").write_text(f"{month} {place}")
+            rows.append(f"{month}{place},clips/{month}{place},dance")
+        (tmp_path / f"{month}.csv").write_text("\n".join(rows) + "\n")
+    return tmp_path
+
+
+def task(**options: Any) -> ExtractBatch:
+    """One of those that have every option that is looked at here; nothing reads its manifest."""
+    return ExtractBatch(manifest="none.csv", **options)
+
+
+def fingerprints(profile: Path | str = TINY_PROFILE, **options: Any) -> dict[str, str]:
+    recipes = task(profile=str(profile), **options).recipes
+    return {recipe.modality: recipe.fingerprint for recipe in recipes}
+
+
+def edited(folder: Path, table: str, key: str, value: str) -> Path:
+    """The tiny profile with another value in one place."""
+    head, marker, rest = TINY_PROFILE.read_text().partition(f"[{table}]\n")
+    assert marker
+    text, count = re.subn(rf"(?m)^{key} = .*$", f"{key} = {value}", rest, count=1)
+    assert count
+    path = folder / f"{table}-{key}.toml"
+    path.write_text(head + marker + text)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("table", "key", "value", "changed"),
+    [
+        ("sampling", "sample_fps", "4.0", set(MODALITIES)),
+        ("sampling", "max_seconds", "3.0", set(MODALITIES)),
+        ("sampling", "max_side", "128", set(MODALITIES)),
+        ("scene", "stride", "5", {"scene"}),
+        ("scene", "weights", '"untrained:7"', {"scene"}),
+        ("pose", "score_threshold", "0.2", {"pose"}),
+        ("face", "thresholds", "[0.5, 0.7, 0.7]", {"face"}),
+        ("appearance", "architecture", '"resnet34"', {"appearance"}),
+        ("appearance", "input_size", "48", {"appearance"}),
+        ("face", "batch_size", "{ cpu = 7, cuda = 9 }", set()),
+        ("pose", "batch_size", "{ cpu = 7, cuda = 9 }", set()),
+    ],
+)
+def test_features_are_others_exactly_when_what_makes_them_is(
+    tmp_path: Path, table: str, key: str, value: str, changed: set[str]
+) -> None:
+    before, after = fingerprints(), fingerprints(edited(tmp_path, table, key, value))
+    assert {modality for modality in MODALITIES if before[modality] != after[modality]} == changed
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"device": "cuda:1"},
+        {"workspace": "elsewhere"},
+        {"decode_workers": 3},
+        {"deadline_s": 5.0},
+        {"memory_limit_mb": 99},
+        {"shard_clips": 7},
+        {"weights_cache": "elsewhere"},
+        {"retry_failed": True},
+        {"modalities": "scene, appearance ,face,pose"},
+    ],
+    ids=lambda option: next(iter(option)),
+)
+def test_where_and_how_fast_features_are_made_does_not_change_them(option: dict) -> None:
+    assert fingerprints(**option) == fingerprints()
+
+
+def test_the_same_profile_under_another_name_makes_the_same_features(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text("# mine\n" + TINY_PROFILE.read_text())
+    assert fingerprints(tmp_path / "mine.toml") == fingerprints()
+
+
+def test_weights_of_a_file_count_by_their_content(tmp_path: Path) -> None:
+    for name, content in (("a.pth", b"one"), ("b.pth", b"one"), ("c.pth", b"two")):
+        (tmp_path / name).write_bytes(content)
+    found = {}
+    for name in "abc":
+        (tmp_path / name).mkdir()
+        profile = edited(tmp_path / name, "scene", "weights", f'"{tmp_path}/{name}.pth"')
+        found[name] = fingerprints(profile)["scene"]
+    assert found["a"] == found["b"] != found["c"]
+
+
+def test_chosen_modalities_come_in_one_order_whatever_the_order_given() -> None:
+    assert list(fingerprints(modalities="scene,pose")) == ["pose", "scene"]
+    assert fingerprints(modalities="pose,pose") == {"pose": fingerprints()["pose"]}
+
+
+@pytest.mark.parametrize("modalities", ["pose,smell", "", ",", "Pose"])
+def test_an_unknown_modality_or_none_is_refused_and_the_choices_are_named(modalities: str) -> None:
+    with pytest.raises(ProfileError) as caught:
+        fingerprints(modalities=modalities)
+    assert repr(modalities) in str(caught.value)
+    assert "pose, face, scene, appearance" in str(caught.value)
+
+
+def test_decode_limits_are_those_given() -> None:
+    assert task(deadline_s=7.5, memory_limit_mb=900).limits == DecodeLimits(deadline_s=7.5, memory_limit_mb=900)
+    assert task().limits == DecodeLimits()
+    assert task(decode_workers=3).worker_count == 3
+    assert task().worker_count == len(os.sched_getaffinity(0))
+
+
+def test_a_folder_is_the_manifests_in_it(folder: Path) -> None:
+    july, june = (snapshot(str(folder / f"{month}.csv")) for month in ("july", "june"))
+    assert snapshots(str(folder)) == snapshots(f"{folder}/ju*.csv") == (july, june)
+    assert [seen.batch.name for seen in (july, june)] == ["july", "june"]
+    assert july.fingerprint(64) != june.fingerprint(64)
+
+
+def test_every_manifest_of_a_folder_is_extracted_by_a_task_of_its_own_with_the_same_options(folder: Path) -> None:
+    dataset = AssembleDataset(manifest=str(folder), profile=str(TINY_PROFILE), workspace="w", device="cpu")
+    july, june = dataset.extractions()
+    assert (july.manifest, june.manifest) == (f"{folder}/july.csv", f"{folder}/june.csv")
+    for one in (july, june):
+        assert isinstance(one, ExtractBatch)
+        assert (one.workspace, one.device, one.profile) == ("w", "cpu", str(TINY_PROFILE))
+        assert one.recipes == dataset.recipes
+
+
+def test_a_run_sees_one_state_of_its_clips_however_they_change_meanwhile(folder: Path) -> None:
+    before = snapshot(str(folder / "june.csv"))
+    (folder / "clips" / "june0").write_text("another upload under the same name")
+    (folder / "june.csv").write_text("clip_id,uri,challenge\nlate,clips/june0,dance\n")
+    _, june = snapshots(str(folder))
+    assert june == before
+    assert june.marks == before.marks
+    assert june.batch.rows["clip_id"].tolist() == ["june0", "june1"]
+
+
+def test_a_manifest_seen_in_its_folder_is_not_read_again(folder: Path) -> None:
+    july, june = snapshots(str(folder))
+    (folder / "june.csv").unlink()
+    (folder / "july.csv").write_text("no longer a manifest")
+    assert (snapshot(july.batch.path), snapshot(june.batch.path)) == (july, june)
+
+
+def test_touched_clips_make_another_state_for_the_next_run(folder: Path) -> None:
+    """What a new process would see; here the same manifest under a second name."""
+    before = snapshot(str(folder / "june.csv"))
+    os.utime(folder / "clips" / "june1", ns=(1, 1))
+    (folder / "again").mkdir()
+    text = (folder / "june.csv").read_text().replace("clips/", f"{folder}/clips/")
+    (folder / "again" / "june.csv").write_text(text)
+    after = snapshot(str(folder / "again" / "june.csv"))
+    assert [a == b for a, b in zip(before.marks, after.marks, strict=True)] == [True, False]
+    assert after.fingerprint(64) != before.fingerprint(64)
+
+
+def test_a_wrong_row_in_any_manifest_of_a_folder_is_an_error_of_the_folder(folder: Path) -> None:
+    (folder / "bad.csv").write_text("clip_id,uri,challenge\nx,,dance\n")
+    with pytest.raises(ManifestError, match=r"bad\.csv:2"):
+        snapshots(str(folder))
