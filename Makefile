@@ -21,7 +21,7 @@ lint: $(VENV)/.installed
 	$(BIN)/mypy
 
 test: lint
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
 
 demo: $(VENV)/.installed
 	@test -n "$(CLIPS)" || { echo "make demo needs clips: make demo CLIPS=folder, a folder with a manifest (see data_manifest/README.md)"; exit 2; }
