@@ -9,6 +9,7 @@ on two pipes of their own (libraries print on stdout); pictures go into shared m
 
 import ctypes
 import faulthandler
+import gc
 import hashlib
 import json
 import mmap
@@ -220,6 +221,8 @@ def main() -> None:
         except MemoryError:
             ending = {"status": "failed", "code": "memory", "reason": "decoding went over the worker's memory limit"}
         link.send(event="done", **ending)
+        # A decoder's last pictures hang in reference cycles, megabytes in a few objects: too few for Python to notice.
+        gc.collect()
         trim()
 
 
