@@ -144,7 +144,8 @@ def test_a_clip_that_hangs_crashes_or_eats_memory_costs_only_itself(tmp_path, ho
     for name in ("good-1", f"{kind}-1", "good-2", "good-3"):
         clip = write_clip(tmp_path / f"{name}.mp4", frames=96, size=(320, 240))
         jobs.append(DecodeJob(name, str(clip), (1,)))
-    limits = DecodeLimits(slot_mb=1, deadline_s=1.5, memory_limit_mb=1024)
+    # Only what spins meets its deadline; a busy machine must not make the others meet it too.
+    limits = DecodeLimits(slot_mb=1, deadline_s=5 if kind == "spin" else 100, memory_limit_mb=1024)
     chunks, endings = decode(jobs, limits)
     bad = endings.pop(f"{kind}-1")
     assert (bad.status, bad.code, bad.attempts, bad.frames) == ("failed", code, 2, 0)
@@ -153,7 +154,7 @@ def test_a_clip_that_hangs_crashes_or_eats_memory_costs_only_itself(tmp_path, ho
     if kind == "segfault":
         assert "SIGSEGV" in bad.reason
     if kind == "spin":
-        assert 3.0 <= bad.decode_s < 6.0
+        assert 3.0 <= bad.decode_s < 15.0
 
 
 def test_a_failure_that_passes_costs_one_more_attempt(tmp_path, hostile):
@@ -168,15 +169,15 @@ def test_a_failure_that_passes_costs_one_more_attempt(tmp_path, hostile):
 
 def test_waiting_for_the_consumer_does_not_count_to_the_deadline(tmp_path):
     clip = write_clip(tmp_path / "clip.mp4", frames=240, size=(640, 480))
-    limits = DecodeLimits(slot_mb=1, slots=1, deadline_s=1.5)
+    limits = DecodeLimits(slot_mb=1, slots=1, deadline_s=4)
     with DecodePool(SAMPLING, limits, 1) as pool:
         for count, event in enumerate(pool.run([DecodeJob("c", str(clip), (1,))])):
             if isinstance(event, Chunk):
                 if count in (3, 9):
-                    time.sleep(1.6)
+                    time.sleep(2.5)
                 event.release()
     assert (event.status, event.attempts) == ("ok", 1)
-    assert event.decode_s < 1.5
+    assert event.decode_s < 4
 
 
 def test_a_worker_waits_while_all_its_slots_are_out(tmp_path):
