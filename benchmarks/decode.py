@@ -12,9 +12,7 @@ tree, so that the start of ffmpeg counts as little as that of our worker, which 
 """
 
 import argparse
-import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -25,11 +23,10 @@ from typing import Any
 
 import psutil
 
+from benchmarks.common import save
 from pipeline.decode import Chunk, DecodeJob, DecodePool
 from pipeline.decoders import ClipDecoding, fetch
 from pipeline.options import DecodeLimits, SamplingOptions
-
-RESULTS = Path(__file__).parent / "results"
 
 
 def ffmpeg_binary() -> str:
@@ -92,29 +89,17 @@ def source_frames(clip: Path, sampling: SamplingOptions) -> int:
         return sum(1 for frame in container.decode(stream) if frame.time is None or frame.time < sampling.max_seconds)
 
 
-def cpu_model() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass  # not Linux
-    return platform.processor() or platform.machine()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=Path, required=True, help="folder of undamaged clips")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--max-side", type=int, default=SamplingOptions().max_side)
-    parser.add_argument("--machine", default=platform.node(), help="name in the result's file name")
     arguments = parser.parse_args()
     clips = sorted(path for path in arguments.clips.iterdir() if path.is_file())
     if not clips:
         parser.error(f"no clips in {arguments.clips}")
-    cores = os.cpu_count()
-    core = max(os.sched_getaffinity(0))
-    os.sched_setaffinity(0, {core})
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(cores)})
     sampling = SamplingOptions(max_side=arguments.max_side)
     ways = ("decode", "product", "pool", "pyav", "decord")
     rows = []
@@ -153,15 +138,13 @@ def main() -> None:
     print()
     for name, ratio in ratios.items():
         print(f"{name:24s} wall {ratio['wall_s']:.2f}   cpu {ratio['cpu_s']:.2f}")
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"decode-{arguments.machine}.json"
+    os.sched_setaffinity(0, cores)
+    said = subprocess.run([ffmpeg_binary(), "-version"], capture_output=True, text=True, check=True).stdout
     result = {
-        "cpu": cpu_model(), "cores": cores, "repeats": arguments.repeats, "sampling": vars(sampling),
-        "ffmpeg": subprocess.run([ffmpeg_binary(), "-version"], capture_output=True, text=True, check=True)
-        .stdout.split("\n")[0], "clips": rows, "all": total, "ratios": ratios,
+        "repeats": arguments.repeats, "sampling": vars(sampling), "ffmpeg": said.split("\n")[0],
+        "clips": rows, "all": total, "ratios": ratios,
     }  # fmt: skip
-    path.write_text(json.dumps(result, indent=1) + "\n")
-    print(f"\nwritten: {path}")
+    save("decode", result)
 
 
 def print_row(row: dict, ways: tuple[str, ...]) -> None:

@@ -1,15 +1,13 @@
 """Speed of shards: writing, reading a whole shard, and reading one clip of it, for pose and for 2,048-wide features.
 
-    python -m benchmarks.shards [--clips 64] [--out benchmarks/results/shards.json]
+    python -m benchmarks.shards [--clips 64]
 
 GB/s are of the arrays in memory, not of the file; times are the best of several rounds with the file in the page cache.
 `bare` reads the same file's column with pyarrow alone, so the difference is what this project's reader adds.
 """
 
 import argparse
-import json
 import os
-import platform
 import random
 import tempfile
 import time
@@ -20,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmarks.common import save
 from pipeline.reader import ShardReader, tensors
 from pipeline.rows import AppearanceRows, Grid, ModalityRows, PoseRows, Track
 from pipeline.shards import ShardWriter
@@ -99,7 +98,6 @@ def best(work: Callable[[], object]) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--clips", type=int, default=64, help="clips a shard (default 64)")
-    parser.add_argument("--out", help="write the results as JSON to this file")
     args = parser.parse_args()
     rng = np.random.default_rng(0)
     names = [f"clip-{number:04}" for number in range(args.clips)]
@@ -112,12 +110,7 @@ def main() -> None:
         ]
     for result in results:
         print("  ".join(f"{name} {value}" for name, value in asdict(result).items()))
-    if args.out:
-        machine = {"python": platform.python_version(), "pyarrow": pa.__version__, "cores": os.cpu_count()}
-        with open(args.out, "w") as file:
-            json.dump(
-                {"machine": machine, "clips": args.clips, "results": [asdict(r) for r in results]}, file, indent=2
-            )
+    save("shards", {"pyarrow": pa.__version__, "clips": args.clips, "results": [asdict(r) for r in results]})
 
 
 if __name__ == "__main__":
