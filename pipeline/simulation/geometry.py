@@ -1,0 +1,61 @@
+"""The world's space and the camera that looks into it.
+
+Metres, right-handed: x to the viewer's right, y up, z towards the viewer. The floor is y = 0, the lead dances about the
+origin facing +z, so a dancer's left side is at +x while she faces the camera.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+# The points of a body that motion gives and drawing takes.
+JOINTS = (
+    "pelvis", "chest", "neck", "head",  # head: the middle of the skull
+    "left_shoulder", "right_shoulder", "left_elbow", "right_elbow", "left_wrist", "right_wrist", "left_hand",
+    "right_hand", "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle", "right_ankle", "left_toe",
+    "right_toe",
+)  # fmt: skip
+J = {name: place for place, name in enumerate(JOINTS)}
+
+# Eyes, ears and nose sit on the skull: metres in the head's own axes (x to its left, y up, z where it looks), for a head
+# of HEAD_RADIUS; a body's `head_size` scales them.
+HEAD_RADIUS = 0.105  # half the width of the skull
+HEAD_POINTS = {
+    "nose": (0.0, -0.02, 0.118),
+    "left_eye": (0.036, 0.022, 0.092),
+    "right_eye": (-0.036, 0.022, 0.092),
+    "left_ear": (0.102, 0.0, -0.005),
+    "right_ear": (-0.102, 0.0, -0.005),
+    "left_mouth": (0.027, -0.062, 0.094),
+    "right_mouth": (-0.027, -0.062, 0.094),
+}
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A pinhole camera at one moment. It looks along -z before it is turned."""
+
+    position: np.ndarray  # float64 [3] metres
+    focal_px: float
+    width: int  # px of the upright picture
+    height: int
+    pan: float = 0.0  # rad, to the viewer's right
+    tilt: float = 0.0  # rad, upwards
+    roll: float = 0.0  # rad, clockwise as the viewer sees the camera turn
+
+    def rotation(self) -> np.ndarray:
+        """float64 [3, 3]: rows are the camera's right, up and back in world axes."""
+        cp, sp, ct, st, cr, sr = (f(a) for a in (self.pan, self.tilt, self.roll) for f in (np.cos, np.sin))
+        pan = np.array([[cp, 0, sp], [0, 1, 0], [-sp, 0, cp]])
+        tilt = np.array([[1, 0, 0], [0, ct, -st], [0, st, ct]])
+        roll = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
+        return roll @ tilt.T @ pan
+
+    def project(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """World points [..., 3] -> pixels [..., 2] (x right, y down; pixel centres at .0) and depth [...] in metres
+        ahead of the camera; what is behind it has a depth <= 0 and a meaningless place."""
+        seen = (np.asarray(points, np.float64) - self.position) @ self.rotation().T
+        depth = -seen[..., 2]
+        safe = np.maximum(depth, 1e-6)[..., None]
+        middle = np.array([(self.width - 1) / 2, (self.height - 1) / 2])
+        return middle + self.focal_px * seen[..., :2] * np.array([1.0, -1.0]) / safe, depth
