@@ -1,10 +1,14 @@
-"""Peak memory over all processes of ExtractBatch as the number of clips grows: it must stay flat.
+"""Peak memory over all processes of ExtractBatch as the number of clips grows: it must stay flat. Linux only.
 
-    python -m benchmarks.memory --clips FOLDER      # a folder with a manifest, e.g. eight real clips
+    python -m benchmarks.memory --clips MANIFEST      # e.g. of eight real clips
 
 The manifest's clips are repeated to 16, 64 and 256 rows, each with an id of its own, and extracted by a real `luigi`
-run with the profile given. Memory is the sum over the process tree of PSS (pages that workers and owner share, such as
-frames, count once), sampled every 0.2 s.
+run with the profile given. What is counted of the process tree:
+
+* memory of each process's own, every 20 ms: a batch's activations come and go within tenths of a second, and a peak
+  that is looked for too seldom is found the more often the longer the run;
+* resident pages of mapped files (libraries, the frames in shared memory), each file once. Not PSS: it splits a page
+  among all of the machine's processes that map it, so that libtorch's 400 MiB half vanish beside any other torch.
 """
 
 import argparse
@@ -14,6 +18,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -22,6 +28,22 @@ import pyarrow.parquet as pq
 from benchmarks.common import save, table
 
 PROFILE = Path(__file__).parent / "short.toml"
+
+_OWN_EVERY_S = 0.02  # a short read a process
+_SHARED_EVERY_S = 0.5  # the kernel walks all pages for it, and it changes little
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes of a process tree at one moment."""
+
+    owner: int  # the command's process: anonymous pages
+    workers: int  # all processes below it: anonymous pages
+    shared: int  # pages of mapped files, of the whole tree, each file once
+
+    @property
+    def total(self) -> int:
+        return self.owner + self.workers + self.shared
 
 
 def repeated_manifest(source: Path, rows: int, folder: Path) -> Path:
@@ -38,24 +60,61 @@ def repeated_manifest(source: Path, rows: int, folder: Path) -> Path:
     return path
 
 
-def tree_pss(root: psutil.Process) -> int:
-    """Bytes of memory of a process and all below it, pages shared between them counted once."""
-    total = 0
-    for process in [root, *root.children(recursive=True)]:
-        try:
-            total += process.memory_full_info().pss
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
-            continue  # it ended between being listed and being looked at
-    return total
+def own_bytes(process: psutil.Process) -> int:
+    """Anonymous resident memory of one process; 0 once it has ended."""
+    try:
+        told = process.memory_info()
+    except psutil.NoSuchProcess:
+        return 0
+    return told.rss - told.shared
 
 
-def peak_of(command: list[str]) -> tuple[int, float]:
-    """Peak PSS in bytes and wall seconds of a command's process tree."""
-    start, peak = time.perf_counter(), 0
+def mapped_files(process: psutil.Process) -> dict[str, int]:
+    """Resident bytes of each file that a process maps, by device and inode; {} once it has ended.
+
+    Pages that the process changed for itself are anonymous and not in it.
+    """
+    found: dict[str, int] = {}
+    try:
+        with open(f"/proc/{process.pid}/smaps", encoding="utf-8", errors="replace") as smaps:
+            for line in smaps:
+                name, *rest = line.split()
+                if not name.endswith(":"):  # a mapping begins: addresses, rights, offset, device, inode, path
+                    key = "" if rest[3] == "0" else f"{rest[2]} {rest[3]}"
+                elif key and name in ("Rss:", "Anonymous:"):
+                    found[key] = found.get(key, 0) + (1 if name == "Rss:" else -1) * int(rest[0]) * 1024
+    except (FileNotFoundError, ProcessLookupError):
+        return {}
+    return found
+
+
+def shared_bytes(tree: Sequence[psutil.Process]) -> int:
+    """Resident pages of mapped files, each file as far as the process that holds most of it."""
+    most: dict[str, int] = {}
+    for process in tree:
+        for key, size in mapped_files(process).items():
+            most[key] = max(most.get(key, 0), size)
+    return sum(most.values())
+
+
+def peak_of(command: Sequence[str]) -> tuple[Memory, float]:
+    """The moment of most memory, and wall seconds, of a command's process tree.
+
+    Raises: SystemExit, when the command fails.
+    """
+    start = time.perf_counter()
     process = subprocess.Popen(command)
+    owner = psutil.Process(process.pid)
+    peak, shared, look = Memory(0, 0, 0), 0, start
+    below: list[psutil.Process] = []
     while process.poll() is None:
-        peak = max(peak, tree_pss(psutil.Process(process.pid)))
-        time.sleep(0.2)
+        if time.perf_counter() >= look:
+            below = owner.children(recursive=True)
+            shared = shared_bytes([owner, *below])
+            look = time.perf_counter() + _SHARED_EVERY_S
+        now = Memory(own_bytes(owner), sum(map(own_bytes, below)), shared)
+        peak = max(peak, now, key=lambda memory: memory.total)
+        time.sleep(_OWN_EVERY_S)
     if process.returncode:
         raise SystemExit(f"{' '.join(command)} ended with {process.returncode}")
     return peak, time.perf_counter() - start
@@ -78,10 +137,13 @@ def main() -> None:
             shards = list(Path(folder, "workspace/features/appearance").rglob("*.parquet"))
             if (extracted := sum(pq.read_metadata(shard).num_row_groups for shard in shards)) != count:
                 raise SystemExit(f"only {extracted} of {count} clips were extracted; is {options.clips} right?")
-        rows.append({"clips": count, "peak_mib": round(peak / 2**20), "wall_s": round(seconds, 1)})
+        parts = {"peak": peak.total, "owner": peak.owner, "workers": peak.workers, "shared": peak.shared}
+        mib = {f"{name}_mib": round(size / 2**20) for name, size in parts.items()}
+        rows.append({"clips": count, **mib, "wall_s": round(seconds, 1)})
         print(json.dumps(rows[-1]), flush=True)
     growth = max(row["peak_mib"] for row in rows) / rows[0]["peak_mib"]
-    print(table([[row["clips"], row["peak_mib"], row["wall_s"]] for row in rows], ["clips", "peak MiB", "wall s"]))
+    header = ["clips", "peak MiB", "of it: owner", "workers", "shared", "wall s"]
+    print(table([list(row.values()) for row in rows], header))
     print(f"largest peak over that of {rows[0]['clips']} clips: {growth:.3f} (limit 1.10)")
     save("memory", {"profile": Path(options.profile).name, "rows": rows, "growth": round(growth, 4)})
 

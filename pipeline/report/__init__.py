@@ -11,6 +11,13 @@ from pipeline.errors import CLIP_CODES
 
 REPORT = "report.html"
 TOP = 100  # clips a challenge that the page lists; scores.parquet has all
+# What the model is given of a modality. A clip may show five faces and none that lies on the lead dancer's head.
+SUBJECTS = {
+    "pose": "the lead dancer",
+    "face": "the lead dancer's face",
+    "scene": "any frame",
+    "appearance": "any frame",
+}
 
 
 def render(workspace: str, dataset_dir: str, run_dir: str) -> None:
@@ -23,13 +30,17 @@ def render(workspace: str, dataset_dir: str, run_dir: str) -> None:
     metrics = json.loads(storage.read_bytes(storage.join(folder, "metrics.json")))
     scores = read_table(storage.join(folder, "scores.parquet"))
     cues = [name.removeprefix("score_") for name in scores if name.startswith("score_")]
+    statistics = read_statistics(workspace, dataset_dir)
+    clips = read_clips(workspace, dataset_dir)
     page = _environment().get_template("template.html")
     text = page.render(
         run=run,
-        statistics=read_statistics(workspace, dataset_dir),
+        statistics=statistics,
+        usable={modality: int((clips[f"quality_{modality}"] > 0).sum()) for modality in statistics["modalities"]},
+        subjects=SUBJECTS,
         metrics=metrics,
         codes={code: known.meaning for code, known in CLIP_CODES.items()},
-        troubled=_records(_troubled(read_clips(workspace, dataset_dir))),
+        troubled=_records(_troubled(clips)),
         cues=cues,
         rankings={str(name): _ranking(group) for name, group in scores.groupby("challenge")},
         top=TOP,

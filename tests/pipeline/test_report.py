@@ -18,10 +18,12 @@ def workspace(tmp_path: Path) -> Path:
     run.mkdir(parents=True)
     ids = [EVIL, "good", "gone"]
     clips = {"clip_id": ids, "status": ["partial", "ok", "failed"], "code": ["corrupt", "", "missing"]}
-    pd.DataFrame(clips | {"reason": [f"because {EVIL}", "", "no file"]}).to_parquet(dataset / "clips.parquet")
+    clips |= {"reason": [f"because {EVIL}", "", "no file"]}
+    clips |= {"quality_pose": [0.25, 0.75, 0.0], "quality_face": [0.0, 0.5, 0.0]}
+    pd.DataFrame(clips).to_parquet(dataset / "clips.parquet")
     statistics = {
         "clips": 3, "status": {"ok": 1, "partial": 1, "failed": 1}, "codes": {"corrupt": 1, "missing": 1},
-        "challenges": {EVIL: {}}, "modalities": {"pose": 2}, "label": {"kind": "likes", "why": "asked for"},
+        "challenges": {EVIL: {}}, "modalities": {"pose": 2, "face": 2}, "label": {"kind": "likes", "why": "asked for"},
         "untrained": [], "profiles": ["test"],
     }  # fmt: skip
     (dataset / "statistics.json").write_text(json.dumps(statistics))
@@ -56,6 +58,13 @@ def test_counts_reasons_metrics_and_ranks_are_on_the_page(workspace):
     for wanted in ("no file at the clip&#39;s uri", "because", "too few", "nothing to judge", "0.500", "seed 7"):
         assert wanted in text
     assert text.index(">good<") < text.rindex("alert(1)") < text.rindex(">gone<"), "by score, the unscored last"
+
+
+def test_clips_that_were_searched_for_a_face_are_not_called_clips_with_one(workspace):
+    text = page(workspace)
+    assert '<tr><td>pose</td><td>2</td><td class="text">the lead dancer</td><td>2</td></tr>' in text
+    assert '<tr><td>face</td><td>2</td><td class="text">the lead dancer&#39;s face</td><td>1</td></tr>' in text
+    assert "with face" not in text
 
 
 def test_the_page_refers_to_nothing_outside_itself(workspace):

@@ -1,5 +1,6 @@
 """Shards hold what was given, whole or not at all, and other tools read them."""
 
+import gc
 import io
 import itertools
 import json
@@ -137,6 +138,21 @@ def test_a_clip_waits_in_memory_only_for_those_before_it(tmp_path):
         assert writer.pending == 0
         writer.skip("d", "corrupt")
         assert writer.pending == 0
+
+
+def test_a_closed_writer_keeps_nothing_of_its_file(tmp_path):
+    """A run holds the writers of all its shards until it ends, and a file's footer is half a megabyte."""
+
+    def open_files() -> int:
+        gc.collect()
+        return sum(isinstance(held, pq.ParquetWriter) for held in gc.get_objects())
+
+    before = open_files()
+    writer = ShardWriter(str(tmp_path / "x.parquet"), "pose", ["a"], {})
+    writer.add(pose_rows("a"))
+    assert open_files() == before + 1
+    writer.close()
+    assert open_files() == before
 
 
 def test_a_clip_is_one_row_group_with_all_its_persons(tmp_path):

@@ -2,12 +2,15 @@
 
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from luigi.cmdline_parser import CmdlineParser
 
-from pipeline.errors import ManifestError, ProfileError
+from pipeline.errors import ManifestError, OptionError, ProfileError
 from pipeline.options import MODALITIES, DecodeLimits
 from tasks.features import AssembleDataset, ExtractBatch
 from tasks.options import snapshot, snapshots
@@ -176,3 +179,39 @@ def test_a_wrong_row_in_any_manifest_of_a_folder_is_an_error_of_the_folder(folde
     (folder / "bad.csv").write_text("clip_id,uri,challenge\nx,,dance\n")
     with pytest.raises(ManifestError, match=r"bad\.csv:2"):
         snapshots(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "wanted"),
+    [
+        ("--shard-clips", "0", "a whole number from 1 to 100000"),
+        ("--shard-clips", "many", "a whole number from 1 to 100000"),
+        ("--decode-workers", "-1", "a whole number from 0 to 1024"),
+        ("--deadline-s", "nan", "a number from 0.1 to 86400.0"),
+        ("--max-failed", "5", "a number from 0.0 to 1.0"),
+    ],
+)
+def test_a_number_that_an_option_does_not_take_is_named_with_what_it_takes(
+    option: str, value: str, wanted: str
+) -> None:
+    arguments = ["AssembleDataset", "--manifest", "none.csv", option, value]
+    with CmdlineParser.global_instance(arguments) as parser, pytest.raises(OptionError) as caught:
+        parser.get_task_obj()
+    shown = float(value) if "a number" in wanted else value
+    assert str(caught.value) == f"{option} is {shown}; it takes {wanted}"
+
+
+def test_a_mistyped_number_ends_luigi_with_one_line_and_no_traceback(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "luigi", "--module", "tasks", "ExtractBatch", "--manifest", "none.csv"]
+    command += ["--workspace", str(tmp_path), "--shard-clips", "0"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 40
+    (said,) = [line for line in ended.stderr.splitlines() if line.strip()]
+    assert said.endswith("vdv: --shard-clips is 0; it takes a whole number from 1 to 100000")
+
+
+def test_a_number_that_other_code_passes_on_is_held_to_the_same_range() -> None:
+    with pytest.raises(OptionError, match=r"--shard-clips is 0; it takes"):
+        task(shard_clips=0)
+    assert task(shard_clips=1).shard_clips == 1
+    assert task(shard_clips=100_000).shard_clips == 100_000
