@@ -17,8 +17,8 @@ JOINTS = (
 )  # fmt: skip
 J = {name: place for place, name in enumerate(JOINTS)}
 
-# Eyes, ears and nose sit on the skull: metres in the head's own axes (x to its left, y up, z where it looks), for a head
-# of HEAD_RADIUS; a body's `head_size` scales them.
+# Eyes, ears and nose sit on the skull: metres in the head's own axes (x to its left, y up, z where it looks), for a
+# head of HEAD_RADIUS; a body's `head_size` scales them.
 HEAD_RADIUS = 0.105  # half the width of the skull
 HEAD_POINTS = {
     "nose": (0.0, -0.02, 0.118),

@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-SCENES = ("bedroom", "kitchen", "gymnasium/indoor", "corridor", "stage/indoor", "street", "park", "beach")  # Places365's
+# Names are those of Places365.
+SCENES = ("bedroom", "kitchen", "gymnasium/indoor", "corridor", "stage/indoor", "street", "park", "beach")
 DANCES = ("arms_up", "side_step", "wave", "squat_drop", "cross_arms", "kick", "spin_hands", "hip_sway")
 LIMBS = ("left_arm", "right_arm", "left_leg", "right_leg", "trunk")
 
