@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,14 @@ from pipeline.shards import ShardWriter, provenance, read_endings, write_endings
 from pipeline.workspace import Recipe, ShardPlan, endings_folder, features_folder, shard_path
 
 Progress = Callable[[int, int, Mapping[str, int]], None]  # clips done, clips in all, how many of each status
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """What a call of `extract_shards` did."""
+
+    endings: Counter[str]  # clips by status: ok, partial, failed
+    seconds: dict[str, float]  # wall time by modality, and of `waiting for frames`; the rest is tracking and writing
 
 
 @dataclass
@@ -73,6 +82,7 @@ class _Batcher:
 
     def __init__(self, extractor: Extractor):
         self.extractor = extractor
+        self.seconds = 0.0  # in the network and in making its inputs
         self._inputs: list[torch.Tensor] = []
         self._targets: list[tuple[_ClipInFlight, _Cue, int, Any]] = []  # clip, its cue, slot in results, extra
 
@@ -80,8 +90,10 @@ class _Batcher:
         """frames: uint8 [N, H, W, 3] of one clip. Returns clips that got their last result by the batches run."""
         cue = clip.cues[self.extractor.modality]
         first = len(cue.frame_index) - frames.shape[0]
+        start = perf_counter()
         with _named(self.extractor.modality, [clip]):
             prepared = self.extractor.prepare(frames)
+        self.seconds += perf_counter() - start
         for frame, extra in zip(prepared.frame, prepared.extras, strict=True):
             self._targets.append((clip, cue, len(cue.results), extra))
             cue.frame.append(first + frame)
@@ -101,8 +113,10 @@ class _Batcher:
         inputs = torch.cat(self._inputs) if len(self._inputs) > 1 else self._inputs[0]
         targets, self._targets = self._targets[:size], self._targets[size:]
         self._inputs = [inputs[size:]] if self._targets else []
+        start = perf_counter()
         with _named(self.extractor.modality, (clip for clip, *_ in targets)):
             results = self.extractor.infer(inputs[:size], [extra for *_, extra in targets])
+        self.seconds += perf_counter() - start
         finished = []
         for (clip, cue, slot, _), result in zip(targets, results, strict=True):
             cue.results[slot] = result
@@ -136,7 +150,7 @@ def extract_shards(
     device: torch.device,
     profile: str,
     progress: Progress | None = None,
-) -> Counter[str]:
+) -> Extracted:
     """Does the work of `plans` (workspace.plan_shards) and writes their files; each appears whole or not at all.
 
     Args:
@@ -144,8 +158,6 @@ def extract_shards(
         workers: decode processes.
         profile: its name, for the files' metadata.
         progress: called after every clip.
-
-    Returns: how many clips ended `ok`, `partial` and `failed`.
     """
     extractors = {modality: build(modality) for modality in dict.fromkeys(r.modality for p in plans for r in p.missing)}
     batchers = {modality: _Batcher(extractor) for modality, extractor in extractors.items()}
@@ -178,7 +190,8 @@ def extract_shards(
                 if clip.shard.remaining == 0:
                     _close_shard(workspace, batch, clip.shard, sampling, profile)
 
-        for event in pool.run(jobs()):
+        events = _Timed(pool.run(jobs()))
+        for event in events:
             clip = in_flight[event.clip_id]
             if isinstance(event, Chunk):
                 try:
@@ -197,7 +210,23 @@ def extract_shards(
                     finish(batcher.flush())
         if in_flight:
             raise AssertionError(f"decoding ended without an ending for {sorted(in_flight)[:5]}")
-    return counts
+    seconds = {modality: batcher.seconds for modality, batcher in batchers.items()}
+    return Extracted(counts, {**seconds, "waiting for frames": events.seconds})
+
+
+class _Timed(Iterator[Any]):
+    """An iterator that knows how long its user has waited for it."""
+
+    def __init__(self, items: Iterable[Any]):
+        self._items = iter(items)
+        self.seconds = 0.0
+
+    def __next__(self) -> Any:
+        start = perf_counter()
+        try:
+            return next(self._items)
+        finally:
+            self.seconds += perf_counter() - start
 
 
 def _open_shard(workspace: str, batch: str, plan: ShardPlan, profile: str, stack: ExitStack) -> _ShardInFlight:

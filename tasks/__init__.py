@@ -11,10 +11,11 @@ from tasks.console import UserErrors
 from tasks.features import AssembleDataset, ExtractBatch, IngestBatch
 from tasks.model import EvaluateRun, RenderReport, ScoreClips, TrainFusion
 from tasks.weights import FetchWeights
+from tasks.world import RenderWorld
 
 __all__ = [
     "AssembleDataset", "BuildVDV", "EvaluateRun", "ExtractBatch", "FetchWeights", "IngestBatch", "RenderReport",
-    "ScoreClips", "TrainFusion",
+    "RenderWorld", "ScoreClips", "TrainFusion",
 ]  # fmt: skip
 
 # Luigi reads luigi.cfg of the folder it is started in; ours holds wherever that is. What is read later wins.

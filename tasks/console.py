@@ -3,6 +3,7 @@
 import logging
 import re
 import sys
+from collections import Counter
 from collections.abc import Mapping
 
 import luigi
@@ -13,6 +14,35 @@ from pipeline.errors import VdvError
 
 def say(message: str) -> None:
     tqdm.write(message, file=sys.stderr)
+
+
+_spent_s: dict[str, float] = {}  # by task family, in the order in which they ran; of this process
+_parts_s: dict[str, Counter[str]] = {}  # the same, divided further
+
+
+@luigi.Task.event_handler(luigi.Event.PROCESSING_TIME)
+def _note_time(task: luigi.Task, seconds: float) -> None:
+    _spent_s[task.task_family] = _spent_s.get(task.task_family, 0.0) + seconds
+
+
+def note_parts(task: luigi.Task, seconds: Mapping[str, float]) -> None:
+    """Where a task's own time went, for `time_spent`."""
+    _parts_s.setdefault(task.task_family, Counter()).update(seconds)
+
+
+def time_spent() -> str:
+    """Where this run's time went, a stage a line; "" where nothing ran for a second."""
+    lines = []
+    for name, seconds in _spent_s.items():
+        if seconds >= 1:
+            parts = [f"{part} {_duration(took)}" for part, took in _parts_s.get(name, {}).items() if took >= 1]
+            lines.append(f"  {name:<16} {_duration(seconds):>12}" + (f"   {', '.join(parts)}" if parts else ""))
+    return "\n".join(lines)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 class Progress:

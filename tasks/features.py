@@ -10,8 +10,10 @@ from pipeline import storage
 from pipeline.fingerprint import fingerprint
 from pipeline.ingest import run_ingest
 from pipeline.workspace import ShardPlan, endings_folder, features_folder, plan_shards
-from tasks.console import Progress
+from tasks.console import Progress, note_parts
+from tasks.number_option import NumberOption
 from tasks.options import ExtractOptions, Snapshot, WorkspaceTask, ingest_table, snapshot, snapshots
+from tasks.world import RenderWorld, world_of
 
 if TYPE_CHECKING:
     from models.extractor import Extractor
@@ -27,6 +29,10 @@ class IngestBatch(WorkspaceTask):
     retry = luigi.ListParameter(default=(), description="clip_ids to begin anew though nothing of them has changed")
 
     retried: ClassVar[set[tuple[str, str]]] = set()  # (workspace, clip_id) that this process began anew
+
+    def requires(self) -> list[luigi.Task]:
+        world = world_of(self.manifest)
+        return [RenderWorld(folder=world)] if world else []
 
     def complete(self) -> bool:
         return self._again() <= self.retried and self.ingest_path(snapshot(self.manifest)) is not None
@@ -79,7 +85,7 @@ class ExtractBatch(ExtractOptions):
         storage.remove_stale(self.workspace)
         device = resolve_device(self.device)
         with Progress(self, f"extract {seen.batch.name}") as progress:
-            extract_shards(
+            extracted = extract_shards(
                 self.workspace,
                 seen.batch.name,
                 self.plan(seen),
@@ -91,6 +97,7 @@ class ExtractBatch(ExtractOptions):
                 profile=self.loaded_profile.name,
                 progress=progress,
             )
+        note_parts(self, extracted.seconds)
 
     def _to_retry(self) -> tuple[str, ...]:
         """With --retry-failed: the clips whose failure may have passed, once a process."""
@@ -125,9 +132,11 @@ class DatasetOptions(ExtractOptions):
     """What decides which clips, features and labels make up a dataset."""
 
     manifest = luigi.Parameter(default="data_manifest/demo", description="manifest file, folder of them, or glob")
-    max_failed = luigi.FloatParameter(default=0.05, description="fail when a larger share of the clips failed")
+    max_failed = NumberOption(float, 0.0, 1.0, default=0.05, description="fail when a larger share of the clips failed")
     label = luigi.Parameter(default="auto", description="auto, adjusted, likes, views, comments or shares")
-    max_followers = luigi.IntParameter(default=0, description="leave bigger creators' clips unlabelled; 0: nobody's")
+    max_followers = NumberOption(
+        int, 0, 10**12, default=0, description="leave bigger creators' clips unlabelled; 0: nobody's"
+    )
 
     def extractions(self) -> list[ExtractBatch]:
         names = ExtractBatch.get_param_names(include_significant=True)

@@ -16,6 +16,7 @@ from pipeline.options import MODALITIES, DecodeLimits, SamplingOptions
 from pipeline.shard_assignment import SHARD_CLIPS
 from pipeline.signatures import signatures
 from pipeline.workspace import Recipe, recipe
+from tasks.number_option import NumberOption
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,12 @@ def snapshot(path: str) -> Snapshot:
     return seen
 
 
+def forget_snapshots() -> None:
+    """Files that the manifests name have been made since the run first looked."""
+    _seen.clear()
+    snapshots.cache_clear()
+
+
 @cache
 def ingest_table(path: str) -> Ingest:
     """An ingest file never changes once it is there."""
@@ -60,26 +67,25 @@ class WorkspaceTask(luigi.Task):
     """A task that reads clips and writes into a workspace."""
 
     workspace = luigi.Parameter(default="workspace", description="folder or fsspec URL that holds everything made")
-    shard_clips = luigi.NumericalParameter(
-        default=SHARD_CLIPS,
-        var_type=int,
-        min_value=1,
-        max_value=100_000,
-        description="clips a shard, the unit of resume",
+    shard_clips = NumberOption(int, 1, 100_000, default=SHARD_CLIPS, description="clips a shard, the unit of resume")
+    decode_workers = NumberOption(
+        int, 0, 1024, default=0, significant=False, description="decode processes; 0: one a processor core"
     )
-    decode_workers = luigi.NumericalParameter(
-        default=0,
-        var_type=int,
-        min_value=0,
-        max_value=1024,
+    deadline_s = NumberOption(
+        float,
+        0.1,
+        86_400.0,
+        default=DecodeLimits.deadline_s,
         significant=False,
-        description="decode processes; 0: one a processor core",
+        description="seconds that decoding one clip may take",
     )
-    deadline_s = luigi.FloatParameter(
-        default=DecodeLimits.deadline_s, significant=False, description="seconds that decoding one clip may take"
-    )
-    memory_limit_mb = luigi.IntParameter(
-        default=DecodeLimits.memory_limit_mb, significant=False, description="memory that decoding one clip may take"
+    memory_limit_mb = NumberOption(
+        int,
+        1,
+        2**20,
+        default=DecodeLimits.memory_limit_mb,
+        significant=False,
+        description="memory that decoding one clip may take",
     )
 
     def run(self) -> None:

@@ -75,10 +75,11 @@ def extract(
 ) -> Mapping[str, int]:
     """Plans and extracts what is missing; how many clips ended in which way."""
     plans = plan_shards(str(workspace), BATCH, ingested(shards, gone), wanted, sampling)
-    return extract_shards(
+    extracted = extract_shards(
         str(workspace), BATCH, plans, build, sampling, limits,
         workers=workers, device=CPU, profile="tiny", progress=progress,
     )  # fmt: skip
+    return extracted.endings
 
 
 def shard_file(workspace: Path | str, recipe: Recipe, shard: str) -> str:

@@ -1,0 +1,279 @@
+"""What the pipeline says of a simulated world's clips, held against the truth. Tests keep floors on these numbers."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import linear_sum_assignment
+
+from pipeline import storage
+from pipeline.dataset import read_clips
+from pipeline.reader import ShardReader
+from pipeline.rows import FaceRows, PoseRows, SceneRows
+from pipeline.simulation.truth import ClipTruth, read_clips_truth, read_people
+from pipeline.tracks import COCO_SIGMAS, match_faces
+
+VISIBLE = 2
+_LEFT_SHOULDER, _RIGHT_SHOULDER, _LEFT_HIP, _RIGHT_HIP = 5, 6, 11, 12
+_SAME_PERSON = 0.3  # OKS above which a prediction is of a truth's person
+_SAME_FACE = 0.3  # IoU above which a detection is of a truth's face
+_FRONTAL_DEG, _LARGE_PX = 35.0, 40.0  # a face that must be found
+_BODY_OF_BOX = 0.53  # COCO's OKS wants the segment's area: about this share of a person's box
+
+
+@dataclass
+class Tally:
+    """Counts of right and all."""
+
+    right: int = 0
+    of: int = 0
+
+    def add(self, right: Iterable[bool] | np.ndarray) -> None:
+        right = np.asarray(list(right), bool)
+        self.right += int(right.sum())
+        self.of += len(right)
+
+    @property
+    def share(self) -> float:
+        return self.right / self.of if self.of else float("nan")
+
+
+@dataclass
+class PoseCheck:
+    """Poses, tracks and the lead over clips."""
+
+    pck: dict[str, Tally] = field(default_factory=dict)  # by kind of clip; "all" is all
+    lead: Tally = field(default_factory=Tally)  # clips with several people
+    switches: int = 0
+    clips: int = 0
+    missed: Tally = field(default_factory=Tally)  # frames in which the lead was found
+    worst_time_s: float = 0.0  # between a stored timestamp and the truth's of the same frame
+    ap_input: list[tuple] = field(default_factory=list)  # truth and prediction of every frame, for COCO's AP
+
+
+@dataclass
+class FaceCheck:
+    found: Tally = field(default_factory=Tally)  # frontal faces over 40 px
+    owner: Tally = field(default_factory=Tally)  # detected faces whose dancer has a track: matched to that one
+
+
+def kinds(clip: Mapping) -> list[str]:
+    """How a clip was filmed, for comparing with plain clips."""
+    special = [
+        name
+        for name, there in (
+            ("rotated", clip["rotation"] != 0),
+            ("variable rate", clip["variable_rate"]),
+            ("hevc", clip["codec"] == "hevc"),
+            ("cut", clip["shots"] > 1),
+            ("caption", bool(clip["caption"])),
+        )
+        if there
+    ]
+    crowd = "several people" if clip["people"] > 1 else "one person"
+    plain = [] if set(special) - {"caption"} else ["plain"]
+    return ["all", crowd, *special, *plain]
+
+
+def check_pose(check: PoseCheck, rows: PoseRows, truth: ClipTruth, clip: Mapping) -> None:
+    """Adds a clip."""
+    frames = rows.grid.frame_index
+    check.worst_time_s = max(check.worst_time_s, float(np.abs(truth.timestamp[frames] - rows.grid.timestamp).max()))
+    check.clips += 1
+    last: dict[int, int] = {}
+    votes: list[bool] = []
+    for place, frame in enumerate(frames):
+        present = [person for person in truth.people if (person.keypoints[frame, :, 2] == VISIBLE).sum() >= 3]
+        valid = [track for track in rows.tracks if track.valid[place]]
+        pairs = _pairs(
+            np.array([person.keypoints[frame] for person in present]).reshape(-1, 17, 3),
+            np.array([person.box[frame] for person in present]).reshape(-1, 4),
+            np.array([track.keypoints[place] for track in valid]).reshape(-1, 17, 3),
+        )
+        check.ap_input.append(
+            (
+                [(person.keypoints[frame], person.box[frame]) for person in present],
+                [(track.keypoints[place], float(track.score[place])) for track in valid],
+            )
+        )
+        if present and present[0].track_id == 0:
+            found = valid[pairs[0]].keypoints[place] if 0 in pairs else None
+            right = _within(truth.people[0].keypoints[frame], found)
+            for kind in kinds(clip):
+                check.pck.setdefault(kind, Tally()).add(right)
+            check.missed.add([found is not None])
+            lead = [position for position, track in enumerate(valid) if track.is_lead]
+            if lead and lead[0] in pairs.values():
+                votes.append(pairs.get(0) == lead[0])
+        for person, track in pairs.items():
+            identity, name = present[person].track_id, valid[track].track_id
+            # A cut ends every track by design: who comes after it is somebody new.
+            check.switches += identity in last and last[identity] != name and clip["shots"] == 1
+            last[identity] = name
+    if clip["people"] > 1:
+        check.lead.add([bool(votes) and np.mean(votes) > 0.5])
+
+
+def check_faces(check: FaceCheck, pose: PoseRows, face: FaceRows, truth: ClipTruth) -> None:
+    """Adds a clip."""
+    owner = match_faces(pose.tracks, pose.grid.frame_index, face.grid.frame_index[face.frame], face.box, face.landmarks)
+    position = {int(frame): place for place, frame in enumerate(pose.grid.frame_index)}
+    for place, frame in enumerate(face.grid.frame_index):
+        detected = np.flatnonzero(face.frame == place)
+        shown = [person for person in truth.people if person.face_box[frame].any()]
+        boxes = np.array([person.face_box[frame] for person in shown]).reshape(-1, 4)
+        overlap = _iou(boxes, face.box[detected])
+        of_face = dict(zip(*linear_sum_assignment(overlap, maximize=True), strict=True)) if overlap.size else {}
+        of_face = {person: found for person, found in of_face.items() if overlap[person, found] >= _SAME_FACE}
+        for number, person in enumerate(shown):
+            height = person.face_box[frame, 3] - person.face_box[frame, 1]
+            if abs(person.yaw_deg[frame]) <= _FRONTAL_DEG and height > _LARGE_PX:
+                check.found.add([number in of_face])
+        if int(frame) not in position:
+            continue
+        at = position[int(frame)]
+        valid = [track for track in pose.tracks if track.valid[at]]
+        pairs = _pairs(
+            np.array([person.keypoints[frame] for person in truth.people]).reshape(-1, 17, 3),
+            np.array([person.box[frame] for person in truth.people]).reshape(-1, 4),
+            np.array([track.keypoints[at] for track in valid]).reshape(-1, 17, 3),
+        )
+        for number, found in of_face.items():
+            track = pairs.get(truth.people.index(shown[number]))
+            if track is not None:
+                check.owner.add([owner[detected[found]] == valid[track].track_id])
+
+
+def check_scene(check: Tally, rows: SceneRows, clip: Mapping, categories: tuple[str, ...]) -> None:
+    names = [categories[index] for index in rows.top_category[:, 0]]
+    check.add([name == clip["scene"].replace("_", " ").replace("/", ", ") for name in names])
+
+
+def check_world(folder: Path, workspace: str, dataset_dir: str, categories: tuple[str, ...]) -> dict:
+    """Every figure about the extractors, of all sound clips that a dataset has."""
+    truth = read_clips_truth(folder).set_index("clip_id")
+    clips = read_clips(workspace, dataset_dir)
+    pose, face, scene = PoseCheck(), FaceCheck(), Tally()
+    readers: dict[str, ShardReader] = {}
+
+    def rows(clip: pd.Series, modality: str):
+        path = storage.join(workspace, clip[f"shard_{modality}"])
+        return readers.setdefault(path, ShardReader(path)).read(clip["clip_id"], crops=False)
+
+    for _, clip in clips.iterrows():
+        about = truth.loc[clip["clip_id"]]
+        if about["damage"]:
+            continue
+        people = read_people(folder, clip["clip_id"])
+        poses = rows(clip, "pose")
+        check_pose(pose, poses, people, about)
+        check_faces(face, poses, rows(clip, "face"), people)
+        check_scene(scene, rows(clip, "scene"), about, categories)
+    return {
+        "clips": pose.clips,
+        "pck": {kind: round(tally.share, 4) for kind, tally in sorted(pose.pck.items())},
+        "pck_joints": {kind: tally.of for kind, tally in sorted(pose.pck.items())},
+        "lead_found": round(pose.missed.share, 4),
+        "oks_ap": {name: round(value, 4) for name, value in oks_ap(pose.ap_input).items()},
+        "lead_right": round(pose.lead.share, 4),
+        "lead_clips": pose.lead.of,
+        "switches_a_ten_clips": round(10 * pose.switches / max(pose.clips, 1), 2),
+        "scene": round(scene.share, 4),
+        "faces_found": round(face.found.share, 4),
+        "faces_frontal": face.found.of,
+        "faces_matched": round(face.owner.share, 4),
+        "worst_time_ms": round(1000 * pose.worst_time_s, 3),
+    }
+
+
+def oks_ap(frames: list[tuple]) -> dict[str, float]:
+    """COCO's keypoint AP by pycocotools over all people in all frames; joints that are hidden count as not labelled."""
+    import contextlib
+    import io
+
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    annotations, results = [], []
+    for image, (truths, found) in enumerate(frames, 1):
+        for keypoints, box in truths:
+            flags = np.where(keypoints[:, 2:] == VISIBLE, 2, 0)
+            width, height = float(box[2] - box[0]), float(box[3] - box[1])
+            annotations.append(
+                {
+                    "id": len(annotations) + 1, "image_id": image, "category_id": 1, "iscrowd": 0,
+                    "keypoints": np.concatenate((keypoints[:, :2] * (flags > 0), flags), 1).reshape(-1).tolist(),
+                    "num_keypoints": int((flags > 0).sum()), "area": _BODY_OF_BOX * width * height,
+                    "bbox": [float(box[0]), float(box[1]), width, height],
+                }
+            )  # fmt: skip
+        results += [
+            {"image_id": image, "category_id": 1, "keypoints": keypoints.reshape(-1).tolist(), "score": score}
+            for keypoints, score in found
+        ]
+    if not results:
+        return {"AP": 0.0, "AP50": 0.0, "AP75": 0.0}
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco = COCO()
+        coco.dataset = {
+            "images": [{"id": image} for image in range(1, len(frames) + 1)],
+            "annotations": annotations,
+            "categories": [{"id": 1, "name": "person"}],
+            "info": {},
+        }
+        coco.createIndex()
+        judged = COCOeval(coco, coco.loadRes(results), "keypoints")
+        judged.evaluate()
+        judged.accumulate()
+        judged.summarize()
+    return {"AP": float(judged.stats[0]), "AP50": float(judged.stats[1]), "AP75": float(judged.stats[2])}
+
+
+def _within(truth: np.ndarray, found: np.ndarray | None) -> np.ndarray:
+    """bool a visible joint: found within 0.2 torso (left shoulder to right hip, or the other way, the longer)."""
+    seen = truth[:, 2] == VISIBLE
+    if found is None:
+        return np.zeros(int(seen.sum()), bool)
+    torso = max(
+        np.linalg.norm(truth[_LEFT_SHOULDER, :2] - truth[_RIGHT_HIP, :2]),
+        np.linalg.norm(truth[_RIGHT_SHOULDER, :2] - truth[_LEFT_HIP, :2]),
+    )
+    return np.linalg.norm(truth[seen, :2] - found[seen, :2], axis=1) <= 0.2 * torso
+
+
+def _pairs(truth: np.ndarray, boxes: np.ndarray, found: np.ndarray) -> dict[int, int]:
+    """Which prediction is of which person: [K, 17, 3], [K, 4] and [P, 17, 3] -> position in K: position in P."""
+    if not len(truth) or not len(found):
+        return {}
+    area = np.maximum(_BODY_OF_BOX * (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]), 1.0)
+    squared = ((truth[:, None, :, :2] - found[None, ..., :2]) ** 2).sum(-1)  # [K, P, 17]
+    likeness = np.exp(-squared / (2 * (2 * COCO_SIGMAS) ** 2 * area[:, None, None]))
+    seen = truth[:, None, :, 2] == VISIBLE
+    oks = (likeness * seen).sum(-1) / np.maximum(seen.sum(-1), 1)
+    rows, columns = linear_sum_assignment(oks, maximize=True)
+    return {int(r): int(c) for r, c in zip(rows, columns, strict=True) if oks[r, c] >= _SAME_PERSON}
+
+
+def _iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """[K, M] of boxes [K, 4] and [M, 4]."""
+    low, high = np.maximum(first[:, None, :2], second[None, :, :2]), np.minimum(first[:, None, 2:], second[None, :, 2:])
+    sides = np.maximum(high - low, 0)
+    shared = sides[..., 0] * sides[..., 1]
+    areas = [(boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) for boxes in (first, second)]
+    return shared / np.maximum(areas[0][:, None] + areas[1][None] - shared, 1e-9)
+
+
+def term_matrix(scores: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
+    """Spearman of every cue's score with every term of the likes, within challenge, averaged: cues x terms."""
+    from pipeline.simulation.ceiling import mean_spearman
+
+    joined = scores.merge(truth, on="clip_id", suffixes=("", "_truth"))
+    cues = [name for name in ("skeleton", "face", "scene", "appearance") if f"score_{name}" in joined]
+    terms = ("skill", "expression", "scene", "look")
+    table = {
+        term: [mean_spearman(joined[f"score_{cue}"], joined[f"likes_{term}"], joined["challenge"]) for cue in cues]
+        for term in terms
+    }
+    return pd.DataFrame(table, index=cues)
