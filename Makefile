@@ -1,11 +1,11 @@
 # make test    installs what it needs into .venv, then lint, types and every test
-# make demo    the same set-up, then the main job on the clips of CLIPS=folder
+# make demo    the same set-up, then the main job on the bundled demo world
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 WORKSPACE ?= workspace
 
-.PHONY: test demo lint lock
+.PHONY: test demo demo-weights lint lock
 
 $(VENV)/.installed: setup.cfg constraints.txt requirements-openmmlab.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else f"vdv needs Python 3.11, 3.12 or 3.13; {sys.executable} is {v[0]}.{v[1]}. Try: make PYTHON=python3.12 ...")'
@@ -24,8 +24,12 @@ test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
 
 demo: $(VENV)/.installed
-	@test -n "$(CLIPS)" || { echo "make demo needs clips: make demo CLIPS=folder, a folder with a manifest (see data_manifest/README.md)"; exit 2; }
-	$(BIN)/luigi --module tasks BuildVDV --manifest '$(CLIPS)' --workspace '$(WORKSPACE)' --profile untrained
+	$(BIN)/luigi --module tasks BuildVDV --workspace '$(WORKSPACE)'
+
+# Trains the networks of the profile demo that are not finished: two hours on two cores, minutes on a GPU. TRAIN_ARGS:
+# see `python -m pipeline.simulation.train_networks --help`; with --again it trains what is finished, too.
+demo-weights: $(VENV)/.installed
+	$(BIN)/python -m pipeline.simulation.train_networks $(TRAIN_ARGS)
 
 # Writes constraints.txt anew from what .venv holds, after an upgrade that passes `make test`.
 lock: $(VENV)/.installed

@@ -20,6 +20,7 @@ from benchmarks.common import save, table
 from benchmarks.world_checks import check_world, term_matrix
 from models.config import VdvConfig
 from models.device import resolve_device
+from models.places365 import category_set
 from models.profiles import load_profile
 from pipeline.dataset import read_clips
 from pipeline.simulation.ceiling import ceilings, mean_spearman
@@ -66,7 +67,8 @@ def main() -> None:
     dataset = f"datasets/{dataset}"
 
     results: dict = {"world": asdict(read_options(folder)), "profile": options.profile}
-    checks = check_world(folder, workspace, dataset, load_profile(options.profile).scene_categories)
+    categories, _ = category_set(load_profile(options.profile).scene.categories)
+    checks = check_world(folder, workspace, dataset, categories)
     results["extractors"] = checks
     print_checks(checks)
 

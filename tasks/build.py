@@ -5,8 +5,10 @@ import json
 import luigi
 
 from pipeline import storage
-from tasks.console import say
+from tasks.console import say, time_spent
 from tasks.model import RenderReport, RunStage
+from tasks.options import snapshots
+from tasks.world import world_of
 
 
 class BuildVDV(RunStage):
@@ -27,11 +29,29 @@ class BuildVDV(RunStage):
 
     def summary(self) -> str:
         """What the run found, in a few lines for the terminal."""
+        folder = storage.join(self.workspace, self.run_folder())
         statistics = json.loads(
             storage.read_bytes(storage.join(self.workspace, self.dataset_folder(), "statistics.json"))
         )
+        metrics = json.loads(storage.read_bytes(storage.join(folder, "metrics.json")))
         endings = ", ".join(f"{count} {status}" for status, count in statistics["status"].items())
-        return f"clips: {endings}\nreport: {storage.join(self.workspace, self.run_folder(), self.product)}"
+        lines = [f"clips: {endings}", f"ranking: {ranking(metrics)}", *self._against_truth()]
+        if time_spent():
+            lines += ["time:", time_spent()]
+        return "\n".join([*lines, f"report: {storage.join(folder, self.product)}"])
+
+    def _against_truth(self) -> list[str]:
+        """Of a simulated world, what the best possible predictor would reach; of real clips, what not to trust."""
+        worlds = [world_of(seen.batch.path) for seen in snapshots(self.manifest)]
+        if not all(worlds):
+            if self.loaded_profile.name == "demo":
+                return ["NOTE: the profile demo knows rendered dancers only; use --profile full for real clips"]
+            return []
+        from pipeline.simulation.verdict import ceiling_of_scores
+
+        scores = storage.join(self.workspace, self.run_folder(), "scores.parquet")
+        ceiling = ceiling_of_scores([world for world in worlds if world], scores)
+        return [f"         the best possible predictor reaches {ceiling:.2f} on the same clips (docs/demo-world.md)"]
 
     def _latest(self) -> dict[str, str]:
         return {
@@ -39,6 +59,15 @@ class BuildVDV(RunStage):
             "run": self.run_folder(),
             "report": f"{self.run_folder()}/{self.product}",
         }
+
+
+def ranking(metrics: dict) -> str:
+    """The fused score's agreement with the likes on clips of creators never seen, from metrics.json."""
+    test = metrics["splits"]["test"]
+    fused = test["predictors"]["fused"]["mean"]
+    if fused["spearman"] is None:
+        return f"not judged: {fused['reason']}"
+    return f"Spearman {fused['spearman']:.2f} within a challenge, on {fused['n']} clips of creators never seen"
 
 
 @BuildVDV.event_handler(luigi.Event.SUCCESS)

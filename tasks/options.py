@@ -114,7 +114,7 @@ class ExtractOptions(WorkspaceTask):
     """What decides which features exist, and how they are made."""
 
     profile = luigi.Parameter(
-        default="untrained", description="networks and weights: full, light, untrained, or the path of a TOML file"
+        default="demo", description="networks and weights: full, light, demo, untrained, or the path of a TOML file"
     )
     modalities = luigi.Parameter(default=",".join(MODALITIES), description="which cues, comma-separated")
     device = luigi.Parameter(default="auto", significant=False, description="auto, cpu, cuda or cuda:N")

@@ -1,0 +1,152 @@
+"""The whole pipeline on worlds that nothing was trained on, held against their truth."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from benchmarks.world_checks import check_world
+from models.places365 import category_set
+from models.profiles import load_profile
+from pipeline.dataset import read_clips, read_table
+from pipeline.simulation.render import render_clip, write_manifest, write_options
+from pipeline.simulation.truth import PEOPLE, write_clips
+from pipeline.simulation.world import Upload, WorldOptions, make_world
+from tests.end_to_end.workspaces import changed, run, written
+
+WORLD = WorldOptions(seed=1007, clips=24, creators=9, seconds=(2.5, 3.5), broken=0.05)
+CATEGORIES, _ = category_set(load_profile("demo").scene.categories)
+
+
+def dataset_of(folder: Path) -> str:
+    return json.loads((folder / "workspace/latest.json").read_text())["dataset"]
+
+
+def checks(folder: Path, world: Path) -> dict:
+    return check_world(world, str(folder / "workspace"), dataset_of(folder), CATEGORIES)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `world` and the workspace of a whole build of it, all by the one command."""
+    folder = tmp_path_factory.mktemp("demo")
+    (folder / "world").mkdir()
+    write_options(folder / "world", WORLD)
+    write_manifest(folder / "world", make_world(WORLD))
+    done = run("BuildVDV", folder, "--manifest", str(folder / "world"), profile="demo")
+    assert done.code == 0, done.output
+    assert "report:" in done.output
+    return folder
+
+
+def test_the_extractors_see_what_is_there(built):
+    found = checks(built, built / "world")
+    assert found["pck"]["all"] >= 0.95, found
+    assert found["scene"] >= 0.97, found
+    assert found["lead_right"] >= 0.98, found
+    assert found["switches_a_ten_clips"] < 1, found
+    assert found["faces_found"] >= 0.98, found
+    assert found["faces_matched"] >= 0.98, found
+    assert found["worst_time_ms"] < 1, found
+
+
+def test_broken_files_end_failed_and_every_other_clip_ok(built):
+    clips = read_clips(str(built / "workspace"), dataset_of(built)).set_index("clip_id")
+    for upload in make_world(WORLD):
+        wanted = "failed" if upload.script.phone.damage else "ok"
+        assert clips.loc[upload.script.clip_id, "status"] == wanted, upload.script.phone
+
+
+def test_run_again_nothing_is_done(built):
+    before = written(built)
+    done = run("BuildVDV", built, "--manifest", str(built / "world"), profile="demo")
+    assert done.code == 0, done.output
+    assert "nothing to do" in done.output
+    assert not changed(before, written(built))
+
+
+def test_the_same_seeds_give_the_same_scores_twice(built):
+    latest = json.loads((built / "workspace/latest.json").read_text())
+    scores = built / "workspace" / latest["run"] / "scores.parquet"
+    before = read_table(str(scores))
+    for path in sorted((built / "workspace" / latest["run"]).iterdir()):
+        if path.is_file():
+            path.unlink()
+    done = run("BuildVDV", built, "--manifest", str(built / "world"), profile="demo")
+    assert done.code == 0, done.output
+    assert read_table(str(scores)).equals(before)
+
+
+# --- one and the same dance, filmed in different ways
+
+
+def filmed_as(uploads: Sequence[Upload], name: str, **habits: object) -> tuple[Upload, ...]:
+    return tuple(
+        dataclasses.replace(
+            upload,
+            script=dataclasses.replace(
+                upload.script,
+                clip_id=f"{name}-{upload.script.clip_id}",
+                phone=dataclasses.replace(upload.script.phone, **habits),  # type: ignore[arg-type]
+            ),
+        )
+        for upload in uploads
+    )
+
+
+def render(folder: Path, uploads: Sequence[Upload]) -> None:
+    for name in ("clips", PEOPLE):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    for upload in uploads:
+        render_clip(folder, upload)
+    write_manifest(folder, tuple(uploads))
+    write_clips(folder, uploads)
+
+
+@pytest.fixture(scope="module")
+def habits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a world a way of filming; each holds the same four clips."""
+    folder = tmp_path_factory.mktemp("habits")
+    uploads = make_world(WorldOptions(seed=1008, clips=4, creators=4, seconds=(2.0, 2.5), broken=0))
+    plain = {"width": 540, "height": 960, "variable_rate": False, "rotation": 0, "codec": "h264", "caption": ""}
+    uploads = filmed_as(uploads, "x", **plain, crf=24, fps=30.0)
+    uploads = tuple(
+        dataclasses.replace(u, script=dataclasses.replace(u.script, shots=u.script.shots[:1])) for u in uploads
+    )
+    render(folder / "plain", filmed_as(uploads, "plain"))
+    turned = [*filmed_as(uploads[:2], "r90", rotation=90), *filmed_as(uploads[2:], "r270", rotation=270)]
+    render(folder / "turned", turned)
+    render(folder / "uneven", filmed_as(uploads, "uneven", variable_rate=True))
+    return folder
+
+
+def pck(folder: Path, name: str, profile: Path | str = "demo") -> float:
+    workspace = folder / f"workspace-{name}-{Path(profile).stem}"
+    done = run(
+        "AssembleDataset", folder, "--manifest", str(folder / name), "--workspace", str(workspace), profile=profile
+    )
+    assert done.code == 0, done.output
+    (statistics,) = workspace.glob("datasets/*/statistics.json")
+    found = check_world(folder / name, str(workspace), f"datasets/{statistics.parent.name}", CATEGORIES)
+    assert found["clips"] == 4
+    assert found["worst_time_ms"] < 1
+    return found["pck"]["all"]
+
+
+@pytest.mark.parametrize("name", ["turned", "uneven"])
+def test_a_turned_or_uneven_file_costs_no_accuracy(habits, name):
+    assert pck(habits, name) > pck(habits, "plain") - 0.01
+
+
+def test_strides_and_other_grids_cost_no_accuracy(habits, tmp_path):
+    source = Path(load_profile.__code__.co_filename).parent / "profile_files/demo.toml"
+    text = source.read_text()
+    assert "sample_fps = 10.0" in text
+    profile = tmp_path / "strided.toml"
+    text = text.replace("sample_fps = 10.0", "sample_fps = 7.0")
+    table, _, rest = text.partition("[pose]")
+    assert "stride = 1\n" in rest
+    profile.write_text(table + "[pose]" + rest.replace("stride = 1\n", "stride = 3\n", 1))
+    assert pck(habits, "plain", profile) > pck(habits, "plain") - 0.01
