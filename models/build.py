@@ -78,15 +78,26 @@ def build_extractor(
         from models.face_cascade import DetectorOptions
 
         detector = DetectorOptions(entry.min_face_size, entry.thresholds)
-        return FaceExtractor(state, max_faces=entry.max_faces, detector=detector, **common)
+        return FaceExtractor(
+            state, architecture=entry.architecture, max_faces=entry.max_faces, detector=detector, **common
+        )
 
     from models.resnet import Preprocessing
 
     if isinstance(entry, SceneEntry):
+        from models.places365 import category_set
         from models.scene import SceneExtractor
 
         squeezed = Preprocessing((entry.resize, entry.resize), entry.input_size)
-        return SceneExtractor(state, architecture=entry.architecture, preprocessing=squeezed, **common)
+        names, indoor = category_set(entry.categories)
+        return SceneExtractor(
+            state,
+            architecture=entry.architecture,
+            categories=names,
+            indoor=indoor,
+            preprocessing=squeezed,
+            **common,
+        )
     if isinstance(entry, AppearanceEntry):
         from models.appearance import AppearanceExtractor
 

@@ -1,4 +1,4 @@
-"""Faces: where they are, how they look to a person, and whose they are to a network trained on VGGFace2."""
+"""Faces: where they are, how they look to a person, and whose they are to a network trained on faces."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,7 +7,6 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from facenet_pytorch import InceptionResnetV1
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -15,10 +14,9 @@ from models.device import autocast
 from models.errors import ProfileError
 from models.extractor import Prepared, pad_batch
 from models.face_cascade import Detections, DetectorOptions, FaceCascade
-from models.state_dicts import load_into
+from models.face_embedding import embedding_network, standardised
 
 CROP_SIDE = 160  # px, what InceptionResnetV1 was trained on
-EMBEDDING_SIZE = 512
 _JPEG_QUALITY = 90
 
 
@@ -44,7 +42,7 @@ class Face:
 
 
 class FaceExtractor:
-    """MTCNN finds the faces of every frame; InceptionResnetV1 embeds them. A frame may give none, or `max_faces`.
+    """MTCNN finds the faces of every frame; a second network embeds them. A frame may give none, or `max_faces`.
 
     Of more faces than `max_faces`, those with the largest probability x area inside the frame are kept: the dancer's
     face is near the camera and sure, a passer-by's or a poster's is small or doubtful.
@@ -58,19 +56,21 @@ class FaceExtractor:
         *,
         device: torch.device,
         batch_size: int,
+        architecture: str = "inception-resnet-v1",
         max_faces: int = 4,
         detector: DetectorOptions | None = None,
         seed: int = 0,
     ) -> None:
         """
         Args:
-            state: InceptionResnetV1's weights (its classifier's, if there, are left out); None: random from `seed`.
-                MTCNN's come with facenet-pytorch.
+            state: the embedding network's weights (its classifier's, if there, are left out); None: random from
+                `seed`. MTCNN's come with facenet-pytorch.
+            architecture: one of face_embedding.ARCHITECTURES.
             max_faces: most faces kept a frame.
             detector: None: facenet-pytorch's defaults.
 
         Raises:
-            ProfileError: a size below 1.
+            ProfileError: a size below 1, or an unknown architecture.
             WeightsError: `state` does not fit.
         """
         if batch_size < 1 or max_faces < 1:
@@ -79,11 +79,7 @@ class FaceExtractor:
         self.max_faces = max_faces
         self.device = device
         self._cascade = FaceCascade(detector or DetectorOptions(), device)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            network = InceptionResnetV1(pretrained=None)
-        if state is not None:
-            load_into(network, state, "face embedding network (InceptionResnetV1)", ignore=("logits.",))
+        network = embedding_network(architecture, state, seed)
         self._network = network.to(device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
 
     @torch.inference_mode()
@@ -112,7 +108,7 @@ class FaceExtractor:
     def infer(self, inputs: Tensor, extras: list[Any]) -> list[Face]:
         """inputs: uint8 [M, 3, 160, 160], M <= batch_size; extras: their FaceDetections. M faces."""
         batch = pad_batch(inputs, self.batch_size).to(self.device).contiguous(memory_format=torch.channels_last)
-        batch = (batch.float() - 127.5) / 128  # facenet-pytorch's fixed_image_standardization
+        batch = standardised(batch)
         with autocast(self.device):
             embedding = self._network(batch)
         embeddings = embedding[: len(inputs)].half().cpu().numpy()

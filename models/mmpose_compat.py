@@ -9,8 +9,10 @@ mmpose is installed without its own requirements, and two modules stand in for o
   `MultiScaleDeformableAttention` (ED-Pose's attention). It stands in as a class that raises when it is built. RTMO and
   the associative-embedding heads bring their own non-maximum suppression and use no mmcv operator.
 
-One function of mmpose is replaced for its speed alone: `nms_torch`, a Python loop with a dozen kernels and a wait for
-the GPU each person, by torchvision's operator of the same greedy rule.
+Two functions of mmpose are replaced for their speed alone: `nms_torch`, a Python loop with a dozen kernels and a wait
+for the GPU each person, by torchvision's operator of the same greedy rule; and, where a picture has joints everywhere,
+the assignment that groups keypoints into people, Hungarian in pure Python, by scipy's. One is bounded: the
+refinement of keypoints below the heatmap's pixel, which throws those on a false, flat peak out of the picture.
 
 Planning code may import this module: torch and mmpose load only inside `import_mmpose`.
 """
@@ -28,6 +30,8 @@ from typing import Any
 from models.errors import ProfileError, WeightsError
 
 MMPOSE_VERSION = "1.3.2"
+MOST_MATCHED_AS_MMPOSE = 20
+OWN_CONFIGS = Path(__file__).with_name("pose_configs")
 _INSTALL = "install it with `pip install --no-deps -r requirements-openmmlab.txt`"
 
 # What mmpose and its libraries say on every start and no user can act on. Message (a regular expression), category.
@@ -67,6 +71,8 @@ def _import_once() -> types.ModuleType:
             f"the pose extractor needs mmpose {MMPOSE_VERSION}, but {mmpose.__version__} is installed; {_INSTALL}"
         )
     _replace_nms()
+    _bound_matching()
+    _bound_refinement()
     return mmpose
 
 
@@ -115,6 +121,48 @@ def _replace_nms() -> None:
         module.nms_torch = nms_torch  # type: ignore[attr-defined]
 
 
+def _bound_matching() -> None:
+    """Gives the associative-embedding codec scipy's solver where mmpose's own would take seconds a frame.
+
+    Costs are rounded, so several matchings may be the best. Up to MOST_MATCHED_AS_MMPOSE candidates or groups, which is
+    more than pictures of people have, mmpose's own solver says which one it is.
+    """
+    import numpy as np
+    from scipy.optimize import linear_sum_assignment
+
+    module = importlib.import_module("mmpose.codecs.associative_embedding")
+    own = module._py_max_match
+
+    def match(costs: Any) -> Any:
+        """costs [N, M] -> int [min(N, M), 2] pairs of row and column with the least sum."""
+        if max(costs.shape) <= MOST_MATCHED_AS_MMPOSE:
+            return own(costs)
+        return np.stack(linear_sum_assignment(costs), axis=1)
+
+    module._py_max_match = match  # type: ignore[attr-defined]
+
+
+def _bound_refinement() -> None:
+    """Leaves a keypoint where the heatmap is highest if the associative-embedding codec would move it over a pixel.
+
+    The move is the slope over the curvature; where a peak is no peak that curvature is next to 0, and mmpose's keypoint
+    ends up thousands of pixels away. On a peak the true maximum lies within a pixel.
+    """
+    import numpy as np
+
+    module = importlib.import_module("mmpose.codecs.associative_embedding")
+    own = module.refine_keypoints_dark_udp
+
+    def refine(keypoints: Any, heatmaps: Any, blur_kernel_size: int) -> Any:
+        """keypoints [N, K, 2] in heatmap pixels -> the same, refined."""
+        peaks = keypoints.copy()
+        refined = own(keypoints, heatmaps, blur_kernel_size)
+        near = np.abs(refined - peaks).max(axis=-1, keepdims=True) <= 1  # nan is not
+        return np.where(near, refined, peaks)
+
+    module.refine_keypoints_dark_udp = refine  # type: ignore[attr-defined]
+
+
 def _configs_folder() -> Path:
     """Where the installed mmpose keeps its configs; found without importing it."""
     spec = importlib.util.find_spec("mmpose")
@@ -125,11 +173,12 @@ def _configs_folder() -> Path:
 
 @cache
 def _configs() -> dict[str, Path]:
-    return {path.stem: path for path in sorted(_configs_folder().rglob("*.py")) if "_base_" not in path.parts}
+    theirs = {path.stem: path for path in sorted(_configs_folder().rglob("*.py")) if "_base_" not in path.parts}
+    return theirs | {path.stem: path for path in OWN_CONFIGS.glob("*.py")}
 
 
 def config_path(name: str) -> Path:
-    """The file of an mmpose config, by its name (`rtmo-l_16xb16-600e_body7-640x640`) or its own path.
+    """The file of an mmpose config, by its name (`rtmo-l_16xb16-600e_body7-640x640`; also of OWN_CONFIGS) or its path.
 
     A config given as a path is Python that mmengine runs: use only files that you would run.
 

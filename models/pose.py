@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.device import autocast
 from models.errors import ProfileError, WeightsError
 from models.extractor import Prepared, pad_batch
 from models.mmpose_compat import import_mmpose, load_config
+from models.pose_heads import decode_only_kept, run_in_autocast
 
 KEYPOINTS = 17  # COCO's
 
@@ -27,6 +27,9 @@ MAX_CANDIDATES = 300
 # built for inference has none of.
 _TRAINING_ONLY = ("head.loss_", "head.head_module.out_kpt_reg.", "head.dcc.sigma_fc.")
 _NOT_WEIGHTS = ("head.loss_", "data_preprocessor.")
+
+# A joint's score from which a box must hold it, where boxes are made of joints. mmpose's own threshold of a joint.
+_SEEN = 0.1
 
 _FRAMES_AT_ONCE = 32  # resized together on a GPU: 1080p frames as float32 take 25 MB each
 
@@ -61,11 +64,12 @@ class PoseExtractor:
         state_dict: the network's weights; None builds a randomly initialised network from `seed`.
         device: where it runs.
         batch_size: inputs a forward pass; smaller batches are padded to it.
-        input_size: side of the square input in pixels, a multiple of 32; None takes the config's own. Smaller is
-            faster (cost grows with its square) and loses small people first.
+        input_size: pixels of the input, multiples of 32: the side of a square, or width and height; None takes the
+            config's own. Smaller is faster (cost grows with its area) and loses small people first.
         max_persons: kept a frame, best score first.
         score_threshold: people at or below it are dropped, 0..1. mmpose's own value for RTMO is 0.1.
         nms_threshold: of two people whose boxes overlap more than this (IoU), the better one stays; above 0, below 1.
+            Heads that group keypoints suppress nobody and do not look at it.
         seed: of the random initialisation.
 
     Raises:
@@ -81,7 +85,7 @@ class PoseExtractor:
         state_dict: dict[str, Tensor] | None,
         device: torch.device,
         batch_size: int,
-        input_size: int | None,
+        input_size: int | tuple[int, int] | None,
         max_persons: int,
         score_threshold: float,
         nms_threshold: float,
@@ -93,21 +97,23 @@ class PoseExtractor:
         self.max_persons = max_persons
         self.score_threshold = score_threshold
         settings = load_config(config)
-        test_cfg = settings.model.setdefault("test_cfg", {})
         # The head reads the keys it knows. Several scales a frame cannot be batched.
-        test_cfg.update(score_thr=score_threshold, nms_thr=nms_threshold, nms_pre=MAX_CANDIDATES, multiscale_test=False)
+        settings.model.setdefault("test_cfg", {}).update(
+            score_thr=score_threshold, nms_thr=nms_threshold, nms_pre=MAX_CANDIDATES, multiscale_test=False
+        )
         resize = _resize_step(settings, config)
         if input_size is not None:
-            resize["input_size"] = (input_size, input_size)
-            test_cfg["input_size"] = (input_size, input_size)
-        self.model: Any = _build(settings, config, seed)  # mmpose's estimator; as Any, for its types are not torch's
+            size = input_size if isinstance(input_size, tuple) else (input_size, input_size)
+            _set_input_size(settings, resize, size)
+        # mmpose's estimator; as Any, for its types are not torch's
+        self.model: Any = build_network(settings, config, seed)
         if state_dict is not None:
             _load(self.model, state_dict, config)
         # channels last: 1.4 times as fast on a CPU, and what tensor cores want
         self.model.to(device, memory_format=torch.channels_last).eval()
         self._inputs_wanted = batch_size
-        _run_in_autocast(self, self.model)
-        _decode_only_kept(self.model.head, max_persons)
+        run_in_autocast(self.model, device, wanted=lambda: self._inputs_wanted)
+        decode_only_kept(self.model.head, max_persons, score_threshold)
 
         from mmpose.registry import TRANSFORMS
 
@@ -192,11 +198,12 @@ class PoseExtractor:
     def _people(self, found: Any) -> People:
         points = np.asarray(found.keypoints, np.float32).reshape(-1, KEYPOINTS, 2)
         confidence = np.asarray(found.keypoint_scores, np.float32).reshape(-1, KEYPOINTS, 1)
-        scores = np.asarray(found.bbox_scores, np.float32).reshape(-1)
+        confidence = confidence.clip(0, 1)  # a heatmap's peak may pass 1
+        scores = np.asarray(found.bbox_scores, np.float32).reshape(-1).clip(0, 1)
         if "bboxes" in found:
             boxes = np.asarray(found.bboxes, np.float32).reshape(-1, 4)
         else:  # heads that group keypoints give no box
-            boxes = np.concatenate((points.min(axis=1), points.max(axis=1)), axis=1)
+            boxes = _boxes_around(points, confidence[..., 0])
         keypoints = np.concatenate((points, confidence), axis=2)
         finite = np.isfinite(keypoints).all(axis=(1, 2)) & np.isfinite(boxes).all(axis=1)
         kept = np.flatnonzero(finite & (scores > self.score_threshold))
@@ -204,12 +211,29 @@ class PoseExtractor:
         return People(keypoints[kept], boxes[kept], scores[kept])
 
 
+def _boxes_around(points: np.ndarray, confidence: np.ndarray) -> np.ndarray:
+    """points [P, 17, 2], confidence [P, 17] -> boxes [P, 4] of the joints that were seen; without any, of all.
+
+    A joint that a grouping head could only guess may lie anywhere.
+    """
+    seen = confidence >= _SEEN
+    seen |= ~seen.any(axis=1, keepdims=True)
+    low = np.where(seen[..., None], points, np.inf).min(axis=1)
+    high = np.where(seen[..., None], points, -np.inf).max(axis=1)
+    return np.concatenate((low, high), axis=1)
+
+
 def _check(
-    batch_size: int, input_size: int | None, max_persons: int, score_threshold: float, nms_threshold: float
+    batch_size: int,
+    input_size: int | tuple[int, int] | None,
+    max_persons: int,
+    score_threshold: float,
+    nms_threshold: float,
 ) -> None:
     if batch_size < 1:
         raise ProfileError(f"pose: batch_size is {batch_size}; it must be at least 1")
-    if input_size is not None and (input_size < 32 or input_size % 32):
+    sides = input_size if isinstance(input_size, tuple) else (input_size,)
+    if any(side is not None and (side < 32 or side % 32) for side in sides):
         raise ProfileError(f"pose: input_size is {input_size}; it must be a multiple of 32 pixels")
     if not 1 <= max_persons <= MAX_CANDIDATES:
         raise ProfileError(f"pose: max_persons is {max_persons}; it must be in 1..{MAX_CANDIDATES}")
@@ -237,8 +261,23 @@ def _resize_step(settings: Any, config: str) -> dict[str, Any]:
     return resize
 
 
-def _build(settings: Any, config: str, seed: int) -> Any:
-    """The network, initialised as its config says, from `seed` alone; nothing is downloaded."""
+def _set_input_size(settings: Any, resize: dict[str, Any], size: tuple[int, int]) -> None:
+    """size: width, height. Heads that decode heatmaps must know: their heatmaps grow with the input."""
+    settings.model.test_cfg["input_size"] = size
+    decoder = settings.model.head.get("decoder")
+    if decoder and "heatmap_size" in decoder:
+        parts = zip(size, decoder["heatmap_size"], decoder["input_size"], strict=True)
+        decoder["heatmap_size"] = tuple(side * heatmap // own for side, heatmap, own in parts)
+        decoder["input_size"] = size
+    resize["input_size"] = size
+
+
+def build_network(settings: Any, config: str, seed: int) -> Any:
+    """mmpose's estimator of a loaded config, initialised as it says, from `seed` alone; nothing is downloaded.
+
+    Raises:
+        ProfileError: its people have other than COCO's 17 keypoints; `config` names it there.
+    """
     import_mmpose()
     from mmengine.logging import MMLogger
     from mmengine.registry import DefaultScope
@@ -262,53 +301,6 @@ def _build(settings: Any, config: str, seed: int) -> Any:
     model.cfg = settings
     model.dataset_meta = meta
     return model
-
-
-def _run_in_autocast(extractor: PoseExtractor, model: Any) -> None:
-    """Makes the network run in the device's precision, and what decodes its outputs in float32.
-
-    Half precision suits the network, not coordinates: at 640 px float16 has steps of half a pixel. Every mmpose head's
-    `predict` gets its tensors from its `forward`, so that is where float32 begins, and where the outputs of inputs that
-    only pad the batch are cut off, so that nobody decodes them.
-    """
-    extract, forward = model.extract_feat, model.head.forward
-
-    def extract_feat(inputs: Tensor) -> Any:
-        with autocast(extractor.device):
-            return extract(inputs)
-
-    def head_forward(features: Any) -> Any:
-        with autocast(extractor.device):
-            return _finish(forward(features), extractor._inputs_wanted)
-
-    model.extract_feat = extract_feat
-    model.head.forward = head_forward
-
-
-def _decode_only_kept(head: Any, max_persons: int) -> None:
-    """Bounds RTMO's costliest step, the decoding of coordinates, by the people that are kept.
-
-    Non-maximum suppression hands them on best first, so whoever comes behind `max_persons` would be decoded and then
-    cut; they get NaN, and `_people` leaves them out.
-    """
-    if not hasattr(head, "dcc"):
-        return
-    decode = head.dcc.forward_test
-
-    def forward_test(pose_feats: Tensor, bbox_cs: Tensor, grids: Tensor) -> Tensor:
-        kept = decode(pose_feats[:max_persons], bbox_cs[:max_persons], grids[:max_persons])
-        cut = len(grids) - len(kept)
-        return torch.cat((kept, kept.new_full((cut, *kept.shape[1:]), float("nan"))))
-
-    head.dcc.forward_test = forward_test
-
-
-def _finish(outputs: Any, count: int) -> Any:
-    if isinstance(outputs, Tensor):
-        return outputs[:count].float()
-    if isinstance(outputs, tuple | list):
-        return type(outputs)(_finish(output, count) for output in outputs)
-    return outputs  # None where a head lacks a branch
 
 
 def _load(model: torch.nn.Module, state_dict: dict[str, Tensor], config: str) -> None:

@@ -4,6 +4,7 @@ A profile says everything, so that nothing hides in defaults; a new one starts a
 """
 
 import tomllib
+import types
 from collections.abc import Callable, Mapping
 from dataclasses import Field, asdict, dataclass, fields, is_dataclass
 from pathlib import Path
@@ -11,11 +12,14 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 from models import weights as weights_module
 from models.errors import ProfileError, WeightsError
+from models.mmpose_compat import OWN_CONFIGS
+from models.places365 import CATEGORY_SETS
 from models.weights import load_catalogue
 
 MODALITIES = ("pose", "face", "scene", "appearance")
 _FOLDER = Path(__file__).with_name("profile_files")
-_RESNETS = ("resnet18", "resnet34", "resnet50")
+_RESNETS = ("resnet10-w32", "resnet18", "resnet34", "resnet50")
+_FACE_NETWORKS = ("inception-resnet-v1", "resnet10-w32")
 # RTMO's head looks at cells of 32 px at its coarsest; other sides would be padded inside the network.
 _RTMO_CELL = 32
 
@@ -34,7 +38,8 @@ class Rule:
 
 
 def _pose_architectures() -> tuple[str, ...]:
-    return tuple(entry.architecture for entry in load_catalogue().values() if entry.modality == "pose")
+    published = (entry.architecture for entry in load_catalogue().values() if entry.modality == "pose")
+    return (*published, *sorted(path.stem for path in OWN_CONFIGS.glob("*.py")))
 
 
 @dataclass(frozen=True)
@@ -63,8 +68,9 @@ class Entry:
 
 @dataclass(frozen=True)
 class PoseEntry(Entry):
-    architecture: Annotated[str, Rule(choices=_pose_architectures)]  # name of a config inside mmpose
-    input_size: Annotated[int, Rule(low=_RTMO_CELL, multiple_of=_RTMO_CELL)]  # px, side of the network's input
+    architecture: Annotated[str, Rule(choices=_pose_architectures)]  # name of a config inside mmpose or pose_configs/
+    # px of the network's input: side of a square, or width and height
+    input_size: Annotated[int | tuple[int, int], Rule(low=_RTMO_CELL, multiple_of=_RTMO_CELL)]
     score_threshold: Annotated[float, Rule(low=0, high=0.99)]  # persons at or below are dropped
     nms_threshold: Annotated[
         float, Rule(low=0.01, high=0.99)
@@ -74,7 +80,7 @@ class PoseEntry(Entry):
 
 @dataclass(frozen=True)
 class FaceEntry(Entry):
-    architecture: Annotated[str, Rule(choices=("inception-resnet-v1",))]
+    architecture: Annotated[str, Rule(choices=_FACE_NETWORKS)]
     detector_weights: Annotated[str, Rule(choices=("package:facenet-pytorch",))]
     min_face_size: Annotated[int, Rule(low=12)]  # px; MTCNN's window is 12 px
     thresholds: Annotated[tuple[float, float, float], Rule(low=0.01, high=0.99)]  # of P-Net, R-Net, O-Net
@@ -84,7 +90,7 @@ class FaceEntry(Entry):
 @dataclass(frozen=True)
 class SceneEntry(Entry):
     architecture: Annotated[str, Rule(choices=_RESNETS)]
-    categories: Annotated[str, Rule(choices=("places365",))]
+    categories: Annotated[str, Rule(choices=tuple(CATEGORY_SETS))]
     resize: Annotated[int, Rule(low=1)]  # px, both sides of the picture that the input is cut from
     input_size: Annotated[int, Rule(low=32)]  # px, side of the network's input
 
@@ -212,6 +218,9 @@ def _typed(item: Field) -> tuple[Any, Rule]:
 
 def _convert(value: Any, kind: Any, rule: Rule) -> Any:
     """`value` as `kind`, or None where it is of another type or out of bounds. 10 is as good as 10.0, True is not 1."""
+    if isinstance(kind, types.UnionType):
+        readings = (_convert(value, either, rule) for either in get_args(kind))
+        return next((reading for reading in readings if reading is not None), None)
     if get_origin(kind) is tuple:
         if not isinstance(value, list) or len(value) != len(get_args(kind)):
             return None
@@ -231,6 +240,8 @@ def _convert(value: Any, kind: Any, rule: Rule) -> Any:
 
 def _allowed(kind: Any, rule: Rule) -> str:
     """What a key may be, for a person."""
+    if isinstance(kind, types.UnionType):
+        return ", or ".join(_allowed(either, rule) for either in get_args(kind))
     if is_dataclass(kind):
         return "a table of " + ", ".join(item.name for item in fields(kind))
     if get_origin(kind) is tuple:

@@ -11,9 +11,11 @@ from torchvision.transforms import functional as transforms
 from models.device import autocast
 from models.errors import ProfileError
 from models.extractor import pad_batch
+from models.narrow_resnet import NarrowResNet
 from models.state_dicts import load_into
 
 _BUILDERS: dict[str, Callable[..., nn.Module]] = {
+    "resnet10-w32": NarrowResNet,
     "resnet18": torchvision.models.resnet18,
     "resnet34": torchvision.models.resnet34,
     "resnet50": torchvision.models.resnet50,
@@ -70,8 +72,22 @@ def _without_long_ends(frames: Tensor) -> Tensor:
     return frames[:, top : top + most, left : left + most]
 
 
+def new_trunk(architecture: str, classes: int, seed: int) -> nn.Module:
+    """A ResNet with random weights drawn from `seed`, its classifier `fc`; architecture: one of ARCHITECTURES."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        # Without zero_init_residual an untrained ResNet's activations double with every block.
+        return _BUILDERS[architecture](weights=None, num_classes=classes, zero_init_residual=True)
+
+
+def normalised(inputs: Tensor) -> Tensor:
+    """uint8 RGB [..., 3, H, W] -> float32 as ImageNet's networks take them."""
+    mean, std = (torch.tensor(values, device=inputs.device).view(3, 1, 1) for values in (_MEAN, _STD))
+    return (inputs.float() / 255 - mean) / std
+
+
 class ResNet:
-    """A torchvision ResNet that returns both the pooled feature and the logits, batches padded to one shape."""
+    """A ResNet that returns both the pooled feature and the logits, batches padded to one shape."""
 
     def __init__(
         self,
@@ -98,10 +114,7 @@ class ResNet:
             raise ProfileError(f"{what}: unknown architecture {architecture!r}; use one of {', '.join(ARCHITECTURES)}")
         if batch_size < 1:
             raise ProfileError(f"{what}: batch_size is {batch_size}; it must be 1 or more")
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            # Without zero_init_residual an untrained ResNet's activations double with every block.
-            trunk = _BUILDERS[architecture](weights=None, num_classes=classes, zero_init_residual=True)
+        trunk = new_trunk(architecture, classes, seed)
         if state is not None:
             load_into(trunk, state, f"{what} ({architecture}, {classes} classes)")
         self.device = device
@@ -112,15 +125,13 @@ class ResNet:
         trunk.fc = nn.Identity()
         self._trunk = trunk.to(device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
         self._head = head.to(device).eval().requires_grad_(False)
-        self._mean = torch.tensor(_MEAN, device=device).view(3, 1, 1)
-        self._std = torch.tensor(_STD, device=device).view(3, 1, 1)
 
     @torch.inference_mode()
     def __call__(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """uint8 RGB [M, 3, S, S], M <= batch_size -> feature float32 [M, D], logits float32 [M, classes]."""
         count = len(inputs)
         batch = pad_batch(inputs, self.batch_size).to(self.device).contiguous(memory_format=torch.channels_last)
-        batch = (batch.float() / 255 - self._mean) / self._std
+        batch = normalised(batch)
         with autocast(self.device):
             feature = self._trunk(batch)
             logits = self._head(feature)

@@ -61,6 +61,7 @@ class SceneExtractor:
                 f"indoor flags; give {TOP} or more different names and one flag each"
             )
         self.batch_size = batch_size
+        self.device = device
         self.categories = tuple(categories)
         self.preprocessing = preprocessing
         self._network = ResNet(

@@ -1,8 +1,9 @@
 """Where weights come from, what they are (for fingerprints), and how they are fetched. Imports no torch.
 
-A profile names weights in one of four ways:
+A profile names weights in one of five ways:
 
 * a name in models/catalogue.toml: a published file, fetched into a cache folder and verified;
+* `bundled:<name>`: a file of models/bundled/, trained by this project, part of the package;
 * `untrained:<seed>`: random weights, the same for the same seed;
 * `package:facenet-pytorch`: MTCNN's three files inside that package;
 * the path of a file (a slash in it, or ending in .pth, .pt, .tar or .safetensors).
@@ -22,6 +23,9 @@ from models.errors import WeightsError
 
 CACHE_VARIABLE = "VDV_WEIGHTS"
 _CATALOGUE = Path(__file__).with_name("catalogue.toml")
+BUNDLED_FOLDER = Path(__file__).with_name("bundled")
+_BUNDLED = "bundled:"
+BUNDLED = tuple(_BUNDLED + name for name in ("pose", "face", "scene", "appearance"))
 _SUFFIXES = (".pth", ".pt", ".tar", ".safetensors")
 _PACKAGE = "package:facenet-pytorch"
 _MTCNN_FILES = ("pnet.pt", "rnet.pt", "onet.pt")
@@ -100,20 +104,27 @@ def cache_folder(cache: str | Path | None = None) -> Path:
 
 def is_path(weights: str) -> bool:
     """Whether `weights` names a file rather than one of the catalogue."""
-    return not weights.startswith(("untrained:", "package:")) and ("/" in weights or weights.endswith(_SUFFIXES))
+    return not weights.startswith(("untrained:", "package:", _BUNDLED)) and (
+        "/" in weights or weights.endswith(_SUFFIXES)
+    )
 
 
 def is_trained(weights: str) -> bool:
     return not weights.startswith("untrained:")
 
 
+def bundled_path(weights: str) -> Path | None:
+    """The file of one of BUNDLED, whether it is there or not; None where `weights` is of another kind."""
+    return BUNDLED_FOLDER / f"{weights.removeprefix(_BUNDLED)}.safetensors" if weights in BUNDLED else None
+
+
 def published(weights: str) -> Published | None:
-    """The catalogue's entry, or None where `weights` is one of the other three kinds.
+    """The catalogue's entry, or None where `weights` is one of the other four kinds.
 
     Raises:
-        WeightsError: it is none of the four.
+        WeightsError: it is none of the five.
     """
-    if is_path(weights) or weights == _PACKAGE or _UNTRAINED.fullmatch(weights):
+    if is_path(weights) or weights == _PACKAGE or _UNTRAINED.fullmatch(weights) or weights in BUNDLED:
         return None
     catalogue = load_catalogue()
     if weights in catalogue:
@@ -121,8 +132,8 @@ def published(weights: str) -> Published | None:
     near = difflib.get_close_matches(weights, catalogue, n=1)
     hint = f" (did you mean {near[0]}?)" if near else ""
     raise WeightsError(
-        f"there are no weights {weights!r}{hint}; use one of {', '.join(catalogue)}, untrained:<seed>, or the path of "
-        f"a file ending in {', '.join(_SUFFIXES)}"
+        f"there are no weights {weights!r}{hint}; use one of {', '.join((*catalogue, *BUNDLED))}, "
+        f"untrained:<seed>, or the path of a file ending in {', '.join(_SUFFIXES)}"
     )
 
 
@@ -140,9 +151,8 @@ def identity(weights: str) -> str:
     if weights == _PACKAGE:
         digests = [_sha256(_package_folder() / name) for name in _MTCNN_FILES]
         return f"sha256:{hashlib.sha256(''.join(digests).encode()).hexdigest()}"
-    if is_path(weights):
-        return f"sha256:{_sha256(Path(weights).expanduser())}"
-    return weights
+    path = _own_file(weights)
+    return f"sha256:{_sha256(path)}" if path else weights
 
 
 def resolve(weights: str, cache: str | Path | None = None, *, profile: str = "<name>") -> Weights:
@@ -159,8 +169,10 @@ def resolve(weights: str, cache: str | Path | None = None, *, profile: str = "<n
     found = Weights(weights, "", None, is_trained(weights), licence="", url="")
     entry = published(weights)
     if entry is None:
-        licence = "MIT (facenet-pytorch)" if weights == _PACKAGE else ""
-        path = _package_folder() if weights == _PACKAGE else Path(weights).expanduser() if is_path(weights) else None
+        licence = (
+            "MIT (facenet-pytorch)" if weights == _PACKAGE else "Apache-2.0 (vdv)" if bundled_path(weights) else ""
+        )
+        path = _package_folder() if weights == _PACKAGE else _own_file(weights)
         return replace(found, identity=identity(weights), path=path, licence=licence)
     path = cache_folder(cache) / entry.file_name
     if not path.is_file():
@@ -206,6 +218,11 @@ def how_to_place(entry: Published, path: Path) -> str:
         f"or, without a network on this machine, put the file of\n    {entry.url} ({size})\nat\n    {path}\n"
         f"(its sha256 must {expected(entry)}; licence: {entry.licence})"
     )
+
+
+def _own_file(weights: str) -> Path | None:
+    """The file that is named by its path or comes with vdv."""
+    return Path(weights).expanduser() if is_path(weights) else bundled_path(weights)
 
 
 def _package_folder() -> Path:

@@ -23,7 +23,7 @@ class RenderWorld(luigi.Task):
     seed = NumberOption(int, 0, 2**31 - 1, default=0, description="of a new world")
     clips = NumberOption(int, 1, 1_000_000, default=256, description="of a new world")
     challenges = NumberOption(int, 1, 8, default=8, description="of a new world, 1 to 8")
-    workers = NumberOption(
+    processes = NumberOption(
         int, 0, 1024, default=0, significant=False, description="rendering processes; 0: one a processor core"
     )
 
@@ -45,7 +45,7 @@ class RenderWorld(luigi.Task):
             )
             write_options(folder, options)
         with Progress(self, f"render {folder.resolve().name}") as progress:
-            render_world(folder, self.workers or len(os.sched_getaffinity(0)), progress)
+            render_world(folder, self.processes or len(os.sched_getaffinity(0)), progress)
         forget_snapshots()
 
 

@@ -10,6 +10,7 @@ from PIL import Image
 from models.errors import ProfileError, WeightsError
 from models.face import Face, FaceExtractor, face_crop, select_faces
 from models.face_cascade import Detections
+from models.face_embedding import EMBEDDING_SIZE, embedding_network
 from tests.models.real_frames import sampled
 
 CPU = torch.device("cpu")
@@ -160,3 +161,20 @@ def test_what_does_not_fit_is_refused_by_name():
         FaceExtractor(state, device=CPU, batch_size=1)
     with pytest.raises(ProfileError, match="max_faces 0"):
         FaceExtractor(None, device=CPU, batch_size=1, max_faces=0)
+
+
+def test_the_small_network_gives_embeddings_of_the_same_kind():
+    faces = FaceExtractor(None, device=CPU, batch_size=2, architecture="resnet10-w32", seed=3)
+    crops = torch.randint(0, 256, (2, 3, 160, 160), dtype=torch.uint8)
+    with torch.inference_mode():
+        embeddings = faces._network((crops.float() - 127.5) / 128)
+    assert embeddings.shape == (2, EMBEDDING_SIZE)
+    torch.testing.assert_close(embeddings.norm(dim=1), torch.ones(2))
+    assert not torch.equal(embeddings[0], embeddings[1])
+    with pytest.raises(WeightsError, match=r"face embedding network \(FaceResNet\)"):
+        embedding_network("resnet10-w32", trained().state_dict(), 0)
+
+
+def test_an_unknown_face_network_is_refused_with_those_there_are():
+    with pytest.raises(ProfileError, match="use one of inception-resnet-v1, resnet10-w32"):
+        embedding_network("arcface", None, 0)

@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 from models.errors import ProfileError, WeightsError
-from models.mmpose_compat import config_path, import_mmpose, load_config, weights_url
+from models.mmpose_compat import (
+    MOST_MATCHED_AS_MMPOSE,
+    OWN_CONFIGS,
+    config_path,
+    import_mmpose,
+    load_config,
+    weights_url,
+)
 
 RTMO_S = "rtmo-s_8xb32-600e_body7-640x640"
 RTMO_L = "rtmo-l_16xb16-600e_body7-640x640"
@@ -71,6 +78,51 @@ def test_a_config_without_published_weights_says_so(tmp_path):
     own.write_text("model = dict(type='BottomupPoseEstimator')\n")
     with pytest.raises(WeightsError, match="no weights for the config"):
         weights_url(str(own))
+
+
+def test_our_own_configs_are_found_by_name():
+    (name,) = [path.stem for path in OWN_CONFIGS.glob("*.py")]
+    assert config_path(name) == OWN_CONFIGS / f"{name}.py"
+    assert load_config(name).model.head.type == "AssociativeEmbeddingHead"
+
+
+def test_matching_is_mmposes_own_for_people_and_as_cheap_in_sum_for_crowds():
+    import_mmpose()
+    import numpy as np
+    from mmpose.codecs.associative_embedding import _py_max_match as ours
+    from munkres import Munkres
+
+    rng = np.random.default_rng(0)
+    most = MOST_MATCHED_AS_MMPOSE
+    for shape in ((1, 1), (3, 3), (2, 7), (10, most), (10, most + 1), (most + 5, most + 5)):
+        costs = (100 * np.round(3 * rng.random(shape)) - rng.random(shape)).astype(np.float32)
+        theirs = np.array(Munkres().compute(costs.copy()))
+        pairs = ours(costs)
+        if max(shape) <= most:
+            np.testing.assert_array_equal(pairs, theirs)
+        assert len(pairs) == min(shape)
+        assert abs(costs[tuple(pairs.T)].sum() - costs[tuple(theirs.T)].sum()) < 1e-3
+        assert len(set(pairs[:, 0])) == len(set(pairs[:, 1])) == len(pairs)
+
+
+def test_refinement_is_mmposes_own_on_a_peak_and_nothing_where_there_is_none():
+    import_mmpose()
+    import numpy as np
+    from mmpose.codecs.associative_embedding import refine_keypoints_dark_udp as ours
+    from mmpose.codecs.utils import refine_keypoints_dark_udp as theirs
+
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:72, :48]
+    true = rng.uniform((5, 5), (42, 66), (17, 2))
+    bells = np.exp(-((x - true[:, 0, None, None]) ** 2 + (y - true[:, 1, None, None]) ** 2) / 4.5).astype(np.float32)
+    peaks = np.round(true)[None].astype(np.float32)
+    refined = ours(peaks.copy(), bells.copy(), 3)
+    np.testing.assert_array_equal(refined, theirs(peaks.copy(), bells.copy(), 3))
+    assert np.abs(refined[0] - true).max() < 0.15 < np.abs(peaks[0] - true).max()
+
+    flat = (0.2 + 1e-4 * rng.random((17, 72, 48))).astype(np.float32)
+    assert np.abs(theirs(peaks.copy(), flat.copy(), 3) - peaks).max() > 10
+    assert np.abs(ours(peaks.copy(), flat.copy(), 3) - peaks).max() <= 1
 
 
 @pytest.mark.parametrize("name", [RTMO_S, "ae_hrnet-w32_8xb24-300e_coco-512x512"])

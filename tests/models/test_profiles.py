@@ -11,6 +11,7 @@ from models import profiles
 from models.build import build_extractor, is_trained, modality_identity, profile_weights
 from models.errors import ProfileError, WeightsError
 from models.profiles import MODALITIES, BatchSize, bundled_profiles, load_profile
+from models.weights import is_here, resolve
 from pipeline import options
 
 FULL = Path(profiles.__file__).with_name("profile_files") / "full.toml"
@@ -50,6 +51,40 @@ def test_the_full_profile_is_what_the_design_says():
     )
     assert set(is_trained(full).values()) == {True}
     assert set(is_trained(load_profile("untrained")).values()) == {False}
+
+
+def test_the_demo_profile_is_trained_bundled_and_downloads_nothing(tmp_path):
+    demo = load_profile("demo")
+    assert set(is_trained(demo).values()) == {True}
+    for name in profile_weights(demo):
+        assert is_here(name, tmp_path)
+        assert resolve(name, tmp_path).path
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_the_demo_profile_builds_every_extractor(modality, tmp_path):
+    import torch
+
+    profile = load_profile("demo")
+    extractor = build_extractor(modality, profile, torch.device("cpu"), tmp_path)
+    assert extractor.modality == modality
+    frames = torch.full((1, 96, 64, 3), 90, dtype=torch.uint8)
+    prepared = extractor.prepare(frames)
+    assert len(extractor.infer(prepared.inputs, prepared.extras)) == len(prepared.inputs)
+
+
+def test_an_input_is_a_side_or_a_width_and_a_height(tmp_path):
+    assert load_profile("full").pose.input_size == 640
+    assert load_profile("demo").pose.input_size == (192, 288)
+    pair = load_profile(_edited(tmp_path, ("input_size = 640", "input_size = [320, 640]")))
+    assert pair.pose.input_size == (320, 640)
+    assert modality_identity("pose", pair) != modality_identity("pose", load_profile("full"))
+    for wrong in ("[320]", "[320, 600]", "[320, 640, 3]", '"640"', "true"):
+        with pytest.raises(ProfileError) as caught:
+            load_profile(_edited(tmp_path, ("input_size = 640", f"input_size = {wrong}")))
+        integer = "an integer of 32 or more, a multiple of 32"
+        expected = f"is not {integer}, or 2 values, each {integer}"
+        assert expected in str(caught.value)
 
 
 def test_all_problems_are_named_at_once_with_table_key_and_what_is_allowed(tmp_path):
@@ -94,6 +129,12 @@ def test_all_problems_are_named_at_once_with_table_key_and_what_is_allowed(tmp_p
         (("score_threshold = 0.1", "score_threshold = nan"), "[pose] score_threshold: nan is not a number from 0"),
         (("[scene]", "scene = 3\n[other]"), "is not TOML"),
         (("stride = 10", "stride = "), "is not TOML"),
+        (('"places365"', '"places"'), "[scene] categories: 'places' is not one of places365, demo8"),
+        (('"inception-resnet-v1"', '"facenet"'), "'facenet' is not one of inception-resnet-v1, resnet10-w32"),
+        (
+            ('weights = "places365-resnet50"', 'weights = "bundled:places"'),
+            "bundled:scene, bundled:appearance, untrained:",
+        ),
     ],
 )
 def test_values_that_do_not_go_together_are_refused(tmp_path, edit, expected):
@@ -103,7 +144,7 @@ def test_values_that_do_not_go_together_are_refused(tmp_path, edit, expected):
 
 
 def test_an_unknown_profile_names_the_known_ones():
-    with pytest.raises(ProfileError, match="use one of full, light, untrained"):
+    with pytest.raises(ProfileError, match="use one of demo, full, light, untrained"):
         load_profile("ful")
 
 

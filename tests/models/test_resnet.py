@@ -8,7 +8,7 @@ from torchvision.models import ResNet50_Weights
 
 from models.appearance import APPEARANCE_PREPROCESSING
 from models.errors import ProfileError, WeightsError
-from models.resnet import ARCHITECTURES, Preprocessing, ResNet, square_crops
+from models.resnet import ARCHITECTURES, Preprocessing, ResNet, new_trunk, normalised, square_crops
 from models.scene import SCENE_PREPROCESSING
 from tests.models.real_frames import sampled
 
@@ -161,3 +161,16 @@ def test_what_cannot_be_built_is_refused_with_the_choices():
         ResNet("resnet18", None, what="n", classes=5, device=CPU, batch_size=2)(
             torch.zeros(3, 3, 32, 32, dtype=torch.uint8)
         )
+
+
+def test_the_narrow_resnet_is_small_and_its_feature_goes_into_its_classifier():
+    network = ResNet("resnet10-w32", None, what="scene network", classes=8, device=CPU, batch_size=2, seed=1)
+    assert network.feature_size == 256
+    trunk = new_trunk("resnet10-w32", 8, seed=1)
+    assert 1.1e6 < sum(parameter.numel() for parameter in trunk.parameters()) < 1.4e6
+    pictures = torch.randint(0, 256, (2, 3, 96, 96), dtype=torch.uint8)
+    feature, logits = network(pictures)
+    with torch.inference_mode():
+        torch.testing.assert_close(trunk.eval()(normalised(pictures)), logits, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(trunk.fc(feature), logits, atol=1e-5, rtol=1e-5)
+    assert not torch.equal(logits[0], logits[1])

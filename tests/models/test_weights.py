@@ -16,9 +16,21 @@ from pathlib import Path
 import pytest
 import yaml
 
+from models.checkpoints import load_state_dict
 from models.errors import WeightsError
 from models.fetch import download, fetch
-from models.weights import Published, cache_folder, identity, is_here, load_catalogue, published, resolve
+from models.weights import (
+    BUNDLED,
+    BUNDLED_FOLDER,
+    Published,
+    bundled_path,
+    cache_folder,
+    identity,
+    is_here,
+    load_catalogue,
+    published,
+    resolve,
+)
 
 CONTENT = os.urandom(600_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -207,7 +219,23 @@ def test_untrained_and_packaged_weights_are_at_hand(tmp_path):
     assert sorted(path.name for path in detector.path.iterdir()) == ["onet.pt", "pnet.pt", "rnet.pt"]
 
 
-@pytest.mark.parametrize("weights", ["", "nothing", "untrained:", "untrained:x", "package:mmpose"])
+@pytest.mark.parametrize("weights", BUNDLED)
+def test_bundled_weights_are_at_hand_small_known_by_content_and_on_the_card(weights, tmp_path):
+    found = resolve(weights, tmp_path)
+    assert found.path == bundled_path(weights)
+    assert found.trained
+    assert found.identity == f"sha256:{hashlib.sha256(found.path.read_bytes()).hexdigest()}"
+    assert all(value.dtype.itemsize <= 2 for value in load_state_dict(found.path).values() if value.ndim > 1)
+    assert f"`{found.path.name}`" in (BUNDLED_FOLDER / "README.md").read_text()
+
+
+def test_all_bundled_weights_together_are_under_15_mb():
+    assert 1e6 < sum(bundled_path(weights).stat().st_size for weights in BUNDLED) < 15e6
+
+
+@pytest.mark.parametrize(
+    "weights", ["", "nothing", "bundled:", "bundled:hands", "untrained:", "untrained:x", "package:mmpose"]
+)
 def test_weights_of_no_kind_are_refused(weights):
     with pytest.raises(WeightsError, match="there are no weights"):
         identity(weights)
