@@ -14,7 +14,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
-from pipeline.crossval import cross_validate
 
 from benchmarks.common import save, table
 from benchmarks.world_checks import check_world, term_matrix
@@ -22,8 +21,10 @@ from models.config import VdvConfig
 from models.device import resolve_device
 from models.places365 import category_set
 from models.profiles import load_profile
+from pipeline.crossval import cross_validate
 from pipeline.dataset import read_clips
-from pipeline.simulation.ceiling import ceilings, mean_spearman
+from pipeline.evaluate import judge_folds
+from pipeline.simulation.ceiling import ceilings
 from pipeline.simulation.render import manifest_path, read_options
 from pipeline.simulation.truth import read_clips_truth
 
@@ -102,24 +103,26 @@ def print_checks(checks: dict) -> None:
 
 
 def ranking(scores: pd.DataFrame, folder: Path, workspace: str, dataset: str) -> dict:
-    """Out-of-fold Spearman within challenge, of all clips with features, beside the ceilings of the same clips."""
+    """Out-of-fold Spearman within challenge, of all clips with features, beside the ceilings of the same clips.
+
+    As evaluate.judge_folds has it: a challenge's folds together, each in units of its own spread.
+    """
     usable = read_clips(workspace, dataset).query("status != 'failed'")["clip_id"]
     scores = scores[scores["clip_id"].isin(usable)]
+    judged = judge_folds(scores)
+    names = [name for name in scores if name == "score" or name.startswith("score_")]
+    by_fold = scores.groupby("fold")[names]
+    scores = scores.assign(**((scores[names] - by_fold.transform("mean")) / by_fold.transform("std")))
     truth = read_clips_truth(folder)
     truth = truth[truth["clip_id"].isin(scores["clip_id"])]
     best = ceilings(truth, pd.read_csv(manifest_path(folder)))
-    found = {
-        name.removeprefix("score_") if name != "score" else "fused": mean_spearman(
-            scores[name], scores["label"], scores["challenge"]
-        )
-        for name in scores
-        if name == "score" or name.startswith("score_")
-    }
+    found = {name: about["mean"]["spearman"] for name, about in judged.items()}
     matrix = term_matrix(scores, truth)
     return {
         "clips": len(scores),
         "ceilings": {name: round(value, 4) for name, value in asdict(best).items()},
         "spearman": {name: round(value, 4) for name, value in found.items()},
+        "fused_95": [round(end, 4) for end in judged["fused"]["mean"]["spearman_95"]],
         "fused_of_ceiling": round(found["fused"] / best.adjusted, 4),
         "matrix": {cue: {term: round(value, 3) for term, value in row.items()} for cue, row in
                    matrix.to_dict("index").items()},

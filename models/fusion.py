@@ -1,59 +1,60 @@
 """Attentive fusion: the modalities' *predictions*, weighed clip by clip. What the weights are made from is ours."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.masked import masked_softmax
 
+FLOOR = 1e-3  # reliability, as a share of the best one's: a cue that proved nothing still decides where it is alone
+
 
 class AttentiveFusion(nn.Module):
-    """Weights of a softmax over the present modalities, from each one's embedding, score and quality.
+    """A convex sum of calibrated scores; its weights are a softmax over the present modalities.
 
-    Scores are averaged in units of their spread in training: RankNet pulls them apart without bound, and the
-    modality that memorised most would drown the others. The last layer starts at zero, so the fusion starts as the
-    mean of what is there.
+    A score is calibrated by three numbers a modality, measured on clips that its encoder had not seen: `centre` and
+    `spread` of the scores, and `reliability`, by how much the label goes with them. The weights start in proportion to
+    reliability; a small network on each modality's calibrated score and quality moves them from clip to clip. It does
+    not see embeddings: those of the encoders it is trained on lie in other spaces than those of the final ones.
+
+    What is missing would have had a say. The sum is therefore drawn to the middle, 0, by the share of reliability that
+    is missing: a clip known by its scene alone is not called the best of its challenge.
     """
 
-    def __init__(self, embedding_sizes: tuple[int, ...], hidden: int = 64, modality_dropout: float = 0.2):
+    def __init__(self, cues: int, hidden: int = 8, modality_dropout: float = 0.2):
         super().__init__()
         self.modality_dropout = modality_dropout
+        self.centre: Tensor
         self.spread: Tensor
-        self.register_buffer("spread", torch.ones(len(embedding_sizes)))
+        self.reliability: Tensor
+        self.register_buffer("centre", torch.zeros(cues))
+        self.register_buffer("spread", torch.ones(cues))
+        self.register_buffer("reliability", torch.ones(cues))
         self.weigh = nn.ModuleList()
-        for size in embedding_sizes:
+        for _ in range(cues):
             last = nn.Linear(hidden, 1)
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
-            self.weigh.append(nn.Sequential(nn.Linear(size + 2, hidden), nn.ReLU(), last))
+            self.weigh.append(nn.Sequential(nn.Linear(2, hidden), nn.ReLU(), last))
 
-    def forward(
-        self, scores: Tensor, embeddings: tuple[Tensor, ...], quality: Tensor, present: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """scores [B, M], embeddings M x [B, E_m], quality [B, M] 0..1, present bool [B, M].
+    def calibrate(self, centre: Tensor, spread: Tensor, reliability: Tensor) -> None:
+        """Sets what was measured on clips held out, each [M], spread above 0, reliability at least 0 and not all 0."""
+        for buffer, values in ((self.centre, centre), (self.spread, spread), (self.reliability, reliability)):
+            buffer.copy_(values)
+
+    def forward(self, scores: Tensor, quality: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
+        """scores [B, M] as the encoders gave them, quality [B, M] 0..1, present bool [B, M].
 
         Returns the fused score [B] and the attention [B, M], which sums to 1; both 0 where nothing is present.
         """
-        if self.training:
-            self._measure(scores, present)
-            if self.modality_dropout > 0:
-                present = self._drop(present)
-        inputs = (
-            torch.cat([F.layer_norm(embedding, embedding.shape[1:]), score[:, None], clear[:, None]], 1)
-            for embedding, score, clear in zip(embeddings, scores.detach().T, quality.T, strict=True)
-        )
-        logits = torch.cat([weigh(values) for weigh, values in zip(self.weigh, inputs, strict=True)], 1)
-        attention = masked_softmax(logits, present)
-        return (attention * scores / self.spread).sum(1), attention
-
-    @torch.no_grad()
-    def _measure(self, scores: Tensor, present: Tensor) -> None:
-        """Follows the standard deviation of each modality's scores, over batches in which it has two or more."""
-        count = present.sum(0)
-        mean = torch.where(present, scores, 0.0).sum(0) / count.clamp(min=1)
-        squares = torch.where(present, (scores - mean).square(), 0.0).sum(0)
-        spread = (squares / (count - 1).clamp(min=1)).sqrt()
-        self.spread.copy_(torch.where((count > 1) & (spread > 1e-4), self.spread.lerp(spread, 0.1), self.spread))
+        if self.training and self.modality_dropout > 0:
+            present = self._drop(present)
+        calibrated = torch.where(present, (scores - self.centre) / self.spread, 0.0)
+        seen = torch.stack([calibrated.clamp(-3, 3), quality], 2)  # [B, M, 2]
+        moved = torch.cat([weigh(seen[:, place]) for place, weigh in enumerate(self.weigh)], 1)
+        prior = torch.maximum(self.reliability, FLOOR * self.reliability.max())
+        attention = masked_softmax(prior.log() + moved, present)
+        told = (prior * present).sum(1) / prior.sum()
+        return told * (attention * calibrated).sum(1), attention
 
     def _drop(self, present: Tensor) -> Tensor:
         """Leaves modalities out at random, but never the last one of a clip."""

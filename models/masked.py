@@ -68,3 +68,29 @@ class AttentionPool(nn.Module):
         """x [B, N, C], mask bool [B, N] -> pooled [B, C], weights [B, N]."""
         weights = masked_softmax(self.logit(x).squeeze(-1), mask)
         return torch.einsum("bn,bnc->bc", weights, x), weights
+
+
+class Line(nn.Module):
+    """A line through numbers of a clip, to stand beside a network: with few clips it is the better half.
+
+    The numbers are standardised over the training clips; heavy dropout, since there may be more of them than clips.
+    Starts at zero.
+    """
+
+    def __init__(self, features: int, dropout: float):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(features, affine=False)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(features, 1)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, numbers: Tensor) -> Tensor:
+        """numbers [N, features] -> score [N]."""
+        if self.training and len(numbers) < 2:  # one clip has no spread: as the norm stands
+            assert self.norm.running_mean is not None
+            assert self.norm.running_var is not None
+            standard = (numbers - self.norm.running_mean) * (self.norm.running_var + self.norm.eps).rsqrt()
+        else:
+            standard = self.norm(numbers)
+        return self.head(self.dropout(standard.clamp(-4, 4))).squeeze(-1)

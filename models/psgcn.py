@@ -2,17 +2,18 @@
 
     joints 17 x T  ->  parts 10 x T/2  ->  bodies 5 x T/4      each level: graph convolution, then convolution in time
     refined joints <-  refined parts   <-  bodies              top-down: unpool, upsample, add, one block
-       score               score             score             attention-pooled, each supervised; the mean counts
+       score               score             score             attention-pooled, each supervised
 
-The abstract fixes the pyramid and the refinement; levels, blocks and sizes are ours. The block is ST-GCN's with the
-adjacency learned from the layout's (as STGCN++ of pyskl does).
+Beside the pyramid, a line through statistics of the clip's motion; the score is half the pyramid's mean, half the
+line's. The abstract fixes the pyramid and the refinement; levels, blocks, sizes and the line are ours. The block is
+ST-GCN's with the adjacency learned from the layout's (as STGCN++ of pyskl does).
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.masked import AttentionPool, Encoded, MaskedBatchNorm, spread
+from models.masked import AttentionPool, Encoded, Line, MaskedBatchNorm, spread
 from models.skeleton import COCO17, STREAMS, Layout, pyramid
 
 DILATIONS = (1, 2, 3, 4)  # frames; a quarter of the channels each
@@ -69,6 +70,30 @@ class Block(nn.Module):
         return self.time(self.space(x, mask), mask, mask_out)
 
 
+def motion_statistics(streams: Tensor, seen: Tensor) -> Tensor:
+    """How a clip moves as a whole: how far its streams vary, how fast each joint is, which joints are fast together.
+
+    Ours. streams [N, 9, T, V], seen bool [N, T, V] -> [N, 12 V + V (V - 1) / 2], over the frames that show a joint:
+    standard deviation of each stream and of the speeds of joints and bones, mean of these speeds, correlation of each
+    two joints' speeds. A joint that is never seen gives zeros.
+    """
+    speeds = torch.stack([streams[:, at : at + 2].square().sum(1).sqrt() for at in (4, 6)], 1)
+    values = torch.where(seen[:, None], torch.cat([streams[:, :-1], speeds], 1), 0.0)  # [N, 10, T, V]
+    count = seen.sum(1).clamp(min=1)[:, None]  # [N, 1, V]
+    mean = values.sum(2) / count
+    away = torch.where(seen[:, None], values - mean[:, :, None], 0.0)
+    deviation = (away.square().sum(2) / count + 1e-6).sqrt()
+    unit = away[:, 8] / (deviation[:, 8, None] * count.sqrt())  # [N, T, V] of the joints' speeds
+    one, other = torch.triu_indices(seen.shape[2], seen.shape[2], 1)
+    together = (unit.transpose(1, 2) @ unit)[:, one, other]
+    return torch.cat([deviation.flatten(1), mean[:, -2:].flatten(1), together], 1)
+
+
+def statistics_count(joints: int) -> int:
+    """How many numbers `motion_statistics` gives."""
+    return joints * (STREAMS - 1 + 4) + joints * (joints - 1) // 2
+
+
 class Psgcn(nn.Module):
     """Streams of one dancer -> score, embedding, attention over joints and frames.
 
@@ -76,14 +101,16 @@ class Psgcn(nn.Module):
         channels: of the joint, part and body level, each divisible by 4.
         refined: channels of the way down, divisible by 4.
         blocks: a level, at least 1.
+        line_dropout: of the statistics.
     """
 
     def __init__(
         self,
-        channels: tuple[int, int, int] = (64, 96, 128),
-        refined: int = 64,
-        blocks: int = 2,
+        channels: tuple[int, int, int] = (24, 36, 48),
+        refined: int = 24,
+        blocks: int = 1,
         layout: Layout = COCO17,
+        line_dropout: float = 0.5,
     ):
         super().__init__()
         shape = pyramid(layout)
@@ -104,6 +131,7 @@ class Psgcn(nn.Module):
         self.refine = nn.ModuleList(Block(refined, refined, adjacency[level]) for level in (0, 1))
         self.pool = nn.ModuleList(AttentionPool(refined) for _ in channels)
         self.head = nn.ModuleList(nn.Linear(refined, 1) for _ in channels)
+        self.line = Line(statistics_count(len(layout.joints)), line_dropout)
         self.embedding_size = refined * len(channels)
 
     def forward(self, streams: Tensor, seen: Tensor) -> Encoded:
@@ -115,12 +143,12 @@ class Psgcn(nn.Module):
         if not present.any():
             empty = streams.new_zeros(len(streams))
             attention = torch.zeros_like(seen, dtype=streams.dtype)
-            levels, embedding = empty[:, None].expand(-1, 3), empty[:, None].expand(-1, self.embedding_size)
+            levels, embedding = empty[:, None].expand(-1, 4), empty[:, None].expand(-1, self.embedding_size)
             return Encoded(empty, levels, embedding, attention, present)
         # Absent clips are left out rather than masked: they must not reach the norms' statistics.
         scores, embedding, attention = self._encode(streams[present], seen[present])
         return Encoded(
-            spread(scores.mean(1), present),
+            spread((scores[:, :-1].mean(1) + scores[:, -1]) / 2, present),
             spread(scores, present),
             spread(embedding, present),
             spread(attention, present),
@@ -128,8 +156,9 @@ class Psgcn(nn.Module):
         )
 
     def _encode(self, streams: Tensor, seen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """All clips present -> scores of the levels [N, 3], embedding [N, E], attention [N, T, V] of the joints."""
+        """All clips present -> scores of three levels and the line [N, 4], embedding [N, E], attention [N, T, V]."""
         frame = seen.any(2)
+        by_line = self.line(motion_statistics(streams, seen))
         x = torch.where(frame[:, None, :, None], streams, 0.0)
         x = self.input_norm(x, _column(frame)) * _column(frame)
         frames, shown, features = [], [], []  # a level
@@ -163,6 +192,7 @@ class Psgcn(nn.Module):
             pooled.append(mean)
             attention = weights.view(shown[level].shape)
             above = z
+        scores.append(by_line)
         return torch.stack(scores, 1), torch.cat(pooled, 1), attention
 
 

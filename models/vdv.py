@@ -13,7 +13,7 @@ from models.masked import Encoded
 from models.psgcn import Psgcn
 from models.rtcn import Rtcn
 
-__all__ = ["CUES", "CUE_MODALITY", "Cue", "Prediction", "Vdv", "VdvConfig"]
+__all__ = ["CUES", "CUE_MODALITY", "Cue", "Prediction", "Vdv", "VdvConfig", "build_encoder", "encode"]
 
 
 class Cue(NamedTuple):
@@ -38,6 +38,8 @@ class Prediction:
 class Vdv(nn.Module):
     """Encoders of the chosen cues and their fusion.
 
+    The fused score's gradient ends at the encoders: a modality's score is that of the modality alone.
+
     Args:
         config: its `modalities` say which cues there are.
         features: D of each of appearance, face and scene that is among them.
@@ -49,36 +51,36 @@ class Vdv(nn.Module):
         self.cues = tuple(cue for cue in CUES if CUE_MODALITY[cue] in config.modalities)
         if not self.cues:
             raise ValueError(f"modalities {config.modalities} hold none of {tuple(CUE_MODALITY.values())}")
-        self.encoders = nn.ModuleDict({cue: _encoder(cue, config, features) for cue in self.cues})
-        sizes = tuple(self.encoders[cue].embedding_size for cue in self.cues)
-        self.fusion = AttentiveFusion(sizes, config.fusion_hidden, config.modality_dropout)  # type: ignore[arg-type]
+        self.encoders = nn.ModuleDict({cue: build_encoder(cue, config, features) for cue in self.cues})
+        self.fusion = AttentiveFusion(len(self.cues), config.fusion_hidden, config.modality_dropout)
 
     def forward(self, batch: Mapping[str, Cue]) -> Prediction:
-        encoded = {cue: self._encode(cue, batch[cue]) for cue in self.cues}
-        scores = torch.stack([encoded[cue].score for cue in self.cues], 1)
-        embeddings = tuple(encoded[cue].embedding for cue in self.cues)
-        if not self.config.fused_loss_trains_encoders:
-            scores, embeddings = scores.detach(), tuple(embedding.detach() for embedding in embeddings)
+        encoded = {cue: encode(self.encoders[cue], cue, batch[cue]) for cue in self.cues}
+        scores = torch.stack([encoded[cue].score for cue in self.cues], 1).detach()
         present = torch.stack([encoded[cue].present for cue in self.cues], 1)
         quality = torch.stack([batch[cue].quality for cue in self.cues], 1)
-        score, attention = self.fusion(scores, embeddings, quality, present)
+        score, attention = self.fusion(scores, quality, present)
         return Prediction(score, attention, ~present.any(1), encoded)
 
-    def _encode(self, name: str, cue: Cue) -> Encoded:
-        encoder = self.encoders[name]
-        if name != "skeleton":
-            return encoder(cue.values, cue.mask, cue.seconds)
-        batch, samplings = cue.values.shape[:2]
-        flat = encoder(cue.values.flatten(0, 1), cue.mask.flatten(0, 1))
-        score, levels, embedding, attention, present = (
-            value.unflatten(0, (batch, samplings))
-            for value in (flat.score, flat.levels, flat.embedding, flat.attention, flat.present)
-        )
-        return Encoded(score.mean(1), levels.mean(1), embedding.mean(1), attention.mean(1), present.any(1))
 
-
-def _encoder(cue: str, config: VdvConfig, features: Mapping[str, int]) -> nn.Module:
+def build_encoder(cue: str, config: VdvConfig, features: Mapping[str, int]) -> nn.Module:
+    """The network of one cue. features: as Vdv's."""
     if cue == "skeleton":
         channels = (config.joint_channels, config.part_channels, config.body_channels)
-        return Psgcn(channels, config.refined_channels, config.blocks)
-    return Rtcn(features[cue], config.width, config.dilations, config.relations_after, config.dropout)
+        return Psgcn(channels, config.refined_channels, config.blocks, line_dropout=config.line_dropout)
+    return Rtcn(
+        features[cue], config.width, config.dilations, config.relations_after, config.dropout, config.line_dropout
+    )
+
+
+def encode(encoder: nn.Module, name: str, cue: Cue) -> Encoded:
+    """What `encoder` says of a batch; of a skeleton, the mean over its K samplings."""
+    if name != "skeleton":
+        return encoder(cue.values, cue.mask, cue.seconds)
+    batch, samplings = cue.values.shape[:2]
+    flat = encoder(cue.values.flatten(0, 1), cue.mask.flatten(0, 1))
+    score, levels, embedding, attention, present = (
+        value.unflatten(0, (batch, samplings))
+        for value in (flat.score, flat.levels, flat.embedding, flat.attention, flat.present)
+    )
+    return Encoded(score.mean(1), levels.mean(1), embedding.mean(1), attention.mean(1), present.any(1))

@@ -6,23 +6,41 @@ from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
+import torch
 from scipy import stats
 
+from models.config import VdvConfig
 from pipeline import storage
+from pipeline.crossval import cross_validate
 from pipeline.dataset import read_clips, read_statistics, read_table
+from pipeline.errors import DataError
 from pipeline.labels import TEST, TRAIN, VAL
 from pipeline.score import SCORES
+from pipeline.train import RUN
 
-METRICS = "metrics.json"
+METRICS, FOLDS = "metrics.json", "folds.parquet"
+RESAMPLES = 1000  # of creators; the ends of a 95 % interval then hold to about a hundredth
 _CORRELATIONS: tuple[tuple[str, Callable], ...] = (("spearman", stats.spearmanr), ("kendall_tau_b", stats.kendalltau))
 
 
-def evaluate_run(workspace: str, dataset_dir: str, run_dir: str) -> None:
+def evaluate_run(
+    workspace: str,
+    dataset_dir: str,
+    run_dir: str,
+    device: torch.device | None = None,
+    folds: int = 0,
+    workers: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
     """Writes metrics.json: by split, by predictor, for each challenge and their mean, what `agreement` returns.
 
     Predictors are the fused score, each cue alone, the creator's followers alone where any are known, and chance (its
     expectation). A clip counts where the predictor says something of it; `n` says how many do. A number that cannot be
     had is null, and `reason` says why.
+
+    Args:
+        folds: the whole training is judged by so many folds, too (see crossval.cross_validate, which takes the others):
+            `folds` of metrics.json then holds what `judge_folds` returns, and folds.parquet the scores. 0: it is not.
     """
     scores = read_table(storage.join(workspace, run_dir, SCORES))
     clips = read_clips(workspace, dataset_dir).set_index("clip_id").loc[scores["clip_id"]]
@@ -41,8 +59,79 @@ def evaluate_run(workspace: str, dataset_dir: str, run_dir: str) -> None:
         "note": "test clips are of creators that training did not see; train shows the fit, not the skill",
         "splits": splits,
     }
+    if folds:
+        device = device or torch.device("cpu")
+        metrics["folds"] = _folds(workspace, dataset_dir, run_dir, device, folds, workers, progress)
     text = json.dumps(metrics, indent=1, allow_nan=False) + "\n"
     storage.write_bytes(storage.join(workspace, run_dir, METRICS), text.encode())
+
+
+def _folds(
+    workspace: str,
+    dataset_dir: str,
+    run_dir: str,
+    device: torch.device,
+    folds: int,
+    workers: int,
+    progress: Callable[[int, int], None] | None,
+) -> dict:
+    """The section `folds` of metrics.json; too few clips or creators to cross-validate are no error of the run."""
+    run = json.loads(storage.read_bytes(storage.join(workspace, run_dir, RUN)))
+    config = VdvConfig.from_dict(run["config"])
+    try:
+        judged = cross_validate(workspace, dataset_dir, config, device, folds, workers, progress)
+    except DataError as error:
+        return {"clips": 0, "predictors": {}, "reason": str(error)}
+    with storage.staged(storage.join(workspace, run_dir, FOLDS)) as path:
+        judged.to_parquet(path, index=False)
+    return {"folds": int(judged["fold"].nunique()), "clips": len(judged), "predictors": judge_folds(judged)}
+
+
+def judge_folds(judged: pd.DataFrame, resamples: int = RESAMPLES, seed: int = 0) -> dict:
+    """How well a cross-validation's scores order the clips of a challenge.
+
+    The folds of a challenge are judged together, a fold's scores in units of their own spread, for the folds' models
+    have scales of their own. Clips of one creator are alike, so the interval is a bootstrap over creators.
+
+    Args:
+        judged: as crossval.cross_validate gives it.
+        resamples: of the bootstrap.
+
+    Returns:
+        By predictor (fused, each cue): what `evaluate_run` writes of a split, and in `mean` beside it spearman_95, the
+        ends of the interval of the mean Spearman; None where the mean is None.
+    """
+    rng = np.random.default_rng(seed)
+    of_group = [np.flatnonzero(judged["group"] == group) for group in judged["group"].unique()]
+    draws = [
+        np.concatenate([of_group[at] for at in rng.integers(0, len(of_group), len(of_group))]) for _ in range(resamples)
+    ]
+    challenge, label = judged["challenge"].to_numpy(str), judged["label"].to_numpy(float)
+    found = {}
+    for name in (column for column in judged if column == "score" or column.startswith("score_")):
+        by_fold = judged.groupby("fold")[name]
+        spread = by_fold.transform("std").replace(0, np.nan)
+        score = ((judged[name].astype(float) - by_fold.transform("mean")) / spread).where(spread.notna(), judged[name])
+        agreed = _by_challenge(judged, score)
+        ends = None
+        if agreed["mean"]["spearman"] is not None:
+            values = score.to_numpy(float)
+            means = [_mean_spearman(values[rows], label[rows], challenge[rows]) for rows in draws]
+            ends = [float(end) for end in np.nanquantile(means, (0.025, 0.975))]
+        agreed["mean"]["spearman_95"] = ends
+        found["fused" if name == "score" else name.removeprefix("score_")] = agreed
+    return found
+
+
+def _mean_spearman(score: np.ndarray, label: np.ndarray, challenge: np.ndarray) -> float:
+    """Mean over challenges; NaN where none has two clips that differ."""
+    found = []
+    for name in np.unique(challenge):
+        rows = (challenge == name) & np.isfinite(score) & np.isfinite(label)
+        ranks = [stats.rankdata(values[rows]) for values in (score, label)]
+        if rows.sum() > 1 and all(np.ptp(rank) > 0 for rank in ranks):
+            found.append(np.corrcoef(*ranks)[0, 1])
+    return float(np.mean(found)) if found else float("nan")
 
 
 def _by_challenge(rows: pd.DataFrame, predicted: pd.Series) -> dict:

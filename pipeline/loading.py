@@ -1,5 +1,6 @@
 """Clips of a dataset as the model's input, read one at a time from their shards."""
 
+import copy
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -19,6 +20,7 @@ from pipeline.reader import ShardReader, tensors
 from pipeline.rows import FaceRows, ModalityRows, PoseRows
 
 OPEN_SHARDS = 16
+KEPT_BYTES = 1 << 30  # of clips, decoded, that stay in memory from epoch to epoch; the rest is read anew
 JOINTS = len(skeleton.COCO17.joints)
 
 
@@ -42,15 +44,19 @@ class ClipBatch(NamedTuple):
 class ClipDataset(Dataset):
     """The clips of a dataset by (epoch, row). A clip without a modality gives an empty cue, masked out.
 
-    May be pickled and cross a fork; each process opens its shards for itself.
+    What is read of a clip stays in memory, up to KEPT_BYTES, for the next epoch and for every view of the dataset. May
+    be pickled and cross a fork; each process opens its shards for itself, and after pickling starts with none kept.
 
     Args:
         training: one random, augmented sampling of the skeleton, decided by seed, epoch and row alone. Else
             `config.samplings` fixed ones, and the epoch has no effect.
+        clips: the dataset's table with other labels or splits; None: as `assemble` wrote it.
     """
 
-    def __init__(self, workspace: str, dataset_dir: str, config: VdvConfig, training: bool):
-        self.clips = read_clips(workspace, dataset_dir)
+    def __init__(
+        self, workspace: str, dataset_dir: str, config: VdvConfig, training: bool, clips: pd.DataFrame | None = None
+    ):
+        self.clips = read_clips(workspace, dataset_dir) if clips is None else clips
         self.widths: Mapping[str, int] = feature_widths(read_statistics(workspace, dataset_dir), config)
         self.challenges = sorted(self.clips["challenge"].unique())
         self._faces = read_faces(workspace, dataset_dir)
@@ -58,6 +64,14 @@ class ClipDataset(Dataset):
         self._config = config
         self._training = training
         self._shards = _OpenShards()
+        self._kept = _Kept(KEPT_BYTES)
+
+    def view(self, *cues: str, training: bool) -> "ClipDataset":
+        """The same clips, with these cues only; what is kept in memory is shared."""
+        seen = copy.copy(self)
+        seen.widths = {cue: self.widths[cue] for cue in cues}
+        seen._training = training
+        return seen
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -73,12 +87,19 @@ class ClipDataset(Dataset):
         return None if value is None or pd.isna(value) else str(value)
 
     def _cue(self, cue: str, index: int, rng: np.random.Generator | None) -> Cue:
+        found = self._kept.get((cue, index))
+        if found is None:
+            found = self._read(cue, index)
+            self._kept.put((cue, index), found)
+        return draw(found, self._config, rng) if isinstance(found, Dancer) else found
+
+    def _read(self, cue: str, index: int) -> "Cue | Dancer":
         modality = CUE_MODALITY[cue]
         path = self.shard_path(index, modality)
         clip_id = str(self.clips["clip_id"].iat[index])
         rows = None if path is None else self._shards.read(storage.join(self._workspace, path), clip_id)
         quality = float(self.clips[f"quality_{modality}"].iat[index]) if rows is not None else 0.0
-        return load_cue(cue, rows, self._config, self.widths[cue], self._faces.get(clip_id), quality, rng)
+        return read_cue(cue, rows, self._config, self.widths[cue], self._faces.get(clip_id), quality)
 
     def collate(self, samples: Sequence[Sample]) -> ClipBatch:
         index = [sample.row for sample in samples]
@@ -92,6 +113,34 @@ class ClipDataset(Dataset):
             torch.from_numpy(np.nan_to_num(percentile)),
             torch.from_numpy(np.isfinite(percentile)),
         )
+
+
+class Dancer(NamedTuple):
+    """A clip's skeleton before frames are drawn from it; None: nobody is seen."""
+
+    posture: skeleton.Posture | None
+    quality: Tensor  # []
+
+
+class _Kept:
+    """Clips in memory, as many as fit; those that came first stay, since an epoch asks for each once."""
+
+    def __init__(self, limit: int):
+        self._limit, self._bytes = limit, 0
+        self._values: dict[tuple[str, int], Cue | Dancer] = {}
+
+    def get(self, key: tuple[str, int]) -> "Cue | Dancer | None":
+        return self._values.get(key)
+
+    def put(self, key: tuple[str, int], value: "Cue | Dancer") -> None:
+        arrays = vars(value.posture).values() if isinstance(value, Dancer) and value.posture else value
+        size = sum(array.nbytes for array in arrays if isinstance(array, np.ndarray | Tensor))
+        if self._bytes + size <= self._limit:
+            self._values[key] = value
+            self._bytes += size
+
+    def __getstate__(self) -> dict:
+        return {"_limit": self._limit, "_bytes": 0, "_values": {}}
 
 
 def feature_widths(statistics: Mapping, config: VdvConfig) -> dict[str, int]:
@@ -123,29 +172,29 @@ class _OpenShards:
         return reader.read(clip_id, crops=False) if clip_id in reader.clip_ids else None
 
 
-def load_cue(
+def read_cue(
     cue: str,
     rows: ModalityRows | None,
     config: VdvConfig,
     width: int,
     faces: np.ndarray | None = None,
     quality: float = 0.0,
-    rng: np.random.Generator | None = None,
-) -> Cue:
-    """One clip's input of one cue, without the batch dimension.
+) -> Cue | Dancer:
+    """One clip's input of one cue, without the batch dimension; of the skeleton, what `draw` draws it from.
 
-    skeleton: values float32 [K, 9, frames, 17], mask bool [K, frames, 17]. Others: values float32 [T, D], mask bool
-    [T], seconds float32 [T]; T may be 0.
+    values float32 [T, D], mask bool [T], seconds float32 [T]; T may be 0.
 
     Args:
         rows: of the cue's modality; None: the clip has none.
         faces: which of the clip's faces are the lead dancer's; None: none.
-        rng: randomness of training; None: the fixed samplings of scoring.
     """
     clear = torch.tensor(quality)
     if cue == "skeleton":
-        drawn, seen = _skeleton(rows, config, rng) if isinstance(rows, PoseRows) else _no_skeleton(config, rng)
-        return Cue(torch.from_numpy(drawn), torch.from_numpy(seen), torch.zeros(0), clear)
+        lead = lead_of(rows) if isinstance(rows, PoseRows) else None
+        if lead is None or rows is None or not lead.valid.any():
+            return Dancer(None, clear)
+        posture = skeleton.normalise(lead.keypoints, lead.valid, rows.grid.timestamp, config.min_joint_score)
+        return Dancer(posture, clear)
     if rows is None:
         return Cue(torch.zeros(0, width), torch.zeros(0, dtype=torch.bool), torch.zeros(0), clear)
     if isinstance(rows, FaceRows):
@@ -169,11 +218,17 @@ def evenly(count: int, most: int) -> np.ndarray:
     return ((np.arange(most) + 0.5) * count / most).astype(np.int64)
 
 
-def _skeleton(rows: PoseRows, config: VdvConfig, rng: np.random.Generator | None) -> tuple[np.ndarray, np.ndarray]:
-    lead = lead_of(rows)
-    if lead is None or not lead.valid.any():
-        return _no_skeleton(config, rng)
-    posture = skeleton.normalise(lead.keypoints, lead.valid, rows.grid.timestamp, config.min_joint_score)
+def draw(dancer: Dancer, config: VdvConfig, rng: np.random.Generator | None) -> Cue:
+    """The skeleton's input: values float32 [K, 9, frames, 17], mask bool [K, frames, 17].
+
+    rng: randomness of training, K = 1, augmented; None: the K = `config.samplings` fixed samplings of scoring.
+    """
+    posture = dancer.posture
+    if posture is None:
+        samplings = config.samplings if rng is None else 1
+        values = torch.zeros(samplings, skeleton.STREAMS, config.frames, JOINTS)
+        mask = torch.zeros(samplings, config.frames, JOINTS, dtype=torch.bool)
+        return Cue(values, mask, torch.zeros(0), dancer.quality)
     shown = np.any(posture.seen, axis=1)
     if rng is None:
         picks = [np.full(config.frames, (turn + 0.5) / config.samplings) for turn in range(config.samplings)]
@@ -189,13 +244,8 @@ def _skeleton(rows: PoseRows, config: VdvConfig, rng: np.random.Generator | None
             first, last = 0, len(shown)
     whole = skeleton.streams(posture)
     chosen = [first + skeleton.sample_frames(shown[first:last], config.frames, pick) for pick in picks]
-    return np.stack([whole[:, at] for at in chosen]), np.stack([posture.seen[at] for at in chosen])
-
-
-def _no_skeleton(config: VdvConfig, rng: np.random.Generator | None) -> tuple[np.ndarray, np.ndarray]:
-    samplings = config.samplings if rng is None else 1
-    values = np.zeros((samplings, skeleton.STREAMS, config.frames, JOINTS), np.float32)
-    return values, np.zeros((samplings, config.frames, JOINTS), bool)
+    values = torch.from_numpy(np.stack([whole[:, at] for at in chosen]))
+    return Cue(values, torch.from_numpy(np.stack([posture.seen[at] for at in chosen])), torch.zeros(0), dancer.quality)
 
 
 def pad(cues: Sequence[Cue], name: str) -> Cue:

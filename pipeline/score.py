@@ -1,11 +1,14 @@
 """Every clip of a dataset scored by a run: `scores.parquet`."""
 
+from collections.abc import Sequence
+
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from torch.utils.data import DataLoader, SequentialSampler
+from torch.utils.data import DataLoader
 
+from models.vdv import Vdv
 from pipeline import storage
 from pipeline.errors import DataError
 from pipeline.loading import ClipBatch, ClipDataset, to_device
@@ -39,14 +42,8 @@ def score_clips(
                 " extract with the profile that the run was trained with"
             )
     dataset.widths = run["features"]  # a cue that no clip of this dataset has is missing in each of them
-    # Keys are (epoch, row); one epoch.
-    keys = [(0, row) for row in SequentialSampler(dataset)]
-    batches = [keys[at : at + model.config.batch_clips] for at in range(0, len(keys), model.config.batch_clips)]
-    loader = DataLoader(dataset, batch_sampler=batches, collate_fn=dataset.collate, num_workers=workers)
-    found = [_score_batch(model, batch, device) for batch in loader]
-    columns = {name: [value for part in found for value in part[name]] for name in found[0]} if found else {}
     clips = dataset.clips
-    scores = pd.DataFrame(columns, index=clips.index)
+    scores = score_rows(model, dataset, range(len(clips)), device, workers)
     table = pd.concat([clips[["clip_id", "challenge", "split", "label"]], scores], axis=1)
     if len(table):
         place = table.groupby("challenge")["score"].rank(method="average")
@@ -55,6 +52,21 @@ def score_clips(
     path = storage.join(workspace, out_path or storage.join(run_dir, SCORES))
     with storage.staged(path) as local:
         pq.write_table(pa.Table.from_pandas(table, preserve_index=False), local, compression="zstd")
+
+
+def score_rows(
+    model: Vdv, dataset: ClipDataset, rows: Sequence[int], device: torch.device, workers: int = 0
+) -> pd.DataFrame:
+    """score, abstained, score_<cue> and attention_<cue>, as `score_clips` writes them, of these rows of the dataset.
+
+    Indexed by row. `dataset` must have the model's cues and draw as for scoring, not for training.
+    """
+    size = model.config.batch_clips
+    batches = [[(0, row) for row in rows[at : at + size]] for at in range(0, len(rows), size)]  # keys: (epoch, row)
+    loader = DataLoader(dataset, batch_sampler=batches, collate_fn=dataset.collate, num_workers=workers)
+    found = [_score_batch(model, batch, device) for batch in loader]
+    columns = {name: [value for part in found for value in part[name]] for name in found[0]} if found else {}
+    return pd.DataFrame(columns, index=pd.Index(rows))
 
 
 @torch.inference_mode()

@@ -47,10 +47,9 @@ class BuildVDV(RunStage):
             if self.loaded_profile.name == "demo":
                 return ["NOTE: the profile demo knows rendered dancers only; use --profile full for real clips"]
             return []
-        from pipeline.simulation.verdict import ceiling_of_scores
+        from pipeline.simulation.verdict import ceiling_of_run
 
-        scores = storage.join(self.workspace, self.run_folder(), "scores.parquet")
-        ceiling = ceiling_of_scores([world for world in worlds if world], scores)
+        ceiling = ceiling_of_run([world for world in worlds if world], storage.join(self.workspace, self.run_folder()))
         return [f"         the best possible predictor reaches {ceiling:.2f} on the same clips (docs/demo-world.md)"]
 
     def _latest(self) -> dict[str, str]:
@@ -62,12 +61,15 @@ class BuildVDV(RunStage):
 
 
 def ranking(metrics: dict) -> str:
-    """The fused score's agreement with the likes on clips of creators never seen, from metrics.json."""
-    test = metrics["splits"]["test"]
-    fused = test["predictors"]["fused"]["mean"]
+    """How the fused score agrees with the likes of clips by creators never seen, from metrics.json."""
+    judged = metrics["folds"] if metrics.get("folds", {}).get("clips") else metrics["splits"]["test"]
+    fused = judged["predictors"]["fused"]["mean"]
     if fused["spearman"] is None:
         return f"not judged: {fused['reason']}"
-    return f"Spearman {fused['spearman']:.2f} within a challenge, on {fused['n']} clips of creators never seen"
+    interval = "({:.2f} to {:.2f}) ".format(*fused["spearman_95"]) if fused.get("spearman_95") else ""
+    return (
+        f"Spearman {fused['spearman']:.2f} {interval}within a challenge, on {fused['n']} clips of creators never seen"
+    )
 
 
 @BuildVDV.event_handler(luigi.Event.SUCCESS)

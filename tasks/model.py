@@ -4,21 +4,29 @@ import luigi
 
 from pipeline import storage
 from pipeline.fingerprint import fingerprint
+from tasks.console import Progress
 from tasks.features import AssembleDataset, DatasetOptions
+from tasks.number_option import NumberOption
 
-MODEL_VERSION = 1  # raised when the networks, the training or the scores change meaning
+MODEL_VERSION = 2  # raised when the networks, the training or the scores change meaning
 
 
 class RunStage(DatasetOptions):
     """A stage of one run, a model trained on one dataset. Its folder is `runs/<id>/`."""
 
-    seed = luigi.IntParameter(default=0, description="of the model's initialisation and of the order of training")
-    epochs = luigi.IntParameter(default=40, description="passes over the training clips")
+    seed = NumberOption(
+        int, 0, 2**31 - 1, default=0, description="of the model's initialisation and of the order of training"
+    )
+    epochs = NumberOption(int, 1, 100_000, default=12, description="passes over the training clips")
+    folds = NumberOption(
+        int, 0, 100, default=3, description="folds by creator that judge the training; 0: the clips held out alone"
+    )
 
     product = ""  # the file in the run's folder that says that this stage is done
 
     def run_folder(self) -> str:
         parts = {"version": MODEL_VERSION, "dataset": self.dataset_id, "seed": self.seed, "epochs": self.epochs}
+        parts["folds"] = self.folds
         return f"runs/{fingerprint(parts)}"
 
     def complete(self) -> bool:
@@ -69,9 +77,16 @@ class EvaluateRun(RunStage):
         return self.clone(ScoreClips)
 
     def make(self) -> None:
+        from models.device import resolve_device
         from pipeline.evaluate import evaluate_run
 
-        evaluate_run(self.workspace, self.dataset_folder(), self.run_folder())
+        device = resolve_device(self.device)
+        # One fold at a time on a GPU; on a CPU as many as there are cores, for one core trains about as fast as two.
+        workers = self.worker_count if device.type == "cpu" else 1
+        with Progress(self, "evaluate", unit="fold") as progress:
+            evaluate_run(
+                self.workspace, self.dataset_folder(), self.run_folder(), device, self.folds, workers, progress
+            )
 
 
 class RenderReport(RunStage):

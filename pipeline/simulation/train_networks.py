@@ -105,7 +105,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--steps", type=int, help="of each network; default: its own number")
     parser.add_argument("--seconds", type=float, help="that each network may take at most; default: no bound")
     parser.add_argument(
-        "--worlds", type=int, default=40, help=f"to train on, 1..{len(TRAINING_SEEDS)}; 144 frames each"
+        "--worlds", type=int, default=100, help=f"to train on, 1..{len(TRAINING_SEEDS)}; 144 frames each"
     )
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=0, help="of torch; 0: as many as it likes")

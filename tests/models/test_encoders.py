@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from models.masked import MaskedBatchNorm, masked_softmax
-from models.psgcn import Psgcn
+from models.masked import Line, MaskedBatchNorm, masked_softmax
+from models.psgcn import Psgcn, motion_statistics, statistics_count
 from models.rtcn import Rtcn
 
 
@@ -37,7 +37,7 @@ def _wake(net: torch.nn.Module) -> None:
 def test_psgcn_takes_any_length(frames):
     said = psgcn()(torch.randn(2, 9, frames, 17), torch.ones(2, frames, 17, dtype=torch.bool))
     assert said.score.shape == (2,)
-    assert said.levels.shape == (2, 3)
+    assert said.levels.shape == (2, 4)
     assert said.embedding.shape == (2, 48)
     torch.testing.assert_close(said.attention.sum((1, 2)), torch.ones(2))
 
@@ -100,7 +100,7 @@ def test_an_absent_clip_is_zero_and_leaves_the_others_alone():
     assert not together.embedding[1].any()
     everybody_gone = net(streams, torch.zeros_like(seen))
     assert not everybody_gone.present.any()
-    assert everybody_gone.levels.shape == (3, 3)
+    assert everybody_gone.levels.shape == (3, 4)
 
 
 def test_absent_and_padded_frames_do_not_enter_the_norms_statistics():
@@ -153,7 +153,57 @@ def test_masked_softmax_of_nothing_is_nothing():
     assert logits.grad.isfinite().all()
 
 
-def test_sizes_are_those_of_the_design():
-    count = sum(parameter.numel() for parameter in Psgcn().parameters())
-    assert 0.25e6 < count < 0.5e6
-    assert 0.7e6 < sum(parameter.numel() for parameter in Rtcn(2048).parameters()) < 0.9e6
+def test_statistics_say_how_far_how_fast_and_what_moves_together():
+    time = torch.arange(40.0)
+    streams = torch.zeros(1, 9, 40, 17)
+    streams[0, 0, :, 9] = torch.sin(time)  # the left wrist's place
+    speed = 1 + torch.sin(time / 3)
+    streams[0, 4, :, 9], streams[0, 5, :, 10] = speed, -2 * speed  # both wrists are fast at the same time
+    streams[0, 4, :, 15] = 1 + torch.cos(time / 3)
+    seen = torch.ones(1, 40, 17, dtype=torch.bool)
+    found = motion_statistics(streams, seen)[0]
+    assert len(found) == statistics_count(17)
+    deviation, mean, together = found[:170].view(10, 17), found[170:204].view(2, 17), found[204:]
+    assert deviation[0, 9].item() == pytest.approx(time.sin().std(correction=0).item(), abs=1e-3)
+    assert mean[0, 10].item() == pytest.approx(2 * speed.mean().item(), abs=1e-4)
+    pairs = {pair: place for place, pair in enumerate((a, b) for a in range(17) for b in range(a + 1, 17))}
+    assert together[pairs[9, 10]].item() == pytest.approx(1, abs=1e-3)
+    apart = torch.corrcoef(torch.stack([speed, 1 + torch.cos(time / 3)]))[0, 1].item()
+    assert together[pairs[9, 15]].item() == pytest.approx(apart, abs=1e-3)
+    assert together[pairs[0, 9]] == 0
+
+
+def test_statistics_of_what_is_not_seen_are_not_counted():
+    streams, seen = torch.randn(2, 9, 20, 17), torch.rand(2, 20, 17) > 0.4
+    seen[:, :, 3] = False
+    hidden = torch.where(seen[:, None], streams, float("nan"))
+    torch.testing.assert_close(motion_statistics(streams, seen), motion_statistics(hidden, seen))
+    assert motion_statistics(hidden, seen).isfinite().all()
+
+
+def test_a_line_learns_in_units_of_each_number_and_starts_at_zero():
+    torch.manual_seed(0)
+    line, numbers = Line(3, dropout=0.0), torch.randn(64, 3) * torch.tensor([1e3, 1.0, 1e-2])
+    assert not line(numbers).any()
+    optimiser = torch.optim.AdamW(line.parameters(), lr=0.05)
+    target = numbers[:, 2] * 100
+    for _ in range(100):
+        optimiser.zero_grad()
+        (line(numbers) - target).square().mean().backward()
+        optimiser.step()
+    assert torch.corrcoef(torch.stack([line.eval()(numbers), target]))[0, 1] > 0.99
+
+
+@pytest.mark.parametrize("net", ["psgcn", "rtcn"])
+def test_a_batch_of_one_clip_trains(net):
+    if net == "psgcn":
+        said = psgcn(trained=False).train()(torch.randn(1, 9, 8, 17), torch.ones(1, 8, 17, dtype=torch.bool))
+    else:
+        said = rtcn().train()(torch.randn(1, 4, 10), torch.ones(1, 4, dtype=torch.bool), torch.zeros(1, 4))
+    assert said.score.isfinite().all()
+    said.score.sum().backward()
+
+
+def test_networks_for_a_few_hundred_clips_are_small():
+    assert 0.02e6 < sum(parameter.numel() for parameter in Psgcn().parameters()) < 0.05e6
+    assert 0.2e6 < sum(parameter.numel() for parameter in Rtcn(2048).parameters()) < 0.4e6

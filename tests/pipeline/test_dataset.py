@@ -1,5 +1,6 @@
 """A dataset holds every clip of its batches, whatever became of it, and refers to nothing outside its workspace."""
 
+import pickle
 import shutil
 from pathlib import Path
 
@@ -9,9 +10,11 @@ import pytest
 import torch
 
 from models.config import VdvConfig
+from pipeline import loading
 from pipeline.dataset import assemble, read_clips, read_faces, read_statistics
 from pipeline.errors import DataError, WorkspaceError
 from pipeline.loading import ChallengeBatches, ClipDataset, evenly
+from pipeline.reader import ShardReader
 from pipeline.rows import FaceRows
 from pipeline.shards import ShardWriter
 from tests.pipeline.learnable_world import Clip, dancing, lead_face, make_batch, rows_of
@@ -125,6 +128,36 @@ def test_a_training_sample_is_decided_by_seed_epoch_and_clip(workspace):
     assert values(SMALL, 3).shape == (1, 9, 16, 17)
     torch.testing.assert_close(values(SMALL, 3), values(SMALL, 3), rtol=0, atol=0)
     assert not torch.equal(values(SMALL, 3), values(SMALL, 4))
+
+
+def test_a_clip_is_read_from_its_shard_once_for_all_epochs_and_views(workspace, monkeypatch):
+    reads: list[str] = []
+    read = ShardReader.read
+
+    def counted(self, clip_id, *arguments, **options):
+        reads.append(clip_id)
+        return read(self, clip_id, *arguments, **options)
+
+    monkeypatch.setattr(ShardReader, "read", counted)
+    dataset = ClipDataset(str(workspace), "datasets/one", SMALL, training=True)
+    for epoch in range(3):
+        dataset[epoch, 0]
+    assert len(reads) == len(dataset.widths)
+    scoring = dataset.view("skeleton", training=False)
+    torch.testing.assert_close(scoring[0, 0].cues["skeleton"].values, scoring[9, 0].cues["skeleton"].values)
+    assert list(scoring[0, 0].cues) == ["skeleton"]
+    assert len(reads) == len(dataset.widths)
+
+
+def test_what_does_not_fit_in_memory_is_read_anew_and_is_the_same(workspace, monkeypatch):
+    monkeypatch.setattr(loading, "KEPT_BYTES", 0)
+    nothing_kept = ClipDataset(str(workspace), "datasets/one", SMALL, training=True)
+    monkeypatch.undo()
+    kept = ClipDataset(str(workspace), "datasets/one", SMALL, training=True)
+    for epoch in (0, 1):
+        for one, other in zip(nothing_kept[epoch, 0].cues.values(), kept[epoch, 0].cues.values(), strict=True):
+            torch.testing.assert_close(one.values, other.values, rtol=0, atol=0)
+    assert len(pickle.dumps(kept)) < 2 * len(pickle.dumps(nothing_kept)), "kept clips do not travel"
 
 
 def test_without_poses_the_largest_face_stands_for_the_leads(tmp_path):
