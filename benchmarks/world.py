@@ -95,7 +95,8 @@ def print_checks(checks: dict) -> None:
          FLOORS["lead_right"]],
         ["track switches a ten clips", checks["switches_a_ten_clips"], "under 1"],
         ["scene", checks["scene"], FLOORS["scene"]],
-        [f"frontal faces over 40 px found ({checks['faces_frontal']})", checks["faces_found"], FLOORS["faces_found"]],
+        [f"frontal, bare faces over 40 px ({checks['faces_frontal']}) found", checks["faces_found"],
+         FLOORS["faces_found"]],
         ["faces matched to the right dancer", checks["faces_matched"], FLOORS["faces_matched"]],
         ["largest error of a timestamp, ms", checks["worst_time_ms"], ""],
     ]  # fmt: skip

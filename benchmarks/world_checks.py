@@ -55,7 +55,7 @@ class PoseCheck:
 
 @dataclass
 class FaceCheck:
-    found: Tally = field(default_factory=Tally)  # frontal faces over 40 px
+    found: Tally = field(default_factory=Tally)  # frontal faces over 40 px that nothing hides
     owner: Tally = field(default_factory=Tally)  # detected faces whose dancer has a track: matched to that one
 
 
@@ -129,7 +129,8 @@ def check_faces(check: FaceCheck, pose: PoseRows, face: FaceRows, truth: ClipTru
         of_face = {person: found for person, found in of_face.items() if overlap[person, found] >= _SAME_FACE}
         for number, person in enumerate(shown):
             height = person.face_box[frame, 3] - person.face_box[frame, 1]
-            if abs(person.yaw_deg[frame]) <= _FRONTAL_DEG and height > _LARGE_PX:
+            bare = (person.keypoints[frame, :3, 2] == VISIBLE).all()  # nose and eyes: no arm is before the face
+            if bare and abs(person.yaw_deg[frame]) <= _FRONTAL_DEG and height > _LARGE_PX:
                 check.found.add([number in of_face])
         if int(frame) not in position:
             continue

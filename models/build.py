@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from models.extractor import Extractor
 
 # Raised by one when an extractor's own code changes its results: then its features are made anew.
-EXTRACTOR_VERSIONS = {"pose": 1, "face": 1, "scene": 1, "appearance": 1}
+EXTRACTOR_VERSIONS = {"pose": 2, "face": 1, "scene": 1, "appearance": 1}
 
 
 def modality_identity(modality: str, profile: Profile) -> dict[str, Any]:

@@ -1,8 +1,7 @@
 """The whole training judged on creators it never saw: k folds by creator, each clip scored by the model without it."""
 
-import multiprocessing
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +9,7 @@ import pandas as pd
 import torch
 
 from models.config import VdvConfig
+from pipeline.child_processes import spawned_pool
 from pipeline.dataset import read_clips, read_statistics
 from pipeline.errors import DataError
 from pipeline.fit import fit
@@ -80,8 +80,7 @@ def cross_validate(
     work = [_Fold(workspace, dataset_dir, config, device, options, fold_of, fold, threads) for fold in range(count)]
     parts = []
     if workers > 1:
-        # Spawned: a forked process would inherit torch's threads in whatever state they are.
-        with ProcessPoolExecutor(min(workers, count), multiprocessing.get_context("spawn")) as pool:
+        with spawned_pool(min(workers, count)) as pool:
             for done in as_completed([pool.submit(_run, fold) for fold in work]):
                 parts.append(done.result())
                 if progress:

@@ -7,7 +7,6 @@ on two pipes of their own (libraries print on stdout); pictures go into shared m
     events     ready | hashed | chunk | wait (no free slot: the deadline's clock stops) | done
 """
 
-import ctypes
 import faulthandler
 import gc
 import hashlib
@@ -24,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.child_processes import die_with_parent
 from pipeline.decoders import ClipDecoding, Frame, Source, fetch, first_rotation, open_clip, scale_rgb
 from pipeline.errors import ClipError
 from pipeline.heap import trim
@@ -31,7 +31,6 @@ from pipeline.options import DecodeLimits, SamplingOptions
 from pipeline.sampling import expected_frames
 
 MAX_CHUNK_FRAMES = 32  # what an extractor's batch can use; small pictures would else fill a slot with whole clips
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass
@@ -178,14 +177,6 @@ def sha256(source: Source) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _die_with_parent(parent: int) -> None:
-    """The kernel kills this process when the parent's thread that started it ends; elsewhere the pipes' end does."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:  # it went before the line above
-        os._exit(0)
-
-
 def _limit_memory(megabytes: int) -> None:
     """Caps the address space at what is mapped now and `megabytes` more; a no-op where /proc does not tell."""
     try:
@@ -200,7 +191,7 @@ def _limit_memory(megabytes: int) -> None:
 
 def main() -> None:
     setting = json.loads(sys.argv[1])
-    _die_with_parent(setting["parent"])
+    die_with_parent(setting["parent"])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle; it ends this process
     faulthandler.enable()  # a crash leaves its kind on stderr, which the parent reads
     sampling, limits = SamplingOptions(**setting["sampling"]), DecodeLimits(**setting["limits"])

@@ -56,6 +56,7 @@ class LinkOptions:
     motion_per_s: float = 1.0  # sizes a second that a body may move beyond what its course foretells
     max_motion: float = 0.4  # sizes; however long it was unseen
     max_speed_per_s: float = 4.0  # sizes a second; a body's measured course is cut to it
+    settled_frames: int = 4  # a body seen so often counts fully against one that has just appeared
     foresight_s: float = 0.5  # a course is followed for so long; after it a body is expected to wait
 
 
@@ -129,10 +130,22 @@ def _assign(
         return owner
     similarity = _similarity(courses, found.keypoints[rows], found.boxes[rows], time, options)
     similarity[similarity < options.min_similarity] = 0.0
+    similarity *= np.array([_standing(course, time, options) for course in courses])[:, None]
     for course, row in zip(*linear_sum_assignment(similarity, maximize=True), strict=True):
         if similarity[course, row] > 0:
             owner[row] = courses[course]
     return owner
+
+
+def _standing(course: _Course, time: float, options: LinkOptions) -> float:
+    """0..1, how much a course's word counts against another's: more for one long followed and lately seen.
+
+    Without it a person whom the network once took for two has two courses from then on, and goes to and fro between
+    them, whichever of the two last poses is more alike.
+    """
+    followed = min(len(course.frames) / options.settled_frames, 1.0)
+    unseen = min((time - course.time) / options.max_gap_s, 1.0)
+    return (0.5 + 0.5 * followed) * (1.0 - 0.5 * unseen)
 
 
 def _similarity(

@@ -1,9 +1,7 @@
 """Training and judging the demo's face embedding: who it is, and how broadly she smiles, from what MTCNN cuts out."""
 
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
@@ -16,6 +14,7 @@ from tqdm import tqdm
 from models.face import FaceExtractor
 from models.face_cascade import DetectorOptions
 from models.face_embedding import EMBEDDING_SIZE, FaceResNet, standardised
+from pipeline.child_processes import spawned_pool
 from pipeline.simulation.augment import moved, recoloured
 from pipeline.simulation.fitting import training_autocast
 from pipeline.simulation.picture_training import PictureBatch, Pictures
@@ -49,8 +48,7 @@ def find_faces(
     """
     tasks = [range(start, min(start + _FRAMES_A_TASK, len(frames))) for start in range(0, len(frames), _FRAMES_A_TASK)]
     cut = [_part(frames, task) for task in tasks]
-    # spawn: torch's threads do not survive a fork
-    with ProcessPoolExecutor(processes, get_context("spawn"), _start, (detector, state)) as pool:
+    with spawned_pool(processes, _start, (detector, state)) as pool:
         found = list(tqdm(pool.map(_find, cut), "finding faces", len(cut), mininterval=2.0))
     return FoundFaces(
         pictures=np.concatenate([part.pictures for part in found]),

@@ -6,15 +6,15 @@ Rendering goes on where it was interrupted: every clip's file and truth appear w
 import csv
 import dataclasses
 import json
-import multiprocessing
 import tomllib
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from pipeline import storage
+from pipeline.child_processes import spawned_pool
 from pipeline.errors import DataError
 from pipeline.fingerprint import fingerprint
 from pipeline.simulation.filming import film, frame_times
@@ -111,8 +111,7 @@ def render_world(folder: Path, workers: int, progress: Progress | None = None) -
         write_manifest(folder, uploads)
     missing = _missing(folder, uploads)
     done = len(uploads) - len(missing)
-    context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
-    with ProcessPoolExecutor(max(1, min(workers, len(missing))), context) as pool:
+    with spawned_pool(max(1, min(workers, len(missing)))) as pool:
         tasks = [pool.submit(render_clip, folder, upload) for upload in missing]
         try:
             for task in as_completed(tasks):

@@ -7,15 +7,15 @@ pickled. A part is there whole or not at all, so an interrupted rendering goes o
 import functools
 import io
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass, fields
-from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
 import numpy as np
 from tqdm import tqdm
 
+from pipeline.child_processes import spawned_pool
 from pipeline.simulation.labelled_frames import LabelledFrame, LabelledPerson, labelled_frames
 from pipeline.simulation.script import Outfit
 
@@ -85,7 +85,7 @@ def rendered(folder: Path, seeds: Sequence[int], clips: int, frames_a_clip: int,
     absent = [(path, seed) for seed, path in paths.items() if not path.exists()]
     if absent:
         render = functools.partial(_render, clips=clips, frames_a_clip=frames_a_clip)
-        with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
+        with spawned_pool(processes) as pool:
             waiting = [pool.submit(render, path, seed) for path, seed in absent]
             for done in tqdm(as_completed(waiting), "rendering worlds", len(waiting)):
                 done.result()

@@ -70,6 +70,16 @@ def test_a_dancer_who_swings_and_travels_is_one_track():
     assert track.score[0] == np.float32(0.9)
 
 
+def test_a_body_once_taken_for_two_stays_one_track():
+    # In frame 10 the network sees a second body beside the first. From then on the dancer sways between the two places,
+    # so that the ghost's last pose is the more alike in every other frame.
+    clip = [frame(person(300 + (12 if t % 2 else 0))) for t in range(40)]
+    clip[10] = frame(person(300), person(312, score=0.3))
+    tracks = link(clip, times(40))
+    assert tracks[0].valid.all()
+    assert [int(track.valid.sum()) for track in tracks[1:]] == [1]
+
+
 def test_two_people_who_cross_keep_who_they_are():
     # the second is listed first in every other frame; they meet in the middle, one 20 px lower
     clip = []

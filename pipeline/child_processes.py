@@ -1,0 +1,40 @@
+"""Processes that end when the one that started them does, however that ends."""
+
+import ctypes
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+
+_PR_SET_PDEATHSIG = 1  # of linux/prctl.h
+
+
+def die_with_parent(parent: int) -> None:
+    """The kernel kills this process when the parent's thread that started it ends. Linux; elsewhere nothing happens.
+
+    parent: process id of who started this one.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:  # it went before the line above
+        os._exit(0)
+
+
+def spawned_pool(workers: int, start: Callable[..., None] | None = None, arguments: tuple = ()) -> ProcessPoolExecutor:
+    """A pool whose processes do not outlive this one: those of the standard library wait for work for ever.
+
+    Spawned, because a fork of a process with threads may hang.
+
+    Args:
+        start, arguments: called in every process before its first task; it must be a module's function.
+    """
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(workers, context, _start, (os.getpid(), start, arguments))
+
+
+def _start(parent: int, start: Callable[..., None] | None, arguments: tuple) -> None:
+    die_with_parent(parent)
+    if start is not None:
+        start(*arguments)
