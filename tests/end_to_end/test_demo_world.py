@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -17,7 +18,7 @@ from pipeline.rows import PoseRows
 from pipeline.simulation.render import render_clip, write_manifest, write_options
 from pipeline.simulation.truth import PEOPLE, write_clips
 from pipeline.simulation.world import Upload, WorldOptions, make_world
-from tests.end_to_end.workspaces import changed, run, written
+from tests.end_to_end.workspaces import Finished, changed, run, written
 
 pytestmark = pytest.mark.timeout(1800)  # with a whole build, and on a machine that does other things, too
 WORLD = WorldOptions(seed=1007, clips=24, creators=9, seconds=(2.5, 3.5), broken=0.05)
@@ -39,10 +40,20 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "world").mkdir()
     write_options(folder / "world", WORLD)
     write_manifest(folder / "world", make_world(WORLD))
-    done = run("BuildVDV", folder, "--manifest", str(folder / "world"), profile="demo")
-    assert done.code == 0, done.output
+    done = build(folder)
     assert "report:" in done.output
+    assert re.search(r"ranking: Spearman -?0\.\d\d \(.* to .*\) within a challenge, on 23 clips", done.output), (
+        done.output
+    )
+    assert re.search(r"the best possible predictor reaches 0\.\d\d on the same clips", done.output)
+    assert re.search(r"ExtractBatch .* s   pose .* face .* s", done.output)
     return folder
+
+
+def build(folder: Path) -> Finished:
+    done = run("BuildVDV", folder, "--manifest", str(folder / "world"), "--folds", "2", profile="demo")
+    assert done.code == 0, done.output
+    return done
 
 
 def test_the_extractors_see_what_is_there(built):
@@ -65,22 +76,20 @@ def test_broken_files_end_failed_and_every_other_clip_ok(built):
 
 def test_run_again_nothing_is_done(built):
     before = written(built)
-    done = run("BuildVDV", built, "--manifest", str(built / "world"), profile="demo")
-    assert done.code == 0, done.output
-    assert "nothing to do" in done.output
+    assert "nothing to do" in build(built).output
     assert not changed(before, written(built))
 
 
 def test_the_same_seeds_give_the_same_scores_twice(built):
     latest = json.loads((built / "workspace/latest.json").read_text())
     scores = built / "workspace" / latest["run"] / "scores.parquet"
-    before = read_table(str(scores))
+    before, folds = read_table(str(scores)), read_table(str(scores.with_name("folds.parquet")))
     for path in sorted((built / "workspace" / latest["run"]).iterdir()):
         if path.is_file():
             path.unlink()
-    done = run("BuildVDV", built, "--manifest", str(built / "world"), profile="demo")
-    assert done.code == 0, done.output
+    build(built)
     assert read_table(str(scores)).equals(before)
+    assert read_table(str(scores.with_name("folds.parquet"))).equals(folds)
 
 
 # --- one and the same dance, filmed in different ways

@@ -32,7 +32,8 @@ def test_every_bundled_profile_loads_and_says_how_frames_are_sampled(name):
     profile = load_profile(name)
     assert profile.name == name
     options.SamplingOptions(**profile.sampling)
-    assert [profile.entry(modality).stride for modality in MODALITIES] == [1, 2, 10, 2]
+    face = 4 if name == "demo" else 2  # the face search is the demo's costliest step
+    assert [profile.entry(modality).stride for modality in MODALITIES] == [1, face, 10, 2]
 
 
 def test_the_modalities_and_sampling_keys_are_those_of_the_pipeline():
