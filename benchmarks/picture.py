@@ -37,7 +37,10 @@ def main() -> None:
     options = parser.parse_args()
     latest = json.loads((options.workspace / "latest.json").read_text())
     clips = read_clips(str(options.workspace), latest["dataset"]).set_index("clip_id")
-    scores = read_table(str(options.workspace / latest["run"] / "scores.parquet")).dropna(subset=["score"])
+    # Of folds: what a training without the clip's creator says of it.
+    scores = read_table(str(options.workspace / latest["run"] / "folds.parquet")).dropna(subset=["score"])
+    by_fold = scores.groupby("fold")["score"]
+    scores["score"] = (scores["score"] - by_fold.transform("mean")) / by_fold.transform("std")
     portrait = clips.index[clips["height"] * 9 == clips["width"] * 16]
     scores = scores[scores["clip_id"].isin(portrait)]
     spans = scores.groupby("challenge")["score"].agg(lambda values: values.max() - values.min())
@@ -48,7 +51,12 @@ def main() -> None:
     gap = np.full((cards[0].shape[0], GAP, 3), GROUND, np.uint8)
     row = np.concatenate([part for one in cards for part in (gap, one)] + [gap], 1)
     title = np.full((MARGIN, row.shape[1], 3), GROUND, np.uint8)
-    write(title, f"challenge {challenge}: predicted order of {len(ranked)} clips", (GAP, 48), 0.95)
+    write(
+        title,
+        f"challenge {challenge}: {len(ranked)} clips as predicted without having seen their creators",
+        (GAP, 48),
+        0.95,
+    )
     picture = np.concatenate([title, row, np.full((GAP, row.shape[1], 3), GROUND, np.uint8)])
     cv2.imwrite(str(options.out), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 84])
     print(f"written: {options.out} ({options.out.stat().st_size // 1024} KB)")
@@ -98,10 +106,11 @@ def draw_skeleton(picture: np.ndarray, keypoints: np.ndarray, thickness: int) ->
             ends = [tuple((keypoints[end, :2] * 16).round().astype(int).tolist()) for end in (joint, parent)]
             name = COCO17.joints[joint]
             colour = HEAD if joint < 5 else LEFT if name.startswith("left") else RIGHT
-            cv2.line(picture, ends[0], ends[1], colour, thickness, cv2.LINE_AA, 4)
-    for x, y, score in keypoints:
+            cv2.line(picture, ends[0], ends[1], colour, 1 if joint < 5 else thickness, cv2.LINE_AA, 4)
+    for joint, (x, y, score) in enumerate(keypoints):
         if score >= MIN_SCORE:
-            cv2.circle(picture, (round(x * 16), round(y * 16)), 16 * thickness, (255, 255, 255), -1, cv2.LINE_AA, 4)
+            radius = 24 if joint < 5 else 16 * thickness  # of 1/16 px
+            cv2.circle(picture, (round(x * 16), round(y * 16)), radius, (255, 255, 255), -1, cv2.LINE_AA, 4)
 
 
 def write(picture: np.ndarray, text: str, at: tuple[int, int], size: float) -> None:
