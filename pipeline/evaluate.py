@@ -15,10 +15,9 @@ from pipeline.crossval import cross_validate
 from pipeline.dataset import read_clips, read_statistics, read_table
 from pipeline.errors import DataError
 from pipeline.labels import TEST, TRAIN, VAL
-from pipeline.score import SCORES
+from pipeline.run_files import FOLDS, METRICS, SCORES
 from pipeline.train import RUN
 
-METRICS, FOLDS = "metrics.json", "folds.parquet"
 RESAMPLES = 1000  # of creators; the ends of a 95 % interval then hold to about a hundredth
 _CORRELATIONS: tuple[tuple[str, Callable], ...] = (("spearman", stats.spearmanr), ("kendall_tau_b", stats.kendalltau))
 

@@ -12,9 +12,8 @@ from models.vdv import Vdv
 from pipeline import storage
 from pipeline.errors import DataError
 from pipeline.loading import ClipBatch, ClipDataset, to_device
+from pipeline.run_files import SCORES
 from pipeline.train import load_run, warn_if_untrained
-
-SCORES = "scores.parquet"
 
 
 def score_clips(

@@ -7,9 +7,8 @@ import pandas as pd
 
 from pipeline import storage
 from pipeline.dataset import read_table
-from pipeline.evaluate import FOLDS
 from pipeline.labels import TEST
-from pipeline.score import SCORES
+from pipeline.run_files import FOLDS, SCORES
 from pipeline.simulation.ceiling import mean_spearman
 from pipeline.simulation.truth import read_clips_truth
 
