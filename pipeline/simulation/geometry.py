@@ -5,6 +5,7 @@ origin facing +z, so a dancer's left side is at +x while she faces the camera.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -44,12 +45,18 @@ class Camera:
     roll: float = 0.0  # rad, clockwise as the viewer sees the camera turn
 
     def rotation(self) -> np.ndarray:
-        """float64 [3, 3]: rows are the camera's right, up and back in world axes."""
+        """float64 [3, 3], read only: rows are the camera's right, up and back in world axes."""
+        return self._rotation
+
+    @cached_property
+    def _rotation(self) -> np.ndarray:
         cp, sp, ct, st, cr, sr = (f(a) for a in (self.pan, self.tilt, self.roll) for f in (np.cos, np.sin))
         pan = np.array([[cp, 0, sp], [0, 1, 0], [-sp, 0, cp]])
         tilt = np.array([[1, 0, 0], [0, ct, -st], [0, st, ct]])
         roll = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
-        return roll @ tilt.T @ pan
+        turned = roll @ tilt.T @ pan
+        turned.flags.writeable = False
+        return turned
 
     def project(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """World points [..., 3] -> pixels [..., 2] (x right, y down; pixel centres at .0) and depth [...] in metres

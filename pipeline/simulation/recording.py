@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import cast
 
 import av
+import cv2
 import numpy as np
 from av.video.stream import VideoStream
 
@@ -46,6 +47,7 @@ def record(path: Path, frames: Iterable[np.ndarray], seconds: np.ndarray, phone:
 def _write_video(path: Path, frames: Iterable[np.ndarray], seconds: np.ndarray, phone: Phone) -> None:
     encoder, options = _ENCODERS[phone.codec]
     turns = phone.rotation // 90
+    turn = (None, cv2.ROTATE_90_COUNTERCLOCKWISE, cv2.ROTATE_180, cv2.ROTATE_90_CLOCKWISE)[turns]
     width, height = (phone.height, phone.width) if turns % 2 else (phone.width, phone.height)
     with av.open(path, "w", format="mp4") as file:
         rate = Fraction(phone.fps).limit_denominator(1001)
@@ -55,7 +57,10 @@ def _write_video(path: Path, frames: Iterable[np.ndarray], seconds: np.ndarray, 
         if turns:
             stream.set_display_rotation(-phone.rotation)  # degrees counter-clockwise, to be applied
         for picture, second in zip(frames, seconds, strict=True):
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(np.rot90(picture, turns)), format="rgb24")
+            stored = picture if turn is None else cv2.rotate(picture, turn)
+            # OpenCV's conversion takes an eighth of the time of PyAV's, which is a tenth of a world's rendering.
+            planes = np.asarray(cv2.cvtColor(stored, cv2.COLOR_RGB2YUV_I420), np.uint8)
+            frame = av.VideoFrame.from_ndarray(planes, format="yuv420p")
             frame.pts, frame.time_base = round(second * TICKS_PER_S), Fraction(1, TICKS_PER_S)
             file.mux(stream.encode(frame))
         file.mux(stream.encode())

@@ -23,7 +23,7 @@ from pipeline.simulation.phone_look import draw_phone
 from pipeline.simulation.script import DANCES, SCENES, Body, ClipScript, Face, Person, Skill
 from pipeline.simulation.shots import draw_shots
 
-WORLD_VERSION = 1  # raised when the same options give another world
+WORLD_VERSION = 2  # raised when the same options give another world
 
 # What a place is worth, in the order of SCENES, evenly over 0..1: indoors and outdoors, bright and dark are mixed.
 SCENE_VALUES = (0 / 7, 5 / 7, 2 / 7, 7 / 7, 4 / 7, 1 / 7, 6 / 7, 3 / 7)
