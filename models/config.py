@@ -43,6 +43,7 @@ class VdvConfig:
     line_dropout: float = 0.5  # of the statistics that the line beside each network sees
 
     # Fusion
+    rounds: int = 2  # of training; from the second on each cue learns what the other cues leave of the label
     inner_folds: int = 3  # encoders trained beside the final ones, whose scores of clips unseen the fusion learns from
     fusion_hidden: int = 8
     fusion_epochs: int = 40
@@ -64,6 +65,8 @@ class VdvConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if self.rounds < 1:
+            raise ValueError(f"rounds {self.rounds} must be at least 1")
         if self.inner_folds < 2:
             raise ValueError(
                 f"inner_folds {self.inner_folds} must be at least 2: the fusion learns from clips held out"

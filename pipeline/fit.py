@@ -4,7 +4,7 @@ import logging
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
@@ -22,7 +22,7 @@ from models.losses import percentile_huber, ranknet
 from models.vdv import Vdv, build_encoder, encode
 from pipeline.errors import DataError
 from pipeline.folds import deal_folds
-from pipeline.fuse import HeldOut, train_attention
+from pipeline.fuse import HeldOut, left_by_others, train_attention
 from pipeline.labels import TRAIN, group_clips
 from pipeline.loading import ChallengeBatches, ClipBatch, ClipDataset, to_device
 
@@ -48,10 +48,12 @@ def fit(
 ) -> Fitted:
     """Trains on the dataset's training clips.
 
-    Each cue's encoder is trained alone, so it is the same whatever other cues there are. The fusion must not trust a
-    cue that merely memorised the clips: the training clips are dealt into `config.inner_folds` folds by creator,
-    encoders are trained on all folds but one and score that one, and the fusion learns from these scores only. The
-    encoders of the model are trained on all training clips.
+    The fusion must not trust a cue that merely memorised the clips: the training clips are dealt into
+    `config.inner_folds` folds by creator, encoders are trained on all folds but one and score that one, and the fusion
+    learns from these scores only. The encoders of the model are trained on all training clips.
+
+    To a cue, what the other cues tell of a clip's label is noise. So this is done `config.rounds` times: from the
+    second on, each cue is trained towards what the others' held-out scores left of the label (fuse.left_by_others).
 
     The same dataset, config and machine give the same weights, bit for bit on a CPU.
 
@@ -68,9 +70,16 @@ def fit(
     model = Vdv(VdvConfig(**{**asdict(config), "modalities": modalities}), dataset.widths)
     loss = {}
     with _quiet(), _deterministic():
-        held = _out_of_fold(dataset, rows, config, device, workers)
+        own = dataset.clips["percentile"].to_numpy(float)
+        targets = {cue: own.copy() for cue in model.cues}
+        held = _out_of_fold(dataset, rows, targets, config, device, workers)
+        for _ in range(config.rounds - 1 if len(model.cues) > 1 else 0):
+            for cue, left in zip(model.cues, left_by_others(held).T, strict=True):
+                targets[cue][held.row.numpy()] = left
+            held = _out_of_fold(dataset, rows, targets, config, device, workers)
         for cue in model.cues:
-            model.encoders[cue], loss[cue] = fit_encoder(dataset, cue, rows, config, device, logs, workers)
+            fitted = fit_encoder(dataset, cue, rows, targets[cue], config, device, logs, workers)
+            model.encoders[cue], loss[cue] = fitted
         # The attention starts from the seed too, whatever was trained before.
         torch.manual_seed(config.seed)
         fusion = type(model.fusion)(len(model.cues), config.fusion_hidden, config.modality_dropout)
@@ -109,7 +118,12 @@ def _teaches(dataset: ClipDataset, rows: Sequence[int], config: VdvConfig) -> bo
 
 
 def _out_of_fold(
-    dataset: ClipDataset, rows: Sequence[int], config: VdvConfig, device: torch.device, workers: int
+    dataset: ClipDataset,
+    rows: Sequence[int],
+    targets: Mapping[str, np.ndarray],
+    config: VdvConfig,
+    device: torch.device,
+    workers: int,
 ) -> HeldOut:
     """Of those clips of `rows` whose fold leaves clips to learn from: what encoders that did not see them say."""
     clips = dataset.clips.iloc[list(rows)]
@@ -121,7 +135,10 @@ def _out_of_fold(
         unseen = [row for row, at in zip(rows, fold_of, strict=True) if at == fold]
         if not seen or not _teaches(dataset, seen, config):
             continue
-        encoders = {cue: fit_encoder(dataset, cue, seen, config, device, None, workers)[0] for cue in dataset.widths}
+        encoders = {
+            cue: fit_encoder(dataset, cue, seen, targets[cue], config, device, None, workers)[0]
+            for cue in dataset.widths
+        }
         parts.append(_judge(dataset, unseen, encoders, config, device, workers))
     if not parts:
         return _judge(dataset, [], {cue: nn.Identity() for cue in dataset.widths}, config, device, workers)
@@ -145,9 +162,9 @@ def _judge(
         said = [encode(encoder.to(device), cue, cues[cue]) for cue, encoder in encoders.items()]
         score, present = (torch.stack([getattr(one, name) for one in said], 1).cpu() for name in ("score", "present"))
         quality = torch.stack([batch.cues[cue].quality for cue in encoders], 1)
-        found.append((score, quality, present, batch.challenge, batch.percentile))
-    none = torch.zeros(0, len(encoders))
-    empty = (none, none, none.bool(), torch.zeros(0, dtype=torch.int64), torch.zeros(0))
+        found.append((batch.row, score, quality, present, batch.challenge, batch.percentile))
+    none, nothing = torch.zeros(0, len(encoders)), torch.zeros(0, dtype=torch.int64)
+    empty = (nothing, none, none, none.bool(), nothing, torch.zeros(0))
     return HeldOut(*(torch.cat(parts).clone() for parts in zip(empty, *found, strict=True)))
 
 
@@ -155,15 +172,19 @@ def fit_encoder(
     dataset: ClipDataset,
     cue: str,
     rows: Sequence[int],
+    percentile: np.ndarray,
     config: VdvConfig,
     device: torch.device,
     logs: str | None = None,
     workers: int = 0,
 ) -> tuple[nn.Module, float]:
-    """One cue's encoder trained on the clips of `rows`, in eval mode and on the CPU, and its last batch's loss."""
+    """One cue's encoder trained on the clips of `rows`, in eval mode and on the CPU, and its last batch's loss.
+
+    percentile: float [clips of the dataset], what to train towards.
+    """
     lightning.seed_everything(config.seed, workers=True, verbose=False)
     encoder = build_encoder(cue, config, dataset.widths)
-    view = dataset.view(cue, training=True)
+    view = dataset.view(cue, training=True, percentile=percentile)
     batches = ChallengeBatches(dataset.clips["challenge"].tolist(), rows, config.batch_clips, config.seed)
     loader = DataLoader(view, batch_sampler=batches, collate_fn=view.collate, num_workers=workers)
     training = _Training(encoder, cue, config, steps=config.epochs * len(batches))

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from scipy.optimize import nnls
 from scipy.special import ndtri
+from scipy.stats import rankdata
 from torch import Tensor
 
 from models.config import VdvConfig
@@ -22,6 +23,7 @@ BATCH_CLIPS = 256  # numbers only: as many clips as keep pairs of a challenge fe
 class HeldOut:
     """What M encoders said of N clips that they were not trained on."""
 
+    row: Tensor  # int64 [N] in the dataset
     score: Tensor  # float32 [N, M]
     quality: Tensor  # float32 [N, M]
     present: Tensor  # bool [N, M]
@@ -90,6 +92,30 @@ def reliability(held: HeldOut, centre: Tensor, spread: Tensor) -> np.ndarray:
     within the challenge (an absent one: 0): what stacking (Breiman 1996) gives each cue. Where nothing is left, or
     there are fewer clips than could tell, the cues are equal.
     """
+    _, _, slopes = _stack(held, centre, spread)
+    return (slopes if slopes.any() else np.ones(len(slopes))).astype(np.float32)
+
+
+def left_by_others(held: HeldOut) -> np.ndarray:
+    """float64 [N, M]: the percentile, 0..1, within its challenge, of what the other cues leave of a clip's label.
+
+    The label's normal score less what the stack of held-out scores has of every other cue: a step of backfitting
+    (Breiman and Friedman 1985). Where the stack finds nothing it is the label's own percentile.
+    """
+    design, target, slopes = _stack(held, *_centre_and_spread(held))
+    told = design * slopes
+    rest = target[:, None] - (told.sum(1, keepdims=True) - told)
+    place = np.empty_like(rest)
+    challenge = held.challenge.numpy()
+    for name in np.unique(challenge):
+        rows = challenge == name
+        place[rows] = (rankdata(rest[rows], axis=0) - 0.5) / rows.sum()
+    return place
+
+
+def _stack(held: HeldOut, centre: Tensor, spread: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Calibrated scores [N, M] and the percentile's normal score [N], both within the challenge, and slopes [M] of the
+    one on the other; all 0 where there are too few clips to tell."""
     present, challenge = held.present.numpy(), held.challenge.numpy()
     calibrated = ((held.score - centre) / spread).double().numpy()
     design = _within_challenge(calibrated, present, challenge)
@@ -97,10 +123,10 @@ def reliability(held: HeldOut, centre: Tensor, spread: Tensor) -> np.ndarray:
     target = _within_challenge(normal, np.ones_like(normal, bool), challenge)[:, 0]
     clips, cues = design.shape
     if clips <= cues + len(np.unique(challenge)):
-        return np.ones(cues, np.float32)
+        return design, target, np.zeros(cues)
     extra = np.sqrt(RIDGE * clips) * np.eye(cues)
     slopes, _ = nnls(np.concatenate([design, extra]), np.concatenate([target, np.zeros(cues)]))
-    return (slopes if slopes.any() else np.ones(cues)).astype(np.float32)
+    return design, target, slopes
 
 
 def _within_challenge(values: np.ndarray, present: np.ndarray, challenge: np.ndarray) -> np.ndarray:

@@ -66,11 +66,16 @@ class ClipDataset(Dataset):
         self._shards = _OpenShards()
         self._kept = _Kept(KEPT_BYTES)
 
-    def view(self, *cues: str, training: bool) -> "ClipDataset":
-        """The same clips, with these cues only; what is kept in memory is shared."""
+    def view(self, *cues: str, training: bool, percentile: np.ndarray | None = None) -> "ClipDataset":
+        """The same clips, with these cues only; what is kept in memory is shared.
+
+        percentile: float [clips], what to learn instead of the clips' own.
+        """
         seen = copy.copy(self)
         seen.widths = {cue: self.widths[cue] for cue in cues}
         seen._training = training
+        if percentile is not None:
+            seen.clips = self.clips.assign(percentile=percentile)
         return seen
 
     def __len__(self) -> int:

@@ -9,7 +9,7 @@ from scipy.stats import spearmanr
 
 from models.config import VdvConfig
 from models.fusion import AttentiveFusion
-from pipeline.fuse import HeldOut, train_attention
+from pipeline.fuse import HeldOut, left_by_others, train_attention
 
 CONFIG = VdvConfig(seed=3)
 
@@ -27,6 +27,7 @@ def held_out(clips: int = 200, weights: tuple[float, ...] = (1.0, 0.0), noise: f
     scores = 3 + values * np.array([5.0, 20.0, 0.1, 1.0])[: len(weights)]
     present = torch.ones(clips, len(weights), dtype=torch.bool)
     return HeldOut(
+        torch.arange(clips),
         torch.tensor(scores, dtype=torch.float32),
         torch.tensor(rng.uniform(0.5, 1, values.shape), dtype=torch.float32),
         present,
@@ -131,3 +132,30 @@ def test_the_seed_decides_the_weights():
     held = held_out()
     first, again = trained(held).state_dict(), trained(held).state_dict()
     assert all(torch.equal(first[name], again[name]) for name in first)
+
+
+def test_what_the_others_leave_goes_with_a_cue_more_than_the_label_does():
+    held = held_out(weights=(1.0, 0.7, 0.7), noise=0.3)
+    left = left_by_others(held)
+    for cue in range(3):
+        of_cue = spearmanr(held.score[:, cue].numpy(), left[:, cue]).statistic
+        assert of_cue > spearmanr(held.score[:, cue].numpy(), held.percentile.numpy()).statistic + 0.1
+    assert left.shape == (200, 3)
+    for name in range(4):
+        rows = held.challenge.numpy() == name
+        np.testing.assert_allclose(np.sort(left[rows, 1]), (np.arange(50) + 0.5) / 50)
+
+
+def test_a_cue_that_tells_nothing_takes_nothing_from_the_others():
+    held = held_out(weights=(1.0, 0.0), noise=0.0, seed=3)
+    left = left_by_others(held)
+    assert spearmanr(left[:, 0], held.percentile.numpy()).statistic > 0.97
+
+
+def test_of_too_few_clips_the_others_leave_the_label_itself():
+    held = HeldOut(*(value[:5] for value in vars(held_out()).values()))
+    left = left_by_others(held)
+    for name in range(4):
+        rows = held.challenge.numpy() == name
+        order = held.percentile.numpy()[rows].argsort()
+        assert (left[rows].argsort(0) == order[:, None]).all()
