@@ -7,6 +7,11 @@ from typing import Any
 # The model's cues and the modality whose shards each is made from. The order is the order of every [B, M] tensor.
 CUE_MODALITY = {"skeleton": "pose", "appearance": "appearance", "face": "face", "scene": "scene"}
 CUES = tuple(CUE_MODALITY)
+SCENE_CATEGORIES = 365  # of Places; a profile's own set of categories is never larger
+
+SKELETON_NETWORKS = ("psgcn", "st_gcn", "st_gcn_plus")
+SEQUENCE_NETWORKS = ("rtcn", "lstm", "mean_mlp")
+FUSIONS = ("attention", "reliability", "mean")
 
 
 @dataclass(frozen=True)
@@ -25,7 +30,15 @@ class VdvConfig:
     crop: float = 0.05  # of the clip's length, at each end
     mirror: float = 0.5  # probability
 
+    # Which networks; those that are not the default are there to be compared with it
+    skeleton_network: str = "psgcn"  # or st_gcn, st_gcn_plus: as many parameters, a flat graph of joints
+    sequence_network: str = "rtcn"  # or lstm, mean_mlp, of `width`; a plain TCN is rtcn with relations_after=()
+    line: bool = True  # beside each network; False: its score is the network's alone
+    attention_pool: bool = True  # of psgcn and rtcn; False: the plain mean
+
     # PSGCN
+    pyramid: bool = True  # False: joints only, as deep, as many parameters
+    refine: bool = True  # from coarse to fine; False: each level is scored as it was on the way up
     joint_channels: int = 24
     part_channels: int = 36
     body_channels: int = 48
@@ -40,10 +53,9 @@ class VdvConfig:
     max_frames: int = 300  # of appearance and face; more are thinned evenly
     scene_frames: int = 8  # a scene hardly changes
 
-    line_dropout: float = 0.5  # of the statistics that the line beside each network sees
-
     # Fusion
-    rounds: int = 2  # of training; from the second on each cue learns what the other cues leave of the label
+    fusion: str = "attention"  # reliability: without the small networks that move the weights; mean: equal weights
+    rounds: int = 3  # of backfitting, before each cue learns what the other cues leave of the label; 0: all of it
     inner_folds: int = 3  # encoders trained beside the final ones, whose scores of clips unseen the fusion learns from
     fusion_hidden: int = 8
     fusion_epochs: int = 40
@@ -59,18 +71,23 @@ class VdvConfig:
     epochs: int = 12
     batch_clips: int = 64  # a larger challenge is dealt into random parts of about this size every epoch
     learning_rate: float = 5e-4  # of the networks: at 2e-3 they learn 200 clips by heart
-    line_rate: float = 2e-3
     weight_decay: float = 0.05
     clip_norm: float = 1.0
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.rounds < 1:
-            raise ValueError(f"rounds {self.rounds} must be at least 1")
+        if self.rounds < 0:
+            raise ValueError(f"rounds {self.rounds} must be at least 0")
         if self.inner_folds < 2:
             raise ValueError(
                 f"inner_folds {self.inner_folds} must be at least 2: the fusion learns from clips held out"
             )
+        choices = {"skeleton_network": SKELETON_NETWORKS, "sequence_network": SEQUENCE_NETWORKS, "fusion": FUSIONS}
+        for option, known in choices.items():
+            if getattr(self, option) not in known:
+                raise ValueError(f"{option} {getattr(self, option)!r} is none of {', '.join(known)}")
+        if self.skeleton_network != "psgcn" and not (self.pyramid and self.refine):
+            raise ValueError(f"pyramid and refine are psgcn's: with {self.skeleton_network} they can't be switched off")
 
     @classmethod
     def from_dict(cls, values: Mapping) -> "VdvConfig":

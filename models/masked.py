@@ -11,7 +11,7 @@ class Encoded:
     """One modality's word on a batch of B clips. Where `present` is False everything else is 0."""
 
     score: Tensor  # [B]
-    levels: Tensor  # [B, L] scores supervised beside `score`; L = 0 where there is one level only
+    levels: Tensor  # [B, L] what `score` is mixed of: the network's levels, one at least, then the line if there is one
     embedding: Tensor  # [B, E]
     attention: Tensor  # [B, T] or [B, T, V]: what the pooling looked at; sums to 1 over a present clip
     present: Tensor  # bool [B]
@@ -28,6 +28,35 @@ def spread(values: Tensor, present: Tensor) -> Tensor:
     whole = values.new_zeros(present.shape[0], *values.shape[1:])
     whole[present] = values
     return whole
+
+
+def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
+    """[B, T, C], 0 where mask bool [B, T] is False -> [B, C], the mean over the frames that are there, one at least."""
+    return x.sum(1) / mask.sum(1, keepdim=True)
+
+
+def absent(places: Tensor, like: Tensor, levels: int, embedding: int) -> Encoded:
+    """What an encoder says of a batch in which no clip is present: zeros.
+
+    places: bool [B, T] or [B, T, V], the attention's shape; like: any tensor of the scores' type and device; levels and
+    embedding: L and E of `Encoded`.
+    """
+    score = like.new_zeros(len(places))
+    attention = torch.zeros_like(places, dtype=like.dtype)
+    rows = score[:, None]
+    return Encoded(score, rows.expand(-1, levels), rows.expand(-1, embedding), attention, places.flatten(1).any(1))
+
+
+def laid_out(
+    network: Tensor, line: Tensor | None, mix: "Mix", embedding: Tensor, attention: Tensor, present: Tensor
+) -> Encoded:
+    """What was said of the N present clips, as the word on all B: scores of a network [N, L] and of the line [N] beside
+    it, mixed to one. present: bool [B], N of them True."""
+    levels = network if line is None else torch.cat([network, line[:, None]], 1)
+    score, levels, embedding, attention = (
+        spread(values, present) for values in (mix(levels), levels, embedding, attention)
+    )
+    return Encoded(score, levels, embedding, attention, present)
 
 
 class MaskedBatchNorm(nn.BatchNorm2d):
@@ -70,27 +99,62 @@ class AttentionPool(nn.Module):
         return torch.einsum("bn,bnc->bc", weights, x), weights
 
 
+class MeanPool(nn.Module):
+    """The mean over what is there, called as AttentionPool is."""
+
+    def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """x [B, N, C], mask bool [B, N] -> pooled [B, C], weights [B, N]."""
+        weights = mask.to(x.dtype) / mask.sum(1, keepdim=True).clamp(min=1)
+        return torch.einsum("bn,bnc->bc", weights, x), weights
+
+
 class Line(nn.Module):
     """A line through numbers of a clip, to stand beside a network: with few clips it is the better half.
 
-    The numbers are standardised over the training clips; heavy dropout, since there may be more of them than clips.
-    Starts at zero.
+    Not trained with the network but fitted in closed form (pipeline.lines); says 0 till it is.
     """
 
-    def __init__(self, features: int, dropout: float):
+    LIMIT = 4.0  # standard deviations; a wild number must not decide alone
+
+    def __init__(self, numbers: int):
         super().__init__()
-        self.norm = nn.BatchNorm1d(features, affine=False)
-        self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(features, 1)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
+        self.mean: Tensor
+        self.scale: Tensor
+        self.slope: Tensor
+        self.register_buffer("mean", torch.zeros(numbers))
+        self.register_buffer("scale", torch.ones(numbers))
+        self.register_buffer("slope", torch.zeros(numbers))
+
+    def set(self, mean: Tensor, scale: Tensor, slope: Tensor) -> None:
+        """Each [numbers]; scale above 0."""
+        for buffer, values in ((self.mean, mean), (self.scale, scale), (self.slope, slope)):
+            buffer.copy_(values)
 
     def forward(self, numbers: Tensor) -> Tensor:
-        """numbers [N, features] -> score [N]."""
-        if self.training and len(numbers) < 2:  # one clip has no spread: as the norm stands
-            assert self.norm.running_mean is not None
-            assert self.norm.running_var is not None
-            standard = (numbers - self.norm.running_mean) * (self.norm.running_var + self.norm.eps).rsqrt()
-        else:
-            standard = self.norm(numbers)
-        return self.head(self.dropout(standard.clamp(-4, 4))).squeeze(-1)
+        """numbers [N, S] -> score [N]."""
+        return ((numbers - self.mean) / self.scale).clamp(-self.LIMIT, self.LIMIT) @ self.slope
+
+
+class Mix(nn.Module):
+    """An encoder's score: the weighted sum of what its network's levels and the line beside it say.
+
+    Starts as half the network's mean and half the line; clips held out show what each is worth (pipeline.fit).
+    """
+
+    def __init__(self, network: int, line: bool):
+        super().__init__()
+        self.network = network  # how many of the levels, the first, are the network's
+        self.centre: Tensor
+        self.weight: Tensor
+        share = 0.5 if line else 1.0
+        self.register_buffer("centre", torch.zeros(network + line))
+        self.register_buffer("weight", torch.tensor([share / network] * network + [0.5] * line))
+
+    def set(self, centre: Tensor, weight: Tensor) -> None:
+        """Each [L]."""
+        self.centre.copy_(centre)
+        self.weight.copy_(weight)
+
+    def forward(self, levels: Tensor) -> Tensor:
+        """levels [N, L] -> score [N]."""
+        return (levels - self.centre) @ self.weight

@@ -4,19 +4,24 @@
     refined joints <-  refined parts   <-  bodies              top-down: unpool, upsample, add, one block
        score               score             score             attention-pooled, each supervised
 
-Beside the pyramid, a line through statistics of the clip's motion; the score is half the pyramid's mean, half the
-line's. The abstract fixes the pyramid and the refinement; levels, blocks, sizes and the line are ours. The block is
-ST-GCN's with the adjacency learned from the layout's (as STGCN++ of pyskl does).
+Beside the pyramid, a line through statistics of the clip's motion; the score is mixed of what levels and line say. The
+abstract fixes the pyramid and the refinement; levels, blocks, sizes and the line are ours. The block is ST-GCN's with
+the adjacency learned from the layout's (as STGCN++ of pyskl does).
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.masked import AttentionPool, Encoded, Line, MaskedBatchNorm, spread
-from models.skeleton import COCO17, STREAMS, Layout, pyramid
+from models.masked import AttentionPool, Encoded, Line, MaskedBatchNorm, MeanPool, Mix, absent, laid_out
+from models.skeleton import COCO17, Layout, pyramid
 
 DILATIONS = (1, 2, 3, 4)  # frames; a quarter of the channels each
+
+
+def streams_count(coordinates: int) -> int:
+    """S, how many streams a skeleton of so many coordinates has: joint, bone, their motions, confidence."""
+    return 4 * coordinates + 1
 
 
 class GraphConv(nn.Module):
@@ -44,17 +49,17 @@ class TemporalConv(nn.Module):
         self.stride = stride
         self.reduce = nn.Conv2d(channels, channels, 1, bias=False)
         self.reduce_norm = MaskedBatchNorm(channels)
-        quarter = channels // len(DILATIONS)
+        quarters = [len(part) for part in torch.arange(channels).tensor_split(len(DILATIONS))]
         self.branches = nn.ModuleList(
             nn.Conv2d(quarter, quarter, (3, 1), (stride, 1), (dilation, 0), (dilation, 1), bias=False)
-            for dilation in DILATIONS
+            for quarter, dilation in zip(quarters, DILATIONS, strict=True)
         )
         self.norm = MaskedBatchNorm(channels)
 
     def forward(self, x: Tensor, mask: Tensor, mask_out: Tensor) -> Tensor:
         # Masked before the convolution too: a norm lifts empty frames off zero, and they would leak into full ones.
         reduced = F.relu(self.reduce_norm(self.reduce(x), mask)) * mask
-        parts = reduced.chunk(len(DILATIONS), 1)
+        parts = reduced.tensor_split(len(DILATIONS), 1)
         joined = torch.cat([branch(part) for branch, part in zip(self.branches, parts, strict=True)], 1)
         return F.relu(self.norm(joined, mask_out) + x[:, :, :: self.stride]) * mask_out
 
@@ -73,94 +78,101 @@ class Block(nn.Module):
 def motion_statistics(streams: Tensor, seen: Tensor) -> Tensor:
     """How a clip moves as a whole: how far its streams vary, how fast each joint is, which joints are fast together.
 
-    Ours. streams [N, 9, T, V], seen bool [N, T, V] -> [N, 12 V + V (V - 1) / 2], over the frames that show a joint:
-    standard deviation of each stream and of the speeds of joints and bones, mean of these speeds, correlation of each
-    two joints' speeds. A joint that is never seen gives zeros.
+    Ours. streams [N, S, T, V] of C coordinates, seen bool [N, T, V] -> [N, (4 C + 4) V + V (V - 1) / 2], over the
+    frames that show a joint: standard deviation of each stream and of the speeds of joints and bones, mean of these
+    speeds, correlation of each two joints' speeds. A joint that is never seen gives zeros.
     """
-    speeds = torch.stack([streams[:, at : at + 2].square().sum(1).sqrt() for at in (4, 6)], 1)
-    values = torch.where(seen[:, None], torch.cat([streams[:, :-1], speeds], 1), 0.0)  # [N, 10, T, V]
+    axes = streams.shape[1] // 4
+    speeds = torch.stack([motion.square().sum(1).sqrt() for motion in streams[:, 2 * axes : -1].split(axes, 1)], 1)
+    values = torch.where(seen[:, None], torch.cat([streams[:, :-1], speeds], 1), 0.0)  # [N, 4 C + 2, T, V]
     count = seen.sum(1).clamp(min=1)[:, None]  # [N, 1, V]
     mean = values.sum(2) / count
     away = torch.where(seen[:, None], values - mean[:, :, None], 0.0)
     deviation = (away.square().sum(2) / count + 1e-6).sqrt()
-    unit = away[:, 8] / (deviation[:, 8, None] * count.sqrt())  # [N, T, V] of the joints' speeds
+    unit = away[:, 4 * axes] / (deviation[:, 4 * axes, None] * count.sqrt())  # [N, T, V] of the joints' speeds
     one, other = torch.triu_indices(seen.shape[2], seen.shape[2], 1)
     together = (unit.transpose(1, 2) @ unit)[:, one, other]
     return torch.cat([deviation.flatten(1), mean[:, -2:].flatten(1), together], 1)
 
 
-def statistics_count(joints: int) -> int:
+def statistics_count(joints: int, coordinates: int = 2) -> int:
     """How many numbers `motion_statistics` gives."""
-    return joints * (STREAMS - 1 + 4) + joints * (joints - 1) // 2
+    return joints * (4 * coordinates + 4) + joints * (joints - 1) // 2
 
 
 class Psgcn(nn.Module):
     """Streams of one dancer -> score, embedding, attention over joints and frames.
 
     Args:
-        channels: of the joint, part and body level, each divisible by 4.
-        refined: channels of the way down, divisible by 4.
+        channels: of the joint, part and body level, each at least 4. Fewer than three leave the upper levels out:
+            one is a flat graph of joints.
+        refined: channels of the way down, at least 4.
         blocks: a level, at least 1.
-        line_dropout: of the statistics.
+        layout: the skeleton, V joints.
+        coordinates: C of a joint, 2 or 3; S = 4 C + 1 streams.
+        line: beside the pyramid, through statistics of the motion.
+        refine: False leaves the way down out: each level is scored as it was on the way up.
+        attention_pool: False pools each level by the plain mean.
     """
 
     def __init__(
         self,
-        channels: tuple[int, int, int] = (24, 36, 48),
+        channels: tuple[int, ...] = (24, 36, 48),
         refined: int = 24,
         blocks: int = 1,
         layout: Layout = COCO17,
-        line_dropout: float = 0.5,
+        coordinates: int = 2,
+        line: bool = True,
+        refine: bool = True,
+        attention_pool: bool = True,
     ):
         super().__init__()
         shape = pyramid(layout)
+        if not 1 <= len(channels) <= len(shape.adjacency):
+            raise ValueError(f"channels {channels} must be of 1 to {len(shape.adjacency)} levels")
         adjacency = [torch.from_numpy(level) for level in shape.adjacency]
-        for level, members in enumerate(shape.members):
+        for level, members in enumerate(shape.members[: len(channels) - 1]):
             table = torch.from_numpy(members)
             self.register_buffer(f"pool{level}", table / table.sum(1, keepdim=True), persistent=False)  # [coarse, fine]
             self.register_buffer(f"unpool{level}", (table / table.sum(0)).T.contiguous(), persistent=False)
             self.register_buffer(f"members{level}", table > 0, persistent=False)
-        self.input_norm = MaskedBatchNorm(STREAMS)
+        self.input_norm = MaskedBatchNorm(streams_count(coordinates))
         self.levels = nn.ModuleList()
         for level, outputs in enumerate(channels):
-            inputs = STREAMS if level == 0 else channels[level - 1]
+            inputs = streams_count(coordinates) if level == 0 else channels[level - 1]
             first = Block(inputs, outputs, adjacency[level], stride=1 if level == 0 else 2)
             rest = [Block(outputs, outputs, adjacency[level]) for _ in range(blocks - 1)]
             self.levels.append(nn.ModuleList([first, *rest]))
         self.lateral = nn.ModuleList(nn.Conv2d(outputs, refined, 1) for outputs in channels)
-        self.refine = nn.ModuleList(Block(refined, refined, adjacency[level]) for level in (0, 1))
-        self.pool = nn.ModuleList(AttentionPool(refined) for _ in channels)
+        refining = range(len(channels) - 1) if refine else ()
+        self.refine = nn.ModuleList(Block(refined, refined, adjacency[level]) for level in refining)
+        self.pool = nn.ModuleList(AttentionPool(refined) if attention_pool else MeanPool() for _ in channels)
         self.head = nn.ModuleList(nn.Linear(refined, 1) for _ in channels)
-        self.line = Line(statistics_count(len(layout.joints)), line_dropout)
+        statistics = statistics_count(len(layout.joints), coordinates)
+        self.line = Line(statistics) if line else None
+        self.mix = Mix(len(channels), line)
         self.embedding_size = refined * len(channels)
 
     def forward(self, streams: Tensor, seen: Tensor) -> Encoded:
-        """streams: [B, 9, T, V] (skeleton.streams); seen: bool [B, T, V]; any T from 1.
+        """streams: [B, S, T, V] (skeleton.streams); seen: bool [B, T, V]; any T from 1.
 
-        Frames in which nothing is seen count as not there; a clip of such frames only is absent.
+        Frames in which nothing is seen count as not there; a clip of such frames only is absent. The levels of what is
+        returned are body, part, joint and the line, as far as they are there.
         """
         present = seen.flatten(1).any(1)
         if not present.any():
-            empty = streams.new_zeros(len(streams))
-            attention = torch.zeros_like(seen, dtype=streams.dtype)
-            levels, embedding = empty[:, None].expand(-1, 4), empty[:, None].expand(-1, self.embedding_size)
-            return Encoded(empty, levels, embedding, attention, present)
+            return absent(seen, streams, len(self.mix.weight), self.embedding_size)
         # Absent clips are left out rather than masked: they must not reach the norms' statistics.
-        scores, embedding, attention = self._encode(streams[present], seen[present])
-        return Encoded(
-            spread((scores[:, :-1].mean(1) + scores[:, -1]) / 2, present),
-            spread(scores, present),
-            spread(embedding, present),
-            spread(attention, present),
-            present,
-        )
+        streams, seen = streams[present], seen[present]
+        line = None if self.line is None else self.line(motion_statistics(streams, seen))
+        scores, embedding, attention = self._encode(streams, seen)
+        return laid_out(scores, line, self.mix, embedding, attention, present)
 
     def _encode(self, streams: Tensor, seen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """All clips present -> scores of three levels and the line [N, 4], embedding [N, E], attention [N, T, V]."""
+        """All clips present -> the levels' scores, coarse first [N, 3], embedding [N, E], attention [N, T, V]."""
         frame = seen.any(2)
-        by_line = self.line(motion_statistics(streams, seen))
         x = torch.where(frame[:, None, :, None], streams, 0.0)
-        x = self.input_norm(x, _column(frame)) * _column(frame)
+        x = self.input_norm(x, column(frame)) * column(frame)
         frames, shown, features = [], [], []  # a level
         for level, blocks in enumerate(self.levels):
             if level > 0:
@@ -169,10 +181,10 @@ class Psgcn(nn.Module):
             assert isinstance(blocks, nn.ModuleList)
             for block in blocks:
                 halved = block.time.stride == 2
-                after = _halve(frame) if halved else frame
-                x = block(x, _column(frame), _column(after))
+                after = halve(frame) if halved else frame
+                x = block(x, column(frame), column(after))
                 if halved:
-                    seen = _halve(seen.transpose(1, 2)).transpose(1, 2)
+                    seen = halve(seen.transpose(1, 2)).transpose(1, 2)
                 frame = after
             frames.append(frame)
             shown.append(seen)
@@ -180,28 +192,27 @@ class Psgcn(nn.Module):
 
         scores, pooled, attention = [], [], seen.new_zeros(0)
         above: Tensor | None = None
-        for level in (2, 1, 0):
-            column = _column(frames[level])
-            z = self.lateral[level](features[level]) * column
-            if above is not None:
+        for level in reversed(range(len(features))):
+            there = column(frames[level])
+            z = self.lateral[level](features[level]) * there
+            if above is not None and self.refine:
                 unpooled = torch.einsum("nctw,vw->nctv", above, getattr(self, f"unpool{level}"))
-                z = (z + unpooled.repeat_interleave(2, 2)[:, :, : z.shape[2]]) * column
-                z = self.refine[level](z, column, column)
+                z = (z + unpooled.repeat_interleave(2, 2)[:, :, : z.shape[2]]) * there
+                z = self.refine[level](z, there, there)
             mean, weights = self.pool[level](z.flatten(2).transpose(1, 2), shown[level].flatten(1))
             scores.append(self.head[level](mean).squeeze(-1))
             pooled.append(mean)
             attention = weights.view(shown[level].shape)
             above = z
-        scores.append(by_line)
         return torch.stack(scores, 1), torch.cat(pooled, 1), attention
 
 
-def _column(frame: Tensor) -> Tensor:
+def column(frame: Tensor) -> Tensor:
     """bool [B, T] as [B, 1, T, 1]."""
     return frame[:, None, :, None]
 
 
-def _halve(mask: Tensor) -> Tensor:
+def halve(mask: Tensor) -> Tensor:
     """bool [..., T] -> [..., ceil(T / 2)]: a pair of frames is there where one of the two is."""
     if mask.shape[-1] % 2:
         mask = F.pad(mask, (0, 1))

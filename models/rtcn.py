@@ -1,8 +1,8 @@
 """RTCN: a sequence of frame features through gated dilated convolutions and non-local temporal relations to a score.
 
 The abstract fixes "appearance dynamics with non-local temporal relations"; layers, sizes and their use for the face and
-the scene too are ours, and so is the line through the features' mean over time whose score is averaged with theirs:
-with a few hundred clips the mean holds most of what can be learned, and a deep network alone learns clips by heart.
+the scene too are ours, and so is the line through the features' mean over time that is mixed with what they say: with
+a few hundred clips the mean holds most of what can be learned, and a deep network alone learns clips by heart.
 The relation is the embedded Gaussian of "Non-local Neural Networks" (arXiv 1711.07971).
 """
 
@@ -10,7 +10,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.masked import AttentionPool, Encoded, Line, masked_softmax, spread
+from models.masked import (
+    AttentionPool,
+    Encoded,
+    Line,
+    MeanPool,
+    Mix,
+    absent,
+    laid_out,
+    masked_mean,
+    masked_softmax,
+)
 
 
 class GatedConv(nn.Module):
@@ -55,8 +65,9 @@ class Rtcn(nn.Module):
     Args:
         features: D of the input.
         dilations: one gated layer each.
-        relations_after: the layers, counted from 1, that a temporal relation follows.
-        line_dropout: of the mean features that the line sees.
+        relations_after: the layers, counted from 1, that a temporal relation follows; none: a plain TCN.
+        line: how many of the features, the last, the line beside the network sees the mean of; 0: no line.
+        attention_pool: False pools by the plain mean.
     """
 
     def __init__(
@@ -66,15 +77,17 @@ class Rtcn(nn.Module):
         dilations: tuple[int, ...] = (1, 2, 4, 8, 16),
         relations_after: tuple[int, ...] = (2, 4),
         dropout: float = 0.5,
-        line_dropout: float = 0.5,
+        line: int = 0,
+        attention_pool: bool = True,
     ):
         super().__init__()
         self.input = nn.Sequential(nn.LayerNorm(features), nn.Dropout(dropout), nn.Linear(features, width))
         self.layers = nn.ModuleList(GatedConv(width, dilation, dropout) for dilation in dilations)
         self.relations = nn.ModuleDict({str(layer): TemporalRelation(width) for layer in relations_after})
-        self.pool = AttentionPool(width)
+        self.pool = AttentionPool(width) if attention_pool else MeanPool()
         self.head = nn.Linear(width, 1)
-        self.line = Line(features, line_dropout)
+        self.line = Line(line) if line else None
+        self.mix = Mix(1, line > 0)
         self.embedding_size = width
 
     def forward(self, features: Tensor, mask: Tensor, seconds: Tensor) -> Encoded:
@@ -84,29 +97,20 @@ class Rtcn(nn.Module):
         """
         present = mask.any(1)
         if not present.any():
-            empty = features.new_zeros(len(features))
-            embedding = empty[:, None].expand(-1, self.embedding_size)
-            return Encoded(empty, empty[:, None].expand(-1, 2), embedding, mask.to(features.dtype), present)
-        levels, embedding, attention = self._encode(features[present], mask[present], seconds[present])
-        return Encoded(
-            spread(levels.mean(1), present),
-            spread(levels, present),
-            spread(embedding, present),
-            spread(attention, present),
-            present,
-        )
+            return absent(mask, features, len(self.mix.weight), self.embedding_size)
+        mask = mask[present]
+        features = torch.where(mask[..., None], features[present], 0.0)
+        score, embedding, attention = self._encode(features, mask, seconds[present])
+        line = None if self.line is None else self.line(masked_mean(features, mask)[:, -len(self.line.slope) :])
+        return laid_out(score, line, self.mix, embedding, attention, present)
 
     def _encode(self, features: Tensor, mask: Tensor, seconds: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """All clips present -> scores of the network and of the line [N, 2], embedding [N, E], attention [N, T]."""
-        there = mask[..., None]
-        features = torch.where(there, features, 0.0)
-        mean = features.sum(1) / mask.sum(1, keepdim=True)
-        x = self.input(features) * there
+        """All clips present -> score [N, 1], embedding [N, E], attention [N, T]."""
+        x = self.input(features) * mask[..., None]
         seconds = torch.where(mask, seconds, 0.0)
         for number, layer in enumerate(self.layers, 1):
             x = layer(x, mask)
             if str(number) in self.relations:
                 x = self.relations[str(number)](x, mask, seconds)
         pooled, weights = self.pool(x, mask)
-        levels = torch.stack([self.head(pooled).squeeze(-1), self.line(mean)], 1)
-        return levels, pooled, weights
+        return self.head(pooled), pooled, weights

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-STREAMS = 9  # joint x y, bone x y, joint motion x y, bone motion x y, confidence
 MOTION_STEP_S = 0.1  # motion is the way covered in this time, whatever the clip's frame rate
 LIMIT = 20.0  # trunk lengths; a dancer does not leave it, a wild key point does
 
@@ -28,7 +27,7 @@ class Layout:
 
     @property
     def edges(self) -> tuple[tuple[int, int], ...]:
-        """Joint and parent, and the two that a tree from the nose lacks: shoulder to shoulder, hip to hip."""
+        """Joint and parent, and across the body: shoulder to shoulder, hip to hip."""
         bones = tuple((joint, parent) for joint, parent in enumerate(self.parents) if joint != parent)
         return (*bones, self.shoulders, self.hips)
 
@@ -64,6 +63,41 @@ COCO17 = Layout(
     hips=(11, 12),
     centre=(0, 1, 0),
 )  # fmt: skip
+
+# The joints of the Kinect half of UI-PRMD (Vakanski et al., Data 2018, 3(1), 2), in its files' order.
+KINECT22 = Layout(
+    joints=(
+        "pelvis", "spine", "chest", "neck", "head", "head_top", "left_collar", "left_shoulder", "left_elbow",
+        "left_wrist", "right_collar", "right_shoulder", "right_elbow", "right_wrist", "left_hip", "left_knee",
+        "left_ankle", "left_toes", "right_hip", "right_knee", "right_ankle", "right_toes",
+    ),
+    parents=(0, 0, 1, 2, 3, 4, 2, 6, 7, 8, 2, 10, 11, 12, 0, 14, 15, 16, 0, 18, 19, 20),
+    mirror=(0, 1, 2, 3, 4, 5, 10, 11, 12, 13, 6, 7, 8, 9, 18, 19, 20, 21, 14, 15, 16, 17),
+    parts=(
+        ("head", (3, 4, 5)),
+        ("torso", (0, 1, 2, 6, 7, 10, 11, 14, 18)),
+        ("left_upper_arm", (7, 8)),
+        ("right_upper_arm", (11, 12)),
+        ("left_forearm", (8, 9)),
+        ("right_forearm", (12, 13)),
+        ("left_thigh", (14, 15)),
+        ("right_thigh", (18, 19)),
+        ("left_shank", (15, 16, 17)),
+        ("right_shank", (19, 20, 21)),
+    ),
+    bodies=COCO17.bodies,
+    shoulders=(7, 11),
+    hips=(14, 18),
+    centre=(0, 1, 0),
+)  # fmt: skip
+
+
+def streams_count(coordinates: int) -> int:
+    """S, how many streams a skeleton of so many coordinates has: joint, bone, their motions, confidence."""
+    return 4 * coordinates + 1
+
+
+STREAMS = streams_count(2)  # of key points in a picture
 
 
 def membership(groups: Sequence[tuple[str, tuple[int, ...]]], members: int) -> np.ndarray:
@@ -113,7 +147,7 @@ class Pyramid:
     """What the network needs of a layout: three levels from fine to coarse, and the way between them."""
 
     adjacency: tuple[np.ndarray, np.ndarray, np.ndarray]  # float32 [3, V, V] of joints, parts, bodies
-    members: tuple[np.ndarray, np.ndarray]  # float32 [10, 17] joints of the parts, [5, 10] parts of the bodies
+    members: tuple[np.ndarray, np.ndarray]  # float32 [10, V] joints of the parts, [5, 10] parts of the bodies
 
 
 def pyramid(layout: Layout) -> Pyramid:
@@ -131,7 +165,7 @@ def pyramid(layout: Layout) -> Pyramid:
 class Posture:
     """A track in the dancer's own units: origin at the pelvis of the first frame, unit the median trunk length."""
 
-    position: np.ndarray  # float32 [T, V, 2] y down; gaps interpolated; 0 for a joint that is never seen
+    position: np.ndarray  # float32 [T, V, 2 or 3] x, y down, depth; gaps interpolated; 0: a joint never seen
     seen: np.ndarray  # bool [T, V] not interpolated
     confidence: np.ndarray  # float32 [T, V] 0 where not seen
     seconds: np.ndarray  # float64 [T]
@@ -147,13 +181,13 @@ def normalise(
     extent of what is seen.
 
     Args:
-        keypoints: float [T, V, 3] x, y in pixels, score 0..1.
+        keypoints: float [T, V, 3] x, y in pixels, y down, score 0..1; or [T, V, 4] x, y, depth in centimetres, score.
         valid: bool [T] seen in this frame.
         seconds: [T] timestamps, not falling.
         min_score: a joint below it is not seen.
     """
-    position = keypoints[..., :2].astype(np.float64)
-    score = keypoints[..., 2].astype(np.float64)
+    position = keypoints[..., :-1].astype(np.float64)
+    score = keypoints[..., -1].astype(np.float64)
     seen = valid[:, None] & (score >= min_score) & np.isfinite(keypoints).all(-1)
     seconds = seconds.astype(np.float64)
     confidence = np.where(seen, score, 0.0).clip(0, 1).astype(np.float32)
@@ -164,7 +198,7 @@ def normalise(
     ever = seen.any(0)
     for joint in np.flatnonzero(ever):
         at = np.flatnonzero(seen[:, joint])
-        for axis in (0, 1):
+        for axis in range(position.shape[2]):
             position[:, joint, axis] = np.interp(seconds, seconds[at], position[at, joint, axis])
     hips = [hip for hip in layout.hips if ever[hip]]
     origin = position[0, hips].mean(0) if hips else position[0, ever].mean(0)
@@ -173,7 +207,7 @@ def normalise(
 
 
 def _unit(position: np.ndarray, seen: np.ndarray, layout: Layout) -> float:
-    """Pixels of one unit, never below one pixel."""
+    """Pixels or centimetres of one unit, never below one."""
     whole = seen[:, [*layout.shoulders, *layout.hips]].all(1)
     if whole.any():
         trunk = position[whole][:, list(layout.shoulders)].mean(1) - position[whole][:, list(layout.hips)].mean(1)
@@ -193,9 +227,14 @@ def augment(
     mirror: float,
     layout: Layout = COCO17,
 ) -> Posture:
-    """What the same dance could have given too: turned, scaled, jittered, mirrored with left and right swapped."""
+    """What the same dance could have given too: turned, scaled, jittered, mirrored with left and right swapped.
+
+    rotation: rad, at most; of a picture in its plane, of three coordinates about the vertical.
+    """
     angle = rng.uniform(-rotation, rotation)
-    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    plane = (0, 1) if posture.position.shape[2] == 2 else (0, 2)
+    turn = np.eye(posture.position.shape[2])
+    turn[np.ix_(plane, plane)] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
     position = posture.position @ turn.T * rng.uniform(1 - scale, 1 + scale)
     position = position + rng.normal(0, jitter, position.shape) if jitter else position
     ever = np.any(posture.seen, axis=0)
@@ -207,12 +246,13 @@ def augment(
 def mirrored(posture: Posture, layout: Layout = COCO17) -> Posture:
     """The posture as a mirror shows it, its left named left again."""
     swap = list(layout.mirror)
-    position = posture.position[:, swap] * np.array([-1, 1], np.float32)
+    position = posture.position[:, swap]
+    position[..., 0] *= -1
     return replace(posture, position=position, seen=posture.seen[:, swap], confidence=posture.confidence[:, swap])
 
 
 def streams(posture: Posture, layout: Layout = COCO17) -> np.ndarray:
-    """float32 [9, T, V]: joint x y, bone x y, joint motion x y, bone motion x y, confidence.
+    """float32 [S, T, V]: joint x y, bone x y, joint motion x y, bone motion x y, confidence; x y depth of three.
 
     Motion is trunk lengths in MOTION_STEP_S towards this frame from the one before (the first frame: 0). Bones with an
     end that is never seen are 0.

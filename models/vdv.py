@@ -7,13 +7,27 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from models.config import CUE_MODALITY, CUES, VdvConfig
+from models.baselines import Lstm, MeanMlp, StGcn, StGcnPlus, matched_width, parameter_count
+from models.config import CUE_MODALITY, CUES, SCENE_CATEGORIES, VdvConfig
 from models.fusion import AttentiveFusion
 from models.masked import Encoded
-from models.psgcn import Psgcn
+from models.psgcn import Psgcn, motion_statistics
 from models.rtcn import Rtcn
+from models.skeleton import COCO17, Layout
 
-__all__ = ["CUES", "CUE_MODALITY", "Cue", "Prediction", "Vdv", "VdvConfig", "build_encoder", "encode"]
+__all__ = [
+    "CUES",
+    "CUE_MODALITY",
+    "Cue",
+    "Prediction",
+    "Vdv",
+    "VdvConfig",
+    "build_encoder",
+    "build_fusion",
+    "clip_numbers",
+    "encode",
+    "skeleton_network",
+]
 
 
 class Cue(NamedTuple):
@@ -52,7 +66,7 @@ class Vdv(nn.Module):
         if not self.cues:
             raise ValueError(f"modalities {config.modalities} hold none of {tuple(CUE_MODALITY.values())}")
         self.encoders = nn.ModuleDict({cue: build_encoder(cue, config, features) for cue in self.cues})
-        self.fusion = AttentiveFusion(len(self.cues), config.fusion_hidden, config.modality_dropout)
+        self.fusion = build_fusion(len(self.cues), config)
 
     def forward(self, batch: Mapping[str, Cue]) -> Prediction:
         encoded = {cue: encode(self.encoders[cue], cue, batch[cue]) for cue in self.cues}
@@ -66,11 +80,73 @@ class Vdv(nn.Module):
 def build_encoder(cue: str, config: VdvConfig, features: Mapping[str, int]) -> nn.Module:
     """The network of one cue. features: as Vdv's."""
     if cue == "skeleton":
-        channels = (config.joint_channels, config.part_channels, config.body_channels)
-        return Psgcn(channels, config.refined_channels, config.blocks, line_dropout=config.line_dropout)
+        return skeleton_network(config)
+    line = line_width(cue, features) if config.line else 0
+    if config.sequence_network == "lstm":
+        return Lstm(features[cue], config.width, config.dropout, line)
+    if config.sequence_network == "mean_mlp":
+        return MeanMlp(features[cue], config.width, config.dropout, line)
     return Rtcn(
-        features[cue], config.width, config.dilations, config.relations_after, config.dropout, config.line_dropout
+        features[cue],
+        config.width,
+        config.dilations,
+        config.relations_after,
+        config.dropout,
+        line,
+        config.attention_pool,
     )
+
+
+def line_width(cue: str, features: Mapping[str, int]) -> int:
+    """How many of a cue's features, the last, the line sees: all, but of the scene the categories' probabilities only.
+
+    Which place it is says more of a clip than 2,048 features of it, and takes fewer clips to learn.
+    """
+    return SCENE_CATEGORIES if cue == "scene" else features[cue]
+
+
+def clip_numbers(name: str, cue: Cue) -> tuple[Tensor, Tensor]:
+    """What the line of a cue sees of each of B clips [B, S], 0 where it is absent, and whether it is present, bool [B].
+
+    Of a skeleton the mean of its K samplings: the line says the same of it as `encode`, which averages what is said.
+    """
+    if name == "skeleton":
+        flat, seen = cue.values.flatten(0, 1), cue.mask.flatten(0, 1)
+        numbers = motion_statistics(flat, seen).unflatten(0, cue.mask.shape[:2]).mean(1)
+        return numbers, cue.mask.flatten(1).any(1)
+    present = cue.mask.any(1)
+    features = torch.where(cue.mask[..., None], cue.values, 0.0)
+    mean = features.sum(1) / cue.mask.sum(1, keepdim=True).clamp(min=1)
+    return mean[:, -line_width(name, {name: mean.shape[1]}) :], present
+
+
+def skeleton_network(config: VdvConfig, layout: Layout = COCO17, coordinates: int = 2) -> nn.Module:
+    """The network of the skeleton cue; one that is not the pyramid is as wide as gives it the pyramid's parameters."""
+    common = (layout, coordinates, config.line)
+
+    def psgcn(channels: tuple[int, ...], blocks: int) -> nn.Module:
+        return Psgcn(channels, config.refined_channels, blocks, *common, config.refine, config.attention_pool)
+
+    def pyramid() -> nn.Module:
+        return psgcn((config.joint_channels, config.part_channels, config.body_channels), config.blocks)
+
+    def flat(width: int) -> nn.Module:
+        if config.skeleton_network == "st_gcn":
+            return StGcn(width, *common)
+        if config.skeleton_network == "st_gcn_plus":
+            return StGcnPlus(width, *common)
+        return psgcn((width,), 3 * config.blocks + 2 * config.refine)  # as deep as the pyramid is, up and down again
+
+    if config.skeleton_network == "psgcn" and config.pyramid:
+        return pyramid()
+    with torch.device("meta"):
+        parameters = parameter_count(pyramid())
+    return flat(matched_width(flat, parameters))
+
+
+def build_fusion(cues: int, config: VdvConfig) -> AttentiveFusion:
+    """The fusion of so many cues, not trained yet."""
+    return AttentiveFusion(cues, config.fusion_hidden, config.modality_dropout, config.fusion)
 
 
 def encode(encoder: nn.Module, name: str, cue: Cue) -> Encoded:

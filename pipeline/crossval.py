@@ -1,4 +1,4 @@
-"""The whole training judged on creators it never saw: k folds by creator, each clip scored by the model without it."""
+"""The whole training judged on creators it never saw: each clip scored by the model of a fold that lacks it."""
 
 from collections.abc import Callable
 from concurrent.futures import as_completed
@@ -10,17 +10,21 @@ import torch
 
 from models.config import VdvConfig
 from pipeline.child_processes import spawned_pool
+from pipeline.classical import BaselineInputs, Ridge, baseline_inputs, fit_and_predict, predict
+from pipeline.concatenation import concatenated
 from pipeline.dataset import read_clips, read_statistics
-from pipeline.errors import DataError
 from pipeline.fit import fit
-from pipeline.folds import deal_folds
-from pipeline.labels import TEST, TRAIN, LabelOptions, Labels, group_clips, make_labels
+from pipeline.labels import ENGAGEMENT, LabelOptions
 from pipeline.loading import ClipDataset
+from pipeline.other_fusions import fuse_otherwise
+from pipeline.protocol import Fold, assert_apart, clip_groups, fold_labels, make_folds
 from pipeline.score import score_rows
+
+BASELINE, FUSION, PERMUTED = "baseline_", "fusion_", "permuted_"  # how the columns of `rivals` start
 
 
 @dataclass(frozen=True)
-class _Fold:
+class _Work:
     """One fold's work, as it goes to a process."""
 
     workspace: str
@@ -28,8 +32,10 @@ class _Fold:
     config: VdvConfig
     device: torch.device
     options: LabelOptions
-    fold_of: np.ndarray  # int64 [clips], -1: no label
-    fold: int
+    fold: Fold
+    number: int
+    rivals: bool
+    permuted: bool
     threads: int  # torch's, here as in the process that asks: sums depend on how many there are
 
 
@@ -41,89 +47,126 @@ def cross_validate(
     folds: int = 5,
     workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
+    protocol: str = "kfold",
+    rivals: bool = False,
+    permuted: bool = False,
 ) -> pd.DataFrame:
-    """Every labelled clip of a dataset, scored by a model that saw no clip of its creator and no copy of its file.
+    """Labelled clips of a dataset, scored by a model that saw no clip of their creators and no copy of their files.
 
-    Clips are dealt into folds by creator, every challenge spread over them; `config.seed` decides how. The manifest's
-    own split is not used. For each fold the labels are fitted on the other folds' clips, encoders and fusion are
-    trained on those, and the fold is scored: what the product would have said of it. The same arguments give the same
-    frame on one machine, bit for bit on a CPU, however many workers.
+    protocol.make_folds says which clips train and which are judged (`config.seed` deals them); the manifest's own split
+    is not used. For each fold the labels are fitted on its training clips, encoders and fusion are trained on those,
+    and its test clips are scored: what the product would have said of them. The same arguments give the same frame on
+    one machine, bit for bit on a CPU, however many workers.
 
     Args:
         dataset_dir: relative to the workspace, as `dataset.assemble` wrote it; nothing is written.
         folds: at least 2; as many as there are creators where there are fewer.
         workers: folds trained at a time, each in a process of its own; 1: in this one.
         progress: called with folds done and folds in all.
+        protocol: one of protocol.PROTOCOLS.
+        rivals: other predictors learn from the same training clips: baselines (classical.predict), other fusions of the
+            fold's encoders (other_fusions.fuse_otherwise; concatenation.concatenated) and, as a control, a ridge
+            regression on labels that were permuted.
+        permuted: the model, too, is trained once more on permuted labels. Doubles the time.
 
     Returns:
-        One row a labelled clip, in the dataset's order: clip_id, challenge, group (int64, one number for a creator's
+        One row a clip judged, in the dataset's order: clip_id, challenge, group (int64, one number for a creator's
         clips and copies of a file), fold, label (as fitted without the fold), percentile (of the label among the fold's
         training clips, 0..1), score, abstained, score_<cue> and attention_<cue> (see score.score_clips). Scores of
-        different folds come from different models: evaluate.judge_folds puts them on one scale.
+        different folds come from different models: evaluate.on_one_scale puts them on one.
+        With `rivals`: baseline_<name>, fusion_<name>; label_permuted and permuted_ridge, and with `permuted`
+        permuted_fused: engagement, followers and upload time are dealt anew among a challenge's clips before anything
+        else is done, and the score is to be held against label_permuted. It must find nothing.
 
     Raises:
-        DataError: fewer than two folds can be made; a fold has nothing to learn from.
+        DataError: the protocol's folds cannot be made; a fold has nothing to learn from.
     """
     clips = read_clips(workspace, dataset_dir)
     options = LabelOptions(**read_statistics(workspace, dataset_dir)["label"]["options"])
-    if folds < 2:
-        raise DataError(f"{folds} folds asked for; cross-validation needs at least 2")
-    labelled = np.flatnonzero(clips["label"].notna())
-    groups = group_clips(clips["creator_id"], clips["content_hash"], clips.index)
-    challenges = clips["challenge"].to_numpy(str)
-    fold_of = np.full(len(clips), -1)
-    fold_of[labelled] = deal_folds(groups[labelled], challenges[labelled].tolist(), folds, config.seed)
-    count = int(fold_of.max()) + 1
-    if count < 2:
-        raise DataError(f"{len(labelled)} labelled clips are of {count} creators; cross-validation needs at least two")
+    made = make_folds(clips, protocol, folds, config.seed)
     threads = torch.get_num_threads()
-    work = [_Fold(workspace, dataset_dir, config, device, options, fold_of, fold, threads) for fold in range(count)]
+    work = [
+        _Work(workspace, dataset_dir, config, device, options, fold, number, rivals, permuted, threads)
+        for number, fold in enumerate(made)
+    ]
     parts = []
-    if workers > 1:
-        with spawned_pool(min(workers, count)) as pool:
+    if workers > 1 and len(work) > 1:
+        with spawned_pool(min(workers, len(work))) as pool:
             for done in as_completed([pool.submit(_run, fold) for fold in work]):
                 parts.append(done.result())
                 if progress:
-                    progress(len(parts), count)
+                    progress(len(parts), len(work))
     else:
         for fold in work:
             parts.append(_run(fold))
             if progress:
-                progress(len(parts), count)
+                progress(len(parts), len(work))
     return pd.concat(parts).sort_index().reset_index(drop=True)
 
 
-def fold_labels(clips: pd.DataFrame, options: LabelOptions, fold_of: np.ndarray, fold: int) -> Labels:
-    """Labels with this fold as the test clips and the others as the training clips.
+def permute_facts(clips: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """The clips with engagement, followers and upload time dealt anew, together, among a challenge's labelled clips."""
+    facts = [*ENGAGEMENT, "followers", "uploaded_at"]
+    rng = np.random.default_rng(seed)
+    source = np.arange(len(clips))
+    labelled = clips["label"].notna().to_numpy(bool)
+    for name in clips["challenge"].unique():
+        rows = np.flatnonzero(labelled & (clips["challenge"] == name).to_numpy(bool))
+        source[rows] = rng.permutation(rows)
+    dealt = clips[facts].iloc[source].set_axis(clips.index)
+    return clips.assign(**{name: dealt[name] for name in facts})
 
-    Raises:
-        DataError: a creator, or copies of a file, would be on both sides.
-    """
-    split = np.where(fold_of == fold, TEST, TRAIN)
-    return make_labels(clips.assign(split=pd.array(split, dtype="string")), options)
 
-
-def _run(work: _Fold) -> pd.DataFrame:
+def _run(work: _Work) -> pd.DataFrame:
     """The fold's test clips, indexed by row."""
     torch.set_num_threads(work.threads)
-    clips = read_clips(work.workspace, work.dataset_dir)
-    labels = fold_labels(clips, work.options, work.fold_of, work.fold)
-    clips["label"], clips["percentile"], clips["split"] = labels.label, labels.percentile, labels.split
+    plain = read_clips(work.workspace, work.dataset_dir)
+    groups = clip_groups(plain)
+    rows = work.fold.test
+    said, dataset, scores = _learn_and_score(work, plain, work.rivals)
+    parts = [said, scores]
+    if work.rivals:
+        numbers = baseline_inputs(
+            work.workspace, dataset, work.config, [*work.fold.train, *work.fold.test], work.fold.train
+        )
+        clips = dataset.clips
+        percentile, challenge = clips["percentile"].to_numpy(float), clips["challenge"].to_numpy(str)
+        found = predict(numbers, percentile, groups, challenge, work.fold, work.config.seed)
+        parts.append(found.add_prefix(BASELINE))
+        parts.append(_controls(work, permute_facts(plain, work.config.seed), numbers, groups))
+    whole = pd.concat(parts, axis=1)
+    whole.insert(2, "group", groups[rows])
+    whole.insert(3, "fold", work.number)
+    return whole
+
+
+def _learn_and_score(work: _Work, clips: pd.DataFrame, fusions: bool) -> tuple[pd.DataFrame, ClipDataset, pd.DataFrame]:
+    """What the test clips are, the dataset with the fold's labels, and the test clips' scores."""
+    labels = fold_labels(clips, work.options, work.fold)
+    clips = clips.assign(label=labels.label, percentile=labels.percentile, split=labels.split)
     dataset = ClipDataset(work.workspace, work.dataset_dir, work.config, training=True, clips=clips)
     fitted = fit(dataset, work.config, work.device)
-    rows = np.flatnonzero(work.fold_of == work.fold).tolist()
-    _assert_apart(clips, fitted.rows, rows)
+    # What training really used, against what is tested: the folds' own check, once more at the end of the way.
+    assert_apart(clips, clip_groups(clips), np.asarray(fitted.rows), work.fold.test)
+    rows = work.fold.test.tolist()
     model = fitted.model.to(work.device)
     scores = score_rows(model, dataset.view(*model.cues, training=False), rows, work.device)
-    said = clips.loc[rows, ["clip_id", "challenge", "label", "percentile"]]
-    said.insert(2, "group", group_clips(clips["creator_id"], clips["content_hash"], clips.index)[rows])
-    said.insert(3, "fold", work.fold)
-    return pd.concat([said, scores], axis=1)
+    if fusions:
+        others = fuse_otherwise(model.cpu(), fitted.held, scores, clips)
+        others["concatenation"] = concatenated(dataset, fitted.rows, rows, clip_groups(clips), work.config, work.device)
+        scores = pd.concat([scores, others.add_prefix(FUSION)], axis=1)
+    return clips.loc[rows, ["clip_id", "challenge", "label", "percentile"]], dataset, scores
 
 
-def _assert_apart(clips: pd.DataFrame, trained: list[int], tested: list[int]) -> None:
-    """What training really used, against what is tested: the split's own check, once more at the end of the way."""
-    groups = group_clips(clips["creator_id"], clips["content_hash"], clips.index)
-    both = set(groups[trained]) & set(groups[tested])
-    if both:
-        raise AssertionError(f"{len(both)} creators were trained and tested on")
+def _controls(work: _Work, clips: pd.DataFrame, numbers: BaselineInputs, groups: np.ndarray) -> pd.DataFrame:
+    """What is learned of labels that mean nothing."""
+    labels = fold_labels(clips, work.options, work.fold)
+    challenge = clips["challenge"].to_numpy(str)
+    found = {"label_permuted": labels.label[work.fold.test]}
+    ridge = fit_and_predict(Ridge(), numbers.means, labels.percentile, groups, challenge, work.fold)
+    if ridge is not None:
+        found[f"{PERMUTED}ridge"] = ridge
+    if work.permuted:
+        _, _, scores = _learn_and_score(work, clips, fusions=False)
+        found[f"{PERMUTED}fused"] = scores["score"].to_numpy(float, na_value=np.nan)
+    return pd.DataFrame(found, index=work.fold.test)

@@ -1,45 +1,71 @@
-"""How well scores order the clips of a challenge: `metrics.json`. Per challenge, then the mean; never over batches."""
+"""How well scores order the clips of a challenge: `folds.parquet`, `metrics.json` and the tables beside them."""
 
 import json
-import warnings
 from collections.abc import Callable
 
-import numpy as np
 import pandas as pd
 import torch
-from scipy import stats
 
 from models.config import VdvConfig
 from pipeline import storage
+from pipeline.compare import PRIMARY, RESAMPLES, draw_creators, estimate
 from pipeline.crossval import cross_validate
 from pipeline.dataset import read_clips, read_statistics, read_table
 from pipeline.errors import DataError
+from pipeline.intervals import coverage_of_run
 from pipeline.labels import TEST, TRAIN, VAL
-from pipeline.run_files import FOLDS, METRICS, SCORES
-from pipeline.train import RUN
-
-RESAMPLES = 1000  # of creators; the ends of a 95 % interval then hold to about a hundredth
-_CORRELATIONS: tuple[tuple[str, Callable], ...] = (("spearman", stats.spearmanr), ("kendall_tau_b", stats.kendalltau))
+from pipeline.ranking_metrics import by_challenge
+from pipeline.run_files import FOLDS, FOLDS_ABOUT, METRICS, RUN, SCORES, TABLE
+from pipeline.tables import as_json, clips_of, numbers, on_one_scale, printed, rival_table
 
 
-def evaluate_run(
+def judge_training(
     workspace: str,
     dataset_dir: str,
     run_dir: str,
-    device: torch.device | None = None,
-    folds: int = 0,
+    device: torch.device,
+    protocol: str = "kfold",
+    folds: int = 5,
     workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
+    permuted: bool = False,
 ) -> None:
-    """Writes metrics.json: by split, by predictor, for each challenge and their mean, what `agreement` returns.
+    """Writes folds.parquet, what crossval.cross_validate gives of the run's configuration, and folds.json about it.
 
-    Predictors are the fused score, each cue alone, the creator's followers alone where any are known, and chance (its
+    folds.json: protocol, folds `asked` for, folds there are, clips judged.
+
+    Too few clips or creators to cross-validate are no error of the run: folds.json then gives the `reason`, and there
+    is no folds.parquet. The other arguments are cross_validate's.
+    """
+    run = json.loads(storage.read_bytes(storage.join(workspace, run_dir, RUN)))
+    config = VdvConfig.from_dict(run["config"])
+    about: dict = {"protocol": protocol, "asked": folds, "folds": 0, "clips": 0}
+    try:
+        judged = cross_validate(
+            workspace, dataset_dir, config, device, folds, workers, progress, protocol, rivals=True, permuted=permuted
+        )
+    except DataError as error:
+        about["reason"] = str(error)
+        storage.remove(storage.join(workspace, run_dir, FOLDS))
+    else:
+        about |= {"folds": int(judged["fold"].nunique()), "clips": len(judged)}
+        with storage.staged(storage.join(workspace, run_dir, FOLDS)) as path:
+            judged.to_parquet(path, index=False)
+    storage.write_bytes(storage.join(workspace, run_dir, FOLDS_ABOUT), (json.dumps(about, indent=1) + "\n").encode())
+
+
+def evaluate_run(workspace: str, dataset_dir: str, run_dir: str) -> None:
+    """Writes metrics.json from scores.parquet and, where there are folds, from folds.parquet.
+
+    `splits`: by split, by predictor, for each challenge and their mean, what ranking_metrics.agreement returns. The
+    predictors are the fused score, each cue alone, the creator's followers alone where any are known, and chance (its
     expectation). A clip counts where the predictor says something of it; `n` says how many do. A number that cannot be
     had is null, and `reason` says why.
 
-    Args:
-        folds: the whole training is judged by so many folds, too (see crossval.cross_validate, which takes the others):
-            `folds` of metrics.json then holds what `judge_folds` returns, and folds.parquet the scores. 0: it is not.
+    `coverage`: of the scores' intervals, as intervals.coverage_of_run gives it.
+
+    `folds`: what folds.json has; `predictors`, as `judge_folds` gives them; `table`, every predictor of the protocol
+    against the model, as tables.as_json gives it. The table is written as table.md and table.tex, too.
     """
     scores = read_table(storage.join(workspace, run_dir, SCORES))
     clips = read_clips(workspace, dataset_dir).set_index("clip_id").loc[scores["clip_id"]]
@@ -49,48 +75,43 @@ def evaluate_run(
         predictors["followers"] = clips["followers"].astype("Float64").reset_index(drop=True)
     splits = {}
     for split in (TEST, VAL, TRAIN):
-        rows = scores["split"] == split
-        if split != VAL or rows.any():
-            judged = {name: _by_challenge(scores[rows], values[rows]) for name, values in predictors.items()}
-            splits[split] = {"clips": int(rows.sum()), "predictors": judged | {"chance": _chance()}}
+        some = scores[scores["split"] == split]
+        if split != VAL or len(some):
+            judged = {
+                name: by_challenge(some["challenge"], some["label"], values) for name, values in predictors.items()
+            }
+            splits[split] = {"clips": len(some), "predictors": judged | {"chance": _chance()}}
     metrics = {
         "label": read_statistics(workspace, dataset_dir)["label"]["kind"],
         "note": "test clips are of creators that training did not see; train shows the fit, not the skill",
         "splits": splits,
+        "coverage": coverage_of_run(workspace, run_dir),
     }
-    if folds:
-        device = device or torch.device("cpu")
-        metrics["folds"] = _folds(workspace, dataset_dir, run_dir, device, folds, workers, progress)
+    folder = storage.join(workspace, run_dir)
+    if storage.exists(storage.join(folder, FOLDS_ABOUT)):
+        metrics["folds"] = _folds(folder)
     text = json.dumps(metrics, indent=1, allow_nan=False) + "\n"
-    storage.write_bytes(storage.join(workspace, run_dir, METRICS), text.encode())
+    storage.write_bytes(storage.join(folder, METRICS), text.encode())
 
 
-def _folds(
-    workspace: str,
-    dataset_dir: str,
-    run_dir: str,
-    device: torch.device,
-    folds: int,
-    workers: int,
-    progress: Callable[[int, int], None] | None,
-) -> dict:
-    """The section `folds` of metrics.json; too few clips or creators to cross-validate are no error of the run."""
-    run = json.loads(storage.read_bytes(storage.join(workspace, run_dir, RUN)))
-    config = VdvConfig.from_dict(run["config"])
-    try:
-        judged = cross_validate(workspace, dataset_dir, config, device, folds, workers, progress)
-    except DataError as error:
-        return {"clips": 0, "predictors": {}, "reason": str(error)}
-    with storage.staged(storage.join(workspace, run_dir, FOLDS)) as path:
-        judged.to_parquet(path, index=False)
-    return {"folds": int(judged["fold"].nunique()), "clips": len(judged), "predictors": judge_folds(judged)}
+def _folds(folder: str) -> dict:
+    """The section `folds` of metrics.json; writes the table beside it."""
+    about = json.loads(storage.read_bytes(storage.join(folder, FOLDS_ABOUT)))
+    if not about["clips"]:
+        return about | {"predictors": {}, "table": []}
+    judged = read_table(storage.join(folder, FOLDS))
+    rows = rival_table(judged)
+    text = printed(rows)
+    storage.write_bytes(storage.join(folder, f"{TABLE}.md"), text.markdown().encode())
+    storage.write_bytes(storage.join(folder, f"{TABLE}.tex"), text.latex().encode())
+    return about | {"predictors": judge_folds(judged), "table": as_json(rows)}
 
 
 def judge_folds(judged: pd.DataFrame, resamples: int = RESAMPLES, seed: int = 0) -> dict:
     """How well a cross-validation's scores order the clips of a challenge.
 
-    The folds of a challenge are judged together, a fold's scores in units of their own spread, for the folds' models
-    have scales of their own. Clips of one creator are alike, so the interval is a bootstrap over creators.
+    The folds of a challenge are judged together (tables.on_one_scale). Clips of one creator are alike, so the interval
+    is a bootstrap over creators.
 
     Args:
         judged: as crossval.cross_validate gives it.
@@ -100,88 +121,17 @@ def judge_folds(judged: pd.DataFrame, resamples: int = RESAMPLES, seed: int = 0)
         By predictor (fused, each cue): what `evaluate_run` writes of a split, and in `mean` beside it spearman_95, the
         ends of the interval of the mean Spearman; None where the mean is None.
     """
-    rng = np.random.default_rng(seed)
-    of_group = [np.flatnonzero(judged["group"] == group) for group in judged["group"].unique()]
-    draws = [
-        np.concatenate([of_group[at] for at in rng.integers(0, len(of_group), len(of_group))]) for _ in range(resamples)
-    ]
-    challenge, label = judged["challenge"].to_numpy(str), judged["label"].to_numpy(float)
+    clips = clips_of(judged)
+    draws = draw_creators(clips.group, resamples, seed)
     found = {}
     for name in (column for column in judged if column == "score" or column.startswith("score_")):
-        by_fold = judged.groupby("fold")[name]
-        spread = by_fold.transform("std").replace(0, np.nan)
-        score = ((judged[name].astype(float) - by_fold.transform("mean")) / spread).where(spread.notna(), judged[name])
-        agreed = _by_challenge(judged, score)
-        ends = None
-        if agreed["mean"]["spearman"] is not None:
-            values = score.to_numpy(float)
-            means = [_mean_spearman(values[rows], label[rows], challenge[rows]) for rows in draws]
-            ends = [float(end) for end in np.nanquantile(means, (0.025, 0.975))]
-        agreed["mean"]["spearman_95"] = ends
+        score = on_one_scale(judged, name)
+        agreed = by_challenge(judged["challenge"], judged["label"], pd.Series(score, index=judged.index))
+        ends = numbers(estimate(clips, score, draws)[PRIMARY])[1:]
+        agreed["mean"][f"{PRIMARY}_95"] = None if None in ends else ends
         found["fused" if name == "score" else name.removeprefix("score_")] = agreed
     return found
 
 
-def _mean_spearman(score: np.ndarray, label: np.ndarray, challenge: np.ndarray) -> float:
-    """Mean over challenges; NaN where none has two clips that differ."""
-    found = []
-    for name in np.unique(challenge):
-        rows = (challenge == name) & np.isfinite(score) & np.isfinite(label)
-        ranks = [stats.rankdata(values[rows]) for values in (score, label)]
-        if rows.sum() > 1 and all(np.ptp(rank) > 0 for rank in ranks):
-            found.append(np.corrcoef(*ranks)[0, 1])
-    return float(np.mean(found)) if found else float("nan")
-
-
-def _by_challenge(rows: pd.DataFrame, predicted: pd.Series) -> dict:
-    challenges = {}
-    for name, group in rows.groupby("challenge"):
-        score = predicted.loc[group.index].to_numpy("float64", na_value=np.nan)
-        challenges[str(name)] = agreement(score, group["label"].to_numpy("float64"))
-    names = ("spearman", "kendall_tau_b", "pairwise_accuracy")
-    mean: dict = {"n": sum(found["n"] for found in challenges.values())}
-    for name in names:
-        values = [found[name] for found in challenges.values() if found[name] is not None]
-        mean[name] = float(np.mean(values)) if values else None
-    mean["challenges"] = sum(found["spearman"] is not None for found in challenges.values())
-    if not mean["challenges"]:
-        mean["reason"] = "no challenge has two clips here that can be compared"
-    return {"mean": mean, "challenges": challenges}
-
-
 def _chance() -> dict:
     return {"mean": {"spearman": 0.0, "kendall_tau_b": 0.0, "pairwise_accuracy": 0.5, "note": "expectation"}}
-
-
-def agreement(score: np.ndarray, label: np.ndarray) -> dict:
-    """How the score orders what the label orders. float64 [N] each; clips with a NaN are left out.
-
-    Returns n, spearman, kendall_tau_b, pairwise_accuracy (over pairs whose labels differ; a tie of scores counts half),
-    each None where there is nothing to compare, and then `reason`.
-    """
-    both = np.isfinite(score) & np.isfinite(label)
-    score, label = score[both], label[both]
-    result: dict = {"n": len(score), "spearman": None, "kendall_tau_b": None, "pairwise_accuracy": None}
-    if len(score) < 2:
-        return result | {"reason": "fewer than two clips"}
-    if np.ptp(label) == 0:
-        return result | {"reason": "all labels are equal"}
-    result["pairwise_accuracy"] = _pairwise(score, label)
-    if np.ptp(score) == 0:
-        return result | {"reason": "all scores are equal"}
-    for name, measure in _CORRELATIONS:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # scipy's, about the p-values of few clips, which are not used
-            result[name] = float(measure(score, label).statistic)
-    return result
-
-
-def _pairwise(score: np.ndarray, label: np.ndarray) -> float:
-    right = total = 0.0
-    for place in range(len(score) - 1):  # a row at a time: 10,000 clips would be 800 MB of pairs
-        sign = np.sign(label[place] - label[place + 1 :])
-        said = np.sign(score[place] - score[place + 1 :])
-        compared = sign != 0
-        right += ((said == sign) * 1.0 + (said == 0) * 0.5)[compared].sum()
-        total += compared.sum()
-    return float(right / total)

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from typing import cast
 
 import lightning
 import numpy as np
@@ -19,11 +20,13 @@ from torch.utils.data import DataLoader
 
 from models.config import CUE_MODALITY, VdvConfig
 from models.losses import percentile_huber, ranknet
-from models.vdv import Vdv, build_encoder, encode
+from models.masked import Line, Mix
+from models.vdv import Vdv, build_encoder, build_fusion, encode
 from pipeline.errors import DataError
 from pipeline.folds import deal_folds
-from pipeline.fuse import HeldOut, left_by_others, train_attention
+from pipeline.fuse import HeldOut, train_attention
 from pipeline.labels import TRAIN, group_clips
+from pipeline.lines import Numbers, backfit, fit_line, left_by_line, normal_score, read_numbers, stack, within
 from pipeline.loading import ChallengeBatches, ClipBatch, ClipDataset, to_device
 
 LOGS = "logs"
@@ -50,10 +53,11 @@ def fit(
 
     The fusion must not trust a cue that merely memorised the clips: the training clips are dealt into
     `config.inner_folds` folds by creator, encoders are trained on all folds but one and score that one, and the fusion
-    learns from these scores only. The encoders of the model are trained on all training clips.
+    learns from these scores only. By them, too, each encoder's line and network get their shares of its score. The
+    encoders of the model are trained on all training clips.
 
-    To a cue, what the other cues tell of a clip's label is noise. So this is done `config.rounds` times: from the
-    second on, each cue is trained towards what the others' held-out scores left of the label (fuse.left_by_others).
+    To a cue, what the other cues tell of a clip's label is noise: each is trained towards what they leave of it, as
+    lines.backfit finds.
 
     The same dataset, config and machine give the same weights, bit for bit on a CPU.
 
@@ -69,20 +73,17 @@ def fit(
     modalities = tuple(CUE_MODALITY[cue] for cue in dataset.widths)
     model = Vdv(VdvConfig(**{**asdict(config), "modalities": modalities}), dataset.widths)
     loss = {}
+    lessons = _lessons(dataset, rows, model.cues, config, workers)
     with _quiet(), _deterministic():
-        own = dataset.clips["percentile"].to_numpy(float)
-        targets = {cue: own.copy() for cue in model.cues}
-        held = _out_of_fold(dataset, rows, targets, config, device, workers)
-        for _ in range(config.rounds - 1 if len(model.cues) > 1 else 0):
-            for cue, left in zip(model.cues, left_by_others(held).T, strict=True):
-                targets[cue][held.row.numpy()] = left
-            held = _out_of_fold(dataset, rows, targets, config, device, workers)
+        held, mixes = _out_of_fold(dataset, lessons, config, device, workers)
         for cue in model.cues:
-            fitted = fit_encoder(dataset, cue, rows, targets[cue], config, device, logs, workers)
+            fitted = fit_encoder(dataset, lessons[cue], lessons[cue].rows, config, device, logs, workers)
             model.encoders[cue], loss[cue] = fitted
+            if cue in mixes:
+                cast(Mix, model.encoders[cue].mix).set(*mixes[cue])
         # The attention starts from the seed too, whatever was trained before.
         torch.manual_seed(config.seed)
-        fusion = type(model.fusion)(len(model.cues), config.fusion_hidden, config.modality_dropout)
+        fusion = build_fusion(len(model.cues), config)
         train_attention(fusion, held, config)
         model.fusion = fusion
     if not all(bool(parameter.isfinite().all()) for parameter in model.parameters()):
@@ -117,81 +118,172 @@ def _teaches(dataset: ClipDataset, rows: Sequence[int], config: VdvConfig) -> bo
     return bool((span > config.tau).any())
 
 
+@dataclass(frozen=True)
+class Lesson:
+    """What one cue is to learn."""
+
+    cue: str
+    rows: np.ndarray  # int64 [n] of the dataset, to train on
+    percentile: np.ndarray  # float64 [clips of the dataset] what the cue is to tell; the line is fitted to it
+    left: np.ndarray  # float64 [clips of the dataset] what the line leaves of it; the network is trained towards it
+    group: np.ndarray  # int64 [clips of the dataset] labels.group_clips
+    fold_of: np.ndarray  # int64 [clips of the dataset] inner fold of each of `rows`; -1: none of them
+    numbers: Numbers
+
+
+def _lessons(
+    dataset: ClipDataset, rows: Sequence[int], cues: Sequence[str], config: VdvConfig, workers: int
+) -> dict[str, Lesson]:
+    clips = dataset.clips
+    some = np.asarray(rows)
+    group = group_clips(clips["creator_id"], clips["content_hash"], clips.index)
+    challenge = clips["challenge"].to_numpy(str)
+    fold_of = np.full(len(clips), -1)
+    fold_of[some] = deal_folds(group[some], challenge[some].tolist(), config.inner_folds, config.seed)
+    numbers = {cue: read_numbers(dataset, cue, rows, workers) for cue in cues}
+    own = clips["percentile"].to_numpy(float)
+    targets = backfit(numbers, some, own[some], challenge[some], group[some], fold_of[some], config)
+    lessons = {}
+    for cue in cues:
+        percentile, left = own.copy(), own.copy()
+        percentile[some] = left[some] = targets[cue]
+        if config.line:
+            left[some] = left_by_line(
+                numbers[cue], some, targets[cue], challenge[some], group[some], fold_of[some], config.seed
+            )
+        lessons[cue] = Lesson(cue, some, percentile, left, group, fold_of, numbers[cue])
+    return lessons
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """What encoders said of N clips."""
+
+    row: Tensor  # int64 [N]
+    levels: dict[str, Tensor]  # [N, L] by cue
+    quality: Tensor  # [N, M]
+    present: Tensor  # bool [N, M]
+
+
 def _out_of_fold(
-    dataset: ClipDataset,
-    rows: Sequence[int],
-    targets: Mapping[str, np.ndarray],
-    config: VdvConfig,
-    device: torch.device,
-    workers: int,
-) -> HeldOut:
-    """Of those clips of `rows` whose fold leaves clips to learn from: what encoders that did not see them say."""
-    clips = dataset.clips.iloc[list(rows)]
-    groups = group_clips(clips["creator_id"], clips["content_hash"], clips.index)
-    fold_of = deal_folds(groups, clips["challenge"].tolist(), config.inner_folds, config.seed)
+    dataset: ClipDataset, lessons: Mapping[str, Lesson], config: VdvConfig, device: torch.device, workers: int
+) -> tuple[HeldOut, dict[str, tuple[Tensor, Tensor]]]:
+    """Of those training clips whose fold leaves clips to learn from: what encoders that did not see them say. And, by
+    cue, the centres and weights of its levels that go best with what the cue was to learn; none where nobody can tell.
+    """
+    first = next(iter(lessons.values()))
+    fold_of = first.fold_of[first.rows]
     parts = []
     for fold in range(fold_of.max() + 1):
-        seen = [row for row, at in zip(rows, fold_of, strict=True) if at != fold]
-        unseen = [row for row, at in zip(rows, fold_of, strict=True) if at == fold]
-        if not seen or not _teaches(dataset, seen, config):
+        seen, unseen = first.rows[fold_of != fold], first.rows[fold_of == fold]
+        if not len(seen) or not _teaches(dataset, seen, config):
             continue
         encoders = {
-            cue: fit_encoder(dataset, cue, seen, targets[cue], config, device, None, workers)[0]
-            for cue in dataset.widths
+            cue: fit_encoder(dataset, lesson, seen, config, device, None, workers)[0] for cue, lesson in lessons.items()
         }
         parts.append(_judge(dataset, unseen, encoders, config, device, workers))
-    if not parts:
-        return _judge(dataset, [], {cue: nn.Identity() for cue in dataset.widths}, config, device, workers)
-    return HeldOut(*(torch.cat([getattr(part, name) for part in parts]) for name in vars(parts[0])))
+    row = torch.cat([torch.zeros(0, dtype=torch.int64), *(part.row for part in parts)])
+    challenges = dataset.clips["challenge"].to_numpy(str)[row.numpy()]
+    mixes, scores = {}, []
+    for place, (cue, lesson) in enumerate(lessons.items()):
+        if not parts:
+            scores.append(torch.zeros(0))
+            continue
+        levels = torch.cat([part.levels[cue] for part in parts])
+        present = torch.cat([part.present[:, place] for part in parts])
+        wanted = torch.from_numpy(lesson.percentile[row.numpy()])
+        mixes[cue] = _mix(levels, present, wanted, challenges)
+        scores.append(torch.where(present, (levels - mixes[cue][0]) @ mixes[cue][1], 0.0))
+    none = torch.zeros(0, len(lessons))
+    return HeldOut(
+        row,
+        torch.stack(scores, 1),
+        torch.cat([none, *(part.quality for part in parts)]),
+        torch.cat([none.bool(), *(part.present for part in parts)]),
+        torch.tensor([dataset.challenges.index(name) for name in challenges], dtype=torch.int64),
+        torch.from_numpy(dataset.clips["percentile"].to_numpy(np.float32)[row.numpy()]),
+    ), mixes
+
+
+def _mix(levels: Tensor, present: Tensor, percentile: Tensor, challenge: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Centres [L] and weights [L] of an encoder's levels [N, L]: by the stack of what clips unseen were to score.
+
+    Where it finds nothing in any of them, equal weights of each level's spread.
+    """
+    values, there = levels[present].double().numpy(), present.numpy()
+    if not len(values):
+        return torch.zeros(levels.shape[1]), torch.ones(levels.shape[1])
+    centred = within(values, challenge[there])
+    spread = np.sqrt(np.square(centred).mean(0))
+    spread = np.where(spread > 1e-6, spread, np.inf)  # a level that says the same of all says nothing
+    wanted = within(normal_score(percentile.numpy()[there])[:, None], challenge[there])[:, 0]
+    slopes = stack(centred / spread, wanted, challenge[there])
+    weights = (slopes if slopes.any() else np.ones(len(slopes))) / spread
+    return torch.from_numpy(values.mean(0)).float(), torch.from_numpy(weights).float()
 
 
 @torch.inference_mode()
 def _judge(
     dataset: ClipDataset,
-    rows: Sequence[int],
+    rows: Sequence[int] | np.ndarray,
     encoders: dict[str, nn.Module],
     config: VdvConfig,
     device: torch.device,
     workers: int,
-) -> HeldOut:
+) -> _Judged:
     view = dataset.view(*encoders, training=False)
-    keys = [[(0, row) for row in rows[at : at + config.batch_clips]] for at in range(0, len(rows), config.batch_clips)]
-    found: list[tuple[Tensor, ...]] = []
+    keys = [
+        [(0, int(row)) for row in part]
+        for part in np.split(rows, range(config.batch_clips, len(rows), config.batch_clips))
+    ]
+    parts = []
     for batch in DataLoader(view, batch_sampler=keys, collate_fn=view.collate, num_workers=workers):
         cues = to_device(batch.cues, device)
-        said = [encode(encoder.to(device), cue, cues[cue]) for cue, encoder in encoders.items()]
-        score, present = (torch.stack([getattr(one, name) for one in said], 1).cpu() for name in ("score", "present"))
+        said = {cue: encode(encoder.to(device), cue, cues[cue]) for cue, encoder in encoders.items()}
+        present = torch.stack([one.present for one in said.values()], 1).cpu()
         quality = torch.stack([batch.cues[cue].quality for cue in encoders], 1)
-        found.append((batch.row, score, quality, present, batch.challenge, batch.percentile))
-    none, nothing = torch.zeros(0, len(encoders)), torch.zeros(0, dtype=torch.int64)
-    empty = (nothing, none, none, none.bool(), nothing, torch.zeros(0))
-    return HeldOut(*(torch.cat(parts).clone() for parts in zip(empty, *found, strict=True)))
+        parts.append(_Judged(batch.row, {cue: one.levels.cpu() for cue, one in said.items()}, quality, present))
+    return _Judged(
+        torch.cat([part.row for part in parts]),
+        {cue: torch.cat([part.levels[cue] for part in parts]).clone() for cue in encoders},
+        torch.cat([part.quality for part in parts]).clone(),
+        torch.cat([part.present for part in parts]).clone(),
+    )
 
 
 def fit_encoder(
     dataset: ClipDataset,
-    cue: str,
-    rows: Sequence[int],
-    percentile: np.ndarray,
+    lesson: Lesson,
+    rows: Sequence[int] | np.ndarray,
     config: VdvConfig,
     device: torch.device,
     logs: str | None = None,
     workers: int = 0,
 ) -> tuple[nn.Module, float]:
-    """One cue's encoder trained on the clips of `rows`, in eval mode and on the CPU, and its last batch's loss.
-
-    percentile: float [clips of the dataset], what to train towards.
-    """
+    """One cue's encoder, its line fitted and its network trained on the clips of `rows`, in eval mode and on the CPU,
+    and the network's loss on its last batch."""
+    cue = lesson.cue
     lightning.seed_everything(config.seed, workers=True, verbose=False)
     encoder = build_encoder(cue, config, dataset.widths)
-    view = dataset.view(cue, training=True, percentile=percentile)
-    batches = ChallengeBatches(dataset.clips["challenge"].tolist(), rows, config.batch_clips, config.seed)
+    view = dataset.view(cue, training=True, percentile=lesson.left)
+    batches = ChallengeBatches(dataset.clips["challenge"].tolist(), list(rows), config.batch_clips, config.seed)
     loader = DataLoader(view, batch_sampler=batches, collate_fn=view.collate, num_workers=workers)
     training = _Training(encoder, cue, config, steps=config.epochs * len(batches))
     with tempfile.TemporaryDirectory(prefix="vdv-fit-") as scratch:
         _trainer(config, device, logs, cue, scratch).fit(training, loader)
     _settle_norms(encoder, cue, loader, device)
+    if encoder.line is not None:
+        _fit_line(cast(Line, encoder.line), dataset, lesson, np.asarray(rows), config)
     return encoder.eval().cpu(), training.last_loss
+
+
+def _fit_line(line: Line, dataset: ClipDataset, lesson: Lesson, rows: np.ndarray, config: VdvConfig) -> None:
+    rows = rows[lesson.numbers.present[rows]]
+    if len(rows) < 2:
+        return  # it stays at zero
+    challenge = dataset.clips["challenge"].to_numpy(str)[rows]
+    target = normal_score(lesson.percentile[rows])
+    fit_line(lesson.numbers.values[rows], target, challenge, lesson.group[rows], config.seed).give(line)
 
 
 @torch.no_grad()
@@ -227,13 +319,13 @@ class _Training(lightning.LightningModule):
         counted = batch.counted & said.present
         if not counted.any():
             return None  # nothing of this cue in the batch: Lightning goes on to the next
-        ranking = ranknet(said.score, batch.percentile, batch.challenge, counted, self.config.tau)
-        loss = ranking + self.config.huber_weight * percentile_huber(said.score, batch.percentile, counted)
-        if said.levels.shape[1]:
-            levels = [
-                ranknet(level, batch.percentile, batch.challenge, counted, self.config.tau) for level in said.levels.T
-            ]
-            loss = loss + self.config.level_weight * torch.stack(levels).mean()
+        levels = said.levels[:, : cast(Mix, self.encoder.mix).network]  # the line is not trained here
+        score = levels.mean(1)
+        ranking = ranknet(score, batch.percentile, batch.challenge, counted, self.config.tau)
+        loss = ranking + self.config.huber_weight * percentile_huber(score, batch.percentile, counted)
+        if levels.shape[1] > 1:
+            alone = [ranknet(level, batch.percentile, batch.challenge, counted, self.config.tau) for level in levels.T]
+            loss = loss + self.config.level_weight * torch.stack(alone).mean()
         self.log(f"loss/{self.cue}", loss.detach(), batch_size=len(batch.row))
         self.last_loss = float(loss.detach())
         return loss
@@ -241,20 +333,16 @@ class _Training(lightning.LightningModule):
     def configure_optimizers(self) -> dict:  # type: ignore[override]
         config = self.config
         # Decay is for what multiplies; norms, biases and the learned adjacency keep their start.
-        rates, groups = [], []
-        for rate, of_line in ((config.learning_rate, False), (config.line_rate, True)):
-            own = [(name, parameter) for name, parameter in self.named_parameters() if (".line." in name) == of_line]
-            decayed = [parameter for name, parameter in own if _is_decayed(name, parameter)]
-            kept = [parameter for name, parameter in own if not _is_decayed(name, parameter)]
-            groups += [{"params": decayed, "weight_decay": config.weight_decay}, {"params": kept, "weight_decay": 0.0}]
-            rates += [rate, rate]
+        decayed = [parameter for name, parameter in self.named_parameters() if _is_decayed(name, parameter)]
+        kept = [parameter for name, parameter in self.named_parameters() if not _is_decayed(name, parameter)]
+        groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": kept, "weight_decay": 0.0}]
         optimiser = torch.optim.AdamW(groups, lr=config.learning_rate)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rates, total_steps=max(self.steps, 1))
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.learning_rate, total_steps=max(self.steps, 1))
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
 def _is_decayed(name: str, parameter: Tensor) -> bool:
-    return parameter.ndim > 1 and not name.endswith("adjacency")
+    return parameter.ndim > 1 and not name.endswith(("adjacency", "importance"))
 
 
 def _trainer(config: VdvConfig, device: torch.device, logs: str | None, cue: str, scratch: str) -> lightning.Trainer:

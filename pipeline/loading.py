@@ -12,12 +12,12 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from models import skeleton
-from models.config import CUE_MODALITY, CUES, VdvConfig
+from models.config import CUE_MODALITY, CUES, SCENE_CATEGORIES, VdvConfig
 from models.vdv import Cue
 from pipeline import storage
 from pipeline.dataset import lead_of, read_clips, read_faces, read_statistics
 from pipeline.reader import ShardReader, tensors
-from pipeline.rows import FaceRows, ModalityRows, PoseRows
+from pipeline.rows import FaceRows, ModalityRows, PoseRows, SceneRows
 
 OPEN_SHARDS = 16
 KEPT_BYTES = 1 << 30  # of clips, decoded, that stay in memory from epoch to epoch; the rest is read anew
@@ -149,12 +149,16 @@ class _Kept:
 
 
 def feature_widths(statistics: Mapping, config: VdvConfig) -> dict[str, int]:
-    """D by cue, of the chosen cues that at least one clip of the dataset has; the skeleton's is its streams."""
+    """D by cue, of the chosen cues that at least one clip of the dataset has; the skeleton's is its streams.
+
+    The scene's is that of the feature and, after it, of the categories' probabilities.
+    """
     widths = {}
     for cue in CUES:
         modality = CUE_MODALITY[cue]
         if modality in config.modalities and statistics["modalities"].get(modality):
             widths[cue] = skeleton.STREAMS if cue == "skeleton" else int(statistics["features"][modality])
+            widths[cue] += SCENE_CATEGORIES if cue == "scene" else 0
     return widths
 
 
@@ -212,8 +216,17 @@ def read_cue(
         assert not isinstance(rows, PoseRows)
         read = tensors(rows)
         values, mask, seconds = read.feature, read.valid, read.timestamp
+        if isinstance(rows, SceneRows):
+            values = torch.cat([values, _probabilities(rows)], 1)
     few = torch.from_numpy(evenly(len(values), config.scene_frames if cue == "scene" else config.max_frames))
     return Cue(values[few], mask[few], seconds[few], clear)
+
+
+def _probabilities(rows: SceneRows) -> Tensor:
+    """float32 [T, SCENE_CATEGORIES]: of each frame's most probable categories, 0 of the others."""
+    table = np.zeros((len(rows.top_category), SCENE_CATEGORIES), np.float32)
+    np.put_along_axis(table, rows.top_category.astype(np.int64), rows.top_probability, 1)
+    return torch.from_numpy(table)
 
 
 def evenly(count: int, most: int) -> np.ndarray:

@@ -1,4 +1,8 @@
 """Names of the files in a run's folder. Imports nothing, so that a run without work stays quick."""
 
-SCORES = "scores.parquet"
-METRICS, FOLDS = "metrics.json", "folds.parquet"
+RUN_SCHEMA = 3  # of run.json; raised when it or the files beside it change meaning
+RUN, MODEL, HELD_OUT = "run.json", "model.safetensors", "held_out.parquet"
+SCORES, SCORES_CSV = "scores.parquet", "scores.csv"
+REPORT = "report.html"
+METRICS, FOLDS, FOLDS_ABOUT = "metrics.json", "folds.parquet", "folds.json"
+TABLE, ABLATIONS = "table", "ablations"  # each as .md and .tex; ablations as .parquet, too

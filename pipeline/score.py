@@ -1,6 +1,6 @@
 """Every clip of a dataset scored by a run: `scores.parquet`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 import pyarrow as pa
@@ -11,6 +11,8 @@ from torch.utils.data import DataLoader
 from models.vdv import Vdv
 from pipeline import storage
 from pipeline.errors import DataError
+from pipeline.intervals import Calibration, calibrate, read_judged
+from pipeline.labels import TRAIN
 from pipeline.loading import ClipBatch, ClipDataset, to_device
 from pipeline.run_files import SCORES
 from pipeline.train import load_run, warn_if_untrained
@@ -22,8 +24,13 @@ def score_clips(
     """Writes one row a clip, labelled or not, in the dataset's order.
 
     Columns: clip_id, challenge, split, label; score (higher: more popular within its challenge; null where abstained),
-    percentile (of the score within the challenge, 0..1), abstained (the clip has no cue at all); for each cue of the
-    run score_<cue> (null where the clip lacks it) and attention_<cue> (its weight in the fused score, 0 where lacking).
+    percentile (of the score within the challenge, 0..1); expected_percentile, low, high (0..1, of the label within the
+    challenge: what is to be expected, and the interval of the run's level around it; see pipeline.intervals; null where
+    abstained and where the run cannot tell); abstained (the clip has no cue at all); for each cue of the run
+    score_<cue> (null where the clip lacks it) and attention_<cue> (its weight in the fused score, 0 where lacking).
+
+    The score of a clip that was trained on flatters it. What is expected of it comes from the score of a model that
+    did not see it, where there is one, else is null.
 
     Args:
         dataset_dir, run_dir, out_path: relative to the workspace; out_path: runs/<id>/scores.parquet unless given.
@@ -32,6 +39,20 @@ def score_clips(
         DataError: the dataset's features are of another width than the run was trained on.
     """
     model, run = load_run(workspace, run_dir, device)
+    table = score_table(workspace, dataset_dir, run_dir, model, run, device, workers)
+    judged, _ = read_judged(workspace, run_dir)
+    score = table["score"].astype("float64")
+    if run["dataset"] == dataset_dir.rstrip("/").rsplit("/", 1)[-1]:
+        unseen = table["clip_id"].map(judged.set_index("clip_id")["score"]).astype("float64")
+        score = score.where(table["split"] != TRAIN, unseen)
+    add_expected(table, calibrate(judged, run["interval_level"]), score)
+    write_scores(storage.join(workspace, out_path or storage.join(run_dir, SCORES)), table)
+
+
+def score_table(
+    workspace: str, dataset_dir: str, run_dir: str, model: Vdv, run: Mapping, device: torch.device, workers: int = 0
+) -> pd.DataFrame:
+    """What `score_clips` writes, but for what is to be expected. model, run: as train.load_run gives them."""
     warn_if_untrained(run)
     dataset = ClipDataset(workspace, dataset_dir, model.config, training=False)
     for cue, width in dataset.widths.items():
@@ -44,11 +65,20 @@ def score_clips(
     clips = dataset.clips
     scores = score_rows(model, dataset, range(len(clips)), device, workers)
     table = pd.concat([clips[["clip_id", "challenge", "split", "label"]], scores], axis=1)
-    if len(table):
-        place = table.groupby("challenge")["score"].rank(method="average")
-        count = table.groupby("challenge")["score"].transform("count")
-        table.insert(5, "percentile", (place - 0.5) / count)
-    path = storage.join(workspace, out_path or storage.join(run_dir, SCORES))
+    by_challenge = table["score"].groupby(table["challenge"])
+    table.insert(5, "percentile", (by_challenge.rank(method="average") - 0.5) / by_challenge.transform("count"))
+    return table
+
+
+def add_expected(table: pd.DataFrame, calibration: Calibration, score: pd.Series) -> None:
+    """Inserts what is to be expected of clips of these scores behind the column percentile."""
+    expected = calibration.expect(table["challenge"], score)
+    at = table.columns.get_loc("percentile")
+    for place, name in enumerate(expected, start=1):
+        table.insert(at + place, name, expected[name])
+
+
+def write_scores(path: str, table: pd.DataFrame) -> None:
     with storage.staged(path) as local:
         pq.write_table(pa.Table.from_pandas(table, preserve_index=False), local, compression="zstd")
 

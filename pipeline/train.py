@@ -1,14 +1,22 @@
-"""A dataset to a trained model: `runs/<id>/model.safetensors`, and `run.json`, which is written last."""
+"""A dataset to a trained model.
+
+runs/<id>/model.safetensors    the weights
+runs/<id>/held_out.parquet     what the fusion learned from: clips that the encoders did not see
+runs/<id>/logs/                of the encoders' training
+runs/<id>/run.json             what made it; written last, so where it is, all is
+"""
 
 import json
 import logging
 import shutil
 import tempfile
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from importlib.metadata import version
+from datetime import UTC, datetime
 from pathlib import Path
 
+import pandas as pd
 import torch
 from safetensors.torch import load_file, save_file
 
@@ -16,12 +24,15 @@ from models.config import VdvConfig
 from models.vdv import Vdv
 from pipeline import storage
 from pipeline.dataset import read_statistics
+from pipeline.environment import code_version, environment
 from pipeline.errors import WorkspaceError
+from pipeline.fingerprint import fingerprint
 from pipeline.fit import LOGS, Fitted, fit
+from pipeline.intervals import LEVEL
+from pipeline.labels import group_clips
 from pipeline.loading import ClipDataset
-
-RUN_SCHEMA = 2
-MODEL, RUN = "model.safetensors", "run.json"
+from pipeline.run_files import HELD_OUT, MODEL, RUN, RUN_SCHEMA
+from pipeline.runs import read_run
 
 log = logging.getLogger(__name__)
 
@@ -33,12 +44,14 @@ def train_fusion(
     config: VdvConfig,
     device: torch.device,
     workers: int = 0,
+    interval_level: float = LEVEL,
 ) -> None:
     """Trains on the dataset's training clips (see pipeline.fit) and writes the run.
 
     Args:
         dataset_dir, run_dir: relative to the workspace.
         workers: processes that read clips; 0: this one.
+        interval_level: of the scores' intervals, above 0 and below 1 (pipeline.intervals).
 
     Raises:
         DataError: there is nothing to learn from; says what to add.
@@ -46,6 +59,7 @@ def train_fusion(
     dataset = ClipDataset(workspace, dataset_dir, config, training=True)
     statistics = read_statistics(workspace, dataset_dir)
     warn_if_untrained(statistics)
+    start = time.perf_counter()
     folder = storage.join(workspace, run_dir)
     with tempfile.TemporaryDirectory(prefix="vdv-logs-") as temporary:
         local = str(storage.local_path(folder)) if storage.is_local(folder) else temporary
@@ -56,22 +70,62 @@ def train_fusion(
     model = fitted.model
     with storage.staged(storage.join(folder, MODEL)) as path:
         save_file({name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}, path)
+    with storage.staged(storage.join(folder, HELD_OUT)) as path:
+        _held_out(dataset, fitted).to_parquet(path, index=False)
+    clips = dataset.clips
     run = {
         "schema": RUN_SCHEMA,
         "dataset": dataset_dir.rstrip("/").rsplit("/", 1)[-1],
+        "data": {
+            "clips": len(clips),
+            "challenges": sorted(clips["challenge"].iloc[fitted.rows].unique()),  # trained on
+            "fingerprint": data_fingerprint(clips),
+            "features": _feature_fingerprints(clips, statistics["modalities"]),
+        },
         "config": asdict(model.config),
         "features": dict(dataset.widths),
         "seed": config.seed,
-        "device": str(device),
         "trained_on": len(fitted.rows),
         "final_loss": fitted.loss,
         "fusion": _fusion_of(fitted),
         "label": statistics["label"],
+        "interval_level": interval_level,
         "profiles": statistics["profiles"],
         "untrained": statistics["untrained"],
-        "versions": {name: version(name) for name in ("vdv", "torch", "lightning", "numpy")},
+        "code": code_version(),
+        "environment": environment(device),
+        "seconds": round(time.perf_counter() - start, 1),
+        "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     storage.write_bytes(storage.join(folder, RUN), (json.dumps(run, indent=1) + "\n").encode())
+
+
+def data_fingerprint(clips: pd.DataFrame) -> str:
+    """16 hex of which clips there are, with which challenge, content, split and label; their order does not matter."""
+    labels = [None if pd.isna(label) else float(label) for label in clips["label"]]
+    columns = (clips[name].astype(str) for name in ("clip_id", "challenge", "content_hash", "split"))
+    return fingerprint(sorted(zip(*columns, labels, strict=True)))
+
+
+def _feature_fingerprints(clips: pd.DataFrame, modalities: Iterable[str]) -> dict[str, str | None]:
+    """By modality: the fingerprint of how its features were made, a part of their path (workspace.features_folder)."""
+    found: dict[str, str | None] = {}
+    for modality in modalities:
+        paths = clips[f"shard_{modality}"].dropna()
+        found[modality] = paths.iloc[0].split("/")[2] if len(paths) else None
+    return found
+
+
+@torch.inference_mode()
+def _held_out(dataset: ClipDataset, fitted: Fitted) -> pd.DataFrame:
+    """The fused score of what encoders said of clips that they had not seen, as intervals.calibrate takes it."""
+    held = fitted.held
+    score, _ = fitted.model.fusion(held.score, held.quality, held.present)
+    clips = dataset.clips
+    found = clips[["clip_id", "challenge", "percentile"]].iloc[held.row.numpy()]
+    found.insert(2, "group", group_clips(clips["creator_id"], clips["content_hash"], clips.index)[found.index])
+    found["score"] = score.masked_fill(~held.present.any(1), torch.nan).numpy()
+    return found.sort_index()
 
 
 def _fusion_of(fitted: Fitted) -> dict:
@@ -91,11 +145,7 @@ def load_run(workspace: str, run_dir: str, device: torch.device) -> tuple[Vdv, d
         WorkspaceError: the run is of another schema, or its files do not belong together.
     """
     folder = storage.join(workspace, run_dir)
-    run = json.loads(storage.read_bytes(storage.join(folder, RUN)))
-    if run["schema"] != RUN_SCHEMA:
-        raise WorkspaceError(
-            f"{folder}/{RUN} is of schema {run['schema']}, this version reads {RUN_SCHEMA}; train anew"
-        )
+    run = read_run(workspace, run_dir)
     model = Vdv(VdvConfig.from_dict(run["config"]), run["features"])
     with tempfile.TemporaryDirectory(prefix="vdv-model-") as temporary:
         path = Path(temporary, MODEL)

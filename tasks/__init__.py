@@ -9,13 +9,16 @@ import luigi
 from tasks.build import BuildVDV
 from tasks.console import UserErrors
 from tasks.features import AssembleDataset, ExtractBatch, IngestBatch
-from tasks.model import EvaluateRun, RenderReport, ScoreClips, TrainFusion
+from tasks.model import CrossValidate, EvaluateRun, RenderReport, RunAblations, ScoreClips, TrainFusion
+from tasks.runs import CompareRuns, DeleteRun
+from tasks.score_uploads import ScoreUploads
 from tasks.weights import FetchWeights
 from tasks.world import RenderWorld
 
 __all__ = [
-    "AssembleDataset", "BuildVDV", "EvaluateRun", "ExtractBatch", "FetchWeights", "IngestBatch", "RenderReport",
-    "RenderWorld", "ScoreClips", "TrainFusion",
+    "AssembleDataset", "BuildVDV", "CompareRuns", "CrossValidate", "DeleteRun", "EvaluateRun", "ExtractBatch",
+    "FetchWeights", "IngestBatch", "RenderReport", "RenderWorld", "RunAblations", "ScoreClips", "ScoreUploads",
+    "TrainFusion",
 ]  # fmt: skip
 
 # Luigi reads luigi.cfg of the folder it is started in; ours holds wherever that is. What is read later wins.

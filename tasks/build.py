@@ -5,6 +5,7 @@ import json
 import luigi
 
 from pipeline import storage
+from pipeline.runs import LATEST, check_name, latest, name_run, read_names
 from tasks.console import say, time_spent
 from tasks.model import RenderReport, RunStage
 from tasks.options import snapshots
@@ -14,18 +15,33 @@ from tasks.world import world_of
 class BuildVDV(RunStage):
     """From the clips of a manifest to a trained model, scores and a report. Does only what is not done yet."""
 
+    run_name = luigi.Parameter(
+        default="", significant=False, description="what to call the run, unique in the workspace; renames one"
+    )
+
     product = "report.html"
+    shows_ablations = True
 
     def requires(self) -> luigi.Task:
         return self.clone(RenderReport)
 
     def complete(self) -> bool:
-        path = storage.join(self.workspace, "latest.json")
-        return super().complete() and storage.exists(path) and json.loads(storage.read_bytes(path)) == self._latest()
+        if self.run_name:
+            # Which run it will be is known once the clips are looked at; then a name that is taken stops it early.
+            check_name(self.workspace, self.run_name, self._run_id() if self.dataset_id else None)
+        path = storage.join(self.workspace, LATEST)
+        return (
+            super().complete()
+            and storage.exists(path)
+            and json.loads(storage.read_bytes(path)) == self._latest()
+            and (not self.run_name or read_names(self.workspace).get(self.run_name) == self._run_id())
+        )
 
     def make(self) -> None:
-        latest = json.dumps(self._latest(), indent=1) + "\n"
-        storage.write_bytes(storage.join(self.workspace, "latest.json"), latest.encode())
+        text = json.dumps(self._latest(), indent=1) + "\n"
+        storage.write_bytes(storage.join(self.workspace, LATEST), text.encode())
+        if self.run_name:
+            name_run(self.workspace, self._run_id(), self.run_name)
 
     def summary(self) -> str:
         """What the run found, in a few lines for the terminal."""
@@ -53,11 +69,10 @@ class BuildVDV(RunStage):
         return [f"         the best possible predictor reaches {ceiling:.2f} on the same clips (docs/demo-world.md)"]
 
     def _latest(self) -> dict[str, str]:
-        return {
-            "dataset": self.dataset_folder(),
-            "run": self.run_folder(),
-            "report": f"{self.run_folder()}/{self.product}",
-        }
+        return latest(self.dataset_folder(), self.run_folder())
+
+    def _run_id(self) -> str:
+        return self.run_folder().removeprefix("runs/")
 
 
 def ranking(metrics: dict) -> str:

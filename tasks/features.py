@@ -180,16 +180,18 @@ class AssembleDataset(DatasetOptions):
         from pipeline.failures import refuse_too_many
         from pipeline.labels import LabelOptions
 
-        files = [self._files(seen) for seen in snapshots(self.manifest)]
+        files = [batch_files(self, seen) for seen in snapshots(self.manifest)]
         refuse_too_many(files, self.max_failed)
         options = LabelOptions(self.label, self.max_followers or None)
         with Progress(self, "assemble") as progress:
             assemble(self.workspace, files, self.dataset_folder(), options, progress)
 
-    def _files(self, seen: Snapshot) -> "BatchFiles":
-        from pipeline.dataset import BatchFiles
 
-        ingest = self.ingest_path(seen)
-        assert ingest is not None, "Luigi runs a task only after what it requires"
-        folders = {recipe.modality: features_folder(self.workspace, seen.batch.name, recipe) for recipe in self.recipes}
-        return BatchFiles(seen.batch, ingest, endings_folder(self.workspace, seen.batch.name, self.sampling), folders)
+def batch_files(task: ExtractOptions, seen: Snapshot) -> "BatchFiles":
+    """Where a batch's files lie that a task's extraction has made."""
+    from pipeline.dataset import BatchFiles
+
+    ingest = task.ingest_path(seen)
+    assert ingest is not None, "Luigi runs a task only after what it requires"
+    folders = {recipe.modality: features_folder(task.workspace, seen.batch.name, recipe) for recipe in task.recipes}
+    return BatchFiles(seen.batch, ingest, endings_folder(task.workspace, seen.batch.name, task.sampling), folders)

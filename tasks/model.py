@@ -3,12 +3,14 @@
 import luigi
 
 from pipeline import storage
+from pipeline.errors import OptionError
 from pipeline.fingerprint import fingerprint
-from tasks.console import Progress
+from pipeline.run_files import TABLE
+from tasks.console import Progress, say
 from tasks.features import AssembleDataset, DatasetOptions
 from tasks.number_option import NumberOption
 
-MODEL_VERSION = 2  # raised when the networks, the training or the scores change meaning
+MODEL_VERSION = 3  # raised when the networks, the training or the scores change meaning
 
 
 class RunStage(DatasetOptions):
@@ -18,20 +20,43 @@ class RunStage(DatasetOptions):
         int, 0, 2**31 - 1, default=0, description="of the model's initialisation and of the order of training"
     )
     epochs = NumberOption(int, 1, 100_000, default=12, description="passes over the training clips")
+    protocol = luigi.ChoiceParameter(
+        choices=["kfold", "time", "leave-challenge-out"],
+        default="kfold",
+        description="how the training is judged: by folds of creators; on the latest 1/folds of the uploads, trained on"
+        " those before; or on one challenge at a time, trained on the others",
+    )
     folds = NumberOption(
         int, 0, 100, default=3, description="folds by creator that judge the training; 0: the clips held out alone"
     )
+    permuted = luigi.BoolParameter(
+        description="the folds also train on permuted labels, which must come out at chance; doubles their time"
+    )
+    ablations = luigi.BoolParameter(
+        significant=False,
+        description="variants of the model, each without one of its ideas, are trained on the same folds: hours",
+    )
 
     product = ""  # the file in the run's folder that says that this stage is done
+    shows_ablations = False  # whether the stage comes after them, where they are asked for
 
     def run_folder(self) -> str:
         parts = {"version": MODEL_VERSION, "dataset": self.dataset_id, "seed": self.seed, "epochs": self.epochs}
-        parts["folds"] = self.folds
+        parts |= {"protocol": self.protocol, "folds": self.folds, "permuted": self.permuted}
         return f"runs/{fingerprint(parts)}"
+
+    @property
+    def fold_workers(self) -> int:
+        """Folds at a time: one on a GPU; on a CPU one a core, for one core trains about as fast as two."""
+        from models.device import resolve_device
+
+        return self.worker_count if resolve_device(self.device).type == "cpu" else 1
 
     def complete(self) -> bool:
         # The dataset stands for all before it: a shard that was deleted is made again though the run is there.
-        return self.dataset_complete() and storage.exists(storage.join(self.workspace, self.run_folder(), self.product))
+        products = [self.product, *([RunAblations.product] if self.ablations and self.shows_ablations else [])]
+        folder = storage.join(self.workspace, self.run_folder())
+        return self.dataset_complete() and all(storage.exists(storage.join(folder, name)) for name in products)
 
 
 class TrainFusion(RunStage):
@@ -53,13 +78,32 @@ class TrainFusion(RunStage):
         train_fusion(self.workspace, self.dataset_folder(), self.run_folder(), config, resolve_device(self.device))
 
 
+class CrossValidate(RunStage):
+    """Trains once more for each fold of the protocol and scores its clips; everything the model must beat, too."""
+
+    product = "folds.json"
+
+    def requires(self) -> luigi.Task:
+        return self.clone(TrainFusion)
+
+    def make(self) -> None:
+        from models.device import resolve_device
+        from pipeline.evaluate import judge_training
+
+        with Progress(self, "cross-validate", unit="fold") as progress:
+            judge_training(
+                self.workspace, self.dataset_folder(), self.run_folder(), resolve_device(self.device), self.protocol,
+                self.folds, self.fold_workers, progress, self.permuted,
+            )  # fmt: skip
+
+
 class ScoreClips(RunStage):
     """Scores every clip of the dataset, with or without engagement."""
 
     product = "scores.parquet"
 
     def requires(self) -> luigi.Task:
-        return self.clone(TrainFusion)
+        return self.clone(CrossValidate if self.folds else TrainFusion)
 
     def make(self) -> None:
         from models.device import resolve_device
@@ -68,31 +112,53 @@ class ScoreClips(RunStage):
         score_clips(self.workspace, self.dataset_folder(), self.run_folder(), resolve_device(self.device))
 
 
+class RunAblations(RunStage):
+    """Trains variants of the model, each without one of its ideas, on the folds that judge the run."""
+
+    product = "ablations.parquet"
+
+    def requires(self) -> luigi.Task:
+        if not self.folds:
+            raise OptionError("--ablations are judged by folds; give --folds a number from 2 on, not 0")
+        return self.clone(CrossValidate)
+
+    def make(self) -> None:
+        from models.device import resolve_device
+        from pipeline.ablations import run_ablations
+
+        with Progress(self, "ablations", unit="training") as progress:
+            run_ablations(
+                self.workspace, self.dataset_folder(), self.run_folder(), resolve_device(self.device),
+                self.fold_workers, progress,
+            )  # fmt: skip
+
+
 class EvaluateRun(RunStage):
     """Compares scores with labels on the clips that training did not see."""
 
     product = "metrics.json"
+    shows_ablations = True
 
-    def requires(self) -> luigi.Task:
-        return self.clone(ScoreClips)
+    def requires(self) -> list[luigi.Task]:
+        stages: list[luigi.Task] = [self.clone(ScoreClips)]
+        if self.ablations:
+            stages.append(self.clone(RunAblations))
+        return stages
 
     def make(self) -> None:
-        from models.device import resolve_device
         from pipeline.evaluate import evaluate_run
 
-        device = resolve_device(self.device)
-        # One fold at a time on a GPU; on a CPU as many as there are cores, for one core trains about as fast as two.
-        workers = self.worker_count if device.type == "cpu" else 1
-        with Progress(self, "evaluate", unit="fold") as progress:
-            evaluate_run(
-                self.workspace, self.dataset_folder(), self.run_folder(), device, self.folds, workers, progress
-            )
+        evaluate_run(self.workspace, self.dataset_folder(), self.run_folder())
+        table = storage.join(self.workspace, self.run_folder(), f"{TABLE}.md")
+        if self.folds and storage.exists(table):
+            say(f"the model and what it must beat: {table}")
 
 
 class RenderReport(RunStage):
     """Writes the run's one-file HTML report."""
 
     product = "report.html"
+    shows_ablations = True
 
     def requires(self) -> luigi.Task:
         return self.clone(EvaluateRun)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from models.masked import Line, MaskedBatchNorm, masked_softmax
+from models.masked import Line, MaskedBatchNorm, Mix, masked_softmax
 from models.psgcn import Psgcn, motion_statistics, statistics_count
 from models.rtcn import Rtcn
 
@@ -181,17 +181,43 @@ def test_statistics_of_what_is_not_seen_are_not_counted():
     assert motion_statistics(hidden, seen).isfinite().all()
 
 
-def test_a_line_learns_in_units_of_each_number_and_starts_at_zero():
+def test_a_skeleton_of_three_coordinates_is_seen_in_all_of_them():
     torch.manual_seed(0)
-    line, numbers = Line(3, dropout=0.0), torch.randn(64, 3) * torch.tensor([1e3, 1.0, 1e-2])
+    seen = torch.ones(2, 20, 17, dtype=torch.bool)
+    flat = torch.randn(2, 9, 20, 17)
+    joint, bone, motion, bone_motion = (pair for pair in flat[:, :-1].split(2, 1))
+    nothing = torch.zeros(2, 1, 20, 17)
+    third = [torch.cat([pair, nothing], 1) for pair in (joint, bone, motion, bone_motion)]
+    found = motion_statistics(torch.cat([*third, flat[:, -1:]], 1), seen)
+    assert found.shape == (2, statistics_count(17, 3))
+    # Joint, bone, motion, bone motion of three axes each, their speeds: without a third axis as in two coordinates.
+    planar = [axis for axis in range(14) if axis not in (2, 5, 8, 11)]
+    two = motion_statistics(flat, seen)
+    torch.testing.assert_close(found[:, : 14 * 17].view(2, 14, 17)[:, planar].flatten(1), two[:, : 10 * 17])
+    torch.testing.assert_close(found[:, 14 * 17 :], two[:, 10 * 17 :])
+    third[2] = torch.cat([motion, torch.full_like(nothing, 3.0)], 1)
+    deep = motion_statistics(torch.cat([*third, flat[:, -1:]], 1), seen)
+    speed = (motion.square().sum(1) + 9).sqrt().mean(1)
+    torch.testing.assert_close(deep[:, 14 * 17 : 15 * 17], speed)
+    said = Psgcn(coordinates=3)(torch.randn(2, 13, 5, 17), seen[:, :5])
+    assert said.score.isfinite().all()
+
+
+def test_a_line_says_nothing_till_it_is_set_and_wild_numbers_count_up_to_a_limit():
+    line, numbers = Line(3), torch.tensor([[1e3, 1.0, 0.0], [1e9, 0.0, 0.0]])
     assert not line(numbers).any()
-    optimiser = torch.optim.AdamW(line.parameters(), lr=0.05)
-    target = numbers[:, 2] * 100
-    for _ in range(100):
-        optimiser.zero_grad()
-        (line(numbers) - target).square().mean().backward()
-        optimiser.step()
-    assert torch.corrcoef(torch.stack([line.eval()(numbers), target]))[0, 1] > 0.99
+    line.set(torch.tensor([0.0, 1.0, 0.0]), torch.tensor([500.0, 1.0, 1.0]), torch.tensor([1.0, 3.0, 2.0]))
+    torch.testing.assert_close(line(numbers), torch.tensor([2.0, Line.LIMIT - 3.0]))
+    assert not list(line.parameters())  # a fit in closed form, nothing for an optimiser
+
+
+def test_a_mix_starts_as_half_the_networks_mean_and_half_the_line():
+    levels = torch.tensor([[1.0, 2.0, 3.0, 10.0]])
+    torch.testing.assert_close(Mix(3, line=True)(levels), torch.tensor([6.0]))
+    torch.testing.assert_close(Mix(3, line=False)(levels[:, :3]), torch.tensor([2.0]))
+    mix = Mix(3, line=True)
+    mix.set(torch.ones(4), torch.tensor([0.0, 0.0, 0.5, 2.0]))
+    torch.testing.assert_close(mix(levels), torch.tensor([19.0]))
 
 
 @pytest.mark.parametrize("net", ["psgcn", "rtcn"])

@@ -2,11 +2,12 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
-from models.config import VdvConfig
+from models.config import FUSIONS, SCENE_CATEGORIES, VdvConfig
 from models.fusion import AttentiveFusion
 from models.losses import percentile_huber, ranknet
 from models.vdv import Cue, Vdv
@@ -15,7 +16,7 @@ SMALL = VdvConfig(
     frames=8, joint_channels=8, part_channels=8, body_channels=8, refined_channels=8, blocks=1, width=16,
     dilations=(1, 2), relations_after=(2,), modality_dropout=0.0,
 )  # fmt: skip
-FEATURES = {"appearance": 12, "face": 10, "scene": 6}
+FEATURES = {"appearance": 12, "face": 10, "scene": 6 + SCENE_CATEGORIES}
 
 
 def model() -> Vdv:
@@ -97,6 +98,28 @@ def test_a_modality_without_reliability_has_a_say_only_where_it_is_alone():
     assert attention[0, 1] < 0.002
     assert attention[1].tolist() == [0, 1]
     assert 0 < fused[1] < 0.01
+
+
+def test_fusion_by_reliability_is_the_attention_before_it_moves_and_by_mean_knows_no_reliability():
+    torch.manual_seed(0)
+    scores, quality, present = torch.randn(6, 3), torch.rand(6, 3), torch.rand(6, 3) > 0.2
+    told = {}
+    for mode in FUSIONS:
+        fusion = AttentiveFusion(3, mode=mode).eval()
+        fusion.calibrate(torch.zeros(3), torch.ones(3), torch.tensor([0.6, 0.3, 0.1]))
+        told[mode] = fusion(scores, quality, present)
+        assert (len(list(fusion.parameters())) > 0) == (mode == "attention")
+    for still, plain in zip(told["attention"], told["reliability"], strict=True):
+        torch.testing.assert_close(still, plain)
+    torch.testing.assert_close(told["mean"][0], (scores * present).mean(1))
+    torch.testing.assert_close(told["mean"][1], present / present.sum(1, keepdim=True).clamp(min=1))
+    with pytest.raises(ValueError, match="none of attention, reliability, mean"):
+        AttentiveFusion(3, mode="median")
+
+
+@pytest.mark.parametrize("mode", FUSIONS)
+def test_a_model_fuses_as_its_config_says(mode):
+    assert Vdv(replace(SMALL, fusion=mode), FEATURES).fusion.mode == mode
 
 
 def test_what_an_absent_modality_scored_has_no_influence():

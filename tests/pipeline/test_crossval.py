@@ -9,11 +9,13 @@ import pytest
 import torch
 
 import pipeline.crossval as crossval
-from pipeline.crossval import cross_validate, fold_labels
+from pipeline.crossval import cross_validate, permute_facts
 from pipeline.dataset import assemble, read_clips
 from pipeline.errors import DataError
 from pipeline.fit import fit
 from pipeline.labels import LabelOptions, group_clips
+from pipeline.protocol import fold_labels, make_folds
+from pipeline.ranking_metrics import by_challenge
 from tests.pipeline.learnable_world import Clip, make_batch, speed_decides
 from tests.pipeline.test_training import CPU, ONE_EPOCH, SMALL
 
@@ -72,17 +74,12 @@ def test_no_fold_trains_on_a_creator_that_it_judges(workspace, monkeypatch):
 
 def test_a_held_out_clips_likes_enter_no_training_label(workspace):
     clips = read_clips(workspace, "datasets/one")
-    fold_of = np.where(clips["label"].notna(), np.arange(len(clips)) % 4, -1)
-    fold_of[clips["clip_id"].isin([clip.clip_id for clip in TWO_SHARE])] = 0
-    more = clips.assign(likes=clips["likes"].where(fold_of != 0, clips["likes"] * 1000))
-    plain, other = (fold_labels(table, LabelOptions("likes"), fold_of, 0) for table in (clips, more))
-    train = fold_of > 0
-    np.testing.assert_array_equal(plain.percentile[train], other.percentile[train])
-    assert (plain.label[fold_of == 0] < other.label[fold_of == 0]).all()
-    torn = fold_of.copy()
-    torn[clips.index[clips["clip_id"] == "twin-a"]] = 1
-    with pytest.raises(DataError, match="on both sides"):
-        fold_labels(clips, LabelOptions("likes"), torn, 0)
+    fold = make_folds(clips, "kfold", 4)[0]
+    held_out = np.isin(np.arange(len(clips)), fold.test)
+    more = clips.assign(likes=clips["likes"].mask(held_out, clips["likes"] * 1000))
+    plain, other = (fold_labels(table, LabelOptions("likes"), fold) for table in (clips, more))
+    np.testing.assert_array_equal(plain.percentile[fold.train], other.percentile[fold.train])
+    assert (plain.label[fold.test] < other.label[fold.test]).all()
 
 
 def test_the_same_seed_gives_the_same_frame_however_many_work(workspace):
@@ -115,6 +112,60 @@ def test_one_creator_cannot_be_cross_validated(tmp_path: Path):
         cross_validate(str(workspace), "datasets/one", ONE_EPOCH, CPU)
     with pytest.raises(DataError, match="at least 2"):
         cross_validate(str(workspace), "datasets/one", ONE_EPOCH, CPU, folds=1)
+
+
+@pytest.fixture(scope="module")
+def rivals(workspace: str) -> pd.DataFrame:
+    return cross_validate(workspace, "datasets/one", ONE_EPOCH, CPU, folds=2, rivals=True, permuted=True)
+
+
+def test_rivals_are_judged_on_the_same_clips_and_change_nothing_of_the_model(workspace, rivals):
+    plain = cross_validate(workspace, "datasets/one", ONE_EPOCH, CPU, folds=2)
+    pd.testing.assert_frame_equal(rivals[plain.columns], plain, check_exact=True)
+    assert {
+        "baseline_ridge_means", "baseline_boosting_means", "baseline_trees_pose", "baseline_ridge_all",
+        "baseline_trees_all", "fusion_mean", "fusion_reliability", "fusion_best_single", "fusion_concatenation",
+        "fusion_without_skeleton", "fusion_without_scene", "permuted_ridge", "permuted_fused", "label_permuted",
+    } == set(rivals) - set(plain)  # fmt: skip
+    seen = rivals[rivals["clip_id"] != "broken"]
+    assert seen[sorted(set(rivals) - set(plain))].notna().all().all()
+    broken = rivals[rivals["clip_id"] == "broken"]
+    assert broken[["fusion_mean", "fusion_concatenation", "fusion_without_scene"]].isna().all().all()
+
+
+def test_hand_made_statistics_see_what_decides(rivals):
+    seen = rivals[rivals["clip_id"] != "broken"]
+    assert by_challenge(seen["challenge"], seen["label"], seen["baseline_trees_pose"])["mean"]["spearman"] > 0.5
+
+
+def test_permuting_deals_engagement_followers_and_time_together_within_the_challenge(workspace):
+    clips = read_clips(workspace, "datasets/one").assign(followers=lambda table: table["likes"] * 2)
+    dealt = permute_facts(clips, seed=1)
+    assert (dealt["likes"] != clips["likes"]).sum() > 10
+    known = dealt["likes"].notna()
+    assert (dealt["followers"] == dealt["likes"] * 2)[known].all()
+    assert (known == clips["likes"].notna()).all()
+    for name in ("shuffle", "wave"):
+        rows = clips["challenge"] == name
+        assert sorted(dealt["likes"][rows].dropna()) == sorted(clips["likes"][rows].dropna())
+
+
+@pytest.mark.parametrize("protocol", ["time", "leave-challenge-out"])
+def test_other_protocols_judge_some_of_the_clips(workspace, tmp_path, protocol):
+    clips = [
+        replace(clip, uploaded_at=f"2024-02-{place + 1:02d}", creator=f"creator{place}")
+        for place, clip in enumerate(speed_decides(16))
+    ]
+    assemble(str(tmp_path / "ws"), [make_batch(tmp_path / "ws", clips, modalities=("scene",))], "datasets/one")
+    found = cross_validate(str(tmp_path / "ws"), "datasets/one", ONE_EPOCH, CPU, folds=4, protocol=protocol)
+    if protocol == "time":
+        assert found["clip_id"].tolist() == [clip.clip_id for clip in clips[-4:]]
+    else:
+        assert found.groupby("fold")["challenge"].agg(lambda names: "/".join(set(names))).tolist() == [
+            "shuffle",
+            "wave",
+        ]
+    assert found["score"].notna().all()
 
 
 def test_torch_keeps_its_threads(workspace):

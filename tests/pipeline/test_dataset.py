@@ -95,7 +95,11 @@ def test_clips_are_loaded_with_masks_and_bounded_lengths(workspace):
     assert skeleton.mask.any()
     assert of["short"].cues["skeleton"].mask.any()
     assert of["long"].cues["appearance"].values.shape == (30, 24)
-    assert of["long"].cues["scene"].values.shape == (8, 16)
+    scene = of["long"].cues["scene"].values
+    assert scene.shape == (8, 16 + SCENE_CATEGORIES)
+    probability = scene[:, 16:]
+    assert ((probability > 0).sum(1) <= 5).all()  # those that shards keep
+    assert (probability.sum(1) > 0).all()
     assert (of["long"].cues["appearance"].seconds.diff() > 0).all()
     assert of["plain"].cues["face"].values.shape[1] == 512
 

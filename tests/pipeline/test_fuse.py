@@ -9,7 +9,8 @@ from scipy.stats import spearmanr
 
 from models.config import VdvConfig
 from models.fusion import AttentiveFusion
-from pipeline.fuse import HeldOut, left_by_others, train_attention
+from pipeline.fuse import HeldOut, train_attention
+from pipeline.lines import normal_score
 
 CONFIG = VdvConfig(seed=3)
 
@@ -134,28 +135,9 @@ def test_the_seed_decides_the_weights():
     assert all(torch.equal(first[name], again[name]) for name in first)
 
 
-def test_what_the_others_leave_goes_with_a_cue_more_than_the_label_does():
-    held = held_out(weights=(1.0, 0.7, 0.7), noise=0.3)
-    left = left_by_others(held)
-    for cue in range(3):
-        of_cue = spearmanr(held.score[:, cue].numpy(), left[:, cue]).statistic
-        assert of_cue > spearmanr(held.score[:, cue].numpy(), held.percentile.numpy()).statistic + 0.1
-    assert left.shape == (200, 3)
-    for name in range(4):
-        rows = held.challenge.numpy() == name
-        np.testing.assert_allclose(np.sort(left[rows, 1]), (np.arange(50) + 0.5) / 50)
-
-
-def test_a_cue_that_tells_nothing_takes_nothing_from_the_others():
-    held = held_out(weights=(1.0, 0.0), noise=0.0, seed=3)
-    left = left_by_others(held)
-    assert spearmanr(left[:, 0], held.percentile.numpy()).statistic > 0.97
-
-
-def test_of_too_few_clips_the_others_leave_the_label_itself():
-    held = HeldOut(*(value[:5] for value in vars(held_out()).values()))
-    left = left_by_others(held)
-    for name in range(4):
-        rows = held.challenge.numpy() == name
-        order = held.percentile.numpy()[rows].argsort()
-        assert (left[rows].argsort(0) == order[:, None]).all()
+def test_a_fused_score_is_on_the_labels_own_scale():
+    fusion, unseen = trained(held_out(weights=(1.0, 0.7))), held_out(weights=(1.0, 0.7), seed=100)
+    score, _ = fusion(unseen.score, unseen.quality, unseen.present)
+    normal = normal_score(unseen.percentile.numpy())
+    slope = np.polyfit(score.detach().numpy(), normal, 1)[0]
+    assert 0.8 < slope < 1.25

@@ -1,0 +1,210 @@
+"""The model without one of its ideas at a time, trained on the same folds: what each is worth."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+import torch
+
+from models.config import CUE_MODALITY, VdvConfig
+from pipeline import storage
+from pipeline.compare import PERMUTATIONS, PRIMARY, RESAMPLES, Clips, compare, draw_creators, estimate, holm
+from pipeline.crossval import cross_validate
+from pipeline.dataset import read_table
+from pipeline.errors import DataError
+from pipeline.ranking_metrics import METRICS
+from pipeline.run_files import ABLATIONS, FOLDS, FOLDS_ABOUT, RUN
+from pipeline.tables import TITLES, Printed, clips_of, detectable_note, estimate_text, figure_text, on_one_scale, p_text
+
+SEQUENCES = ("appearance", "face", "scene")
+FUSED = "fused"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A configuration that differs from the run's in one idea."""
+
+    name: str
+    what: str  # is other than in the run
+    config: VdvConfig
+    cues: tuple[str, ...]  # whose encoders it changes; judged alone, too, for the fused score hides much of it
+
+
+def variants(config: VdvConfig) -> list[Variant]:
+    """The ablations of a run; those of cues that it has not are left out, and those that change nothing of it."""
+    whole = replace(config, skeleton_network="psgcn", pyramid=True, refine=True)
+    skeleton = (
+        ("st_gcn", "skeleton by ST-GCN", replace(whole, skeleton_network="st_gcn")),
+        ("st_gcn_plus", "skeleton by STGCN++", replace(whole, skeleton_network="st_gcn_plus")),
+        ("no_pyramid", "joints alone, no pyramid", replace(whole, pyramid=False)),
+        ("no_refinement", "pyramid without refinement", replace(whole, refine=False)),
+        ("no_levels", "levels not supervised one by one", replace(whole, level_weight=0.0)),
+        ("no_augmentation", "no augmentation", replace(config, rotation=0.0, scale=0.0, jitter=0.0, crop=0.0,
+                                                       mirror=0.0)),
+    )  # fmt: skip
+    sequence = (
+        ("plain_tcn", "no temporal relations", replace(config, sequence_network="rtcn", relations_after=())),
+        ("lstm", "sequences by an LSTM", replace(config, sequence_network="lstm")),
+        ("mean_mlp", "sequences by their mean", replace(config, sequence_network="mean_mlp")),
+    )
+    every = (
+        ("mean_pool", "plain mean for attention pooling", replace(config, attention_pool=False)),
+        ("no_line", "no line beside the networks", replace(config, line=False)),
+        ("no_backfitting", "each cue learns the whole label", replace(config, rounds=0)),
+        ("no_huber", "ranking loss alone", replace(config, huber_weight=0.0)),
+    )
+    fusion = (
+        ("reliability_fusion", "fusion by reliability alone", replace(config, fusion="reliability")),
+        ("mean_fusion", "fusion by the uniform mean", replace(config, fusion="mean")),
+    )
+    known = tuple(cue for cue, modality in CUE_MODALITY.items() if modality in config.modalities)
+    found = []
+    for group, touched in ((skeleton, ("skeleton",)), (sequence, SEQUENCES), (every, known), (fusion, ())):
+        cues = tuple(cue for cue in touched if cue in known)
+        if cues or (not touched and len(known) > 1):
+            found += [Variant(name, what, other, cues) for name, what, other in group if other != config]
+    return [variant for variant in found if len(known) > 1 or variant.name != "no_backfitting"]
+
+
+def run_ablations(
+    workspace: str,
+    dataset_dir: str,
+    run_dir: str,
+    device: torch.device,
+    workers: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Trains every variant of a run on the folds that judged it; writes ablations.parquet, .md and .tex.
+
+    Args:
+        progress: called with trainings done and trainings in all.
+
+    Raises:
+        DataError: the run has no folds.
+    """
+    folder = storage.join(workspace, run_dir)
+    about = json.loads(storage.read_bytes(storage.join(folder, FOLDS_ABOUT)))
+    if not about["clips"]:
+        raise DataError(f"{run_dir} was not judged by folds, so that variants cannot be compared: {about['reason']}")
+    config = VdvConfig.from_dict(json.loads(storage.read_bytes(storage.join(folder, RUN)))["config"])
+    judged = read_table(storage.join(folder, FOLDS))
+    chosen = variants(config)
+    found = {}
+    for place, variant in enumerate(chosen):
+
+        def step(done: int, total: int, before: int = place) -> None:
+            if progress:
+                progress(before * total + done, len(chosen) * total)
+
+        found[variant.name] = cross_validate(
+            workspace, dataset_dir, variant.config, device, about["asked"], workers, step, about["protocol"]
+        )
+    table = ablation_table(judged, chosen, found)
+    with storage.staged(storage.join(folder, f"{ABLATIONS}.parquet")) as path:
+        table.to_parquet(path, index=False)
+    text = printed(table)
+    storage.write_bytes(storage.join(folder, f"{ABLATIONS}.md"), text.markdown().encode())
+    storage.write_bytes(storage.join(folder, f"{ABLATIONS}.tex"), text.latex().encode())
+
+
+def ablation_table(
+    judged: pd.DataFrame,
+    chosen: list[Variant],
+    found: dict[str, pd.DataFrame],
+    resamples: int = RESAMPLES,
+    permutations: int = PERMUTATIONS,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """What each variant reaches, and its difference to the run.
+
+    Args:
+        judged: the run's cross-validation; found: by variant's name, its cross-validation on the same folds.
+
+    Returns:
+        One row a variant (the run itself is `default`), predictor (`fused`, and each cue that the variant changes) and
+        metric: variant, what, predictor, metric, clips; value, low, high; difference (variant less default),
+        difference_low, difference_high; p, p_holm (of the primary metric, corrected over the table; NaN elsewhere);
+        detectable. Intervals are 95 %, by bootstrap over creators.
+
+    Raises:
+        DataError: a variant was judged on other clips.
+    """
+    clips = clips_of(judged)
+    draws = draw_creators(clips.group, resamples, seed)
+    rows = []
+    cues = [name.removeprefix("score_") for name in judged if name.startswith("score_")]
+    for predictor in (FUSED, *cues):
+        rows += _rows("default", "the model", predictor, clips, judged, None, draws, permutations, seed)
+    for variant in chosen:
+        other = found[variant.name]
+        if not other["clip_id"].equals(judged["clip_id"]) or not other["fold"].equals(judged["fold"]):
+            raise DataError(f"the variant {variant.name} was judged on other folds than the run; run both again")
+        for predictor in (FUSED, *(cue for cue in variant.cues if cue in cues)):
+            rows += _rows(variant.name, variant.what, predictor, clips, other, judged, draws, permutations, seed)
+    table = pd.DataFrame(rows)
+    table["p_holm"] = holm(table["p"].tolist())
+    return table
+
+
+def _rows(
+    name: str,
+    what: str,
+    predictor: str,
+    clips: Clips,
+    said: pd.DataFrame,
+    default: pd.DataFrame | None,
+    draws: np.ndarray,
+    permutations: int,
+    seed: int,
+) -> list[dict]:
+    column = "score" if predictor == FUSED else f"score_{predictor}"
+    score = on_one_scale(said, column)
+    reached = estimate(clips, score, draws)
+    difference = None
+    if default is not None:
+        difference = compare(clips, score, on_one_scale(default, column), draws, permutations, seed)
+    rows = []
+    for metric in METRICS:
+        of_metric = difference.by_metric[metric] if difference else None
+        primary = difference is not None and metric == PRIMARY
+        rows.append(
+            {
+                "variant": name,
+                "what": what,
+                "predictor": predictor,
+                "metric": metric,
+                "clips": int(np.isfinite(score).sum()),
+                "value": reached[metric].value,
+                "low": reached[metric].low,
+                "high": reached[metric].high,
+                "difference": of_metric.value if of_metric else np.nan,
+                "difference_low": of_metric.low if of_metric else np.nan,
+                "difference_high": of_metric.high if of_metric else np.nan,
+                "p": difference.p if difference and primary else np.nan,
+                "detectable": difference.detectable if difference and primary else np.nan,
+            }
+        )
+    return rows
+
+
+def printed(table: pd.DataFrame) -> Printed:
+    """The table of `ablation_table` for people: a section a predictor."""
+    sections: dict[str, list[list[str]]] = {}
+    for (predictor, _), rows in table.groupby(["predictor", "variant"], sort=False):
+        by_metric = rows.set_index("metric")
+        first = by_metric.loc[PRIMARY]
+        cells = [first["what"], estimate_text(first["value"], first["low"], first["high"])]
+        cells += [figure_text(by_metric.loc[name, "value"]) for name in METRICS if name != PRIMARY]
+        ends = (first["difference"], first["difference_low"], first["difference_high"])
+        cells += [estimate_text(*ends, sign=True), p_text(first["p_holm"])] if np.isfinite(ends[0]) else ["", ""]
+        sections.setdefault(f"score of {predictor}" if predictor != FUSED else "fused score", []).append(cells)
+    header = ("variant", f"{TITLES[PRIMARY]} (95 %)", *(TITLES[name] for name in METRICS if name != PRIMARY),
+              "less the model's (95 %)", "p")  # fmt: skip
+    told = (
+        "Every variant trained on the same folds as the model, one seed. Intervals: bootstrap over creators. p: paired"
+        f" permutation of {TITLES[PRIMARY]} over creators, Holm-corrected over the table.",
+        *detectable_note(table["detectable"].tolist()),
+    )
+    return Printed(header, sections, told)

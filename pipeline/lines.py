@@ -1,0 +1,211 @@
+"""The lines beside the networks: ridge regressions in closed form, and what each cue is to learn, found by them.
+
+A clip's label is a sum over cues; to one cue, what the others tell is noise. Lines are fitted in milliseconds, so they
+find out first what each cue tells: by backfitting (Breiman and Friedman 1985), every cue's line is fitted to what the
+other cues' lines leave of the label, again and again. What is left in the end is what the cue's network is trained to.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.optimize import nnls
+from scipy.special import ndtri
+from scipy.stats import rankdata
+from torch.utils.data import DataLoader
+
+from models.config import VdvConfig
+from models.masked import Line
+from models.vdv import clip_numbers
+from pipeline.folds import deal_folds
+from pipeline.loading import ClipDataset
+
+PENALTIES = np.logspace(0, 6, 19)  # of standardised numbers: from next to none to next to nothing left
+PENALTY_FOLDS = 5
+STACK_RIDGE = 1e-2  # share of the clips that the stack counts on top, as evidence of nothing
+
+
+@dataclass(frozen=True)
+class Slopes:
+    """A fitted line through numbers of a clip: slope @ ((numbers - mean) / scale)."""
+
+    mean: np.ndarray  # float64 [S]
+    scale: np.ndarray  # float64 [S], above 0
+    slope: np.ndarray  # float64 [S]
+
+    def __call__(self, numbers: np.ndarray) -> np.ndarray:
+        """[n, S] -> float64 [n]."""
+        line = Line(len(self.mean))
+        self.give(line)
+        with torch.inference_mode():
+            return line(torch.from_numpy(numbers.astype(np.float32))).double().numpy()
+
+    def give(self, line: Line) -> None:
+        """Makes it the line's."""
+        line.set(*(torch.from_numpy(values.astype(np.float32)) for values in (self.mean, self.scale, self.slope)))
+
+
+def fit_line(numbers: np.ndarray, target: np.ndarray, challenge: np.ndarray, group: np.ndarray, seed: int) -> Slopes:
+    """Ridge regression within challenges: only there are scores compared, so what differs between them is no evidence.
+
+    The penalty is the one of PENALTIES whose lines, fitted on some groups, are nearest on the others: a leave-one-out
+    penalty would be content to know the creators.
+
+    Args:
+        numbers: float [n, S]; target: float [n]; challenge, group: [n].
+    """
+    mean, scale = numbers.mean(0, dtype=float), numbers.std(0, dtype=float)
+    scale = np.where(scale > 1e-6, scale, np.inf)  # what never changes tells nothing
+    standard = within(np.clip((numbers - mean) / scale, -Line.LIMIT, Line.LIMIT), challenge)
+    wanted = within(target[:, None], challenge)[:, 0]
+    fold_of = deal_folds(group, challenge.tolist(), PENALTY_FOLDS, seed)
+    errors = np.zeros(len(PENALTIES))
+    for fold in range(fold_of.max() + 1):
+        seen, unseen = fold_of != fold, fold_of == fold
+        if seen.any():
+            slopes = _ridge(standard[seen], wanted[seen])
+            errors += np.square(standard[unseen] @ slopes - wanted[unseen, None]).sum(0)
+    best = int(errors.argmin()) if errors.any() else len(PENALTIES) - 1
+    slope = _ridge(standard, wanted)[:, best]
+    return Slopes(mean, np.where(np.isfinite(scale), scale, 1.0), np.where(np.isfinite(scale), slope, 0.0))
+
+
+def _ridge(numbers: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """float64 [S, len(PENALTIES)]: slopes for every penalty, by one eigendecomposition of the smaller Gram matrix."""
+    clips, count = numbers.shape
+    if clips <= count:
+        values, vectors = np.linalg.eigh(numbers @ numbers.T)
+        return numbers.T @ (vectors @ ((vectors.T @ target)[:, None] / (values[:, None] + PENALTIES)))
+    values, vectors = np.linalg.eigh(numbers.T @ numbers)
+    return vectors @ ((vectors.T @ (numbers.T @ target))[:, None] / (values[:, None] + PENALTIES))
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """What a cue's line sees of every clip of a dataset."""
+
+    values: np.ndarray  # float32 [clips, S]
+    present: np.ndarray  # bool [clips]
+
+
+def read_numbers(dataset: ClipDataset, cue: str, rows: Sequence[int], workers: int = 0) -> Numbers:
+    """Of these rows of the dataset, drawn as for scoring; the others count as not present."""
+    view = dataset.view(cue, training=False)
+    size = 64
+    keys = [[(0, row) for row in rows[at : at + size]] for at in range(0, len(rows), size)]
+    values, present = np.zeros((len(dataset), 0), np.float32), np.zeros(len(dataset), bool)
+    for batch in DataLoader(view, batch_sampler=keys, collate_fn=view.collate, num_workers=workers):
+        numbers, there = clip_numbers(cue, batch.cues[cue])
+        if not values.shape[1]:
+            values = np.zeros((len(dataset), numbers.shape[1]), np.float32)
+        values[batch.row.numpy()], present[batch.row.numpy()] = numbers.numpy(), there.numpy()
+    return Numbers(values, present)
+
+
+def backfit(
+    numbers: Mapping[str, Numbers],
+    rows: np.ndarray,
+    percentile: np.ndarray,
+    challenge: np.ndarray,
+    group: np.ndarray,
+    fold_of: np.ndarray,
+    config: VdvConfig,
+) -> dict[str, np.ndarray]:
+    """float64 [n] by cue: the percentile, 0..1, within its challenge of what the other cues leave of each row's label.
+
+    `config.rounds` times lines are fitted on all folds but one and judge that one; the label less what the stack of the
+    other cues' judgements tells is what the cue is fitted to next. Without rounds it is the label's own percentile.
+
+    Args:
+        rows: int [n] of the dataset; percentile, challenge, group, fold_of: [n], of these rows.
+    """
+    targets = dict.fromkeys(numbers, percentile)
+    for _ in range(config.rounds if len(numbers) > 1 else 0):
+        judged = [
+            judge(known, rows, targets[cue], challenge, group, fold_of, config.seed) for cue, known in numbers.items()
+        ]
+        design = np.stack(judged, 1)
+        wanted = within(normal_score(percentile)[:, None], challenge)[:, 0]
+        told = design * stack(design, wanted, challenge)
+        rest = wanted[:, None] - (told.sum(1, keepdims=True) - told)
+        targets = {cue: place_within(rest[:, place], challenge) for place, cue in enumerate(numbers)}
+    return targets
+
+
+def left_by_line(
+    numbers: Numbers,
+    rows: np.ndarray,
+    target: np.ndarray,
+    challenge: np.ndarray,
+    group: np.ndarray,
+    fold_of: np.ndarray,
+    seed: int,
+) -> np.ndarray:
+    """float64 [n]: the percentile, 0..1, within its challenge of what the cue's own line leaves of `target`, a
+    percentile, on clips that it was not fitted to. Arguments as `backfit`'s."""
+    told = judge(numbers, rows, target, challenge, group, fold_of, seed)
+    wanted = within(normal_score(target)[:, None], challenge)[:, 0]
+    return place_within(wanted - told * stack(told[:, None], wanted, challenge)[0], challenge)
+
+
+def judge(
+    numbers: Numbers,
+    rows: np.ndarray,
+    target: np.ndarray,
+    challenge: np.ndarray,
+    group: np.ndarray,
+    fold_of: np.ndarray,
+    seed: int,
+) -> np.ndarray:
+    """float64 [n]: of each row, what a line fitted on the other folds says of it, within the challenge and in units of
+    its spread; 0 where the cue is absent or nobody can tell. Arguments as `backfit`'s; target: a percentile."""
+    present, wanted = numbers.present[rows], normal_score(target)
+    said, there = np.zeros((len(rows), 1)), np.zeros((len(rows), 1), bool)
+    for fold in range(fold_of.max() + 1):
+        seen, unseen = present & (fold_of != fold), present & (fold_of == fold)
+        if seen.sum() > 1 and unseen.any():
+            line = fit_line(numbers.values[rows[seen]], wanted[seen], challenge[seen], group[seen], seed)
+            said[unseen, 0] = line(numbers.values[rows[unseen]])
+            there[unseen] = True
+    centred = within(said, challenge, there)[:, 0]
+    spread = np.sqrt(np.square(centred).mean())
+    return centred / spread if spread > 1e-9 else centred
+
+
+def stack(design: np.ndarray, wanted: np.ndarray, challenge: np.ndarray) -> np.ndarray:
+    """float64 [K]: coefficients, never negative, of a ridge regression of `wanted` [n] on judgements [n, K] of clips
+    that the judges had not seen (stacking, Breiman 1996); all 0 where there are too few clips to tell.
+
+    Both are within the challenge (`within`); the judgements in units of their spread.
+    """
+    clips, count = design.shape
+    if clips <= count + len(np.unique(challenge)):
+        return np.zeros(count)
+    extra = np.sqrt(STACK_RIDGE * clips) * np.eye(count)
+    return nnls(np.concatenate([design, extra]), np.concatenate([wanted, np.zeros(count)]))[0]
+
+
+def normal_score(percentile: np.ndarray) -> np.ndarray:
+    """float64 [n]: the percentile, 0..1, as the value of a standard normal variable."""
+    return ndtri(np.clip(np.asarray(percentile, float), 0.01, 0.99))
+
+
+def place_within(values: np.ndarray, challenge: np.ndarray) -> np.ndarray:
+    """float64 [n]: percentile, 0..1, within the challenge."""
+    place = np.empty(len(values))
+    for name in np.unique(challenge):
+        rows = challenge == name
+        place[rows] = (rankdata(values[rows]) - 0.5) / rows.sum()
+    return place
+
+
+def within(values: np.ndarray, challenge: np.ndarray, present: np.ndarray | None = None) -> np.ndarray:
+    """float64 [n, K] less the mean of the challenge's present ones; 0 where absent. present: bool [n, K]; None: all."""
+    present = np.ones(values.shape, bool) if present is None else present
+    centred = np.where(present, values, 0.0)
+    for name in np.unique(challenge):
+        rows = challenge == name
+        mean = centred[rows].sum(0) / np.maximum(present[rows].sum(0), 1)
+        centred[rows] = np.where(present[rows], centred[rows] - mean, 0.0)
+    return centred

@@ -1,0 +1,84 @@
+"""Runs held against each other, and deleted."""
+
+from typing import TYPE_CHECKING
+
+import luigi
+
+from pipeline.errors import OptionError
+from pipeline.runs import delete_run, find_run, read_names, run_dir
+from tasks.console import say
+from tasks.run_options import RUN_HELP, RunsOption
+
+if TYPE_CHECKING:
+    from pipeline.compare_runs import Comparison
+
+
+class CompareRuns(luigi.Task):
+    """Prints by how much two runs differ on the clips that the folds of both judged.
+
+    --run A --run B: positive differences speak for A.
+    """
+
+    runs = RunsOption(description="two runs, by id or name: --run A --run B")
+    workspace = luigi.Parameter(default="workspace", description="folder or fsspec URL that holds the runs")
+
+    def complete(self) -> bool:
+        self._found()  # a wrong name is an error before anything starts
+        return False  # printing is all there is
+
+    def run(self) -> None:
+        from pipeline.compare_runs import compare_runs
+
+        first, second = self._found()
+        names = {run_id: name for name, run_id in read_names(self.workspace).items()}
+        compared = compare_runs(self.workspace, first, second)
+        say(comparison_text(compared, names.get(first, first), names.get(second, second)))
+
+    def _found(self) -> tuple[str, str]:
+        if len(self.runs) != 2:
+            raise OptionError(f"comparing takes two runs, --run A --run B; {len(self.runs)} given")
+        first, second = (find_run(self.workspace, given) for given in self.runs)
+        return first, second
+
+
+class DeleteRun(luigi.Task):
+    """Deletes a run's folder and its name. Clips, features and datasets stay."""
+
+    run_id = luigi.Parameter(description=RUN_HELP)
+    workspace = luigi.Parameter(default="workspace", description="folder or fsspec URL that holds the run")
+
+    def complete(self) -> bool:
+        find_run(self.workspace, self.run_id, finished=False)
+        return False
+
+    def run(self) -> None:
+        found = find_run(self.workspace, self.run_id, finished=False)
+        delete_run(self.workspace, found)
+        say(f"deleted {run_dir(found)} of {self.workspace}; clips, features and datasets are still there")
+
+
+def comparison_text(compared: "Comparison", first: str, second: str) -> str:
+    """A table of Spearman correlations, and what the runs were made with that is not the same."""
+    from pipeline.compare import PRIMARY
+
+    lines = [
+        f"{first} against {second}: Spearman within a challenge on {compared.clips} clips of {compared.creators}"
+        f" creators that the folds of both judged; label {compared.label}",
+        f"  {'':<11}{'first':>8}{'second':>8}{'first less second, 95 %':>30}{'p (Holm)':>10}{'detectable':>12}",
+    ]
+    for row in compared.rows:
+        one, other, less = row.first[PRIMARY], row.second[PRIMARY], row.difference.by_metric[PRIMARY]
+        interval = f"{less.value:+.3f} ({less.low:+.3f} to {less.high:+.3f})"
+        lines.append(
+            f"  {row.name:<11}{one.value:>8.3f}{other.value:>8.3f}{interval:>30}{row.p_holm:>10.3f}"
+            f"{row.difference.detectable:>12.3f}"
+        )
+    if any(compared.left_out):
+        only = " and ".join(
+            f"{count} that only {name} judged"
+            for count, name in zip(compared.left_out, (first, second), strict=True)
+            if count
+        )
+        lines.append(f"left out: {only}")
+    lines += ["what differs (first / second):", *(f"  {line}" for line in compared.differing or ("nothing",))]
+    return "\n".join(lines)
