@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.ndimage import median_filter
 
 MOTION_STEP_S = 0.1  # motion is the way covered in this time, whatever the clip's frame rate
 LIMIT = 20.0  # trunk lengths; a dancer does not leave it, a wild key point does
@@ -176,6 +177,7 @@ def normalise(
 ) -> Posture:
     """A track as a Posture.
 
+    Each coordinate is the median of three frames, for a network's key points flicker, and speeds would see little else.
     Normalised once a clip, so that travelling and the depth of a squat survive. Where the hips are never seen the
     origin is the first frame's mean joint; where no frame shows the whole trunk, the unit is a third of the median
     extent of what is seen.
@@ -200,6 +202,7 @@ def normalise(
         at = np.flatnonzero(seen[:, joint])
         for axis in range(position.shape[2]):
             position[:, joint, axis] = np.interp(seconds, seconds[at], position[at, joint, axis])
+    position = median_filter(position, (3, 1, 1), mode="nearest")
     hips = [hip for hip in layout.hips if ever[hip]]
     origin = position[0, hips].mean(0) if hips else position[0, ever].mean(0)
     position = np.where(ever[:, None], (position - origin) / unit, 0.0)

@@ -114,8 +114,17 @@ def test_a_gap_is_bridged_and_stays_marked():
     posture = normalise(keypoints, np.ones(12, bool), SECONDS, 0.3)
     assert not posture.seen[4:7, 9].any()
     assert (posture.confidence[4:7, 9] == 0).all()
-    before, after = posture.position[3, 9], posture.position[7, 9]
+    before, after = posture.position[4, 9], posture.position[6, 9]  # themselves on the way
     np.testing.assert_allclose(posture.position[5, 9], (before + after) / 2, atol=1e-5)
+    assert not np.allclose(before, after)
+
+
+def test_a_key_point_that_flickers_for_one_frame_leaves_no_trace():
+    keypoints = dancer(1).repeat(12, 0)
+    calm = normalise(keypoints, np.ones(12, bool), SECONDS, 0.3)
+    keypoints[5, 9, :2] += 200
+    flickered = normalise(keypoints, np.ones(12, bool), SECONDS, 0.3)
+    np.testing.assert_allclose(flickered.position, calm.position, atol=1e-5)
 
 
 def test_a_joint_never_seen_gives_no_bone_and_no_motion():

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from models.config import VdvConfig
+from models.config import SCENE_CATEGORIES, VdvConfig
 from pipeline import loading
 from pipeline.dataset import assemble, read_clips, read_faces, read_statistics
 from pipeline.errors import DataError, WorkspaceError

@@ -100,9 +100,12 @@ def test_more_is_expected_of_higher_scores_and_nothing_beyond_the_ends():
 
 
 def test_a_challenge_that_is_scored_high_as_a_whole_is_not_expected_to_do_better():
-    calibration = calibrate(judged(200, offset=5.0))
-    low, high = expected(calibration, [0.0], "shuffle"), expected(calibration, [5.0], "wave")
-    assert high["expected_percentile"][0] == pytest.approx(low["expected_percentile"][0], abs=0.1)
+    calibration = calibrate(judged(200, offset=2.0))
+    for above in (-1.0, 0.0, 1.0):
+        low, high = expected(calibration, [above], "shuffle"), expected(calibration, [above + 2.0], "wave")
+        truth = norm.cdf(0.6 * above / np.sqrt(1 + 0.8**2))
+        assert low["expected_percentile"][0] == pytest.approx(truth, abs=0.07)
+        assert high["expected_percentile"][0] == pytest.approx(truth, abs=0.07)
 
 
 def test_three_creators_say_nothing_about_a_fourth_at_80_percent():

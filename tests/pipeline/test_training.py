@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from datetime import datetime
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -96,7 +97,7 @@ def test_a_run_records_what_made_it_and_nothing_of_where(learned):
     assert run["seconds"] > 0
     assert datetime.fromisoformat(run["finished_at"]).tzinfo is not None
     assert set(run["code"]) == {"version", "commit", "dirty"}
-    assert run["environment"]["packages"]["torch"] == torch.__version__
+    assert run["environment"]["packages"]["torch"] == version("torch")
     assert str(learned) not in json.dumps(run)
     logs = [path.name for path in (learned / "runs/one/logs").rglob("*") if path.is_file()]
     assert "metrics.csv" in logs

@@ -80,6 +80,19 @@ def test_a_challenge_that_the_run_never_saw_is_scored_and_flagged_and_nothing_is
     assert (ends["low"] <= ends["high"])[:3].all()
 
 
+def test_a_challenge_that_was_judged_but_never_trained_on_counts_as_unknown(workspace):
+    path = workspace / "runs/one/run.json"
+    run = path.read_text()
+    said = json.loads(run)
+    path.write_text(json.dumps(said | {"data": said["data"] | {"challenges": ["shuffle"]}}))
+    score_uploads(str(workspace), "uploads/one", "runs/one", CPU)
+    path.write_text(run)
+    table = scores(workspace)
+    score_uploads(str(workspace), "uploads/one", "runs/one", CPU)
+    assert not table.loc["new2", "known_challenge"]
+    assert np.isnan(table.loc["new2", "expected_percentile"])
+
+
 def test_a_higher_level_gives_wider_intervals(workspace):
     narrow, wide = [], []
     for level, found in ((0.3, narrow), (0.9, wide)):
