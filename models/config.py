@@ -56,6 +56,7 @@ class VdvConfig:
     # Fusion
     fusion: str = "attention"  # reliability: without the small networks that move the weights; mean: equal weights
     rounds: int = 3  # of backfitting, before each cue learns what the other cues leave of the label; 0: all of it
+    line_folds: int = 5  # of that, by creator: lines are quick to fit
     inner_folds: int = 3  # encoders trained beside the final ones, whose scores of clips unseen the fusion learns from
     fusion_hidden: int = 8
     fusion_epochs: int = 40
@@ -76,6 +77,8 @@ class VdvConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if self.line_folds < 2:
+            raise ValueError(f"line_folds {self.line_folds} must be at least 2: cues learn from clips held out")
         if self.rounds < 0:
             raise ValueError(f"rounds {self.rounds} must be at least 0")
         if self.inner_folds < 2:

@@ -142,14 +142,15 @@ def _lessons(
     fold_of[some] = deal_folds(group[some], challenge[some].tolist(), config.inner_folds, config.seed)
     numbers = {cue: read_numbers(dataset, cue, rows, workers) for cue in cues}
     own = clips["percentile"].to_numpy(float)
-    targets = backfit(numbers, some, own[some], challenge[some], group[some], fold_of[some], config)
+    of_lines = deal_folds(group[some], challenge[some].tolist(), config.line_folds, config.seed)
+    targets = backfit(numbers, some, own[some], challenge[some], group[some], of_lines, config)
     lessons = {}
     for cue in cues:
         percentile, left = own.copy(), own.copy()
         percentile[some] = left[some] = targets[cue]
         if config.line:
             left[some] = left_by_line(
-                numbers[cue], some, targets[cue], challenge[some], group[some], fold_of[some], config.seed
+                numbers[cue], some, targets[cue], challenge[some], group[some], of_lines, config.seed
             )
         lessons[cue] = Lesson(cue, some, percentile, left, group, fold_of, numbers[cue])
     return lessons

@@ -22,7 +22,7 @@ from pipeline.folds import deal_folds
 from pipeline.loading import ClipDataset
 
 PENALTIES = np.logspace(0, 6, 19)  # of standardised numbers: from next to none to next to nothing left
-PENALTY_FOLDS = 5
+PENALTY_FOLDS, PENALTY_DEALS = 5, 3  # creators are dealt anew each time, or one deal's luck would choose the penalty
 STACK_RIDGE = 1e-2  # share of the clips that the stack counts on top, as evidence of nothing
 
 
@@ -49,8 +49,9 @@ class Slopes:
 def fit_line(numbers: np.ndarray, target: np.ndarray, challenge: np.ndarray, group: np.ndarray, seed: int) -> Slopes:
     """Ridge regression within challenges: only there are scores compared, so what differs between them is no evidence.
 
-    The penalty is the one of PENALTIES whose lines, fitted on some groups, are nearest on the others: a leave-one-out
-    penalty would be content to know the creators.
+    The slopes are those of all PENALTIES, each weighed by how likely its lines, fitted on some groups, make the others
+    (pseudo-Bayesian model averaging, Geisser and Eddy 1979; normal errors): the best penalty alone is often luck.
+    Groups, for a leave-one-out penalty would be content to know the creators.
 
     Args:
         numbers: float [n, S]; target: float [n]; challenge, group: [n].
@@ -59,16 +60,25 @@ def fit_line(numbers: np.ndarray, target: np.ndarray, challenge: np.ndarray, gro
     scale = np.where(scale > 1e-6, scale, np.inf)  # what never changes tells nothing
     standard = within(np.clip((numbers - mean) / scale, -Line.LIMIT, Line.LIMIT), challenge)
     wanted = within(target[:, None], challenge)[:, 0]
-    fold_of = deal_folds(group, challenge.tolist(), PENALTY_FOLDS, seed)
     errors = np.zeros(len(PENALTIES))
-    for fold in range(fold_of.max() + 1):
-        seen, unseen = fold_of != fold, fold_of == fold
-        if seen.any():
-            slopes = _ridge(standard[seen], wanted[seen])
-            errors += np.square(standard[unseen] @ slopes - wanted[unseen, None]).sum(0)
-    best = int(errors.argmin()) if errors.any() else len(PENALTIES) - 1
-    slope = _ridge(standard, wanted)[:, best]
+    for deal in range(PENALTY_DEALS):
+        fold_of = deal_folds(group, challenge.tolist(), PENALTY_FOLDS, PENALTY_DEALS * seed + deal)
+        for fold in range(fold_of.max() + 1):
+            seen, unseen = fold_of != fold, fold_of == fold
+            if seen.any():
+                slopes = _ridge(standard[seen], wanted[seen])
+                errors += np.square(standard[unseen] @ slopes - wanted[unseen, None]).sum(0) / PENALTY_DEALS
+    slope = _ridge(standard, wanted) @ _likelihood(errors, len(wanted))
     return Slopes(mean, np.where(np.isfinite(scale), scale, 1.0), np.where(np.isfinite(scale), slope, 0.0))
+
+
+def _likelihood(errors: np.ndarray, clips: int) -> np.ndarray:
+    """float64 [K], summing to 1: of each penalty, from its squared errors [K] on clips held out, summed over `clips`."""
+    if not errors.any():  # nothing could be held out: next to nothing is believed
+        return np.eye(len(errors))[-1]
+    best = errors.min()
+    weights = np.exp((best - errors) * clips / (2 * best)) if best > 0 else (errors == best).astype(float)
+    return weights / weights.sum()
 
 
 def _ridge(numbers: np.ndarray, target: np.ndarray) -> np.ndarray:
