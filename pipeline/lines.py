@@ -73,7 +73,7 @@ def fit_line(numbers: np.ndarray, target: np.ndarray, challenge: np.ndarray, gro
 
 
 def _likelihood(errors: np.ndarray, clips: int) -> np.ndarray:
-    """float64 [K], summing to 1: of each penalty, from its squared errors [K] on clips held out, summed over `clips`."""
+    """float64 [K], summing to 1: of each penalty, from its squared errors [K] summed over so many clips held out."""
     if not errors.any():  # nothing could be held out: next to nothing is believed
         return np.eye(len(errors))[-1]
     best = errors.min()
