@@ -36,7 +36,7 @@ class _Work:
     number: int
     rivals: bool
     permuted: bool
-    threads: int  # torch's, here as in the process that asks: sums depend on how many there are
+    threads: int  # torch's
 
 
 def cross_validate(
@@ -84,7 +84,8 @@ def cross_validate(
     clips = read_clips(workspace, dataset_dir)
     options = LabelOptions(**read_statistics(workspace, dataset_dir)["label"]["options"])
     made = make_folds(clips, protocol, folds, config.seed)
-    threads = torch.get_num_threads()
+    # Sums depend on how many threads share them, and folds side by side, each of many threads, wait for one another.
+    threads = 1 if device.type == "cpu" else torch.get_num_threads()
     work = [
         _Work(workspace, dataset_dir, config, device, options, fold, number, rivals, permuted, threads)
         for number, fold in enumerate(made)
@@ -119,7 +120,15 @@ def permute_facts(clips: pd.DataFrame, seed: int) -> pd.DataFrame:
 
 def _run(work: _Work) -> pd.DataFrame:
     """The fold's test clips, indexed by row."""
+    before = torch.get_num_threads()
     torch.set_num_threads(work.threads)
+    try:
+        return _judge(work)
+    finally:
+        torch.set_num_threads(before)  # this may be the process that asked
+
+
+def _judge(work: _Work) -> pd.DataFrame:
     plain = read_clips(work.workspace, work.dataset_dir)
     groups = clip_groups(plain)
     rows = work.fold.test
