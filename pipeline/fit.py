@@ -26,7 +26,7 @@ from pipeline.errors import DataError
 from pipeline.folds import deal_folds
 from pipeline.fuse import HeldOut, train_attention
 from pipeline.labels import TRAIN, group_clips
-from pipeline.lines import Numbers, backfit, fit_line, left_by_line, normal_score, read_numbers, stack, within
+from pipeline.lines import Dealt, Numbers, backfit, fit_line, left_by_line, normal_score, read_numbers, stack, within
 from pipeline.loading import ChallengeBatches, ClipBatch, ClipDataset, to_device
 
 LOGS = "logs"
@@ -143,15 +143,13 @@ def _lessons(
     numbers = {cue: read_numbers(dataset, cue, rows, workers) for cue in cues}
     own = clips["percentile"].to_numpy(float)
     of_lines = deal_folds(group[some], challenge[some].tolist(), config.line_folds, config.seed)
-    targets = backfit(numbers, some, own[some], challenge[some], group[some], of_lines, config)
+    dealt = Dealt(some, challenge[some], group[some], of_lines, config.seed)
+    targets = backfit(numbers, dealt, own[some], config.rounds)
     lessons = {}
     for cue in cues:
         percentile, left = own.copy(), own.copy()
-        percentile[some] = left[some] = targets[cue]
-        if config.line:
-            left[some] = left_by_line(
-                numbers[cue], some, targets[cue], challenge[some], group[some], of_lines, config.seed
-            )
+        percentile[some] = targets[cue]
+        left[some] = left_by_line(numbers[cue], dealt, targets[cue]) if config.line else targets[cue]
         lessons[cue] = Lesson(cue, some, percentile, left, group, fold_of, numbers[cue])
     return lessons
 

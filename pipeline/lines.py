@@ -15,7 +15,6 @@ from scipy.special import ndtri
 from scipy.stats import rankdata
 from torch.utils.data import DataLoader
 
-from models.config import VdvConfig
 from models.masked import Line
 from models.vdv import clip_numbers
 from pipeline.folds import deal_folds
@@ -113,72 +112,54 @@ def read_numbers(dataset: ClipDataset, cue: str, rows: Sequence[int], workers: i
     return Numbers(values, present)
 
 
-def backfit(
-    numbers: Mapping[str, Numbers],
-    rows: np.ndarray,
-    percentile: np.ndarray,
-    challenge: np.ndarray,
-    group: np.ndarray,
-    fold_of: np.ndarray,
-    config: VdvConfig,
-) -> dict[str, np.ndarray]:
-    """float64 [n] by cue: the percentile, 0..1, within its challenge of what the other cues leave of each row's label.
+@dataclass(frozen=True)
+class Dealt:
+    """The n clips that lines are fitted to, dealt into folds so that each is judged by a line that did not see it."""
 
-    `config.rounds` times lines are fitted on all folds but one and judge that one; the label less what the stack of the
-    other cues' judgements tells is what the cue is fitted to next. Without rounds it is the label's own percentile.
+    row: np.ndarray  # int64 [n] in the dataset
+    challenge: np.ndarray  # str [n]
+    group: np.ndarray  # int64 [n] one number a creator
+    fold_of: np.ndarray  # int64 [n]
+    seed: int
 
-    Args:
-        rows: int [n] of the dataset; percentile, challenge, group, fold_of: [n], of these rows.
+
+def backfit(numbers: Mapping[str, Numbers], clips: Dealt, percentile: np.ndarray, rounds: int) -> dict[str, np.ndarray]:
+    """float64 [n] by cue: the percentile, 0..1, within its challenge of what the other cues leave of each clip's label.
+
+    `rounds` times lines are fitted on all folds but one and judge that one; the label less what the stack of the other
+    cues' judgements tells is what the cue is fitted to next. Without rounds it is the label's own percentile, [n].
     """
     targets = dict.fromkeys(numbers, percentile)
-    for _ in range(config.rounds if len(numbers) > 1 else 0):
-        judged = [
-            judge(known, rows, targets[cue], challenge, group, fold_of, config.seed) for cue, known in numbers.items()
-        ]
-        design = np.stack(judged, 1)
-        wanted = within(normal_score(percentile)[:, None], challenge)[:, 0]
-        told = design * stack(design, wanted, challenge)
+    wanted = within(normal_score(percentile)[:, None], clips.challenge)[:, 0]
+    for _ in range(rounds if len(numbers) > 1 else 0):
+        design = np.stack([judge(known, clips, targets[cue]) for cue, known in numbers.items()], 1)
+        told = design * stack(design, wanted, clips.challenge)
         rest = wanted[:, None] - (told.sum(1, keepdims=True) - told)
-        targets = {cue: place_within(rest[:, place], challenge) for place, cue in enumerate(numbers)}
+        targets = {cue: place_within(rest[:, place], clips.challenge) for place, cue in enumerate(numbers)}
     return targets
 
 
-def left_by_line(
-    numbers: Numbers,
-    rows: np.ndarray,
-    target: np.ndarray,
-    challenge: np.ndarray,
-    group: np.ndarray,
-    fold_of: np.ndarray,
-    seed: int,
-) -> np.ndarray:
+def left_by_line(numbers: Numbers, clips: Dealt, target: np.ndarray) -> np.ndarray:
     """float64 [n]: the percentile, 0..1, within its challenge of what the cue's own line leaves of `target`, a
-    percentile, on clips that it was not fitted to. Arguments as `backfit`'s."""
-    told = judge(numbers, rows, target, challenge, group, fold_of, seed)
-    wanted = within(normal_score(target)[:, None], challenge)[:, 0]
-    return place_within(wanted - told * stack(told[:, None], wanted, challenge)[0], challenge)
+    percentile, on clips that it was not fitted to."""
+    told = judge(numbers, clips, target)
+    wanted = within(normal_score(target)[:, None], clips.challenge)[:, 0]
+    return place_within(wanted - told * stack(told[:, None], wanted, clips.challenge)[0], clips.challenge)
 
 
-def judge(
-    numbers: Numbers,
-    rows: np.ndarray,
-    target: np.ndarray,
-    challenge: np.ndarray,
-    group: np.ndarray,
-    fold_of: np.ndarray,
-    seed: int,
-) -> np.ndarray:
-    """float64 [n]: of each row, what a line fitted on the other folds says of it, within the challenge and in units of
-    its spread; 0 where the cue is absent or nobody can tell. Arguments as `backfit`'s; target: a percentile."""
-    present, wanted = numbers.present[rows], normal_score(target)
-    said, there = np.zeros((len(rows), 1)), np.zeros((len(rows), 1), bool)
-    for fold in range(fold_of.max() + 1):
-        seen, unseen = present & (fold_of != fold), present & (fold_of == fold)
+def judge(numbers: Numbers, clips: Dealt, target: np.ndarray) -> np.ndarray:
+    """float64 [n]: what a line fitted on the other folds to `target`, a percentile, says of each clip, within the
+    challenge and in units of its spread; 0 where the cue is absent or nobody can tell."""
+    present, wanted = numbers.present[clips.row], normal_score(target)
+    said, there = np.zeros((len(clips.row), 1)), np.zeros((len(clips.row), 1), bool)
+    for fold in range(clips.fold_of.max() + 1):
+        seen, unseen = present & (clips.fold_of != fold), present & (clips.fold_of == fold)
         if seen.sum() > 1 and unseen.any():
-            line = fit_line(numbers.values[rows[seen]], wanted[seen], challenge[seen], group[seen], seed)
-            said[unseen, 0] = line(numbers.values[rows[unseen]])
+            known = numbers.values[clips.row[seen]]
+            line = fit_line(known, wanted[seen], clips.challenge[seen], clips.group[seen], clips.seed)
+            said[unseen, 0] = line(numbers.values[clips.row[unseen]])
             there[unseen] = True
-    centred = within(said, challenge, there)[:, 0]
+    centred = within(said, clips.challenge, there)[:, 0]
     spread = np.sqrt(np.square(centred).mean())
     return centred / spread if spread > 1e-9 else centred
 

@@ -146,15 +146,12 @@ class DatasetOptions(ExtractOptions):
     @property
     def dataset_id(self) -> str | None:
         """None while a batch is still to be ingested."""
-        parts = []
-        for seen in snapshots(self.manifest):
-            path = self.ingest_path(seen)
-            if path is None:
-                return None
-            parts.append([seen.batch.name, seen.batch.content_hash, ingest_table(path).content()])
+        batches = self.ingested(self.manifest)
+        if batches is None:
+            return None
         recipes = {recipe.modality: recipe.fingerprint for recipe in self.recipes}
         labels = [self.label, self.max_followers]
-        return fingerprint({"version": DATASET_VERSION, "batches": parts, "recipes": recipes, "labels": labels})
+        return fingerprint({"version": DATASET_VERSION, "batches": batches, "recipes": recipes, "labels": labels})
 
     def dataset_folder(self) -> str:
         """Relative to the workspace."""

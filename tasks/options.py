@@ -105,6 +105,16 @@ class WorkspaceTask(luigi.Task):
     def limits(self) -> DecodeLimits:
         return DecodeLimits(deadline_s=self.deadline_s, memory_limit_mb=self.memory_limit_mb)
 
+    def ingested(self, manifest: str) -> list[list[str]] | None:
+        """Name and contents of each batch of a manifest, for fingerprints; None while one is still to be ingested."""
+        parts = []
+        for seen in snapshots(manifest):
+            path = self.ingest_path(seen)
+            if path is None:
+                return None
+            parts.append([seen.batch.name, seen.batch.content_hash, ingest_table(path).content()])
+        return parts
+
     def ingest_path(self, seen: Snapshot) -> str | None:
         """The batch's ingest table, or None when it is still to be made."""
         return find_ingest(self.workspace, seen.batch.name, seen.fingerprint(self.shard_clips))

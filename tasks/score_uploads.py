@@ -13,7 +13,7 @@ from pipeline.runs import find_run, read_run, run_dir
 from tasks.console import Progress, say
 from tasks.features import ExtractBatch, batch_files
 from tasks.number_option import NumberOption
-from tasks.options import ExtractOptions, ingest_table, snapshots
+from tasks.options import ExtractOptions, snapshots
 from tasks.run_options import RUN_HELP
 
 UPLOADS_VERSION = 1  # raised when what is written changes meaning
@@ -67,14 +67,11 @@ class ScoreUploads(ExtractOptions):
     @property
     def uploads_id(self) -> str | None:
         """None while a batch is still to be ingested."""
-        parts = []
-        for seen in snapshots(self.manifest):
-            path = self.ingest_path(seen)
-            if path is None:
-                return None
-            parts.append([seen.batch.name, seen.batch.content_hash, ingest_table(path).content()])
+        batches = self.ingested(self.manifest)
+        if batches is None:
+            return None
         run = [self.found_run, self.run_facts["finished_at"]]
-        return fingerprint({"version": UPLOADS_VERSION, "run": run, "batches": parts, "level": self.level})
+        return fingerprint({"version": UPLOADS_VERSION, "run": run, "batches": batches, "level": self.level})
 
     def uploads_folder(self) -> str:
         """Relative to the workspace."""

@@ -1,15 +1,13 @@
 """Lines in closed form, and backfitting by them."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from models.config import VdvConfig
 from models.masked import Line
 from pipeline.folds import deal_folds
 from pipeline.lines import (
+    Dealt,
     Numbers,
     backfit,
     fit_line,
@@ -22,7 +20,6 @@ from pipeline.lines import (
 )
 
 CLIPS = 240
-CONFIG = VdvConfig()
 
 
 def world(seed: int = 0, cues: int = 3, width: int = 12) -> dict:
@@ -44,11 +41,12 @@ def world(seed: int = 0, cues: int = 3, width: int = 12) -> dict:
     }
 
 
-def backfitted(known: dict, config: VdvConfig = CONFIG) -> dict[str, np.ndarray]:
-    return backfit(
-        known["numbers"], np.arange(CLIPS), known["percentile"], known["challenge"], known["group"], known["fold_of"],
-        config,
-    )  # fmt: skip
+def dealt(known: dict) -> Dealt:
+    return Dealt(np.arange(CLIPS), known["challenge"], known["group"], known["fold_of"], 0)
+
+
+def backfitted(known: dict, rounds: int = 3) -> dict[str, np.ndarray]:
+    return backfit(known["numbers"], dealt(known), known["percentile"], rounds)
 
 
 def test_a_line_finds_what_tells_and_leaves_the_rest():
@@ -112,10 +110,10 @@ def test_backfitting_gives_each_cue_its_own_part_of_the_label():
             np.testing.assert_allclose(np.sort(target[rows]), (np.arange(60) + 0.5) / 60, err_msg=cue)
 
 
-@pytest.mark.parametrize("config", [replace(CONFIG, rounds=0), CONFIG])
-def test_a_cue_alone_and_without_rounds_learns_the_label_itself(config):
-    known = world(cues=1 if config.rounds else 3)
-    assert all(np.array_equal(target, known["percentile"]) for target in backfitted(known, config).values())
+@pytest.mark.parametrize(("cues", "rounds"), [(3, 0), (1, 3)])
+def test_a_cue_alone_and_without_rounds_learns_the_label_itself(cues, rounds):
+    known = world(cues=cues)
+    assert all(np.array_equal(target, known["percentile"]) for target in backfitted(known, rounds).values())
 
 
 def test_where_a_cue_is_absent_the_others_learn_all_of_the_label():
@@ -130,13 +128,12 @@ def test_where_a_cue_is_absent_the_others_learn_all_of_the_label():
 
 def test_a_judgement_of_a_clip_is_by_a_line_that_did_not_see_its_fold():
     known = world(cues=1)
-    rows, numbers = np.arange(CLIPS), known["numbers"]["cue0"]
-    arguments = (known["challenge"], known["group"], known["fold_of"], 0)
-    said = judge(numbers, rows, known["percentile"], *arguments)
+    numbers, clips = known["numbers"]["cue0"], dealt(known)
+    said = judge(numbers, clips, known["percentile"])
     changed = known["percentile"].copy()
     mine = known["fold_of"] == 1
     changed[mine] = changed[mine][::-1]
-    again = judge(numbers, rows, changed, *arguments)
+    again = judge(numbers, clips, changed)
     for name in np.unique(known["challenge"]):  # the fold's order stays; centre and spread are those of all folds
         some = mine & (known["challenge"] == name)
         assert (said[some].argsort() == again[some].argsort()).all()
@@ -145,10 +142,9 @@ def test_a_judgement_of_a_clip_is_by_a_line_that_did_not_see_its_fold():
 
 def test_what_a_line_leaves_does_not_go_with_it():
     known = world(cues=1)
-    rows, numbers = np.arange(CLIPS), known["numbers"]["cue0"]
-    arguments = (known["challenge"], known["group"], known["fold_of"], 0)
-    left = left_by_line(numbers, rows, known["percentile"], *arguments)
-    said = judge(numbers, rows, known["percentile"], *arguments)
+    numbers, clips = known["numbers"]["cue0"], dealt(known)
+    left = left_by_line(numbers, clips, known["percentile"])
+    said = judge(numbers, clips, known["percentile"])
     assert abs(spearmanr(left, said).statistic) < 0.15
     assert spearmanr(known["percentile"], said).statistic > 0.7
 
