@@ -74,6 +74,8 @@ class VdvConfig:
     learning_rate: float = 5e-4  # of the networks: at 2e-3 they learn 200 clips by heart
     weight_decay: float = 0.05
     clip_norm: float = 1.0
+    ema: float = 0.0  # decay a step of an average of the weights, which then scores; 0: the last weights do
+    patience: int = 0  # epochs without a lower loss on clips held out, after which an encoder stops; 0: trains them all
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -85,6 +87,10 @@ class VdvConfig:
             raise ValueError(
                 f"inner_folds {self.inner_folds} must be at least 2: the fusion learns from clips held out"
             )
+        if not 0 <= self.ema < 1:
+            raise ValueError(f"ema {self.ema} must be at least 0 and below 1")
+        if self.patience < 0:
+            raise ValueError(f"patience {self.patience} must be at least 0")
         choices = {"skeleton_network": SKELETON_NETWORKS, "sequence_network": SEQUENCE_NETWORKS, "fusion": FUSIONS}
         for option, known in choices.items():
             if getattr(self, option) not in known:

@@ -10,6 +10,7 @@ import torch
 
 from models.config import CUE_MODALITY, VdvConfig
 from pipeline import storage
+from pipeline.checkpoints import CHECKPOINTS, clear
 from pipeline.compare import PERMUTATIONS, PRIMARY, RESAMPLES, Clips, compare, draw_creators, estimate, holm
 from pipeline.crossval import cross_validate
 from pipeline.dataset import read_table
@@ -54,6 +55,8 @@ def variants(config: VdvConfig) -> list[Variant]:
         ("no_line", "no line beside the networks", replace(config, line=False)),
         ("no_backfitting", "each cue learns the whole label", replace(config, rounds=0)),
         ("no_huber", "ranking loss alone", replace(config, huber_weight=0.0)),
+        ("ema", "weights averaged (EMA, 0.95)", replace(config, ema=0.95)),
+        ("patience", "stopped early (patience 3)", replace(config, patience=3)),
     )
     fusion = (
         ("reliability_fusion", "fusion by reliability alone", replace(config, fusion="reliability")),
@@ -78,6 +81,8 @@ def run_ablations(
 ) -> None:
     """Trains every variant of a run on the folds that judged it; writes ablations.parquet, .md and .tex.
 
+    Killed and called again, finished folds are not trained again.
+
     Args:
         progress: called with trainings done and trainings in all.
 
@@ -99,14 +104,16 @@ def run_ablations(
                 progress(before * total + done, len(chosen) * total)
 
         found[variant.name] = cross_validate(
-            workspace, dataset_dir, variant.config, device, about["asked"], workers, step, about["protocol"]
-        )
+            workspace, dataset_dir, variant.config, device, about["asked"], workers, step, about["protocol"],
+            checkpoints=storage.join(folder, CHECKPOINTS),
+        )  # fmt: skip
     table = ablation_table(judged, chosen, found)
     with storage.staged(storage.join(folder, f"{ABLATIONS}.parquet")) as path:
         table.to_parquet(path, index=False)
     text = printed(table)
     storage.write_bytes(storage.join(folder, f"{ABLATIONS}.md"), text.markdown().encode())
     storage.write_bytes(storage.join(folder, f"{ABLATIONS}.tex"), text.latex().encode())
+    clear(storage.join(folder, CHECKPOINTS))
 
 
 def ablation_table(

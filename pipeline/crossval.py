@@ -1,18 +1,21 @@
 """The whole training judged on creators it never saw: each clip scored by the model of a fold that lacks it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import as_completed
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import pandas as pd
 import torch
 
 from models.config import VdvConfig
+from pipeline import storage
+from pipeline.checkpoints import clear, mark
 from pipeline.child_processes import spawned_pool
 from pipeline.classical import BaselineInputs, Ridge, baseline_inputs, fit_and_predict, predict
 from pipeline.concatenation import concatenated
-from pipeline.dataset import read_clips, read_statistics
+from pipeline.dataset import read_clips, read_statistics, read_table
 from pipeline.fit import fit
 from pipeline.labels import ENGAGEMENT, LabelOptions
 from pipeline.loading import ClipDataset
@@ -37,6 +40,7 @@ class _Work:
     rivals: bool
     permuted: bool
     threads: int  # torch's
+    checkpoints: str | None
 
 
 def cross_validate(
@@ -50,6 +54,7 @@ def cross_validate(
     protocol: str = "kfold",
     rivals: bool = False,
     permuted: bool = False,
+    checkpoints: str | None = None,
 ) -> pd.DataFrame:
     """Labelled clips of a dataset, scored by a model that saw no clip of their creators and no copy of their files.
 
@@ -61,13 +66,17 @@ def cross_validate(
     Args:
         dataset_dir: relative to the workspace, as `dataset.assemble` wrote it; nothing is written.
         folds: at least 2; as many as there are creators where there are fewer.
-        workers: folds trained at a time, each in a process of its own; 1: in this one.
+        device: `cuda` without a number: folds are dealt over all GPUs that torch sees (deal_devices).
+        workers: folds trained at a time on a device, each in a process of its own; 1 on a single device: in this one.
         progress: called with folds done and folds in all.
         protocol: one of protocol.PROTOCOLS.
         rivals: other predictors learn from the same training clips: baselines (classical.predict), other fusions of the
             fold's encoders (other_fusions.fuse_otherwise; concatenation.concatenated) and, as a control, a ridge
             regression on labels that were permuted.
         permuted: the model, too, is trained once more on permuted labels. Doubles the time.
+        checkpoints: folder, anywhere that pipeline.storage writes, where finished folds and the encoders of folds in
+            flight are kept; the caller clears it. Called again with the same arguments, what is there is not trained
+            again, and the frame is the same. None: nothing is kept.
 
     Returns:
         One row a clip judged, in the dataset's order: clip_id, challenge, group (int64, one number for a creator's
@@ -86,23 +95,45 @@ def cross_validate(
     made = make_folds(clips, protocol, folds, config.seed)
     # Sums depend on how many threads share them, and folds side by side, each of many threads, wait for one another.
     threads = 1 if device.type == "cpu" else torch.get_num_threads()
+    devices = deal_devices(device, len(made), torch.cuda.device_count())
     work = [
-        _Work(workspace, dataset_dir, config, device, options, fold, number, rivals, permuted, threads)
-        for number, fold in enumerate(made)
+        _Work(workspace, dataset_dir, config, at, options, fold, number, rivals, permuted, threads, checkpoints)
+        for number, (fold, at) in enumerate(zip(made, devices, strict=True))
     ]
     parts = []
-    if workers > 1 and len(work) > 1:
-        with spawned_pool(min(workers, len(work))) as pool:
-            for done in as_completed([pool.submit(_run, fold) for fold in work]):
-                parts.append(done.result())
-                if progress:
-                    progress(len(parts), len(work))
-    else:
-        for fold in work:
-            parts.append(_run(fold))
-            if progress:
-                progress(len(parts), len(work))
+    for part in _run_all(work, workers):
+        parts.append(part)
+        if progress:
+            progress(len(parts), len(work))
     return pd.concat(parts).sort_index().reset_index(drop=True)
+
+
+def deal_devices(device: torch.device, folds: int, gpus: int) -> list[torch.device]:
+    """The device of each fold: of `cuda` without a number, fold i's is GPU i modulo `gpus`; else it is `device`.
+
+    gpus: how many the machine has.
+    """
+    if device.type != "cuda" or device.index is not None or gpus < 2:
+        return [device] * folds
+    return [torch.device("cuda", fold % gpus) for fold in range(folds)]
+
+
+def _run_all(work: Sequence[_Work], workers: int) -> Iterator[pd.DataFrame]:
+    """What `_run` gives of each fold, as they end."""
+    by_device: dict[torch.device, list[_Work]] = {}
+    for fold in work:
+        by_device.setdefault(fold.device, []).append(fold)
+    if len(work) == 1 or (workers == 1 and len(by_device) == 1):
+        yield from map(_run, work)
+        return
+    with ExitStack() as stack:
+        futures = []
+        # A pool a device: no device has more folds at a time than it is to have, however long those of others take.
+        for theirs in by_device.values():
+            pool = stack.enter_context(spawned_pool(min(workers, len(theirs))))
+            futures += [pool.submit(_run, fold) for fold in theirs]
+        for done in as_completed(futures):
+            yield done.result()
 
 
 def permute_facts(clips: pd.DataFrame, seed: int) -> pd.DataFrame:
@@ -130,9 +161,37 @@ def _run(work: _Work) -> pd.DataFrame:
 
 def _judge(work: _Work) -> pd.DataFrame:
     plain = read_clips(work.workspace, work.dataset_dir)
+    if work.checkpoints is None:
+        return _judge_fold(work, plain, None)
+    place = storage.join(work.checkpoints, f"fold-{work.number}.{_mark(work, plain)}")
+    path = f"{place}.parquet"
+    if storage.exists(path):
+        return read_table(path)
+    judged = _judge_fold(work, plain, place)
+    with storage.staged(path) as local:
+        judged.to_parquet(local)
+    clear(place)
+    return judged
+
+
+def _mark(work: _Work, clips: pd.DataFrame) -> str:
+    return mark(
+        work.device,
+        dataset=work.dataset_dir,
+        clips=clips,
+        train=work.fold.train,
+        test=work.fold.test,
+        config=asdict(work.config),
+        options=asdict(work.options),
+        rivals=work.rivals,
+        permuted=work.permuted,
+    )
+
+
+def _judge_fold(work: _Work, plain: pd.DataFrame, checkpoints: str | None) -> pd.DataFrame:
     groups = clip_groups(plain)
     rows = work.fold.test
-    said, dataset, scores = _learn_and_score(work, plain, work.rivals)
+    said, dataset, scores = _learn_and_score(work, plain, work.rivals, checkpoints)
     parts = [said, scores]
     if work.rivals:
         numbers = baseline_inputs(
@@ -142,19 +201,21 @@ def _judge(work: _Work) -> pd.DataFrame:
         percentile, challenge = clips["percentile"].to_numpy(float), clips["challenge"].to_numpy(str)
         found = predict(numbers, percentile, groups, challenge, work.fold, work.config.seed)
         parts.append(found.add_prefix(BASELINE))
-        parts.append(_controls(work, permute_facts(plain, work.config.seed), numbers, groups))
+        parts.append(_controls(work, permute_facts(plain, work.config.seed), numbers, groups, checkpoints))
     whole = pd.concat(parts, axis=1)
     whole.insert(2, "group", groups[rows])
     whole.insert(3, "fold", work.number)
     return whole
 
 
-def _learn_and_score(work: _Work, clips: pd.DataFrame, fusions: bool) -> tuple[pd.DataFrame, ClipDataset, pd.DataFrame]:
+def _learn_and_score(
+    work: _Work, clips: pd.DataFrame, fusions: bool, checkpoints: str | None
+) -> tuple[pd.DataFrame, ClipDataset, pd.DataFrame]:
     """What the test clips are, the dataset with the fold's labels, and the test clips' scores."""
     labels = fold_labels(clips, work.options, work.fold)
     clips = clips.assign(label=labels.label, percentile=labels.percentile, split=labels.split)
     dataset = ClipDataset(work.workspace, work.dataset_dir, work.config, training=True, clips=clips)
-    fitted = fit(dataset, work.config, work.device)
+    fitted = fit(dataset, work.config, work.device, checkpoints=checkpoints)
     # What training really used, against what is tested: the folds' own check, once more at the end of the way.
     assert_apart(clips, clip_groups(clips), np.asarray(fitted.rows), work.fold.test)
     rows = work.fold.test.tolist()
@@ -167,7 +228,9 @@ def _learn_and_score(work: _Work, clips: pd.DataFrame, fusions: bool) -> tuple[p
     return clips.loc[rows, ["clip_id", "challenge", "label", "percentile"]], dataset, scores
 
 
-def _controls(work: _Work, clips: pd.DataFrame, numbers: BaselineInputs, groups: np.ndarray) -> pd.DataFrame:
+def _controls(
+    work: _Work, clips: pd.DataFrame, numbers: BaselineInputs, groups: np.ndarray, checkpoints: str | None
+) -> pd.DataFrame:
     """What is learned of labels that mean nothing."""
     labels = fold_labels(clips, work.options, work.fold)
     challenge = clips["challenge"].to_numpy(str)
@@ -176,6 +239,6 @@ def _controls(work: _Work, clips: pd.DataFrame, numbers: BaselineInputs, groups:
     if ridge is not None:
         found[f"{PERMUTED}ridge"] = ridge
     if work.permuted:
-        _, _, scores = _learn_and_score(work, clips, fusions=False)
+        _, _, scores = _learn_and_score(work, clips, fusions=False, checkpoints=checkpoints)
         found[f"{PERMUTED}fused"] = scores["score"].to_numpy(float, na_value=np.nan)
     return pd.DataFrame(found, index=work.fold.test)

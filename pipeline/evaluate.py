@@ -8,6 +8,7 @@ import torch
 
 from models.config import VdvConfig
 from pipeline import storage
+from pipeline.checkpoints import CHECKPOINTS, clear
 from pipeline.compare import PRIMARY, RESAMPLES, draw_creators, estimate
 from pipeline.crossval import cross_validate
 from pipeline.dataset import read_clips, read_statistics, read_table
@@ -35,15 +36,17 @@ def judge_training(
     folds.json: protocol, folds `asked` for, folds there are, clips judged.
 
     Too few clips or creators to cross-validate are no error of the run: folds.json then gives the `reason`, and there
-    is no folds.parquet. The other arguments are cross_validate's.
+    is no folds.parquet. The other arguments are cross_validate's. Killed and called again, finished folds are not
+    trained again.
     """
     run = json.loads(storage.read_bytes(storage.join(workspace, run_dir, RUN)))
     config = VdvConfig.from_dict(run["config"])
     about: dict = {"protocol": protocol, "asked": folds, "folds": 0, "clips": 0}
     try:
         judged = cross_validate(
-            workspace, dataset_dir, config, device, folds, workers, progress, protocol, rivals=True, permuted=permuted
-        )
+            workspace, dataset_dir, config, device, folds, workers, progress, protocol, rivals=True, permuted=permuted,
+            checkpoints=storage.join(workspace, run_dir, CHECKPOINTS),
+        )  # fmt: skip
     except DataError as error:
         about["reason"] = str(error)
         storage.remove(storage.join(workspace, run_dir, FOLDS))
@@ -52,6 +55,7 @@ def judge_training(
         with storage.staged(storage.join(workspace, run_dir, FOLDS)) as path:
             judged.to_parquet(path, index=False)
     storage.write_bytes(storage.join(workspace, run_dir, FOLDS_ABOUT), (json.dumps(about, indent=1) + "\n").encode())
+    clear(storage.join(workspace, run_dir, CHECKPOINTS))
 
 
 def evaluate_run(workspace: str, dataset_dir: str, run_dir: str) -> None:

@@ -1,35 +1,25 @@
 """A dataset in memory to a trained Vdv: encoders one by one, then the fusion on what they say of clips held out."""
 
-import logging
-import sys
-import tempfile
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import cast
 
-import lightning
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import TQDMProgressBar
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
-from lightning.pytorch.utilities.warnings import PossibleUserWarning
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from models.config import CUE_MODALITY, VdvConfig
-from models.losses import percentile_huber, ranknet
-from models.masked import Line, Mix
-from models.vdv import Vdv, build_encoder, build_fusion, encode
+from models.masked import Mix
+from models.vdv import Vdv, build_fusion, encode
+from pipeline import storage
+from pipeline.encoder_training import Lesson, deterministic, fit_encoder, quiet
 from pipeline.errors import DataError
 from pipeline.folds import deal_folds
 from pipeline.fuse import HeldOut, train_attention
 from pipeline.labels import TRAIN, group_clips
-from pipeline.lines import Dealt, Numbers, backfit, fit_line, left_by_line, normal_score, read_numbers, stack, within
-from pipeline.loading import ChallengeBatches, ClipBatch, ClipDataset, to_device
-
-LOGS = "logs"
+from pipeline.lines import Dealt, backfit, left_by_line, normal_score, read_numbers, stack, within
+from pipeline.loading import ClipDataset, to_device
 
 
 @dataclass(frozen=True)
@@ -40,6 +30,7 @@ class Fitted:
     rows: list[int]  # trained on
     held: HeldOut  # the clips that the fusion learned from, a column a cue of the model
     loss: dict[str, float]  # by cue, of the last batch
+    epochs: dict[str, int]  # by cue, trained
 
 
 def fit(
@@ -48,6 +39,7 @@ def fit(
     device: torch.device,
     logs: str | None = None,
     workers: int = 0,
+    checkpoints: str | None = None,
 ) -> Fitted:
     """Trains on the dataset's training clips.
 
@@ -59,11 +51,18 @@ def fit(
     To a cue, what the other cues tell of a clip's label is noise: each is trained towards what they leave of it, as
     lines.backfit finds.
 
-    The same dataset, config and machine give the same weights, bit for bit on a CPU.
+    With `config.patience` an encoder of the folds stops when its loss on the fold that it scores no longer falls; the
+    encoders of the model are trained for as many epochs as those took to their best, on average.
+
+    The same dataset, config and machine give the same weights, bit for bit on a CPU; so does a training that was killed
+    and is started again with the same `checkpoints`, whenever that was.
 
     Args:
         logs: folder for the logs of the model's encoders; None: none are written.
         workers: processes that read clips; 0: this one.
+        checkpoints: folder, anywhere that pipeline.storage writes, where encoders are kept once they are trained, and
+            the one in flight after each epoch (pipeline.checkpoints); the caller clears it. What is there is not
+            trained again. None: nothing is kept.
 
     Raises:
         DataError: there is nothing to learn from; says what to add. Or numbers ran out of bounds.
@@ -72,13 +71,16 @@ def fit(
     # Only the cues that the dataset has: an encoder that never sees an input would be noise in the file.
     modalities = tuple(CUE_MODALITY[cue] for cue in dataset.widths)
     model = Vdv(VdvConfig(**{**asdict(config), "modalities": modalities}), dataset.widths)
-    loss = {}
+    loss, epochs = {}, {}
     lessons = _lessons(dataset, rows, model.cues, config, workers)
-    with _quiet(), _deterministic():
-        held, mixes = _out_of_fold(dataset, lessons, config, device, workers)
+    with quiet(), deterministic():
+        held, mixes, chosen = _out_of_fold(dataset, lessons, config, device, workers, checkpoints)
         for cue in model.cues:
-            fitted = fit_encoder(dataset, lessons[cue], lessons[cue].rows, config, device, logs, workers)
-            model.encoders[cue], loss[cue] = fitted
+            fitted = fit_encoder(
+                dataset, lessons[cue], lessons[cue].rows, config, device, logs, workers,
+                epochs=chosen.get(cue), checkpoint=_place(checkpoints, "all", cue),
+            )  # fmt: skip
+            model.encoders[cue], loss[cue], epochs[cue] = fitted.encoder, fitted.loss, fitted.epochs
             if cue in mixes:
                 cast(Mix, model.encoders[cue].mix).set(*mixes[cue])
         # The attention starts from the seed too, whatever was trained before.
@@ -88,7 +90,7 @@ def fit(
         model.fusion = fusion
     if not all(bool(parameter.isfinite().all()) for parameter in model.parameters()):
         raise DataError("training ran into numbers that are not finite; try a smaller learning_rate")
-    return Fitted(model.eval(), rows, held, loss)
+    return Fitted(model.eval(), rows, held, loss, epochs)
 
 
 def learnable_rows(dataset: ClipDataset, config: VdvConfig) -> list[int]:
@@ -116,19 +118,6 @@ def _teaches(dataset: ClipDataset, rows: Sequence[int], config: VdvConfig) -> bo
     """Whether a challenge has two of the clips with labels that differ."""
     span = dataset.clips.iloc[list(rows)].groupby("challenge")["percentile"].agg(lambda values: np.ptp(values))
     return bool((span > config.tau).any())
-
-
-@dataclass(frozen=True)
-class Lesson:
-    """What one cue is to learn."""
-
-    cue: str
-    rows: np.ndarray  # int64 [n] of the dataset, to train on
-    percentile: np.ndarray  # float64 [clips of the dataset] what the cue is to tell; the line is fitted to it
-    left: np.ndarray  # float64 [clips of the dataset] what the line leaves of it; the network is trained towards it
-    group: np.ndarray  # int64 [clips of the dataset] labels.group_clips
-    fold_of: np.ndarray  # int64 [clips of the dataset] inner fold of each of `rows`; -1: none of them
-    numbers: Numbers
 
 
 def _lessons(
@@ -164,22 +153,39 @@ class _Judged:
     present: Tensor  # bool [N, M]
 
 
+def _place(checkpoints: str | None, fold: str, cue: str) -> str | None:
+    """How the names of an encoder's checkpoints start."""
+    return storage.join(checkpoints, f"{fold}.{cue}") if checkpoints else None
+
+
 def _out_of_fold(
-    dataset: ClipDataset, lessons: Mapping[str, Lesson], config: VdvConfig, device: torch.device, workers: int
-) -> tuple[HeldOut, dict[str, tuple[Tensor, Tensor]]]:
+    dataset: ClipDataset,
+    lessons: Mapping[str, Lesson],
+    config: VdvConfig,
+    device: torch.device,
+    workers: int,
+    checkpoints: str | None,
+) -> tuple[HeldOut, dict[str, tuple[Tensor, Tensor]], dict[str, int]]:
     """Of those training clips whose fold leaves clips to learn from: what encoders that did not see them say. And, by
-    cue, the centres and weights of its levels that go best with what the cue was to learn; none where nobody can tell.
+    cue, the centres and weights of its levels that go best with what the cue was to learn, and how many epochs were
+    best; none where nobody can tell.
     """
     first = next(iter(lessons.values()))
     fold_of = first.fold_of[first.rows]
     parts = []
+    epochs: dict[str, list[int]] = {cue: [] for cue in lessons}
     for fold in range(fold_of.max() + 1):
         seen, unseen = first.rows[fold_of != fold], first.rows[fold_of == fold]
         if not len(seen) or not _teaches(dataset, seen, config):
             continue
-        encoders = {
-            cue: fit_encoder(dataset, lesson, seen, config, device, None, workers)[0] for cue, lesson in lessons.items()
-        }
+        encoders = {}
+        for cue, lesson in lessons.items():
+            fitted = fit_encoder(
+                dataset, lesson, seen, config, device, None, workers,
+                unseen=unseen, checkpoint=_place(checkpoints, f"fold-{fold}", cue),
+            )  # fmt: skip
+            encoders[cue] = fitted.encoder
+            epochs[cue].append(fitted.epochs)
         parts.append(_judge(dataset, unseen, encoders, config, device, workers))
     row = torch.cat([torch.zeros(0, dtype=torch.int64), *(part.row for part in parts)])
     challenges = dataset.clips["challenge"].to_numpy(str)[row.numpy()]
@@ -194,14 +200,18 @@ def _out_of_fold(
         mixes[cue] = _mix(levels, present, wanted, challenges)
         scores.append(torch.where(present, (levels - mixes[cue][0]) @ mixes[cue][1], 0.0))
     none = torch.zeros(0, len(lessons))
-    return HeldOut(
-        row,
-        torch.stack(scores, 1),
-        torch.cat([none, *(part.quality for part in parts)]),
-        torch.cat([none.bool(), *(part.present for part in parts)]),
-        torch.tensor([dataset.challenges.index(name) for name in challenges], dtype=torch.int64),
-        torch.from_numpy(dataset.clips["percentile"].to_numpy(np.float32)[row.numpy()]),
-    ), mixes
+    return (
+        HeldOut(
+            row,
+            torch.stack(scores, 1),
+            torch.cat([none, *(part.quality for part in parts)]),
+            torch.cat([none.bool(), *(part.present for part in parts)]),
+            torch.tensor([dataset.challenges.index(name) for name in challenges], dtype=torch.int64),
+            torch.from_numpy(dataset.clips["percentile"].to_numpy(np.float32)[row.numpy()]),
+        ),
+        mixes,
+        {cue: max(1, round(float(np.mean(best)))) for cue, best in epochs.items() if best},
+    )
 
 
 def _mix(levels: Tensor, present: Tensor, percentile: Tensor, challenge: np.ndarray) -> tuple[Tensor, Tensor]:
@@ -248,146 +258,3 @@ def _judge(
         torch.cat([part.quality for part in parts]).clone(),
         torch.cat([part.present for part in parts]).clone(),
     )
-
-
-def fit_encoder(
-    dataset: ClipDataset,
-    lesson: Lesson,
-    rows: Sequence[int] | np.ndarray,
-    config: VdvConfig,
-    device: torch.device,
-    logs: str | None = None,
-    workers: int = 0,
-) -> tuple[nn.Module, float]:
-    """One cue's encoder, its line fitted and its network trained on the clips of `rows`, in eval mode and on the CPU,
-    and the network's loss on its last batch."""
-    cue = lesson.cue
-    lightning.seed_everything(config.seed, workers=True, verbose=False)
-    encoder = build_encoder(cue, config, dataset.widths)
-    view = dataset.view(cue, training=True, percentile=lesson.left)
-    batches = ChallengeBatches(dataset.clips["challenge"].tolist(), list(rows), config.batch_clips, config.seed)
-    loader = DataLoader(view, batch_sampler=batches, collate_fn=view.collate, num_workers=workers)
-    training = _Training(encoder, cue, config, steps=config.epochs * len(batches))
-    with tempfile.TemporaryDirectory(prefix="vdv-fit-") as scratch:
-        _trainer(config, device, logs, cue, scratch).fit(training, loader)
-    _settle_norms(encoder, cue, loader, device)
-    if encoder.line is not None:
-        _fit_line(cast(Line, encoder.line), dataset, lesson, np.asarray(rows), config)
-    return encoder.eval().cpu(), training.last_loss
-
-
-def _fit_line(line: Line, dataset: ClipDataset, lesson: Lesson, rows: np.ndarray, config: VdvConfig) -> None:
-    rows = rows[lesson.numbers.present[rows]]
-    if len(rows) < 2:
-        return  # it stays at zero
-    challenge = dataset.clips["challenge"].to_numpy(str)[rows]
-    target = normal_score(lesson.percentile[rows])
-    fit_line(lesson.numbers.values[rows], target, challenge, lesson.group[rows], config.seed).give(line)
-
-
-@torch.no_grad()
-def _settle_norms(encoder: nn.Module, cue: str, loader: DataLoader, device: torch.device) -> None:
-    """Gives the batch norms the statistics of the final weights over one epoch.
-
-    Their running averages lag behind weights that still move, and after a short training hold mostly their start.
-    """
-    norms = [module for module in encoder.modules() if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)]
-    if not norms:
-        return
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # from here on the plain mean over batches
-    encoder.to(device).train()
-    for batch in loader:
-        encode(encoder, cue, to_device(batch.cues, device)[cue])
-
-
-class _Training(lightning.LightningModule):
-    """The loss and the optimiser of one encoder."""
-
-    def __init__(self, encoder: nn.Module, cue: str, config: VdvConfig, steps: int):
-        super().__init__()
-        self.encoder = encoder
-        self.cue = cue
-        self.config = config
-        self.steps = steps
-        self.last_loss = float("nan")
-
-    def training_step(self, batch: ClipBatch, _: int) -> Tensor | None:
-        said = encode(self.encoder, self.cue, batch.cues[self.cue])
-        counted = batch.counted & said.present
-        if not counted.any():
-            return None  # nothing of this cue in the batch: Lightning goes on to the next
-        levels = said.levels[:, : cast(Mix, self.encoder.mix).network]  # the line is not trained here
-        score = levels.mean(1)
-        ranking = ranknet(score, batch.percentile, batch.challenge, counted, self.config.tau)
-        loss = ranking + self.config.huber_weight * percentile_huber(score, batch.percentile, counted)
-        if levels.shape[1] > 1:
-            alone = [ranknet(level, batch.percentile, batch.challenge, counted, self.config.tau) for level in levels.T]
-            loss = loss + self.config.level_weight * torch.stack(alone).mean()
-        self.log(f"loss/{self.cue}", loss.detach(), batch_size=len(batch.row))
-        self.last_loss = float(loss.detach())
-        return loss
-
-    def configure_optimizers(self) -> dict:  # type: ignore[override]
-        config = self.config
-        # Decay is for what multiplies; norms, biases and the learned adjacency keep their start.
-        decayed = [parameter for name, parameter in self.named_parameters() if _is_decayed(name, parameter)]
-        kept = [parameter for name, parameter in self.named_parameters() if not _is_decayed(name, parameter)]
-        groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": kept, "weight_decay": 0.0}]
-        optimiser = torch.optim.AdamW(groups, lr=config.learning_rate)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.learning_rate, total_steps=max(self.steps, 1))
-        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-
-def _is_decayed(name: str, parameter: Tensor) -> bool:
-    return parameter.ndim > 1 and not name.endswith(("adjacency", "importance"))
-
-
-def _trainer(config: VdvConfig, device: torch.device, logs: str | None, cue: str, scratch: str) -> lightning.Trainer:
-    loggers: list[Logger] = []
-    if logs:
-        loggers = [CSVLogger(logs, LOGS, f"csv/{cue}"), TensorBoardLogger(logs, LOGS, f"tensorboard/{cue}")]
-    terminal = sys.stderr.isatty()
-    return lightning.Trainer(
-        default_root_dir=scratch,
-        accelerator="cuda" if device.type == "cuda" else "cpu",
-        devices=[device.index or 0] if device.type == "cuda" else 1,
-        max_epochs=config.epochs,
-        gradient_clip_val=config.clip_norm,
-        deterministic="warn",  # a few CUDA kernels have no deterministic form; on a CPU all have
-        logger=loggers,
-        callbacks=[TQDMProgressBar()] if terminal else [],
-        enable_progress_bar=terminal,
-        enable_model_summary=False,
-        enable_checkpointing=False,
-        log_every_n_steps=1,
-    )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without Lightning's lines about devices, products of its makers and how many processes could read data."""
-    logger = logging.getLogger("lightning.pytorch")
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", category=PossibleUserWarning)
-            warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated")
-            yield
-    finally:
-        logger.setLevel(level)
-
-
-@contextmanager
-def _deterministic() -> Iterator[None]:
-    """Lightning switches deterministic kernels on for the whole process; what runs later gets its own back."""
-    enabled, warn_only = (
-        torch.are_deterministic_algorithms_enabled(),
-        torch.is_deterministic_algorithms_warn_only_enabled(),
-    )
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(enabled, warn_only=warn_only)

@@ -288,18 +288,18 @@ def to_device(cues: Mapping[str, Cue], device: torch.device) -> dict[str, Cue]:
 
 
 class ChallengeBatches:
-    """Batches of whole challenges, as (epoch, row) keys; each iteration is the next epoch.
+    """Batches of whole challenges, as (epoch, row) keys; each iteration is the next epoch, which decides its batches.
 
     A challenge above `size` clips is dealt at random into parts of about that size, anew every epoch; smaller ones
     share a batch. Every epoch has the same number of batches.
     """
 
-    def __init__(self, challenges: Sequence[str], rows: Sequence[int], size: int, seed: int):
-        """challenges: of every clip; rows: those to train on."""
+    def __init__(self, challenges: Sequence[str], rows: Sequence[int], size: int, seed: int, first_epoch: int = 0):
+        """challenges: of every clip; rows: those to train on; first_epoch: of the first iteration."""
         self._groups: dict[str, list[int]] = {}
         for row in rows:
             self._groups.setdefault(challenges[row], []).append(row)
-        self._size, self._seed, self._epoch = size, seed, 0
+        self._size, self._seed, self._epoch = size, seed, first_epoch
 
     def __len__(self) -> int:
         return len(self._deal(np.random.default_rng(0)))

@@ -3,12 +3,12 @@
 runs/<id>/model.safetensors    the weights
 runs/<id>/held_out.parquet     what the fusion learned from: clips that the encoders did not see
 runs/<id>/logs/                of the encoders' training
+runs/<id>/checkpoints/         of a training that has not ended (pipeline.checkpoints); then it goes
 runs/<id>/run.json             what made it; written last, so where it is, all is
 """
 
 import json
 import logging
-import shutil
 import tempfile
 import time
 from collections.abc import Iterable, Mapping
@@ -23,11 +23,12 @@ from safetensors.torch import load_file, save_file
 from models.config import VdvConfig
 from models.vdv import Vdv
 from pipeline import storage
+from pipeline.checkpoints import CHECKPOINTS, clear
 from pipeline.dataset import read_statistics
 from pipeline.environment import code_version, environment
 from pipeline.errors import WorkspaceError
 from pipeline.fingerprint import fingerprint
-from pipeline.fit import LOGS, Fitted, fit
+from pipeline.fit import Fitted, fit
 from pipeline.intervals import LEVEL
 from pipeline.labels import group_clips
 from pipeline.loading import ClipDataset
@@ -48,6 +49,8 @@ def train_fusion(
 ) -> None:
     """Trains on the dataset's training clips (see pipeline.fit) and writes the run.
 
+    Killed and called again it goes on after the last whole epoch, to the same weights bit for bit on a CPU.
+
     Args:
         dataset_dir, run_dir: relative to the workspace.
         workers: processes that read clips; 0: this one.
@@ -63,8 +66,7 @@ def train_fusion(
     folder = storage.join(workspace, run_dir)
     with tempfile.TemporaryDirectory(prefix="vdv-logs-") as temporary:
         local = str(storage.local_path(folder)) if storage.is_local(folder) else temporary
-        shutil.rmtree(Path(local, LOGS), ignore_errors=True)  # of a run that was killed
-        fitted = fit(dataset, config, device, local, workers)
+        fitted = fit(dataset, config, device, local, workers, storage.join(folder, CHECKPOINTS))
         if local == temporary:
             _upload(Path(temporary), folder)
     model = fitted.model
@@ -87,6 +89,7 @@ def train_fusion(
         "seed": config.seed,
         "trained_on": len(fitted.rows),
         "final_loss": fitted.loss,
+        "epochs": fitted.epochs,
         "fusion": _fusion_of(fitted),
         "label": statistics["label"],
         "interval_level": interval_level,
@@ -98,6 +101,7 @@ def train_fusion(
         "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     storage.write_bytes(storage.join(folder, RUN), (json.dumps(run, indent=1) + "\n").encode())
+    clear(storage.join(folder, CHECKPOINTS))
 
 
 def data_fingerprint(clips: pd.DataFrame) -> str:

@@ -59,8 +59,8 @@ def test_no_fold_trains_on_a_creator_that_it_judges(workspace, monkeypatch):
     groups = group_clips(clips["creator_id"], clips["content_hash"], clips.index)
     trained: list[set[int]] = []
 
-    def watched(dataset, *arguments):
-        fitted = fit(dataset, *arguments)
+    def watched(dataset, *arguments, **options):
+        fitted = fit(dataset, *arguments, **options)
         trained.append(set(groups[fitted.rows]))
         return fitted
 

@@ -15,6 +15,7 @@ from scipy.stats import spearmanr
 from models.config import VdvConfig
 from pipeline import fit as fitting
 from pipeline.dataset import assemble, read_clips
+from pipeline.encoder_training import _Training
 from pipeline.errors import DataError, WorkspaceError
 from pipeline.evaluate import evaluate_run
 from pipeline.fit import fit
@@ -88,6 +89,7 @@ def test_a_run_records_what_made_it_and_nothing_of_where(learned):
     assert run["config"]["modalities"] == ["pose", "scene"]
     assert run["untrained"] == []
     assert set(run["final_loss"]) == {"skeleton", "scene"}
+    assert run["epochs"] == {"skeleton": 20, "scene": 20}
     assert run["fusion"]["held_out"] == 24
     assert run["fusion"]["reliability"]["skeleton"] > 0.8
     assert run["data"]["clips"] == 42
@@ -140,10 +142,10 @@ def test_the_fusion_learns_from_encoders_that_did_not_see_the_clip(learned, monk
     judged: list[set[str]] = []
     train, judge = fitting.fit_encoder, fitting._judge
 
-    def watched_training(dataset, lesson, rows, *rest):
+    def watched_training(dataset, lesson, rows, *rest, **options):
         trained.append((lesson.cue, set(creators.iloc[rows])))
         lessons[lesson.cue] = lesson
-        return train(dataset, lesson, rows, *rest)
+        return train(dataset, lesson, rows, *rest, **options)
 
     def watched_judging(dataset, rows, *rest):
         judged.append(set(creators.iloc[rows]))
@@ -257,3 +259,63 @@ def test_a_run_scores_a_dataset_that_lacks_a_modality_and_refuses_another_width(
     (run / "run.json").write_text(json.dumps(said))
     with pytest.raises(WorkspaceError, match="does not fit"):
         load_run(str(tmp_path / "ws"), "runs/one", CPU)
+
+
+def test_with_ema_the_average_of_the_weights_scores(learned, monkeypatch):
+    config = replace(ONE_EPOCH, modalities=("scene",), ema=0.5, epochs=4, batch_clips=4, line=False)
+    seen: list[dict[str, torch.Tensor]] = []
+    whole = _Training.on_train_batch_end
+
+    def watched(training, *arguments):
+        seen.append({name: value.detach().clone() for name, value in training.encoder.named_parameters()})
+        whole(training, *arguments)
+
+    monkeypatch.setattr(_Training, "on_train_batch_end", watched)
+    model = fit(ClipDataset(str(learned), "datasets/one", config, training=True), config, CPU).model
+    steps = seen[-len(seen) // 4 :]  # at least those of the final encoder's last epochs; what was before has faded
+    for name, value in model.encoders["scene"].named_parameters():
+        average = steps[0][name]
+        for step in steps[1:]:
+            average = 0.5 * average + 0.5 * step[name]
+        torch.testing.assert_close(value, average, atol=1e-5, rtol=0)
+        assert not torch.equal(value, steps[-1][name])
+
+
+def test_with_patience_an_encoder_is_that_of_its_best_epoch_and_the_final_one_trains_as_long(learned, monkeypatch):
+    """Scenes are noise: on clips unseen, what is learned of them soon does harm."""
+    config = replace(SMALL, modalities=("scene",), patience=2, epochs=30, batch_clips=8, line=False)
+    dataset = ClipDataset(str(learned), "datasets/one", config, training=True)
+    losses: list[list[float]] = []
+    encoders = []
+    whole, train = _Training._held_out_loss, fitting.fit_encoder
+
+    def watched_loss(training, judged):
+        if not training.epochs_done - 1:
+            losses.append([])
+        losses[-1].append(whole(training, judged))
+        encoders.append((training, judged))
+        return losses[-1][-1]
+
+    best: list[int] = []
+
+    def watched_training(*arguments, **options):
+        fitted = train(*arguments, **options)
+        best.append(fitted.epochs)
+        if options.get("unseen") is not None:
+            training, _ = encoders[-1]
+            assert whole(training, fitted.encoder) == min(losses[-1])
+        return fitted
+
+    monkeypatch.setattr(_Training, "_held_out_loss", watched_loss)
+    monkeypatch.setattr(fitting, "fit_encoder", watched_training)
+    fitted = fit(dataset, config, CPU)
+    assert best[:3] == [1 + int(np.argmin(fold)) for fold in losses]
+    assert [len(fold) for fold in losses] == [min(30, epochs + 2) for epochs in best[:3]]
+    assert min(len(fold) for fold in losses) < 30
+    assert fitted.epochs == {"scene": best[3]} == {"scene": round(np.mean(best[:3]))}
+
+
+def test_options_of_training_that_make_no_sense_are_refused():
+    for wrong in ({"ema": 1.0}, {"ema": -0.1}, {"patience": -1}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            replace(SMALL, **wrong)
