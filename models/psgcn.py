@@ -24,21 +24,44 @@ def streams_count(coordinates: int) -> int:
     return 4 * coordinates + 1
 
 
+def mix_channels(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x [B, C, T, V], weight [D, C], bias [D] -> [B, D, T, V].
+
+    A 1x1 convolution as a matrix product a clip: with so few channels torch's own takes twice as long on a CPU, most of
+    it for laying x out anew.
+    """
+    each, flat = weight.expand(len(x), -1, -1), x.flatten(2)
+    mixed = torch.bmm(each, flat) if bias is None else torch.baddbmm(bias[:, None], each, flat)
+    return mixed.unflatten(2, x.shape[2:])
+
+
+class Pointwise(nn.Conv2d):
+    """A 1x1 convolution by `mix_channels`."""
+
+    def __init__(self, inputs: int, outputs: int, bias: bool = False):
+        super().__init__(inputs, outputs, 1, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return mix_channels(x, self.weight.flatten(1), self.bias)
+
+
 class GraphConv(nn.Module):
     """Each node hears itself, its inward and its outward neighbours; how loudly is learned from the layout on."""
 
     def __init__(self, inputs: int, outputs: int, adjacency: Tensor):
         super().__init__()
         self.adjacency = nn.Parameter(adjacency.clone())  # [3, V, V]
-        self.mix = nn.Conv2d(inputs, outputs * len(adjacency), 1, bias=False)
+        self.mix = Pointwise(inputs, outputs * len(adjacency))  # of what is heard of each of the three, side by side
         self.norm = MaskedBatchNorm(outputs)
-        self.residual = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1, bias=False)
+        self.residual = nn.Identity() if inputs == outputs else Pointwise(inputs, outputs)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        batch, _, frames, nodes = x.shape
-        mixed = self.mix(x).view(batch, len(self.adjacency), -1, frames, nodes)
-        heard = torch.einsum("bkctv,kwv->bctw", mixed, self.adjacency)
-        return F.relu(self.norm(heard, mask) + self.residual(x)) * mask
+        # Neighbours first, then channels: a layer has fewer channels before the mixing than after.
+        subsets = len(self.adjacency)
+        heard = torch.einsum("bctv,kwv->bkctw", x, self.adjacency).flatten(1, 2)  # [B, 3 C, T, V]
+        weight = self.mix.weight.view(subsets, -1, x.shape[1]).transpose(0, 1).flatten(1)  # [outputs, 3 C]
+        # In place, here and below: half of what large tensors cost is asking for memory.
+        return self.norm(mix_channels(heard, weight), mask).add_(self.residual(x)).mul_(mask).relu_()
 
 
 class TemporalConv(nn.Module):
@@ -47,21 +70,21 @@ class TemporalConv(nn.Module):
     def __init__(self, channels: int, stride: int):
         super().__init__()
         self.stride = stride
-        self.reduce = nn.Conv2d(channels, channels, 1, bias=False)
+        self.reduce = Pointwise(channels, channels)
         self.reduce_norm = MaskedBatchNorm(channels)
-        quarters = [len(part) for part in torch.arange(channels).tensor_split(len(DILATIONS))]
+        self.quarters = [len(part) for part in torch.arange(channels).tensor_split(len(DILATIONS))]
         self.branches = nn.ModuleList(
             nn.Conv2d(quarter, quarter, (3, 1), (stride, 1), (dilation, 0), (dilation, 1), bias=False)
-            for quarter, dilation in zip(quarters, DILATIONS, strict=True)
+            for quarter, dilation in zip(self.quarters, DILATIONS, strict=True)
         )
         self.norm = MaskedBatchNorm(channels)
 
     def forward(self, x: Tensor, mask: Tensor, mask_out: Tensor) -> Tensor:
         # Masked before the convolution too: a norm lifts empty frames off zero, and they would leak into full ones.
-        reduced = F.relu(self.reduce_norm(self.reduce(x), mask)) * mask
-        parts = reduced.tensor_split(len(DILATIONS), 1)
+        reduced = self.reduce_norm(self.reduce(x), mask).mul_(mask).relu_()
+        parts = reduced.split(self.quarters, 1)
         joined = torch.cat([branch(part) for branch, part in zip(self.branches, parts, strict=True)], 1)
-        return F.relu(self.norm(joined, mask_out) + x[:, :, :: self.stride]) * mask_out
+        return self.norm(joined, mask_out).add_(x[:, :, :: self.stride]).mul_(mask_out).relu_()
 
 
 class Block(nn.Module):
@@ -143,7 +166,7 @@ class Psgcn(nn.Module):
             first = Block(inputs, outputs, adjacency[level], stride=1 if level == 0 else 2)
             rest = [Block(outputs, outputs, adjacency[level]) for _ in range(blocks - 1)]
             self.levels.append(nn.ModuleList([first, *rest]))
-        self.lateral = nn.ModuleList(nn.Conv2d(outputs, refined, 1) for outputs in channels)
+        self.lateral = nn.ModuleList(Pointwise(outputs, refined, bias=True) for outputs in channels)
         refining = range(len(channels) - 1) if refine else ()
         self.refine = nn.ModuleList(Block(refined, refined, adjacency[level]) for level in refining)
         self.pool = nn.ModuleList(AttentionPool(refined) if attention_pool else MeanPool() for _ in channels)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from models.masked import Line, MaskedBatchNorm, Mix, masked_softmax
-from models.psgcn import Psgcn, motion_statistics, statistics_count
+from models.psgcn import GraphConv, Pointwise, Psgcn, motion_statistics, statistics_count
 from models.rtcn import Rtcn
 
 
@@ -40,6 +40,26 @@ def test_psgcn_takes_any_length(frames):
     assert said.levels.shape == (2, 4)
     assert said.embedding.shape == (2, 48)
     torch.testing.assert_close(said.attention.sum((1, 2)), torch.ones(2))
+
+
+@pytest.mark.parametrize("outputs", [6, 4])
+def test_a_graph_convolution_mixes_each_subset_of_neighbours_by_its_own_weights_and_adds_them_up(outputs):
+    torch.manual_seed(0)
+    conv = GraphConv(4, outputs, torch.rand(3, 5, 5)).eval()
+    x, there = torch.randn(2, 4, 7, 5), torch.ones(2, 1, 7, 1, dtype=torch.bool)
+    there[1, :, 4:] = False
+    weights = conv.mix.weight.view(3, outputs, 4)
+    heard = sum(
+        torch.einsum("oc,bctv,wv->botw", one, x, links) for one, links in zip(weights, conv.adjacency, strict=True)
+    )
+    residual = x if outputs == 4 else torch.einsum("oc,bctv->botv", conv.residual.weight[:, :, 0, 0], x)
+    torch.testing.assert_close(conv(x, there), (conv.norm(heard, there) + residual).relu() * there)
+
+
+def test_a_pointwise_convolution_is_torchs():
+    torch.manual_seed(0)
+    conv, x = Pointwise(4, 6, bias=True), torch.randn(2, 4, 3, 5)
+    torch.testing.assert_close(conv(x), torch.nn.functional.conv2d(x, conv.weight, conv.bias))
 
 
 @pytest.mark.parametrize("frames", [1, 2, 40])

@@ -1,0 +1,289 @@
+"""A world for each idea of the model in which it must matter: if it does not win there, it is not worth its code.
+
+    python -m benchmarks.idea_worlds            # about ten minutes on one core
+
+| world | what decides a clip's label | must win | over |
+|---|---|---|---|
+| timing | how far the right leg lags behind the left arm | the pyramid | a flat ST-GCN of as many parameters |
+| repeats | whether two events, far apart, are alike | temporal relations | the same network without, a plain TCN |
+| unreliable | as the cues say; one of them is noise where its quality is low | attention | fixed weights, equal weights |
+
+Worlds are drawn anew for each seed, as features: nothing is rendered. Networks, losses and fusion are the product's,
+without lines beside the networks; both sides are trained alike. Labels are judged on clips that were not trained on; a
+seed's clips are a challenge of their own, every clip has its own creator.
+"""
+
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from scipy.stats import rankdata
+from torch import Tensor, nn
+
+from benchmarks.common import save, table
+from models.config import VdvConfig
+from models.losses import percentile_huber, ranknet
+from models.skeleton import normalise
+from models.vdv import Cue, build_encoder, build_fusion, encode
+from pipeline.compare import PRIMARY, Clips, compare, draw_creators, estimate
+from pipeline.fuse import HeldOut, train_attention
+from pipeline.loading import Dancer, draw, pad
+
+TRAINED, JUDGED = 384, 384  # clips of a seed
+FRAMES_PER_S = 10
+
+
+@dataclass(frozen=True)
+class World:
+    """N clips of one cue. The first TRAINED are trained on."""
+
+    cue: str
+    clips: tuple[Dancer | Cue, ...]
+    label: np.ndarray  # float64 [N]
+
+
+# --- timing of limbs against each other
+
+
+def timing_world(seed: int) -> World:
+    """Dancers whose four limbs swing at one pace. The label is the lag of the right leg behind the left arm, 0 to half
+    a swing; how far, how fast and when each limb moves by itself says nothing of it."""
+    rng = np.random.default_rng(seed)
+    lag = rng.uniform(0, np.pi, TRAINED + JUDGED)
+    return World("skeleton", tuple(_dancer(one, rng) for one in lag), -lag)
+
+
+def _dancer(lag: float, rng: np.random.Generator) -> Dancer:
+    """4 to 8 s of key points in pixels, noise of 1 % of the height, one joint in 25 not seen."""
+    seconds = np.arange(rng.integers(4 * FRAMES_PER_S, 8 * FRAMES_PER_S)) / FRAMES_PER_S
+    left_arm, right_arm, left_leg = rng.uniform(0, 2 * np.pi, 3)
+    turned = 2 * np.pi * rng.uniform(0.5, 1.0) * seconds
+    joints = np.zeros((len(seconds), 17, 2))
+    joints[:, :5] = [(0, -150), (8, -158), (-8, -158), (16, -155), (-16, -155)]
+    for side, first, phase in ((1, 5, left_arm), (-1, 6, right_arm)):
+        shoulder, angle = np.array((35 * side, -110)), 0.9 + rng.uniform(0.3, 0.7) * np.sin(turned - phase)
+        joints[:, first] = shoulder
+        joints[:, first + 2] = shoulder + 55 * _towards(side * angle)
+        joints[:, first + 4] = joints[:, first + 2] + 50 * _towards(side * (angle + 0.3))
+    for side, first, phase in ((1, 11, left_leg), (-1, 12, left_arm + lag)):
+        hip, angle = np.array((22 * side, 0)), 0.2 + rng.uniform(0.2, 0.4) * np.sin(turned - phase)
+        joints[:, first] = hip
+        joints[:, first + 2] = hip + 75 * _towards(side * angle)
+        joints[:, first + 4] = joints[:, first + 2] + 75 * _towards(side * angle * 0.7)
+    noisy = joints * rng.uniform(0.8, 1.3) + rng.uniform(250, 450, 2) + rng.normal(0, 3, joints.shape)
+    score = np.where(rng.random((*joints.shape[:2], 1)) > 0.04, 0.9, 0.1)
+    keypoints = np.concatenate([noisy, score], 2)
+    return Dancer(normalise(keypoints, np.ones(len(seconds), bool), seconds, 0.3), torch.tensor(0.9))
+
+
+def _towards(angle: np.ndarray) -> np.ndarray:
+    """[T, 2] unit vectors, at 0 straight down."""
+    return np.stack([np.sin(angle), np.cos(angle)], 1)
+
+
+# --- far-apart repeats
+
+KINDS, WIDTH, LONG = 4, 16, 120  # of events; features; frames
+REACH = 63  # frames that a plain TCN of the default dilations sees at once
+
+
+def repeats_world(seed: int) -> World:
+    """Noise in which two events of three frames lie farther apart than the convolutions reach. Each is of one of four
+    kinds; the label says whether the kinds are the same. One event by itself says nothing of it."""
+    rng = np.random.default_rng(seed)
+    kinds = rng.normal(0, 1, (KINDS, WIDTH))
+    kinds *= 3 / np.linalg.norm(kinds, axis=1, keepdims=True) * np.sqrt(WIDTH) / 2
+    clips, label = [], np.zeros(TRAINED + JUDGED)
+    for place in range(len(label)):
+        values = rng.normal(0, 0.5, (LONG, WIDTH))
+        one = rng.integers(KINDS)
+        other = one if rng.random() < 0.5 else (one + rng.integers(1, KINDS)) % KINDS
+        first, last = rng.integers(0, 20), rng.integers(LONG - 22, LONG - 2)
+        values[first : first + 3] += kinds[one]
+        values[last : last + 3] += kinds[other]
+        label[place] = one == other
+        seconds = torch.arange(LONG) / FRAMES_PER_S
+        features = torch.from_numpy(values.astype(np.float32))
+        clips.append(Cue(features, torch.ones(LONG, dtype=torch.bool), seconds, torch.tensor(1.0)))
+    return World("appearance", tuple(clips), label)
+
+
+# --- a cue that is unreliable in some clips
+
+
+def unreliable_world(seed: int) -> tuple[HeldOut, np.ndarray]:
+    """Scores of three cues, each the label and noise, of clips that all have them. The first is the best, but in two
+    of five clips, whose quality is low, it is noise alone. Returns the scores and the label."""
+    rng = np.random.default_rng(seed)
+    count = TRAINED + JUDGED
+    label = rng.normal(0, 1, count)
+    bad = rng.random(count) < 0.4
+    scores = label[:, None] + rng.normal(0, 1, (count, 3)) * (0.5, 1.5, 1.5)
+    scores[bad, 0] = rng.normal(0, 1.2, bad.sum())
+    quality = rng.uniform(0.6, 0.9, (count, 3))
+    quality[bad, 0] = rng.uniform(0.05, 0.3, bad.sum())
+    ranks = (rankdata(label) - 0.5) / count
+    return HeldOut(
+        torch.arange(count),
+        torch.from_numpy(scores.astype(np.float32)),
+        torch.from_numpy(quality.astype(np.float32)),
+        torch.ones(count, 3, dtype=torch.bool),
+        torch.zeros(count, dtype=torch.int64),
+        torch.from_numpy(ranks.astype(np.float32)),
+    ), label
+
+
+# --- training and judging
+
+
+def fused_scores(held: HeldOut, config: VdvConfig) -> np.ndarray:
+    """float64 [N - TRAINED]: what a fusion says that learned from the first clips, of the others."""
+    fusion = build_fusion(held.score.shape[1], config)
+    train_attention(fusion, HeldOut(*(values[:TRAINED] for values in vars(held).values())), config)
+    with torch.inference_mode():
+        score, _ = fusion(held.score[TRAINED:], held.quality[TRAINED:], held.present[TRAINED:])
+    return score.double().numpy()
+
+
+def network_scores(world: World, config: VdvConfig) -> np.ndarray:
+    """float64 [N - TRAINED]: what an encoder says that learned from the first clips, of the others."""
+    torch.manual_seed(config.seed)
+    rng = np.random.default_rng(config.seed)
+    encoder = build_encoder(world.cue, config, {world.cue: WIDTH})
+    percentile = torch.from_numpy(((rankdata(world.label[:TRAINED]) - 0.5) / TRAINED).astype(np.float32))
+    batches = -(-TRAINED // config.batch_clips)
+    optimiser = torch.optim.AdamW(encoder.parameters(), config.learning_rate, weight_decay=config.weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.learning_rate, config.epochs * batches)
+    encoder.train()
+    for _ in range(config.epochs):
+        for rows in np.array_split(rng.permutation(TRAINED), batches):
+            optimiser.zero_grad()
+            _loss(encoder, world.cue, _batch(world, rows, config, rng), percentile[rows], config).backward()
+            nn.utils.clip_grad_norm_(encoder.parameters(), config.clip_norm)
+            optimiser.step()
+            schedule.step()
+    encoder.eval()
+    rows = np.arange(TRAINED, len(world.clips))
+    with torch.inference_mode():
+        parts = [encode(encoder, world.cue, _batch(world, some, config, None)) for some in np.array_split(rows, 6)]
+    return torch.cat([part.score for part in parts]).double().numpy()
+
+
+def _batch(world: World, rows: np.ndarray, config: VdvConfig, rng: np.random.Generator | None) -> Cue:
+    chosen = (world.clips[row] for row in rows)
+    return pad([draw(clip, config, rng) if isinstance(clip, Dancer) else clip for clip in chosen], world.cue)
+
+
+def _loss(encoder: nn.Module, name: str, cue: Cue, percentile: Tensor, config: VdvConfig) -> Tensor:
+    """As pipeline.fit's, of one challenge."""
+    said = encode(encoder, name, cue)
+    one, all_of_them = torch.zeros(len(percentile), dtype=torch.int64), torch.ones(len(percentile), dtype=torch.bool)
+    alone = [ranknet(level, percentile, one, all_of_them, config.tau) for level in said.levels.T]
+    ranking = ranknet(said.score, percentile, one, all_of_them, config.tau) + torch.stack(alone).mean()
+    return ranking + config.huber_weight * percentile_huber(said.score, percentile, all_of_them)
+
+
+@dataclass(frozen=True)
+class Idea:
+    """A world, and sides of which the first must win."""
+
+    title: str
+    sides: Mapping[str, VdvConfig]
+    scores: Callable[[int, VdvConfig], tuple[np.ndarray, np.ndarray]]  # seed -> of the clips judged: score, label
+
+
+def _of_networks(make: Callable[[int], World]) -> Callable[[int, VdvConfig], tuple[np.ndarray, np.ndarray]]:
+    def scores(seed: int, config: VdvConfig) -> tuple[np.ndarray, np.ndarray]:
+        world = make(seed)
+        return network_scores(world, config), world.label[TRAINED:]
+
+    return scores
+
+
+def _of_fusions(seed: int, config: VdvConfig) -> tuple[np.ndarray, np.ndarray]:
+    held, label = unreliable_world(seed)
+    return fused_scores(held, config), label[TRAINED:]
+
+
+# Longer and faster than for dance: the worlds hold next to no noise that could be learned by heart, and both sides gain.
+TIMING = VdvConfig(line=False, frames=32, mirror=0.0, epochs=20, learning_rate=3e-3)
+REPEATS = VdvConfig(line=False, epochs=40, learning_rate=3e-3, dropout=0.1)
+IDEAS = {
+    "timing": Idea(
+        "limbs' timing against each other",
+        {
+            "pyramid": TIMING,
+            "flat ST-GCN": replace(TIMING, skeleton_network="st_gcn"),
+            "joints alone, PSGCN's blocks": replace(TIMING, pyramid=False),
+        },
+        _of_networks(timing_world),
+    ),
+    "repeats": Idea(
+        "two events far apart, alike or not",
+        {"relations": REPEATS, "plain TCN": replace(REPEATS, relations_after=())},
+        _of_networks(repeats_world),
+    ),
+    "unreliable": Idea(
+        "a cue that is noise where its quality is low",
+        {"attention": VdvConfig(), "reliability": VdvConfig(fusion="reliability"), "mean": VdvConfig(fusion="mean")},
+        _of_fusions,
+    ),
+}
+
+
+def judge_idea(idea: Idea, seeds: Sequence[int]) -> list[dict]:
+    """One row a side: its Spearman with the label, mean of the seeds, with its 95 % interval; and how much better the
+    first side is than it."""
+    said: dict[str, list[np.ndarray]] = {side: [] for side in idea.sides}
+    labels = []
+    for seed in seeds:
+        for side, config in idea.sides.items():
+            score, label = idea.scores(seed, replace(config, seed=seed))
+            said[side].append(score)
+        labels.append(label)
+    challenge = np.repeat([f"seed {seed}" for seed in seeds], [len(label) for label in labels])
+    clips = Clips(np.concatenate(labels), challenge, np.arange(len(challenge)))
+    draws = draw_creators(clips.group)
+    first, rows = np.concatenate(next(iter(said.values()))), []
+    for place, (side, scores) in enumerate(said.items()):
+        score = np.concatenate(scores)
+        reached = estimate(clips, score, draws)[PRIMARY]
+        row: dict = {"side": side, "spearman": [reached.value, reached.low, reached.high]}
+        if place:
+            found = compare(clips, first, score, draws)
+            more = found.by_metric[PRIMARY]
+            row |= {"first_better_by": [more.value, more.low, more.high], "p": found.p}
+        rows.append(row)
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--ideas", nargs="+", default=list(IDEAS), choices=list(IDEAS))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    results = {}
+    for name in options.ideas:
+        rows = judge_idea(IDEAS[name], options.seeds)
+        print(f"\n{name}: {IDEAS[name].title}")
+        print(table([_printed(row) for row in rows], ["side", "Spearman (95 %)", "first better by (95 %)", "p"]))
+        results[name] = rows
+    if set(options.ideas) == set(IDEAS):
+        save("idea-worlds", {"seeds": options.seeds, "clips": [TRAINED, JUDGED], "ideas": results})
+
+
+def _printed(row: dict) -> list[object]:
+    def interval(values: Sequence[float], sign: str) -> str:
+        value, low, high = (format(one, f"{sign}.3f") for one in values)
+        return f"{value} ({low} to {high})"
+
+    cells: list[object] = [row["side"], interval(row["spearman"], "")]
+    return [*cells, interval(row["first_better_by"], "+"), row["p"]] if "p" in row else [*cells, "", ""]
+
+
+if __name__ == "__main__":
+    main()
