@@ -37,3 +37,6 @@ class Ending:
     height: int
     attempts: int  # 1..
     decode_s: float  # worker's time on it, all attempts
+    # What S of its pictures look like, some a second; flat ones are left out.
+    sketch_ms: tuple[int, ...] = ()  # [S] from the clip's first frame
+    sketches: bytes = b""  # int8 [S, 100], each as pipeline.picture_sketch makes it

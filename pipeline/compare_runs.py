@@ -71,7 +71,7 @@ def compare_runs(workspace: str, first: str, second: str, resamples: int = RESAM
     both = judged[0].index.intersection(judged[1].index)
     facts = [_facts(workspace, run).reindex(both) for run in runs]
     _assert_same(first, second, *facts)
-    groups = group_clips(facts[0]["creator_id"], facts[0]["content_hash"], facts[0].index)
+    groups = group_clips(facts[0]["creator_id"], facts[0]["copies"], facts[0].index)
     if len(np.unique(groups)) < 2:
         raise DataError(
             f"{first} and {second} judged {len(both)} clips in common, of {len(np.unique(groups))} creators; comparing"

@@ -23,13 +23,14 @@ from pipeline.errors import WorkspaceError
 from pipeline.ingest import IngestedClip, read_ingest
 from pipeline.labels import TRAIN, LabelOptions, make_labels
 from pipeline.manifest import Batch
+from pipeline.near_copies import Film, film, name_copies, near_copies
 from pipeline.reader import ShardReader
 from pipeline.rows import FaceRows, PoseRows, Track
 from pipeline.shards import read_endings
 from pipeline.tracks import match_faces
 from pipeline.workspace import shard_path
 
-DATASET_SCHEMA = 1
+DATASET_SCHEMA = 2
 CLIPS, FACES, STATISTICS = "clips.parquet", "faces.parquet", "statistics.json"
 
 
@@ -57,6 +58,7 @@ class _Row:
     shards: dict[str, str] = field(default_factory=dict)  # relative path by modality that has rows
     quality: dict[str, float] = field(default_factory=dict)
     faces: list[tuple[int, int, int | None]] = field(default_factory=list)  # frame, face, track
+    film: Film | None = None  # what its pictures look like over time
 
 
 def assemble(
@@ -94,11 +96,15 @@ def assemble(
 
     modalities = tuple(batches[0].features) if batches else ()
     clips = _clips_table(batches, rows, modalities)
+    pairs = near_copies([row.film for row in rows])
+    named = name_copies(clips["clip_id"].tolist(), clips["content_hash"].tolist(), pairs)
+    clips["copies"] = pd.array(named, dtype="string")
     labels = make_labels(clips, options)
     clips["label"], clips["percentile"], clips["split"] = labels.label, labels.percentile, labels.split
     statistics = {
         "schema": DATASET_SCHEMA,
         **_counts(clips, rows, modalities),
+        "copies": _count_copies(clips),
         "label": {"kind": labels.kind, "why": labels.why, "options": asdict(options)},
         **features.said,
     }
@@ -195,6 +201,7 @@ def _read_clip(workspace: str, files: BatchFiles, clip: IngestedClip, endings: _
     ending = endings.of(clip)
     size = (ending.width, ending.height) if ending.width else (probe.width, probe.height)
     row = _Row(ending.status, ending.code, ending.reason, clip.content_hash, *size, probe.duration_s)
+    row.film = film(ending.sketch_ms, ending.sketches)
     rows = {}
     for modality, folder in files.features.items():
         path = shard_path(folder, clip.shard)
@@ -289,6 +296,14 @@ def _counts(clips: pd.DataFrame, rows: Sequence[_Row], modalities: Sequence[str]
         "challenges": challenges,
         "modalities": {modality: sum(modality in row.shards for row in rows) for modality in modalities},
     }
+
+
+def _count_copies(clips: pd.DataFrame) -> dict[str, int]:
+    """Of the clips that are copies of one before them: those whose file is the same, and those that look the same."""
+    copies = clips[clips["copies"].notna() & (clips["copies"] != clips["clip_id"])]
+    exact = clips.duplicated(["content_hash"]) & (clips["content_hash"] != "")
+    same_file = int(exact[copies.index].sum())
+    return {"of_a_file": same_file, "near": len(copies) - same_file}
 
 
 def _write_parquet(path: str, table: pa.Table) -> None:

@@ -4,6 +4,7 @@ Frames come in chunks, as views of memory shared with the worker. A clip that ha
 costs that clip only; every clip gets exactly one ending.
 """
 
+import base64
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -212,7 +213,8 @@ def _ending(event: _Event) -> Ending:
     return Ending(
         event.job.key, fields["status"], fields["code"], fields["reason"], fields.get("frames", 0),
         fields.get("expected", 0), fields.get("decoder", ""), fields.get("width", 0), fields.get("height", 0),
-        fields["attempts"], fields["worked_s"],
+        fields["attempts"], fields["worked_s"], tuple(fields.get("sketch_ms", ())),
+        base64.b64decode(fields.get("sketches", "")),
     )  # fmt: skip
 
 

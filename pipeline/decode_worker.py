@@ -7,6 +7,7 @@ on two pipes of their own (libraries print on stdout); pictures go into shared m
     events     ready | hashed | chunk | wait (no free slot: the deadline's clock stops) | done
 """
 
+import base64
 import faulthandler
 import gc
 import hashlib
@@ -28,6 +29,7 @@ from pipeline.decoders import ClipDecoding, Frame, Source, fetch, first_rotation
 from pipeline.errors import ClipError
 from pipeline.heap import trim
 from pipeline.options import DecodeLimits, SamplingOptions
+from pipeline.picture_sketch import picture_sketch, sketch_stride
 from pipeline.sampling import expected_frames
 
 MAX_CHUNK_FRAMES = 32  # what an extractor's batch can use; small pictures would else fill a slot with whole clips
@@ -136,13 +138,21 @@ class Slots:
 
 def decode(job: dict, slots: Slots, sampling: SamplingOptions, limits: DecodeLimits) -> dict:
     """Decodes one clip into chunks; returns the fields of its ending."""
-    strides = job["strides"]
+    strides, every = job["strides"], sketch_stride(sampling)
+
+    def wanted(position: int) -> bool:
+        return any(position % stride == 0 for stride in strides)
+
     decoding = ClipDecoding(
-        fetch(job["uri"]), sampling, limits, lambda position: any(position % stride == 0 for stride in strides)
+        fetch(job["uri"]), sampling, limits, lambda position: wanted(position) or position % every == 0
     )
+    sketches: dict[int, bytes] = {}  # by ms
     try:
         for frame in decoding.frames():
-            slots.add(frame)
+            if frame.position % every == 0 and (found := picture_sketch(frame.rgb)) is not None:
+                sketches[round(1000 * frame.timestamp)] = found.tobytes()
+            if wanted(frame.position):
+                slots.add(frame)
         slots.flush()
     finally:
         slots.give_back()
@@ -154,6 +164,7 @@ def decode(job: dict, slots: Slots, sampling: SamplingOptions, limits: DecodeLim
         # A clip that came to its end has all its frames, whatever its average rate made one expect.
         "frames": frames, "expected": frames if decoding.status == "ok" else max(frames, stated),
         "width": slots.source[0], "height": slots.source[1],
+        "sketch_ms": list(sketches), "sketches": base64.b64encode(b"".join(sketches.values())).decode(),
     }  # fmt: skip
 
 

@@ -125,7 +125,7 @@ def _lessons(
 ) -> dict[str, Lesson]:
     clips = dataset.clips
     some = np.asarray(rows)
-    group = group_clips(clips["creator_id"], clips["content_hash"], clips.index)
+    group = group_clips(clips["creator_id"], clips["copies"], clips.index)
     challenge = clips["challenge"].to_numpy(str)
     fold_of = np.full(len(clips), -1)
     fold_of[some] = deal_folds(group[some], challenge[some].tolist(), config.inner_folds, config.seed)

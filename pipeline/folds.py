@@ -1,4 +1,4 @@
-"""Clips dealt into folds so that no creator, and no file, is in two of them."""
+"""Clips dealt into folds so that no creator, and no film, is in two of them."""
 
 import hashlib
 from collections import Counter, defaultdict

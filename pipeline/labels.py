@@ -54,18 +54,18 @@ class Labels:
 def make_labels(clips: pd.DataFrame, options: LabelOptions) -> Labels:
     """Label, percentile and split of every clip. Nothing about a held-out clip enters a training clip's label.
 
-    clips: one row a clip with challenge, creator_id, content_hash, uploaded_at, likes, views, comments, shares,
+    clips: one row a clip with challenge, creator_id, copies, uploaded_at, likes, views, comments, shares,
     followers, split; missing is NA.
 
     Raises:
-        DataError: the manifest's split puts a creator, or copies of one file, on both sides.
+        DataError: the manifest's split puts a creator, or copies of one clip, on both sides.
     """
     column = options.kind if options.kind in ENGAGEMENT else "likes"
     counts = _float(clips[column])
     labelled = np.isfinite(counts)
     if options.max_followers is not None:
         labelled &= ~(_float(clips["followers"]) > options.max_followers)
-    groups = group_clips(clips["creator_id"], clips["content_hash"], clips.index)
+    groups = group_clips(clips["creator_id"], clips["copies"], clips.index)
     split = _split(clips, labelled, groups, options)
     _assert_no_leak(clips, split, groups)
 
@@ -97,8 +97,11 @@ def _kind(clips: pd.DataFrame, train: np.ndarray, options: LabelOptions) -> tupl
 # --- split
 
 
-def group_clips(creators: pd.Series, hashes: pd.Series, own: pd.Index) -> np.ndarray:
-    """int64 [clips]: one number for clips of one creator and for copies of one file; unknown creators differ."""
+def group_clips(creators: pd.Series, copies: pd.Series, own: pd.Index) -> np.ndarray:
+    """int64 [clips]: one number for clips of one creator and for copies of one clip; unknown creators differ.
+
+    copies: one value for clips that are copies of one another, NA for a clip without (near_copies.name_copies).
+    """
     parent = list(range(len(own)))
 
     def find(place: int) -> int:
@@ -108,7 +111,7 @@ def group_clips(creators: pd.Series, hashes: pd.Series, own: pd.Index) -> np.nda
         return place
 
     first: dict[tuple[str, str], int] = {}
-    for name, values in (("creator", creators), ("file", hashes)):
+    for name, values in (("creator", creators), ("copies", copies)):
         for place, value in enumerate(values):
             if not pd.isna(value) and value != "":
                 parent[find(place)] = find(first.setdefault((name, str(value)), place))
@@ -175,8 +178,9 @@ def _assert_no_leak(clips: pd.DataFrame, split: np.ndarray, groups: np.ndarray) 
     if torn:
         shown = "; ".join(" and ".join(f"{clip} ({side})" for side, clip in found.items()) for found in torn[:5])
         raise DataError(
-            f"the manifest's split has {len(torn)} creators (or copies of one file) on both sides: {shown}. A model"
-            " would be tested on creators that it has seen: give a creator's clips one split, or leave the column out"
+            f"the manifest's split has {len(torn)} creators (or copies of one clip) on both sides: {shown}. A model"
+            " would be tested on what it has seen: give a creator's clips one split, and copies of a clip (one film,"
+            " be it encoded anew), or leave the column out"
         )
 
 

@@ -22,7 +22,7 @@ class Fold:
 
 
 def make_folds(clips: pd.DataFrame, protocol: str, folds: int, seed: int = 0) -> list[Fold]:
-    """The folds of a protocol, over the clips that have a label. No creator, and no copy of a file, is on both sides.
+    """The folds of a protocol, over the clips that have a label. No creator, and no copy of a clip, is on both sides.
 
     Args:
         clips: as dataset.read_clips gives it.
@@ -55,12 +55,12 @@ def make_folds(clips: pd.DataFrame, protocol: str, folds: int, seed: int = 0) ->
 
 
 def clip_groups(clips: pd.DataFrame) -> np.ndarray:
-    """int64 [clips]: one number for a creator's clips and for copies of a file (labels.group_clips)."""
-    return group_clips(clips["creator_id"], clips["content_hash"], clips.index)
+    """int64 [clips]: one number for a creator's clips and for copies and near-copies of a clip (labels.group_clips)."""
+    return group_clips(clips["creator_id"], clips["copies"], clips.index)
 
 
 def assert_apart(clips: pd.DataFrame, groups: np.ndarray, trained: np.ndarray, tested: np.ndarray) -> None:
-    """Raises DataError, naming clips, where a creator or copies of a file are trained on and tested on."""
+    """Raises DataError, naming clips, where a creator or copies of a clip are trained on and tested on."""
     both = sorted(set(groups[trained]) & set(groups[tested]))
     if both:
         names = clips["clip_id"].to_numpy(str)
@@ -69,14 +69,14 @@ def assert_apart(clips: pd.DataFrame, groups: np.ndarray, trained: np.ndarray, t
             f" {names[tested[groups[tested] == group][0]]} (tested)"
             for group in both[:5]
         )
-        raise DataError(f"{len(both)} creators (or copies of one file) are on both sides of a split: {shown}")
+        raise DataError(f"{len(both)} creators (or copies of one clip) are on both sides of a split: {shown}")
 
 
 def fold_labels(clips: pd.DataFrame, options: LabelOptions, fold: Fold) -> Labels:
     """Labels fitted on the fold's training clips alone. What is on neither side has no label, as if without engagement.
 
     Raises:
-        DataError: a creator, or copies of a file, would be on both sides.
+        DataError: a creator, or copies of a clip, would be on both sides.
     """
     split = np.full(len(clips), None, dtype=object)
     split[fold.train], split[fold.test] = TRAIN, TEST

@@ -17,6 +17,7 @@ import pyarrow as pa
 from pipeline.options import MODALITIES
 
 SCHEMA_VERSION = 1  # raise it with every change to what a shard holds; it is part of every feature's fingerprint
+ENDINGS_VERSION = 2  # raise it when endings hold something else: clips are decoded again for them, features stay
 
 # Keys of a file's metadata that the writer sets; all other keys are the caller's (pipeline.shards.provenance).
 SCHEMA_KEY = "schema_version"
@@ -100,6 +101,8 @@ ENDINGS_SCHEMA = pa.schema(
         pa.field("height", pa.int32(), nullable=False),
         pa.field("attempts", pa.int32(), nullable=False),
         pa.field("decode_s", pa.float64(), nullable=False),
+        pa.field("sketch_ms", pa.list_(pa.int32()), nullable=False),
+        pa.field("sketches", pa.binary(), nullable=False, metadata={"shape": "S,100", "dtype": "int8"}),
     ]
 )
 

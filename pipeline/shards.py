@@ -245,7 +245,8 @@ def read_endings(path: str) -> list[Ending]:
     with reading(path):
         file, _ = open_parquet(path, ENDINGS)
         with file:
-            return [Ending(**row) for row in file.read(use_threads=False).to_pylist()]
+            rows = file.read(use_threads=False).to_pylist()
+            return [Ending(**(row | {"sketch_ms": tuple(row["sketch_ms"])})) for row in rows]
 
 
 def open_parquet(path: str, kind: str | None = None) -> tuple[pq.ParquetFile, dict[str, str]]:

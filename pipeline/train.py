@@ -127,7 +127,7 @@ def _held_out(dataset: ClipDataset, fitted: Fitted) -> pd.DataFrame:
     score, _ = fitted.model.fusion(held.score, held.quality, held.present)
     clips = dataset.clips
     found = clips[["clip_id", "challenge", "percentile"]].iloc[held.row.numpy()]
-    found.insert(2, "group", group_clips(clips["creator_id"], clips["content_hash"], clips.index)[found.index])
+    found.insert(2, "group", group_clips(clips["creator_id"], clips["copies"], clips.index)[found.index])
     found["score"] = score.masked_fill(~held.present.any(1), torch.nan).numpy()
     return found.sort_index()
 

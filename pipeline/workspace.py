@@ -11,7 +11,7 @@ from pipeline import storage
 from pipeline.fingerprint import fingerprint
 from pipeline.ingest import Ingest, IngestedClip
 from pipeline.options import SamplingOptions
-from pipeline.schema import SCHEMA_VERSION
+from pipeline.schema import ENDINGS_VERSION, SCHEMA_VERSION
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,8 @@ def features_folder(workspace: str, batch: str, recipe: Recipe) -> str:
 
 
 def endings_folder(workspace: str, batch: str, sampling: SamplingOptions) -> str:
-    return storage.join(workspace, "clips", batch, "endings", fingerprint({"schema": SCHEMA_VERSION, "of": sampling}))
+    whole = {"schema": SCHEMA_VERSION, "endings": ENDINGS_VERSION, "of": sampling}
+    return storage.join(workspace, "clips", batch, "endings", fingerprint(whole))
 
 
 def shard_path(folder: str, shard: str) -> str:

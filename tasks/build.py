@@ -51,7 +51,8 @@ class BuildVDV(RunStage):
         )
         metrics = json.loads(storage.read_bytes(storage.join(folder, "metrics.json")))
         endings = ", ".join(f"{count} {status}" for status, count in statistics["status"].items())
-        lines = [f"clips: {endings}", f"ranking: {ranking(metrics)}", *self._against_truth()]
+        lines = [f"clips: {endings}", *copies(statistics["copies"])]
+        lines += [f"ranking: {ranking(metrics)}", *self._against_truth()]
         if time_spent():
             lines += ["time:", time_spent()]
         return "\n".join([*lines, f"report: {storage.join(folder, self.product)}"])
@@ -73,6 +74,16 @@ class BuildVDV(RunStage):
 
     def _run_id(self) -> str:
         return self.run_folder().removeprefix("runs/")
+
+
+def copies(found: dict[str, int]) -> list[str]:
+    """A line on uploads that are there more than once, from statistics.json; none where there are none."""
+    words = {
+        "of_a_file": ("1 upload is a copy of another's file", "{} uploads are copies of others' files"),
+        "near": ("1 upload is a near-copy of another", "{} uploads are near-copies of others"),
+    }
+    told = [one if found[kind] == 1 else many.format(found[kind]) for kind, (one, many) in words.items() if found[kind]]
+    return [f"copies: {', '.join(told)}; they share folds"] if told else []
 
 
 def ranking(metrics: dict) -> str:

@@ -37,7 +37,7 @@ def ceilings(truth: pd.DataFrame, manifest: pd.DataFrame) -> Ceilings:
 
 def adjusted_label(clips: pd.DataFrame) -> np.ndarray:
     """float64 [clips]: the pipeline's own label `adjusted`, fitted on all clips given."""
-    whole = clips.reset_index(drop=True).reindex(columns=["clip_id", "challenge", "creator_id", "content_hash",
+    whole = clips.reset_index(drop=True).reindex(columns=["clip_id", "challenge", "creator_id", "copies",
         "uploaded_at", "followers", "split", *ENGAGEMENT])  # fmt: skip
     return make_labels(whole, LabelOptions("adjusted", holdout=0)).label
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from benchmarks.reposts import Repost, repost
 from pipeline.options import MODALITIES
 from tests.end_to_end.workspaces import TINY_PROFILE, changed, run, written
 from tests.tiny_clips import render_clip, tiny_world, write_manifest
@@ -127,6 +128,24 @@ def test_a_clip_left_out_of_the_modalities_is_not_extracted(built: Path) -> None
     done = run("BuildVDV", built, "--manifest", "tiny.csv", "--modalities", "appearance,scene")
     assert done.code == 0, done.output
     assert {path.name for path in (built / "workspace" / "features").iterdir()} == {"appearance", "scene"}
+
+
+def test_a_repost_is_told_and_no_split_parts_it_from_its_original(built: Path) -> None:
+    render_clip(built / "clips" / "film.mp4", seed=77, frames=40)
+    repost(built / "clips" / "film.mp4", built / "clips" / "again.mp4", Repost(crf=30, scale=0.5, skip_s=1.0))
+    others = [f"clip{place:03d}" for place in range(CLIPS)]
+    write_manifest(built / "tiny.csv", ["film", "again", *others])  # both to train on
+    done = run("BuildVDV", built, "--manifest", "tiny.csv")
+    assert done.code == 0, done.output
+    assert "1 upload is a near-copy of another; they share folds" in done.output
+    latest = json.loads((built / "workspace" / "latest.json").read_text())
+    clips = pq.read_table(built / "workspace" / latest["dataset"] / "clips.parquet").to_pandas()
+    assert clips.set_index("clip_id")["copies"].dropna().to_dict() == {"film": "film", "again": "film"}
+
+    write_manifest(built / "tiny.csv", ["film", *others[:3], "again", *others[3:]])  # the fifth is to test on
+    refused = run("BuildVDV", built, "--manifest", "tiny.csv")
+    assert refused.code != 0
+    assert "film (train) and again (test)" in refused.output
 
 
 def test_a_clip_that_is_no_video_fails_alone_and_is_named(built: Path) -> None:

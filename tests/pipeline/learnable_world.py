@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from pipeline.dataset import BatchFiles
 from pipeline.ingest import IngestedClip, read_ingest, run_ingest
 from pipeline.manifest import read_manifests
 from pipeline.options import MODALITIES, DecodeLimits
+from pipeline.picture_sketch import SKETCH
 from pipeline.rows import FaceRows, Grid, ModalityRows, PoseRows, Track
 from pipeline.shards import ShardWriter, write_endings
 from pipeline.workspace import shard_path
@@ -42,6 +43,7 @@ class Clip:
     fails: str = ""  # a code: at ingest not_a_video, in decoding anything else
     nobody: bool = False
     content: str = ""  # of its file; its id unless given
+    film: int | None = None  # clips of one number show the same pictures
 
 
 def dancing(clip: Clip, seed: int = 0) -> PoseRows:
@@ -167,7 +169,11 @@ def make_batch(
 def _ending(clip: Clip) -> Ending:
     if clip.fails:
         return Ending(clip.clip_id, "failed", clip.fails, "made to fail", 0, clip.frames, "", 0, 0, 1, 0.1)
-    return Ending(clip.clip_id, "ok", "", "", clip.frames, clip.frames, "decord", 720, 1280, 1, 0.1)
+    ending = Ending(clip.clip_id, "ok", "", "", clip.frames, clip.frames, "decord", 720, 1280, 1, 0.1)
+    if clip.film is None:
+        return ending
+    sketches = np.random.default_rng(clip.film).integers(-30, 30, (40, SKETCH), np.int8) + np.int8(20)
+    return replace(ending, sketch_ms=tuple(range(0, 8000, 200)), sketches=sketches.tobytes())
 
 
 def speed_decides(count: int = 40, challenges: Sequence[str] = ("shuffle", "wave"), seed: int = 0) -> list[Clip]:

@@ -29,6 +29,7 @@ def clips_of(dataset: str) -> pd.DataFrame:
             "challenge": ["shuffle", "wave"] * (count // 2),
             "creator_id": [f"creator{place // EACH}" for place in range(count)],
             "content_hash": [f"hash{place}" for place in range(count)],
+            "copies": pd.array([None] * count, dtype="string"),
             "likes": pd.array(np.arange(count) * 7 % 97, dtype="Int64"),
             "views": pd.array([None] * count, dtype="Int64"),
             "comments": pd.array([None] * count, dtype="Int64"),
@@ -100,9 +101,9 @@ def test_clips_that_one_run_alone_judged_are_left_out_and_counted(workspace):
     assert (compared.clips, compared.creators, compared.left_out) == (100, 25, (60, 0))
 
 
-def test_a_creator_with_copies_of_anothers_file_counts_as_one_with_him(tmp_path):
+def test_a_creator_with_copies_of_anothers_clip_counts_as_one_with_him(tmp_path):
     clips = clips_of("x")
-    clips.loc[4, "content_hash"] = "hash0"
+    clips.loc[[0, 4], "copies"] = "c000"
     for seed, run_id in enumerate((GOOD, POOR)):
         add_run(tmp_path, run_id, noise=1.0, seed=seed, clips=clips)
     assert compare_runs(str(tmp_path), GOOD, POOR, 10).creators == CREATORS - 1

@@ -193,6 +193,32 @@ def test_a_dataset_appears_whole_or_not_at_all(tmp_path):
     assert not (workspace / "datasets").exists()
 
 
+def test_copies_are_known_by_their_file_or_by_their_pictures(tmp_path):
+    clips = [
+        Clip("first", creator="a", likes=1, content="x", film=1),
+        Clip("other", creator="b", likes=2, film=2),
+        Clip("encoded-anew", creator="c", likes=3, film=1),
+        Clip("same-file", creator="d", likes=4, content="x", film=1),
+        Clip("broken", creator="e", likes=5, content="y", fails="corrupt"),
+        Clip("broken-too", creator="f", likes=6, content="y", fails="corrupt"),
+    ]
+    workspace = tmp_path / "ws"
+    assemble(str(workspace), [make_batch(workspace, clips)], "datasets/one")
+    found = read_clips(str(workspace), "datasets/one").set_index("clip_id")["copies"]
+    assert found.dropna().to_dict() == {
+        "first": "first", "encoded-anew": "first", "same-file": "first", "broken": "broken", "broken-too": "broken",
+    }  # fmt: skip
+    assert read_statistics(str(workspace), "datasets/one")["copies"] == {"of_a_file": 2, "near": 1}
+
+
+def test_a_split_that_tears_near_copies_apart_is_refused(tmp_path):
+    sides = {"one": "train", "two": "test", "three": "train", "four": "test"}
+    clips = [Clip(name, creator=name, likes=9, split=side, film=len(name)) for name, side in sides.items()]
+    workspace = tmp_path / "ws"  # one and two have three letters, and one film
+    with pytest.raises(DataError, match=r"one \(train\) and two \(test\).*one film"):
+        assemble(str(workspace), [make_batch(workspace, clips)], "datasets/one")
+
+
 def test_a_shard_that_is_not_there_is_named(tmp_path):
     files = make_batch(tmp_path / "ws", CLIPS[:2])
     (shard,) = Path(files.features["scene"]).glob("*.parquet")

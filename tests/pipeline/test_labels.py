@@ -8,7 +8,7 @@ from pipeline.errors import DataError
 from pipeline.labels import LabelOptions, group_clips, make_labels
 
 COLUMNS = {
-    "creator_id": "string", "content_hash": "string", "likes": "Int64", "views": "Int64", "comments": "Int64",
+    "creator_id": "string", "copies": "string", "likes": "Int64", "views": "Int64", "comments": "Int64",
     "shares": "Int64", "followers": "Int64", "split": "string",
 }  # fmt: skip
 
@@ -24,7 +24,7 @@ def table(count: int = 60, seed: int = 0, **changed: object) -> pd.DataFrame:
         "clip_id": [f"c{place}" for place in range(count)],
         "challenge": [("shuffle", "wave")[place % 2] for place in range(count)],
         "creator_id": [f"p{place // 2 % 20}" for place in range(count)],
-        "content_hash": [f"h{place}" for place in range(count)],
+        "copies": [None] * count,
         "uploaded_at": pd.Timestamp("2024-06-30", tz="UTC") - pd.to_timedelta(days, unit="D"),
         "likes": likes,
         "followers": followers,
@@ -113,16 +113,16 @@ def test_another_engagement_column_can_be_the_label():
 
 
 def test_no_creator_and_no_copy_is_on_both_sides():
-    clips = table(content_hash=[f"h{place % 45}" for place in range(60)])
+    clips = table(copies=[f"c{place % 45}" for place in range(60)])
     labels = make_labels(clips, LabelOptions())
-    groups = group_clips(clips["creator_id"], clips["content_hash"], clips.index)
+    groups = group_clips(clips["creator_id"], clips["copies"], clips.index)
     for group in set(groups):
         assert len(set(labels.split[groups == group])) == 1
 
 
 def test_copies_chain_creators_together():
-    creators, hashes = pd.Series(["a", "b", "b", None, None]), pd.Series(["x", "x", "y", "y", ""])
-    groups = group_clips(creators, hashes, creators.index)
+    creators, copies = pd.Series(["a", "b", "b", None, None]), pd.Series(["x", "x", "y", "y", None])
+    groups = group_clips(creators, copies, creators.index)
     assert len(set(groups[:4])) == 1
     assert groups[4] != groups[0]
 
@@ -164,10 +164,10 @@ def test_a_clip_that_the_given_split_leaves_open_follows_its_creator():
     assert labels.split[2] == "train"
 
 
-@pytest.mark.parametrize("shared", ["creator_id", "content_hash"])
+@pytest.mark.parametrize("shared", ["creator_id", "copies"])
 def test_a_given_split_with_a_leak_is_refused_by_name(shared):
     split = ["test" if place < 10 else "train" for place in range(60)]
-    own = {"creator_id": [f"p{place}" for place in range(60)], "content_hash": [f"h{place}" for place in range(60)]}
-    own[shared][3] = own[shared][30]
+    own = {"creator_id": [f"p{place}" for place in range(60)], "copies": [None] * 60}
+    own[shared][3] = own[shared][30] = "the same"
     with pytest.raises(DataError, match=r"c3 \(test\) and c30 \(train\)"):
         make_labels(table(split=split, **own), LabelOptions())

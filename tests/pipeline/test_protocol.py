@@ -18,7 +18,7 @@ def table(count: int = 60, creators: int = 30, seed: int = 0) -> pd.DataFrame:
             "clip_id": [f"c{n}" for n in range(count)],
             "challenge": np.array(["shuffle", "wave", "hop"])[rng.integers(0, 3, count)],
             "creator_id": [f"creator{n}" for n in rng.integers(0, creators, count)],
-            "content_hash": [f"file{n}" for n in range(count)],
+            "copies": pd.array([None] * count, dtype="string"),
             "uploaded_at": pd.Timestamp("2024-01-01", tz="UTC") + pd.to_timedelta(rng.integers(0, 300, count), "D"),
             "likes": likes, "views": pd.NA, "comments": pd.NA, "shares": pd.NA,
             "followers": pd.array(rng.integers(10, 10_000, count), dtype="Int64"),
@@ -28,9 +28,9 @@ def table(count: int = 60, creators: int = 30, seed: int = 0) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("protocol", ["kfold", "time", "leave-challenge-out"])
-def test_no_creator_and_no_file_is_on_both_sides(protocol):
+def test_no_creator_and_no_film_is_on_both_sides(protocol):
     clips = table()
-    clips.loc[[3, 40], "content_hash"] = "the same film"
+    clips.loc[[3, 40], "copies"] = "c3"
     groups = clip_groups(clips)
     assert groups[3] == groups[40]
     folds = make_folds(clips, protocol, 4)
@@ -96,9 +96,10 @@ def test_what_cannot_be_split_says_of_what_there_is_too_little(protocol, change,
         make_folds(table().assign(**change), protocol, folds)
 
 
-def test_a_leak_is_an_error_that_names_clips():
+@pytest.mark.parametrize("shared", ["creator_id", "copies"])
+def test_a_leak_is_an_error_that_names_clips(shared):
     clips = table().assign(creator_id=[f"creator{n}" for n in range(60)])
-    clips.loc[[7, 11], "creator_id"] = "ann"
+    clips.loc[[7, 11], shared] = "the same"
     with pytest.raises(DataError, match=r"c7 \(trained on\) and c11 \(tested\)"):
         assert_apart(clips, clip_groups(clips), np.array([1, 7]), np.array([11, 12]))
     with pytest.raises(DataError, match="on both sides"):

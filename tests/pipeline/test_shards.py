@@ -302,7 +302,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
 def test_endings_come_back(tmp_path):
     path = str(tmp_path / "endings.parquet")
     endings = [
-        Ending("b", "ok", "", "", 6, 6, "decord", 720, 1280, 1, 0.125),
+        Ending("b", "ok", "", "", 6, 6, "decord", 720, 1280, 1, 0.125, (0, 200), bytes(range(200))),
         Ending("a", "failed", "corrupt", "damaged at 3.1 s", 0, 6, "", 0, 0, 2, 1.5),
     ]
     write_endings(path, endings, {"profile": "demo"})

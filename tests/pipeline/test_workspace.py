@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import storage
+from pipeline import storage, workspace
 from pipeline.ingest import Ingest, IngestedClip
 from pipeline.options import MODALITIES, SamplingOptions
 from pipeline.workspace import Recipe, endings_folder, features_folder, plan_shards, recipe, shard_path
@@ -121,6 +121,15 @@ def test_endings_depend_on_the_sampling_and_on_nothing_else_of_the_recipes() -> 
     assert endings_folder("w", BATCH, SAMPLING) == endings_folder("w", BATCH, SamplingOptions())
     for other in (SamplingOptions(sample_fps=5.0), SamplingOptions(max_seconds=9.0), SamplingOptions(max_side=64)):
         assert endings_folder("w", BATCH, other) != endings_folder("w", BATCH, SAMPLING)
+
+
+def test_endings_that_hold_something_else_are_made_anew_and_no_rows_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ingest = batch(2)
+    finish(str(tmp_path), ingest)
+    monkeypatch.setattr(workspace, "ENDINGS_VERSION", workspace.ENDINGS_VERSION + 1)
+    assert plan(str(tmp_path), ingest) == [(f"{n:05d}-a", (), True) for n in range(2)]
 
 
 def test_a_recipes_identity_says_all_that_its_fingerprint_was_taken_of() -> None:
