@@ -63,25 +63,31 @@ class MaskedBatchNorm(nn.BatchNorm2d):
     """Batch norm of [B, C, T, V] whose training statistics leave out the frames that the mask leaves out."""
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:  # type: ignore[override]
-        """mask: bool [B, 1, T, 1], True somewhere."""
+        """mask: bool [B, 1, T, 1], True somewhere. Where it is False the output means nothing."""
         if not self.training or bool(mask.all()):
             return super().forward(x)
-        weight = mask.to(x.dtype)
-        count = weight.sum() * x.shape[3]
-        mean = (x * weight).sum((0, 2, 3)) / count
-        centred = x - mean[:, None, None]
-        variance = (centred.square() * weight).sum((0, 2, 3)) / count
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        # Frames that are not there become the mean of those that are. That changes no mean and no sum of squares around
+        # it, only the number they are divided by, so torch's own norm does the rest: quick, for such frames are few.
+        clip, _, frame, _ = (~mask).nonzero(as_tuple=True)
+        share = 1 - len(clip) / mask.numel()
+        count = share * x.numel() / x.shape[1]
+        mean = (x.sum((0, 2, 3)) - x[clip, :, frame].sum((0, 2))) / count
+        channel = torch.arange(x.shape[1], device=x.device)
+        filled = x.index_put((clip[:, None], channel, frame[:, None]), mean[:, None])
+        output, _, scale = torch.native_batch_norm(
+            filled, self.weight * share**0.5, self.bias, None, None, True, 0.0, self.eps * share
+        )
         with torch.no_grad():
-            assert self.running_mean is not None
-            assert self.running_var is not None
-            assert self.num_batches_tracked is not None
             self.num_batches_tracked += 1
             # As torch's: no momentum means the plain mean over batches.
             pace = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
+            variance = scale.pow(-2) / share - self.eps
             self.running_mean.lerp_(mean, pace)
-            self.running_var.lerp_(variance * count / (count - 1).clamp(min=1), pace)
-        scale = self.weight * (variance + self.eps).rsqrt()
-        return centred * scale[:, None, None] + self.bias[:, None, None]
+            self.running_var.lerp_(variance * (count / max(count - 1, 1)), pace)
+        return output
 
 
 class AttentionPool(nn.Module):

@@ -3,6 +3,7 @@
 The grouping of joints into parts and bodies is ours (the paper's abstract says only "pyramid").
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -220,6 +221,35 @@ def _unit(position: np.ndarray, seen: np.ndarray, layout: Layout) -> float:
     return max(float(np.median(extents)) / 3, 1.0)
 
 
+@dataclass(frozen=True)
+class Change:
+    """What augmentation does to a clip: each joint x becomes turn @ x + noise, then left and right change places."""
+
+    turn: np.ndarray  # float64 [C, C] scaled
+    noise: np.ndarray  # float64 [T, V, C] trunk lengths
+    mirror: bool
+
+
+def draw_change(
+    posture: Posture, rng: np.random.Generator, *, rotation: float, scale: float, jitter: float, mirror: float
+) -> Change:
+    """What the same dance could have given too: turned, scaled, jittered, mirrored with left and right swapped.
+
+    rotation: rad, at most; of a picture in its plane, of three coordinates about the vertical. scale: at most so much
+    more or less. jitter: trunk lengths, standard deviation. mirror: probability.
+    """
+    coordinates = posture.position.shape[2]
+    angle = rng.uniform(-rotation, rotation)
+    other = coordinates - 1  # of the picture y, of the room depth
+    turn = np.eye(coordinates)
+    turn[0, 0] = turn[other, other] = math.cos(angle)
+    turn[other, 0] = math.sin(angle)
+    turn[0, other] = -turn[other, 0]
+    turn *= rng.uniform(1 - scale, 1 + scale)
+    noise = rng.normal(0, jitter, posture.position.shape) if jitter else np.zeros(posture.position.shape)
+    return Change(turn, noise, rng.random() < mirror)
+
+
 def augment(
     posture: Posture,
     rng: np.random.Generator,
@@ -230,20 +260,21 @@ def augment(
     mirror: float,
     layout: Layout = COCO17,
 ) -> Posture:
-    """What the same dance could have given too: turned, scaled, jittered, mirrored with left and right swapped.
-
-    rotation: rad, at most; of a picture in its plane, of three coordinates about the vertical.
-    """
-    angle = rng.uniform(-rotation, rotation)
-    plane = (0, 1) if posture.position.shape[2] == 2 else (0, 2)
-    turn = np.eye(posture.position.shape[2])
-    turn[np.ix_(plane, plane)] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
-    position = posture.position @ turn.T * rng.uniform(1 - scale, 1 + scale)
-    position = position + rng.normal(0, jitter, position.shape) if jitter else position
+    """The whole clip with what `draw_change` draws."""
+    change = draw_change(posture, rng, rotation=rotation, scale=scale, jitter=jitter, mirror=mirror)
     ever = np.any(posture.seen, axis=0)
-    position = np.where(ever[:, None], position, 0.0).astype(np.float32)
-    turned = replace(posture, position=position)
-    return mirrored(turned, layout) if rng.random() < mirror else turned
+    moved = replace(posture, position=_moved(posture.position, change.turn, change.noise, ever))
+    return mirrored(moved, layout) if change.mirror else moved
+
+
+def _moved(position: np.ndarray, turn: np.ndarray, noise: np.ndarray, ever: np.ndarray) -> np.ndarray:
+    """float32 [..., T, V, C]: turned [..., C, C] and jittered; joints never seen, by `ever` [..., V], stay at 0."""
+    *clips, frames, joints, coordinates = position.shape
+    flat = position.reshape(*clips, frames * joints, coordinates)  # one product a clip, not one a frame
+    turned = (flat @ np.swapaxes(turn, -1, -2)).reshape(position.shape)
+    turned += noise
+    turned *= ever[..., None, :, None]
+    return turned.astype(np.float32)
 
 
 def mirrored(posture: Posture, layout: Layout = COCO17) -> Posture:
@@ -260,22 +291,67 @@ def streams(posture: Posture, layout: Layout = COCO17) -> np.ndarray:
     Motion is trunk lengths in MOTION_STEP_S towards this frame from the one before (the first frame: 0). Bones with an
     end that is never seen are 0.
     """
-    joint = posture.position
-    ever = np.any(posture.seen, axis=0)
+    whole, _ = streams_at([posture], [np.arange(len(posture.position))], layout=layout)
+    return whole[0]
+
+
+def streams_at(
+    postures: Sequence[Posture],
+    frames: Sequence[np.ndarray],
+    changes: Sequence[Change] | None = None,
+    layout: Layout = COCO17,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Some frames of each of N clips, each clip changed first: their `streams` and which joints are seen.
+
+    A clip's change is made on the frames asked for and on those before them, which motion is from; the rest of a clip,
+    most of a long one, costs nothing. All clips go through numpy together: one by one, calling it takes longest.
+
+    Args:
+        postures: of the layout, all of as many coordinates; one at least.
+        frames: int64 [T] of each, the same T.
+        changes: of each; None: as they are.
+
+    Returns:
+        float32 [N, S, T, V], bool [N, T, V].
+    """
+    count, length = len(postures), len(frames[0])
+    joints, coordinates = postures[0].position.shape[1:]
+    position = np.empty((count, 2 * length, joints, coordinates), np.float32)  # the frames before, then the frames
+    noise = np.empty(position.shape if changes else 0)
+    seen, confidence = np.empty((count, length, joints), bool), np.empty((count, length, joints), np.float32)
+    ever, step = np.empty((count, joints), bool), np.empty((count, length))
+    for place, (posture, at) in enumerate(zip(postures, frames, strict=True)):
+        before = np.maximum(at - 1, 0)
+        both = np.concatenate([before, at])
+        posture.position.take(both, 0, position[place], "clip")  # "clip": by "raise", numpy makes a copy of the output
+        posture.seen.take(at, 0, seen[place], "clip")
+        posture.confidence.take(at, 0, confidence[place], "clip")
+        ever[place] = posture.seen.any(0)
+        step[place] = posture.seconds[at] - posture.seconds[before]
+        if changes:
+            changes[place].noise.take(both, 0, noise[place], "clip")
+    if changes:
+        position = _moved(position, np.stack([change.turn for change in changes]), noise, ever)
+        swapped = [place for place, change in enumerate(changes) if change.mirror]
+        position[swapped] = position[swapped].take(layout.mirror, 2)
+        position[swapped, ..., 0] *= -1
+        for table in (seen, confidence, ever):
+            table[swapped] = table[swapped].take(layout.mirror, -1)
+
     parents = list(layout.parents)
-    bone = np.where((ever & ever[parents])[:, None], joint - joint[:, parents], 0.0)
-    channels = [joint, bone, _motion(joint, posture.seconds), _motion(bone, posture.seconds)]
-    stacked = np.concatenate([*channels, posture.confidence[..., None]], axis=-1)
-    return np.ascontiguousarray(stacked.transpose(2, 0, 1), dtype=np.float32)
-
-
-def _motion(position: np.ndarray, seconds: np.ndarray) -> np.ndarray:
-    motion = np.zeros_like(position)
-    step = np.diff(seconds)
+    bone = position - position.take(parents, 2)
+    bone *= (ever & ever[:, parents])[:, None, :, None]
     moved = step > 1e-3  # two frames at one time have no speed
-    rate = np.where(moved, MOTION_STEP_S / np.where(moved, step, 1.0), 0.0)
-    motion[1:] = np.diff(position, axis=0) * rate[:, None, None]
-    return np.clip(motion, -LIMIT, LIMIT)
+    rate = np.where(moved, MOTION_STEP_S / np.where(moved, step, 1.0), 0.0).astype(np.float32)
+    found = np.empty((count, streams_count(coordinates), length, joints), np.float32)
+    for first, both_times in ((0, position), (coordinates, bone)):
+        now = both_times[:, length:]
+        motion = (now - both_times[:, :length]) * rate[:, :, None, None]
+        found[:, first : first + coordinates] = np.moveaxis(now, 3, 1)
+        of_motion = first + 2 * coordinates
+        found[:, of_motion : of_motion + coordinates] = np.moveaxis(motion.clip(-LIMIT, LIMIT), 3, 1)
+    found[:, -1] = confidence
+    return found, seen
 
 
 def sample_frames(shown: np.ndarray, frames: int, pick: np.ndarray) -> np.ndarray:
@@ -289,11 +365,9 @@ def sample_frames(shown: np.ndarray, frames: int, pick: np.ndarray) -> np.ndarra
         pick: [frames] in [0, 1): which of a segment's frames; random in training, constant in scoring.
     """
     bounds = np.arange(frames + 1) * len(shown) // frames
-    chosen = np.empty(frames, np.int64)
-    for segment in range(frames):
-        first, last = bounds[segment], max(bounds[segment] + 1, bounds[segment + 1])
-        candidates = first + np.flatnonzero(shown[first:last])
-        if not len(candidates):
-            candidates = np.arange(first, last)
-        chosen[segment] = candidates[int(pick[segment] * len(candidates))]
-    return chosen
+    first, last = bounds[:-1], np.maximum(bounds[:-1] + 1, bounds[1:])
+    before = np.concatenate([[0], np.cumsum(shown)])  # of each frame, how many before it show something
+    count = before[last] - before[first]
+    showing = np.append(np.flatnonzero(shown), 0)  # the 0 is asked for, and not taken, by segments behind the last one
+    picked = showing[before[first] + (pick * count).astype(np.int64)]
+    return np.where(count, picked, first + (pick * (last - first)).astype(np.int64))

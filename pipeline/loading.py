@@ -22,6 +22,9 @@ from pipeline.rows import FaceRows, ModalityRows, PoseRows, SceneRows
 OPEN_SHARDS = 16
 KEPT_BYTES = 1 << 30  # of clips, decoded, that stay in memory from epoch to epoch; the rest is read anew
 JOINTS = len(skeleton.COCO17.joints)
+# Skeletons: enough that calling numpy costs little, and few enough that what they are computed in stays in the
+# processor's cache, where a whole batch asks the system for memory again and again.
+DRAWN_TOGETHER = 16
 
 
 class Sample(NamedTuple):
@@ -82,21 +85,32 @@ class ClipDataset(Dataset):
         return len(self.clips)
 
     def __getitem__(self, key: tuple[int, int]) -> Sample:
-        epoch, index = key
-        rng = np.random.default_rng((self._config.seed, epoch, index)) if self._training else None
-        return Sample(index, {cue: self._cue(cue, index, rng) for cue in self.widths})
+        return self.__getitems__([key])[0]
+
+    def __getitems__(self, keys: Sequence[tuple[int, int]]) -> list[Sample]:
+        """The clips of a batch, drawn together; torch's loader asks for batches in this way where it can."""
+        cues = {cue: self._cues(cue, keys) for cue in self.widths}
+        return [Sample(row, {cue: of[place] for cue, of in cues.items()}) for place, (_, row) in enumerate(keys)]
 
     def shard_path(self, index: int, modality: str) -> str | None:
         """Relative to the workspace; None: the clip has no rows of it."""
         value = self.clips[f"shard_{modality}"].iat[index] if f"shard_{modality}" in self.clips else None
         return None if value is None or pd.isna(value) else str(value)
 
-    def _cue(self, cue: str, index: int, rng: np.random.Generator | None) -> Cue:
+    def _cues(self, cue: str, keys: Sequence[tuple[int, int]]) -> list[Cue]:
+        found = [self._find(cue, row) for _, row in keys]
+        if cue != "skeleton":
+            return [one for one in found if isinstance(one, Cue)]
+        dancers = [one for one in found if isinstance(one, Dancer)]
+        generators = [np.random.default_rng((self._config.seed, *key)) for key in keys] if self._training else None
+        return draw_all(dancers, self._config, generators)
+
+    def _find(self, cue: str, index: int) -> "Cue | Dancer":
         found = self._kept.get((cue, index))
         if found is None:
             found = self._read(cue, index)
             self._kept.put((cue, index), found)
-        return draw(found, self._config, rng) if isinstance(found, Dancer) else found
+        return found
 
     def _read(self, cue: str, index: int) -> "Cue | Dancer":
         modality = CUE_MODALITY[cue]
@@ -241,29 +255,53 @@ def draw(dancer: Dancer, config: VdvConfig, rng: np.random.Generator | None) -> 
 
     rng: randomness of training, K = 1, augmented; None: the K = `config.samplings` fixed samplings of scoring.
     """
-    posture = dancer.posture
-    if posture is None:
-        samplings = config.samplings if rng is None else 1
-        values = torch.zeros(samplings, skeleton.STREAMS, config.frames, JOINTS)
-        mask = torch.zeros(samplings, config.frames, JOINTS, dtype=torch.bool)
-        return Cue(values, mask, torch.zeros(0), dancer.quality)
+    return draw_all([dancer], config, None if rng is None else [rng])[0]
+
+
+def draw_all(
+    dancers: Sequence[Dancer], config: VdvConfig, generators: Sequence[np.random.Generator] | None
+) -> list[Cue]:
+    """`draw` of a batch of clips, some at a time; each has its own generator in training."""
+    samplings = config.samplings if generators is None else 1
+    values = torch.zeros(len(dancers), samplings, skeleton.STREAMS, config.frames, JOINTS)
+    mask = torch.zeros(len(dancers), samplings, config.frames, JOINTS, dtype=torch.bool)
+    present = [(place, dancer.posture) for place, dancer in enumerate(dancers) if dancer.posture is not None]
+    for first in range(0, len(present), DRAWN_TOGETHER):
+        some = present[first : first + DRAWN_TOGETHER]
+        places, postures = [place for place, _ in some], [posture for _, posture in some]
+        if generators is None:
+            streams, seen = skeleton.streams_at(postures, [_fixed_frames(posture, config) for posture in postures])
+        else:
+            changed = [_by_chance(posture, config, generators[place]) for place, posture in some]
+            frames, changes = [at for at, _ in changed], [change for _, change in changed]
+            streams, seen = skeleton.streams_at(postures, frames, changes)
+        values[places] = torch.from_numpy(streams).unflatten(2, (samplings, config.frames)).transpose(1, 2)
+        mask[places] = torch.from_numpy(seen).unflatten(1, (samplings, config.frames))
+    none = torch.zeros(0)
+    return [Cue(value, there, none, dancer.quality) for value, there, dancer in zip(values, mask, dancers, strict=True)]
+
+
+def _fixed_frames(posture: skeleton.Posture, config: VdvConfig) -> np.ndarray:
+    """int64 [samplings * frames]: of each sampling that scoring averages, one after the other."""
     shown = np.any(posture.seen, axis=1)
-    if rng is None:
-        picks = [np.full(config.frames, (turn + 0.5) / config.samplings) for turn in range(config.samplings)]
+    picks = [np.full(config.frames, (turn + 0.5) / config.samplings) for turn in range(config.samplings)]
+    return np.concatenate([skeleton.sample_frames(shown, config.frames, pick) for pick in picks])
+
+
+def _by_chance(
+    posture: skeleton.Posture, config: VdvConfig, rng: np.random.Generator
+) -> tuple[np.ndarray, skeleton.Change]:
+    """A training sample's frames, int64 [frames], and how the clip is augmented for it."""
+    change = skeleton.draw_change(
+        posture, rng, rotation=config.rotation, scale=config.scale, jitter=config.jitter, mirror=config.mirror
+    )
+    pick = rng.random(config.frames)
+    shown = np.any(posture.seen, axis=1)
+    cut = rng.uniform(0, config.crop, 2) * len(shown)
+    first, last = int(cut[0]), len(shown) - int(cut[1])
+    if not shown[first:last].any():  # the ends were all there is
         first, last = 0, len(shown)
-    else:
-        posture = skeleton.augment(
-            posture, rng, rotation=config.rotation, scale=config.scale, jitter=config.jitter, mirror=config.mirror
-        )
-        picks = [rng.random(config.frames)]
-        cut = rng.uniform(0, config.crop, 2) * len(shown)
-        first, last = int(cut[0]), len(shown) - int(cut[1])
-        if not shown[first:last].any():  # the ends were all there is
-            first, last = 0, len(shown)
-    whole = skeleton.streams(posture)
-    chosen = [first + skeleton.sample_frames(shown[first:last], config.frames, pick) for pick in picks]
-    values = torch.from_numpy(np.stack([whole[:, at] for at in chosen]))
-    return Cue(values, torch.from_numpy(np.stack([posture.seen[at] for at in chosen])), torch.zeros(0), dancer.quality)
+    return first + skeleton.sample_frames(shown[first:last], config.frames, pick), change
 
 
 def pad(cues: Sequence[Cue], name: str) -> Cue:
@@ -273,7 +311,8 @@ def pad(cues: Sequence[Cue], name: str) -> Cue:
         values, mask = torch.stack([cue.values for cue in cues]), torch.stack([cue.mask for cue in cues])
         return Cue(values, mask, torch.zeros(len(cues), 1), quality)
     longest = max(1, *(len(cue.mask) for cue in cues)) if cues else 1
-    values = torch.zeros(len(cues), longest, cues[0].values.shape[1])
+    # Of numpy, whose zeros cost nothing till something is written over them: torch would write all of them first.
+    values = torch.from_numpy(np.zeros((len(cues), longest, cues[0].values.shape[1]), np.float32))
     mask = torch.zeros(len(cues), longest, dtype=torch.bool)
     seconds = torch.zeros(len(cues), longest)
     for place, cue in enumerate(cues):

@@ -1,0 +1,232 @@
+"""Speed and memory of training an encoder, on clips whose features are made up (benchmarks.made_clips). Linux only.
+
+    python -m benchmarks.training                     # about ten minutes on one core; 1.5 GB of temporary files
+    python -m benchmarks.training --parts loop networks --clips 512
+
+    loop      clips/s of an epoch through the product's loop (reading, augmentation, batches, Lightning, loss, step)
+              over that of bare forward and backward passes of the same network on the same batches, in memory
+    networks  forward and backward pass of PSGCN over that of an ST-GCN of as many parameters, on one and two threads
+    memory    seconds of an epoch, first and later, and the process's peak memory as clips become more
+
+Sides run in turn in one process. Where nothing else is said networks run on --threads threads (1).
+"""
+
+import argparse
+import json
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from time import perf_counter, process_time
+
+import numpy as np
+import torch
+from torch import nn
+
+from benchmarks.common import interleaved, median_ratio, save, table
+from benchmarks.made_clips import DATASET, make_dataset
+from models.baselines import parameter_count
+from models.config import CUES, VdvConfig
+from models.vdv import Cue, build_encoder, encode, skeleton_network
+from pipeline.encoder_training import Lesson, deterministic, fit_encoder, quiet
+from pipeline.lines import Numbers
+from pipeline.loading import KEPT_BYTES, ChallengeBatches, ClipDataset, Sample, to_device
+
+PARTS = ("loop", "networks", "memory")
+LOOP_CLIPS = 256  # of the loop: all of them stay in memory
+LOOP_EPOCHS = 3  # a turn; the first is not counted, for it may read clips
+STEPS = 2  # of a network, a turn
+LIMIT_LOOP, LIMIT_NETWORKS = 0.9, 1.3  # what is to be reached
+
+
+def now_s() -> np.ndarray:
+    """float64 [2]: seconds on the wall, and of this process's work, which others on the machine bend less."""
+    return np.array([perf_counter(), process_time()])
+
+
+class Timed(Exception):
+    """All epochs asked for are timed."""
+
+
+class Watched(ClipDataset):
+    """Notes when the loop asks for the first batch of each epoch, and ends the training at that of epoch `enough`."""
+
+    def __init__(self, workspace: str, config: VdvConfig):
+        super().__init__(workspace, DATASET, config, training=True)
+        self.enough = 0
+        self.asked: dict[int, np.ndarray] = {}  # by epoch, when (see `now_s`); of all views
+
+    def __getitems__(self, keys: Sequence[tuple[int, int]]) -> list[Sample]:
+        epoch = keys[0][0]
+        self.asked.setdefault(epoch, now_s())
+        if epoch == self.enough:
+            raise Timed
+        return super().__getitems__(keys)
+
+
+def epochs_s(dataset: Watched, cue: str, rows: np.ndarray, device: torch.device, epochs: int) -> np.ndarray:
+    """float64 [epochs, 2]: seconds (`now_s`) of each epoch, as pipeline.fit trains one encoder.
+
+    From one epoch's first batch asked for to the next one's: all that an epoch does is in between.
+    """
+    dataset.asked.clear()
+    dataset.enough = epochs
+    percentile = dataset.clips["percentile"].to_numpy(float)
+    group = np.arange(len(dataset))
+    none = Numbers(np.zeros((len(dataset), 1), np.float32), np.zeros(len(dataset), bool))
+    lesson = Lesson(cue, rows, percentile, percentile, group, np.zeros(len(dataset), int), none)
+    with quiet(), deterministic(), suppress(Timed):
+        fit_encoder(dataset, lesson, rows, VdvConfig(epochs=epochs + 1), device)
+    return np.diff([dataset.asked[epoch] for epoch in range(epochs + 1)], axis=0)
+
+
+def batches_in_memory(dataset: ClipDataset, cue: str, rows: np.ndarray, device: torch.device) -> list[Cue]:
+    """Those of the epoch after the first."""
+    view, config = dataset.view(cue, training=True), VdvConfig()
+    names = dataset.clips["challenge"].tolist()
+    keys = ChallengeBatches(names, rows.tolist(), config.batch_clips, config.seed, first_epoch=1)
+    return [to_device(view.collate(ClipDataset.__getitems__(view, some)).cues, device)[cue] for some in keys]
+
+
+def passes(network: nn.Module, name: str, batches: Sequence[Cue], device: torch.device) -> None:
+    """Forward and backward pass of each batch."""
+    for batch in batches:
+        network.zero_grad()
+        encode(network, name, batch).score.sum().backward()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def measure_loop(dataset: Watched, device: torch.device, turns: int) -> dict:
+    rows = np.arange(min(LOOP_CLIPS, len(dataset)))
+    loops, bares = np.zeros((len(CUES), turns, 2)), np.zeros((len(CUES), turns, 2))  # seconds of an epoch
+    for place, cue in enumerate(CUES):
+        batches = batches_in_memory(dataset, cue, rows, device)
+        bare = build_encoder(cue, VdvConfig(), dataset.widths).to(device).train()
+        passes(bare, cue, batches[:1], device)
+        for turn in range(turns):
+            loops[place, turn] = epochs_s(dataset, cue, rows, device, LOOP_EPOCHS)[1:].mean(0)
+            start = now_s()
+            for _ in range(LOOP_EPOCHS - 1):
+                passes(bare, cue, batches, device)
+            bares[place, turn] = (now_s() - start) / (LOOP_EPOCHS - 1)
+    found = {cue: _speeds(len(rows), loops[place], bares[place]) for place, cue in enumerate(CUES)}
+    found["all"] = _speeds(len(rows), loops.sum(0), bares.sum(0))
+    header = ["cue", "loop, clips/s", "bare", "loop / bare", "the same, by CPU time"]
+    print(table([[cue, *row.values()] for cue, row in found.items()], header))
+    print(f"loop / bare of all cues: at least {LIMIT_LOOP} is to be reached\n")
+    return {"clips": len(rows), "turns": turns, "by_cue": found}
+
+
+def _speeds(clips: int, loop: np.ndarray, bare: np.ndarray) -> dict[str, float]:
+    """Of seconds [turns, 2] of an epoch."""
+    ratio = np.median(bare / loop, 0)
+    wall = (round(clips / float(np.median(seconds[:, 0])), 1) for seconds in (loop, bare))
+    return dict(
+        zip(("loop_clips_s", "bare_clips_s", "ratio", "cpu_ratio"), (*wall, *ratio.round(3).tolist()), strict=True)
+    )
+
+
+def measure_networks(dataset: ClipDataset, device: torch.device, turns: int, threads: Sequence[int]) -> dict:
+    config, cue = VdvConfig(), CUES[0]
+    (batch, *_) = batches_in_memory(dataset, cue, np.arange(min(LOOP_CLIPS, len(dataset))), device)
+    networks = {
+        name: skeleton_network(replace(config, skeleton_network=name)).to(device).train()
+        for name in ("psgcn", "st_gcn")
+    }
+
+    def steps(network: nn.Module) -> Callable[[], None]:
+        return lambda: passes(network, cue, [batch] * STEPS, device)
+
+    sides = {name: steps(network) for name, network in networks.items()}
+    found, before = {}, torch.get_num_threads()
+    for count in threads:
+        torch.set_num_threads(count)
+        interleaved(1, **sides)
+        seconds = interleaved(2 * turns + 1, **sides)
+        milliseconds = {name: round(1e3 * statistics.median(runs) / STEPS, 1) for name, runs in seconds.items()}
+        found[str(count)] = {**milliseconds, "ratio": round(median_ratio(seconds["psgcn"], seconds["st_gcn"]), 3)}
+    torch.set_num_threads(before)
+    header = ["threads", "PSGCN, ms a batch", "ST-GCN", "PSGCN / ST-GCN"]
+    print(table([[count, *row.values()] for count, row in found.items()], header))
+    print(f"PSGCN / ST-GCN: at most {LIMIT_NETWORKS} is to be reached\n")
+    sizes = {name: parameter_count(network) for name, network in networks.items()}
+    return {"parameters": sizes, "batch": len(batch.quality), "by_threads": found}
+
+
+def measure_memory(workspace: str, counts: Sequence[int], options: argparse.Namespace) -> dict:
+    """A process for each cue and number of clips."""
+    rows = []
+    for cue in CUES:
+        for count in counts:
+            command = [sys.executable, "-m", "benchmarks.training", "--device", options.device, "--clips", str(count)]
+            command += ["--threads", str(options.threads), "--workspace", workspace, "--only-epochs", cue]
+            said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+            rows.append({"cue": cue, "clips": count, **json.loads(said.splitlines()[-1])})
+            print(json.dumps(rows[-1]), flush=True)
+    growth = max(row["peak_mib"] - of[0]["peak_mib"] for of in _by_cue(rows) for row in of)
+    header = ["cue", "clips", "first epoch, s", "later, s", "peak MiB"]
+    print(table([list(row.values()) for row in rows], header))
+    print(f"most that clips added: {growth} MiB; kept in memory are at most {KEPT_BYTES >> 20} MiB of them\n")
+    return {"kept_mib": KEPT_BYTES >> 20, "growth_mib": growth, "rows": rows}
+
+
+def _by_cue(rows: Sequence[dict]) -> list[list[dict]]:
+    return [[row for row in rows if row["cue"] == cue] for cue in CUES]
+
+
+def only_epochs(workspace: str, cue: str, clips: int, device: torch.device) -> dict:
+    """Two epochs of the first clips: the first reads them, later ones only what was not kept."""
+    (first, _), (later, _) = epochs_s(Watched(workspace, VdvConfig()), cue, np.arange(clips), device, 2).tolist()
+    return {"first_epoch_s": round(first, 2), "later_epoch_s": round(later, 2), "peak_mib": peak_mib()}
+
+
+def peak_mib() -> int:
+    """Most memory that this process ever had, resident. Not getrusage's, which remembers the process it came from."""
+    found = re.search(r"^VmHWM:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
+    assert found is not None
+    return int(found.group(1)) >> 10
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=PARTS)
+    parser.add_argument("--clips", type=int, default=4096)
+    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--workspace", help="of an earlier run with --keep-in; else one is made and deleted")
+    parser.add_argument("--keep-in", type=Path, help="an empty folder for the workspace, which stays there")
+    parser.add_argument("--only-epochs", choices=CUES, help="of the part memory: measure this cue in this process")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    device = torch.device(options.device)
+    if options.only_epochs:
+        print(json.dumps(only_epochs(options.workspace, options.only_epochs, options.clips, device)))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        workspace = options.workspace
+        if workspace is None:
+            start = perf_counter()
+            workspace = make_dataset(options.keep_in or Path(folder), options.clips)
+            print(f"{options.clips} clips made in {perf_counter() - start:.0f} s\n")
+        results: dict = {"clips": options.clips, "device": device.type, "threads": options.threads}
+        if "loop" in options.parts:
+            results["loop"] = measure_loop(Watched(workspace, VdvConfig()), device, options.turns)
+        if "networks" in options.parts:
+            threads = (1, 2) if device.type == "cpu" else (options.threads,)
+            results["networks"] = measure_networks(Watched(workspace, VdvConfig()), device, options.turns, threads)
+        if "memory" in options.parts:
+            counts = [options.clips // 8, options.clips]
+            results["memory"] = measure_memory(workspace, counts, options)
+    if set(options.parts) == set(PARTS):
+        save("training", results)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""The training benchmark trains on a real dataset, and times whole epochs of the product's loop."""
+
+from collections.abc import Sequence
+from time import perf_counter
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.made_clips import make_dataset
+from benchmarks.training import Watched, batches_in_memory, epochs_s
+from models.config import CUES, VdvConfig
+from pipeline.loading import ClipBatch, Sample
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return make_dataset(tmp_path_factory.mktemp("made"), 20)
+
+
+@pytest.fixture
+def dataset(workspace: str) -> Watched:
+    return Watched(workspace, VdvConfig())
+
+
+def test_every_made_clip_has_every_cue_at_its_full_width(dataset):
+    assert dataset.widths == {"skeleton": 9, "appearance": 2048, "face": 512, "scene": 2048 + 365}
+    for cue in CUES:
+        (batch,) = batches_in_memory(dataset, cue, np.arange(20), CPU)
+        assert batch.mask.flatten(1).any(1).all()
+        assert batch.values.shape[-1] == (17 if cue == "skeleton" else dataset.widths[cue])
+
+
+class Noted(Watched):
+    """Keeps the batches that the loop trains on."""
+
+    def __init__(self, workspace: str, config: VdvConfig):
+        super().__init__(workspace, config)
+        self.batches: list[ClipBatch] = []
+
+    def collate(self, samples: Sequence[Sample]) -> ClipBatch:
+        self.batches.append(super().collate(samples))
+        return self.batches[-1]
+
+
+def test_the_batches_in_memory_are_those_of_the_loops_second_epoch(workspace):
+    dataset = Noted(workspace, VdvConfig())
+    epochs_s(dataset, "skeleton", np.arange(20), CPU, 2)
+    first, second = [batch.cues["skeleton"].values for batch in dataset.batches]
+    (bare,) = batches_in_memory(dataset, "skeleton", np.arange(20), CPU)
+    assert torch.equal(bare.values, second)
+    assert not torch.equal(bare.values, first)
+
+
+def test_epochs_are_timed_one_by_one_and_fill_the_time_that_training_takes(dataset):
+    start = perf_counter()
+    seconds = epochs_s(dataset, "face", np.arange(20), CPU, 3)
+    took = perf_counter() - start
+    assert seconds.shape == (3, 2)
+    assert (seconds > 0).all()
+    assert seconds[:, 0].sum() < took
