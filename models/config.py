@@ -1,7 +1,7 @@
 """Every option of the fusion model and of its training, in one place. Imports nothing heavy: planning reads it too."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 # The model's cues and the modality whose shards each is made from. The order is the order of every [B, M] tensor.
@@ -12,6 +12,20 @@ SCENE_CATEGORIES = 365  # of Places; a profile's own set of categories is never 
 SKELETON_NETWORKS = ("psgcn", "st_gcn", "st_gcn_plus")
 SEQUENCE_NETWORKS = ("rtcn", "lstm", "mean_mlp")
 FUSIONS = ("attention", "reliability", "mean")
+RANKINGS = ("ranknet", "listnet", "lambdarank")
+
+# Options that decide nothing of an encoder: the fusion's, and those that reach it through what it is to learn.
+_NO_ENCODERS = frozenset(
+    {"modalities", "fusion", "rounds", "line_folds", "inner_folds", "fusion_hidden", "fusion_epochs", "fusion_rate",
+     "modality_dropout"}
+)  # fmt: skip
+_SKELETON_ONLY = frozenset(
+    {"frames", "min_joint_score", "samplings", "rotation", "scale", "jitter", "crop", "mirror", "skeleton_network",
+     "pyramid", "refine", "joint_channels", "part_channels", "body_channels", "refined_channels", "blocks", "gradnorm"}
+)  # fmt: skip
+_SEQUENCES_ONLY = frozenset(
+    {"sequence_network", "width", "dilations", "relations_after", "dropout", "max_frames", "scene_frames"}
+)
 
 
 @dataclass(frozen=True)
@@ -60,13 +74,15 @@ class VdvConfig:
     inner_folds: int = 3  # encoders trained beside the final ones, whose scores of clips unseen the fusion learns from
     fusion_hidden: int = 8
     fusion_epochs: int = 40
-    fusion_rate: float = 2e-3
+    fusion_rate: float = 1e-2
     modality_dropout: float = 0.2
 
     # Loss
-    tau: float = 0.05  # percentile; closer pairs are no pairs
+    ranking: str = "ranknet"  # or listnet, lambdarank (models.losses): of the score and of each level
+    tau: float = 0.05  # percentile; closer pairs are no pairs; listnet has none
     huber_weight: float = 0.5
     level_weight: float = 1.0
+    gradnorm: float = 0.0  # alpha of GradNorm, by which psgcn's levels are weighed in training; 0: they weigh the same
 
     # Training
     epochs: int = 12
@@ -91,7 +107,14 @@ class VdvConfig:
             raise ValueError(f"ema {self.ema} must be at least 0 and below 1")
         if self.patience < 0:
             raise ValueError(f"patience {self.patience} must be at least 0")
-        choices = {"skeleton_network": SKELETON_NETWORKS, "sequence_network": SEQUENCE_NETWORKS, "fusion": FUSIONS}
+        if self.gradnorm < 0:
+            raise ValueError(f"gradnorm {self.gradnorm} must be at least 0")
+        choices = {
+            "skeleton_network": SKELETON_NETWORKS,
+            "sequence_network": SEQUENCE_NETWORKS,
+            "fusion": FUSIONS,
+            "ranking": RANKINGS,
+        }
         for option, known in choices.items():
             if getattr(self, option) not in known:
                 raise ValueError(f"{option} {getattr(self, option)!r} is none of {', '.join(known)}")
@@ -110,3 +133,8 @@ class VdvConfig:
             raise ValueError(f"VdvConfig has no option {sorted(unknown)}")
         typed: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
         return cls(**typed)
+
+    def of_encoder(self, cue: str) -> dict[str, Any]:
+        """The options that the cue's encoder depends on, its training included, given what it is to learn."""
+        idle = _NO_ENCODERS | (_SEQUENCES_ONLY if cue == "skeleton" else _SKELETON_ONLY)
+        return {name: value for name, value in asdict(self).items() if name not in idle}

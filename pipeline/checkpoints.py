@@ -4,6 +4,8 @@
 <folder>/<fold>.<cue>.<mark>.ckpt           the one in flight after its last whole epoch, as Lightning keeps it
 <folder>/fold-<n>.<mark>.parquet            a fold of a cross-validation, judged
 
+(the encoders' <fold> is an inner one, and all folds of a cross-validation share the folder)
+
 `mark` is a fingerprint of everything that decides the content, this code among it. So a file that is there is right, as
 elsewhere in the workspace, and one that another configuration, other clips or another version made is never found.
 """

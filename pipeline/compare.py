@@ -1,8 +1,13 @@
 """Whether one predictor is better than another, or than chance: intervals and tests over creators.
 
 Clips of one creator are alike, so creators are what is drawn anew (bootstrap) and what changes sides (permutation).
+
+A predictor that was trained S times, with as many seeds, is judged by the mean of its trainings' figures: scores are
+float64 [N], or [S, N] of S trainings; NaN: says nothing. Intervals then are of that mean. They speak of the clips; how
+far trainings lie apart is `Estimate.spread`.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -35,11 +40,12 @@ class Estimate:
     value: float
     low: float
     high: float
+    spread: float = math.nan  # standard deviation over trainings; NaN: there is one
 
 
 @dataclass(frozen=True)
 class Difference:
-    """First predictor less second, on the clips that both judge."""
+    """First predictor less second, on the clips that both judge; training by training, where there are several."""
 
     clips: int
     by_metric: dict[str, Estimate]
@@ -56,7 +62,7 @@ def draw_creators(group: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) 
 
 
 def estimate(clips: Clips, score: np.ndarray, draws: np.ndarray) -> dict[str, Estimate]:
-    """Each metric's mean over challenges with its bootstrap interval; score float64 [N], NaN: says nothing.
+    """Each metric's mean over challenges with its bootstrap interval; score float64 [N] or [S, N].
 
     draws: as draw_creators gives it.
     """
@@ -72,21 +78,22 @@ def compare(
     permutations: int = PERMUTATIONS,
     seed: int = 0,
 ) -> Difference:
-    """How much better `first` orders the clips than `second`; scores float64 [N], NaN: says nothing."""
-    both = np.isfinite(first) & np.isfinite(second)
+    """How much better `first` orders the clips than `second`; scores float64 [N] or [S, N], both of one shape."""
+    both = (np.isfinite(first) & np.isfinite(second)).reshape(-1, len(clips.label)).all(0)
     one, other = (_mean_metrics(clips, np.where(both, score, np.nan), draws) for score in (first, second))
     by_metric = {name: _interval(one[name] - other[name]) for name in METRICS}
-    spread = one[PRIMARY][1:] - other[PRIMARY][1:]
-    error = np.std(spread[np.isfinite(spread)], ddof=1) if np.isfinite(spread).sum() > 1 else np.nan
+    resampled = (one[PRIMARY] - other[PRIMARY]).mean(0)[1:]
+    error = np.std(resampled[np.isfinite(resampled)], ddof=1) if np.isfinite(resampled).sum() > 1 else np.nan
     kept = Clips(clips.label[both], clips.challenge[both], clips.group[both])
-    p = permutation_p(kept, first[both], second[both], permutations, seed)
+    p = permutation_p(kept, first[..., both], second[..., both], permutations, seed)
     return Difference(int(both.sum()), by_metric, p, float(_DETECTABLE_ERRORS * error))
 
 
 def permutation_p(clips: Clips, first: np.ndarray, second: np.ndarray, permutations: int, seed: int = 0) -> float:
     """Two-sided p of no difference in mean Spearman: for each creator at random, the two scores change places.
 
-    Scores are taken as ranks within the challenge, so that they can. The p of B random permutations is
+    Scores, [N] or [S, N], are taken as ranks within the challenge, so that they can. Of several trainings the mean
+    difference is tested; a creator changes sides in all of them. The p of B random permutations is
     (1 + as large) / (1 + B) (Phipson and Smyth 2010). Scores must be finite. NaN: no challenge can be compared.
     """
     creators, place = np.unique(clips.group, return_inverse=True)
@@ -96,16 +103,18 @@ def permutation_p(clips: Clips, first: np.ndarray, second: np.ndarray, permutati
     challenges = 0
     for rows in _challenges(clips):
         label = _standard(stats.rankdata(clips.label[rows])[None])
-        ranks = np.stack([stats.rankdata(score[rows]) for score in (first, second)])
-        if len(rows) < 2 or np.isnan(label).any() or (np.ptp(ranks, axis=1) == 0).any():
+        # [trainings, 2, clips]
+        ranks = np.stack([stats.rankdata(np.atleast_2d(score)[:, rows], axis=1) for score in (first, second)], 1)
+        if len(rows) < 2 or np.isnan(label).any() or (np.ptp(ranks, axis=2) == 0).any():
             continue
         challenges += 1
         size = max(1, _CHUNK // len(rows))
         for start in range(0, len(found), size):
             swapped = swaps[start : start + size, place[rows]]  # a creator's side is the same in every challenge
-            sides = [np.where(swapped == side, ranks[0], ranks[1]) for side in (0, 1)]
-            rho = [(_standard(stats.rankdata(side, axis=1)) * label).sum(1) for side in sides]
-            found[start : start + size] += np.nan_to_num(rho[0]) - np.nan_to_num(rho[1])
+            for one, other in ranks:
+                sides = [np.where(swapped == side, one, other) for side in (0, 1)]
+                rho = [(_standard(stats.rankdata(side, axis=1)) * label).sum(1) for side in sides]
+                found[start : start + size] += (np.nan_to_num(rho[0]) - np.nan_to_num(rho[1])) / len(ranks)
     if not challenges:
         return float("nan")
     as_large = np.abs(found[1:]) >= abs(found[0]) - 1e-12
@@ -124,12 +133,14 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def _interval(values: np.ndarray) -> Estimate:
-    """values [1 + R]: as it is, then resampled."""
-    resampled = values[1:][np.isfinite(values[1:])]
-    if not np.isfinite(values[0]) or not len(resampled):
+    """values [S, 1 + R] of S trainings: as it is, then resampled."""
+    mean = values.mean(0)
+    resampled = mean[1:][np.isfinite(mean[1:])]
+    if not np.isfinite(mean[0]) or not len(resampled):
         return Estimate(float("nan"), float("nan"), float("nan"))
     low, high = np.quantile(resampled, (0.025, 0.975))
-    return Estimate(float(values[0]), float(low), float(high))
+    spread = float(np.std(values[:, 0], ddof=1)) if len(values) > 1 else math.nan
+    return Estimate(float(mean[0]), float(low), float(high), spread)
 
 
 def _challenges(clips: Clips) -> Iterator[np.ndarray]:
@@ -138,7 +149,12 @@ def _challenges(clips: Clips) -> Iterator[np.ndarray]:
 
 
 def _mean_metrics(clips: Clips, score: np.ndarray, draws: np.ndarray) -> dict[str, np.ndarray]:
-    """[draws] of each metric's mean over the challenges that have one; NaN where none has."""
+    """[S, draws] of each metric's mean over the challenges that have one; NaN where none has."""
+    trainings = [_of_training(clips, one, draws) for one in np.atleast_2d(score)]
+    return {name: np.stack([training[name] for training in trainings]) for name in METRICS}
+
+
+def _of_training(clips: Clips, score: np.ndarray, draws: np.ndarray) -> dict[str, np.ndarray]:
     sums = {name: np.zeros(len(draws)) for name in METRICS}
     counts = {name: np.zeros(len(draws)) for name in METRICS}
     for rows in _challenges(clips):

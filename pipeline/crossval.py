@@ -11,7 +11,7 @@ import torch
 
 from models.config import VdvConfig
 from pipeline import storage
-from pipeline.checkpoints import clear, mark
+from pipeline.checkpoints import mark
 from pipeline.child_processes import spawned_pool
 from pipeline.classical import BaselineInputs, Ridge, baseline_inputs, fit_and_predict, predict
 from pipeline.concatenation import concatenated
@@ -55,10 +55,11 @@ def cross_validate(
     rivals: bool = False,
     permuted: bool = False,
     checkpoints: str | None = None,
+    split_seed: int | None = None,
 ) -> pd.DataFrame:
     """Labelled clips of a dataset, scored by a model that saw no clip of their creators and no copy of their files.
 
-    protocol.make_folds says which clips train and which are judged (`config.seed` deals them); the manifest's own split
+    protocol.make_folds says which clips train and which are judged (`split_seed` deals them); the manifest's own split
     is not used. For each fold the labels are fitted on its training clips, encoders and fusion are trained on those,
     and its test clips are scored: what the product would have said of them. The same arguments give the same frame on
     one machine, bit for bit on a CPU, however many workers.
@@ -74,9 +75,10 @@ def cross_validate(
             fold's encoders (other_fusions.fuse_otherwise; concatenation.concatenated) and, as a control, a ridge
             regression on labels that were permuted.
         permuted: the model, too, is trained once more on permuted labels. Doubles the time.
-        checkpoints: folder, anywhere that pipeline.storage writes, where finished folds and the encoders of folds in
-            flight are kept; the caller clears it. Called again with the same arguments, what is there is not trained
-            again, and the frame is the same. None: nothing is kept.
+        checkpoints: folder, anywhere that pipeline.storage writes, where finished folds and encoders are kept; the
+            caller clears it. What is there is not trained again: of the same arguments nothing, and of a config that
+            differs in one cue's network the other cues' encoders. The frame is the same. None: nothing is kept.
+        split_seed: of the folds; None: `config.seed`. Given, folds stay where the training's seed is another.
 
     Returns:
         One row a clip judged, in the dataset's order: clip_id, challenge, group (int64, one number for a creator's
@@ -92,7 +94,7 @@ def cross_validate(
     """
     clips = read_clips(workspace, dataset_dir)
     options = LabelOptions(**read_statistics(workspace, dataset_dir)["label"]["options"])
-    made = make_folds(clips, protocol, folds, config.seed)
+    made = make_folds(clips, protocol, folds, config.seed if split_seed is None else split_seed)
     # Sums depend on how many threads share them, and folds side by side, each of many threads, wait for one another.
     threads = 1 if device.type == "cpu" else torch.get_num_threads()
     devices = deal_devices(device, len(made), torch.cuda.device_count())
@@ -162,15 +164,13 @@ def _run(work: _Work) -> pd.DataFrame:
 def _judge(work: _Work) -> pd.DataFrame:
     plain = read_clips(work.workspace, work.dataset_dir)
     if work.checkpoints is None:
-        return _judge_fold(work, plain, None)
-    place = storage.join(work.checkpoints, f"fold-{work.number}.{_mark(work, plain)}")
-    path = f"{place}.parquet"
+        return _judge_fold(work, plain)
+    path = storage.join(work.checkpoints, f"fold-{work.number}.{_mark(work, plain)}.parquet")
     if storage.exists(path):
         return read_table(path)
-    judged = _judge_fold(work, plain, place)
+    judged = _judge_fold(work, plain)
     with storage.staged(path) as local:
         judged.to_parquet(local)
-    clear(place)
     return judged
 
 
@@ -188,10 +188,10 @@ def _mark(work: _Work, clips: pd.DataFrame) -> str:
     )
 
 
-def _judge_fold(work: _Work, plain: pd.DataFrame, checkpoints: str | None) -> pd.DataFrame:
+def _judge_fold(work: _Work, plain: pd.DataFrame) -> pd.DataFrame:
     groups = clip_groups(plain)
     rows = work.fold.test
-    said, dataset, scores = _learn_and_score(work, plain, work.rivals, checkpoints)
+    said, dataset, scores = _learn_and_score(work, plain, work.rivals)
     parts = [said, scores]
     if work.rivals:
         numbers = baseline_inputs(
@@ -201,21 +201,19 @@ def _judge_fold(work: _Work, plain: pd.DataFrame, checkpoints: str | None) -> pd
         percentile, challenge = clips["percentile"].to_numpy(float), clips["challenge"].to_numpy(str)
         found = predict(numbers, percentile, groups, challenge, work.fold, work.config.seed)
         parts.append(found.add_prefix(BASELINE))
-        parts.append(_controls(work, permute_facts(plain, work.config.seed), numbers, groups, checkpoints))
+        parts.append(_controls(work, permute_facts(plain, work.config.seed), numbers, groups))
     whole = pd.concat(parts, axis=1)
     whole.insert(2, "group", groups[rows])
     whole.insert(3, "fold", work.number)
     return whole
 
 
-def _learn_and_score(
-    work: _Work, clips: pd.DataFrame, fusions: bool, checkpoints: str | None
-) -> tuple[pd.DataFrame, ClipDataset, pd.DataFrame]:
+def _learn_and_score(work: _Work, clips: pd.DataFrame, fusions: bool) -> tuple[pd.DataFrame, ClipDataset, pd.DataFrame]:
     """What the test clips are, the dataset with the fold's labels, and the test clips' scores."""
     labels = fold_labels(clips, work.options, work.fold)
     clips = clips.assign(label=labels.label, percentile=labels.percentile, split=labels.split)
     dataset = ClipDataset(work.workspace, work.dataset_dir, work.config, training=True, clips=clips)
-    fitted = fit(dataset, work.config, work.device, checkpoints=checkpoints)
+    fitted = fit(dataset, work.config, work.device, checkpoints=work.checkpoints)
     # What training really used, against what is tested: the folds' own check, once more at the end of the way.
     assert_apart(clips, clip_groups(clips), np.asarray(fitted.rows), work.fold.test)
     rows = work.fold.test.tolist()
@@ -228,9 +226,7 @@ def _learn_and_score(
     return clips.loc[rows, ["clip_id", "challenge", "label", "percentile"]], dataset, scores
 
 
-def _controls(
-    work: _Work, clips: pd.DataFrame, numbers: BaselineInputs, groups: np.ndarray, checkpoints: str | None
-) -> pd.DataFrame:
+def _controls(work: _Work, clips: pd.DataFrame, numbers: BaselineInputs, groups: np.ndarray) -> pd.DataFrame:
     """What is learned of labels that mean nothing."""
     labels = fold_labels(clips, work.options, work.fold)
     challenge = clips["challenge"].to_numpy(str)
@@ -239,6 +235,6 @@ def _controls(
     if ridge is not None:
         found[f"{PERMUTED}ridge"] = ridge
     if work.permuted:
-        _, _, scores = _learn_and_score(work, clips, fusions=False, checkpoints=checkpoints)
+        _, _, scores = _learn_and_score(work, clips, fusions=False)
         found[f"{PERMUTED}fused"] = scores["score"].to_numpy(float, na_value=np.nan)
     return pd.DataFrame(found, index=work.fold.test)

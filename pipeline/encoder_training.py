@@ -9,7 +9,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,8 +24,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from models.config import CUE_MODALITY, VdvConfig
-from models.losses import percentile_huber, ranknet
+from models.losses import RANKING_LOSSES, GradNorm, percentile_huber
 from models.masked import Line, Mix
+from models.psgcn import Psgcn
 from models.vdv import build_encoder, encode
 from pipeline import storage
 from pipeline.checkpoints import fetch, mark, read_encoder, write_encoder
@@ -134,7 +135,7 @@ def _mark(course: _Course, epochs: int | None, device: torch.device) -> str:
     return mark(
         device,
         cue=lesson.cue,
-        config=asdict(course.config),
+        config=course.config.of_encoder(lesson.cue),
         epochs=epochs,
         width=course.dataset.widths[lesson.cue],
         rows=course.rows,
@@ -226,6 +227,7 @@ class _Training(lightning.LightningModule):
         decay = course.config.ema
         self.average = AveragedModel(encoder, multi_avg_fn=get_ema_multi_avg_fn(decay)) if decay else None
         self.course, self.epochs = course, epochs
+        self.balance = _balance(encoder, course.config)
         self.epochs_done = 0
         self.last_loss = float("nan")
         self.best: dict[str, Tensor] = {}  # the encoder after the epoch whose loss on clips unseen was the lowest
@@ -255,10 +257,13 @@ class _Training(lightning.LightningModule):
     def training_step(self, batch: ClipBatch, batch_index: int) -> Tensor | None:
         if not batch_index:
             _seed(self.course.config.seed, self.current_epoch)
-        loss, _ = self._loss(self.encoder, batch)
+        loss, _ = self._loss(self.encoder, batch, self.balance)
         if loss is None:
             return None  # nothing of this cue in the batch: Lightning goes on to the next
         self.log(f"loss/{self.course.lesson.cue}", loss.detach(), batch_size=len(batch.row))
+        if self.balance is not None:
+            for level, weight in enumerate(self.balance.weight.tolist()):  # coarse first
+                self.log(f"weight/level{level}", weight, batch_size=len(batch.row))
         self.last_loss = float(loss.detach())
         return loss
 
@@ -292,8 +297,8 @@ class _Training(lightning.LightningModule):
                 counts.append(count)
         return float(np.average(losses, weights=counts)) if losses else math.nan
 
-    def _loss(self, encoder: nn.Module, batch: ClipBatch) -> tuple[Tensor | None, int]:
-        """And of how many clips it is; None: of none."""
+    def _loss(self, encoder: nn.Module, batch: ClipBatch, balance: GradNorm | None = None) -> tuple[Tensor | None, int]:
+        """And of how many clips it is; None: of none. Without `balance` the levels weigh the same."""
         config, cue = self.course.config, self.course.lesson.cue
         said = encode(encoder, cue, batch.cues[cue])
         counted = batch.counted & said.present
@@ -301,11 +306,13 @@ class _Training(lightning.LightningModule):
             return None, 0
         levels = said.levels[:, : cast(Mix, encoder.mix).network]  # the line is not trained here
         score = levels.mean(1)
-        ranking = ranknet(score, batch.percentile, batch.challenge, counted, config.tau)
+        rank = RANKING_LOSSES[config.ranking]
+        ranking = rank(score, batch.percentile, batch.challenge, counted, config.tau)
         loss = ranking + config.huber_weight * percentile_huber(score, batch.percentile, counted)
         if levels.shape[1] > 1:
-            alone = [ranknet(level, batch.percentile, batch.challenge, counted, config.tau) for level in levels.T]
-            loss = loss + config.level_weight * torch.stack(alone).mean()
+            alone = [rank(level, batch.percentile, batch.challenge, counted, config.tau) for level in levels.T]
+            mean = torch.stack(alone).mean() if balance is None else balance.mean(alone)
+            loss = loss + config.level_weight * mean
         return loss, int(counted.sum())
 
     @torch.no_grad()
@@ -342,13 +349,28 @@ class _Training(lightning.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["progress"] = {name: getattr(self, name) for name in _PROGRESS}
+        if self.balance is not None:
+            checkpoint["balance"] = self.balance.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         for name in _PROGRESS:
             setattr(self, name, checkpoint["progress"][name])
+        if self.balance is not None:
+            self.balance.load_state_dict(checkpoint["balance"])
 
 
 _PROGRESS = ("epochs_done", "last_loss", "best", "best_loss", "best_epochs")  # of a _Training, beside its weights
+
+
+def _balance(encoder: nn.Module, config: VdvConfig) -> GradNorm | None:
+    """Of the losses of a pyramid's levels, on the joint level's last block: what comes after it not every level uses.
+
+    The other networks have one level.
+    """
+    if not (config.gradnorm and config.level_weight and isinstance(encoder, Psgcn) and len(encoder.levels) > 1):
+        return None
+    shared = cast(nn.ModuleList, encoder.levels[0])[-1]
+    return GradNorm(len(encoder.levels), list(shared.parameters()), config.gradnorm)
 
 
 def _seed(seed: int, epoch: int) -> None:

@@ -75,25 +75,29 @@ def clips_of(judged: pd.DataFrame, label: str = "label") -> Clips:
 
 
 def rival_table(
-    judged: pd.DataFrame, resamples: int = RESAMPLES, permutations: int = PERMUTATIONS, seed: int = 0
+    *trainings: pd.DataFrame, resamples: int = RESAMPLES, permutations: int = PERMUTATIONS, seed: int = 0
 ) -> list[Row]:
     """Every predictor that a cross-validation's frame holds, in the order in which it is read.
 
     The folds of a challenge are judged together (`on_one_scale`). Two predictors are compared on the clips of which
     both say something. Labels are each clip's as fitted without its fold.
 
-    judged: as crossval.cross_validate gives it, with its rivals or without.
+    trainings: as crossval.cross_validate gives them, with rivals or without: one, or several of the same folds with
+        other seeds, whose figures are averaged. Controls, whose labels every seed deals anew, are the first one's.
     """
+    judged = trainings[0]
     clips = clips_of(judged)
     draws = draw_creators(clips.group, resamples, seed)
-    model = on_one_scale(judged, "score")
+    model = _of_all(trainings, "score")
     rows = []
     for section, name, title in _predictors(judged):
-        score = on_one_scale(judged, name)
-        count = int(np.isfinite(score).sum())
         if section == _CONTROLS:
-            rows.append(Row(section, name, title, count, estimate(clips_of(judged, "label_permuted"), score, draws)))
+            score = on_one_scale(judged, name)
+            found = estimate(clips_of(judged, "label_permuted"), score, draws)
+            rows.append(Row(section, name, title, int(np.isfinite(score).sum()), found))
             continue
+        score = _of_all(trainings, name)
+        count = int(np.isfinite(np.atleast_2d(score)).all(0).sum())
         row = Row(section, name, title, count, estimate(clips, score, draws))
         if name != "score":
             row = replace(row, difference=compare(clips, model, score, draws, permutations, seed))
@@ -101,6 +105,12 @@ def rival_table(
     corrected = holm([row.difference.p if row.difference else math.nan for row in rows])
     rows = [replace(row, p_holm=p) for row, p in zip(rows, corrected, strict=True)]
     return [*rows, Row(_CONTROLS, "chance", "chance (expectation)", len(judged), _chance(clips))]
+
+
+def _of_all(trainings: Sequence[pd.DataFrame], name: str) -> np.ndarray:
+    """float64 [N], or [S, N] of several trainings."""
+    scores = np.stack([on_one_scale(judged, name) for judged in trainings])
+    return scores[0] if len(scores) == 1 else scores
 
 
 def _predictors(judged: pd.DataFrame) -> list[tuple[str, str, str]]:

@@ -1,16 +1,19 @@
 """From a dataset to scores that people look at: train, score, evaluate, report."""
 
+import json
+
 import luigi
 
+from models.config import VdvConfig
 from pipeline import storage
 from pipeline.errors import OptionError
 from pipeline.fingerprint import fingerprint
-from pipeline.run_files import TABLE
+from pipeline.run_files import ABLATIONS, TABLE
 from tasks.console import Progress, say
 from tasks.features import AssembleDataset, DatasetOptions
 from tasks.number_option import NumberOption
 
-MODEL_VERSION = 3  # raised when the networks, the training or the scores change meaning
+MODEL_VERSION = 4  # raised when the networks, the training or the scores change meaning
 
 
 class RunStage(DatasetOptions):
@@ -36,6 +39,15 @@ class RunStage(DatasetOptions):
         significant=False,
         description="variants of the model, each without one of its ideas, are trained on the same folds: hours",
     )
+    ablation_seeds = NumberOption(
+        int, 1, 100, default=1, significant=False,
+        description="with how many seeds --ablations trains each variant and the model, the run's and those after it",
+    )  # fmt: skip
+    ablation_variants = luigi.Parameter(
+        default="",
+        significant=False,
+        description="which of the --ablations, comma-separated, by their names in ablations.parquet; default: all",
+    )
 
     product = ""  # the file in the run's folder that says that this stage is done
     shows_ablations = False  # whether the stage comes after them, where they are asked for
@@ -54,9 +66,27 @@ class RunStage(DatasetOptions):
 
     def complete(self) -> bool:
         # The dataset stands for all before it: a shard that was deleted is made again though the run is there.
-        products = [self.product, *([RunAblations.product] if self.ablations and self.shows_ablations else [])]
-        folder = storage.join(self.workspace, self.run_folder())
-        return self.dataset_complete() and all(storage.exists(storage.join(folder, name)) for name in products)
+        product = storage.join(self.workspace, self.run_folder(), self.product)
+        shown = self.ablations and self.shows_ablations
+        return self.dataset_complete() and storage.exists(product) and (not shown or self.ablations_done())
+
+    @property
+    def ablation_names(self) -> list[str]:
+        return [name.strip() for name in self.ablation_variants.split(",") if name.strip()]
+
+    def ablations_done(self) -> bool:
+        """Whether ablations are there, of as many seeds and of the variants that are asked for, or of more."""
+        path = storage.join(self.workspace, self.run_folder(), RunAblations.product)
+        if not storage.exists(path):
+            return False
+        made = json.loads(storage.read_bytes(path))
+        wanted = set(self.ablation_names)
+        return made["seeds"] >= self.ablation_seeds and (wanted <= set(made["variants"]) if wanted else made["all"])
+
+    def config(self) -> VdvConfig:
+        """What the run is trained with."""
+        modalities = tuple(recipe.modality for recipe in self.recipes)
+        return VdvConfig(modalities=modalities, seed=self.seed, epochs=self.epochs)
 
 
 class TrainFusion(RunStage):
@@ -68,14 +98,12 @@ class TrainFusion(RunStage):
         return self.clone(AssembleDataset)
 
     def make(self) -> None:
-        from models.config import VdvConfig
         from models.device import resolve_device
         from pipeline.train import train_fusion
 
         storage.remove_stale(self.workspace)
-        modalities = tuple(recipe.modality for recipe in self.recipes)
-        config = VdvConfig(modalities=modalities, seed=self.seed, epochs=self.epochs)
-        train_fusion(self.workspace, self.dataset_folder(), self.run_folder(), config, resolve_device(self.device))
+        device = resolve_device(self.device)
+        train_fusion(self.workspace, self.dataset_folder(), self.run_folder(), self.config(), device)
 
 
 class CrossValidate(RunStage):
@@ -115,12 +143,19 @@ class ScoreClips(RunStage):
 class RunAblations(RunStage):
     """Trains variants of the model, each without one of its ideas, on the folds that judge the run."""
 
-    product = "ablations.parquet"
+    product = f"{ABLATIONS}.json"
 
     def requires(self) -> luigi.Task:
         if not self.folds:
             raise OptionError("--ablations are judged by folds; give --folds a number from 2 on, not 0")
+        if self.ablation_names:
+            from pipeline.ablations import choose_variants
+
+            choose_variants(self.config(), self.ablation_names)  # a wrong name is found before all the training
         return self.clone(CrossValidate)
+
+    def complete(self) -> bool:
+        return super().complete() and self.ablations_done()
 
     def make(self) -> None:
         from models.device import resolve_device
@@ -129,7 +164,7 @@ class RunAblations(RunStage):
         with Progress(self, "ablations", unit="training") as progress:
             run_ablations(
                 self.workspace, self.dataset_folder(), self.run_folder(), resolve_device(self.device),
-                self.fold_workers, progress,
+                self.fold_workers, progress, self.ablation_seeds, self.ablation_names,
             )  # fmt: skip
 
 
@@ -141,6 +176,8 @@ class EvaluateRun(RunStage):
 
     def requires(self) -> list[luigi.Task]:
         stages: list[luigi.Task] = [self.clone(ScoreClips)]
+        if not self.ablations and (self.ablation_names or self.ablation_seeds > 1):
+            raise OptionError("--ablation-seeds and --ablation-variants say how --ablations are made; give that, too")
         if self.ablations:
             stages.append(self.clone(RunAblations))
         return stages

@@ -10,10 +10,11 @@ import pytest
 
 from models.config import VdvConfig
 from models.vdv import build_encoder
-from pipeline.ablations import Variant, ablation_table, printed, run_ablations, variants
+from pipeline.ablations import Variant, ablation_table, choose_variants, printed, run_ablations, variants
 from pipeline.dataset import assemble
-from pipeline.errors import DataError
+from pipeline.errors import DataError, OptionError
 from pipeline.evaluate import evaluate_run, judge_training
+from pipeline.ranking_metrics import METRICS
 from pipeline.score import score_clips
 from pipeline.train import train_fusion
 from tests.pipeline.learnable_world import make_batch, speed_decides
@@ -37,7 +38,7 @@ def test_every_variant_differs_from_the_run_in_what_it_says_and_can_be_built():
 def test_a_run_without_a_cue_has_no_variants_of_it():
     names = {variant.name for variant in variants(VdvConfig(modalities=("scene",)))}
     assert "plain_tcn" in names
-    assert not names & {"st_gcn", "no_pyramid", "no_levels", "mean_fusion", "no_backfitting"}
+    assert not names & {"st_gcn", "no_pyramid", "no_levels", "gradnorm", "mean_fusion", "no_backfitting"}
     assert "plain_tcn" not in {variant.name for variant in variants(VdvConfig(relations_after=()))}
 
 
@@ -49,7 +50,7 @@ def test_a_worse_variant_is_found_worse_and_the_table_says_by_how_much():
         Variant("broken", "noise for a skeleton", VdvConfig(), ("skeleton",)),
         Variant("same", "nothing", VdvConfig(), ()),
     ]
-    table = ablation_table(default, chosen, {"broken": worse, "same": default}, 200, 200)
+    table = ablation_table(chosen, {"default": [default], "broken": [worse], "same": [default]}, 200, 200)
     rows = table[table["metric"] == "spearman"].set_index(["variant", "predictor"])
     assert set(rows.index) == {
         ("default", "fused"), ("default", "skeleton"), ("default", "face"), ("broken", "fused"), ("broken", "skeleton"),
@@ -66,17 +67,65 @@ def test_a_worse_variant_is_found_worse_and_the_table_says_by_how_much():
     text = printed(table).markdown()
     assert text.count("noise for a skeleton") == 2
     assert text.index("fused score") < text.index("score of skeleton")
+    assert "one seed" in text
+    assert "sd" not in text
+    assert table[["spread", "difference_spread"]].isna().all().all()
+
+
+def test_trainings_of_several_seeds_give_their_mean_and_how_far_they_lie_apart():
+    default = judged()
+    rng = np.random.default_rng(4)
+
+    def noisier(frame: pd.DataFrame, noise: float) -> pd.DataFrame:
+        return frame.assign(score=frame["score"] + noise * rng.normal(size=len(frame)))
+
+    run = [default, noisier(default, 0.1), noisier(default, 0.2)]
+    weak = [noisier(one, 2) for one in run]
+    chosen = [Variant("weak", "noise", VdvConfig(), ())]
+    table = ablation_table(chosen, {"default": run, "weak": weak}, 200, 200)
+    rows = table.query("predictor == 'fused'").set_index(["variant", "metric"])
+    alone = [
+        ablation_table(chosen, {"default": [one], "weak": [other]}, 10, 10)
+        .query("predictor == 'fused'")
+        .set_index(["variant", "metric"])
+        for one, other in zip(run, weak, strict=True)
+    ]
+    for metric in METRICS:
+        values, differences = ([one.loc[("weak", metric), name] for one in alone] for name in ("value", "difference"))
+        found = rows.loc[("weak", metric)]
+        assert found["value"] == pytest.approx(np.mean(values))
+        assert found["spread"] == pytest.approx(np.std(values, ddof=1))
+        assert found["difference"] == pytest.approx(np.mean(differences))
+        assert found["difference_spread"] == pytest.approx(np.std(differences, ddof=1))
+    assert rows.loc[("weak", "spearman"), "p"] < 0.05
+    assert set(table["seeds"]) == {3}
+    text = printed(table)
+    markdown = text.markdown()
+    assert "3 seeds each" in markdown
+    assert markdown.count("| sd of 3 seeds |") == 2
+    assert f"| {rows.loc[('weak', 'spearman'), 'spread']:.3f} |" in markdown
+    assert {len(row) for rows in text.sections.values() for row in rows} == {len(text.header)}
 
 
 def test_variants_that_other_clips_judged_are_not_compared():
     default = judged()
     other = default.assign(fold=(default["fold"] + 1) % 3)
     with pytest.raises(DataError, match="other folds"):
-        ablation_table(default, [Variant("v", "v", VdvConfig(), ())], {"v": other}, 10, 10)
+        ablation_table([Variant("v", "v", VdvConfig(), ())], {"default": [default], "v": [default, other]}, 10, 10)
+    with pytest.raises(DataError, match="default was judged on other folds"):
+        ablation_table([], {"default": [default, other]}, 10, 10)
 
 
-def test_a_run_is_trained_judged_and_taken_apart(tmp_path: Path, monkeypatch):
-    """Two variants only; which there are is tested above."""
+def test_some_of_the_ablations_can_be_chosen_and_a_name_that_is_none_is_refused():
+    config = VdvConfig(modalities=("scene",))
+    assert [variant.name for variant in choose_variants(config, ["lambdarank", "lstm"])] == ["lstm", "lambdarank"]
+    assert choose_variants(config, []) == variants(config)
+    with pytest.raises(OptionError, match=r"names lambdarnk, st_gcn; this run has plain_tcn, .*lambdarank"):
+        choose_variants(config, ["lambdarnk", "lstm", "st_gcn"])
+
+
+def test_a_run_is_trained_judged_and_taken_apart(tmp_path: Path):
+    """Some variants only; which there are is tested above."""
     workspace = str(tmp_path / "ws")
     assemble(workspace, [make_batch(tmp_path / "ws", speed_decides(16), modalities=("pose", "scene"))], "datasets/one")
     config = replace(ONE_EPOCH, inner_folds=2)
@@ -92,9 +141,9 @@ def test_a_run_is_trained_judged_and_taken_apart(tmp_path: Path, monkeypatch):
     assert "\\toprule" in (folder / "table.tex").read_text()
     assert "ExtraTrees" in (folder / "table.md").read_text()
 
-    monkeypatch.setattr("pipeline.ablations.variants", lambda config: variants(config)[-2:])
     told: list[tuple[int, int]] = []
-    run_ablations(workspace, "datasets/one", "runs/one", CPU, progress=lambda *at: told.append(at))
+    run_ablations(workspace, "datasets/one", "runs/one", CPU, progress=lambda *at: told.append(at),
+                  names=["reliability_fusion", "mean_fusion"])  # fmt: skip
     assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
     table = pd.read_parquet(folder / "ablations.parquet")
     assert set(table["variant"]) == {"default", "reliability_fusion", "mean_fusion"}
@@ -106,6 +155,20 @@ def test_a_run_is_trained_judged_and_taken_apart(tmp_path: Path, monkeypatch):
     assert fused.loc["mean_fusion", "value"] == pytest.approx(rivals["fusion_mean"])
     assert fused.loc["reliability_fusion", "value"] == pytest.approx(rivals["fusion_reliability"])
     assert "detectable" in (folder / "ablations.md").read_text().lower()
+    made = json.loads((folder / "ablations.json").read_text())
+    assert made == {"seeds": 1, "variants": ["reliability_fusion", "mean_fusion"], "all": False}
+
+    # The run's own training is the first seed's; only the other seed's is new.
+    told.clear()
+    run_ablations(workspace, "datasets/one", "runs/one", CPU, progress=lambda *at: told.append(at), seeds=2,
+                  names=["mean_fusion"])  # fmt: skip
+    assert told == [(done, 6) for done in range(1, 7)]
+    several = pd.read_parquet(folder / "ablations.parquet")
+    again = several[(several["predictor"] == "fused") & (several["metric"] == "spearman")].set_index("variant")
+    other = 2 * again.loc["default", "value"] - default
+    assert abs(other - default) > 1e-3
+    assert again.loc["default", "spread"] == pytest.approx(np.std([default, other], ddof=1))
+    assert json.loads((folder / "ablations.json").read_text())["seeds"] == 2
 
 
 def test_a_run_that_no_folds_judged_cannot_be_taken_apart(tmp_path: Path):

@@ -115,3 +115,65 @@ def test_holm_corrects_for_how_many_there_are():
     assert holm([0.01, 0.04, float("nan"), 0.03]) == pytest.approx([0.03, 0.06, np.nan, 0.06], nan_ok=True)
     assert holm([0.5, 0.9]) == [1.0, 1.0]
     assert holm([]) == []
+
+
+# --- several trainings of a predictor
+
+
+def test_a_predictor_trained_several_times_is_judged_by_the_mean_of_its_figures():
+    judged = clips()
+    trainings = np.stack([noisy(judged, noise, seed) for noise, seed in ((0.5, 1), (1.0, 2), (2.0, 3))])
+    draws = draw_creators(judged.group, 100)
+    together = estimate(judged, trainings, draws)
+    alone = [estimate(judged, score, draws) for score in trainings]
+    for name in METRICS:
+        values = [one[name].value for one in alone]
+        assert together[name].value == pytest.approx(np.mean(values))
+        assert together[name].spread == pytest.approx(np.std(values, ddof=1))
+        assert np.isnan(alone[0][name].spread)
+    # The interval is of the mean in the same resamples, not the mean of intervals.
+    width = together[PRIMARY].high - together[PRIMARY].low
+    assert 0 < width < np.mean([one[PRIMARY].high - one[PRIMARY].low for one in alone])
+
+
+def test_one_training_as_a_list_is_the_training():
+    judged = clips()
+    one, other = noisy(judged, 1, 1), noisy(judged, 2, 2)
+    draws = draw_creators(judged.group, 100)
+    assert compare(judged, one[None], other[None], draws, 100).by_metric[PRIMARY].value == pytest.approx(
+        compare(judged, one, other, draws, 100).by_metric[PRIMARY].value
+    )
+    assert permutation_p(judged, one[None], other[None], 200) == permutation_p(judged, one, other, 200)
+
+
+def test_trainings_are_compared_one_by_one():
+    """What two predictors share in a training is no difference between them."""
+    judged = clips()
+    luck = np.stack([3 * np.random.default_rng(seed).normal(size=len(judged.label)) for seed in range(3)])
+    first = judged.label + luck
+    second = first + 0.3 * np.random.default_rng(9).normal(size=luck.shape)
+    draws = draw_creators(judged.group, 100)
+    paired, mixed = (compare(judged, first, order, draws, 100) for order in (second, second[[1, 2, 0]]))
+    assert paired.by_metric[PRIMARY].spread < mixed.by_metric[PRIMARY].spread / 2
+    assert paired.by_metric[PRIMARY].value == pytest.approx(mixed.by_metric[PRIMARY].value), "the same figures"
+
+
+def test_a_small_difference_that_all_trainings_show_is_found_sooner():
+    judged = clips(creators=30)
+    draws = draw_creators(judged.group, 200)
+    good, bad = (np.stack([noisy(judged, noise, 10 * seed) for seed in range(1, 6)]) for noise in (1.0, 1.5))
+    alone = [compare(judged, *pair, draws, 400) for pair in zip(good, bad[::-1], strict=True)]
+    together = compare(judged, good, bad[::-1], draws, 400)
+    assert together.p < np.median([one.p for one in alone])
+    assert together.detectable < min(one.detectable for one in alone)
+
+
+def test_a_clip_that_one_training_says_nothing_of_is_left_out_of_all():
+    judged = clips()
+    score, other = (np.stack([noisy(judged, 1, seed) for seed in seeds]) for seeds in ((1, 2), (3, 4)))
+    score[1, :60] = np.nan
+    found = compare(judged, score, other, draw_creators(judged.group, 50), 50)
+    assert found.clips == len(judged.label) - 60
+    kept = Clips(judged.label[60:], judged.challenge[60:], judged.group[60:])
+    alone = compare(kept, score[:, 60:], other[:, 60:], draw_creators(kept.group, 50), 50)
+    assert found.by_metric[PRIMARY].value == pytest.approx(alone.by_metric[PRIMARY].value)

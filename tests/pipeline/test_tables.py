@@ -37,7 +37,7 @@ def judged(creators: int = 40, each: int = 4, seed: int = 0) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def rows():
-    return {row.name: row for row in rival_table(judged(), 200, 200)}
+    return {row.name: row for row in rival_table(judged(), resamples=200, permutations=200)}
 
 
 def test_everybody_is_in_the_table_with_every_metric(rows):
@@ -101,13 +101,29 @@ def test_json_markdown_and_latex_hold_the_same_rows(rows):
 
 def test_one_cue_is_the_model():
     alone = judged()[["clip_id", "challenge", "group", "fold", "label", "score"]]
-    table = rival_table(alone.assign(score_skeleton=alone["score"]), 20, 20)
+    table = rival_table(alone.assign(score_skeleton=alone["score"]), resamples=20, permutations=20)
     assert [row.name for row in table] == ["score", "chance"]
 
 
 def test_where_nothing_can_be_compared_the_table_says_so():
     few = judged(creators=2, each=1).assign(challenge=["hop", "wave"])
-    table = rival_table(few, 20, 20)
+    table = rival_table(few, resamples=20, permutations=20)
     assert math.isnan(table[0].metrics[PRIMARY].value)
     assert "–" in printed(table).markdown()
     json.dumps(as_json(table), allow_nan=False)
+
+
+def test_figures_of_several_trainings_are_their_mean_and_controls_the_first_ones():
+    first = judged()
+    noise = np.random.default_rng(1).normal(size=len(first))
+    other = first.assign(score=first["score"] + noise, permuted_ridge=noise)
+    alone, also, both = (
+        {row.name: row for row in rival_table(*trainings, resamples=50, permutations=50)}
+        for trainings in ((first,), (other,), (first, other))
+    )
+    found = [table["score"].metrics[PRIMARY].value for table in (alone, also, both)]
+    assert found[2] == pytest.approx((found[0] + found[1]) / 2)
+    assert both["score"].metrics[PRIMARY].spread == pytest.approx(np.std(found[:2], ddof=1))
+    assert both["permuted_ridge"].metrics == alone["permuted_ridge"].metrics
+    better = [table["fusion_mean"].difference.by_metric[PRIMARY].value for table in (alone, also, both)]
+    assert better[2] == pytest.approx((better[0] + better[1]) / 2)

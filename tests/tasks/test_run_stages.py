@@ -1,12 +1,13 @@
 """Which stages a run has, in which order, and when each is done."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pipeline.errors import OptionError
-from tasks.build import BuildVDV
+from tasks.build import BuildVDV, copies
 from tasks.model import CrossValidate, EvaluateRun, RunAblations, RunStage, ScoreClips, TrainFusion
 
 FOLDER = "runs/one"
@@ -30,6 +31,12 @@ def made(workspace: Path, *names: str) -> None:
         (workspace / FOLDER / name).touch()
 
 
+def ablated(workspace: Path, seeds: int, variants: list[str], whole: bool) -> None:
+    """As run_ablations leaves it."""
+    about = {"seeds": seeds, "variants": variants, "all": whole}
+    (workspace / FOLDER / "ablations.json").write_text(json.dumps(about))
+
+
 def test_clips_are_scored_after_the_folds_and_without_folds_after_training(workspace):
     assert isinstance(stage(ScoreClips, workspace).requires(), CrossValidate)
     assert isinstance(stage(ScoreClips, workspace, folds=0).requires(), TrainFusion)
@@ -44,9 +51,47 @@ def test_ablations_are_made_only_when_asked_for_and_then_nothing_is_complete_wit
     assert not asked.complete()
     assert stage(TrainFusion, workspace, ablations=True).complete(), "nothing before them is made anew"
     assert stage(CrossValidate, workspace, ablations=True).complete()
-    made(workspace, "ablations.parquet")
+    ablated(workspace, seeds=1, variants=["lstm", "no_line"], whole=True)
     assert asked.complete()
     assert BuildVDV.shows_ablations
+
+
+@pytest.mark.parametrize(
+    ("asked", "there"),
+    [
+        ({}, True),
+        ({"ablation_seeds": 3}, True),
+        ({"ablation_seeds": 4}, False),
+        ({"ablation_variants": "lstm"}, True),
+        ({"ablation_variants": "lstm, lambdarank"}, False),
+    ],
+)
+def test_ablations_that_are_there_are_made_anew_only_for_more_seeds_or_other_variants(workspace, asked, there):
+    made(workspace, "run.json", "folds.json", "scores.parquet", "metrics.json")
+    ablated(workspace, seeds=3, variants=["lstm", "no_line"], whole=True)
+    for kind in (RunAblations, EvaluateRun):
+        assert stage(kind, workspace, ablations=True, **asked).complete() == there
+
+
+def test_some_of_the_ablations_are_not_all_of_them(workspace):
+    made(workspace, "metrics.json")
+    ablated(workspace, seeds=1, variants=["lstm", "no_line"], whole=False)
+    assert not stage(EvaluateRun, workspace, ablations=True).complete()
+    assert stage(EvaluateRun, workspace, ablations=True, ablation_variants="no_line").complete()
+
+
+def test_an_ablation_that_there_is_not_is_refused_before_anything_is_trained(workspace):
+    assert isinstance(stage(RunAblations, workspace, ablation_variants="lstm,gradnorm").requires(), CrossValidate)
+    with pytest.raises(OptionError, match=r"--ablation-variants names lstn; this run has st_gcn, .*lstm"):
+        stage(RunAblations, workspace, ablation_variants="lstn").requires()
+    with pytest.raises(OptionError, match="this run has plain_tcn"):
+        stage(RunAblations, workspace, ablation_variants="st_gcn", modalities="scene").requires()
+
+
+@pytest.mark.parametrize("options", [{"ablation_seeds": 3}, {"ablation_variants": "lstm"}])
+def test_how_ablations_are_made_is_not_asked_for_without_them(workspace, options):
+    with pytest.raises(OptionError, match="--ablations"):
+        stage(EvaluateRun, workspace, **options).requires()
 
 
 def test_ablations_without_folds_are_refused(workspace):
@@ -61,7 +106,7 @@ def test_how_a_run_is_judged_is_a_part_of_its_id_but_ablations_are_not(monkeypat
         return TrainFusion(manifest="none.csv", **options).run_folder()
 
     assert len({folder(), folder(protocol="time"), folder(folds=5), folder(permuted=True), folder(seed=1)}) == 5
-    assert folder() == folder(ablations=True)
+    assert folder() == folder(ablations=True, ablation_seeds=3, ablation_variants="lstm")
 
 
 def test_the_command_line_offers_the_protocols_there_are():
@@ -71,3 +116,10 @@ def test_the_command_line_offers_the_protocols_there_are():
     assert [protocol.parse(name) for name in PROTOCOLS] == list(PROTOCOLS)
     with pytest.raises(ValueError, match="leave-challenge-out"):
         protocol.parse("bootstrap")
+
+
+def test_uploads_that_are_there_twice_are_told_of_by_kind():
+    assert copies({"of_a_file": 0, "near": 0}) == []
+    assert copies({"of_a_file": 0, "near": 3}) == ["copies: 3 uploads are near-copies of others; they share folds"]
+    both = "copies: 2 uploads are copies of others' files, 1 upload is a near-copy of another; they share folds"
+    assert copies({"of_a_file": 2, "near": 1}) == [both]
