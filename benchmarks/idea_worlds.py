@@ -6,7 +6,7 @@
 |---|---|---|---|
 | timing | how far the right leg lags behind the left arm | the pyramid | a flat ST-GCN of as many parameters |
 | repeats | whether two events, far apart, are alike | temporal relations | the same network without, a plain TCN |
-| unreliable | as the cues say; one of them is noise where its quality is low | attention | fixed weights, equal weights |
+| unreliable | as the cues say; one is noise where its quality is low | attention | fixed weights, equal weights |
 
 Worlds are drawn anew for each seed, as features: nothing is rendered. Networks, losses and fusion are the product's,
 without lines beside the networks; both sides are trained alike. Labels are judged on clips that were not trained on; a
@@ -207,7 +207,7 @@ def _of_fusions(seed: int, config: VdvConfig) -> tuple[np.ndarray, np.ndarray]:
     return fused_scores(held, config), label[TRAINED:]
 
 
-# Longer and faster than for dance: the worlds hold next to no noise that could be learned by heart, and both sides gain.
+# Longer and faster than for dance: the worlds hold next to no noise to learn by heart, and both sides gain.
 TIMING = VdvConfig(line=False, frames=32, mirror=0.0, epochs=20, learning_rate=3e-3)
 REPEATS = VdvConfig(line=False, epochs=40, learning_rate=3e-3, dropout=0.1)
 IDEAS = {

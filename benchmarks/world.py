@@ -10,7 +10,7 @@ import argparse
 import subprocess
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -47,25 +47,50 @@ def luigi(task: str, *options: str) -> float:
     return time.perf_counter() - start
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_world_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--folder", type=Path, required=True, help="where the world lies or will lie")
     parser.add_argument("--workspace", default="", help="default: FOLDER-workspace")
-    parser.add_argument("--seed", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=1000, help="of the world")
     parser.add_argument("--clips", type=int, default=256)
     parser.add_argument("--profile", default="demo")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--workers", type=int, default=1, help="folds trained side by side")
-    options = parser.parse_args()
-    folder, workspace = options.folder, options.workspace or f"{options.folder}-workspace"
 
+
+@dataclass(frozen=True)
+class ExtractedWorld:
+    """A world rendered and its dataset assembled, labels adjusted for followers."""
+
+    folder: Path
+    workspace: str
+    dataset: str  # relative to the workspace
+    seconds: dict[str, float]  # wall, by stage; next to nothing where it was done before
+
+
+def extracted_world(options: argparse.Namespace) -> ExtractedWorld:
+    """Renders and extracts what `add_world_options` asks for, as far as it is not there."""
+    folder, workspace = options.folder, options.workspace or f"{options.folder}-workspace"
     seconds = {"render": luigi("RenderWorld", "--folder", str(folder), "--seed", str(options.seed), "--clips",
                                str(options.clips))}  # fmt: skip
     common = ["--manifest", str(folder), "--workspace", workspace, "--profile", options.profile]
     seconds["extract"] = luigi("AssembleDataset", *common, "--device", options.device, "--label", "adjusted")
-    (dataset,) = [path.parent.name for path in Path(workspace).glob("datasets/*/statistics.json")]
-    dataset = f"datasets/{dataset}"
+    # An earlier version's dataset may lie beside it.
+    newest = max(Path(workspace).glob("datasets/*/statistics.json"), key=lambda path: path.stat().st_mtime)
+    return ExtractedWorld(folder, workspace, f"datasets/{newest.parent.name}", seconds)
+
+
+def trainings(workspace: str) -> str:
+    """Where the benchmarks on a workspace keep what they have trained, beside it."""
+    return f"{workspace}-trainings"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_world_options(parser)
+    options = parser.parse_args()
+    world = extracted_world(options)
+    folder, workspace, dataset, seconds = world.folder, world.workspace, world.dataset, world.seconds
 
     results: dict = {"world": asdict(read_options(folder)), "profile": options.profile}
     categories, _ = category_set(load_profile(options.profile).scene.categories)
@@ -76,7 +101,9 @@ def main() -> None:
     start = time.perf_counter()
     config = VdvConfig()
     device = resolve_device(options.device)
-    scores = cross_validate(workspace, dataset, config, folds=options.folds, device=device, workers=options.workers)
+    scores = cross_validate(
+        workspace, dataset, config, device, options.folds, options.workers, checkpoints=trainings(workspace)
+    )
     seconds["folds"] = time.perf_counter() - start
     results["ranking"] = ranking(scores, folder, workspace, dataset)
     results["seconds"] = {name: round(value, 1) for name, value in seconds.items()}

@@ -1,0 +1,116 @@
+"""The model against everything that it must beat, on a simulated world that nothing was trained on.
+
+    python -m benchmarks.models --folder FOLDER --workers 2           # renders and extracts 256 clips where they lack
+    python -m benchmarks.models --folder FOLDER --workers 2 --ablations
+
+Five folds by creator, the same for every seed. Prints the table of docs/evaluation.md (each cue alone, other fusions,
+predictors without a network, labels permuted), how often the scores' intervals hold, and with --ablations what the
+model is without one of its ideas at a time. Trainings are kept beside the workspace: it goes on where it was
+interrupted.
+"""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+
+import pandas as pd
+import torch
+
+from benchmarks.common import save, table
+from benchmarks.world import ExtractedWorld, add_world_options, extracted_world, ranking, trainings
+from models.config import VdvConfig
+from models.device import resolve_device
+from pipeline.ablations import DEFAULT, ablation_table, choose_variants
+from pipeline.ablations import printed as printed_ablations
+from pipeline.compare import PRIMARY
+from pipeline.crossval import cross_validate
+from pipeline.intervals import coverage
+from pipeline.simulation.render import read_options
+from pipeline.tables import Row, as_json, printed, rival_table
+
+# What the issue asks the fused score to beat, by the column of the cross-validation.
+MUST_BEAT = ("score_skeleton", "score_appearance", "score_face", "score_scene", "fusion_mean", "fusion_concatenation",
+             "baseline_boosting_means")  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_world_options(parser)
+    parser.add_argument("--seeds", type=int, default=3, help="trainings, of the same folds")
+    parser.add_argument("--ablations", action="store_true", help="variants of the model instead of its rivals")
+    parser.add_argument("--variants", nargs="+", default=[], help="of the ablations, these alone")
+    options = parser.parse_args()
+    world = extracted_world(options)
+    trainer = Trainer(world, options)
+    about = {"world": asdict(read_options(world.folder)), "profile": options.profile, "folds": options.folds,
+             "seeds": options.seeds}  # fmt: skip
+    if options.ablations:
+        save("ablations", about | judge_ablations(trainer, options.seeds, options.variants))
+    else:
+        save("models", about | judge_model(trainer, options.seeds))
+
+
+class Trainer:
+    """Cross-validates configurations on one world, each once."""
+
+    def __init__(self, world: ExtractedWorld, options: argparse.Namespace):
+        self.world = world
+        self._device: torch.device = resolve_device(options.device)
+        self._folds, self._workers = options.folds, options.workers
+        self._kept = trainings(world.workspace)
+
+    def scores(self, config: VdvConfig, name: str, rivals: bool = False, permuted: bool = False) -> pd.DataFrame:
+        def progress(done: int, folds: int) -> None:
+            print(f"{name}, seed {config.seed}: fold {done} of {folds}", flush=True)
+
+        return cross_validate(
+            self.world.workspace, self.world.dataset, config, self._device, self._folds, self._workers, progress,
+            rivals=rivals, permuted=permuted, checkpoints=self._kept, split_seed=0,
+        )  # fmt: skip
+
+
+def judge_model(trainer: Trainer, seeds: int) -> dict:
+    trainings = [
+        trainer.scores(VdvConfig(seed=seed), "the model and its rivals", rivals=True, permuted=seed == 0)
+        for seed in range(seeds)
+    ]
+    world = trainer.world
+    best = ranking(trainings[0], world.folder, world.workspace, world.dataset)["best_possible"]
+    rows = rival_table(*trainings)
+    print(printed(rows).markdown())
+    print(f"the best possible predictor reaches {best:.3f} on these clips and labels")
+    missed = not_beaten(rows)
+    print(f"not beaten for sure: {', '.join(missed) or 'none of those that must be'}")
+    held = [coverage(judged) for judged in trainings]
+    print(table(
+        [[seed, one["level"], one["share"], " to ".join(f"{end:.3f}" for end in one["share_95"]), one["by_creator"],
+          one["mean_width"]] for seed, one in enumerate(held)],
+        ["seed", "level", "clips within their interval", "95 %", "mean over creators", "mean width"],
+    ))  # fmt: skip
+    return {"best_possible": best, "table": as_json(rows), "not_beaten": missed, "coverage": held}
+
+
+def not_beaten(rows: Sequence[Row]) -> list[str]:
+    """Titles of those in MUST_BEAT whose interval of the model's lead does not lie above 0."""
+    by_name = {row.name: row for row in rows}
+    return [
+        by_name[name].title
+        for name in MUST_BEAT
+        if not (difference := by_name[name].difference) or not difference.by_metric[PRIMARY].low > 0
+    ]
+
+
+def judge_ablations(trainer: Trainer, seeds: int, names: Sequence[str]) -> dict:
+    chosen = choose_variants(VdvConfig(), names)
+    asked = {DEFAULT: VdvConfig()} | {variant.name: variant.config for variant in chosen}
+    found = {
+        name: [trainer.scores(replace(config, seed=seed), name) for seed in range(seeds)]
+        for name, config in asked.items()
+    }
+    result = ablation_table(chosen, found)
+    print(printed_ablations(result).markdown())
+    return {"table": result.astype(object).where(result.notna(), None).to_dict("records")}
+
+
+if __name__ == "__main__":
+    main()
