@@ -33,7 +33,8 @@ from benchmarks.made_clips import DATASET, make_dataset
 from models.baselines import parameter_count
 from models.config import CUES, VdvConfig
 from models.vdv import Cue, build_encoder, encode, skeleton_network
-from pipeline.encoder_training import Lesson, deterministic, fit_encoder, quiet
+from pipeline.encoder_training import Lesson, fit_encoder
+from pipeline.lightning_loop import deterministic, quiet
 from pipeline.lines import Numbers
 from pipeline.loading import KEPT_BYTES, ChallengeBatches, ClipDataset, Sample, to_device
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from models.config import VdvConfig
-from models.losses import percentile_huber, ranknet
+from models.losses import RANKING_LOSSES, percentile_huber
 from models.vdv import Cue, build_encoder, encode
 from pipeline.folds import deal_folds
 from pipeline.lines import fit_line, normal_score, read_numbers
@@ -114,9 +114,10 @@ def _loss(model: Concatenation, batch: ClipBatch, lines: Tensor, config: VdvConf
     score, levels, present = model(to_device(batch.cues, device), lines[batch.row].to(device))
     target, challenge = batch.percentile.to(device), batch.challenge.to(device)
     counted = batch.counted.to(device) & present
-    loss = ranknet(score, target, challenge, counted, config.tau)
+    rank = RANKING_LOSSES[config.ranking]
+    loss = rank(score, target, challenge, counted, config.tau)
     loss = loss + config.huber_weight * percentile_huber(score, target, counted)
-    alone = torch.stack([ranknet(level, target, challenge, counted, config.tau) for level in levels.T])
+    alone = torch.stack([rank(level, target, challenge, counted, config.tau) for level in levels.T])
     return loss + config.level_weight * alone.mean()
 
 

@@ -1,14 +1,11 @@
 """One cue's encoder, from a lesson to weights, by Lightning; killed and started again, it goes on where it was."""
 
 import copy
-import logging
 import math
 import shutil
 import sys
 import tempfile
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -18,7 +15,6 @@ import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback, Checkpoint, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
-from lightning.pytorch.utilities.warnings import PossibleUserWarning
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
@@ -380,31 +376,3 @@ def _seed(seed: int, epoch: int) -> None:
 
 def _is_decayed(name: str, parameter: Tensor) -> bool:
     return parameter.ndim > 1 and not name.endswith(("adjacency", "importance"))
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Without Lightning's lines about devices, products of its makers and how many processes could read data."""
-    logger = logging.getLogger("lightning.pytorch")
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", category=PossibleUserWarning)
-            warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated")
-            yield
-    finally:
-        logger.setLevel(level)
-
-
-@contextmanager
-def deterministic() -> Iterator[None]:
-    """Lightning switches deterministic kernels on for the whole process; what runs later gets its own back."""
-    enabled, warn_only = (
-        torch.are_deterministic_algorithms_enabled(),
-        torch.is_deterministic_algorithms_warn_only_enabled(),
-    )
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(enabled, warn_only=warn_only)

@@ -13,11 +13,12 @@ from models.config import CUE_MODALITY, VdvConfig
 from models.masked import Mix
 from models.vdv import Vdv, build_fusion, encode
 from pipeline import storage
-from pipeline.encoder_training import Lesson, deterministic, fit_encoder, quiet
+from pipeline.encoder_training import Lesson, fit_encoder
 from pipeline.errors import DataError
 from pipeline.folds import deal_folds
 from pipeline.fuse import HeldOut, train_attention
 from pipeline.labels import TRAIN, group_clips
+from pipeline.lightning_loop import deterministic, quiet
 from pipeline.lines import Dealt, backfit, left_by_line, normal_score, read_numbers, stack, within
 from pipeline.loading import ClipDataset, to_device
 
