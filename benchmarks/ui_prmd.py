@@ -10,9 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
+from models import skeleton
+from models.config import VdvConfig
 from models.skeleton import KINECT22, Posture, normalise
 
 FRAMES_PER_S = 30
+COORDINATES = 3
 _ARRAYS = ("joints", "parent", "length", "movement", "subject", "correct")
 
 
@@ -28,7 +31,7 @@ class Episodes:
 
 @dataclass(frozen=True)
 class Split:
-    """Rows of the episodes to train on and to judge. `train` is in groups: a model is trained on each by itself."""
+    """Rows of the episodes to train on and to judge."""
 
     name: str
     train: np.ndarray  # int64
@@ -96,15 +99,23 @@ def only_subjects(episodes: Episodes, subjects: int) -> Episodes:
     return Episodes(postures, episodes.movement[rows], episodes.subject[rows], episodes.correct[rows])
 
 
-def pairwise_within(episodes: Episodes, rows: np.ndarray, score: np.ndarray) -> dict[tuple[int, int], float]:
-    """By (movement, subject) of these rows: the share of (right, wrong) pairs in which the right one scores higher.
+def draw(posture: Posture, config: VdvConfig, rng: np.random.Generator | None) -> np.ndarray:
+    """float32 [K, 13, frames, 22]: the skeleton's input, drawn as pipeline.loading draws a clip's.
 
-    Ties count half. score: float [rows].
+    rng: randomness of training, K = 1, augmented; None: the K = `config.samplings` fixed samplings of scoring.
     """
-    found = {}
-    movement, subject, correct = (table[rows] for table in (episodes.movement, episodes.subject, episodes.correct))
-    for one, other in sorted(set(zip(movement.tolist(), subject.tolist(), strict=True))):
-        here = (movement == one) & (subject == other)
-        ahead = score[here & (correct == 1)][:, None] - score[here & (correct == 0)][None, :]
-        found[(one, other)] = float(((ahead > 0) + 0.5 * (ahead == 0)).mean())
-    return found
+    frames, length = config.frames, len(posture.seen)
+    first, last = 0, length
+    if rng is None:
+        picks = [np.full(frames, (turn + 0.5) / config.samplings) for turn in range(config.samplings)]
+    else:
+        posture = skeleton.augment(
+            posture, rng, rotation=config.rotation, scale=config.scale, jitter=config.jitter, mirror=config.mirror,
+            layout=KINECT22,
+        )  # fmt: skip
+        picks = [rng.random(frames)]
+        cut = rng.uniform(0, config.crop, 2) * length
+        first, last = int(cut[0]), length - int(cut[1])
+    whole = skeleton.streams(posture, KINECT22)
+    shown = np.ones(last - first, bool)
+    return np.stack([whole[:, first + skeleton.sample_frames(shown, frames, pick)] for pick in picks])

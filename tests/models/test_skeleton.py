@@ -5,6 +5,7 @@ import pytest
 
 from models.skeleton import (
     COCO17,
+    KINECT22,
     LIMIT,
     augment,
     coarser,
@@ -15,6 +16,7 @@ from models.skeleton import (
     pyramid,
     sample_frames,
     streams,
+    streams_count,
     subsets,
 )
 
@@ -35,27 +37,43 @@ def prepared(keypoints: np.ndarray, seconds: np.ndarray = SECONDS, valid: np.nda
     return streams(normalise(keypoints, valid, seconds, 0.3))
 
 
-def test_mirroring_swaps_left_and_right_names_and_nothing_else():
-    for joint, name in enumerate(COCO17.joints):
+LAYOUTS = pytest.mark.parametrize("layout", [COCO17, KINECT22], ids=["coco17", "kinect22"])
+
+
+@LAYOUTS
+def test_mirroring_swaps_left_and_right_names_and_nothing_else(layout):
+    for joint, name in enumerate(layout.joints):
         other = name.replace("left", "RIGHT").replace("right", "left").replace("RIGHT", "right")
-        assert COCO17.joints[COCO17.mirror[joint]] == other
-    for groups in (COCO17.parts, COCO17.bodies):
+        assert layout.joints[layout.mirror[joint]] == other
+    for groups in (layout.parts, layout.bodies):
         assert {name.replace("left", "right") for name, _ in groups} == {
             name for name, _ in groups if "left" not in name
         }
 
 
-def test_the_mirrored_skeleton_has_the_same_bones_and_parts():
-    swap = COCO17.mirror
-    bones = {frozenset((swap[one], swap[other])) for one, other in COCO17.edges}
-    assert bones == {frozenset(edge) for edge in COCO17.edges}
-    parts = {frozenset(swap[joint] for joint in members) for _, members in COCO17.parts}
-    assert parts == {frozenset(members) for _, members in COCO17.parts}
+@LAYOUTS
+def test_the_mirrored_skeleton_has_the_same_bones_and_parts(layout):
+    swap = layout.mirror
+    bones = {frozenset((swap[one], swap[other])) for one, other in layout.edges}
+    assert bones == {frozenset(edge) for edge in layout.edges}
+    parts = {frozenset(swap[joint] for joint in members) for _, members in layout.parts}
+    assert parts == {frozenset(members) for _, members in layout.parts}
 
 
-def test_every_joint_is_in_a_part_and_every_part_in_one_body():
-    assert (membership(COCO17.parts, 17).sum(0) >= 1).all()
-    assert (membership(COCO17.bodies, 10).sum(0) == 1).all()
+@LAYOUTS
+def test_every_joint_is_in_a_part_and_every_part_in_one_body(layout):
+    assert (membership(layout.parts, len(layout.joints)).sum(0) >= 1).all()
+    assert (membership(layout.bodies, len(layout.parts)).sum(0) == 1).all()
+
+
+@LAYOUTS
+def test_all_joints_hang_together_and_every_limb_on_the_trunk(layout):
+    reached = np.linalg.matrix_power(linked(layout.edges, len(layout.joints)) + np.eye(len(layout.joints)), 22)
+    assert (reached > 0).all()
+    parts = coarser(linked(layout.edges, len(layout.joints)), membership(layout.parts, len(layout.joints)))
+    bodies = coarser(parts, membership(layout.bodies, len(layout.parts)))
+    assert bodies[0, 1:].all()
+    assert not bodies[1:, 1:].any(), "no limb touches another"
 
 
 def test_coarse_neighbours_share_a_joint_or_a_bone():
@@ -189,3 +207,66 @@ def test_a_clip_that_shows_anything_never_gives_an_empty_sample():
     shown[313] = True
     for pick in (0.0, 0.3, 0.999):
         assert 313 in sample_frames(shown, 64, np.full(64, pick))
+
+
+def deep_dancer(frames: int = 12, seed: int = 0) -> np.ndarray:
+    """[T, 22, 4] somebody upright in centimetres, y down, who moves a little and moves away."""
+    rng = np.random.default_rng(seed)
+    stood = rng.uniform(-40, 40, (22, 3))
+    stood[list(KINECT22.shoulders), 1], stood[list(KINECT22.hips), 1] = -100, 0
+    position = 300 + stood + np.cumsum(rng.normal(0, 3, (frames, 22, 3)), 0)
+    return np.concatenate([position, np.ones((frames, 22, 1))], 2)
+
+
+def prepared_deep(keypoints: np.ndarray) -> np.ndarray:
+    return streams(normalise(keypoints, np.ones(len(keypoints), bool), SECONDS, 0.3, KINECT22), KINECT22)
+
+
+def test_three_coordinates_give_a_stream_for_each():
+    whole = prepared_deep(deep_dancer())
+    assert whole.shape == (streams_count(3), 12, 22)
+    joint, bone, motion = whole[:3], whole[3:6], whole[6:9]
+    elbow, wrist = KINECT22.joints.index("left_elbow"), KINECT22.joints.index("left_wrist")
+    np.testing.assert_allclose(bone[:, :, wrist], joint[:, :, wrist] - joint[:, :, elbow], atol=1e-6)
+    np.testing.assert_allclose(motion[2, 1:], np.diff(joint[2], axis=0), rtol=1e-3, atol=1e-5)
+    assert (whole[-1] == 1).all()
+
+
+def test_place_and_size_in_the_room_do_not_matter():
+    keypoints = deep_dancer()
+    moved = keypoints.copy()
+    moved[..., :3] = moved[..., :3] * 1.3 + np.array([50, -20, 400])
+    np.testing.assert_allclose(prepared_deep(keypoints), prepared_deep(moved), atol=1e-5)
+
+
+def test_a_gap_is_bridged_in_depth_too():
+    keypoints = deep_dancer()
+    keypoints[4:7, 9] = 0
+    posture = normalise(keypoints, np.ones(12, bool), SECONDS, 0.3, KINECT22)
+    before, after = posture.position[4, 9], posture.position[6, 9]
+    np.testing.assert_allclose(posture.position[5, 9], (before + after) / 2, atol=1e-5)
+
+
+def test_a_room_is_turned_about_the_vertical_and_a_picture_in_its_plane():
+    options = {"scale": 0.0, "jitter": 0.0, "mirror": 0.0}
+    deep = normalise(deep_dancer(), np.ones(12, bool), SECONDS, 0.3, KINECT22)
+    turned = augment(deep, np.random.default_rng(0), rotation=1.0, layout=KINECT22, **options)
+    np.testing.assert_allclose(turned.position[..., 1], deep.position[..., 1], atol=1e-6)
+    level = [0, 2]
+    np.testing.assert_allclose(
+        np.linalg.norm(turned.position[..., level], axis=-1),
+        np.linalg.norm(deep.position[..., level], axis=-1),
+        rtol=1e-4,
+    )
+    assert np.abs(turned.position[..., 2] - deep.position[..., 2]).max() > 0.1
+    flat = normalise(dancer(), np.ones(12, bool), SECONDS, 0.3)
+    tilted = augment(flat, np.random.default_rng(0), rotation=1.0, **options)
+    assert np.abs(tilted.position[..., 1] - flat.position[..., 1]).max() > 0.1
+
+
+def test_a_mirrored_room_keeps_height_and_depth():
+    deep = normalise(deep_dancer(), np.ones(12, bool), SECONDS, 0.3, KINECT22)
+    seen = mirrored(deep, KINECT22)
+    left, right = KINECT22.joints.index("left_knee"), KINECT22.joints.index("right_knee")
+    np.testing.assert_array_equal(seen.position[:, left], deep.position[:, right] * [-1, 1, 1])
+    np.testing.assert_array_equal(mirrored(seen, KINECT22).position, deep.position)
