@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 from benchmarks.ui_prmd import COORDINATES, Episodes, Split, draw
 from models.config import VdvConfig
-from models.losses import percentile_huber, ranknet
 from models.masked import Mix
 from models.psgcn import motion_statistics
 from models.skeleton import KINECT22, MOTION_STEP_S, Posture
 from models.vdv import skeleton_network
 from pipeline.lines import Slopes, fit_line, normal_score, place_within, within
 from pipeline.pose_statistics import fit_trees, pose_statistics
+from pipeline.recipe import forget_statistics, loss_of, parameter_groups
 
 JUDGED_AT_ONCE = 100  # episodes
 FRAMES = 32  # that a line's numbers are taken from, evenly in time
@@ -98,10 +98,7 @@ def train_network(episodes: Episodes, rows: np.ndarray, config: VdvConfig) -> nn
     target = torch.from_numpy(place_within(episodes.correct, of_row)).float()
     numbered = torch.from_numpy(np.unique(of_row, return_inverse=True)[1])
     levels_of = cast(Mix, network.mix).network
-    decayed = [parameter for name, parameter in network.named_parameters() if _is_decayed(name, parameter)]
-    kept = [parameter for name, parameter in network.named_parameters() if not _is_decayed(name, parameter)]
-    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": kept, "weight_decay": 0.0}]
-    optimiser = torch.optim.AdamW(groups, lr=config.learning_rate)
+    optimiser = torch.optim.AdamW(parameter_groups(network, config.weight_decay), lr=config.learning_rate)
     steps = config.epochs * len(list(_batches(episodes, rows, config, 0)))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.learning_rate, total_steps=steps)
     for epoch in range(config.epochs):
@@ -109,11 +106,8 @@ def train_network(episodes: Episodes, rows: np.ndarray, config: VdvConfig) -> nn
             levels = network(*_drawn(episodes, some, config, epoch)).levels[:, :levels_of]
             score, wanted, challenge = levels.mean(1), target[some], numbered[some]
             counted = torch.ones(len(some), dtype=torch.bool)
-            loss = ranknet(score, wanted, challenge, counted, config.tau)
-            loss = loss + config.huber_weight * percentile_huber(score, wanted, counted)
-            if levels_of > 1:
-                alone = [ranknet(level, wanted, challenge, counted, config.tau) for level in levels.T]
-                loss = loss + config.level_weight * torch.stack(alone).mean()
+            beside = levels if levels_of > 1 else levels[:, :0]  # a single one is the score
+            loss = loss_of(score, beside, wanted, challenge, counted, config)
             optimiser.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
@@ -121,10 +115,6 @@ def train_network(episodes: Episodes, rows: np.ndarray, config: VdvConfig) -> nn
             schedule.step()
     _settle_norms(network, episodes, rows, config)
     return network.eval()
-
-
-def _is_decayed(name: str, parameter: Tensor) -> bool:
-    return parameter.ndim > 1 and not name.endswith("adjacency")
 
 
 def challenges(episodes: Episodes) -> np.ndarray:
@@ -161,10 +151,7 @@ def _all_seen(streams: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _settle_norms(network: nn.Module, episodes: Episodes, rows: np.ndarray, config: VdvConfig) -> None:
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.reset_running_stats()
-            module.momentum = None  # the plain mean over batches
+    forget_statistics(network)
     for some in _batches(episodes, rows, config, config.epochs):
         network(*_drawn(episodes, some, config, config.epochs))
 

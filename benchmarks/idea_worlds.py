@@ -24,12 +24,12 @@ from torch import Tensor, nn
 
 from benchmarks.common import save, table
 from models.config import VdvConfig
-from models.losses import percentile_huber, ranknet
 from models.skeleton import normalise
 from models.vdv import Cue, build_encoder, build_fusion, encode
 from pipeline.compare import PRIMARY, Clips, compare, draw_creators, estimate
 from pipeline.fuse import HeldOut, train_attention
 from pipeline.loading import Dancer, draw, pad
+from pipeline.recipe import loss_of
 
 TRAINED, JUDGED = 384, 384  # clips of a seed
 FRAMES_PER_S = 10
@@ -177,12 +177,10 @@ def _batch(world: World, rows: np.ndarray, config: VdvConfig, rng: np.random.Gen
 
 
 def _loss(encoder: nn.Module, name: str, cue: Cue, percentile: Tensor, config: VdvConfig) -> Tensor:
-    """As pipeline.fit's, of one challenge."""
+    """Of clips that are one challenge."""
     said = encode(encoder, name, cue)
     one, all_of_them = torch.zeros(len(percentile), dtype=torch.int64), torch.ones(len(percentile), dtype=torch.bool)
-    alone = [ranknet(level, percentile, one, all_of_them, config.tau) for level in said.levels.T]
-    ranking = ranknet(said.score, percentile, one, all_of_them, config.tau) + torch.stack(alone).mean()
-    return ranking + config.huber_weight * percentile_huber(said.score, percentile, all_of_them)
+    return loss_of(said.score, said.levels, percentile, one, all_of_them, config)
 
 
 @dataclass(frozen=True)

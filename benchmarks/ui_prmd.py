@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from models import skeleton
 from models.config import VdvConfig
-from models.skeleton import KINECT22, Posture, normalise
+from models.skeleton import KINECT22, Posture, normalise, streams_at
+from pipeline.loading import fixed_frames, frames_by_chance
 
 FRAMES_PER_S = 30
 COORDINATES = 3
@@ -104,18 +104,10 @@ def draw(posture: Posture, config: VdvConfig, rng: np.random.Generator | None) -
 
     rng: randomness of training, K = 1, augmented; None: the K = `config.samplings` fixed samplings of scoring.
     """
-    frames, length = config.frames, len(posture.seen)
-    first, last = 0, length
     if rng is None:
-        picks = [np.full(frames, (turn + 0.5) / config.samplings) for turn in range(config.samplings)]
+        frames, changes = fixed_frames(posture, config), None
     else:
-        posture = skeleton.augment(
-            posture, rng, rotation=config.rotation, scale=config.scale, jitter=config.jitter, mirror=config.mirror,
-            layout=KINECT22,
-        )  # fmt: skip
-        picks = [rng.random(frames)]
-        cut = rng.uniform(0, config.crop, 2) * length
-        first, last = int(cut[0]), length - int(cut[1])
-    whole = skeleton.streams(posture, KINECT22)
-    shown = np.ones(last - first, bool)
-    return np.stack([whole[:, first + skeleton.sample_frames(shown, frames, pick)] for pick in picks])
+        frames, change = frames_by_chance(posture, config, rng)
+        changes = [change]
+    (streams,), _ = streams_at([posture], [frames], changes, KINECT22)
+    return np.ascontiguousarray(np.moveaxis(streams.reshape(len(streams), -1, config.frames, streams.shape[2]), 1, 0))

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from models.masked import Encoded, Line, MaskedBatchNorm, MeanPool, Mix, absent, laid_out, masked_mean
-from models.psgcn import Block, column, halve, motion_statistics, statistics_count, streams_count
-from models.skeleton import COCO17, Layout, pyramid
+from models.psgcn import Block, column, halve, motion_statistics, statistics_count
+from models.skeleton import COCO17, Layout, pyramid, streams_count
 
 KERNEL = 9  # frames of ST-GCN's convolution in time
 # Of a flat stack, a block each: halves of its width, stride in time. They are PSGCN's own on the way up, so that only

@@ -14,14 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.masked import AttentionPool, Encoded, Line, MaskedBatchNorm, MeanPool, Mix, absent, laid_out
-from models.skeleton import COCO17, Layout, pyramid
+from models.skeleton import COCO17, Layout, pyramid, streams_count
 
 DILATIONS = (1, 2, 3, 4)  # frames; a quarter of the channels each
-
-
-def streams_count(coordinates: int) -> int:
-    """S, how many streams a skeleton of so many coordinates has: joint, bone, their motions, confidence."""
-    return 4 * coordinates + 1
 
 
 def mix_channels(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -177,7 +172,7 @@ class Psgcn(nn.Module):
         self.embedding_size = refined * len(channels)
 
     def forward(self, streams: Tensor, seen: Tensor) -> Encoded:
-        """streams: [B, S, T, V] (skeleton.streams); seen: bool [B, T, V]; any T from 1.
+        """streams: [B, S, T, V] (skeleton.streams_at); seen: bool [B, T, V]; any T from 1.
 
         Frames in which nothing is seen count as not there; a clip of such frames only is absent. The levels of what is
         returned are body, part, joint and the line, as far as they are there.

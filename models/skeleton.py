@@ -5,7 +5,7 @@ The grouping of joints into parts and bodies is ours (the paper's abstract says 
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.ndimage import median_filter
@@ -250,23 +250,6 @@ def draw_change(
     return Change(turn, noise, rng.random() < mirror)
 
 
-def augment(
-    posture: Posture,
-    rng: np.random.Generator,
-    *,
-    rotation: float,
-    scale: float,
-    jitter: float,
-    mirror: float,
-    layout: Layout = COCO17,
-) -> Posture:
-    """The whole clip with what `draw_change` draws."""
-    change = draw_change(posture, rng, rotation=rotation, scale=scale, jitter=jitter, mirror=mirror)
-    ever = np.any(posture.seen, axis=0)
-    moved = replace(posture, position=_moved(posture.position, change.turn, change.noise, ever))
-    return mirrored(moved, layout) if change.mirror else moved
-
-
 def _moved(position: np.ndarray, turn: np.ndarray, noise: np.ndarray, ever: np.ndarray) -> np.ndarray:
     """float32 [..., T, V, C]: turned [..., C, C] and jittered; joints never seen, by `ever` [..., V], stay at 0."""
     *clips, frames, joints, coordinates = position.shape
@@ -277,31 +260,17 @@ def _moved(position: np.ndarray, turn: np.ndarray, noise: np.ndarray, ever: np.n
     return turned.astype(np.float32)
 
 
-def mirrored(posture: Posture, layout: Layout = COCO17) -> Posture:
-    """The posture as a mirror shows it, its left named left again."""
-    swap = list(layout.mirror)
-    position = posture.position[:, swap]
-    position[..., 0] *= -1
-    return replace(posture, position=position, seen=posture.seen[:, swap], confidence=posture.confidence[:, swap])
-
-
-def streams(posture: Posture, layout: Layout = COCO17) -> np.ndarray:
-    """float32 [S, T, V]: joint x y, bone x y, joint motion x y, bone motion x y, confidence; x y depth of three.
-
-    Motion is trunk lengths in MOTION_STEP_S towards this frame from the one before (the first frame: 0). Bones with an
-    end that is never seen are 0.
-    """
-    whole, _ = streams_at([posture], [np.arange(len(posture.position))], layout=layout)
-    return whole[0]
-
-
 def streams_at(
     postures: Sequence[Posture],
     frames: Sequence[np.ndarray],
     changes: Sequence[Change] | None = None,
     layout: Layout = COCO17,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Some frames of each of N clips, each clip changed first: their `streams` and which joints are seen.
+    """The networks' input at some frames of each of N clips, each clip changed first; and which joints are seen.
+
+    Streams: joint x y, bone x y, joint motion x y, bone motion x y, confidence; x y depth of three coordinates. Motion
+    is trunk lengths in MOTION_STEP_S towards this frame from the one before (the first frame: 0). Bones with an end
+    that is never seen are 0.
 
     A clip's change is made on the frames asked for and on those before them, which motion is from; the rest of a clip,
     most of a long one, costs nothing. All clips go through numpy together: one by one, calling it takes longest.

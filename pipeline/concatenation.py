@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from models.config import VdvConfig
-from models.losses import RANKING_LOSSES, percentile_huber
 from models.vdv import Cue, build_encoder, encode
 from pipeline.folds import deal_folds
 from pipeline.lines import fit_line, normal_score, read_numbers
 from pipeline.loading import ChallengeBatches, ClipBatch, ClipDataset, to_device
+from pipeline.recipe import forget_statistics, loss_of
 
 _HIDDEN = 32
 
@@ -114,21 +114,12 @@ def _loss(model: Concatenation, batch: ClipBatch, lines: Tensor, config: VdvConf
     score, levels, present = model(to_device(batch.cues, device), lines[batch.row].to(device))
     target, challenge = batch.percentile.to(device), batch.challenge.to(device)
     counted = batch.counted.to(device) & present
-    rank = RANKING_LOSSES[config.ranking]
-    loss = rank(score, target, challenge, counted, config.tau)
-    loss = loss + config.huber_weight * percentile_huber(score, target, counted)
-    alone = torch.stack([rank(level, target, challenge, counted, config.tau) for level in levels.T])
-    return loss + config.level_weight * alone.mean()
+    return loss_of(score, levels, target, challenge, counted, config)
 
 
 @torch.no_grad()
 def _settle_norms(model: Concatenation, loader: DataLoader, lines: Tensor, device: torch.device) -> None:
-    """Batch norms get the final weights' statistics, as fit's do: their running averages lag behind."""
-    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None
-    for batch in loader if norms else ():
+    for batch in loader if forget_statistics(model) else ():
         model(to_device(batch.cues, device), lines[batch.row].to(device))
 
 

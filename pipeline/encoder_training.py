@@ -20,7 +20,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from models.config import CUE_MODALITY, VdvConfig
-from models.losses import RANKING_LOSSES, GradNorm, percentile_huber
+from models.losses import GradNorm
 from models.masked import Line, Mix
 from models.psgcn import Psgcn
 from models.vdv import build_encoder, encode
@@ -28,6 +28,7 @@ from pipeline import storage
 from pipeline.checkpoints import fetch, mark, read_encoder, write_encoder
 from pipeline.lines import Numbers, fit_line, normal_score
 from pipeline.loading import ChallengeBatches, ClipBatch, ClipDataset, to_device
+from pipeline.recipe import forget_statistics, loss_of, parameter_groups
 
 LOGS = "logs"
 
@@ -302,27 +303,16 @@ class _Training(lightning.LightningModule):
             return None, 0
         levels = said.levels[:, : cast(Mix, encoder.mix).network]  # the line is not trained here
         score = levels.mean(1)
-        rank = RANKING_LOSSES[config.ranking]
-        ranking = rank(score, batch.percentile, batch.challenge, counted, config.tau)
-        loss = ranking + config.huber_weight * percentile_huber(score, batch.percentile, counted)
-        if levels.shape[1] > 1:
-            alone = [rank(level, batch.percentile, batch.challenge, counted, config.tau) for level in levels.T]
-            mean = torch.stack(alone).mean() if balance is None else balance.mean(alone)
-            loss = loss + config.level_weight * mean
+        beside = levels if levels.shape[1] > 1 else levels[:, :0]  # a single one is the score
+        weigh = None if balance is None else balance.mean
+        loss = loss_of(score, beside, batch.percentile, batch.challenge, counted, config, weigh)
         return loss, int(counted.sum())
 
     @torch.no_grad()
     def _settled(self, encoder: nn.Module, device: torch.device) -> nn.Module:
-        """Gives the batch norms of `encoder`, which is on `device`, the statistics of its weights over one more epoch.
-
-        Their running averages lag behind weights that still move, and after a short training hold mostly their start.
-        """
-        norms = [module for module in encoder.modules() if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)]
-        if not norms:
+        """Gives the batch norms of `encoder`, which is on `device`, its weights' statistics over one more epoch."""
+        if not forget_statistics(encoder):
             return encoder
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None  # from here on the plain mean over batches
         _seed(self.course.config.seed, self.epochs_done)
         encoder.train()
         cue = self.course.lesson.cue
@@ -332,11 +322,7 @@ class _Training(lightning.LightningModule):
 
     def configure_optimizers(self) -> dict:  # type: ignore[override]
         config = self.course.config
-        # Decay is for what multiplies; norms, biases and the learned adjacency keep their start.
-        named = list(self.encoder.named_parameters())
-        decayed = [parameter for name, parameter in named if _is_decayed(name, parameter)]
-        kept = [parameter for name, parameter in named if not _is_decayed(name, parameter)]
-        groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": kept, "weight_decay": 0.0}]
+        groups = parameter_groups(self.encoder, config.weight_decay)
         optimiser = torch.optim.AdamW(groups, lr=config.learning_rate)
         # The whole schedule, also where only its first epochs are trained: as those were that chose their number.
         steps = config.epochs * len(self.course.batches(0))
@@ -372,7 +358,3 @@ def _balance(encoder: nn.Module, config: VdvConfig) -> GradNorm | None:
 def _seed(seed: int, epoch: int) -> None:
     """Of dropout; what is random in the clips the dataset decides in the same way."""
     torch.manual_seed(int(np.random.SeedSequence((seed, epoch)).generate_state(1)[0]))
-
-
-def _is_decayed(name: str, parameter: Tensor) -> bool:
-    return parameter.ndim > 1 and not name.endswith(("adjacency", "importance"))

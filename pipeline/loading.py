@@ -270,9 +270,9 @@ def draw_all(
         some = present[first : first + DRAWN_TOGETHER]
         places, postures = [place for place, _ in some], [posture for _, posture in some]
         if generators is None:
-            streams, seen = skeleton.streams_at(postures, [_fixed_frames(posture, config) for posture in postures])
+            streams, seen = skeleton.streams_at(postures, [fixed_frames(posture, config) for posture in postures])
         else:
-            changed = [_by_chance(posture, config, generators[place]) for place, posture in some]
+            changed = [frames_by_chance(posture, config, generators[place]) for place, posture in some]
             frames, changes = [at for at, _ in changed], [change for _, change in changed]
             streams, seen = skeleton.streams_at(postures, frames, changes)
         values[places] = torch.from_numpy(streams).unflatten(2, (samplings, config.frames)).transpose(1, 2)
@@ -281,14 +281,14 @@ def draw_all(
     return [Cue(value, there, none, dancer.quality) for value, there, dancer in zip(values, mask, dancers, strict=True)]
 
 
-def _fixed_frames(posture: skeleton.Posture, config: VdvConfig) -> np.ndarray:
+def fixed_frames(posture: skeleton.Posture, config: VdvConfig) -> np.ndarray:
     """int64 [samplings * frames]: of each sampling that scoring averages, one after the other."""
     shown = np.any(posture.seen, axis=1)
     picks = [np.full(config.frames, (turn + 0.5) / config.samplings) for turn in range(config.samplings)]
     return np.concatenate([skeleton.sample_frames(shown, config.frames, pick) for pick in picks])
 
 
-def _by_chance(
+def frames_by_chance(
     posture: skeleton.Posture, config: VdvConfig, rng: np.random.Generator
 ) -> tuple[np.ndarray, skeleton.Change]:
     """A training sample's frames, int64 [frames], and how the clip is augmented for it."""

@@ -7,15 +7,17 @@ from models.skeleton import (
     COCO17,
     KINECT22,
     LIMIT,
-    augment,
+    Change,
+    Layout,
+    Posture,
     coarser,
+    draw_change,
     linked,
     membership,
-    mirrored,
     normalise,
     pyramid,
     sample_frames,
-    streams,
+    streams_at,
     streams_count,
     subsets,
 )
@@ -30,6 +32,17 @@ def dancer(frames: int = 12, seed: int = 0) -> np.ndarray:
     stood[list(COCO17.shoulders), 1], stood[list(COCO17.hips), 1] = -100, 0
     position = 300 + stood + np.cumsum(rng.normal(0, 3, (frames, 17, 2)), 0)
     return np.concatenate([position, np.full((frames, 17, 1), 0.9)], 2)
+
+
+def streams(posture: Posture, layout: Layout = COCO17, change: Change | None = None) -> np.ndarray:
+    """[S, T, V] of the whole clip."""
+    (whole,), _ = streams_at([posture], [np.arange(len(posture.position))], change and [change], layout)
+    return whole
+
+
+def mirror(posture: Posture) -> Change:
+    axes = posture.position.shape[2]
+    return Change(np.eye(axes), np.zeros(posture.position.shape), mirror=True)
 
 
 def prepared(keypoints: np.ndarray, seconds: np.ndarray = SECONDS, valid: np.ndarray | None = None) -> np.ndarray:
@@ -182,14 +195,18 @@ def test_a_track_of_nothing_is_nothing():
 
 def test_mirroring_twice_changes_nothing():
     posture = normalise(dancer(), np.ones(12, bool), SECONDS, 0.3)
-    np.testing.assert_array_equal(mirrored(mirrored(posture)).position, posture.position)
-    assert mirrored(posture).position[0, 5, 0] == -posture.position[0, 6, 0]
+    seen = streams(posture, change=mirror(posture))
+    assert seen[0, 0, 5] == -posture.position[0, 6, 0]
+    other = Posture(np.moveaxis(seen[:2], 0, 2), posture.seen, posture.confidence, posture.seconds)
+    np.testing.assert_allclose(streams(other, change=mirror(other)), streams(posture), atol=1e-6)
 
 
 def test_augmentation_is_decided_by_its_generator_alone():
     posture = normalise(dancer(), np.ones(12, bool), SECONDS, 0.3)
     options = {"rotation": 0.1, "scale": 0.1, "jitter": 0.01, "mirror": 0.5}
-    first, again, other = (augment(posture, np.random.default_rng(seed), **options).position for seed in (1, 1, 2))
+    first, again, other = (
+        streams(posture, change=draw_change(posture, np.random.default_rng(seed), **options)) for seed in (1, 1, 2)
+    )
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
 
@@ -250,23 +267,18 @@ def test_a_gap_is_bridged_in_depth_too():
 def test_a_room_is_turned_about_the_vertical_and_a_picture_in_its_plane():
     options = {"scale": 0.0, "jitter": 0.0, "mirror": 0.0}
     deep = normalise(deep_dancer(), np.ones(12, bool), SECONDS, 0.3, KINECT22)
-    turned = augment(deep, np.random.default_rng(0), rotation=1.0, layout=KINECT22, **options)
-    np.testing.assert_allclose(turned.position[..., 1], deep.position[..., 1], atol=1e-6)
-    level = [0, 2]
-    np.testing.assert_allclose(
-        np.linalg.norm(turned.position[..., level], axis=-1),
-        np.linalg.norm(deep.position[..., level], axis=-1),
-        rtol=1e-4,
-    )
-    assert np.abs(turned.position[..., 2] - deep.position[..., 2]).max() > 0.1
+    change = draw_change(deep, np.random.default_rng(0), rotation=1.0, **options)
+    plain, turned = (streams(deep, KINECT22, given)[:3] for given in (None, change))
+    np.testing.assert_allclose(turned[1], plain[1], atol=1e-6)
+    np.testing.assert_allclose(np.hypot(turned[0], turned[2]), np.hypot(plain[0], plain[2]), rtol=1e-4, atol=1e-6)
+    assert np.abs(turned[2] - plain[2]).max() > 0.1
     flat = normalise(dancer(), np.ones(12, bool), SECONDS, 0.3)
-    tilted = augment(flat, np.random.default_rng(0), rotation=1.0, **options)
-    assert np.abs(tilted.position[..., 1] - flat.position[..., 1]).max() > 0.1
+    tilted = streams(flat, change=draw_change(flat, np.random.default_rng(0), rotation=1.0, **options))
+    assert np.abs(tilted[1] - streams(flat)[1]).max() > 0.1
 
 
 def test_a_mirrored_room_keeps_height_and_depth():
     deep = normalise(deep_dancer(), np.ones(12, bool), SECONDS, 0.3, KINECT22)
-    seen = mirrored(deep, KINECT22)
+    seen = streams(deep, KINECT22, mirror(deep))
     left, right = KINECT22.joints.index("left_knee"), KINECT22.joints.index("right_knee")
-    np.testing.assert_array_equal(seen.position[:, left], deep.position[:, right] * [-1, 1, 1])
-    np.testing.assert_array_equal(mirrored(seen, KINECT22).position, deep.position)
+    np.testing.assert_allclose(seen[:3, :, left].T, deep.position[:, right] * [-1, 1, 1], atol=1e-6)

@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 from pipeline.clips import Ending, Probe
-from pipeline.dataset import BatchFiles
+from pipeline.dataset import BatchFiles, assemble
 from pipeline.ingest import IngestedClip, read_ingest, run_ingest
+from pipeline.labels import LabelOptions
 from pipeline.manifest import read_manifests
 from pipeline.options import MODALITIES, DecodeLimits
 from pipeline.picture_sketch import SKETCH
@@ -191,3 +192,10 @@ def speed_decides(count: int = 40, challenges: Sequence[str] = ("shuffle", "wave
         )
         for place, speed in enumerate(speeds)
     ]
+
+
+def make_small_dataset(workspace: Path) -> Path:
+    """`datasets/one` of 24 clips with poses and scenes, 15 to train on."""
+    files = make_batch(workspace, speed_decides(24), modalities=("pose", "scene"))
+    assemble(str(workspace), [files], "datasets/one", LabelOptions(holdout=0.4))
+    return workspace

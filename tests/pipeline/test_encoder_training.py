@@ -11,13 +11,11 @@ import torch
 from models.config import RANKINGS, VdvConfig
 from models.losses import GradNorm
 from models.vdv import build_encoder
-from pipeline.dataset import assemble
 from pipeline.encoder_training import _balance, _Training
 from pipeline.fit import fit
-from pipeline.labels import LabelOptions
 from pipeline.loading import ClipDataset
 from pipeline.train import train_fusion
-from tests.pipeline.learnable_world import make_batch, speed_decides
+from tests.pipeline.learnable_world import make_small_dataset
 from tests.pipeline.test_resume import assert_same, files, killed
 from tests.pipeline.test_training import CPU, ONE_EPOCH
 
@@ -28,11 +26,7 @@ Weights = dict[str, torch.Tensor]
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """24 clips, 15 to train on."""
-    workspace = tmp_path_factory.mktemp("encoders") / "ws"
-    made = make_batch(workspace, speed_decides(24), modalities=("pose", "scene"))
-    assemble(str(workspace), [made], "datasets/one", LabelOptions(holdout=0.4))
-    return workspace
+    return make_small_dataset(tmp_path_factory.mktemp("encoders") / "ws")
 
 
 @pytest.fixture

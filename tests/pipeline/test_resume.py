@@ -20,14 +20,13 @@ from models.config import VdvConfig
 from pipeline import storage
 from pipeline.checkpoints import clear, mark, read_encoder, write_encoder
 from pipeline.crossval import cross_validate, deal_devices
-from pipeline.dataset import assemble, read_clips
+from pipeline.dataset import read_clips
 from pipeline.encoder_training import _Training
 from pipeline.errors import WorkspaceError
 from pipeline.fit import fit
-from pipeline.labels import LabelOptions
 from pipeline.loading import ChallengeBatches, ClipDataset
 from pipeline.train import train_fusion
-from tests.pipeline.learnable_world import make_batch, speed_decides
+from tests.pipeline.learnable_world import make_small_dataset
 from tests.pipeline.test_training import CPU, ONE_EPOCH
 
 # Six encoders of three epochs of some batches each; with a single cue three.
@@ -95,11 +94,7 @@ def epochs_trained(monkeypatch) -> list[Epoch]:
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """24 clips, 15 to train on."""
-    workspace = tmp_path_factory.mktemp("resume") / "ws"
-    files = make_batch(workspace, speed_decides(24), modalities=("pose", "scene"))
-    assemble(str(workspace), [files], "datasets/one", LabelOptions(holdout=0.4))
-    return workspace
+    return make_small_dataset(tmp_path_factory.mktemp("resume") / "ws")
 
 
 @pytest.fixture
