@@ -1,6 +1,7 @@
 """The run's one-file HTML page: what was read, how good the scores are, and who ranks where."""
 
 import json
+from collections.abc import Sequence
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -11,6 +12,7 @@ from pipeline.errors import CLIP_CODES
 
 REPORT = "report.html"
 TOP = 100  # clips a challenge that the page lists; scores.parquet has all
+SECTIONS_SHOWN = 4  # of the table of predictors: the model, its cues, what needs no network, other fusions
 # What the model is given of a modality. A clip may show five faces and none that lies on the lead dancer's head.
 SUBJECTS = {
     "pose": "the lead dancer",
@@ -39,6 +41,8 @@ def render(workspace: str, dataset_dir: str, run_dir: str) -> None:
         usable={modality: int((clips[f"quality_{modality}"] > 0).sum()) for modality in statistics["modalities"]},
         subjects=SUBJECTS,
         metrics=metrics,
+        sections=_sections(metrics.get("folds", {}).get("table", [])),
+        sections_shown=SECTIONS_SHOWN,
         codes={code: known.meaning for code, known in CLIP_CODES.items()},
         troubled=_records(_troubled(clips)),
         cues=cues,
@@ -52,8 +56,27 @@ def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("pipeline.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    environment.filters["number"] = lambda value: "–" if value is None or pd.isna(value) else f"{value:.3f}"
+    environment.filters["number"] = _number
+    environment.filters["estimate"] = _estimate
     return environment
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None or pd.isna(value) else f"{value:.3f}"
+
+
+def _estimate(found: Sequence[float | None]) -> str:
+    """A figure and the ends of its interval, as tables.numbers gives them."""
+    value, low, high = found
+    return _number(value) if low is None else f"{_number(value)} ({_number(low)} to {_number(high)})"
+
+
+def _sections(table: Sequence[dict]) -> dict[str, list[dict]]:
+    """The rows of metrics.json's table by section, as they come."""
+    sections: dict[str, list[dict]] = {}
+    for row in table:
+        sections.setdefault(row["section"], []).append(row)
+    return sections
 
 
 def _troubled(clips: pd.DataFrame) -> pd.DataFrame:

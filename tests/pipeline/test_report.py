@@ -24,7 +24,7 @@ def workspace(tmp_path: Path) -> Path:
     statistics = {
         "clips": 3, "status": {"ok": 1, "partial": 1, "failed": 1}, "codes": {"corrupt": 1, "missing": 1},
         "challenges": {EVIL: {}}, "modalities": {"pose": 2, "face": 2}, "label": {"kind": "likes", "why": "asked for"},
-        "untrained": [], "profiles": ["test"],
+        "untrained": [], "profiles": ["test"], "copies": {"of_a_file": 0, "near": 0},
     }  # fmt: skip
     (dataset / "statistics.json").write_text(json.dumps(statistics))
     scores = {
@@ -76,6 +76,38 @@ def test_the_page_refers_to_nothing_outside_itself(workspace):
 def test_untrained_weights_are_on_top(workspace):
     assert "Untrained weights" not in page(workspace)
     path = workspace / "datasets/one/statistics.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"untrained": ["pose"]}))
+    rewrite(path, untrained=["pose"])
     text = page(workspace)
     assert text.index("Untrained weights") < text.index("<h2>")
+
+
+def rewrite(path: Path, **changed: object) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | changed))
+
+
+def test_whoever_is_better_than_the_model_is_on_the_page(workspace):
+    def row(section: str, title: str, spearman: list, better: dict | None) -> dict:
+        figures = {key: [0.5, None, None] for key in ("pairwise_accuracy", "kendall_tau_b")}
+        return {"section": section, "title": title, "spearman": spearman, "model_better_by": better, **figures}
+
+    table = [
+        row("the model", "VDV", [0.4, 0.1, 0.6], None),
+        row("no network", f"ridge {EVIL}", [0.5, 0.2, 0.7], {"spearman": [-0.1, -0.3, 0.1]}),
+        *(row(f"section {number}", "", [0.0, None, None], None) for number in range(3)),
+    ]
+    folds = {"folds": 3, "clips": 96, "table": table}
+    rewrite(workspace / "runs/one/metrics.json", folds=folds)
+    text = page(workspace)
+    assert "<script" not in text
+    assert "0.500 (0.200 to 0.700)" in text
+    assert "-0.100 (-0.300 to 0.100)" in text
+    folded = text[text.index("fewer cues, and controls") :]
+    assert "section 2" in folded
+    assert "section 1" not in folded
+    assert folded.index("section 2") < folded.index("</details>")
+
+
+def test_copies_are_told_where_there_are_any(workspace):
+    assert "more than once" not in page(workspace)
+    rewrite(workspace / "datasets/one/statistics.json", copies={"of_a_file": 0, "near": 3})
+    assert "3 show" in page(workspace)
