@@ -24,10 +24,8 @@ import torch
 from benchmarks.common import save, table
 from benchmarks.external_judging import auc_and_interval, mean_and_interval, pairs_of_subjects, pairwise_within
 from benchmarks.external_training import (
-    SHARED,
-    LineNumbers,
     fixed_draws,
-    judge_by_lines,
+    judge_by_line,
     judge_by_network,
     judge_by_trees,
     line_numbers,
@@ -50,15 +48,14 @@ NETWORK_SHARE = 0.1  # of the mix with the line; it, CONFIG and all of the lines
 # time of sixteen. The line is fitted by itself.
 CONFIG = VdvConfig(modalities=("pose",), frames=8, samplings=2, learning_rate=3e-3, mirror=0.0, line=False)
 MOTION = VdvConfig(frames=16)  # how the product's motion statistics see an episode
-WAYS = ("trees", "lines", "psgcn", "st_gcn_plus")
+WAYS = ("trees", "line", "psgcn", "st_gcn_plus")
 PREDICTORS: dict[str, tuple[tuple[str, str, float], ...]] = {  # by name: way, what of its words, and share of it
     "trees": (("trees", "score", 1.0),),
-    "psgcn": (("psgcn", "network", NETWORK_SHARE), ("lines", "line", 1 - NETWORK_SHARE)),
+    "psgcn": (("psgcn", "network", NETWORK_SHARE), ("line", "score", 1 - NETWORK_SHARE)),
     "psgcn, pyramid alone": (("psgcn", "network", 1.0),),
-    "line alone": (("lines", "line", 1.0),),
-    "line of motion_statistics": (("lines", "motion", 1.0),),
+    "line alone": (("line", "score", 1.0),),
     "st_gcn_plus": (("st_gcn_plus", "network", 1.0),),
-    "st_gcn_plus with the line": (("st_gcn_plus", "network", NETWORK_SHARE), ("lines", "line", 1 - NETWORK_SHARE)),
+    "st_gcn_plus with the line": (("st_gcn_plus", "network", NETWORK_SHARE), ("line", "score", 1 - NETWORK_SHARE)),
 }
 TREES = 200
 TUNED_ON = 5  # subjects
@@ -125,7 +122,7 @@ def main() -> None:
         for setting in settings
         for split in range(len(_splits(episodes, setting)))
         for way in WAYS
-        if seed == 0 or way != "lines"  # which are the same with every seed
+        if seed == 0 or way != "line"  # which is the same with every seed
     ]
     run([job for job in jobs if not job.path.exists()], options.workers)
     found = {
@@ -140,7 +137,6 @@ def main() -> None:
             "learning_rate": CONFIG.learning_rate,
             "epochs": {setting.name: setting.epochs for setting in SETTINGS},
             "network_share": NETWORK_SHARE,
-            "shared": SHARED,
             "trees": TREES,
         }
         save("external", {"seeds": options.seeds, "options": about, "settings": found})
@@ -166,10 +162,10 @@ def _do(job: Job) -> str:
         seen = _numbers_of_trees(job.data, job.subjects)
         start = time.perf_counter()
         said = {"score": judge_by_trees(episodes, seen, split, job.seed, known, TREES)}
-    elif job.way == "lines":
-        numbers = _numbers_of_lines(job.data, job.subjects)
+    elif job.way == "line":
+        numbers = _numbers_of_line(job.data, job.subjects)
         start = time.perf_counter()
-        said = judge_by_lines(episodes, numbers, split, known)
+        said = {"score": judge_by_line(episodes, numbers, split, known)}
     else:
         fixed = _inputs_of_networks(job.data, job.subjects)
         config = replace(CONFIG, skeleton_network=job.way, epochs=job.setting.epochs, seed=job.seed)
@@ -193,9 +189,8 @@ def _numbers_of_trees(data: Path, subjects: int) -> np.ndarray:
 
 
 @cache
-def _numbers_of_lines(data: Path, subjects: int) -> LineNumbers:
-    episodes = _episodes(data, subjects)
-    return line_numbers(episodes, fixed_draws(episodes, MOTION))
+def _numbers_of_line(data: Path, subjects: int) -> np.ndarray:
+    return line_numbers(fixed_draws(_episodes(data, subjects), MOTION))
 
 
 @cache
@@ -219,7 +214,7 @@ def _scores(episodes: Episodes, jobs: Sequence[Job]) -> dict[str, list[Scores]]:
     found: dict[str, list[Scores]] = {}
     for seed in sorted({job.seed for job in jobs}):
         for predictor, parts in PREDICTORS.items():
-            words = [(kept[way, 0 if way == "lines" else seed], key, share) for way, key, share in parts]
+            words = [(kept[way, 0 if way == "line" else seed], key, share) for way, key, share in parts]
             said = [
                 (split, np.sum([share * of[place][key] for of, key, share in words], 0))
                 for place, split in enumerate(splits)

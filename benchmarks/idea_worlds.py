@@ -50,12 +50,22 @@ class World:
 def timing_world(seed: int) -> World:
     """Dancers whose four limbs swing at one pace. The label is the lag of the right leg behind the left arm, 0 to half
     a swing; how far, how fast and when each limb moves by itself says nothing of it."""
+    lag, dancers = lagging_dancers(seed, TRAINED + JUDGED)
+    clips = (
+        Dancer(normalise(keypoints, np.ones(len(seconds), bool), seconds, 0.3), torch.tensor(0.9))
+        for keypoints, seconds in dancers
+    )
+    return World("skeleton", tuple(clips), -lag)
+
+
+def lagging_dancers(seed: int, count: int) -> tuple[np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:
+    """Of each dancer the lag, 0 to half a swing, float64 [count]; key points [T, 17, 3] and seconds [T]."""
     rng = np.random.default_rng(seed)
-    lag = rng.uniform(0, np.pi, TRAINED + JUDGED)
-    return World("skeleton", tuple(_dancer(one, rng) for one in lag), -lag)
+    lag = rng.uniform(0, np.pi, count)
+    return lag, [_dance(one, rng) for one in lag]
 
 
-def _dancer(lag: float, rng: np.random.Generator) -> Dancer:
+def _dance(lag: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """4 to 8 s of key points in pixels, noise of 1 % of the height, one joint in 25 not seen."""
     seconds = np.arange(rng.integers(4 * FRAMES_PER_S, 8 * FRAMES_PER_S)) / FRAMES_PER_S
     left_arm, right_arm, left_leg = rng.uniform(0, 2 * np.pi, 3)
@@ -74,8 +84,7 @@ def _dancer(lag: float, rng: np.random.Generator) -> Dancer:
         joints[:, first + 4] = joints[:, first + 2] + 75 * _towards(side * angle * 0.7)
     noisy = joints * rng.uniform(0.8, 1.3) + rng.uniform(250, 450, 2) + rng.normal(0, 3, joints.shape)
     score = np.where(rng.random((*joints.shape[:2], 1)) > 0.04, 0.9, 0.1)
-    keypoints = np.concatenate([noisy, score], 2)
-    return Dancer(normalise(keypoints, np.ones(len(seconds), bool), seconds, 0.3), torch.tensor(0.9))
+    return np.concatenate([noisy, score], 2), seconds
 
 
 def _towards(angle: np.ndarray) -> np.ndarray:

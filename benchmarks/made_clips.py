@@ -6,7 +6,7 @@ Widths and rates are the `full` profile's: pose at 10 frames a second, face and 
 
 import hashlib
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -39,25 +39,36 @@ STOOD = np.array(
 
 def make_dataset(folder: Path, clips: int) -> str:
     """Writes workspace and dataset DATASET below `folder`; returns the workspace. About 350 kB a clip."""
-    source, workspace = folder / "source", str(folder / "workspace")
-    source.mkdir()
     names = [f"clip{place:05}" for place in range(clips)]
-    for name in names:
-        (source / f"{name}.mp4").write_text(name)
-    rng = np.random.default_rng(0)
     manifest = pd.DataFrame(
         {
             "clip_id": names,
-            "uri": [f"{name}.mp4" for name in names],
             "challenge": [f"challenge{place % CHALLENGES:02}" for place in range(clips)],
             "creator_id": [f"creator{place}" for place in range(clips)],
-            "likes": rng.integers(10, 100_000, clips),
+            "likes": np.random.default_rng(0).integers(10, 100_000, clips),
         }
     )
-    manifest.to_csv(source / "made.csv", index=False)
+    return write_dataset(folder, manifest, make_clip, MODALITIES)
+
+
+def write_dataset(
+    folder: Path,
+    manifest: pd.DataFrame,
+    rows_of: Callable[[str], Mapping[str, ModalityRows]],
+    modalities: Sequence[str],
+) -> str:
+    """Writes workspace and dataset DATASET below `folder`, which is there; returns the workspace.
+
+    manifest: all columns but uri; rows_of: a clip's rows by modality.
+    """
+    source, workspace = folder / "source", str(folder / "workspace")
+    source.mkdir()
+    for name in manifest["clip_id"]:
+        (source / f"{name}.mp4").write_text(name)
+    manifest.assign(uri=manifest["clip_id"] + ".mp4").to_csv(source / "made.csv", index=False)
     (batch,) = read_manifests(str(source / "made.csv"))
     ingest = run_ingest(workspace, batch, 1, DecodeLimits(), probe=_probe)
-    folders = {modality: f"{workspace}/features/{modality}/0000/made" for modality in MODALITIES}
+    folders = {modality: f"{workspace}/features/{modality}/0000/made" for modality in modalities}
     endings = f"{workspace}/clips/made/endings/0000"
     shards: dict[str, list[str]] = {}
     for clip in read_ingest(ingest).clips:
@@ -65,13 +76,22 @@ def make_dataset(folder: Path, clips: int) -> str:
         shards.setdefault(clip.shard, []).append(clip.clip_id)
     for shard, members in shards.items():
         write_endings(shard_path(endings, shard), [_ending(clip_id) for clip_id in members], {})
-        rows = [make_clip(clip_id) for clip_id in members]
+        rows = [rows_of(clip_id) for clip_id in members]
         for modality, place in folders.items():
             with ShardWriter(shard_path(place, shard), modality, members, {"profile": "made", "options": "{}"}) as out:
                 for of_clip in rows:
                     out.add(of_clip[modality])
     assemble(workspace, [BatchFiles(batch, ingest, endings, folders)], DATASET)
     return workspace
+
+
+def whole_track(keypoints: np.ndarray) -> Track:
+    """The lead, seen in every frame, from keypoints [T, 17, 3] x, y in pixels, score 0..1."""
+    box = np.concatenate([keypoints[..., :2].min(1), keypoints[..., :2].max(1)], 1)
+    seen = np.ones(len(keypoints), bool)
+    return Track(
+        0, True, seen, keypoints.astype(np.float32), box.astype(np.float32), np.full(len(seen), 0.9, np.float32)
+    )
 
 
 def make_clip(clip_id: str) -> dict[str, ModalityRows]:

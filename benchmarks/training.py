@@ -32,6 +32,7 @@ from benchmarks.common import interleaved, median_ratio, save, table
 from benchmarks.made_clips import DATASET, make_dataset
 from models.baselines import parameter_count
 from models.config import CUES, VdvConfig
+from models.masked import FEATURE_LIMIT
 from models.vdv import Cue, build_encoder, encode, skeleton_network
 from pipeline.encoder_training import Lesson, fit_encoder
 from pipeline.lightning_loop import deterministic, quiet
@@ -79,7 +80,7 @@ def epochs_s(dataset: Watched, cue: str, rows: np.ndarray, device: torch.device,
     dataset.enough = epochs
     percentile = dataset.clips["percentile"].to_numpy(float)
     group = np.arange(len(dataset))
-    none = Numbers(np.zeros((len(dataset), 1), np.float32), np.zeros(len(dataset), bool))
+    none = Numbers(np.zeros((len(dataset), 1), np.float32), np.zeros(len(dataset), bool), FEATURE_LIMIT)
     lesson = Lesson(cue, rows, percentile, percentile, group, np.zeros(len(dataset), int), none)
     with quiet(), deterministic(), suppress(Timed):
         fit_encoder(dataset, lesson, rows, VdvConfig(epochs=epochs + 1), device)

@@ -12,7 +12,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from models.masked import Encoded, Line, MaskedBatchNorm, MeanPool, Mix, absent, laid_out, masked_mean
+from models.masked import (
+    FEATURE_LIMIT,
+    MOTION_LIMIT,
+    Encoded,
+    Line,
+    MaskedBatchNorm,
+    MeanPool,
+    Mix,
+    absent,
+    laid_out,
+    masked_mean,
+)
 from models.psgcn import Block, column, halve, motion_statistics, statistics_count
 from models.skeleton import COCO17, Layout, pyramid, streams_count
 
@@ -75,7 +86,7 @@ class FlatStack(nn.Module):
         )
         self.pool = MeanPool()
         self.head = nn.Linear(outputs[-1], 1)
-        self.line = Line(statistics_count(joints, coordinates)) if line else None
+        self.line = Line(statistics_count(joints, coordinates), MOTION_LIMIT) if line else None
         self.mix = Mix(1, line)
         self.embedding_size = outputs[-1]
 
@@ -150,7 +161,7 @@ class Lstm(nn.Module):
         self.lstm = nn.LSTM(width, width, batch_first=True, bidirectional=True)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(2 * width, 1)
-        self.line = Line(line) if line else None
+        self.line = Line(line, FEATURE_LIMIT) if line else None
         self.mix = Mix(1, line > 0)
         self.embedding_size = 2 * width
 
@@ -180,7 +191,7 @@ class MeanMlp(nn.Module):
             nn.LayerNorm(features), nn.Dropout(dropout), nn.Linear(features, width), nn.ReLU(), nn.Dropout(dropout)
         )
         self.head = nn.Linear(width, 1)
-        self.line = Line(line) if line else None
+        self.line = Line(line, FEATURE_LIMIT) if line else None
         self.mix = Mix(1, line > 0)
         self.embedding_size = width
 

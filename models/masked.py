@@ -5,6 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+FEATURE_LIMIT = 4.0  # of the lines through features and probabilities
+MOTION_LIMIT = 2.0  # and of those through a motion's statistics, where tails say how odd a dancer is, not how good
+
 
 @dataclass(frozen=True)
 class Encoded:
@@ -117,13 +120,18 @@ class MeanPool(nn.Module):
 class Line(nn.Module):
     """A line through numbers of a clip, to stand beside a network: with few clips it is the better half.
 
-    Not trained with the network but fitted in closed form (pipeline.lines); says 0 till it is.
+    Not trained with the network but fitted in closed form (pipeline.lines); says 0 till it is. A number that is NaN,
+    not known, counts as the mean.
+
+    Args:
+        numbers: S of a clip.
+        limit: standard deviations that a number counts for at most: a wild one must not decide alone. Nearer to the
+            mean it counts for nearly what it is: limit * tanh(z / limit).
     """
 
-    LIMIT = 4.0  # standard deviations; a wild number must not decide alone
-
-    def __init__(self, numbers: int):
+    def __init__(self, numbers: int, limit: float):
         super().__init__()
+        self.limit = limit
         self.mean: Tensor
         self.scale: Tensor
         self.slope: Tensor
@@ -138,7 +146,8 @@ class Line(nn.Module):
 
     def forward(self, numbers: Tensor) -> Tensor:
         """numbers [N, S] -> score [N]."""
-        return ((numbers - self.mean) / self.scale).clamp(-self.LIMIT, self.LIMIT) @ self.slope
+        standard = (numbers - self.mean) / self.scale
+        return (self.limit * (standard / self.limit).tanh()).nan_to_num(nan=0.0) @ self.slope
 
 
 class Mix(nn.Module):

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.masked import AttentionPool, Encoded, Line, MaskedBatchNorm, MeanPool, Mix, absent, laid_out
+from models.masked import MOTION_LIMIT, AttentionPool, Encoded, Line, MaskedBatchNorm, MeanPool, Mix, absent, laid_out
 from models.skeleton import COCO17, Layout, pyramid, streams_count
 
 DILATIONS = (1, 2, 3, 4)  # frames; a quarter of the channels each
@@ -93,29 +93,45 @@ class Block(nn.Module):
         return self.time(self.space(x, mask), mask, mask_out)
 
 
-def motion_statistics(streams: Tensor, seen: Tensor) -> Tensor:
-    """How a clip moves as a whole: how far its streams vary, how fast each joint is, which joints are fast together.
+LEAST = 1e-3  # trunk lengths; below it a logarithm or a direction would tell noise from noise
 
-    Ours. streams [N, S, T, V] of C coordinates, seen bool [N, T, V] -> [N, (4 C + 4) V + V (V - 1) / 2], over the
-    frames that show a joint: standard deviation of each stream and of the speeds of joints and bones, mean of these
-    speeds, correlation of each two joints' speeds. A joint that is never seen gives zeros.
+
+def motion_statistics(streams: Tensor, seen: Tensor) -> Tensor:
+    """How a clip moves as a whole: how far its streams vary, how fast each joint is, which joints are fast together, how
+    far each bone turns from where it began.
+
+    Ours. streams [N, S, T, V] of C coordinates, seen bool [N, T, V] -> [N, (8 C + 4) V + V (V - 1) / 2], over the
+    frames that show a joint: deviation of each stream and of the speeds of joints and bones, mean of these speeds, all
+    six as logarithms, for people differ in them by factors; mean, logarithm of the deviation, least and largest of each
+    coordinate of the turn of a bone of length one since the first of these frames; correlation of each two joints'
+    speeds. A joint that is never seen gives NaN: nothing is known.
     """
     axes = streams.shape[1] // 4
     speeds = torch.stack([motion.square().sum(1).sqrt() for motion in streams[:, 2 * axes : -1].split(axes, 1)], 1)
-    values = torch.where(seen[:, None], torch.cat([streams[:, :-1], speeds], 1), 0.0)  # [N, 4 C + 2, T, V]
+    bone = streams[:, axes : 2 * axes]
+    length = bone.square().sum(1, keepdim=True).sqrt()
+    direction = torch.where(length > LEAST, bone / length.clamp(min=LEAST), 0.0)
+    first = seen.int().argmax(1)[:, None, None].expand(-1, axes, 1, -1)  # [N, C, 1, V]
+    turn = direction - direction.gather(2, first)
+    values = torch.where(seen[:, None], torch.cat([streams[:, :-1], speeds, turn], 1), 0.0)  # [N, 5 C + 2, T, V]
     count = seen.sum(1).clamp(min=1)[:, None]  # [N, 1, V]
     mean = values.sum(2) / count
     away = torch.where(seen[:, None], values - mean[:, :, None], 0.0)
-    deviation = (away.square().sum(2) / count + 1e-6).sqrt()
+    deviation = (away.square().sum(2) / count + LEAST**2).sqrt()
     unit = away[:, 4 * axes] / (deviation[:, 4 * axes, None] * count.sqrt())  # [N, T, V] of the joints' speeds
     one, other = torch.triu_indices(seen.shape[2], seen.shape[2], 1)
     together = (unit.transpose(1, 2) @ unit)[:, one, other]
-    return torch.cat([deviation.flatten(1), mean[:, -2:].flatten(1), together], 1)
+    fast = mean[:, 4 * axes : 4 * axes + 2].clamp(min=LEAST)
+    turned = values[:, -axes:]
+    of_joints = torch.cat([deviation.log(), fast.log(), mean[:, -axes:], turned.amin(2), turned.amax(2)], 1)
+    known = seen.any(1)
+    of_joints = torch.where(known[:, None], of_joints, torch.nan).flatten(1)
+    return torch.cat([of_joints, torch.where(known[:, one] & known[:, other], together, torch.nan)], 1)
 
 
 def statistics_count(joints: int, coordinates: int = 2) -> int:
     """How many numbers `motion_statistics` gives."""
-    return joints * (4 * coordinates + 4) + joints * (joints - 1) // 2
+    return joints * (8 * coordinates + 4) + joints * (joints - 1) // 2
 
 
 class Psgcn(nn.Module):
@@ -167,7 +183,7 @@ class Psgcn(nn.Module):
         self.pool = nn.ModuleList(AttentionPool(refined) if attention_pool else MeanPool() for _ in channels)
         self.head = nn.ModuleList(nn.Linear(refined, 1) for _ in channels)
         statistics = statistics_count(len(layout.joints), coordinates)
-        self.line = Line(statistics) if line else None
+        self.line = Line(statistics, MOTION_LIMIT) if line else None
         self.mix = Mix(len(channels), line)
         self.embedding_size = refined * len(channels)
 

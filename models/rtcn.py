@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.masked import (
+    FEATURE_LIMIT,
     AttentionPool,
     Encoded,
     Line,
@@ -86,7 +87,7 @@ class Rtcn(nn.Module):
         self.relations = nn.ModuleDict({str(layer): TemporalRelation(width) for layer in relations_after})
         self.pool = AttentionPool(width) if attention_pool else MeanPool()
         self.head = nn.Linear(width, 1)
-        self.line = Line(line) if line else None
+        self.line = Line(line, FEATURE_LIMIT) if line else None
         self.mix = Mix(1, line > 0)
         self.embedding_size = width
 

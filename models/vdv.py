@@ -106,13 +106,14 @@ def line_width(cue: str, features: Mapping[str, int]) -> int:
 
 
 def clip_numbers(name: str, cue: Cue) -> tuple[Tensor, Tensor]:
-    """What the line of a cue sees of each of B clips [B, S], 0 where it is absent, and whether it is present, bool [B].
+    """What the line of a cue sees of each of B clips [B, S], and whether it is present, bool [B]; absent or NaN, a number
+    is not known.
 
-    Of a skeleton the mean of its K samplings: the line says the same of it as `encode`, which averages what is said.
+    Of a skeleton the mean of its K samplings, as `encode` takes the mean of what is said of them.
     """
     if name == "skeleton":
         flat, seen = cue.values.flatten(0, 1), cue.mask.flatten(0, 1)
-        numbers = motion_statistics(flat, seen).unflatten(0, cue.mask.shape[:2]).mean(1)
+        numbers = motion_statistics(flat, seen).unflatten(0, cue.mask.shape[:2]).nanmean(1)
         return numbers, cue.mask.flatten(1).any(1)
     present = cue.mask.any(1)
     features = torch.where(cue.mask[..., None], cue.values, 0.0)

@@ -14,7 +14,7 @@ from models.vdv import Cue, build_encoder, encode
 from pipeline.folds import deal_folds
 from pipeline.lines import fit_line, normal_score, read_numbers
 from pipeline.loading import ChallengeBatches, ClipBatch, ClipDataset, to_device
-from pipeline.recipe import forget_statistics, loss_of
+from pipeline.recipe import forget_statistics, loss_of, parameter_groups
 
 _HIDDEN = 32
 
@@ -88,7 +88,9 @@ def _lines(dataset: ClipDataset, train: np.ndarray, test: np.ndarray, groups: np
             seen = np.flatnonzero(learned & numbers.present & (fold_of != fold))
             unseen = np.intersect1d(np.flatnonzero(numbers.present & (fold_of == fold)), [*train, *test])
             if len(seen) > 1 and len(unseen):
-                line = fit_line(numbers.values[seen], wanted[seen], challenge[seen], groups[seen], config.seed)
+                line = fit_line(
+                    numbers.values[seen], wanted[seen], challenge[seen], groups[seen], config.seed, numbers.limit
+                )
                 said[unseen, place] = line(numbers.values[unseen])
     spread = said[train].std(0)
     return torch.from_numpy(said / np.where(spread > 1e-6, spread, 1.0))
@@ -97,7 +99,8 @@ def _lines(dataset: ClipDataset, train: np.ndarray, test: np.ndarray, groups: np
 def _train(
     model: Concatenation, loader: DataLoader, lines: Tensor, config: VdvConfig, device: torch.device, steps: int
 ) -> None:
-    optimiser = torch.optim.AdamW(model.parameters(), config.learning_rate, weight_decay=config.weight_decay)
+    groups = parameter_groups(model, config.weight_decay)
+    optimiser = torch.optim.AdamW(groups, config.learning_rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.learning_rate, total_steps=max(steps, 1))
     model.train()
     for _ in range(config.epochs):

@@ -152,7 +152,8 @@ def _fit_line(line: Line, dataset: ClipDataset, lesson: Lesson, rows: np.ndarray
         return  # it stays at zero
     challenge = dataset.clips["challenge"].to_numpy(str)[rows]
     target = normal_score(lesson.percentile[rows])
-    fit_line(lesson.numbers.values[rows], target, challenge, lesson.group[rows], config.seed).give(line)
+    numbers = lesson.numbers.values[rows]
+    fit_line(numbers, target, challenge, lesson.group[rows], config.seed, line.limit).give(line)
 
 
 def _train(training: "_Training", device: torch.device, logs: str | None, scratch: str, checkpoint: str | None) -> None:
@@ -323,10 +324,11 @@ class _Training(lightning.LightningModule):
     def configure_optimizers(self) -> dict:  # type: ignore[override]
         config = self.course.config
         groups = parameter_groups(self.encoder, config.weight_decay)
-        optimiser = torch.optim.AdamW(groups, lr=config.learning_rate)
+        rate = config.skeleton_rate if self.course.lesson.cue == "skeleton" else config.learning_rate
+        optimiser = torch.optim.AdamW(groups, lr=rate)
         # The whole schedule, also where only its first epochs are trained: as those were that chose their number.
         steps = config.epochs * len(self.course.batches(0))
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.learning_rate, total_steps=max(steps, 1))
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=max(steps, 1))
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

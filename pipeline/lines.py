@@ -15,7 +15,7 @@ from scipy.special import ndtri
 from scipy.stats import rankdata
 from torch.utils.data import DataLoader
 
-from models.masked import Line
+from models.masked import FEATURE_LIMIT, MOTION_LIMIT, Line
 from models.vdv import clip_numbers
 from pipeline.folds import deal_folds
 from pipeline.loading import ClipDataset
@@ -27,15 +27,16 @@ STACK_RIDGE = 1e-2  # share of the clips that the stack counts on top, as eviden
 
 @dataclass(frozen=True)
 class Slopes:
-    """A fitted line through numbers of a clip: slope @ ((numbers - mean) / scale)."""
+    """A fitted line through numbers of a clip (models.masked.Line)."""
 
     mean: np.ndarray  # float64 [S]
     scale: np.ndarray  # float64 [S], above 0
     slope: np.ndarray  # float64 [S]
+    limit: float
 
     def __call__(self, numbers: np.ndarray) -> np.ndarray:
         """[n, S] -> float64 [n]."""
-        line = Line(len(self.mean))
+        line = Line(len(self.mean), self.limit)
         self.give(line)
         with torch.inference_mode():
             return line(torch.from_numpy(numbers.astype(np.float32))).double().numpy()
@@ -45,7 +46,9 @@ class Slopes:
         line.set(*(torch.from_numpy(values.astype(np.float32)) for values in (self.mean, self.scale, self.slope)))
 
 
-def fit_line(numbers: np.ndarray, target: np.ndarray, challenge: np.ndarray, group: np.ndarray, seed: int) -> Slopes:
+def fit_line(
+    numbers: np.ndarray, target: np.ndarray, challenge: np.ndarray, group: np.ndarray, seed: int, limit: float
+) -> Slopes:
     """Ridge regression within challenges: only there are scores compared, so what differs between them is no evidence.
 
     The slopes are those of all PENALTIES, each weighed by how likely its lines, fitted on some groups, make the others
@@ -53,11 +56,16 @@ def fit_line(numbers: np.ndarray, target: np.ndarray, challenge: np.ndarray, gro
     Groups, for a leave-one-out penalty would be content to know the creators.
 
     Args:
-        numbers: float [n, S]; target: float [n]; challenge, group: [n].
+        numbers: float [n, S], NaN where not known; target: float [n]; challenge, group: [n].
+        limit: of the Line that it is to be.
     """
-    mean, scale = numbers.mean(0, dtype=float), numbers.std(0, dtype=float)
+    known = np.isfinite(numbers)
+    count = np.maximum(known.sum(0), 1)
+    mean = np.where(known, numbers, 0.0).sum(0, dtype=float) / count
+    scale = np.sqrt(np.square(np.where(known, numbers - mean, 0.0)).sum(0, dtype=float) / count)
     scale = np.where(scale > 1e-6, scale, np.inf)  # what never changes tells nothing
-    standard = within(np.clip((numbers - mean) / scale, -Line.LIMIT, Line.LIMIT), challenge)
+    squashed = limit * np.tanh(np.where(known, numbers - mean, 0.0) / (scale * limit))
+    standard = within(squashed, challenge)
     wanted = within(target[:, None], challenge)[:, 0]
     errors = np.zeros(len(PENALTIES))
     for deal in range(PENALTY_DEALS):
@@ -68,7 +76,8 @@ def fit_line(numbers: np.ndarray, target: np.ndarray, challenge: np.ndarray, gro
                 slopes = _ridge(standard[seen], wanted[seen])
                 errors += np.square(standard[unseen] @ slopes - wanted[unseen, None]).sum(0) / PENALTY_DEALS
     slope = _ridge(standard, wanted) @ _likelihood(errors, len(wanted))
-    return Slopes(mean, np.where(np.isfinite(scale), scale, 1.0), np.where(np.isfinite(scale), slope, 0.0))
+    varies = np.isfinite(scale)
+    return Slopes(mean, np.where(varies, scale, 1.0), np.where(varies, slope, 0.0), limit)
 
 
 def _likelihood(errors: np.ndarray, clips: int) -> np.ndarray:
@@ -94,8 +103,9 @@ def _ridge(numbers: np.ndarray, target: np.ndarray) -> np.ndarray:
 class Numbers:
     """What a cue's line sees of every clip of a dataset."""
 
-    values: np.ndarray  # float32 [clips, S]
+    values: np.ndarray  # float32 [clips, S], NaN where not known
     present: np.ndarray  # bool [clips]
+    limit: float  # of the line
 
 
 def read_numbers(dataset: ClipDataset, cue: str, rows: Sequence[int], workers: int = 0) -> Numbers:
@@ -109,7 +119,7 @@ def read_numbers(dataset: ClipDataset, cue: str, rows: Sequence[int], workers: i
         if not values.shape[1]:
             values = np.zeros((len(dataset), numbers.shape[1]), np.float32)
         values[batch.row.numpy()], present[batch.row.numpy()] = numbers.numpy(), there.numpy()
-    return Numbers(values, present)
+    return Numbers(values, present, MOTION_LIMIT if cue == "skeleton" else FEATURE_LIMIT)
 
 
 @dataclass(frozen=True)
@@ -156,7 +166,9 @@ def judge(numbers: Numbers, clips: Dealt, target: np.ndarray) -> np.ndarray:
         seen, unseen = present & (clips.fold_of != fold), present & (clips.fold_of == fold)
         if seen.sum() > 1 and unseen.any():
             known = numbers.values[clips.row[seen]]
-            line = fit_line(known, wanted[seen], clips.challenge[seen], clips.group[seen], clips.seed)
+            line = fit_line(
+                known, wanted[seen], clips.challenge[seen], clips.group[seen], clips.seed, numbers.limit
+            )
             said[unseen, 0] = line(numbers.values[clips.row[unseen]])
             there[unseen] = True
     centred = within(said, clips.challenge, there)[:, 0]

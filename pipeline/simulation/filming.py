@@ -35,7 +35,7 @@ def film(script: ClipScript, seconds: np.ndarray) -> Iterator[tuple[np.ndarray, 
     """The frames at `seconds` [T], ascending: uint8 [H, W, 3] RGB upright, and what is seen of each person."""
     scene = Scene(script.scene, script.scene_seed)
     views = cameras(script.shots, seconds, script.phone.width, script.phone.height)
-    moves = [_placed(perform(script.dance, person, seconds), person) for person in script.people]
+    moves = [placed(perform(script.dance, person, seconds), person) for person in script.people]
     faces = [_face_over_time(person, seconds) for person in script.people]
     for place, camera in enumerate(views):
         picture = scene.draw(camera)
@@ -47,7 +47,7 @@ def film(script: ClipScript, seconds: np.ndarray) -> Iterator[tuple[np.ndarray, 
         yield apply_look(picture, script.phone, round(seconds[place] * script.phone.fps), script.scene_seed), seen
 
 
-def _placed(motion: Motion, person: Person) -> Motion:
+def placed(motion: Motion, person: Person) -> Motion:
     """The dance where the person stands, turned as the person is."""
     cos, sin = np.cos(person.turn), np.sin(person.turn)
     turned = np.array([[cos, 0, sin], [0, 1, 0], [-sin, 0, cos]])

@@ -16,7 +16,7 @@ BODY_KEYPOINTS = tuple(
 # How far a joint lies under the skin, in metres, with room: what is nearer than this in front of it is its own limb.
 _UNDER_SKIN = np.repeat([0.12, 0.065, 0.055, 0.15, 0.085, 0.085], 2)
 _HEAD_KEYPOINTS = ("nose", "left_eye", "right_eye", "left_ear", "right_ear")
-_HEAD_PLACES = np.array([HEAD_POINTS[name] for name in _HEAD_KEYPOINTS])
+HEAD_PLACES = np.array([HEAD_POINTS[name] for name in _HEAD_KEYPOINTS])
 # Where the skin around each looks, and the least cosine to the camera at which it still is seen.
 _LOOKS = np.array([[0, 0, 1], [0.45, 0, 0.89], [-0.45, 0, 0.89], [1, 0, 0], [-1, 0, 0]], float)
 _LEAST = np.array([-0.2, 0.08, 0.08, -0.25, -0.25])
@@ -68,7 +68,7 @@ def _see_one(outline: Outline, everyone: list[np.ndarray], own: int, camera: Cam
     def on_head(places: np.ndarray) -> np.ndarray:
         return outline.head + outline.head_size * places @ outline.rotation.T
 
-    world = np.concatenate([on_head(_HEAD_PLACES), outline.joints[list(BODY_KEYPOINTS)]])
+    world = np.concatenate([on_head(HEAD_PLACES), outline.joints[list(BODY_KEYPOINTS)]])
     beside_head = [
         spheres if place != own else spheres[outline.head_spheres :] for place, spheres in enumerate(everyone)
     ]

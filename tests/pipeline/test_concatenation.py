@@ -56,9 +56,9 @@ def test_a_training_clips_line_has_not_seen_its_creator(dataset, monkeypatch):
     seen: list[set[int]] = []
     fit_line = concatenation.fit_line
 
-    def watched(values, wanted, challenge, group, seed):
+    def watched(values, wanted, challenge, group, seed, limit):
         seen.append(set(group))
-        return fit_line(values, wanted, challenge, group, seed)
+        return fit_line(values, wanted, challenge, group, seed, limit)
 
     monkeypatch.setattr(concatenation, "fit_line", watched)
     of = groups(dataset)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from models.masked import Line
+from models.masked import FEATURE_LIMIT
 from pipeline.folds import deal_folds
 from pipeline.lines import (
     Dealt,
@@ -32,7 +32,7 @@ def world(seed: int = 0, cues: int = 3, width: int = 12) -> dict:
     group = np.arange(CLIPS) // 3
     label = parts.sum(0) + rng.normal(0, 0.5, CLIPS) + 5 * (np.arange(CLIPS) % 4)
     return {
-        "numbers": {f"cue{n}": Numbers(numbers[n], np.ones(CLIPS, bool)) for n in range(cues)},
+        "numbers": {f"cue{n}": Numbers(numbers[n], np.ones(CLIPS, bool), FEATURE_LIMIT) for n in range(cues)},
         "parts": parts,
         "challenge": challenge,
         "group": group,
@@ -52,7 +52,12 @@ def backfitted(known: dict, rounds: int = 3) -> dict[str, np.ndarray]:
 def test_a_line_finds_what_tells_and_leaves_the_rest():
     known = world(cues=1)
     line = fit_line(
-        known["numbers"]["cue0"].values, normal_score(known["percentile"]), known["challenge"], known["group"], 0
+        known["numbers"]["cue0"].values,
+        normal_score(known["percentile"]),
+        known["challenge"],
+        known["group"],
+        0,
+        FEATURE_LIMIT,
     )
     assert line.slope[0] > 1.5 * line.slope[1] > 0
     assert np.abs(line.slope[2:]).max() < 0.2 * line.slope[0]
@@ -65,9 +70,9 @@ def test_a_line_of_more_numbers_than_clips_learns_too_and_one_of_noise_says_next
     known, rng = world(cues=1), np.random.default_rng(5)
     many = np.concatenate([known["numbers"]["cue0"].values, rng.normal(size=(CLIPS, 400))], 1).astype(np.float32)
     target = normal_score(known["percentile"])
-    wide = fit_line(many, target, known["challenge"], known["group"], 0)
+    wide = fit_line(many, target, known["challenge"], known["group"], 0, FEATURE_LIMIT)
     assert np.abs(wide.slope).argmax() == 0
-    noise = fit_line(many[:, 12:], target, known["challenge"], known["group"], 0)
+    noise = fit_line(many[:, 12:], target, known["challenge"], known["group"], 0, FEATURE_LIMIT)
     fresh = rng.normal(size=(CLIPS, 400)).astype(np.float32)
     assert noise(fresh).std() < 0.3 * target.std()
 
@@ -76,13 +81,32 @@ def test_numbers_that_never_change_and_wild_ones_do_no_harm():
     known = world(cues=1)
     numbers = known["numbers"]["cue0"].values.copy()
     numbers[:, 5] = 7.0
-    line = fit_line(numbers, normal_score(known["percentile"]), known["challenge"], known["group"], 0)
+    line = fit_line(numbers, normal_score(known["percentile"]), known["challenge"], known["group"], 0, FEATURE_LIMIT)
     assert line.slope[5] == 0
     wild = numbers[:2].copy()
     wild[:, 0] = [10.0, 1e9]
     said = line(wild)
     assert np.isfinite(said).all()
-    assert abs(said[1] - said[0]) <= 2 * Line.LIMIT * abs(line.slope[0])
+    assert abs(said[1] - said[0]) <= 2 * FEATURE_LIMIT * abs(line.slope[0])
+    narrow = fit_line(numbers, normal_score(known["percentile"]), known["challenge"], known["group"], 0, 1.0)
+    assert abs(narrow(wild)[1]) < np.abs(narrow.slope).sum()
+
+
+def test_a_number_that_is_not_known_counts_as_the_mean_of_those_that_are():
+    known = world(cues=1)
+    numbers = known["numbers"]["cue0"].values.copy()
+    about = (normal_score(known["percentile"]), known["challenge"], known["group"], 0, FEATURE_LIMIT)
+    whole = fit_line(numbers, *about)
+    # A number known of nobody tells nothing, and one known of some is learned from these.
+    gone = numbers.copy()
+    gone[:, 3] = np.nan
+    gone[::3, 0] = np.nan
+    line = fit_line(gone, *about)
+    assert line.slope[3] == 0
+    assert line.mean[0] == pytest.approx(np.delete(numbers[:, 0], np.s_[::3]).mean(), abs=1e-5)
+    assert line.slope[0] > 0.6 * whole.slope[0]
+    filled = np.where(np.isnan(gone), line.mean.astype(np.float32), gone)
+    np.testing.assert_allclose(line(gone), line(filled), atol=1e-5)
 
 
 def test_creators_are_not_learned_by_heart():
@@ -93,8 +117,8 @@ def test_creators_are_not_learned_by_heart():
     who = rng.normal(size=(group.max() + 1, 60)).astype(np.float32)[group]
     challenge = np.array(["dance"] * CLIPS)
     target = normal_score(place_within(liked + rng.normal(0, 0.1, CLIPS), challenge))
-    assert fit_line(who, target, challenge, group, 0)(who).std() < 0.3
-    alone = fit_line(who, target, challenge, np.arange(CLIPS), 0)  # as if each clip had a creator of its own
+    assert fit_line(who, target, challenge, group, 0, FEATURE_LIMIT)(who).std() < 0.3
+    alone = fit_line(who, target, challenge, np.arange(CLIPS), 0, FEATURE_LIMIT)  # as if each clip had a creator of its own
     assert alone(who).std() > 0.8
 
 
@@ -120,7 +144,7 @@ def test_where_a_cue_is_absent_the_others_learn_all_of_the_label():
     known = world(cues=2)
     absent = np.arange(CLIPS) % 2 == 0
     numbers = known["numbers"]
-    known["numbers"] = {"cue0": Numbers(numbers["cue0"].values, ~absent), "cue1": numbers["cue1"]}
+    known["numbers"] = {"cue0": Numbers(numbers["cue0"].values, ~absent, FEATURE_LIMIT), "cue1": numbers["cue1"]}
     target = backfitted(known)["cue1"]
     assert spearmanr(target[absent], known["percentile"][absent]).statistic > 0.9
     assert spearmanr(target[~absent], known["percentile"][~absent]).statistic < 0.8

@@ -28,7 +28,7 @@ from tests.pipeline.learnable_world import Clip, make_batch, speed_decides
 CPU = torch.device("cpu")
 SMALL = VdvConfig(
     frames=32, samplings=2, joint_channels=24, part_channels=32, body_channels=48, refined_channels=24, blocks=1,
-    width=32, epochs=20, learning_rate=4e-3, seed=1,
+    width=32, epochs=20, learning_rate=4e-3, skeleton_rate=4e-3, seed=1,
 )  # fmt: skip
 ONE_EPOCH = replace(SMALL, epochs=1, frames=16)
 
