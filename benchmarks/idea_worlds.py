@@ -216,7 +216,7 @@ def _of_fusions(seed: int, config: VdvConfig) -> tuple[np.ndarray, np.ndarray]:
 
 # Longer and faster than for dance: the worlds hold next to no noise to learn by heart, and both sides gain.
 TIMING = VdvConfig(line=False, frames=32, mirror=0.0, epochs=20, learning_rate=3e-3)
-REPEATS = VdvConfig(line=False, epochs=40, learning_rate=3e-3, dropout=0.1)
+REPEATS = VdvConfig(line=False, epochs=20, learning_rate=3e-3, dropout=0.1)
 IDEAS = {
     "timing": Idea(
         "limbs' timing against each other",

@@ -86,6 +86,7 @@ def pretend_done(folder: Path) -> None:
     Path(workspace, build.run_folder()).mkdir(parents=True)
     for product in ("run.json", "scores.parquet", "metrics.json", "report.html"):
         Path(workspace, build.run_folder(), product).touch()
+    Path(workspace, build.run_folder(), "report.json").write_text(json.dumps(build.shown()))
     build.make()
 
 

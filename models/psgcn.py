@@ -2,7 +2,7 @@
 
     joints 17 x T  ->  parts 10 x T/2  ->  bodies 5 x T/4      each level: graph convolution, then convolution in time
     refined joints <-  refined parts   <-  bodies              top-down: unpool, upsample, add, one block
-       score               score             score             attention-pooled, each supervised
+       score               score             score             of mean and largest, each supervised
 
 Beside the pyramid, a line through statistics of the clip's motion; the score is mixed of what levels and line say. The
 abstract fixes the pyramid and the refinement; levels, blocks, sizes and the line are ours. The block is ST-GCN's with
@@ -38,6 +38,47 @@ class Pointwise(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         return mix_channels(x, self.weight.flatten(1), self.bias)
+
+
+class JointNorm(nn.Module):
+    """Streams standardised joint by joint, by mean and deviation of all frames that training has shown so far.
+
+    Not by the batch's own, as a batch norm does in training: a batch holds few challenges, all of whose dancers do the
+    same, so its mean pose is another one than that of all clips, by which scoring would standardise. What standardises
+    depends on no weight, so nothing is lost by keeping it out of the gradient. Before any training: the identity.
+    """
+
+    EPS = 0.05**2  # trunk lengths; what hardly moves is not blown up to the size of what does: it would be noise
+
+    def __init__(self, streams: int, joints: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(streams, 1, joints))
+        self.bias = nn.Parameter(torch.zeros(streams, 1, joints))
+        self.count: Tensor
+        self.mean: Tensor
+        self.variance: Tensor
+        self.register_buffer("count", torch.zeros(()))  # frames
+        self.register_buffer("mean", torch.zeros(streams, 1, joints))
+        self.register_buffer("variance", torch.ones(streams, 1, joints))
+
+    def forward(self, x: Tensor, frame: Tensor) -> Tensor:
+        """x [N, S, T, V], 0 where frame bool [N, T] is False -> [N, S, T, V], 0 there too."""
+        there = column(frame)
+        if self.training:
+            self._take_in(x, there)
+        scale = self.weight / (self.variance + self.EPS).sqrt()
+        return torch.addcmul(self.bias - self.mean * scale, x, scale) * there
+
+    @torch.no_grad()
+    def _take_in(self, x: Tensor, there: Tensor) -> None:
+        """Joins a batch's mean and variance with those so far (Chan et al. 1979): sums of squares would lose digits."""
+        count = there.sum()
+        mean = x.sum((0, 2))[:, None] / count
+        variance = ((x - mean) * there).square().sum((0, 2))[:, None] / count
+        self.count += count
+        share, away = count / self.count, mean - self.mean
+        self.mean += share * away
+        self.variance += share * (variance - self.variance) + share * (1 - share) * away.square()
 
 
 class GraphConv(nn.Module):
@@ -134,6 +175,14 @@ def statistics_count(joints: int, coordinates: int = 2) -> int:
     return joints * (8 * coordinates + 4) + joints * (joints - 1) // 2
 
 
+def largest(x: Tensor, seen: Tensor) -> Tensor:
+    """x [N, C, T, V], seen bool [N, T, V], True somewhere in each -> [N, C]: each node's largest over the frames that
+    show it, the mean of them over the nodes that are shown."""
+    known = seen.any(1)
+    most, _ = x.masked_fill(~seen[:, None], torch.finfo(x.dtype).min).max(2)  # amax is slower by its gradient
+    return torch.where(known[:, None], most, 0.0).sum(2) / known.sum(1, keepdim=True)
+
+
 class Psgcn(nn.Module):
     """Streams of one dancer -> score, embedding, attention over joints and frames.
 
@@ -170,7 +219,7 @@ class Psgcn(nn.Module):
             self.register_buffer(f"pool{level}", table / table.sum(1, keepdim=True), persistent=False)  # [coarse, fine]
             self.register_buffer(f"unpool{level}", (table / table.sum(0)).T.contiguous(), persistent=False)
             self.register_buffer(f"members{level}", table > 0, persistent=False)
-        self.input_norm = MaskedBatchNorm(streams_count(coordinates))
+        self.input_norm = JointNorm(streams_count(coordinates), len(layout.joints))
         self.levels = nn.ModuleList()
         for level, outputs in enumerate(channels):
             inputs = streams_count(coordinates) if level == 0 else channels[level - 1]
@@ -181,11 +230,11 @@ class Psgcn(nn.Module):
         refining = range(len(channels) - 1) if refine else ()
         self.refine = nn.ModuleList(Block(refined, refined, adjacency[level]) for level in refining)
         self.pool = nn.ModuleList(AttentionPool(refined) if attention_pool else MeanPool() for _ in channels)
-        self.head = nn.ModuleList(nn.Linear(refined, 1) for _ in channels)
+        self.head = nn.ModuleList(nn.Linear(2 * refined, 1) for _ in channels)
         statistics = statistics_count(len(layout.joints), coordinates)
         self.line = Line(statistics, MOTION_LIMIT) if line else None
         self.mix = Mix(len(channels), line)
-        self.embedding_size = refined * len(channels)
+        self.embedding_size = 2 * refined * len(channels)
 
     def forward(self, streams: Tensor, seen: Tensor) -> Encoded:
         """streams: [B, S, T, V] (skeleton.streams_at); seen: bool [B, T, V]; any T from 1.
@@ -206,7 +255,7 @@ class Psgcn(nn.Module):
         """All clips present -> the levels' scores, coarse first [N, 3], embedding [N, E], attention [N, T, V]."""
         frame = seen.any(2)
         x = torch.where(frame[:, None, :, None], streams, 0.0)
-        x = self.input_norm(x, column(frame)) * column(frame)
+        x = self.input_norm(x, frame)
         frames, shown, features = [], [], []  # a level
         for level, blocks in enumerate(self.levels):
             if level > 0:
@@ -234,8 +283,9 @@ class Psgcn(nn.Module):
                 z = (z + unpooled.repeat_interleave(2, 2)[:, :, : z.shape[2]]) * there
                 z = self.refine[level](z, there, there)
             mean, weights = self.pool[level](z.flatten(2).transpose(1, 2), shown[level].flatten(1))
-            scores.append(self.head[level](mean).squeeze(-1))
-            pooled.append(mean)
+            # A mean says how one moves on the whole; how far one gets, the depth of a squat, only a few frames show.
+            pooled.append(torch.cat([mean, largest(z, shown[level])], 1))
+            scores.append(self.head[level](pooled[-1]).squeeze(-1))
             attention = weights.view(shown[level].shape)
             above = z
         return torch.stack(scores, 1), torch.cat(pooled, 1), attention

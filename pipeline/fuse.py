@@ -102,11 +102,30 @@ def _centre_and_spread(held: HeldOut) -> tuple[Tensor, Tensor]:
 def reliability(held: HeldOut, centre: Tensor, spread: Tensor) -> np.ndarray:
     """float32 [M]: how far the label goes with each cue's calibrated score when the others are given.
 
-    Coefficients of the stack (lines.stack) of the percentile's normal score on the calibrated scores within the
-    challenge, an absent one 0. Where nothing is left, or there are fewer clips than could tell, the cues are equal.
+    Coefficients of the stack (`slopes_of_cues`), drawn to their mean by the share of their variance that is no more
+    than the error of a coefficient (empirical Bayes, Efron and Morris 1973): few clips can't tell cues apart that are
+    nearly equal. Where nothing is left, or there are fewer clips than could tell, the cues are equal.
     """
-    present, challenge = held.present.numpy(), held.challenge.numpy()
+    design, target = _within_challenge(held, centre, spread)
+    slopes = stack(design, target, held.challenge.numpy())
+    if not slopes.any() or len(slopes) < 2:
+        return np.ones(len(slopes), np.float32)
+    rest = target - design @ slopes
+    free = max(len(target) - len(slopes) - len(held.challenge.unique()), 1)
+    error = rest @ rest / free * np.diag(np.linalg.pinv(design.T @ design)).mean()
+    kept = max(0.0, 1 - error / max(slopes.var(ddof=1), 1e-12))
+    return (slopes.mean() + kept * (slopes - slopes.mean())).astype(np.float32)
+
+
+def slopes_of_cues(held: HeldOut) -> np.ndarray:
+    """float64 [M]: coefficients of the stack (lines.stack) of the percentile's normal score on the calibrated scores
+    within the challenge, an absent one 0."""
+    return stack(*_within_challenge(held, *_centre_and_spread(held)), held.challenge.numpy())
+
+
+def _within_challenge(held: HeldOut, centre: Tensor, spread: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Calibrated scores float64 [N, M], 0 where absent, and the percentile's normal score [N], within the challenge."""
+    challenge = held.challenge.numpy()
     calibrated = ((held.score - centre) / spread).double().numpy()
     target = within(normal_score(held.percentile.numpy())[:, None], challenge)[:, 0]
-    slopes = stack(within(calibrated, challenge, present), target, challenge)
-    return (slopes if slopes.any() else np.ones(len(slopes))).astype(np.float32)
+    return within(calibrated, challenge, held.present.numpy()), target

@@ -166,9 +166,7 @@ def judge(numbers: Numbers, clips: Dealt, target: np.ndarray) -> np.ndarray:
         seen, unseen = present & (clips.fold_of != fold), present & (clips.fold_of == fold)
         if seen.sum() > 1 and unseen.any():
             known = numbers.values[clips.row[seen]]
-            line = fit_line(
-                known, wanted[seen], clips.challenge[seen], clips.group[seen], clips.seed, numbers.limit
-            )
+            line = fit_line(known, wanted[seen], clips.challenge[seen], clips.group[seen], clips.seed, numbers.limit)
             said[unseen, 0] = line(numbers.values[clips.row[unseen]])
             there[unseen] = True
     centred = within(said, clips.challenge, there)[:, 0]

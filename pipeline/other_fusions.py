@@ -12,7 +12,7 @@ from torch import Tensor
 from models.config import CUE_MODALITY, VdvConfig
 from models.fusion import AttentiveFusion
 from models.vdv import Vdv, build_fusion
-from pipeline.fuse import HeldOut, train_attention
+from pipeline.fuse import HeldOut, slopes_of_cues, train_attention
 
 
 def fuse_otherwise(model: Vdv, held: HeldOut, scores: pd.DataFrame, clips: pd.DataFrame) -> pd.DataFrame:
@@ -45,7 +45,7 @@ def fuse_otherwise(model: Vdv, held: HeldOut, scores: pd.DataFrame, clips: pd.Da
         mode: _refused(replace(model.config, fusion=mode), held, everything, score, quality, present)
         for mode in ("mean", "reliability")
     }
-    best = int(fusion.reliability.argmax())
+    best = int(slopes_of_cues(held).argmax())
     found["best_single"] = _where(score[:, best], present[:, best])
     for count in range(2, len(cues)):
         for chosen in combinations(range(len(cues)), count):

@@ -10,6 +10,7 @@ from tasks.build import BuildVDV
 from tasks.console import UserErrors
 from tasks.features import AssembleDataset, ExtractBatch, IngestBatch
 from tasks.model import CrossValidate, EvaluateRun, RenderReport, RunAblations, ScoreClips, TrainFusion
+from tasks.recommend import Recommend
 from tasks.runs import CompareRuns, DeleteRun
 from tasks.score_uploads import ScoreUploads
 from tasks.weights import FetchWeights
@@ -17,8 +18,8 @@ from tasks.world import RenderWorld
 
 __all__ = [
     "AssembleDataset", "BuildVDV", "CompareRuns", "CrossValidate", "DeleteRun", "EvaluateRun", "ExtractBatch",
-    "FetchWeights", "IngestBatch", "RenderReport", "RenderWorld", "RunAblations", "ScoreClips", "ScoreUploads",
-    "TrainFusion",
+    "FetchWeights", "IngestBatch", "Recommend", "RenderReport", "RenderWorld", "RunAblations", "ScoreClips",
+    "ScoreUploads", "TrainFusion",
 ]  # fmt: skip
 
 # Luigi reads luigi.cfg of the folder it is started in; ours holds wherever that is. What is read later wins.

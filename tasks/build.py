@@ -7,20 +7,13 @@ import luigi
 from pipeline import storage
 from pipeline.runs import LATEST, check_name, latest, name_run, read_names
 from tasks.console import say, time_spent
-from tasks.model import RenderReport, RunStage
+from tasks.model import RenderReport, ReportOptions
 from tasks.options import snapshots
 from tasks.world import world_of
 
 
-class BuildVDV(RunStage):
+class BuildVDV(ReportOptions):
     """From the clips of a manifest to a trained model, scores and a report. Does only what is not done yet."""
-
-    run_name = luigi.Parameter(
-        default="", significant=False, description="what to call the run, unique in the workspace; renames one"
-    )
-
-    product = "report.html"
-    shows_ablations = True
 
     def requires(self) -> luigi.Task:
         return self.clone(RenderReport)

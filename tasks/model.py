@@ -1,6 +1,7 @@
 """From a dataset to scores that people look at: train, score, evaluate, report."""
 
 import json
+from typing import Any
 
 import luigi
 
@@ -8,12 +9,16 @@ from models.config import VdvConfig
 from pipeline import storage
 from pipeline.errors import OptionError
 from pipeline.fingerprint import fingerprint
-from pipeline.run_files import ABLATIONS, TABLE
+from pipeline.run_files import ABLATIONS, REPORT, TABLE
+from pipeline.runs import RUNS, read_names
 from tasks.console import Progress, say
 from tasks.features import AssembleDataset, DatasetOptions
 from tasks.number_option import NumberOption
+from tasks.options import snapshots
 
-MODEL_VERSION = 4  # raised when the networks, the training or the scores change meaning
+MODEL_VERSION = 6  # raised when the networks, the training or the scores change meaning
+REPORT_VERSION = 1  # raised when the page shows other things, or shows them otherwise
+REPORT_ABOUT = "report.json"  # in the run's folder, written last: what the report there shows
 
 
 class RunStage(DatasetOptions):
@@ -191,16 +196,73 @@ class EvaluateRun(RunStage):
             say(f"the model and what it must beat: {table}")
 
 
-class RenderReport(RunStage):
-    """Writes the run's one-file HTML report."""
+class ReportOptions(RunStage):
+    """What the report shows. None of it is a part of the run: another choice makes the report anew, and no more.
 
-    product = "report.html"
+    Another name does not even that: the page says what the run was called when it was made, and its id.
+    """
+
+    report_faces = luigi.ChoiceParameter(
+        choices=["blur", "none", "show"],
+        default="blur",
+        significant=False,
+        description="faces in the report: blur; none: no pictures of clips at all, only skeletons; show: as they are",
+    )
+    report_films = NumberOption(
+        int, 0, 10_000, default=120, significant=False,
+        description="clips of which the report shows a few frames, decoded once more: samples, and the best and the"
+        " worst of each challenge; 0: no pictures",
+    )  # fmt: skip
+    run_name = luigi.Parameter(
+        default="", significant=False, description="what to call the run, unique in the workspace; renames one"
+    )
+
+    product = REPORT
     shows_ablations = True
+
+    def complete(self) -> bool:
+        return super().complete() and self._made() == self.shown()
+
+    def shown(self) -> dict[str, Any]:
+        """What decides what the report shows beside the run itself; kept beside the report."""
+        path = storage.join(self.workspace, self.run_folder(), RunAblations.product)
+        return {
+            "version": REPORT_VERSION,
+            "faces": self.report_faces,
+            "films": self.report_films,
+            "ablations": json.loads(storage.read_bytes(path)) if storage.exists(path) else None,
+        }
+
+    def called(self) -> str | None:
+        """The name that the run has, or is to get."""
+        run_id = self.run_folder().removeprefix(f"{RUNS}/")
+        return self.run_name or next((name for name, of in read_names(self.workspace).items() if of == run_id), None)
+
+    def _made(self) -> dict[str, Any] | None:
+        path = storage.join(self.workspace, self.run_folder(), REPORT_ABOUT)
+        return json.loads(storage.read_bytes(path)) if storage.exists(path) else None
+
+
+class RenderReport(ReportOptions):
+    """Writes the run's one-file HTML report, and figures beside it."""
 
     def requires(self) -> luigi.Task:
         return self.clone(EvaluateRun)
 
     def make(self) -> None:
-        from pipeline.report import render
+        from models.device import resolve_device
+        from pipeline.figures import draw_figures
+        from pipeline.report import Sources, render
 
-        render(self.workspace, self.dataset_folder(), self.run_folder())
+        uris: dict[str, str] = {}
+        for seen in snapshots(self.manifest):
+            uris.update(zip(seen.batch.rows["clip_id"], seen.batch.rows["uri"], strict=True))
+        with Progress(self, "report") as progress:
+            render(
+                self.workspace, self.dataset_folder(), self.run_folder(), resolve_device(self.device),
+                self.report_faces, self.report_films, Sources(uris, self.sampling, self.limits, self.worker_count),
+                self.called(), progress,
+            )  # fmt: skip
+        draw_figures(self.workspace, self.run_folder())
+        about = storage.join(self.workspace, self.run_folder(), REPORT_ABOUT)
+        storage.write_bytes(about, (json.dumps(self.shown(), indent=1) + "\n").encode())

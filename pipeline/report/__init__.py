@@ -1,92 +1,89 @@
-"""The run's one-file HTML page: what was read, how good the scores are, and who ranks where."""
+"""The run's one-file HTML page: what was read, how good the scores are, who ranks where, and what each clip shows.
 
-import json
-from collections.abc import Sequence
+found -> payload (quality, cautions, likeness) and media (preview, evidence, film, checks) -> page
+"""
 
-import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
 
 from pipeline import storage
-from pipeline.dataset import read_clips, read_statistics, read_table
-from pipeline.errors import CLIP_CODES
+from pipeline.embeddings import read_embeddings
+from pipeline.options import DecodeLimits, SamplingOptions
+from pipeline.report.cautions import find_cautions
+from pipeline.report.found import Found, read_found
+from pipeline.report.likeness import projected
+from pipeline.report.media import blocks, make_media
+from pipeline.report.page import make_page
+from pipeline.report.payload import build_payload
+from pipeline.run_files import REPORT
+from pipeline.train import load_run
 
-REPORT = "report.html"
-TOP = 100  # clips a challenge that the page lists; scores.parquet has all
-SECTIONS_SHOWN = 4  # of the table of predictors: the model, its cues, what needs no network, other fusions
-# What the model is given of a modality. A clip may show five faces and none that lies on the lead dancer's head.
-SUBJECTS = {
-    "pose": "the lead dancer",
-    "face": "the lead dancer's face",
-    "scene": "any frame",
-    "appearance": "any frame",
-}
+FILMS = 120  # clips that get one
 
 
-def render(workspace: str, dataset_dir: str, run_dir: str) -> None:
-    """Writes report.html from the dataset and the run's run.json, scores.parquet and metrics.json.
+@dataclass(frozen=True)
+class Sources:
+    """Where pictures come from, and what they may cost."""
 
-    The page refers to nothing outside itself, and what comes from the manifest is text in it, never markup.
+    uris: Mapping[str, str] = field(default_factory=dict)  # of the clips' files, by clip_id; without one, no film
+    sampling: SamplingOptions = field(default_factory=SamplingOptions)  # the features'
+    limits: DecodeLimits = field(default_factory=DecodeLimits)
+    workers: int = 1
+
+
+def render(
+    workspace: str,
+    dataset_dir: str,
+    run_dir: str,
+    device: torch.device,
+    faces: str = "blur",
+    films: int = FILMS,
+    sources: Sources | None = None,
+    name: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Writes report.html, which refers to nothing outside itself; what comes from the manifest is text in it.
+
+    Args:
+        dataset_dir, run_dir: relative to the workspace; the dataset is the run's own.
+        faces: blur; none: no pictures, only skeletons; show.
+        films: clips of which a few frames are shown at most.
+        sources: None: no pictures.
+        name: the run's; None: it has none.
+        progress: called with clips whose pictures are made and such clips in all.
     """
-    folder = storage.join(workspace, run_dir)
-    run = json.loads(storage.read_bytes(storage.join(folder, "run.json")))
-    metrics = json.loads(storage.read_bytes(storage.join(folder, "metrics.json")))
-    scores = read_table(storage.join(folder, "scores.parquet"))
-    cues = [name.removeprefix("score_") for name in scores if name.startswith("score_")]
-    statistics = read_statistics(workspace, dataset_dir)
-    clips = read_clips(workspace, dataset_dir)
-    page = _environment().get_template("template.html")
-    text = page.render(
-        run=run,
-        statistics=statistics,
-        usable={modality: int((clips[f"quality_{modality}"] > 0).sum()) for modality in statistics["modalities"]},
-        subjects=SUBJECTS,
-        metrics=metrics,
-        sections=_sections(metrics.get("folds", {}).get("table", [])),
-        sections_shown=SECTIONS_SHOWN,
-        codes={code: known.meaning for code, known in CLIP_CODES.items()},
-        troubled=_records(_troubled(clips)),
-        cues=cues,
-        rankings={str(name): _ranking(group) for name, group in scores.groupby("challenge")},
-        top=TOP,
+    found = read_found(workspace, dataset_dir, run_dir)
+    payload, media = build(
+        workspace, dataset_dir, run_dir, found, device, faces, films, sources or Sources(), name, progress
     )
-    storage.write_bytes(storage.join(folder, REPORT), text.encode())
+    text = make_page(payload, media)
+    storage.write_bytes(storage.join(workspace, run_dir, REPORT), text.encode())
 
 
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("pipeline.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    environment.filters["number"] = _number
-    environment.filters["estimate"] = _estimate
-    return environment
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None or pd.isna(value) else f"{value:.3f}"
-
-
-def _estimate(found: Sequence[float | None]) -> str:
-    """A figure and the ends of its interval, as tables.numbers gives them."""
-    value, low, high = found
-    return _number(value) if low is None else f"{_number(value)} ({_number(low)} to {_number(high)})"
-
-
-def _sections(table: Sequence[dict]) -> dict[str, list[dict]]:
-    """The rows of metrics.json's table by section, as they come."""
-    sections: dict[str, list[dict]] = {}
-    for row in table:
-        sections.setdefault(row["section"], []).append(row)
-    return sections
-
-
-def _troubled(clips: pd.DataFrame) -> pd.DataFrame:
-    return clips.loc[clips["status"] != "ok", ["clip_id", "status", "code", "reason"]].head(TOP)
-
-
-def _ranking(scores: pd.DataFrame) -> list[dict]:
-    ordered = scores.sort_values(["score", "clip_id"], ascending=[False, True], na_position="last")
-    return _records(ordered.head(TOP).assign(rank=range(1, min(len(ordered), TOP) + 1)))
-
-
-def _records(table: pd.DataFrame) -> list[dict]:
-    return [dict(zip(table.columns, row, strict=True)) for row in table.itertuples(index=False, name=None)]
+def build(
+    workspace: str,
+    dataset_dir: str,
+    run_dir: str,
+    found: Found,
+    device: torch.device,
+    faces: str,
+    films: int,
+    sources: Sources,
+    name: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[dict, list[dict]]:
+    """The page's payload and media, as make_page takes them; the arguments are render's."""
+    model, _ = load_run(workspace, run_dir, device)
+    vectors = projected(read_embeddings(workspace, dataset_dir, run_dir, device) if len(found.clips) else {})
+    media = make_media(
+        workspace, dataset_dir, found, model, device, faces, films, sources.uris, sources.sampling, sources.limits,
+        sources.workers, progress,
+    )  # fmt: skip
+    has_media = np.zeros(len(found.clips), bool)
+    has_media[list(media.entries)] = True
+    told = find_cautions(found, faces, media.lost, media.blind)
+    payload = build_payload(found, name, faces, vectors, media.checks, told, has_media)
+    return payload, blocks(media.entries, len(found.clips))

@@ -9,8 +9,8 @@ from pipeline.simulation.script import ClipScript
 from pipeline.simulation.shots import cameras
 from pipeline.simulation.visibility import BODY_KEYPOINTS, HEAD_PLACES
 
-# Of a dancer's height in the picture: what the bundled pose network misses the truth by in the demo world (the median of
-# visible joints is 0.7 % an axis, one in ten is 2.4 % off), each joint and frame by itself.
+# Of a dancer's height in the picture: what the bundled pose network misses the truth by in the demo world: the
+# median of visible joints is 0.7 % an axis, one in ten is 2.4 % off. Each joint and frame by itself.
 ERROR, WILD_ERROR = 0.011, 0.05
 WILD, LOST = 0.06, 0.005  # shares of the joints: far off; not seen
 SURE, UNSURE = 0.9, 0.1

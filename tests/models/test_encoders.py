@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from models.masked import Line, MaskedBatchNorm, Mix, masked_softmax
-from models.psgcn import GraphConv, Pointwise, Psgcn, motion_statistics, statistics_count
-from models.rtcn import Rtcn
+from models.psgcn import GraphConv, JointNorm, Pointwise, Psgcn, largest, motion_statistics, statistics_count
+from models.rtcn import Rtcn, TemporalRelation
 
 
 def psgcn(trained: bool = True) -> Psgcn:
@@ -16,6 +16,9 @@ def psgcn(trained: bool = True) -> Psgcn:
         for module in net.modules():
             if isinstance(module, MaskedBatchNorm):
                 module.running_mean.normal_()
+                module.bias.data.normal_()
+            if isinstance(module, JointNorm):
+                module.mean.normal_()
                 module.bias.data.normal_()
         _wake(net)
     return net.eval()
@@ -39,7 +42,7 @@ def test_psgcn_takes_any_length(frames):
     said = psgcn()(torch.randn(2, 9, frames, 17), torch.ones(2, frames, 17, dtype=torch.bool))
     assert said.score.shape == (2,)
     assert said.levels.shape == (2, 4)
-    assert said.embedding.shape == (2, 48)
+    assert said.embedding.shape == (2, 96)  # of three levels mean and largest
     torch.testing.assert_close(said.attention.sum((1, 2)), torch.ones(2))
 
 
@@ -162,6 +165,96 @@ def test_relations_start_as_the_identity():
     without.load_state_dict({k: v for k, v in net.state_dict().items() if not k.startswith("relations")})
     inputs = torch.randn(2, 9, 10), torch.ones(2, 9, dtype=torch.bool), torch.rand(2, 9)
     torch.testing.assert_close(net(*inputs).score, without.eval()(*inputs).score)
+
+
+def relation(width: int = 16, reach: int = 4) -> TemporalRelation:
+    torch.manual_seed(0)
+    net = TemporalRelation(width, reach)
+    _wake(net)
+    return net
+
+
+def seen(frames: int) -> torch.Tensor:
+    return torch.ones(1, frames, dtype=torch.bool)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 5])
+def test_a_clip_no_longer_than_the_reach_has_nothing_to_gather(frames):
+    x = torch.randn(1, frames, 16)
+    assert torch.equal(relation()(x, seen(frames)), x)
+    assert torch.equal(relation(reach=0)(x, seen(frames)), x) == (frames == 1)
+
+
+def test_a_relation_hears_what_lies_beyond_the_reach_and_nothing_nearer():
+    x, net = torch.randn(1, 20, 16), relation()
+    changed = x.clone()
+    changed[0, 10] += 1.0
+    told = (net(changed, seen(20)) != net(x, seen(20))).any(2)[0]
+    far = (torch.arange(20) - 10).abs() > 4
+    assert told[torch.arange(20) != 10].tolist() == far[torch.arange(20) != 10].tolist()
+
+
+def test_relations_reach_as_far_as_the_convolutions_before_them():
+    net = Rtcn(10, width=16, dilations=(1, 2, 4, 8), relations_after=(1, 3))
+    assert [one.reach for one in net.relations.values()] == [1, 7]
+    torch.manual_seed(0)
+    x, mask = torch.randn(1, 40, 16, requires_grad=True), seen(40)
+    heard = x
+    for layer in net.layers[:3]:
+        heard = layer(heard, mask)
+    heard[0, 20].sum().backward()
+    assert x.grad is not None
+    assert x.grad.any(2)[0].nonzero().flatten().tolist() == list(range(13, 28))
+
+
+def test_a_new_relation_gathers_from_what_is_alike_and_else_from_nowhere():
+    torch.manual_seed(1)
+    net = relation(64)
+    net.value.weight.data.zero_()
+    net.value.bias.data.fill_(1.0)  # every frame offers the same: what is gathered is the share not from nowhere
+    net.output.weight.data.fill_(1 / 32)
+    x = torch.randn(1, 60, 64)
+    x[0, 50] = x[0, 5]
+    share = (net(x, seen(60)) - x)[0, :, 0].detach()
+    assert share[[5, 50]].min() > 0.5
+    assert share[[place for place in range(60) if place not in (5, 50)]].max() < 0.3
+
+
+def test_what_is_masked_is_not_gathered():
+    net, x = relation(), torch.randn(1, 30, 16)
+    mask = seen(30)
+    mask[0, 20:] = False
+    torch.testing.assert_close(net(x, mask)[:, :20], net(x[:, :20], seen(20)), atol=1e-6, rtol=0)
+    assert not net(x, mask)[:, 20:].any()
+
+
+def _events_far_apart(kinds: torch.Tensor, clips: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Noise [N, 24, 16] with two events of three frames, of kinds [4, 16]; its mask; whether they are alike, bool [N].
+    From one event to the other it is farther than two layers of dilations 1 and 2 see at once, 7 frames."""
+    one, alike = torch.randint(4, (clips,)), torch.rand(clips) < 0.5
+    other = torch.where(alike, one, (one + torch.randint(1, 4, (clips,))) % 4)
+    x = torch.randn(clips, 24, 16)
+    x[:, 2:5] += kinds[one][:, None]
+    x[:, 19:22] += kinds[other][:, None]
+    return x, torch.ones(clips, 24, dtype=torch.bool), alike
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize(("relations", "least", "most"), [((2,), 0.95, 1.0), ((), 0.3, 0.7)])
+def test_with_relations_alone_it_learns_whether_two_events_far_apart_are_alike(relations, least, most, seed):
+    torch.manual_seed(seed)
+    kinds = 3 * torch.randn(4, 16)
+    net = Rtcn(16, 32, (1, 2), relations, dropout=0.0)
+    optimiser = torch.optim.Adam(net.parameters(), 1e-2)
+    for _ in range(60):
+        x, mask, alike = _events_far_apart(kinds, 64)
+        optimiser.zero_grad()
+        score = net(x, mask, torch.zeros(64, 24)).score
+        torch.nn.functional.binary_cross_entropy_with_logits(score, alike.float()).backward()
+        optimiser.step()
+    x, mask, alike = _events_far_apart(kinds, 256)
+    right = (net(x, mask, torch.zeros(256, 24)).score > 0) == alike
+    assert least <= right.float().mean() <= most
 
 
 def test_masked_softmax_of_nothing_is_nothing():
@@ -287,3 +380,38 @@ def test_a_batch_of_one_clip_trains(net):
 def test_networks_for_a_few_hundred_clips_are_small():
     assert 0.02e6 < sum(parameter.numel() for parameter in Psgcn().parameters()) < 0.05e6
     assert 0.2e6 < sum(parameter.numel() for parameter in Rtcn(2048).parameters()) < 0.4e6
+
+
+def test_streams_are_standardised_by_all_frames_that_training_has_shown_whatever_the_batches():
+    torch.manual_seed(0)
+    x, frame = 50 + 3 * torch.randn(6, 9, 8, 17), torch.rand(6, 8) > 0.3
+    x[3:] += 20.0  # another challenge: no batch by itself has the mean of all
+    x = x * frame[:, None, :, None]
+    norm = JointNorm(9, 17).train()
+    for some in (slice(0, 3), slice(3, 4), slice(4, 6)):
+        said = norm(x[some], frame[some])
+    shown = x.transpose(1, 2)[frame]  # [frames, S, V]
+    deviation = (shown.var(0, correction=0) + norm.EPS).sqrt()[:, None]
+    wanted = (x - shown.mean(0)[:, None]) / deviation * frame[:, None, :, None]
+    torch.testing.assert_close(norm.eval()(x, frame), wanted, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(said, wanted[4:], atol=1e-4, rtol=1e-4)  # and in training, not by the batch's own
+
+
+def test_the_largest_is_of_frames_that_show_the_node_and_of_nodes_that_are_shown():
+    x, seen = torch.tensor([[[1.0, -5.0, 9.0], [3.0, -4.0, 9.0], [8.0, 7.0, 9.0]]])[None], torch.ones(1, 3, 3) > 0
+    seen[0, 2, :2], seen[0, :, 2] = False, False
+    assert largest(x, seen).tolist() == [[(3.0 - 4.0) / 2]]
+
+
+def test_a_pose_held_for_one_frame_reaches_every_level_whatever_the_clips_length():
+    net = psgcn()
+    moved = []
+    for frames in (16, 160):
+        streams, seen = torch.zeros(1, 9, frames, 17), torch.ones(1, frames, 17, dtype=torch.bool)
+        held = streams.clone()
+        held[:, :, frames // 2] = 3.0
+        moved.append((net(held, seen).embedding - net(streams, seen).embedding)[0].view(3, 2, 16).abs().sum(2))
+    (short_mean, short_largest), (long_mean, long_largest) = (said.T for said in moved)
+    assert (long_mean < 0.3 * short_mean).all()
+    assert (long_largest > 0.9 * short_largest).all()
+    assert (long_largest > 0).all()

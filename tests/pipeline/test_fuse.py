@@ -9,7 +9,7 @@ from scipy.stats import spearmanr
 
 from models.config import VdvConfig
 from models.fusion import AttentiveFusion
-from pipeline.fuse import HeldOut, train_attention
+from pipeline.fuse import HeldOut, slopes_of_cues, train_attention
 from pipeline.lines import normal_score
 
 CONFIG = VdvConfig(seed=3)
@@ -56,6 +56,22 @@ def test_a_cue_of_noise_gets_next_to_no_weight_and_costs_nothing(seed):
     score, attention = fusion(unseen.score, unseen.quality, unseen.present)
     assert attention[:, 1].mean() < 0.15
     assert agreement(score, unseen) > agreement(unseen.score[:, 0], unseen) - 0.02
+
+
+def test_few_clips_do_not_tell_apart_cues_that_are_nearly_equal_and_many_do():
+    """Weights found on few clips differ by luck; those of cues that do differ stay as they are found."""
+
+    def apart(clips: int, weights: tuple[float, ...], seed: int) -> float:
+        found = trained(
+            held_out(clips, weights, noise=2.0, seed=seed), replace(CONFIG, fusion="reliability")
+        ).reliability
+        return float(found.std() / found.mean())
+
+    plain = [slopes_of_cues(held_out(120, (1.0, 1.0, 1.0), noise=2.0, seed=seed)) for seed in range(8)]
+    luck = np.mean([slopes.std(ddof=1) / slopes.mean() for slopes in plain])
+    assert np.mean([apart(120, (1.0, 1.0, 1.0), seed) for seed in range(8)]) < 0.5 * luck
+    true = np.std([1.5, 1.0, 0.5], ddof=1)
+    assert apart(4000, (1.5, 1.0, 0.5), 0) == pytest.approx(true, rel=0.25)
 
 
 def test_cues_that_each_hold_a_part_are_better_together():

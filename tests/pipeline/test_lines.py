@@ -118,7 +118,9 @@ def test_creators_are_not_learned_by_heart():
     challenge = np.array(["dance"] * CLIPS)
     target = normal_score(place_within(liked + rng.normal(0, 0.1, CLIPS), challenge))
     assert fit_line(who, target, challenge, group, 0, FEATURE_LIMIT)(who).std() < 0.3
-    alone = fit_line(who, target, challenge, np.arange(CLIPS), 0, FEATURE_LIMIT)  # as if each clip had a creator of its own
+    alone = fit_line(
+        who, target, challenge, np.arange(CLIPS), 0, FEATURE_LIMIT
+    )  # as if each clip had a creator of its own
     assert alone(who).std() > 0.8
 
 

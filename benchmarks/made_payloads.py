@@ -1,0 +1,278 @@
+"""Reports' data made by script, of any number of clips, true to docs/report.md: for measuring and testing the page."""
+
+import base64
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from pipeline.report.page import MEDIA_BLOCK
+
+CUES = ("skeleton", "appearance", "face", "scene")
+EMBEDDING = 16
+FRAMES = 130_000  # of skeletons in a whole page, as pipeline/report/preview.py allows
+FILMS = 120
+STRIP_FRAMES = 12
+_CHALLENGES = ("arms_up", "cross_arms", "hip_sway", "kick", "side_step", "spin_hands", "squat_drop", "wave")
+
+
+@dataclass(frozen=True)
+class Names:
+    """How clips, challenges and creators are called; the numbers of one are put in."""
+
+    clip: str = "clip-{:05d}"
+    challenge: str = "{}"
+    creator: str = "creator_{}"
+
+
+def make_payload(clips: int, names: Names | None = None, seed: int = 0) -> tuple[dict, list[dict]]:
+    """(payload, media) as make_page takes them.
+
+    One clip in 50 failed, one in 30 is partial, one in ten is new (no likes), one in 20 lacks its face, a few are
+    copies of one another; challenges and creators are unequal in size. Without clips there is nothing measured.
+    """
+    rng = np.random.default_rng(seed)
+    names = names or Names()
+    count = min(len(_CHALLENGES), clips)
+    called = sorted(names.challenge.format(name) for name in _CHALLENGES[:count])
+    columns = _clips(rng, clips, len(called), names)
+    media = _media(rng, columns, clips)
+    columns["media"] = [row in media for row in range(clips)]
+    payload = {
+        "about": {
+            "run": "0123456789abcdef", "name": "made by script", "made_at": "2026-01-02T03:04:05+00:00",
+            "trained_at": "2026-01-02T03:00:00+00:00", "version": "0.1.0", "profile": "none", "label": "likes",
+            "label_why": "asked for", "seed": seed, "trained_on": clips, "dataset": "fedcba9876543210",
+            "modalities": ["pose", "face", "scene", "appearance"], "untrained": False, "faces": "blur",
+            "interval_level": 0.8,
+        },
+        "data": _data(columns, clips, count),
+        "quality": _quality(rng, clips, called),
+        "cues": list(CUES),
+        "challenges": [
+            {"name": name, "clips": columns["challenge"].count(place), "judged": columns["challenge"].count(place),
+             "spearman": 0.6, "low": 0.4, "high": 0.75}
+            for place, name in enumerate(called)
+        ],
+        "clips": columns,
+        "embedding": {"size": EMBEDDING, "values": _packed(_embedding(rng, clips))},
+        "checks": _checks(rng, columns, clips),
+    }  # fmt: skip
+    blocks: list[dict] = [{} for _ in range(-(-clips // MEDIA_BLOCK))]
+    for row, entry in media.items():
+        blocks[row // MEDIA_BLOCK][str(row)] = entry
+    return payload, blocks
+
+
+def _clips(rng: np.random.Generator, clips: int, challenges: int, names: Names) -> dict:
+    status = np.where(rng.random(clips) < 1 / 30, "partial", "ok").astype(object)
+    status[49::50] = "failed"
+    there = status != "failed"
+    challenge = np.minimum(rng.geometric(0.2, clips) - 1, max(challenges - 1, 0))
+    challenge[: min(challenges, clips)] = np.arange(min(challenges, clips))
+    creator = rng.integers(0, max(1, clips // 3), clips)
+    score = np.where(there, rng.normal(size=clips), np.nan)
+    new = rng.random(clips) < 0.1
+    label = np.where(new, np.nan, np.nan_to_num(score) + rng.normal(size=clips))
+    cue_scores = {cue: np.where(there, score + rng.normal(size=clips), np.nan) for cue in CUES}
+    cue_scores["face"][7::20] = np.nan
+    attention = rng.dirichlet([3, 2, 1, 1], clips)
+    percentile = _share_below(score, challenge)
+    expected = np.clip(0.2 + 0.6 * percentile, 0, 1)
+    copies = np.full(clips, None, object)
+    copies[3::97] = "group-0"
+    return {
+        "id": [names.clip.format(row) for row in range(clips)],
+        "challenge": challenge.tolist(),
+        "creator": [None if row % 33 == 5 else names.creator.format(one) for row, one in enumerate(creator.tolist())],
+        "status": status.tolist(),
+        "code": [{"ok": None, "partial": "corrupt", "failed": "missing"}[one] for one in status],
+        "split": [("train", "train", "train", "val", "test")[one % 5] for one in creator.tolist()],
+        "copies": copies.tolist(),
+        "likes": [None if unknown else int(np.exp(4 + 2 * value)) for unknown, value in zip(new, label, strict=True)],
+        "followers": rng.integers(10, 100_000, clips).tolist(),
+        "uploaded_at": [f"2025-{1 + row % 12:02d}-{1 + row % 28:02d}T12:00Z" for row in range(clips)],
+        "actual": _plain(_share_below(label, challenge)),
+        "score": _plain(score),
+        "rank": _ranks(score, challenge),
+        "percentile": _plain(percentile),
+        "expected": _plain(expected),
+        "low": _plain(np.clip(expected - 0.25, 0, 1)),
+        "high": _plain(np.clip(expected + 0.25, 0, 1)),
+        "unseen": _plain(_share_below(score + rng.normal(size=clips) / 2, challenge)),
+        "cue_percentile": {cue: _plain(_share_below(values, challenge)) for cue, values in cue_scores.items()},
+        "attention": {cue: _plain(attention[:, place]) for place, cue in enumerate(CUES)},
+        "better": _better(score, challenge),
+    }
+
+
+def _media(rng: np.random.Generator, columns: dict, clips: int) -> dict[int, dict]:
+    frames = max(2, min(40, FRAMES // max(clips, 1)))
+    strip = _strip(rng)
+    found = {}
+    for row in range(clips):
+        if columns["status"][row] == "failed":
+            continue
+        film = {"src": strip, "frames": STRIP_FRAMES, "width": 90, "height": 160,
+                "seconds": np.round(np.arange(STRIP_FRAMES) * frames / 5 / STRIP_FRAMES, 2).tolist()}  # fmt: skip
+        evidence = {"time": _signed(rng, frames), "joint": _signed(rng, 17)}
+        found[row] = {
+            "fps": 5.0, "joints": _packed(_dance(rng, frames)), "aspect": 0.6,
+            "evidence": evidence if row < 1000 else None, "film": film if row < FILMS else None,
+        }  # fmt: skip
+    return found
+
+
+# A standing figure in the box of the clip: COCO-17, x and y of 255.
+_FIGURE = np.array([
+    [128, 20], [134, 14], [122, 14], [142, 18], [114, 18], [160, 60], [96, 60], [185, 100], [71, 100], [200, 140],
+    [56, 140], [148, 135], [108, 135], [150, 190], [106, 190], [152, 240], [104, 240],
+])  # fmt: skip
+
+
+def _dance(rng: np.random.Generator, frames: int) -> np.ndarray:
+    """uint8 [frames, 17, 3]: the figure swinging, a joint in 30 not seen."""
+    phase, reach = rng.uniform(0, 6, (17, 2)), rng.uniform(0, 25, (17, 2))
+    at = _FIGURE + reach * np.sin(phase + np.arange(frames)[:, None, None] * 0.8)
+    seen = rng.random((frames, 17, 1)) > 1 / 30
+    return np.concatenate([np.clip(at, 0, 255) * seen, 255 * seen], axis=2).astype(np.uint8)
+
+
+def _strip(rng: np.random.Generator) -> str:
+    """A film strip of about 30 kB, as large as the pipeline lets one be."""
+    noise = rng.integers(0, 255, (20, 12 * STRIP_FRAMES, 3), np.uint8)
+    picture = Image.fromarray(noise).resize((90 * STRIP_FRAMES, 160), Image.Resampling.BICUBIC)
+    return _picture(picture)
+
+
+def _picture(picture: Image.Image) -> str:
+    written = io.BytesIO()
+    picture.save(written, "webp", quality=60)
+    return f"data:image/webp;base64,{base64.b64encode(written.getvalue()).decode()}"
+
+
+def _checks(rng: np.random.Generator, columns: dict, clips: int) -> list[dict]:
+    picture = _picture(Image.fromarray(rng.integers(0, 255, (24, 14, 3), np.uint8)).resize((270, 480)))
+    crop = _picture(Image.fromarray(rng.integers(0, 255, (8, 8, 3), np.uint8)).resize((80, 80)))
+    scene = [["gymnasium/indoor", 0.7], ["living_room", 0.2], ["street", 0.05], ["beach", 0.03], ["stage/indoor", 0.02]]
+    read = [row for row in range(clips) if columns["status"][row] != "failed"][:24]
+    return [
+        {"clip": row, "picture": picture if row % 5 else None, "crops": [crop] * (row % 4), "scene": scene,
+         "indoor": 0.9, "people": 1 + row % 3, "second": 1.5 if row % 5 else None}
+        for row in read
+    ]  # fmt: skip
+
+
+def _data(columns: dict, clips: int, challenges: int) -> dict:
+    codes = []
+    for code, meaning in (("corrupt", "decoding stopped at damaged data"), ("missing", "no file at the clip's uri")):
+        those = [name for name, one in zip(columns["id"], columns["code"], strict=True) if one == code]
+        codes.append({"code": code, "meaning": meaning, "count": len(those), "clips": those[:100],
+                      "reasons": [f"{meaning}, says {name}" for name in those[:100]]})  # fmt: skip
+    return {
+        "clips": clips, "creators": len({one for one in columns["creator"] if one is not None}),
+        "challenges": challenges,
+        "endings": {one: columns["status"].count(one) for one in sorted(set(columns["status"]))},
+        "codes": [one for one in codes if one["count"]],
+        "copies": {"of_a_file": 0, "near": sum(one is not None for one in columns["copies"])},
+        "usable": [
+            {"modality": name, "subject": subject, "searched": clips, "clips": clips * 9 // 10}
+            for name, subject in (("pose", "the lead dancer"), ("face", "the lead dancer's face"),
+                                  ("scene", "any frame"), ("appearance", "any frame"))
+        ],
+    }  # fmt: skip
+
+
+def _quality(rng: np.random.Generator, clips: int, challenges: list[str]) -> dict:
+    nothing = {"note": "nothing was judged", "folds": {"protocol": "kfold", "asked": 5, "folds": 0, "clips": 0,
+               "reason": "2 labelled clips are too few"}, "table": [], "splits": [], "coverage": None,
+               "calibration": [], "ablations": None, "attention": [], "cautions": []}  # fmt: skip
+    if clips < 50:
+        return nothing
+    titles = {
+        "the model": ["VDV, all cues"], "one cue, its encoder alone": list(CUES),
+        "no network": ["followers alone", "ridge on mean features", "ExtraTrees on mean features and pose statistics"],
+        "other fusions": ["uniform mean", "ridge stacking", "concatenation, trained together"],
+        "fewer cues, fused anew": ["skeleton + appearance", "face + scene"], "controls": ["chance (expectation)"],
+    }  # fmt: skip
+    table = []
+    for section, those in titles.items():
+        for title in those:
+            at = 0.7 if section == "the model" else float(rng.uniform(0, 0.7))
+            compared = section not in ("the model", "controls")
+            better = {"spearman": [0.7 - at, 0.6 - at, 0.8 - at], "p": 0.01, "p_holm": 0.04, "detectable": 0.1}
+            table.append({"section": section, "name": title, "title": title, "clips": clips,
+                          "spearman": [at, at - 0.1, at + 0.1], "kendall_tau_b": [at * 0.7, None, None],
+                          "pairwise_accuracy": [0.5 + at / 3, 0.45 + at / 3, 0.55 + at / 3],
+                          "model_better_by": better if compared else None})  # fmt: skip
+    return {
+        "note": "test clips are of creators that training did not see; train shows the fit, not the skill",
+        "folds": {"protocol": "kfold", "asked": 5, "folds": 5, "clips": clips},
+        "table": table,
+        "splits": [
+            {"split": split, "predictor": predictor, "spearman": 0.6, "kendall": 0.4, "pairwise": 0.7, "ndcg": 0.9,
+             "n": 20}
+            for split in ("test", "train") for predictor in ("fused", *CUES)
+        ],
+        "coverage": {"level": 0.8, "share": 0.81, "low": 0.75, "high": 0.86, "clips": clips},
+        "calibration": [{"expected": at, "actual": float(np.clip(at + rng.normal() / 20, 0, 1)), "n": clips // 10}
+                        for at in np.linspace(0.1, 0.9, 10).tolist()],
+        "ablations": [
+            {"variant": f"v{place}", "what": what, "predictor": "fused", "seeds": 3, "clips": clips, "p_holm": 0.2,
+             "spearman": [0.7 - place / 50, 0.6, 0.8], "difference": [-place / 50, -0.1, 0.05] if place else None}
+            for place, what in enumerate(("the model", "no pyramid", "no refinement", "no temporal relations"))
+        ],
+        "attention": [{"challenge": name} | dict(zip(CUES, rng.dirichlet([3, 2, 1, 1]).tolist(), strict=True))
+                      for name in challenges],
+        "cautions": [{"kind": "warning", "text": "Only few clips were judged: look at the ends of the intervals."},
+                     {"kind": "note", "text": "These data are made by script."}],
+    }  # fmt: skip
+
+
+def _embedding(rng: np.random.Generator, clips: int) -> np.ndarray:
+    """int8 [N, EMBEDDING]; one in 40 is nothing."""
+    values = rng.normal(size=(clips, EMBEDDING))
+    values /= np.abs(values).max(1, keepdims=True, initial=1e-9)
+    values[11::40] = 0
+    return np.round(values * 127).astype(np.int8)
+
+
+def _share_below(values: np.ndarray, challenge: np.ndarray) -> np.ndarray:
+    found = np.full(len(values), np.nan)
+    for name in np.unique(challenge):
+        members = np.flatnonzero((challenge == name) & np.isfinite(values))
+        found[members[np.argsort(values[members])]] = (np.arange(len(members)) + 0.5) / max(len(members), 1)
+    return found
+
+
+def _ranks(score: np.ndarray, challenge: np.ndarray) -> list[int | None]:
+    ranks: list[int | None] = [None] * len(score)
+    for name in np.unique(challenge):
+        members = np.flatnonzero((challenge == name) & np.isfinite(score))
+        for place, row in enumerate(members[np.argsort(-score[members])].tolist(), start=1):
+            ranks[row] = place
+    return ranks
+
+
+def _better(score: np.ndarray, challenge: np.ndarray) -> list[int]:
+    """The next but four better ones of the challenge, or -1."""
+    found = np.full(len(score), -1)
+    for name in np.unique(challenge):
+        members = np.flatnonzero((challenge == name) & np.isfinite(score))
+        ordered = members[np.argsort(-score[members])]
+        found[ordered[5:]] = ordered[:-5]
+    return found.tolist()
+
+
+def _signed(rng: np.random.Generator, count: int) -> list[float]:
+    values = rng.normal(size=count)
+    return np.round(values / np.abs(values).max(), 2).tolist()
+
+
+def _plain(values: np.ndarray) -> list[float | None]:
+    return [None if not np.isfinite(value) else float(f"{value:.4g}") for value in values.tolist()]
+
+
+def _packed(values: np.ndarray) -> str:
+    return base64.b64encode(np.ascontiguousarray(values).tobytes()).decode()

@@ -1,0 +1,216 @@
+"""Does a recommendation by one dimension find the clips that are good in it, and what does spreading cost?
+
+    python -m benchmarks.recommend --folder FOLDER                    # renders, extracts and trains what is not there
+    python -m benchmarks.recommend --folder FOLDER --workspace W --run demo
+
+On a simulated world, whose truth says how good each clip is in each dimension. What is ranked is what `Recommend`
+ranks: every clip stands by scores of a model that saw nothing of its creator (a fold's, or the run's where the clip was
+held out from it).
+
+1. Clips recommended by one cue, by the model's fused score, and by two cues at once: the share that is in the top third
+   of their challenge by each term of the likes (skill, look, expression, scene). Ten clips are recommended, in a small
+   challenge no more than a third of it, so that a perfect ranking has 1; a random one has a third. No spreading, no
+   limit a creator.
+2. Diversity of the list against its quality as the weight of diversity rises: intra-list diversity (1 - mean cosine of
+   the embeddings; also by the truth: how many scenes are shown), precision, and NDCG. The truth here is all that the
+   clip shows of its likes; for a cue, its own term.
+"""
+
+import argparse
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.common import save, table
+from benchmarks.world import add_world_options, luigi
+from models.device import resolve_device
+from pipeline.embeddings import read_embeddings
+from pipeline.ranking_metrics import relevance as gain_of
+from pipeline.recommend import Standing, intra_list_diversity, likeness, pick, read_standing, relevance
+from pipeline.recommend_options import FUSED, RecommendOptions, parse_weights
+from pipeline.runs import LATEST, find_run, read_run, run_dir
+from pipeline.simulation.render import read_options
+from pipeline.simulation.truth import read_clips_truth
+
+OWN_TERM = {"skeleton": "skill", "appearance": "look", "face": "expression", "scene": "scene"}
+TERMS = tuple(OWN_TERM.values())
+RANKINGS = (*OWN_TERM, FUSED, "skeleton=1,scene=1")
+DIVERSITIES = tuple(round(step / 10, 1) for step in range(11))
+RESAMPLES = 10_000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_world_options(parser)
+    parser.add_argument("--run", default="", help="a finished run of the workspace, by id or name; default: build one")
+    parser.add_argument("--top", type=int, default=10, help="most clips of a list")
+    options = parser.parse_args()
+    workspace = options.workspace or f"{options.folder}-workspace"
+    run = run_dir(find_run(workspace, options.run)) if options.run else build(options, workspace)
+    dataset = f"datasets/{read_run(workspace, run)['dataset']}"
+    standing = read_standing(workspace, run, RecommendOptions())
+    if not standing.clips["unseen"].all():
+        raise SystemExit(
+            f"{run} was not judged by folds: its scores have seen the likes; build it with --folds 3 or more"
+        )
+    embeddings = read_embeddings(workspace, dataset, run, resolve_device(options.device))
+    world = World(standing, embeddings, truth_of(standing, options.folder), options.top)
+
+    results: dict = {"world": asdict(read_options(options.folder)), "profile": options.profile, "run": run,
+                     "clips": int(standing.percentile[FUSED].notna().sum()), "top": options.top}  # fmt: skip
+    results["precision"] = dimensions(world)
+    results["likeness"] = what_is_alike(world)
+    results["curve"] = {weights: curve(world, weights) for weights in (*OWN_TERM, FUSED)}
+    print_all(results)
+    save("recommend", results)
+
+
+def build(options: argparse.Namespace, workspace: str) -> str:
+    """A run of the world, as `BuildVDV` makes it, as far as it is not there; its folder."""
+    luigi("RenderWorld", "--folder", str(options.folder), "--seed", str(options.seed), "--clips", str(options.clips))
+    luigi(
+        "BuildVDV", "--manifest", str(options.folder), "--workspace", workspace, "--profile", options.profile,
+        "--device", options.device, "--label", "adjusted", "--folds", str(options.folds),
+        "--decode-workers", str(options.workers),
+    )  # fmt: skip
+    return json.loads(Path(workspace, LATEST).read_text())["run"]
+
+
+class World:
+    """The clips of each challenge that have every cue's score, and their truth; lists are made of these alone."""
+
+    def __init__(self, standing: Standing, embeddings: Mapping[str, np.ndarray], truth: pd.DataFrame, top: int):
+        self.percentile, self.embeddings, self.truth = standing.percentile, embeddings, truth
+        self.creator = standing.clips["creator_id"].to_numpy(object)
+        scored = standing.percentile.notna().all(axis=1)
+        groups = standing.clips[scored].groupby("challenge")
+        self.rows = {str(name): group.index.to_numpy() for name, group in groups}
+        self.top = {name: min(top, len(rows) // 3) for name, rows in self.rows.items()}
+
+    def list_of(self, challenge: str, options: RecommendOptions) -> list[int]:
+        """The recommended clips' rows, best first."""
+        rows = self.rows[challenge]
+        wanted = relevance(self.percentile.iloc[rows], dict(options.weights))
+        here = {cue: values[rows] for cue, values in self.embeddings.items()}
+        nobody = np.full(len(rows), None)
+        taken = pick(wanted, here, self.creator[rows], nobody, self.top[challenge], options.diversity,
+                     options.per_creator)  # fmt: skip
+        return [int(rows[one.row]) for one in taken]
+
+    def precision(self, challenge: str, chosen: list[int], term: str) -> float:
+        """Share of the chosen that are in the term's top third; of ties at its edge, with their chance of being in."""
+        rows = self.rows[challenge]
+        values = self.truth[term].to_numpy(float)
+        room = round(len(rows) / 3)
+        edge = np.sort(values[rows])[-room]
+        above, tied = values > edge, values == edge
+        inside = np.where(above, 1.0, tied * (room - above[rows].sum()) / tied[rows].sum())
+        return float(inside[chosen].mean())
+
+    def ndcg(self, challenge: str, chosen: list[int], term: str) -> float:
+        """Of the list as it is shown; the best list has the highest gains of the challenge. Gain: ranking_metrics'."""
+        rows = self.rows[challenge]
+        gain = dict(zip(rows.tolist(), gain_of(self.truth[term].to_numpy(float)[rows]), strict=True))
+        discount = 1 / np.log2(np.arange(len(chosen)) + 2)
+        best = np.sort(list(gain.values()))[::-1][: len(chosen)]
+        return float(np.array([gain[row] for row in chosen]) @ discount / (best @ discount))
+
+
+def truth_of(standing: Standing, folder: Path) -> pd.DataFrame:
+    """Terms of the likes, what the clip shows of them in all (`content`) and its place, in the standing's order."""
+    truth = read_clips_truth(folder).set_index("clip_id").loc[standing.clips["clip_id"]].reset_index()
+    place = truth["scene"]
+    return truth[["clip_id", "content", *(f"likes_{term}" for term in TERMS)]].rename(
+        columns={f"likes_{term}": term for term in TERMS}
+    ).assign(place=place)  # fmt: skip
+
+
+def dimensions(world: World) -> dict:
+    """Precision by ranking and term, means over challenges; and each cue's lead over fused on its own term."""
+    plain = RecommendOptions(diversity=0.0, per_creator=0)
+    found: dict[str, dict[str, np.ndarray]] = {}
+    for ranking in RANKINGS:
+        options = replace(plain, weights=parse_weights(ranking))
+        lists = {name: world.list_of(name, options) for name in world.rows}
+        found[ranking] = {
+            term: np.array([world.precision(name, chosen, term) for name, chosen in lists.items()])
+            for term in (*TERMS, "content")
+        }
+    leads = {}
+    for cue, term in OWN_TERM.items():
+        more = found[cue][term] - found[FUSED][term]
+        draws = np.random.default_rng(0).choice(more, (RESAMPLES, len(more))).mean(1)
+        low, high = np.quantile(draws, [0.025, 0.975])
+        leads[cue] = {"term": term, "lead": float(more.mean()), "low": float(low), "high": float(high),
+                      "challenges": [int((more > 0).sum()), int((more == 0).sum()), int((more < 0).sum())]}  # fmt: skip
+    means = {ranking: {term: float(each.mean()) for term, each in row.items()} for ranking, row in found.items()}
+    return {"means": means, "leads": leads}
+
+
+def what_is_alike(world: World) -> dict[str, list[float]]:
+    """Mean likeness of pairs of one challenge that agree in something, and of those that do not."""
+    alike, same_place, same_creator = [], [], []
+    place = world.truth["place"].to_numpy(object)
+    for rows in world.rows.values():
+        here = {cue: values[rows] for cue, values in world.embeddings.items()}
+        pairs = np.triu_indices(len(rows), 1)
+        alike.append(np.stack([likeness(here, row) for row in range(len(rows))])[pairs])
+        same_place.append((place[rows][:, None] == place[rows])[pairs])
+        same_creator.append((world.creator[rows][:, None] == world.creator[rows])[pairs])
+    value = np.concatenate(alike)
+    facts = {"the same scene": np.concatenate(same_place), "the same creator": np.concatenate(same_creator)}
+    return {name: [float(value[there].mean()), float(value[~there].mean())] for name, there in facts.items()}
+
+
+def curve(world: World, weights: str) -> list[dict]:
+    """A row a weight of diversity, without a limit a creator; last the product's defaults."""
+    term = OWN_TERM.get(weights, "content")
+    plain = RecommendOptions(weights=parse_weights(weights), per_creator=0)
+    rows = []
+    for options in (*(replace(plain, diversity=weight) for weight in DIVERSITIES), replace(plain, per_creator=1)):
+        lists = {name: world.list_of(name, options) for name in world.rows}
+        scenes = [world.truth["place"].iloc[chosen].nunique() / len(chosen) for chosen in lists.values()]
+        rows.append(
+            {
+                "diversity": options.diversity,
+                "per_creator": options.per_creator,
+                "intra_list_diversity": mean(intra_list_diversity(world.embeddings, c) for c in lists.values()),
+                "scenes": mean(scenes),
+                "creators": mean(len(set(world.creator[chosen])) / len(chosen) for chosen in lists.values()),
+                "precision": mean(world.precision(name, chosen, term) for name, chosen in lists.items()),
+                "ndcg": mean(world.ndcg(name, chosen, term) for name, chosen in lists.items()),
+            }
+        )
+    return rows
+
+
+def mean(values: Iterable[float]) -> float:
+    return float(np.mean(list(values)))
+
+
+def print_all(results: dict) -> None:
+    precision = results["precision"]
+    print(f"{results['clips']} clips, lists of up to {results['top']} a challenge; a random list has 0.333")
+    terms = [*TERMS, "content"]
+    rows = [[name, *(row[term] for term in terms)] for name, row in precision["means"].items()]
+    print(table(rows, ["recommended by", *(f"top third in {term}" for term in terms)]))
+    rows = [
+        [f"{cue} on {lead['term']}", lead["lead"], f"{lead['low']:.3f} to {lead['high']:.3f}",
+         "{} / {} / {}".format(*lead["challenges"])]
+        for cue, lead in precision["leads"].items()
+    ]  # fmt: skip
+    print(table(rows, ["ahead of fused", "by", "95 % over challenges", "better / equal / worse in challenges"]))
+    for name, (there, otherwise) in results["likeness"].items():
+        print(f"mean likeness of two clips of {name}: {there:.2f}, of others {otherwise:.2f}")
+    for weights in (FUSED, "skeleton"):
+        print(f"\nby {weights}, as diversity counts for more")
+        keys = list(results["curve"][weights][0])
+        print(table([[row[key] for key in keys] for row in results["curve"][weights]], keys))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+"""What the report costs as a dataset grows: processor seconds and bytes, without film.
+
+    python -m benchmarks.report [--clips 64 256 1024 5000]
+
+Datasets of benchmarks.made_clips, of the `full` profile's widths (350 kB a clip), and a run of random weights on each,
+with folds whose scores are made up: real files all, in which nothing was learned. One process, one thread.
+"""
+
+import argparse
+import json
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from time import process_time
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors.torch import save_file
+
+from benchmarks.common import save, table
+from benchmarks.made_clips import DATASET, make_dataset
+from models.config import VdvConfig
+from models.vdv import Vdv
+from pipeline import storage
+from pipeline.dataset import read_clips, read_statistics
+from pipeline.embeddings import read_embeddings
+from pipeline.evaluate import evaluate_run
+from pipeline.intervals import LEVEL
+from pipeline.loading import feature_widths
+from pipeline.protocol import clip_groups
+from pipeline.report import FILMS, Sources, build
+from pipeline.report.found import read_found
+from pipeline.report.page import make_page
+from pipeline.run_files import FOLDS, FOLDS_ABOUT, HELD_OUT, MODEL, RUN, RUN_SCHEMA
+from pipeline.score import score_clips
+
+RUN_DIR = f"runs/{'0' * 16}"
+CPU = torch.device("cpu")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clips", type=int, nargs="+", default=[64, 256, 1024, 5000])
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    rows = [measured(count) for count in options.clips]
+    print(table([list(row.values()) for row in rows], list(rows[0])))
+    save("report", {"rows": rows})
+
+
+def measured(clips: int) -> dict:
+    """Seconds of the processor, megabytes."""
+    with tempfile.TemporaryDirectory() as temporary:
+        workspace = make_dataset(Path(temporary), clips)
+        make_run(workspace, DATASET, RUN_DIR)
+        start = process_time()
+        read_embeddings(workspace, DATASET, RUN_DIR, CPU)
+        embedded = process_time()
+        payload, media = build(
+            workspace, DATASET, RUN_DIR, read_found(workspace, DATASET, RUN_DIR), CPU, "blur", FILMS, Sources()
+        )
+        built = process_time()
+        page = make_page(payload, media)
+        ended = process_time()
+    return {
+        "clips": clips,
+        "embeddings s": embedded - start,
+        "data s": built - embedded,
+        "page s": ended - built,
+        "payload MB": megabytes(payload),
+        "media MB": sum(megabytes(block) for block in media),
+        "file MB": len(page.encode()) / 1e6,
+    }
+
+
+def megabytes(value: dict) -> float:
+    return len(json.dumps(value, separators=(",", ":"))) / 1e6
+
+
+def make_run(workspace: str, dataset_dir: str, run_dir: str, folds: int = 3, **options: object) -> None:
+    """A run of random weights on a dataset, with scores, metrics and, unless 0, folds that were made up.
+
+    A fold's score is the label's percentile with as much noise. options: of VdvConfig.
+    """
+    statistics = read_statistics(workspace, dataset_dir)
+    clips = read_clips(workspace, dataset_dir)
+    config = VdvConfig.from_dict({"modalities": tuple(statistics["modalities"]), **options})
+    widths = feature_widths(statistics, config)
+    torch.manual_seed(config.seed)
+    model = Vdv(config, widths)
+    folder = storage.join(workspace, run_dir)
+    with storage.staged(storage.join(folder, MODEL)) as path:
+        save_file({name: value.contiguous() for name, value in model.state_dict().items()}, path)
+    judged = made_up_judgement(clips, list(widths), folds)
+    held = ["clip_id", "challenge", "group", "percentile", "score"]
+    with storage.staged(storage.join(folder, HELD_OUT)) as path:
+        judged[held].to_parquet(path, index=False)
+    run = {
+        "schema": RUN_SCHEMA, "dataset": dataset_dir.rsplit("/", 1)[-1], "config": asdict(config), "features": widths,
+        "data": {"challenges": sorted(clips["challenge"].unique())}, "seed": config.seed,
+        "trained_on": int((clips["split"] == "train").sum()), "label": statistics["label"], "interval_level": LEVEL,
+        "profiles": statistics["profiles"], "untrained": statistics["untrained"],
+        "finished_at": "2026-01-01T00:00:00+00:00",
+    }  # fmt: skip
+    storage.write_bytes(storage.join(folder, RUN), json.dumps(run).encode())
+    if folds:
+        about = {"protocol": "kfold", "asked": folds, "folds": folds, "clips": len(judged)}
+        if not len(judged):
+            about |= {"folds": 0, "reason": "there is no labelled clip"}
+        else:
+            with storage.staged(storage.join(folder, FOLDS)) as path:
+                judged.to_parquet(path, index=False)
+        storage.write_bytes(storage.join(folder, FOLDS_ABOUT), json.dumps(about).encode())
+    score_clips(workspace, dataset_dir, run_dir, CPU)
+    evaluate_run(workspace, dataset_dir, run_dir)
+
+
+def made_up_judgement(clips: pd.DataFrame, cues: list[str], folds: int) -> pd.DataFrame:
+    """As crossval.cross_validate gives it, without rivals."""
+    rng = np.random.default_rng(0)
+    labelled = clips[clips["label"].notna()]
+    judged = labelled[["clip_id", "challenge", "label", "percentile"]].reset_index(drop=True)
+    judged.insert(2, "group", clip_groups(clips)[labelled.index])
+    judged.insert(3, "fold", judged["group"] % max(folds, 1))
+    for name in ("score", *(f"score_{cue}" for cue in cues)):
+        judged[name] = judged["percentile"] + rng.normal(0, 0.3, len(judged))
+    judged["abstained"] = False
+    for cue in cues:
+        judged[f"attention_{cue}"] = 1 / len(cues)
+    return judged
+
+
+if __name__ == "__main__":
+    main()

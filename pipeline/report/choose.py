@@ -1,0 +1,36 @@
+"""Which clips the page shows more of: the best and the worst of each challenge, and samples of the extraction."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+CHECKS = 24  # samples of the extraction that the page shows
+_DOUBTFUL = 12  # of them, clips whose extraction looks wrong; the others are drawn by chance
+
+
+def ends_first(challenge: np.ndarray, percentile: pd.Series) -> list[int]:
+    """Rows of the clips that have a score: each challenge's best, then each one's worst, its second best, ..."""
+    place = percentile.to_numpy(float, na_value=np.nan)
+    turns: list[list[int]] = []  # a challenge
+    for name in np.unique(challenge):
+        members = np.flatnonzero((challenge == name) & np.isfinite(place))
+        ordered = members[np.argsort(-place[members], kind="stable")].tolist()
+        turns.append([ordered.pop(0 if turn % 2 == 0 else -1) for turn in range(len(ordered))])
+    longest = max(map(len, turns), default=0)
+    return [rows[turn] for turn in range(longest) for rows in turns if turn < len(rows)]
+
+
+def to_check(clips: pd.DataFrame, modalities: Sequence[str], seed: int) -> list[int]:
+    """Rows of at most CHECKS clips that were decoded, in order: the worst extracted, and some by chance.
+
+    clips: with status and quality_<modality>.
+    """
+    decoded = np.flatnonzero(clips["status"].isin(["ok", "partial"]))
+    if len(decoded) <= CHECKS or not modalities:
+        return decoded[:CHECKS].tolist()
+    worst = clips[[f"quality_{modality}" for modality in modalities]].min(axis=1).to_numpy(float)
+    doubtful = decoded[np.argsort(worst[decoded], kind="stable")[:_DOUBTFUL]]
+    others = np.setdiff1d(decoded, doubtful)
+    drawn = np.random.default_rng(seed).choice(others, CHECKS - len(doubtful), replace=False)
+    return sorted(np.concatenate([doubtful, drawn]).tolist())

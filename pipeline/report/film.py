@@ -1,0 +1,158 @@
+"""A few frames of chosen clips, decoded once more: a strip with the skeleton drawn over, and one picture to check."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+
+from pipeline.decode import Chunk, DecodeJob, DecodePool
+from pipeline.options import DecodeLimits, SamplingOptions
+from pipeline.report.blur import cover, head_boxes
+from pipeline.report.draw import draw_box, draw_person, fitted, strip, webp
+from pipeline.report.values import data_uri
+from pipeline.rows import FaceRows, PoseRows
+
+FRAMES = 16  # of a strip, at most
+SIDE = 240  # px of a strip's frame, the longer one
+STRIP_BYTES, PICTURE_BYTES = 36_000, 24_000
+_DECODED_SIDE = 480  # px: what pictures to check are shown at
+_EVEN = 2  # faces are looked for in every second sampled frame: those are the ones to take
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A clip of which pictures are wanted."""
+
+    row: int
+    clip_id: str
+    uri: str
+    duration_s: float  # 0: not known
+    pose: PoseRows | None
+    faces: FaceRows | None
+    check_s: float | None  # of which moment a picture to check is wanted, too
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Of one clip. Both None where nothing could be decoded; `code` then says why."""
+
+    row: int
+    film: dict | None = None
+    picture: str | None = None  # data URI
+    picture_s: float = 0.0
+    code: str = ""
+
+
+@dataclass(frozen=True)
+class _Frame:
+    rgb: np.ndarray  # uint8 [H, W, 3]
+    second: float
+    scale: float  # px a source px
+
+
+@dataclass
+class _Clip:
+    subject: Subject
+    attempt: int = 0
+    frames: list[_Frame] = field(default_factory=list)
+
+
+def film(
+    subjects: Sequence[Subject], sampling: SamplingOptions, limits: DecodeLimits, workers: int, blur: bool
+) -> Iterator[Pictures]:
+    """Decodes clips in workers that can be killed; each gives its pictures, in any order. A clip that is gone, hangs or
+    crashes gives none.
+
+    sampling: as the features were extracted with, so that frames and rows are of the same moments.
+    blur: faces are covered (pipeline.report.blur) before anything else is done with a picture.
+    """
+    small = SamplingOptions(sampling.sample_fps, sampling.max_seconds, min(_DECODED_SIDE, sampling.max_side))
+    if not subjects:
+        return
+    under_way = {subject.clip_id: _Clip(subject) for subject in subjects}
+    jobs = (DecodeJob(one.clip_id, one.uri, (_stride(one, small),)) for one in subjects)
+    with DecodePool(small, limits, max(1, min(workers, len(subjects)))) as pool:
+        for event in pool.run(jobs):
+            clip = under_way[event.clip_id]
+            if isinstance(event, Chunk):
+                _take(clip, event)
+            else:
+                yield _pictures(clip, blur) if clip.frames else Pictures(clip.subject.row, code=event.code)
+                del under_way[event.clip_id]
+
+
+def _stride(subject: Subject, sampling: SamplingOptions) -> int:
+    seconds = min(subject.duration_s or sampling.max_seconds, sampling.max_seconds)
+    return max(_EVEN, -(-int(seconds * sampling.sample_fps) // (FRAMES * _EVEN)) * _EVEN)
+
+
+def _take(clip: _Clip, chunk: Chunk) -> None:
+    try:
+        if chunk.attempt != clip.attempt:
+            clip.attempt, clip.frames = chunk.attempt, []
+        for rgb, second in zip(chunk.frames, chunk.timestamp.tolist(), strict=True):
+            if len(clip.frames) < 2 * FRAMES:  # a clip longer than its header says
+                clip.frames.append(_Frame(rgb.copy(), second, chunk.scale))
+    finally:
+        chunk.release()
+
+
+def _pictures(clip: _Clip, blur: bool) -> Pictures:
+    subject = clip.subject
+    frames = clip.frames
+    if blur:
+        frames = [
+            _Frame(cover(one.rgb, head_boxes(subject.pose, subject.faces, one.second) * one.scale), one.second,
+                   one.scale)
+            for one in frames
+        ]  # fmt: skip
+    shown = frames[:: -(-len(frames) // FRAMES)]
+    small = [_with_people(fitted(one.rgb, SIDE), one, subject.pose, 1) for one in shown]
+    height, width = small[0].shape[:2]
+    same = [one if one.shape == small[0].shape else cv2.resize(one, (width, height)) for one in small]
+    entry = {
+        "src": data_uri(webp(strip(same), STRIP_BYTES), "webp"), "frames": len(same), "width": width, "height": height,
+        "seconds": [round(one.second, 2) for one in shown],
+    }  # fmt: skip
+    if subject.check_s is None:
+        return Pictures(subject.row, entry)
+    moment = subject.check_s
+    nearest = min(frames, key=lambda one: abs(one.second - moment))
+    drawn = _with_people(nearest.rgb.copy(), nearest, subject.pose, 2)
+    for box in _faces_at(subject.faces, nearest.second):
+        draw_box(drawn, box * nearest.scale)
+    return Pictures(subject.row, entry, data_uri(webp(drawn, PICTURE_BYTES), "webp"), nearest.second)
+
+
+def _with_people(picture: np.ndarray, frame: _Frame, pose: PoseRows | None, thickness: int) -> np.ndarray:
+    """Draws everybody who was found at the frame's moment into the picture, which may be smaller than the frame."""
+    at = None if pose is None else _at(pose.grid.timestamp, frame.second)
+    if pose is None or at is None:
+        return picture
+    scale = frame.scale * picture.shape[0] / frame.rgb.shape[0]
+    drawn = np.ascontiguousarray(picture)
+    for track in sorted(pose.tracks, key=lambda one: one.is_lead):
+        if track.valid[at]:
+            draw_person(drawn, track.keypoints[at] * [scale, scale, 1], track.is_lead, thickness)
+    return drawn
+
+
+def _faces_at(faces: FaceRows | None, second: float) -> np.ndarray:
+    """[K, 4] boxes in source pixels."""
+    at = None if faces is None else _at(faces.grid.timestamp, second)
+    return np.zeros((0, 4)) if faces is None or at is None else faces.box[faces.frame == at]
+
+
+def _at(timestamps: np.ndarray, second: float) -> int | None:
+    """Which of the grid's frames is this one; None: it was not looked at."""
+    if not len(timestamps):
+        return None
+    nearest = int(np.abs(timestamps - second).argmin())
+    return nearest if abs(float(timestamps[nearest]) - second) < 1e-3 else None
+
+
+def failures(pictures: Iterable[Pictures]) -> Mapping[str, int]:
+    """How many clips gave no picture, by code."""
+    return Counter(one.code for one in pictures if one.film is None)

@@ -1,0 +1,147 @@
+/** The page of one clip: how it moves, how it is scored and why, and the nearest better clip of its challenge beside it. */
+
+import { challenges, clipOf, clips, clipsOf, cues, fairPercentile, layout, payload } from "report/data";
+import { announce, barred, clipLink, h, picture } from "report/dom";
+import { capital, count, day, NOTHING, percent, seconds, signed, words } from "report/format";
+import { inWords, panel } from "report/panel";
+import { player } from "report/player";
+
+let running = null;
+
+const link = (clip, text = clips.id[clip]) => h("a", { href: clipLink(clips.id[clip]) }, text);
+
+const scrolled = (label, table) => h("div", { class: "scrolled", role: "region", "aria-label": label, tabindex: "0" }, table);
+
+function headTable(label, head, rows) {
+  const cells = head.map((title) => h("th", { scope: "col" }, title));
+  return scrolled(label, h("table", {}, h("caption", { class: "unseen" }, label), h("thead", {}, h("tr", {}, cells)), h("tbody", {}, rows)));
+}
+
+/** "Rank 3 of 32 in slide_step, by creator_9" */
+function place(clip) {
+  const members = clipsOf(clips.challenge[clip]);
+  const ranked = clips.rank[clip] == null ? "No score" : `Rank ${count(clips.rank[clip])} of ${count(members.length)}`;
+  return `${ranked} in ${challenges[clips.challenge[clip]]}, by ${clips.creator[clip] ?? "an unknown creator"}`;
+}
+
+function neighbours(clip) {
+  const members = clipsOf(clips.challenge[clip]);
+  const at = members.indexOf(clip);
+  return h("p", { class: "row no-print" },
+    at > 0 ? link(members[at - 1], "← one rank better") : null,
+    at < members.length - 1 ? link(members[at + 1], "one rank worse →") : null,
+    h("a", { href: "#challenges" }, "All clips"));
+}
+
+function stages(shown, panels) {
+  const titles = ["This clip", "The most alike of the clearly better ones"];
+  const elements = shown.map((one, at) => h("section", { class: "panel" }, h("h2", {}, titles[at]),
+    h("p", {}, at ? [link(one), `: ${place(one)}`] : "The skeleton as the networks saw it."), panels[at].element));
+  const moving = panels.some((one) => one.seconds > 0);
+  running = moving ? player(panels) : null;
+  const key = (name, text) => h("span", { "--key": `var(--${name})` }, text);
+  const legend = panels.some((one) => one.media?.evidence)
+    ? h("p", { class: "legend" }, key("accent", "raises the skeleton's score"), key("against", "lowers it"), key("line", "neither"))
+    : null;
+  return [h("div", { class: "pair" }, elements), running?.element, legend].filter(Boolean);
+}
+
+function scores(clip, better) {
+  const row = (name, value, weight) => h("tr", {}, h("th", { scope: "row" }, name),
+    h("td", {}, barred(value(clip), percent(value(clip)))), better < 0 ? null : h("td", {}, percent(value(better))),
+    h("td", {}, weight == null ? NOTHING : barred(weight, percent(weight))));
+  return headTable("How it is scored", ["cue", "this clip", ...(better < 0 ? [] : ["the better one"]), "weight in the score"], [
+    row("all, fused", fairPercentile, null),
+    ...cues.map((cue) => row(capital(cue), (one) => clips.cue_percentile[cue][one], clips.attention[cue][clip])),
+  ]);
+}
+
+function interval(clip) {
+  const [at, low, high] = [clips.expected[clip], clips.low[clip], clips.high[clip]];
+  if (at == null || low == null) return h("p", {}, "Nothing is expected of this clip: it has no score, or too little is known.");
+  const ended = clips.actual[clip] == null ? "" : ` It ended above ${percent(clips.actual[clip])}.`;
+  return h("div", {},
+    h("p", {}, `Expected to end above ${percent(at)} of its challenge, between ${percent(low)} and ${percent(high)}: of ten clips`
+      + ` ${Math.round(10 * payload.about.interval_level)} are to end within their interval.${ended}`),
+    h("span", { class: "scale large", "aria-hidden": "true", "--low": low, "--high": high, "--at": at }),
+    h("div", { class: "ends", "aria-hidden": "true" }, h("span", {}, "worst"), h("span", {}, "best")));
+}
+
+function evidence(media) {
+  if (!media?.evidence) return [h("p", {}, "Not worked out for this clip, or no dancer was found: only the best and the worst of each challenge have it.")];
+  const ordered = layout.joints.map((name, joint) => [name, media.evidence.joint[joint]]).sort((a, b) => Math.abs(b[1]) - Math.abs(a[1]));
+  const rows = ordered.map(([name, value]) => h("tr", {}, h("th", { scope: "row" }, words(name)), h("td", {}, signed(value)),
+    h("td", {}, h("span", { class: `signed ${value < 0 ? "against" : "for"}`, "aria-hidden": "true", "--value": value }))));
+  return [
+    h("p", {}, `What the dancer's motion adds to the score of the skeleton, against standing still in the mean pose. Over time, ${inWords(media)}.`
+      + " Numbers are shares of the clip's largest."),
+    headTable("Evidence by joint", ["joint", "evidence", "against | for"], rows),
+  ];
+}
+
+/** Quoted for a shell where it must be. */
+const quoted = (text) => (/^[A-Za-z0-9._-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
+
+function feedback(clip) {
+  const text = `luigi --module tasks ActionFeedback --run ${quoted(payload.about.run)} --clip ${quoted(clips.id[clip])}`;
+  const code = h("code", {}, text);
+  const copy = async () => {
+    await navigator.clipboard.writeText(text);
+    announce("Copied.");
+    button.textContent = "Copied";
+  };
+  const button = h("button", { type: "button", onclick: copy }, "Copy");
+  return [h("p", {}, "Which limb, when, and what is different from the best clips of the challenge:"), h("div", { class: "command" }, code, button)];
+}
+
+function facts(clip) {
+  const code = clips.code[clip] ? ` (${clips.code[clip]})` : "";
+  const known = [
+    ["Read", clips.status[clip] + code], ["Split", clips.split[clip] ?? NOTHING], ["Likes", count(clips.likes[clip])],
+    ["Followers", count(clips.followers[clip])], ["Uploaded", day(clips.uploaded_at[clip])],
+    ["Actual percentile", percent(clips.actual[clip])], ["Copies share", clips.copies[clip] ?? "none"],
+  ];
+  return h("dl", { class: "facts" }, known.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
+}
+
+function filmstrip(media) {
+  if (!media?.film) return [];
+  const { film } = media;
+  const alt = `${film.frames} frames of the film, ${seconds(film.seconds[0])} to ${seconds(film.seconds.at(-1))}`;
+  return [h("h2", {}, "Film"), scrolled("Film strip", picture(film.src, alt, { class: "filmstrip" }))];
+}
+
+function show(id) {
+  running?.stop();
+  running = null;
+  const clip = clipOf(id);
+  const content = document.querySelector("#clip .content");
+  document.getElementById("clip-title").textContent = id || "Clip";
+  if (clip === undefined) {
+    content.replaceChildren(h("p", {}, "This report has no such clip. ", h("a", { href: "#challenges" }, "All clips")));
+    return id;
+  }
+  const better = clips.better[clip];
+  const shown = [clip, ...(better < 0 ? [] : [better])];
+  const panels = shown.map((one) => panel(one, clips.id[one]));
+  const { media } = panels[0];
+  content.replaceChildren(
+    h("p", { class: "lead" }, place(clip)), neighbours(clip), ...stages(shown, panels),
+    h("div", { class: "beside" },
+      h("section", {}, h("h2", {}, "How it is scored"), scores(clip, better)),
+      h("section", {}, h("h2", {}, "Where it is expected to end"), interval(clip))),
+    ...filmstrip(media),
+    h("div", { class: "beside" },
+      h("section", {}, h("h2", {}, "What speaks for and against it"), ...evidence(media)),
+      h("section", {}, h("h2", {}, "Feedback for the dancer"), ...feedback(clip), h("h2", {}, "What is known"), facts(clip))));
+  return id;
+}
+
+export const clipPage = {
+  build() {},
+  show,
+  hide() {
+    running?.stop();
+    running = null;
+  },
+};

@@ -1,0 +1,63 @@
+/** Plays several clips on one clock: each panel draws itself at a moment; together they loop. */
+
+import { h } from "report/dom";
+import { seconds } from "report/format";
+
+const STEP_S = 0.1; // of the slider and the arrow keys
+
+const still = matchMedia("(prefers-reduced-motion: reduce)");
+
+/**
+ * panels: [{ seconds (its length), draw(moment) }]. Returns { element, stop() }. Starts at once, unless the system asks
+ * for less motion.
+ */
+export function player(panels) {
+  const length = Math.max(...panels.map((panel) => panel.seconds));
+  const state = { moment: 0, last: null, request: 0 };
+  const button = h("button", { type: "button", class: "main", onclick: () => (state.request ? pause() : play()) });
+  const slider = h("input", { type: "range", min: 0, max: length, step: STEP_S, value: 0, "aria-label": "Moment, in seconds",
+    oninput: () => {
+      pause();
+      at(Number(slider.value));
+    } });
+  const told = h("output", {});
+  const redraw = () => at(state.moment);
+  const resized = new ResizeObserver(redraw);
+
+  function at(moment) {
+    state.moment = moment;
+    for (const panel of panels) panel.draw(Math.min(moment, panel.seconds));
+    if (state.request) slider.value = moment;
+    told.textContent = seconds(moment);
+  }
+  function tick(now) {
+    const passed = state.last === null ? 0 : Math.min(0.25, (now - state.last) / 1000);
+    state.last = now;
+    state.request = requestAnimationFrame(tick);
+    at(length ? (state.moment + passed) % length : 0);
+  }
+  function play() {
+    state.last = null;
+    state.request = requestAnimationFrame(tick);
+    name("Pause");
+  }
+  function pause() {
+    cancelAnimationFrame(state.request);
+    state.request = 0;
+    name("Play");
+  }
+  function name(text) {
+    button.textContent = text;
+  }
+  function stop() {
+    pause();
+    resized.disconnect();
+    document.removeEventListener("themechange", redraw);
+  }
+
+  document.addEventListener("themechange", redraw);
+  for (const panel of panels) resized.observe(panel.element);
+  name("Play");
+  if (!still.matches && length) play();
+  return { element: h("div", { class: "player" }, button, slider, told), stop };
+}

@@ -1,0 +1,117 @@
+/** What the charts show, as Vega-Lite. Colours are the page's own, so that they follow light, dark and paper. */
+
+import { clips, cues, fairPercentile, payload } from "report/data";
+
+const { quality } = payload;
+const [INK, QUIET, ACCENT] = ["var(--ink)", "var(--quiet)", "var(--accent)"];
+const RIVALS = 3; // sections of the table after the model's own; those behind are its own parts, and controls
+const LINE_PX = 22;
+const MANY = 700; // points; more are counted in squares instead
+const BINS = 20; // squares a side
+
+const SHARE = { scale: { domain: [0, 1] }, axis: { format: "%", values: [0, 0.25, 0.5, 0.75, 1] } };
+
+/** Spearman of the model, in the accent colour, and of what it must beat. */
+export function qualityChart() {
+  const sections = [...new Set(quality.table.map((row) => row.section))].slice(0, RIVALS + 1);
+  const values = quality.table
+    .filter((row) => sections.includes(row.section) && row.spearman[0] != null)
+    .map((row) => ({ title: row.title, section: row.section, value: row.spearman[0], low: row.spearman[1], high: row.spearman[2],
+      model: row.section === "the model" }));
+  return intervals(values, "Spearman", { field: "model", scale: { domain: [true, false], range: [ACCENT, QUIET] }, legend: null });
+}
+
+export function ablationChart() {
+  const values = (quality.ablations ?? [])
+    .filter((row) => row.difference?.[0] != null)
+    .map(({ what, predictor, difference: [value, low, high] }) =>
+      ({ title: predictor === "fused" ? what : `${what} (${predictor})`, value, low, high }));
+  return intervals(values, "Spearman less the model's", { value: ACCENT });
+}
+
+/** One line a title: a point and its interval, and a rule at 0. */
+function intervals(values, title, color) {
+  const y = { field: "title", type: "nominal", sort: null, title: null, axis: { ticks: false, domain: false } };
+  return {
+    data: { values },
+    height: LINE_PX * new Set(values.map((value) => value.title)).size,
+    encoding: { y },
+    layer: [
+      { mark: { type: "rule", color: QUIET, strokeDash: [3, 3] }, encoding: { x: { datum: 0 }, y: null } },
+      { mark: { type: "rule", strokeWidth: 2 }, encoding: { x: { field: "low", type: "quantitative", title }, x2: { field: "high" }, color } },
+      { mark: { type: "point", filled: true, size: 60, opacity: 1 }, encoding: { x: { field: "value", type: "quantitative", title }, color } },
+    ],
+  };
+}
+
+export function calibrationChart() {
+  const expected = { field: "expected", type: "quantitative", title: "expected percentile", ...SHARE };
+  const actual = { field: "actual", type: "quantitative", title: "actual percentile (mean)", ...SHARE };
+  return {
+    square: true,
+    layer: [
+      diagonal(),
+      { data: { values: quality.calibration }, encoding: { x: expected, y: actual }, mark: { type: "point", filled: true, size: 60, color: ACCENT, opacity: 1 } },
+    ],
+  };
+}
+
+function diagonal() {
+  return {
+    data: { values: [{ at: 0 }, { at: 1 }] },
+    mark: { type: "line", color: QUIET, strokeWidth: 1, strokeDash: [3, 3] },
+    encoding: { x: { field: "at", type: "quantitative" }, y: { field: "at", type: "quantitative" } },
+  };
+}
+
+/** A small bar chart a cue, side by side, one line a challenge. */
+export function attentionChart() {
+  const values = quality.attention.flatMap((row) => cues.map((cue) => ({ challenge: row.challenge, cue, weight: row[cue] })));
+  return {
+    data: { values },
+    columns: cues.length,
+    mark: { type: "bar", color: ACCENT, height: 12 },
+    height: { step: LINE_PX },
+    encoding: {
+      column: { field: "cue", type: "nominal", sort: cues, title: null, header: { labelColor: INK, labelFontWeight: 600 }, spacing: 12 },
+      y: { field: "challenge", type: "nominal", sort: null, title: null, axis: { ticks: false, domain: false } },
+      x: { field: "weight", type: "quantitative", title: null, scale: { domain: [0, 1] }, axis: { format: "%", values: [0, 0.5, 1], labelFlush: true } },
+    },
+  };
+}
+
+/** Where the model placed these clips, and where they ended: a point each, or counts where there are many. */
+export function predictedAgainstActual(shown) {
+  const values = shown
+    .filter((clip) => fairPercentile(clip) != null && clips.actual[clip] != null)
+    .map((clip) => ({ predicted: fairPercentile(clip), actual: clips.actual[clip], id: clips.id[clip] }));
+  const axis = (field) => ({ field, type: "quantitative", title: `${field} percentile`, ...SHARE });
+  const points = {
+    data: { values },
+    mark: { type: "point", filled: true, size: 36, color: ACCENT, opacity: 0.65, cursor: "pointer" },
+    encoding: { x: axis("predicted"), y: axis("actual") },
+  };
+  const counts = {
+    data: { values: values.length > MANY ? counted(values) : [] },
+    mark: { type: "rect", color: ACCENT },
+    encoding: {
+      x: axis("predicted"), x2: { field: "predictedTo" }, y: axis("actual"), y2: { field: "actualTo" },
+      fillOpacity: { field: "clips", type: "quantitative", scale: { domainMin: 0, range: [0.08, 1] }, legend: null },
+    },
+  };
+  return { square: true, layer: [values.length > MANY ? counts : points, diagonal()] };
+}
+
+/** How many lie in each square of BINS a side; empty ones are left out. */
+function counted(values) {
+  const cells = new Map();
+  const bin = (share) => Math.min(BINS - 1, Math.floor(share * BINS));
+  for (const { predicted, actual } of values) {
+    const key = bin(predicted) * BINS + bin(actual);
+    cells.set(key, (cells.get(key) ?? 0) + 1);
+  }
+  return [...cells].map(([key, number]) => {
+    const [predicted, actual] = [Math.floor(key / BINS) / BINS, (key % BINS) / BINS];
+    return { predicted, actual, predictedTo: predicted + 1 / BINS, actualTo: actual + 1 / BINS, clips: number };
+  });
+}

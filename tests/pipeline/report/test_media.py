@@ -1,0 +1,273 @@
+"""What is shown of single clips: which ones, how much of them, and that it is true to their rows."""
+
+import base64
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from models.places365 import CATEGORIES
+from pipeline.calibration import calibration
+from pipeline.options import DecodeLimits
+from pipeline.report import Sources, evidence, render
+from pipeline.report.checks import check, scene_names
+from pipeline.report.choose import CHECKS, ends_first, to_check
+from pipeline.report.likeness import CLEARLY, nearest_better, projected
+from pipeline.report.media import BLOCK, blocks
+from pipeline.report.preview import FPS, LEAST_FPS, pace, preview
+from pipeline.rows import Grid, Track
+from tests.pipeline.feature_rows import face_rows, pose_rows, scene_rows
+from tests.pipeline.report.made import CPU, DATASET, RUN, built, found
+from tests.tiny_clips import render_clip
+
+# --- which clips
+
+
+def test_the_best_and_the_worst_of_each_challenge_come_first():
+    challenge = np.array(["a", "a", "b", "a", "a", "b", "b"])
+    percentile = pd.Series([0.9, 0.1, 0.5, 0.6, np.nan, 0.8, 0.2])
+    assert ends_first(challenge, percentile) == [0, 5, 1, 6, 3, 2]
+
+
+def test_samples_hold_the_worst_extracted_and_others_by_the_seed():
+    clips = pd.DataFrame(
+        {"status": ["ok"] * 99 + ["failed"], "quality_pose": np.arange(100) / 100, "quality_face": 1.0}
+    )
+    chosen = to_check(clips, ["pose", "face"], seed=0)
+    assert len(chosen) == len(set(chosen)) == CHECKS
+    assert set(range(12)) <= set(chosen)
+    assert chosen == to_check(clips, ["pose", "face"], seed=0)
+    assert chosen != to_check(clips, ["pose", "face"], seed=1)
+    assert to_check(clips.tail(5), ["pose", "face"], seed=0) == [0, 1, 2, 3]
+
+
+# --- skeletons
+
+
+def walking(frames: int) -> tuple[Track, Grid]:
+    """Joints on a line that moves right, 10 px a frame; the last joint is never seen."""
+    places = np.stack(np.broadcast_arrays(10.0 * np.arange(frames)[:, None], 5.0 * np.arange(17)[None]), 2)
+    score = np.ones((frames, 17, 1))
+    score[:, 16] = 0.1
+    keypoints = np.concatenate([places, score], 2).astype(np.float32)
+    valid = np.ones(frames, bool)
+    track = Track(0, True, valid, keypoints, np.zeros((frames, 4), np.float32), valid.astype(np.float32))
+    return track, Grid(np.arange(frames, dtype=np.int32), (np.arange(frames) / 10).astype(np.float32))
+
+
+def test_a_preview_is_the_dancer_in_his_own_box_a_few_times_a_second():
+    shown = preview(*walking(41), pace([4.0], 1000), 0.3)
+    assert shown is not None
+    assert shown.joints.shape == (21, 17, 3)
+    assert (shown.joints[:, 16] == 0).all()
+    assert (shown.joints[:, :16, 2] == 255).all()
+    x = shown.joints[:, 0, 0].astype(int)
+    assert (np.diff(x)[1:-1] > 0).all()
+    assert x[0] < 20
+    assert x[-1] > 235
+    assert shown.aspect == pytest.approx(400 / 75, rel=0.5)
+    entry = shown.entry()
+    assert np.frombuffer(base64.b64decode(entry["joints"]), np.uint8).reshape(-1, 17, 3).shape[0] == 21
+
+
+def test_nobody_gives_no_preview():
+    track, grid = walking(10)
+    assert preview(None, grid, pace([1.0], 100), 0.3) is None
+    assert preview(track, grid, pace([1.0], 100), 1.5) is None
+
+
+@pytest.mark.parametrize("clips", [1, 100, 1000, 5000, 50_000])
+def test_however_many_clips_their_skeletons_fit(clips):
+    seconds = np.random.default_rng(0).uniform(3, 60, clips)
+    chosen = pace(seconds.tolist(), 130_000)
+    assert LEAST_FPS <= chosen.fps <= FPS
+    frames = (np.minimum(seconds, chosen.seconds) * chosen.fps).astype(int) + 1
+    assert frames.sum() <= 130_000 * 1.02 + clips
+    if clips <= 100:
+        assert chosen.fps == FPS
+
+
+def test_evidence_of_a_clip_is_as_long_as_its_skeleton_and_sums_to_what_the_model_says(page_data):
+    payload, media = page_data
+    entries = {int(row): entry for block in media for row, entry in block.items()}
+    assert [row for row, has in enumerate(payload["clips"]["media"]) if has] == sorted(entries)
+    assert len(entries) == 25
+    for entry in entries.values():
+        frames = len(base64.b64decode(entry["joints"])) // 51
+        assert len(entry["evidence"]["time"]) == frames
+        assert len(entry["evidence"]["joint"]) == 17
+        for values in entry["evidence"].values():
+            assert max(map(abs, values)) <= 1
+
+
+def test_evidence_is_for_the_clips_at_the_ends_where_there_are_many(workspace, monkeypatch):
+    monkeypatch.setattr(evidence, "CLIPS", 4)
+    payload, media = built(workspace)
+    shown = [int(row) for block in media for row, entry in block.items() if entry["evidence"]]
+    by_challenge: dict[int, list[int]] = {}
+    for row in shown:
+        by_challenge.setdefault(payload["clips"]["challenge"][row], []).append(payload["clips"]["rank"][row])
+    sizes = [max(rank or 0 for rank, of in zip(payload["clips"]["rank"], payload["clips"]["challenge"], strict=True)
+                 if of == at) for at in (0, 1)]  # fmt: skip
+    assert len(shown) <= 4
+    assert all(set(ranks) <= {1, sizes[of]} for of, ranks in by_challenge.items())
+
+
+def test_blocks_hold_the_media_of_64_clips_each():
+    made = blocks({0: {"a": 1}, BLOCK - 1: {"a": 2}, BLOCK: {"a": 3}}, 2 * BLOCK + 1)
+    assert [sorted(block) for block in made] == [["0", "63"], ["64"], []]
+    assert blocks({}, 0) == []
+
+
+# --- likeness
+
+
+def test_the_small_vectors_keep_the_cosines_of_the_embeddings():
+    rng = np.random.default_rng(0)
+    kinds = rng.normal(size=(8, 40))
+    rows = kinds[rng.integers(0, 8, 100)] + 0.3 * rng.normal(size=(100, 40))
+    one, other = rows[:, :20].astype(np.float32), rows[:, 20:].astype(np.float32)
+    small = projected({"one": one, "other": other}).astype(float)
+    assert small.shape == (100, 16)
+
+    def cosines(values: np.ndarray) -> np.ndarray:
+        unit = values / np.linalg.norm(values, axis=1, keepdims=True)
+        return unit @ unit.T
+
+    assert np.corrcoef(cosines(small).ravel(), cosines(rows).ravel())[0, 1] > 0.97
+    other[3] = one[3] = np.nan
+    assert not projected({"one": one, "other": other})[3].any()
+    assert projected({}).size == 0
+
+
+def test_the_nearest_better_clip_is_clearly_better_of_the_same_challenge_and_looks_alike():
+    vectors = np.array([[100, 0], [90, 10], [0, 100], [99, 1], [99, 1]], np.int8)
+    challenge = np.array(["a", "a", "a", "a", "b"])
+    percentile = pd.Series([0.1, 0.9, 0.8, 0.1 + CLEARLY / 2, 0.9])
+    assert nearest_better(vectors, challenge, percentile).tolist() == [1, -1, -1, 1, -1]
+    percentile[0] = np.nan
+    assert nearest_better(vectors, challenge, percentile)[0] == -1
+
+
+# --- samples
+
+
+def test_a_sample_says_how_many_people_and_which_scene():
+    scene = scene_rows()
+    told = check(pose_rows(persons=3, frames=40), face_rows(faces=6), scene, CATEGORIES, np.array([1, 2]), "show")
+    assert told["people"] == 3
+    names = [name for name, _ in told["scene"]]
+    assert len(names) == 5
+    total = np.zeros(365)
+    np.add.at(total, scene.top_category.ravel().astype(int), scene.top_probability.ravel())
+    assert CATEGORIES.index(names[0]) == total.argmax()
+    assert told["indoor"] == pytest.approx(float(scene.indoor.mean()))
+    assert len(told["crops"]) == 2, "the lead's faces alone"
+    nothing = check(None, None, None, (), np.zeros(0, np.int64), "show")
+    assert nothing == {"crops": [], "scene": [], "indoor": None, "people": None}
+    assert check(pose_rows(persons=0), None, None, (), np.zeros(0, np.int64), "show")["people"] == 0
+
+
+def test_crops_are_left_out_or_covered_unless_faces_are_shown():
+    buffer = io.BytesIO()
+    stripes = np.zeros((160, 160, 3), np.uint8)
+    stripes[:, ::2] = 255
+    Image.fromarray(stripes.repeat(4, 1)[:, :160]).save(buffer, "JPEG", quality=95)
+    faces = face_rows(faces=1)
+    faces = type(faces)(**(vars(faces) | {"crop": (buffer.getvalue(),)}))
+
+    def contrast(show: str) -> float:
+        (uri,) = check(None, faces, None, (), np.array([0]), show)["crops"]
+        picture = Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1]))).convert("L")
+        return float(np.asarray(picture, float).std())
+
+    assert contrast("show") > 60
+    assert contrast("blur") < 12
+    assert check(None, faces, None, (), np.array([0]), "none")["crops"] == []
+
+
+def test_scenes_are_named_by_the_profiles_own_set_of_categories():
+    options = {"extractor": {"categories": "demo8"}}
+    assert scene_names({"options": json.dumps(options)})[:2] == ("bedroom", "kitchen")
+    assert scene_names({}) == CATEGORIES
+
+
+# --- with film
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory, workspace: str) -> Sources:
+    """Real video files for some of the clips; one is gone."""
+    folder = tmp_path_factory.mktemp("films")
+    names = found(workspace).clips["clip_id"].tolist()[:5]
+    uris = {name: str(render_clip(folder / f"{name}.mp4", seed=at, frames=16)) for at, name in enumerate(names)}
+    Path(uris[names[4]]).unlink()
+    return Sources(uris, limits=DecodeLimits(attempts=1))
+
+
+def test_films_are_of_the_clips_whose_files_are_there_and_the_others_are_counted(workspace, sources):
+    payload, media = built(workspace, sources=sources)
+    films = {row for block in media for row, entry in block.items() if entry["film"]}
+    assert films == {"0", "1", "2", "3"}
+    assert any("1 of the clips have no film" in one["text"] for one in payload["quality"]["cautions"])
+    pictured = {one["clip"] for one in payload["checks"] if one["picture"]}
+    assert pictured == {0, 1, 2, 3} & {one["clip"] for one in payload["checks"]}
+    assert pictured
+
+
+@pytest.mark.parametrize(("faces", "films"), [("none", 120), ("blur", 0)])
+def test_where_no_pictures_are_wanted_there_are_none_but_skeletons(workspace, sources, faces, films):
+    payload, media = built(workspace, faces, films, sources)
+    assert not any(entry["film"] for block in media for entry in block.values())
+    assert not any(one["picture"] for one in payload["checks"])
+    assert sum(map(len, media)) == 25
+    if faces == "none":
+        assert "data:image" not in json.dumps([payload, media])
+
+
+def test_the_page_is_one_file_that_holds_the_data(copied, sources):
+    render(str(copied), DATASET, RUN, CPU, sources=sources, name="june")
+    text = (copied / RUN / "report.html").read_text()
+    assert "clip000" in text
+    assert "june" in text
+    assert str(copied) not in text
+
+
+# --- calibration
+
+
+def judged(noise: float, count: int = 320) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    percentile = rng.uniform(0, 1, count)
+    score = percentile + rng.normal(0, noise, count)
+    return pd.DataFrame(
+        {
+            "challenge": "a",
+            "group": np.arange(count),
+            "percentile": percentile,
+            "score": score,
+            "fold": np.arange(count) % 4,
+        }
+    )
+
+
+def test_calibration_says_where_clips_were_that_were_expected_somewhere():
+    bins = calibration(judged(0.3), 0.8)
+    assert [one["n"] for one in bins] == [32] * 10
+    expected, actual = (np.array([one[name] for one in bins]) for name in ("expected", "actual"))
+    assert (np.diff(expected) >= 0).all()
+    assert np.abs(expected - actual).max() < 0.2
+    assert np.ptp(actual) > 0.4
+
+
+def test_clips_are_not_their_own_proof_of_calibration():
+    """A score that says nothing is expected in the middle; on a map fitted with the clip itself it would look right."""
+    clips = judged(0.3, 64).assign(score=np.random.default_rng(1).normal(size=64))
+    spread = np.corrcoef(*[[one[name] for one in calibration(clips, 0.8)] for name in ("expected", "actual")])[0, 1]
+    assert spread < 0.5
+    assert calibration(clips.head(10), 0.8) == []
+    assert calibration(clips.head(0), 0.8) == []

@@ -1,0 +1,94 @@
+"""The page in a real browser, opened as a file. A page that says anything on the console or asks for anything fails."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from benchmarks.made_payloads import Names, make_payload
+from pipeline.report.page import make_page
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install -e '.[dev]'")
+Page = sync_api.Page
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+VIEWS = ("overview", "challenges", "recommend", "checks", "clip/clip-00000")
+Opened = Callable[..., AbstractContextManager[Page]]
+EVIL = Names(
+    clip="<img src=x onerror=alert({})>", challenge="<script>alert('{}')</script>", creator='"><b onclick=alert({})>'
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "opened" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.timeout(120))
+
+
+@pytest.fixture(scope="package")
+def browser() -> Iterator[sync_api.Browser]:
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if found is None:
+        pytest.skip("needs a browser: apt-get install chromium")
+    with sync_api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=found, args=["--disable-gpu"])
+        yield started
+        started.close()
+
+
+@cache
+def page_of(clips: int, evil: bool = False) -> str:
+    return make_page(*make_payload(clips, EVIL if evil else None))
+
+
+@pytest.fixture(scope="package")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("reports")
+
+
+@pytest.fixture
+def opened(browser: sync_api.Browser, folder: Path) -> Opened:
+    """opened(clips, view="", width=1440, dark=False, moving=False, evil=False): the page, looked at."""
+
+    @contextmanager
+    def open_page(
+        clips: int,
+        view: str = "",
+        width: int = 1440,
+        dark: bool = False,
+        moving: bool = False,
+        evil: bool = False,
+    ) -> Iterator[Page]:
+        path = folder / f"{clips}{'-evil' if evil else ''}.html"
+        if not path.exists():
+            path.write_text(page_of(clips, evil), encoding="utf-8")
+        context = browser.new_context(
+            viewport={"width": width, "height": 900},
+            color_scheme="dark" if dark else "light",
+            reduced_motion="no-preference" if moving else "reduce",
+        )
+        page = context.new_page()
+        page.set_default_timeout(15_000)
+        said: list[str] = []
+        page.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
+        page.on("pageerror", lambda error: said.append(f"error: {error}"))
+        page.on("request", lambda request: said.append(f"request: {request.url}") if request.url != address else None)
+        page.on("dialog", lambda dialog: (said.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+        address = path.as_uri()
+        page.goto(f"{address}#{view}" if view else address)
+        page.wait_for_selector("html[data-ready]")
+        yield page
+        page.evaluate("new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")
+        context.close()
+        assert said == []
+
+    return open_page
+
+
+def goto(page: Page, view: str) -> None:
+    """Follows a link to the view."""
+    page.evaluate("view => { location.hash = view }", view)
+    page.wait_for_selector(f"#{view.split('/')[0]}.shown")

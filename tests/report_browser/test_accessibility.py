@@ -1,0 +1,59 @@
+"""axe-core finds nothing serious in any view, light or dark; landmarks, headings and keyboard are there."""
+
+from itertools import pairwise
+
+import pytest
+
+from tests.report_browser.conftest import VIEWS, Opened, goto
+
+axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python")
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_axe_finds_nothing_serious(opened: Opened, dark: bool):
+    with opened(256, dark=dark) as page:
+        page.locator("details").evaluate_all("all => all.forEach((one) => { one.open = true })")
+        for view in VIEWS:
+            goto(page, view)
+            page.wait_for_timeout(400)  # charts and lists are drawn
+            found = axe.Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+            grave = [
+                (one["id"], one["impact"], one["nodes"][0]["html"][:200])
+                for one in found
+                if one["impact"] in ("serious", "critical")
+            ]
+            assert grave == [], view
+
+
+def test_axe_finds_nothing_serious_on_a_telephone(opened: Opened):
+    with opened(256, "challenges", width=360) as page:
+        for view in ("challenges", "clip/clip-00000"):
+            goto(page, view)
+            page.wait_for_timeout(400)
+            found = axe.Axe().run(page).response["violations"]
+            assert [one["id"] for one in found if one["impact"] in ("serious", "critical")] == []
+
+
+def test_a_keyboard_finds_its_way(opened: Opened):
+    with opened(256) as page:
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.className") == "skip"
+        page.keyboard.press("Enter")
+        assert page.evaluate("document.activeElement.id") == "main"
+        page.locator("nav a", has_text="Recommend").focus()
+        assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#recommend.shown")
+        assert page.evaluate("document.activeElement.id") == "recommend-title"
+
+
+def test_landmarks_and_headings(opened: Opened):
+    with opened(256, "clip/clip-00000") as page:
+        for landmark in ("header", "nav", "main", "footer"):
+            assert page.locator(landmark).count() == 1
+        levels = page.evaluate("""() => [...document.querySelectorAll("h1, h2, h3")]
+            .filter((one) => one.checkVisibility()).map((one) => Number(one.tagName[1]))""")
+        assert levels[0] == 1
+        assert levels.count(1) == 1
+        assert all(after - before <= 1 for before, after in pairwise(levels))
+        assert page.evaluate("[...document.querySelectorAll('canvas')].every((one) => one.ariaLabel || one.ariaHidden)")

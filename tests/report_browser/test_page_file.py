@@ -1,0 +1,96 @@
+"""The page as a file, without a browser: one piece, nothing from outside, small enough, no JSON that ends a script."""
+
+import json
+import math
+import re
+
+import pytest
+
+from benchmarks.made_payloads import make_payload
+from models.skeleton import COCO17
+from pipeline.report.page import embedded, make_page, module_names, words
+from tests.report_browser.conftest import page_of
+
+
+def block(source: str, name: str) -> object:
+    return json.loads(re.search(rf'<script [^>]*id="{name}">(.*?)</script>', source, re.DOTALL).group(1))
+
+
+def test_the_payload_and_the_media_come_back_as_they_were():
+    payload, media = make_payload(256)
+    source = make_page(payload, media)
+    assert block(source, "data") == payload
+    assert [block(source, f"media-{place}") for place in range(4)] == media
+    assert block(source, "layout") == {"joints": list(COCO17.joints), "edges": [list(edge) for edge in COCO17.edges]}
+
+
+def test_5000_clips_are_under_25_mb():
+    assert len(page_of(5000).encode()) < 25e6
+
+
+def test_nothing_is_loaded_from_outside():
+    source = page_of(1)
+    without_charts = re.sub(r'<script type="text/plain" id="charts">.*?</script>', "", source, flags=re.DOTALL)
+    assert "http" not in without_charts
+    assert not re.search(r"(src|href)=\"(?!#|data:)", without_charts)
+
+
+def test_no_value_can_end_its_script():
+    value = "</script><!--\u2028\u2029&"
+    text = embedded({"name": value})
+    assert not set("<>&\u2028\u2029") & set(text)
+    assert json.loads(text) == {"name": value}
+    with pytest.raises(ValueError, match="JSON"):
+        embedded(math.nan)
+
+
+def test_every_module_is_in_the_page_and_small():
+    imports = block(page_of(1).replace('type="importmap"', 'id="importmap"'), "importmap")["imports"]
+    assert set(imports) == {f"report/{name}" for name in module_names()}
+    assert len(imports) > 10
+
+
+def row(title: str, section: str, spearman: float, by: tuple | None = None, pairs: tuple = (None, None, None)) -> dict:
+    better = None if by is None else {"spearman": list(by)}
+    return {"section": section, "title": title, "spearman": [spearman, None, None], "pairwise_accuracy": list(pairs),
+            "model_better_by": better}  # fmt: skip
+
+
+def told(*table: dict, **quality: object) -> list[str]:
+    payload, _ = make_payload(1)
+    payload["quality"] |= {"table": list(table)} | quality
+    return [one["text"] for one in words.headlines(payload)]
+
+
+@pytest.mark.parametrize(
+    ("by", "verdict"),
+    [
+        ((0.1, 0.05, 0.2), "the model is better"),
+        ((-0.1, -0.2, -0.05), "the model is worse"),
+        ((0.1, -0.05, 0.2), "neither is shown to be better"),
+    ],
+)
+def test_the_strongest_rival_is_named_with_a_verdict(by, verdict):
+    model = row("VDV", "the model", 0.5, pairs=(0.7, 0.6, 0.8))
+    weak, ridge = row("weak", "cue", 0.1, (0.4, 0.3, 0.5)), row("ridge", "no network", 0.4, by)
+    said = told(model, weak, ridge, row("parts", "other fusions", 0.0), row("own", "fewer cues", 0.9, (0.0, 0.0, 0.0)))
+    assert "70 % of all cases (95 % interval 60 % to 80 %)" in said[0]
+    assert "2 rivals, ridge" in said[1]
+    assert said[1].endswith(f"{verdict}.")
+
+
+def test_without_folds_the_clips_held_out_speak_and_else_the_reason():
+    held_out = {"split": "test", "predictor": "fused", "pairwise": 0.66, "n": 12}
+    assert "66 % of all cases, judged by the 12 clips held out" in told(splits=[held_out])[0]
+    assert "cannot be said: 2 labelled clips are too few." in told()[0]
+    assert "cannot be said" in told(splits=[held_out | {"pairwise": None}])[0]
+    assert "cannot be said: no clips" in told(folds=None)[0]
+
+
+def test_numbers_read_as_people_write_them():
+    assert words.estimate([0.5, 0.25, 0.75]) == "0.50 (0.25 to 0.75)"
+    assert words.estimate([-0.5, None, None], sign=True) == "−0.50"
+    assert words.percent(None) == words.number(None) == words.count(None) == "–"
+    assert words.plural(1, "clip") == "1 clip"
+    assert words.plural(1234, "clip") == "1,234 clips"
+    assert words.clip_link("a/b <c>") == "#clip/a%2Fb%20%3Cc%3E"

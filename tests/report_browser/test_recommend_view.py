@@ -1,0 +1,100 @@
+"""Recommendation in the page: the sliders, and that it follows the same rule as the task."""
+
+import base64
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from benchmarks.made_payloads import make_payload
+from pipeline.recommend import pick, relevance
+from tests.report_browser.conftest import Opened
+
+PICKS = "#recommend .pick a"
+
+
+def of_pipeline(
+    payload: dict, challenge: int, weights: dict, diversity: float, top: int, new: bool, each: bool
+) -> list:
+    """clip_ids as pipeline.recommend picks them from the page's own numbers."""
+    clips = payload["clips"]
+    unseen = [
+        fair if fair is not None else final for fair, final in zip(clips["unseen"], clips["percentile"], strict=True)
+    ]
+    percentile = pd.DataFrame(clips["cue_percentile"] | {"fused": unseen}, dtype=float)
+    values = np.frombuffer(base64.b64decode(payload["embedding"]["values"]), np.int8)
+    values = values.reshape(-1, payload["embedding"]["size"]).astype(float)
+    length = np.linalg.norm(values, axis=1, keepdims=True)
+    unit = np.divide(values, length, out=np.zeros_like(values), where=length > 0)
+    wanted = relevance(percentile, weights)
+    if new:
+        wanted[[like is not None for like in clips["likes"]]] = np.nan
+    members = np.array(sorted(
+        (row for row, one in enumerate(clips["challenge"]) if one == challenge), key=lambda row: clips["id"][row]
+    ))  # fmt: skip
+    names = {name: np.array(clips[name], object)[members] for name in ("creator", "copies")}
+    picked = pick(
+        wanted[members], {"page": unit[members]}, names["creator"], names["copies"], top, diversity, int(each)
+    )
+    return [clips["id"][members[one.row]] for one in picked]
+
+
+@pytest.mark.parametrize(
+    ("weights", "diversity", "top", "new", "each"),
+    [
+        ({"fused": 1.0}, 0.3, 10, False, True),
+        ({"fused": 1.0, "skeleton": 2.0, "face": 0.5}, 0.0, 20, False, False),
+        ({"face": 3.0}, 1.0, 20, False, True),
+        ({"scene": 1.0, "appearance": 1.5}, 0.7, 50, True, False),
+    ],
+)
+def test_the_page_picks_what_the_task_would_pick(opened: Opened, weights, diversity, top, new, each):
+    payload, _ = make_payload(256)
+    with opened(256, "recommend") as page:
+        said = page.evaluate(
+            """async ([weights, diversity, top, newOnly, oneEach]) => {
+              const { recommended } = await import("report/recommend");
+              const { clips, challenges } = await import("report/data");
+              const asked = { weights, diversity, top, newOnly, oneEach };
+              return challenges.map((_, place) => recommended(place, asked).map((one) => clips.id[one.clip]));
+            }""",
+            [weights, diversity, top, new, each],
+        )
+    assert sum(map(len, said)) > 10
+    for challenge, ids in enumerate(said):
+        assert ids == of_pipeline(payload, challenge, weights, diversity, top, new, each)
+
+
+def test_sliders_change_the_picks_at_once(opened: Opened):
+    payload, _ = make_payload(256)
+    with opened(256, "recommend") as page:
+        assert page.locator(PICKS).all_inner_texts() == of_pipeline(payload, 0, {"fused": 1}, 0.3, 10, False, True)
+        page.get_by_label("Scene").fill("2.5")
+        page.get_by_label("All cues, as the model weighs them").fill("0")
+        page.get_by_label("Diversity").fill("0.6")
+        page.get_by_label("How many").select_option("5")
+        page.get_by_label("One clip a creator").uncheck()
+        assert page.locator(PICKS).all_inner_texts() == of_pipeline(payload, 0, {"scene": 2.5}, 0.6, 5, False, False)
+        page.get_by_label("New uploads only").check()
+        assert page.locator(PICKS).all_inner_texts() == of_pipeline(payload, 0, {"scene": 2.5}, 0.6, 5, True, False)
+        command = page.locator("#recommend code").inner_text()
+        for part in ("--weights scene=2.5", "--diversity 0.6", "--top 5", "--per-creator 0", "--new-only"):
+            assert part in command
+        page.get_by_label("Challenge", exact=True).select_option("3")
+        assert page.locator(PICKS).all_inner_texts() == of_pipeline(payload, 3, {"scene": 2.5}, 0.6, 5, True, False)
+
+
+def test_a_slider_is_moved_by_keyboard(opened: Opened):
+    with opened(256, "recommend") as page:
+        before = page.locator(PICKS).all_inner_texts()
+        page.get_by_label("Diversity").focus()
+        page.keyboard.press("End")
+        assert page.locator("#recommend output").last.inner_text() == "1.0"
+        assert page.locator(PICKS).all_inner_texts() != before
+
+
+def test_no_weight_at_all_is_said(opened: Opened):
+    with opened(256, "recommend") as page:
+        page.get_by_label("All cues, as the model weighs them").fill("0")
+        assert page.locator(PICKS).count() == 0
+        assert "above 0" in page.locator("#recommend .content").inner_text()

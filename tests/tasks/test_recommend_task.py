@@ -1,0 +1,146 @@
+"""Recommending on the command line: what is asked, what is refused, what is printed."""
+
+import json
+import re
+from pathlib import Path
+
+import luigi
+import numpy as np
+import pandas as pd
+import pytest
+from luigi.cmdline_parser import CmdlineParser
+
+from pipeline.errors import OptionError
+from pipeline.runs import name_run
+from pipeline.uploads import assemble_uploads, score_uploads
+from tasks.recommend import Recommend
+from tests.pipeline.learnable_world import Clip, make_batch
+from tests.pipeline.small_run import RUN, make_run
+from tests.pipeline.test_training import CPU
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    workspace = make_run(tmp_path_factory.mktemp("recommend-task") / "ws")
+    name_run(str(workspace), RUN.removeprefix("runs/"), "june")
+    return workspace
+
+
+def task(workspace: Path, **options: object) -> Recommend:
+    return Recommend(**({"run_id": "june", "workspace": str(workspace), "device": "cpu"} | options))
+
+
+def test_every_option_can_be_given_as_the_docs_write_it(workspace):
+    words = ["Recommend", "--run", "june", "--workspace", str(workspace), "--challenge", "wave", "--top", "3",
+             "--weights", "skeleton=2,scene=1", "--diversity", "0.5", "--new-only", "--per-creator", "0"]  # fmt: skip
+    with CmdlineParser.global_instance(["--module", "tasks.recommend", *words]) as parser:
+        given = parser.get_task_obj()
+    assert isinstance(given, luigi.Task)
+    assert (given.run_id, given.top, given.diversity, given.new_only, given.per_creator) == ("june", 3, 0.5, True, 0)
+
+
+def test_the_table_says_place_relevance_and_what_each_clip_gained_and_lost(workspace, capsys):
+    task(workspace, top=4, weights="skeleton=2,scene=1", diversity=0.6, name="mine").run()
+    said = capsys.readouterr().err
+    assert said.startswith("recommended from run june by skeleton 2, scene 1; diversity 0.6, at most 1 a creator")
+    table = pd.read_parquet(workspace / RUN / "recommendations/mine.parquet")
+    for name, clips in table.groupby("challenge"):
+        assert re.search(rf"^{name}: \d+ of 20 clips to choose from; mean relevance 0\.\d\d \(0\.\d\d by", said, re.M)
+        for clip in clips.itertuples():
+            (line,) = [line for line in said.splitlines() if re.match(rf" +[-\d]+  {clip.clip_id} ", line)]
+            words = line.split()
+            figures = [clip.relevance, clip.percentile_fused, clip.percentile_skeleton, clip.percentile_scene]
+            assert words[:2] == ["-" if pd.isna(clip.place) else str(clip.place), clip.clip_id]
+            assert words[-len(words) + 2 + pd.notna(clip.creator_id) :][:4] == [f"{100 * one:.0f}" for one in figures]
+            if pd.isna(clip.place):
+                assert re.search(rf"  {clip.relevance_place}, but passed over: .*{clip.instead}", line)
+                continue
+            assert clip.similarity == 0 or f"{clip.similarity:.2f} {clip.most_similar}" in line
+            moved = clip.relevance_place - clip.place
+            assert f"  {clip.relevance_place}" + (f" ({moved:+d})" if moved else "") in line
+    assert table["place"].isna().any()
+    assert f"written: {workspace}/{RUN}/recommendations/mine.parquet and .json beside it" in said
+
+
+def test_a_name_used_again_is_replaced_and_other_options_get_other_files(workspace):
+    folder = workspace / RUN / "recommendations"
+    task(workspace, name="again", top=2).run()
+    task(workspace, name="again", top=3).run()
+    assert json.loads((folder / "again.json").read_text())["asked"]["top"] == 3
+    before = len(list(folder.iterdir()))
+    task(workspace, top=2).run()
+    task(workspace, top=3).run()
+    task(workspace, top=3).run()
+    assert len(list(folder.iterdir())) == before + 4
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"weights": "dance=1"}, "there are skeleton"),
+        ({"weights": "face=1"}, "the run was made without"),
+        ({"weights": "skeleton=-1"}, "a number from 0 up"),
+        ({"weights": "skeleton=0"}, "nothing to recommend by"),
+        ({"challenge": "polka"}, "shuffle, wave"),
+        ({"run_id": "july"}, "'july'; there are"),
+        ({"name": "a/b"}, "--name"),
+        ({"since": "2031"}, "--since"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_before_anything_runs(workspace, options, said):
+    with pytest.raises(OptionError, match=said):
+        task(workspace, **options).complete()
+
+
+@pytest.mark.parametrize("options", [{"diversity": 1.1}, {"top": 0}, {"per_creator": -1}])
+def test_numbers_out_of_range_are_refused(workspace, options):
+    with pytest.raises(OptionError, match=r"it takes a"):
+        task(workspace, **options)
+
+
+def test_random_weights_are_warned_of(workspace, caplog):
+    path = workspace / RUN / "run.json"
+    before = path.read_text()
+    path.write_text(json.dumps(json.loads(before) | {"untrained": ["pose"]}))
+    try:
+        task(workspace).run()
+    finally:
+        path.write_text(before)
+    assert "UNTRAINED WEIGHTS: pose" in caplog.text
+
+
+def test_scores_that_have_seen_the_likes_are_told(workspace, capsys):
+    task(workspace).run()
+    assert "NOTE" not in capsys.readouterr().err
+    about = workspace / RUN / "folds.json"
+    before = about.read_text()
+    about.write_text(json.dumps({"protocol": "kfold", "folds": 0, "clips": 0, "reason": "few"}))
+    try:
+        task(workspace).run()
+    finally:
+        about.write_text(before)
+    assert re.search(r"NOTE: the model was trained on \d+ of these clips", capsys.readouterr().err)
+
+
+def test_uploads_that_the_run_scored_can_be_recommended_from(workspace, capsys):
+    new = [
+        Clip("one", creator="zoe", speed=1.3),
+        Clip("two", creator="yan", speed=0.2),
+        Clip("three", creator="yan", speed=0.3),
+        Clip("far", "elsewhere", creator="zoe", speed=0.5),
+    ]
+    files = make_batch(workspace, new, name="july", modalities=("pose", "scene"))
+    assemble_uploads(str(workspace), [files], "uploads/july")
+    score_uploads(str(workspace), "uploads/july", RUN, CPU)
+    task(workspace, uploads="uploads/july", name="uploads").run()
+    said = capsys.readouterr().err
+    assert "elsewhere: 1 of 1 clips to choose from; the run was not trained on this challenge" in said
+    assert re.search(r"^shuffle: 3 of 3 clips to choose from; mean relevance .*\)$", said, re.M)
+    table = pd.read_parquet(workspace / RUN / "recommendations/uploads.parquet").set_index("clip_id")
+    scores = pd.read_parquet(workspace / "uploads/july/scores.parquet").set_index("clip_id")
+    assert table["place"].notna().sum() == 3, "one clip a creator and challenge"
+    taken = table[(table["challenge"] == "shuffle") & table["place"].notna()]
+    assert taken.index[0] == scores.loc[["one", "two", "three"], "score"].idxmax()
+    np.testing.assert_allclose(taken["percentile_fused"], scores.loc[taken.index, "percentile"])
+    with pytest.raises(OptionError, match=r"--uploads 'june': .* has no such uploads; .* There are july"):
+        task(workspace, uploads="june").complete()

@@ -1,0 +1,78 @@
+"""The report is made anew when it is to show something else, and nothing before it is."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.build import BuildVDV
+from tasks.model import EvaluateRun, RenderReport, RunStage
+
+FOLDER = "runs/" + "a" * 16
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A workspace whose dataset is there, and a run in it with a report that the usual options gave."""
+    monkeypatch.setattr(RunStage, "dataset_complete", lambda self: True)
+    monkeypatch.setattr(RunStage, "run_folder", lambda self: FOLDER)
+    (tmp_path / FOLDER).mkdir(parents=True)
+    for name in ("metrics.json", "report.html"):
+        (tmp_path / FOLDER / name).touch()
+    (tmp_path / FOLDER / "report.json").write_text(json.dumps(report(tmp_path).shown()))
+    return tmp_path
+
+
+def report(workspace: Path, **options: Any) -> RenderReport:
+    return RenderReport(manifest="none.csv", workspace=str(workspace), **options)
+
+
+def test_a_report_that_shows_what_is_asked_for_is_done(workspace):
+    assert report(workspace).complete()
+    (workspace / FOLDER / "report.html").unlink()
+    assert not report(workspace).complete()
+
+
+@pytest.mark.parametrize("options", [{"report_faces": "none"}, {"report_faces": "show"}, {"report_films": 7}])
+def test_other_pictures_make_the_report_anew_and_train_nothing(workspace, options):
+    assert not report(workspace, **options).complete()
+    assert EvaluateRun(manifest="none.csv", workspace=str(workspace)).complete()
+    assert report(workspace, **options).run_folder() == FOLDER
+
+
+def test_a_report_of_before_there_was_a_choice_is_made_anew(workspace):
+    (workspace / FOLDER / "report.json").unlink()
+    assert not report(workspace).complete()
+
+
+def test_ablations_that_came_later_are_shown(workspace):
+    (workspace / FOLDER / "ablations.json").write_text(json.dumps({"seeds": 1, "variants": [], "all": True}))
+    assert not report(workspace).complete()
+    (workspace / FOLDER / "report.json").write_text(json.dumps(report(workspace).shown()))
+    assert report(workspace).complete()
+
+
+def test_a_name_is_no_reason_to_make_a_report_anew(workspace):
+    assert report(workspace, run_name="summer").complete()
+    assert report(workspace, run_name="summer").called() == "summer"
+    assert report(workspace).called() is None
+    (workspace / "runs/names.json").write_text(json.dumps({"june": "a" * 16, "other": "b" * 16}))
+    assert report(workspace).called() == "june"
+
+
+def test_a_build_passes_the_choice_on_and_is_not_done_before_the_report_is(workspace):
+    (workspace / "latest.json").write_text(
+        json.dumps({"dataset": "datasets/None", "run": FOLDER, "report": f"{FOLDER}/report.html"})
+    )
+    build = BuildVDV(manifest="none.csv", workspace=str(workspace), report_faces="none", report_films=3)
+    task = build.requires()
+    assert isinstance(task, RenderReport)
+    assert (task.report_faces, task.report_films) == ("none", 3)
+    assert not build.complete()
+
+
+def test_faces_are_blurred_unless_asked_otherwise(tmp_path):
+    assert report(tmp_path).report_faces == "blur"
+    with pytest.raises(ValueError, match="blur"):
+        RenderReport.report_faces.parse("pixelate")
