@@ -99,7 +99,8 @@ def judge(name: str, trained: int, seed: int, noise: float) -> dict:
     found = {way: _spearman(clips[~training], score[~training]) for way, score in said.items()}
     share = float(spread["network"] / max(spread["network"] + spread["line"], 1e-9))
     return {
-        "world": name, "asked": trained, "seed": seed, "trained": int(training.sum()), "judged": int((~training).sum()), **found,
+        "world": name, "asked": trained, "seed": seed, "trained": int(training.sum()), "judged": int((~training).sum()),
+        **found,
         "network_share": round(share, 3), "seconds": round(time.perf_counter() - start, 1),
     }  # fmt: skip
 

@@ -138,8 +138,8 @@ LEAST = 1e-3  # trunk lengths; below it a logarithm or a direction would tell no
 
 
 def motion_statistics(streams: Tensor, seen: Tensor) -> Tensor:
-    """How a clip moves as a whole: how far its streams vary, how fast each joint is, which joints are fast together, how
-    far each bone turns from where it began.
+    """How a clip moves as a whole: how far its streams vary, how fast each joint is, which joints are fast together,
+    how far each bone turns from where it began.
 
     Ours. streams [N, S, T, V] of C coordinates, seen bool [N, T, V] -> [N, (8 C + 4) V + V (V - 1) / 2], over the
     frames that show a joint: deviation of each stream and of the speeds of joints and bones, mean of these speeds, all

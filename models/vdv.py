@@ -106,8 +106,8 @@ def line_width(cue: str, features: Mapping[str, int]) -> int:
 
 
 def clip_numbers(name: str, cue: Cue) -> tuple[Tensor, Tensor]:
-    """What the line of a cue sees of each of B clips [B, S], and whether it is present, bool [B]; absent or NaN, a number
-    is not known.
+    """What the line of a cue sees of each of B clips [B, S], and whether it is present, bool [B]; absent or NaN, a
+    number is not known.
 
     Of a skeleton the mean of its K samplings, as `encode` takes the mean of what is said of them.
     """

@@ -1,7 +1,7 @@
 """Which joint in which frame a skeleton's score comes from: integrated gradients (Sundararajan et al., ICML 2017).
 
-By captum, from the clip's mean pose, standing still, as the baseline. The attributions of a clip sum to how much its score
-is above that of somebody who does nothing.
+By captum, from the clip's mean pose, standing still, as the baseline. The attributions of a clip sum to how much its
+score is above that of somebody who does nothing.
 """
 
 import numpy as np

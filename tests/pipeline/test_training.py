@@ -278,7 +278,10 @@ def test_with_ema_the_average_of_the_weights_scores(learned, monkeypatch):
         for step in steps[1:]:
             average = 0.5 * average + 0.5 * step[name]
         torch.testing.assert_close(value, average, atol=1e-5, rtol=0)
-        assert not torch.equal(value, steps[-1][name])
+        # A scene is too short for the later relation to look beyond the convolutions: its biases do not move at all.
+        moved = not torch.equal(steps[0][name], steps[-1][name])
+        assert moved or name.startswith("relations.4.")
+        assert torch.equal(value, steps[-1][name]) == (not moved)
 
 
 def test_with_patience_an_encoder_is_that_of_its_best_epoch_and_the_final_one_trains_as_long(learned, monkeypatch):

@@ -116,15 +116,6 @@ def test_a_clip_that_was_not_read_says_so(opened: Opened):
         assert page.locator("#clip .player").count() == 0
 
 
-def test_the_command_is_copied(opened: Opened):
-    with opened(256, "clip/clip-00000") as page:
-        page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-        page.get_by_role("button", name="Copy").click()
-        page.get_by_role("button", name="Copied").wait_for()
-        copied = page.evaluate("navigator.clipboard.readText()")
-        assert copied == "luigi --module tasks ActionFeedback --run 0123456789abcdef --clip clip-00000"
-
-
 def test_a_link_in_the_overview_leads_to_a_clip(opened: Opened):
     with opened(256) as page:
         page.locator("details.code summary").first.click()

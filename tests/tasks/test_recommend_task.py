@@ -51,7 +51,9 @@ def test_the_table_says_place_relevance_and_what_each_clip_gained_and_lost(works
             words = line.split()
             figures = [clip.relevance, clip.percentile_fused, clip.percentile_skeleton, clip.percentile_scene]
             assert words[:2] == ["-" if pd.isna(clip.place) else str(clip.place), clip.clip_id]
-            assert words[-len(words) + 2 + pd.notna(clip.creator_id) :][:4] == [f"{100 * one:.0f}" for one in figures]
+            assert words[-len(words) + 2 + pd.notna(clip.creator_id) :][:4] == [
+                "-" if pd.isna(one) else f"{100 * one:.0f}" for one in figures
+            ]
             if pd.isna(clip.place):
                 assert re.search(rf"  {clip.relevance_place}, but passed over: .*{clip.instead}", line)
                 continue

@@ -1,7 +1,7 @@
 /** The page of one clip: how it moves, how it is scored and why, and the nearest better clip of its challenge beside it. */
 
 import { challenges, clipOf, clips, clipsOf, cues, fairPercentile, layout, payload } from "report/data";
-import { announce, barred, clipLink, h, picture } from "report/dom";
+import { barred, clipLink, h, picture } from "report/dom";
 import { capital, count, day, NOTHING, percent, seconds, signed, words } from "report/format";
 import { inWords, panel } from "report/panel";
 import { player } from "report/player";
@@ -79,21 +79,6 @@ function evidence(media) {
   ];
 }
 
-/** Quoted for a shell where it must be. */
-const quoted = (text) => (/^[A-Za-z0-9._-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
-
-function feedback(clip) {
-  const text = `luigi --module tasks ActionFeedback --run ${quoted(payload.about.run)} --clip ${quoted(clips.id[clip])}`;
-  const code = h("code", {}, text);
-  const copy = async () => {
-    await navigator.clipboard.writeText(text);
-    announce("Copied.");
-    button.textContent = "Copied";
-  };
-  const button = h("button", { type: "button", onclick: copy }, "Copy");
-  return [h("p", {}, "Which limb, when, and what is different from the best clips of the challenge:"), h("div", { class: "command" }, code, button)];
-}
-
 function facts(clip) {
   const code = clips.code[clip] ? ` (${clips.code[clip]})` : "";
   const known = [
@@ -133,7 +118,7 @@ function show(id) {
     ...filmstrip(media),
     h("div", { class: "beside" },
       h("section", {}, h("h2", {}, "What speaks for and against it"), ...evidence(media)),
-      h("section", {}, h("h2", {}, "Feedback for the dancer"), ...feedback(clip), h("h2", {}, "What is known"), facts(clip))));
+      h("section", {}, h("h2", {}, "What is known"), facts(clip))));
   return id;
 }
 
