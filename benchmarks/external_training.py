@@ -53,9 +53,9 @@ def train_network(episodes: Episodes, rows: np.ndarray, config: VdvConfig) -> nn
     target = torch.from_numpy(place_within(episodes.correct, of_row)).float()
     numbered = torch.from_numpy(np.unique(of_row, return_inverse=True)[1])
     levels_of = cast(Mix, network.mix).network
-    optimiser = torch.optim.AdamW(parameter_groups(network, config.weight_decay), lr=config.learning_rate)
+    optimiser = torch.optim.AdamW(parameter_groups(network, config.weight_decay), lr=config.skeleton_rate)
     steps = config.epochs * len(list(_batches(episodes, rows, config, 0)))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.learning_rate, total_steps=steps)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.skeleton_rate, total_steps=steps)
     for epoch in range(config.epochs):
         for some in _batches(episodes, rows, config, epoch):
             levels = network(*_drawn(episodes, some, config, epoch)).levels[:, :levels_of]

@@ -29,7 +29,7 @@ from models.vdv import Cue, build_encoder, build_fusion, encode
 from pipeline.compare import PRIMARY, Clips, compare, draw_creators, estimate
 from pipeline.fuse import HeldOut, train_attention
 from pipeline.loading import Dancer, draw, pad
-from pipeline.recipe import loss_of
+from pipeline.recipe import loss_of, parameter_groups
 
 TRAINED, JUDGED = 384, 384  # clips of a seed
 FRAMES_PER_S = 10
@@ -163,8 +163,9 @@ def network_scores(world: World, config: VdvConfig) -> np.ndarray:
     encoder = build_encoder(world.cue, config, {world.cue: WIDTH})
     percentile = torch.from_numpy(((rankdata(world.label[:TRAINED]) - 0.5) / TRAINED).astype(np.float32))
     batches = -(-TRAINED // config.batch_clips)
-    optimiser = torch.optim.AdamW(encoder.parameters(), config.learning_rate, weight_decay=config.weight_decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.learning_rate, config.epochs * batches)
+    rate = config.rate(world.cue)
+    optimiser = torch.optim.AdamW(parameter_groups(encoder, config.weight_decay), rate)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, config.epochs * batches)
     encoder.train()
     for _ in range(config.epochs):
         for rows in np.array_split(rng.permutation(TRAINED), batches):
@@ -215,7 +216,7 @@ def _of_fusions(seed: int, config: VdvConfig) -> tuple[np.ndarray, np.ndarray]:
 
 
 # Longer and faster than for dance: the worlds hold next to no noise to learn by heart, and both sides gain.
-TIMING = VdvConfig(line=False, frames=32, mirror=0.0, epochs=20, learning_rate=3e-3)
+TIMING = VdvConfig(line=False, frames=32, mirror=0.0, epochs=20, skeleton_rate=3e-3)
 REPEATS = VdvConfig(line=False, epochs=20, learning_rate=3e-3, dropout=0.1)
 IDEAS = {
     "timing": Idea(

@@ -5,8 +5,10 @@ import io
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from PIL import Image
 
+from pipeline.ranking_metrics import percentile_within
 from pipeline.report.page import MEDIA_BLOCK
 
 CUES = ("skeleton", "appearance", "face", "scene")
@@ -78,7 +80,7 @@ def _clips(rng: np.random.Generator, clips: int, challenges: int, names: Names) 
     cue_scores = {cue: np.where(there, score + rng.normal(size=clips), np.nan) for cue in CUES}
     cue_scores["face"][7::20] = np.nan
     attention = rng.dirichlet([3, 2, 1, 1], clips)
-    percentile = _share_below(score, challenge)
+    percentile = _percentile(score, challenge)
     expected = np.clip(0.2 + 0.6 * percentile, 0, 1)
     copies = np.full(clips, None, object)
     copies[3::97] = "group-0"
@@ -93,15 +95,15 @@ def _clips(rng: np.random.Generator, clips: int, challenges: int, names: Names) 
         "likes": [None if unknown else int(np.exp(4 + 2 * value)) for unknown, value in zip(new, label, strict=True)],
         "followers": rng.integers(10, 100_000, clips).tolist(),
         "uploaded_at": [f"2025-{1 + row % 12:02d}-{1 + row % 28:02d}T12:00Z" for row in range(clips)],
-        "actual": _plain(_share_below(label, challenge)),
+        "actual": _plain(_percentile(label, challenge)),
         "score": _plain(score),
         "rank": _ranks(score, challenge),
         "percentile": _plain(percentile),
         "expected": _plain(expected),
         "low": _plain(np.clip(expected - 0.25, 0, 1)),
         "high": _plain(np.clip(expected + 0.25, 0, 1)),
-        "unseen": _plain(_share_below(score + rng.normal(size=clips) / 2, challenge)),
-        "cue_percentile": {cue: _plain(_share_below(values, challenge)) for cue, values in cue_scores.items()},
+        "unseen": _plain(_percentile(score + rng.normal(size=clips) / 2, challenge)),
+        "cue_percentile": {cue: _plain(_percentile(values, challenge)) for cue, values in cue_scores.items()},
         "attention": {cue: _plain(attention[:, place]) for place, cue in enumerate(CUES)},
         "better": _better(score, challenge),
     }
@@ -238,12 +240,8 @@ def _embedding(rng: np.random.Generator, clips: int) -> np.ndarray:
     return np.round(values * 127).astype(np.int8)
 
 
-def _share_below(values: np.ndarray, challenge: np.ndarray) -> np.ndarray:
-    found = np.full(len(values), np.nan)
-    for name in np.unique(challenge):
-        members = np.flatnonzero((challenge == name) & np.isfinite(values))
-        found[members[np.argsort(values[members])]] = (np.arange(len(members)) + 0.5) / max(len(members), 1)
-    return found
+def _percentile(values: np.ndarray, challenge: np.ndarray) -> np.ndarray:
+    return percentile_within(pd.Series(values), pd.Series(challenge)).to_numpy()
 
 
 def _ranks(score: np.ndarray, challenge: np.ndarray) -> list[int | None]:

@@ -137,6 +137,10 @@ class VdvConfig:
         typed: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
         return cls(**typed)
 
+    def rate(self, cue: str) -> float:
+        """The learning rate of the cue's network."""
+        return self.skeleton_rate if cue == "skeleton" else self.learning_rate
+
     def of_encoder(self, cue: str) -> dict[str, Any]:
         """The options that the cue's encoder depends on, its training included, given what it is to learn."""
         idle = _NO_ENCODERS | (_SEQUENCES_ONLY if cue == "skeleton" else _SKELETON_ONLY)

@@ -324,7 +324,7 @@ class _Training(lightning.LightningModule):
     def configure_optimizers(self) -> dict:  # type: ignore[override]
         config = self.course.config
         groups = parameter_groups(self.encoder, config.weight_decay)
-        rate = config.skeleton_rate if self.course.lesson.cue == "skeleton" else config.learning_rate
+        rate = config.rate(self.course.lesson.cue)
         optimiser = torch.optim.AdamW(groups, lr=rate)
         # The whole schedule, also where only its first epochs are trained: as those were that chose their number.
         steps = config.epochs * len(self.course.batches(0))

@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,13 @@ from sklearn.metrics import ndcg_score
 METRICS = ("spearman", "pairwise_accuracy", "kendall_tau_b", "ndcg_10", "top_decile_precision")
 NDCG_AT = 10
 TOP_SHARE = 0.1  # of a challenge's clips, rounded up: what `top_decile_precision` looks for
+Columns = TypeVar("Columns", pd.Series, pd.DataFrame)
+
+
+def percentile_within(values: Columns, challenge: pd.Series) -> Columns:
+    """Where each value stands among those of its challenge, 0..1, ties in the middle; NaN where there is none."""
+    by_challenge = values.astype("float64").groupby(challenge)
+    return (by_challenge.rank(method="average") - 0.5) / by_challenge.transform("count")
 
 
 def agreement(score: np.ndarray, label: np.ndarray) -> dict:

@@ -23,6 +23,7 @@ from pipeline import storage
 from pipeline.dataset import read_clips, read_table
 from pipeline.intervals import read_judged
 from pipeline.labels import ENGAGEMENT, TRAIN
+from pipeline.ranking_metrics import percentile_within
 from pipeline.recommend_options import FUSED, RecommendOptions, eligible
 from pipeline.run_files import SCORES
 from pipeline.runs import read_run
@@ -75,8 +76,7 @@ def read_standing(workspace: str, run_dir: str, options: RecommendOptions) -> St
         said.loc[held.index] = held
         seen[held.index] = False
     ordered = said.rename(columns={"score": FUSED} | cues).reindex(clips["clip_id"]).reset_index(drop=True)
-    by_challenge = ordered.groupby(clips["challenge"])
-    percentile = (by_challenge.rank(method="average") - 0.5) / by_challenge.transform("count")
+    percentile = percentile_within(ordered, clips["challenge"])
     kept = clips[["clip_id", "challenge", "creator_id", "copies", "uploaded_at", *ENGAGEMENT]]
     known = clips["challenge"].isin(run["data"]["challenges"])
     return Standing(kept.assign(known=known, unseen=~seen.reindex(clips["clip_id"]).to_numpy(bool)), percentile)

@@ -1,7 +1,6 @@
 """What can be asked of a recommendation, refused where it makes no sense. Imports nothing heavy: planning asks it."""
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,10 +14,9 @@ from pipeline.errors import OptionError, WorkspaceError
 from pipeline.fingerprint import fingerprint
 from pipeline.labels import ENGAGEMENT
 from pipeline.run_files import SCORES
-from pipeline.runs import read_run
+from pipeline.runs import NAME, read_run
 
 FUSED = "fused"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 @dataclass(frozen=True)
@@ -103,7 +101,7 @@ def since_time(text: str) -> datetime:
 
 def check_name(name: str) -> None:
     """Raises OptionError where no file may be called so."""
-    if not _NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         raise OptionError(
             f"--name is {name!r}; a name has up to 64 letters, digits, dots, hyphens and underscores, and starts with a"
             " letter or digit"

@@ -14,7 +14,7 @@ from pipeline.errors import OptionError, WorkspaceError
 from pipeline.run_files import REPORT, RUN, RUN_SCHEMA
 
 RUNS, NAMES, LATEST = "runs", "runs/names.json", "latest.json"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _ID = re.compile(r"[0-9a-f]{16}")
 _SHOWN = 20  # runs in one message
 
@@ -71,7 +71,7 @@ def read_names(workspace: str) -> dict[str, str]:
 
 def check_name(workspace: str, name: str, run_id: str | None = None) -> None:
     """Raises OptionError where no run may be called so, or, with `run_id`, where another run is."""
-    if not _NAME.fullmatch(name) or _ID.fullmatch(name):
+    if not NAME.fullmatch(name) or _ID.fullmatch(name):
         raise OptionError(
             f"--run-name is {name!r}; a name has up to 64 letters, digits, dots, hyphens and underscores, starts with a"
             " letter or digit, and does not look like a run's id"

@@ -14,6 +14,7 @@ from pipeline.errors import DataError
 from pipeline.intervals import Calibration, calibrate, read_judged
 from pipeline.labels import TRAIN
 from pipeline.loading import ClipBatch, ClipDataset, to_device
+from pipeline.ranking_metrics import percentile_within
 from pipeline.run_files import SCORES
 from pipeline.train import load_run, warn_if_untrained
 
@@ -65,8 +66,7 @@ def score_table(
     clips = dataset.clips
     scores = score_rows(model, dataset, range(len(clips)), device, workers)
     table = pd.concat([clips[["clip_id", "challenge", "split", "label"]], scores], axis=1)
-    by_challenge = table["score"].groupby(table["challenge"])
-    table.insert(5, "percentile", (by_challenge.rank(method="average") - 0.5) / by_challenge.transform("count"))
+    table.insert(5, "percentile", percentile_within(table["score"], table["challenge"]))
     return table
 
 

@@ -13,6 +13,7 @@ from pipeline import storage
 from pipeline.dataset import lead_of, read_faces
 from pipeline.loading import Dancer, read_cue
 from pipeline.options import DecodeLimits, SamplingOptions
+from pipeline.ranking_metrics import percentile_within
 from pipeline.reader import ShardReader
 from pipeline.report import checks as samples
 from pipeline.report import evidence as attributed
@@ -20,10 +21,9 @@ from pipeline.report import preview as skeletons
 from pipeline.report.choose import ends_first, to_check
 from pipeline.report.film import Pictures, Subject, failures, film
 from pipeline.report.found import Found
-from pipeline.report.values import share_below
+from pipeline.report.page import MEDIA_BLOCK
 from pipeline.rows import FaceRows, ModalityRows, PoseRows, SceneRows
 
-BLOCK = 64  # clips whose media are read together by the page
 _KEY_SHARE = 0.6  # of the skeletons' frames, for the clips that evidence is shown of
 
 
@@ -46,7 +46,7 @@ class Media:
 
 def choose(found: Found, films: int, with_pictures: bool) -> Choice:
     clips = found.clips
-    challenge, percentile = clips["challenge"].to_numpy(str), share_below(clips["score"], clips["challenge"])
+    challenge, percentile = clips["challenge"].to_numpy(str), percentile_within(clips["score"], clips["challenge"])
     ends = ends_first(challenge, percentile)
     check = to_check(clips, found.modalities, found.run["seed"])
     decoded = set(np.flatnonzero(clips["status"] != "failed").tolist())
@@ -120,10 +120,10 @@ _NOTHING = {"fps": skeletons.FPS, "joints": "", "aspect": 1.0, "evidence": None,
 
 
 def blocks(entries: Mapping[int, dict], clips: int) -> list[dict[str, dict]]:
-    """Block K holds the entries of the clips BLOCK K .. BLOCK K + BLOCK - 1, by the clip's index as text."""
-    found: list[dict[str, dict]] = [{} for _ in range(-(-clips // BLOCK))]
+    """MEDIA_BLOCK clips a block, in their order: the entries of those that have one, by the clip's index as text."""
+    found: list[dict[str, dict]] = [{} for _ in range(-(-clips // MEDIA_BLOCK))]
     for row in sorted(entries):
-        found[row // BLOCK][str(row)] = entries[row]
+        found[row // MEDIA_BLOCK][str(row)] = entries[row]
     return found
 
 

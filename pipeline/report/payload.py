@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 
 from pipeline.errors import CLIP_CODES
+from pipeline.ranking_metrics import percentile_within
 from pipeline.report.cautions import Caution
 from pipeline.report.found import Found
 from pipeline.report.likeness import nearest_better
 from pipeline.report.quality import quality
-from pipeline.report.values import packed, plain, share_below
+from pipeline.report.values import packed, plain
 
 NAMED = 100  # clips listed a code
 # What the model is given of a modality. A clip may show five faces and none that lies on the lead dancer's head.
@@ -156,17 +157,17 @@ def clips(found: Found, vectors: np.ndarray, media: np.ndarray) -> dict:
         "likes": table["likes"],
         "followers": table["followers"],
         "uploaded_at": _times(table["uploaded_at"]),
-        "actual": share_below(table["label"], challenge),
+        "actual": percentile_within(table["label"], challenge),
         "score": score,
         "rank": ranks.astype("Int64"),
-        "percentile": share_below(score, challenge),
+        "percentile": percentile_within(score, challenge),
         "expected": table["expected_percentile"],
         "low": table["low"],
         "high": table["high"],
         "unseen": unseen(found),
-        "cue_percentile": {cue: share_below(table[f"score_{cue}"], challenge) for cue in found.cues},
+        "cue_percentile": {cue: percentile_within(table[f"score_{cue}"], challenge) for cue in found.cues},
         "attention": {cue: table[f"attention_{cue}"] for cue in found.cues},
-        "better": nearest_better(vectors, challenge.to_numpy(str), share_below(score, challenge)),
+        "better": nearest_better(vectors, challenge.to_numpy(str), percentile_within(score, challenge)),
         "media": media,
     }
 
@@ -175,7 +176,7 @@ def unseen(found: Found) -> pd.Series:
     """Where in its challenge the score stands of a model that saw nothing of the creator; NaN: there is none."""
     if found.folds is None:
         return pd.Series(np.nan, index=found.clips.index)
-    judged = share_below(found.folds["score"], found.folds["challenge"])
+    judged = percentile_within(found.folds["score"], found.folds["challenge"])
     by_id = dict(zip(found.folds["clip_id"], judged, strict=True))
     return found.clips["clip_id"].map(by_id).astype("float64")
 

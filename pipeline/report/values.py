@@ -47,9 +47,3 @@ def packed(values: np.ndarray) -> str:
 def data_uri(picture: bytes, kind: str) -> str:
     """kind: jpeg or webp."""
     return f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"
-
-
-def share_below(values: pd.Series, challenge: pd.Series) -> pd.Series:
-    """Where each value stands among those of its challenge, 0..1, ties in the middle; NaN where there is none."""
-    by_challenge = values.astype("float64").groupby(challenge)
-    return (by_challenge.rank(method="average") - 0.5) / by_challenge.transform("count")

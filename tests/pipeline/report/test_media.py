@@ -17,7 +17,8 @@ from pipeline.report import Sources, evidence, render
 from pipeline.report.checks import check, scene_names
 from pipeline.report.choose import CHECKS, ends_first, to_check
 from pipeline.report.likeness import CLEARLY, nearest_better, projected
-from pipeline.report.media import BLOCK, blocks
+from pipeline.report.media import blocks
+from pipeline.report.page import MEDIA_BLOCK
 from pipeline.report.preview import FPS, LEAST_FPS, pace, preview
 from pipeline.rows import Grid, Track
 from tests.pipeline.feature_rows import face_rows, pose_rows, scene_rows
@@ -118,7 +119,7 @@ def test_evidence_is_for_the_clips_at_the_ends_where_there_are_many(workspace, m
 
 
 def test_blocks_hold_the_media_of_64_clips_each():
-    made = blocks({0: {"a": 1}, BLOCK - 1: {"a": 2}, BLOCK: {"a": 3}}, 2 * BLOCK + 1)
+    made = blocks({0: {"a": 1}, MEDIA_BLOCK - 1: {"a": 2}, MEDIA_BLOCK: {"a": 3}}, 2 * MEDIA_BLOCK + 1)
     assert [sorted(block) for block in made] == [["0", "63"], ["64"], []]
     assert blocks({}, 0) == []
 
