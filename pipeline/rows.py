@@ -49,7 +49,7 @@ class SceneRows:
     clip_id: str
     grid: Grid
     feature: np.ndarray  # float16 [T, D]
-    top_category: np.ndarray  # int16 [T, 5] index into models.places365.CATEGORIES, most probable first
+    top_category: np.ndarray  # int16 [T, 5] index into the profile's set of categories (shard metadata), best first
     top_probability: np.ndarray  # float32 [T, 5]
     indoor: np.ndarray  # float32 [T] probability mass of the indoor categories, 0..1
 

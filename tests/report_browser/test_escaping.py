@@ -21,7 +21,6 @@ def test_html_in_names_is_shown_and_never_run(opened: Opened):
         assert page.locator("#clip-title").inner_text() == CLIP
         assert "<script>alert('" in text
         assert '"><b onclick=alert(' in text
-        assert "--clip '<img src=x onerror=alert(0)>'" in text
         assert page.title().startswith(CLIP)
         assert page.locator("main img:not([src^='data:image/webp'])").count() == 0
         assert page.locator("main :is(script, b, [onclick], [onerror])").count() == 0
