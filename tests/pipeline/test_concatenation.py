@@ -15,7 +15,7 @@ from pipeline.loading import ClipDataset
 from tests.pipeline.learnable_world import Clip, make_batch, speed_decides
 from tests.pipeline.test_training import CPU, SMALL
 
-CONFIG = replace(SMALL, epochs=4, frames=16)
+CONFIG = replace(SMALL, epochs=12, frames=16)  # of 20 clips each, too few steps to learn anything in four
 
 
 @pytest.fixture(scope="module")
