@@ -9,6 +9,7 @@ import luigi
 from tasks.build import BuildVDV
 from tasks.console import UserErrors
 from tasks.features import AssembleDataset, ExtractBatch, IngestBatch
+from tasks.feedback import ActionFeedback
 from tasks.model import CrossValidate, EvaluateRun, RenderReport, RunAblations, ScoreClips, TrainFusion
 from tasks.recommend import Recommend
 from tasks.runs import CompareRuns, DeleteRun
@@ -17,9 +18,9 @@ from tasks.weights import FetchWeights
 from tasks.world import RenderWorld
 
 __all__ = [
-    "AssembleDataset", "BuildVDV", "CompareRuns", "CrossValidate", "DeleteRun", "EvaluateRun", "ExtractBatch",
-    "FetchWeights", "IngestBatch", "Recommend", "RenderReport", "RenderWorld", "RunAblations", "ScoreClips",
-    "ScoreUploads", "TrainFusion",
+    "ActionFeedback", "AssembleDataset", "BuildVDV", "CompareRuns", "CrossValidate", "DeleteRun", "EvaluateRun",
+    "ExtractBatch", "FetchWeights", "IngestBatch", "Recommend", "RenderReport", "RenderWorld", "RunAblations",
+    "ScoreClips", "ScoreUploads", "TrainFusion",
 ]  # fmt: skip
 
 # Luigi reads luigi.cfg of the folder it is started in; ours holds wherever that is. What is read later wins.

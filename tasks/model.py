@@ -17,7 +17,7 @@ from tasks.number_option import NumberOption
 from tasks.options import snapshots
 
 MODEL_VERSION = 6  # raised when the networks, the training or the scores change meaning
-REPORT_VERSION = 1  # raised when the page shows other things, or shows them otherwise
+REPORT_VERSION = 2  # raised when the page shows other things, or shows them otherwise
 REPORT_ABOUT = "report.json"  # in the run's folder, written last: what the report there shows
 
 
@@ -226,11 +226,13 @@ class ReportOptions(RunStage):
     def shown(self) -> dict[str, Any]:
         """What decides what the report shows beside the run itself; kept beside the report."""
         path = storage.join(self.workspace, self.run_folder(), RunAblations.product)
+        feedback = storage.listing(storage.join(self.workspace, self.run_folder(), "feedback"), recursive=False)
         return {
             "version": REPORT_VERSION,
             "faces": self.report_faces,
             "films": self.report_films,
             "ablations": json.loads(storage.read_bytes(path)) if storage.exists(path) else None,
+            "feedback": {name: size for name, size in sorted(feedback.items()) if name.endswith(".json")},
         }
 
     def called(self) -> str | None:

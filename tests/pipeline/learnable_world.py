@@ -45,10 +45,13 @@ class Clip:
     nobody: bool = False
     content: str = ""  # of its file; its id unless given
     film: int | None = None  # clips of one number show the same pictures
+    pose: PoseRows | None = None  # in place of a dance made from the rest
 
 
 def dancing(clip: Clip, seed: int = 0) -> PoseRows:
     """The lead swings arms and legs at `speed`; somebody else stands beside. Now and then joints are lost."""
+    if clip.pose is not None:
+        return clip.pose
     rng = np.random.default_rng([seed, *clip.clip_id.encode()])
     seconds = np.arange(clip.frames) / 10
     grid = Grid((seconds * 30).astype(np.int32), seconds.astype(np.float32))

@@ -1,0 +1,284 @@
+"""Whether feedback is true: planted faults found, perfect clips left alone, edits and gradients held against chance.
+
+    python -m benchmarks.feedback --folder FOLDER --run-workspace WORKSPACE --run RUN      # renders and extracts there
+
+Scores come from the skeleton encoder of a finished run, the demo's for example. With --data PATH the edits are also
+held against UI-PRMD, where it is known which limbs a movement is about.
+"""
+
+import argparse
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.stats import spearmanr
+from torch import Tensor, nn
+
+from benchmarks.common import save, table
+from benchmarks.feedback_prmd import limbs_of_movements
+from benchmarks.feedback_world import Judged, extract_poses, judged_of, references_of, render
+from models.config import VdvConfig
+from models.skeleton import Posture
+from models.vdv import Cue, encode
+from pipeline.attribution import integrated_gradients, mean_pose, segment_seconds
+from pipeline.dataset import read_clips
+from pipeline.feedback.compare import Compared, compare_clip
+from pipeline.feedback.edits import difference, edited, gain_map, rescore
+from pipeline.feedback.find import Finding
+from pipeline.feedback.limbs import LIMBS, limb_joints
+from pipeline.feedback.make import read_posture
+from pipeline.feedback.references import Chosen
+from pipeline.loading import Dancer, draw_all, pad
+from pipeline.runs import find_run, run_dir
+from pipeline.simulation.script import Fault
+from pipeline.train import load_run
+
+CPU = torch.device("cpu")
+SHARES = (0.0, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0)  # of joints x frames, or limbs x windows, in the curves
+CONTROLS = 5  # random orders a clip
+WINDOW_S = 1.0
+
+
+@dataclass(frozen=True)
+class Clip:
+    judged: Judged
+    posture: Posture
+    compared: Compared
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, required=True, help="where the clips lie or will lie")
+    parser.add_argument("--run-workspace", required=True, help="of the run whose skeleton encoder scores")
+    parser.add_argument("--run", default="demo")
+    parser.add_argument("--seed", type=int, default=2002, help="the rules were chosen on 500-503, 2000 and 2001")
+    parser.add_argument("--faulty", type=int, default=100)
+    parser.add_argument("--perfect", type=int, default=50)
+    parser.add_argument("--references", type=int, default=8, help="of each dance")
+    parser.add_argument("--curves", type=int, default=40, help="faulty clips that the curves are drawn of")
+    parser.add_argument("--workers", type=int, default=1, help="clips rendered side by side")
+    parser.add_argument("--profile", default="demo")
+    parser.add_argument("--data", type=Path, help="ui_prmd_kinect.npz")
+    options = parser.parse_args()
+    results: dict = {"seed": options.seed}
+
+    run = run_dir(find_run(options.run_workspace, options.run))
+    model, _ = load_run(options.run_workspace, run, CPU)
+    encoder, config = model.encoders["skeleton"], model.config
+    clips = list(compared_clips(options, encoder, config))
+    results["faults"] = faults(clips, encoder, config)
+    print_faults(results["faults"])
+    some = [clip for clip in clips if clip.judged.fault and clip.compared.comparable][: options.curves]
+    results["curves"] = curves(some, encoder, config)
+    print_curves(results["curves"])
+    if options.data:
+        results["ui_prmd"] = limbs_of_movements(options.data)
+        print(table([list(row.values()) for row in results["ui_prmd"]["movements"]],
+                    list(results["ui_prmd"]["movements"][0])))  # fmt: skip
+        print(
+            f"the limb that the movement is about: {results['ui_prmd']['right']:.3f} of "
+            f"{results['ui_prmd']['episodes']} incorrect episodes; by chance {results['ui_prmd']['chance']:.3f}"
+        )
+    save("feedback", results)
+
+
+def compared_clips(options: argparse.Namespace, encoder: nn.Module, config: VdvConfig) -> Iterator[Clip]:
+    """Rendered, extracted by the real pose network, and held against the references of their dance."""
+    references, judged = (
+        references_of(options.seed, options.references),
+        judged_of(options.seed, options.faulty, options.perfect),
+    )
+    workspace = f"{options.folder}-workspace"
+    manifest = render(options.folder, [*references, *(script for script, _ in judged)], options.workers)
+    dataset = extract_poses(manifest, workspace, options.profile)
+    clips = read_clips(workspace, dataset)
+    row_of = {name: row for row, name in enumerate(clips["clip_id"])}
+
+    def posture(clip_id: str) -> Posture:
+        chosen = Chosen(dataset, clips, row_of[clip_id], ())
+        return read_posture(workspace, chosen, chosen.row, config.min_joint_score)
+
+    good: dict[str, list[Posture]] = {}
+    for script in references:
+        good.setdefault(script.dance, []).append(posture(script.clip_id))
+    for _, one in judged:
+        seen = posture(one.clip_id)
+        yield Clip(one, seen, compare_clip(seen, good[one.dance], encoder, config, CPU))
+
+
+def faults(clips: list[Clip], encoder: nn.Module, config: VdvConfig) -> dict:
+    """Named first: the limb is right and the windows overlap.
+
+    Beside it, how often the edit that gains most is of that limb and time: what the model alone would name.
+    """
+    kinds: dict[str, Counter] = {}
+    clips_of = []
+    for clip in clips:
+        fault, said = clip.judged.fault, clip.compared.said
+        kind = fault.kind if fault else "perfect"
+        count = kinds.setdefault(kind, Counter())
+        first = said[0].finding if said else None
+        if fault is None:
+            right = not said
+        else:
+            right = any(_is(one.finding, fault) for one in said[:1])
+            count["anywhere"] += any(_is(one.finding, fault) for one in said)
+            count["kind"] += right and first is not None and first.kind == fault.kind
+            count["gains"] += right and said[0].gain.gain > 0
+            count["others"] += sum(not _is(one.finding, fault) for one in said)
+            count["best edit"] += clip.compared.comparable and _best_edit_is(clip, fault, encoder, config)
+        count["of"] += 1
+        count["right"] += right
+        count["not comparable"] += not clip.compared.comparable
+        named = [first.limb, first.kind, round(first.start_s, 2), round(first.end_s, 2)] if first else None
+        planted = [fault.limb, fault.kind, fault.start_s, fault.end_s, round(fault.size, 3)] if fault else None
+        clips_of.append({"clip": clip.judged.clip_id, "dance": clip.judged.dance, "planted": planted, "named": named})
+    planted_of = [count for kind, count in kinds.items() if kind != "perfect"]
+    shares = {kind: dict(count) for kind, count in kinds.items()}
+    return {
+        "named_first": sum(count["right"] for count in planted_of) / max(1, sum(count["of"] for count in planted_of)),
+        "perfect_left_alone": kinds["perfect"]["right"] / kinds["perfect"]["of"] if "perfect" in kinds else None,
+        "kinds": shares,
+        "clips": clips_of,
+    }
+
+
+def _is(finding: Finding, fault: Fault) -> bool:
+    return finding.limb == fault.limb and finding.start_s < fault.end_s and finding.end_s > fault.start_s
+
+
+def _best_edit_is(clip: Clip, fault: Fault, encoder: nn.Module, config: VdvConfig) -> bool:
+    windows, gains = _gains(clip, encoder, config)
+    if not np.isfinite(gains).any():
+        return False
+    limb, window = np.unravel_index(np.nanargmax(gains), gains.shape)
+    start, end = windows[window]
+    return LIMBS[limb] == fault.limb and start < fault.end_s and end > fault.start_s
+
+
+def _gains(clip: Clip, encoder: nn.Module, config: VdvConfig) -> tuple[np.ndarray, np.ndarray]:
+    """Windows [W, 2], one after the other, and what the top clips' motion would gain there [limbs, W]."""
+    ours, views = clip.compared.ours, clip.compared.views
+    assert ours is not None
+    starts = np.arange(ours.seconds[0], ours.seconds[-1] - WINDOW_S, WINDOW_S)
+    windows = np.stack([starts, starts + WINDOW_S], 1)
+    return windows, gain_map(clip.posture, ours, views, windows, encoder, config, CPU)
+
+
+def print_faults(found: dict) -> None:
+    columns = ("of", "right", "anywhere", "kind", "gains", "best edit", "others", "not comparable")
+    print(table([[kind, *(count.get(name, 0) for name in columns)] for kind, count in found["kinds"].items()],
+                ["planted", "clips", "right first", "right anywhere", "and its kind", "and the edit gains",
+                 "best edit is there", "other findings", "not comparable"]))  # fmt: skip
+    print(f"named first: {found['named_first']:.3f} (at least 0.8); perfect clips left alone: "
+          f"{found['perfect_left_alone']:.3f} (at least 0.9)")  # fmt: skip
+
+
+def curves(clips: list[Clip], encoder: nn.Module, config: VdvConfig) -> dict:
+    """Mean over clips of the area under each curve, in units of the score, by the order and by chance."""
+    rows: dict[str, list[float]] = {}
+    for place, clip in enumerate(clips):
+        rng = np.random.default_rng(place)
+        for name, value in _of_clip(clip, encoder, config, rng).items():
+            rows.setdefault(name, []).append(value)
+    found: dict = {"clips": len(clips)}
+    for name in ("deletion", "insertion", "edits"):
+        less = np.array(rows[name]) - np.array(rows[f"{name}_chance"])
+        draws = np.random.default_rng(0).choice(less, (2000, len(less))).mean(1)
+        found[name] = {
+            "ordered": float(np.mean(rows[name])),
+            "chance": float(np.mean(rows[f"{name}_chance"])),
+            "difference": [float(less.mean()), *(float(end) for end in np.percentile(draws, [2.5, 97.5]))],
+        }
+    agreement = np.array(rows["agreement"])
+    found["agreement"] = {"spearman": float(np.nanmean(agreement)), "above_0": float((agreement > 0).mean())}
+    return found
+
+
+def print_curves(found: dict) -> None:
+    rows = [[name, found[name]["ordered"], found[name]["chance"], *found[name]["difference"]]
+            for name in ("deletion", "insertion", "edits")]  # fmt: skip
+    print(table(rows, ["area under the curve", "ordered", "random joints", "difference", "low", "high"]))
+    print(f"edits and integrated gradients, Spearman over limbs x windows: {found['agreement']['spearman']:.3f}, above"
+          f" 0 in {found['agreement']['above_0']:.2f} of {found['clips']} clips")  # fmt: skip
+
+
+def _of_clip(clip: Clip, encoder: nn.Module, config: VdvConfig, rng: np.random.Generator) -> dict[str, float]:
+    cue = pad(draw_all([Dancer(clip.posture, torch.tensor(1.0))], config, None), "skeleton")
+    parts = integrated_gradients(encoder, cue)[0]
+    seen = cue.mask[0].any(0).flatten()
+    ordered = parts.flatten().masked_fill(~seen, -torch.inf).argsort(descending=True)[: int(seen.sum())]
+    found: dict[str, float] = {}
+    places = seen.nonzero().flatten()
+    chance = [places[torch.from_numpy(rng.permutation(len(places)))] for _ in range(CONTROLS)]
+    for name, insert in (("deletion", False), ("insertion", True)):
+        areas = [_area(_replaced(cue, order, encoder, insert)) for order in (ordered, *chance)]
+        found[name], found[f"{name}_chance"] = areas[0], float(np.mean(areas[1:]))
+
+    windows, gains = _gains(clip, encoder, config)
+    known = np.argwhere(np.isfinite(gains))
+    best = known[np.argsort(-gains[tuple(known.T)])]
+    areas = [_area(_put_in(clip, windows, order, encoder, config))
+             for order in (best, *(rng.permutation(known) for _ in range(CONTROLS)))]  # fmt: skip
+    found["edits"], found["edits_chance"] = areas[0], float(np.mean(areas[1:]))
+    found["agreement"] = _agreement(clip, parts, gains, windows, config)
+    return found
+
+
+def _replaced(cue: Cue, order: Tensor, encoder: nn.Module, insert: bool) -> np.ndarray:
+    """Scores with more and more joints x frames in the mean pose, the first of the order first; or taken back out."""
+    still = mean_pose(torch.where(cue.mask.any(-1)[:, :, None, :, None], cue.values, 0.0), cue.mask)
+    made = []
+    for share in SHARES:
+        chosen = torch.zeros(cue.mask[0, 0].numel(), dtype=torch.bool)
+        chosen[order[: round(share * len(order))]] = True
+        at = chosen.view(cue.mask.shape[2:])
+        made.append(torch.where(at if insert else ~at, cue.values, still))
+    values = torch.cat(made)
+    with torch.inference_mode():
+        none = torch.zeros(len(values), 1)
+        return encode(
+            encoder, "skeleton", Cue(values, cue.mask.expand(len(values), -1, -1, -1), none, none[:, 0])
+        ).score.numpy()
+
+
+def _put_in(clip: Clip, windows: np.ndarray, order: np.ndarray, encoder: nn.Module, config: VdvConfig) -> np.ndarray:
+    """Scores less the clip's own with the top clips' motion in more and more limbs x windows."""
+    ours, views = clip.compared.ours, clip.compared.views
+    assert ours is not None
+    changes = {}
+    for limb in LIMBS:
+        each = np.stack([difference(ours, view.by_limb[limb], limb) for view in views])
+        changes[limb] = np.ma.median(np.ma.masked_invalid(each), axis=0).filled(np.nan)
+    made, posture, done = [], clip.posture, 0
+    for share in SHARES:
+        for limb, window in order[done : round(share * len(order))]:
+            posture = edited(posture, ours, changes[LIMBS[limb]], LIMBS[limb], *windows[window])
+        done = round(share * len(order))
+        made.append(posture)
+    scores = rescore(made, encoder, config, CPU)
+    return scores - scores[0]
+
+
+def _area(scores: np.ndarray) -> float:
+    return float(np.trapezoid(scores, SHARES))
+
+
+def _agreement(clip: Clip, parts: Tensor, gains: np.ndarray, windows: np.ndarray, config: VdvConfig) -> float:
+    """Spearman of what an edit gains and how little the gradients give the same limb and window."""
+    seconds, joints = segment_seconds(clip.posture, config), limb_joints()
+    given = np.full(gains.shape, np.nan)
+    for row, limb in enumerate(LIMBS):
+        members = [joint for joint in joints[limb] if joint < parts.shape[1]]
+        for column, (start, end) in enumerate(windows):
+            inside = (seconds >= start) & (seconds < end)
+            given[row, column] = parts.numpy()[inside][:, members].sum()
+    known = np.isfinite(gains)
+    return float(spearmanr(gains[known], -given[known]).statistic)
+
+
+if __name__ == "__main__":
+    main()

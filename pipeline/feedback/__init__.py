@@ -1,0 +1,1 @@
+"""What a dancer could do otherwise: one clip held against the best clips of its challenge."""

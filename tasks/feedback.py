@@ -1,0 +1,55 @@
+"""What differs between one clip and the best of its challenge."""
+
+from typing import TYPE_CHECKING
+
+import luigi
+
+from pipeline.runs import find_run
+from tasks.console import say
+from tasks.run_options import RUN_HELP
+
+if TYPE_CHECKING:
+    from pipeline.feedback.make import Made
+
+
+class ActionFeedback(luigi.Task):
+    """Says which limb, when, and how a clip's dancing differs from that of the best clips of the same challenge.
+
+    For example: ActionFeedback --run june --clip a17. Prints a sentence a difference, and writes them as JSON, with an
+    MP4 of both skeletons side by side, into runs/<id>/feedback/. Only what good clips do not do among themselves is
+    named, so there may be nothing. Needs a run with the pose cue; trains nothing and takes seconds.
+    """
+
+    run_id = luigi.Parameter(description=RUN_HELP)
+    clip = luigi.Parameter(description="clip_id of the clip, one of those that the run was made with")
+    workspace = luigi.Parameter(default="workspace", description="folder or fsspec URL that holds the run")
+    device = luigi.Parameter(default="auto", significant=False, description="auto, cpu, cuda or cuda:N")
+
+    def complete(self) -> bool:
+        find_run(self.workspace, self.run_id)  # a wrong name is an error before anything starts
+        return False  # made anew each time; it takes seconds
+
+    def run(self) -> None:
+        from models.device import resolve_device
+        from pipeline.feedback.make import make_feedback
+        from pipeline.runs import read_run, run_dir
+
+        found = find_run(self.workspace, self.run_id)
+        run = read_run(self.workspace, run_dir(found))
+        if run["untrained"]:
+            from pipeline.train import warn_if_untrained
+
+            warn_if_untrained(run)
+        say(feedback_text(self.clip, make_feedback(self.workspace, found, self.clip, resolve_device(self.device))))
+
+
+def feedback_text(clip: str, made: "Made") -> str:
+    """The sentences, strongest first, and what they are worth."""
+    from pipeline.feedback.compare import meaning
+
+    lines = [f"clip {clip} against the best {len(made.references)} of its challenge: {', '.join(made.references)}"]
+    for one in made.compared.said:
+        lines += [f"  {one.sentence}", f"      {meaning(one.gain)}"]
+    if not made.compared.said:
+        lines.append("  nothing stands out: it differs from them no more than they do from one another")
+    return "\n".join([*lines, f"written: {made.json} and {made.film}"])

@@ -1,0 +1,121 @@
+"""What is planted is named: which limb, when, how; and where nothing is, nothing is said."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter1d
+
+from pipeline.feedback.align import lay_over
+from pipeline.feedback.find import Finding, find
+from pipeline.feedback.limbs import limb_joints, mirrored
+from pipeline.feedback.measure import measure, window_ends
+from pipeline.simulation.script import Fault
+from tests.pipeline.feedback.dances import (
+    LATE,
+    SMALL,
+    UNSTEADY,
+    dance_of,
+    mirrored_posture,
+    posture,
+    references,
+    views_of,
+)
+
+
+def findings(one, dance: str = "arms_up") -> list[Finding]:
+    ours = dance_of(one)
+    return find(measure(ours, views_of(one, dance)), window_ends(ours))
+
+
+def overlaps(one: Finding, fault: Fault) -> bool:
+    return one.start_s < fault.end_s and one.end_s > fault.start_s
+
+
+def test_a_late_arm_is_named_with_its_delay():
+    first = findings(posture(fault=LATE))[0]
+    assert (first.limb, first.kind) == ("left_arm", "late")
+    assert overlaps(first, LATE)
+    assert first.lag_s == pytest.approx(LATE.size, abs=0.11)
+    assert first.start_s == pytest.approx(LATE.start_s, abs=1.1)
+    assert first.end_s == pytest.approx(LATE.end_s, abs=1.1)
+
+
+def test_a_small_movement_is_named_with_what_is_left_of_it():
+    first = findings(posture(fault=SMALL))[0]
+    assert (first.limb, first.kind) == ("right_arm", "small")
+    assert overlaps(first, SMALL)
+    assert first.amplitude == pytest.approx(1 - SMALL.size, abs=0.2)
+
+
+def test_lost_balance_is_named_with_how_far_it_sways():
+    first = findings(posture(fault=UNSTEADY))[0]
+    assert (first.limb, first.kind) == ("trunk", "unsteady")
+    assert overlaps(first, UNSTEADY)
+    assert first.sway > 2
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_nothing_is_said_of_a_dance_without_faults(number):
+    assert findings(posture(number=number)) == []
+
+
+def test_in_a_mirror_it_is_the_other_arm():
+    first = findings(mirrored_posture(posture(fault=LATE)))[0]
+    assert (first.limb, first.kind) == ("right_arm", "late")
+
+
+def test_an_arm_ahead_of_the_body_is_early():
+    first = findings(posture(fault=replace(LATE, size=-0.4)))[0]
+    assert (first.limb, first.kind) == ("left_arm", "early")
+    assert first.lag_s == pytest.approx(-0.4, abs=0.11)
+
+
+def test_what_good_clips_differ_in_among_themselves_is_not_said():
+    """The same fault, where every reference moves that arm in a way of its own."""
+    one = posture(fault=SMALL)
+    ours, views = dance_of(one), views_of(one)
+    rng = np.random.default_rng(0)
+    arm = list(limb_joints()["right_arm"])
+    free = []
+    for view in views:
+        theirs = view.by_limb["right_arm"].copy()
+        theirs[:, arm] += gaussian_filter1d(rng.normal(size=(len(theirs), 2, 2)), 6, axis=0) * 3
+        free.append(replace(view, by_limb=view.by_limb | {"right_arm": theirs}))
+    assert [found.limb for found in find(measure(ours, views), window_ends(ours))] == ["right_arm"]
+    assert find(measure(ours, free), window_ends(ours)) == []
+
+
+def test_where_few_references_reach_nothing_is_measured():
+    ours = dance_of(posture(fault=LATE))
+    views = [view for view in views_of(posture(fault=LATE)) if view.reference < 2]
+    measured = measure(ours, views)
+    assert all(np.isnan(of.ours.plain).all() for of in measured.values())
+    assert find(measured, window_ends(ours)) == []
+
+
+def test_a_limb_has_one_finding_at_a_time_strongest_first():
+    both = findings(posture(fault=LATE), "arms_up")
+    assert [one.strength for one in both] == sorted((one.strength for one in both), reverse=True)
+    for place, one in enumerate(both):
+        for other in both[:place]:
+            assert one.limb != other.limb or one.start_s >= other.end_s or other.start_s >= one.end_s
+
+
+def test_the_least_strength_is_a_threshold():
+    one = posture(fault=LATE)
+    ours = dance_of(one)
+    measured = measure(ours, views_of(one))
+    strongest = find(measured, window_ends(ours))[0].strength
+    assert find(measured, window_ends(ours), least=1.01 * strongest) == []
+    assert len(find(measured, window_ends(ours), least=0.3)) >= len(find(measured, window_ends(ours)))
+
+
+def test_mirroring_the_references_changes_nothing():
+    one = posture(fault=SMALL)
+    ours = dance_of(one)
+    views = [
+        view for number, other in enumerate(references()) for view in lay_over(mirrored(dance_of(other)), number, ours)
+    ]
+    turned = find(measure(ours, views), window_ends(ours))
+    assert [(found.limb, found.kind) for found in turned] == [(found.limb, found.kind) for found in findings(one)]

@@ -1,0 +1,157 @@
+"""Feedback on a clip of a finished run: whom it is held against, what is written, what is refused."""
+
+import json
+import re
+from pathlib import Path
+
+import av
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from pipeline.errors import DataError, OptionError
+from pipeline.feedback.film import CAPTION, HEIGHT, SIDE
+from pipeline.feedback.limbs import RATE
+from pipeline.feedback.make import make_feedback
+from pipeline.feedback.references import choose
+from tests.pipeline.feedback.dances import LATE
+from tests.pipeline.feedback.dancing_run import GOOD, RUN, make_dancing_run
+
+CPU = torch.device("cpu")
+RUN_ID = RUN.removeprefix("runs/")
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_dancing_run(tmp_path_factory.mktemp("feedback") / "ws")
+
+
+@pytest.fixture
+def scored(workspace: Path):
+    """Sets the skeleton's scores of clips, and puts the run's own back."""
+    path = workspace / RUN / "scores.parquet"
+    before = path.read_bytes()
+
+    def set_scores(scores: dict[str, float]) -> None:
+        table = pd.read_parquet(path)
+        table["score_skeleton"] = table["clip_id"].map(scores).fillna(table["score_skeleton"])
+        table.to_parquet(path)
+
+    yield set_scores
+    path.write_bytes(before)
+
+
+def chosen_for(workspace: Path, clip: str) -> list[str]:
+    chosen = choose(str(workspace), RUN, clip)
+    return [str(chosen.clips["clip_id"].iloc[row]) for row in chosen.references]
+
+
+def test_references_are_the_best_of_the_challenge_by_others(workspace, scored):
+    scored({name: 5.0 - number for number, name in enumerate(GOOD)} | {"late": 9.0, "odd": -9.0, "short": -9.0})
+    # Not good2, by the same creator; five of those left, best first.
+    assert chosen_for(workspace, "late") == ["good0", "good1", "good3", "good4", "good5"]
+    # Neither itself nor the copy of it.
+    assert chosen_for(workspace, "good0") == ["late", "good3", "good4", "good5", "good6"]
+
+
+def test_a_creator_is_a_reference_twice_only_where_there_are_too_few(workspace, scored):
+    scored({name: 5.0 - number for number, name in enumerate(GOOD)} | {"late": 9.0, "odd": -9.0, "short": -8.0})
+    assert chosen_for(workspace, "good3") == ["late", "good0", "good1", "good4", "good5"]
+    scored({"good2": 8.0})
+    found = chosen_for(workspace, "good3")
+    assert "good2" not in found  # her other clip, `late`, stands before it
+
+
+def test_the_fault_is_said_with_its_sentence_and_what_the_model_makes_of_it(workspace, scored):
+    scored(dict.fromkeys(GOOD, 5.0) | {"odd": -9.0, "short": -9.0})
+    made = make_feedback(str(workspace), RUN_ID, "late", CPU)
+    said = json.loads(Path(made.json).read_text())
+    assert (said["clip"], said["run"], said["challenge"]) == ("late", RUN_ID, "arms")
+    assert len(said["references"]) == 5
+    assert set(said["references"]) <= set(GOOD)
+    first = said["findings"][0]
+    assert (first["limb"], first["kind"]) == ("left_arm", "late")
+    assert first["start_s"] < LATE.end_s
+    assert first["end_s"] > LATE.start_s
+    assert first["late_s"] == pytest.approx(LATE.size, abs=0.15)
+    assert re.match(r"left arm, \d\.\d-\d\.\d s: 0\.[345] s late against the rest of the body", first["sentence"])
+    assert said["summary"] == first["sentence"]
+    assert first["edit"]["references"] == said["fitting"] == 5
+    assert 0 <= first["edit"]["agreement"] <= 1
+    assert -1 <= first["integrated_gradients_share"] <= 1
+    assert "associated" in said["caution"]
+    # An association and no promise, and only where the edits gain.
+    gains = first["edit"]["gain"] > 0.01 and first["edit"]["agreement"] > 0.5
+    assert first["meaning"].startswith("associated with a lower score" if gains else "this run's model does not")
+
+
+def test_a_good_clip_gets_no_words(workspace, scored):
+    scored({"odd": -9.0, "short": -9.0, "late": -9.0})
+    made = make_feedback(str(workspace), RUN_ID, "good4", CPU)
+    said = json.loads(Path(made.json).read_text())
+    assert said["findings"] == []
+    assert said["summary"] == "nothing stands out"
+
+
+def test_the_film_shows_both_and_colours_what_differs_while_it_does(workspace, scored):
+    scored(dict.fromkeys(GOOD, 5.0) | {"odd": -9.0, "short": -9.0})
+    made = make_feedback(str(workspace), RUN_ID, "late", CPU)
+    first = made.compared.said[0].finding
+    with av.open(made.film) as file:
+        stream = file.streams.video[0]
+        assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ("h264", "yuv420p")
+        assert (stream.width, stream.height) == (2 * SIDE, HEIGHT + CAPTION)
+        pictures = [(frame.time, frame.to_ndarray(format="rgb24").astype(int)) for frame in file.decode(stream)]
+    assert made.compared.ours is not None
+    assert len(pictures) == len(made.compared.ours.seconds)
+    start = made.compared.ours.seconds[0]
+
+    def coloured(picture: np.ndarray, left: int) -> tuple[int, int]:
+        """Pixels of orange and of blue in a figure's field."""
+        field = picture[40:HEIGHT, left : left + SIDE]
+        red, blue = field[..., 0], field[..., 2]
+        return int((red - blue > 120).sum()), int((blue - red > 100).sum())
+
+    others = [one.finding for one in made.compared.said]
+    for time, picture in pictures[:: RATE // 2]:
+        orange, blue = coloured(picture, 0)[0], coloured(picture, SIDE)[1]
+        if any(one.start_s <= start + time <= one.end_s for one in others):
+            assert orange > 50, time
+        else:
+            assert (orange, blue) == (0, 0), time
+    middle = min(pictures, key=lambda one: abs(start + one[0] - (first.start_s + first.end_s) / 2))[1]
+    assert coloured(middle, SIDE)[1] > 50
+
+
+def test_made_again_it_is_the_same(workspace):
+    first = Path(make_feedback(str(workspace), RUN_ID, "good5", CPU).json).read_bytes()
+    assert Path(make_feedback(str(workspace), RUN_ID, "good5", CPU).json).read_bytes() == first
+
+
+@pytest.mark.parametrize(
+    ("clip", "error", "words"),
+    [
+        ("nowhere", OptionError, r"--clip 'nowhere': run runs/a+ has no such clip; its 14 clips are good0, .*"),
+        ("nobody", DataError, r"clip nobody has no skeleton: nobody was found in it"),
+        (
+            "few0",
+            DataError,
+            r"challenge 'few' has 2 clips with a skeleton by others than few0's creator",
+        ),
+        ("short", DataError, r"clip short shows the dancer for less than a second"),
+        ("odd", DataError, r"0 of the 5 best clips of the challenge fit clip odd; feedback needs 4"),
+    ],
+)
+def test_what_cannot_be_told_is_refused_with_the_reason(workspace, scored, clip, error, words):
+    scored(dict.fromkeys(GOOD, 5.0) | {"late": 4.0})
+    with pytest.raises(error, match=words):
+        make_feedback(str(workspace), RUN_ID, clip, CPU)
+    assert not (workspace / RUN / f"feedback/{clip}.json").exists()
+    assert not (workspace / RUN / f"feedback/{clip}.mp4").exists()
+
+
+def test_a_run_without_poses_is_refused(tmp_path):
+    workspace = make_dancing_run(tmp_path / "ws", modalities=("scene",))
+    with pytest.raises(OptionError, match="made without the pose cue: feedback needs skeletons"):
+        make_feedback(str(workspace), RUN_ID, "late", CPU)
