@@ -60,6 +60,7 @@ def make_payload(clips: int, names: Names | None = None, seed: int = 0) -> tuple
         "clips": columns,
         "embedding": {"size": EMBEDDING, "values": _packed(_embedding(rng, clips))},
         "checks": _checks(rng, columns, clips),
+        "feedback": [],
     }  # fmt: skip
     blocks: list[dict] = [{} for _ in range(-(-clips // MEDIA_BLOCK))]
     for row, entry in media.items():
@@ -95,6 +96,7 @@ def _clips(rng: np.random.Generator, clips: int, challenges: int, names: Names) 
         "likes": [None if unknown else int(np.exp(4 + 2 * value)) for unknown, value in zip(new, label, strict=True)],
         "followers": rng.integers(10, 100_000, clips).tolist(),
         "uploaded_at": [f"2025-{1 + row % 12:02d}-{1 + row % 28:02d}T12:00Z" for row in range(clips)],
+        "new": new.tolist(),
         "actual": _plain(_percentile(label, challenge)),
         "score": _plain(score),
         "rank": _ranks(score, challenge),

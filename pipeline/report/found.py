@@ -9,6 +9,7 @@ import pandas as pd
 from pipeline import storage
 from pipeline.dataset import read_clips, read_statistics, read_table
 from pipeline.intervals import read_judged
+from pipeline.report.feedback import Feedback, read_feedback
 from pipeline.run_files import ABLATIONS, FOLDS, METRICS, SCORES
 from pipeline.runs import read_run
 
@@ -27,6 +28,7 @@ class Found:
     folds: pd.DataFrame | None  # folds.parquet: what models said of clips by creators they did not see
     judged: pd.DataFrame  # what the intervals were made from (intervals.read_judged)
     ablations: pd.DataFrame | None  # ablations.parquet
+    feedback: tuple[Feedback, ...] = ()  # on the clips that have some
 
     @property
     def cues(self) -> list[str]:
@@ -46,7 +48,7 @@ def read_found(workspace: str, dataset_dir: str, run_dir: str) -> Found:
     """dataset_dir, run_dir: relative to the workspace.
 
     Raises:
-        WorkspaceError: the run is of another schema.
+        WorkspaceError: the run, or feedback on one of its clips, is of another schema or damaged.
     """
     folder = storage.join(workspace, run_dir)
     clips = read_clips(workspace, dataset_dir)
@@ -62,6 +64,7 @@ def read_found(workspace: str, dataset_dir: str, run_dir: str) -> Found:
         folds=_table(folder, FOLDS),
         judged=read_judged(workspace, run_dir)[0],
         ablations=_table(folder, f"{ABLATIONS}.parquet"),
+        feedback=read_feedback(workspace, run_dir, clips["clip_id"]),
     )
 
 

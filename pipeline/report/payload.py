@@ -1,6 +1,7 @@
 """The page's data as one JSON object: what was read, how good the model is, and every clip as a row of columns."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 
@@ -9,6 +10,7 @@ import pandas as pd
 
 from pipeline.errors import CLIP_CODES
 from pipeline.ranking_metrics import percentile_within
+from pipeline.recommend_options import RecommendOptions, eligible
 from pipeline.report.cautions import Caution
 from pipeline.report.found import Found
 from pipeline.report.likeness import nearest_better
@@ -50,6 +52,7 @@ def build_payload(
             "clips": clips(found, vectors, media),
             "embedding": {"size": int(vectors.shape[1]), "values": packed(vectors)},
             "checks": list(checks),
+            "feedback": feedback(found),
         }
     )
 
@@ -157,6 +160,7 @@ def clips(found: Found, vectors: np.ndarray, media: np.ndarray) -> dict:
         "likes": table["likes"],
         "followers": table["followers"],
         "uploaded_at": _times(table["uploaded_at"]),
+        "new": eligible(table, RecommendOptions(new_only=True)),
         "actual": percentile_within(table["label"], challenge),
         "score": score,
         "rank": ranks.astype("Int64"),
@@ -170,6 +174,12 @@ def clips(found: Found, vectors: np.ndarray, media: np.ndarray) -> dict:
         "better": nearest_better(vectors, challenge.to_numpy(str), percentile_within(score, challenge)),
         "media": media,
     }
+
+
+def feedback(found: Found) -> list[dict]:
+    """As it was made, with the clip's row for its id."""
+    row = {clip_id: place for place, clip_id in enumerate(found.clips["clip_id"])}
+    return [asdict(one) | {"clip": row[one.clip]} for one in found.feedback]
 
 
 def unseen(found: Found) -> pd.Series:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.made_payloads import Names, make_payload
+from benchmarks import made_payloads
+from benchmarks.made_payloads import Names
 from pipeline.report.page import make_page
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install -e '.[dev]'")
@@ -20,6 +21,34 @@ Opened = Callable[..., AbstractContextManager[Page]]
 EVIL = Names(
     clip="<img src=x onerror=alert({})>", challenge="<script>alert('{}')</script>", creator='"><b onclick=alert({})>'
 )
+
+
+LATE = {"sentence": "right arm, 1.2-2.7 s: 0.3 s late against the rest of the body", "start_s": 1.2, "end_s": 2.7}
+SMALL = {"sentence": "left leg, 3.4-4.5 s: amplitude 60 % of the top clips'", "start_s": 3.45, "end_s": 4.5}
+MEANING = "this run's model does not score it lower"
+
+
+def make_payload(clips: int, names: Names | None = None) -> tuple[dict, list[dict]]:
+    """As benchmarks.made_payloads makes it. Clip 0 has feedback with findings, clip 1 such without, others none; of the
+    clips without likes every other one has views, and so is not new."""
+    payload, media = made_payloads.make_payload(clips, names)
+    columns = payload["clips"]
+    unliked = [row for row, likes in enumerate(columns["likes"]) if likes is None]
+    columns["new"] = [row in unliked[::2] for row in range(clips)]
+    called = f"{names.clip.format('said')} " if names else ""
+    findings = [{**one, "sentence": called + one["sentence"], "meaning": called + MEANING} for one in (LATE, SMALL)]
+    payload["feedback"] = [
+        {
+            "clip": row,
+            "references": columns["id"][2:7],
+            "fitting": 4,
+            "findings": findings[: 2 * (row == 0)],
+            "caution": f"{called}Goes along with the score.",
+            "film": f"runs/0123456789abcdef/feedback/{columns['id'][row]}.mp4" if row == 0 else None,
+        }
+        for row in range(min(2, clips))
+    ]
+    return payload, media
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,7 +1,6 @@
 """The list of clips: filters, sorting, and rows that are there only while they are in sight."""
 
-from benchmarks.made_payloads import make_payload
-from tests.report_browser.conftest import Opened
+from tests.report_browser.conftest import Opened, make_payload
 
 ROWS = "#challenges .list tbody tr:not(.space)"
 TOLD = "#challenges form.controls + p"

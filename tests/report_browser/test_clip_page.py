@@ -2,8 +2,8 @@
 
 import pytest
 
-from benchmarks.made_payloads import FILMS, make_payload
-from tests.report_browser.conftest import Opened, goto
+from benchmarks.made_payloads import FILMS
+from tests.report_browser.conftest import Opened, goto, make_payload
 
 MOMENT = "#clip .player input"
 

@@ -6,10 +6,9 @@ import re
 
 import pytest
 
-from benchmarks.made_payloads import make_payload
 from models.skeleton import COCO17
 from pipeline.report.page import embedded, make_page, module_names, words
-from tests.report_browser.conftest import page_of
+from tests.report_browser.conftest import make_payload, page_of
 
 
 def block(source: str, name: str) -> object:

@@ -6,9 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.made_payloads import make_payload
 from pipeline.recommend import pick, relevance
-from tests.report_browser.conftest import Opened
+from tests.report_browser.conftest import Opened, make_payload
 
 PICKS = "#recommend .pick a"
 
@@ -28,7 +27,7 @@ def of_pipeline(
     unit = np.divide(values, length, out=np.zeros_like(values), where=length > 0)
     wanted = relevance(percentile, weights)
     if new:
-        wanted[[like is not None for like in clips["likes"]]] = np.nan
+        wanted[~np.array(clips["new"])] = np.nan
     members = np.array(sorted(
         (row for row, one in enumerate(clips["challenge"]) if one == challenge), key=lambda row: clips["id"][row]
     ))  # fmt: skip
@@ -78,7 +77,14 @@ def test_sliders_change_the_picks_at_once(opened: Opened):
         page.get_by_label("New uploads only").check()
         assert page.locator(PICKS).all_inner_texts() == of_pipeline(payload, 0, {"scene": 2.5}, 0.6, 5, True, False)
         command = page.locator("#recommend code").inner_text()
-        for part in ("--weights scene=2.5", "--diversity 0.6", "--top 5", "--per-creator 0", "--new-only"):
+        for part in (
+            "--run 'made by script'",
+            "--weights scene=2.5",
+            "--diversity 0.6",
+            "--top 5",
+            "--per-creator 0",
+            "--new-only",
+        ):
             assert part in command
         page.get_by_label("Challenge", exact=True).select_option("3")
         assert page.locator(PICKS).all_inner_texts() == of_pipeline(payload, 3, {"scene": 2.5}, 0.6, 5, True, False)

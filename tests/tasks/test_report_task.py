@@ -53,6 +53,16 @@ def test_ablations_that_came_later_are_shown(workspace):
     assert report(workspace).complete()
 
 
+def test_feedback_that_came_later_is_shown(workspace):
+    (workspace / FOLDER / "feedback").mkdir()
+    (workspace / FOLDER / "feedback/a.mp4").write_bytes(b"a film is not in the page")
+    assert report(workspace).complete()
+    (workspace / FOLDER / "feedback/a.json").write_text("{}")
+    assert not report(workspace).complete()
+    (workspace / FOLDER / "report.json").write_text(json.dumps(report(workspace).shown()))
+    assert report(workspace).complete()
+
+
 def test_a_name_is_no_reason_to_make_a_report_anew(workspace):
     assert report(workspace, run_name="summer").complete()
     assert report(workspace, run_name="summer").called() == "summer"

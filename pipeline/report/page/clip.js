@@ -2,6 +2,7 @@
 
 import { challenges, clipOf, clips, clipsOf, cues, fairPercentile, layout, payload } from "report/data";
 import { barred, clipLink, h, picture } from "report/dom";
+import { feedback, stretches } from "report/feedback";
 import { capital, count, day, NOTHING, percent, seconds, signed, words } from "report/format";
 import { inWords, panel } from "report/panel";
 import { player } from "report/player";
@@ -38,7 +39,7 @@ function stages(shown, panels) {
   const elements = shown.map((one, at) => h("section", { class: "panel" }, h("h2", {}, titles[at]),
     h("p", {}, at ? [link(one), `: ${place(one)}`] : "The skeleton as the networks saw it."), panels[at].element));
   const moving = panels.some((one) => one.seconds > 0);
-  running = moving ? player(panels) : null;
+  running = moving ? player(panels, stretches(shown[0])) : null;
   const key = (name, text) => h("span", { "--key": `var(--${name})` }, text);
   const legend = panels.some((one) => one.media?.evidence)
     ? h("p", { class: "legend" }, key("accent", "raises the skeleton's score"), key("against", "lowers it"), key("line", "neither"))
@@ -96,6 +97,12 @@ function filmstrip(media) {
   return [h("h2", {}, "Film"), scrolled("Film strip", picture(film.src, alt, { class: "filmstrip" }))];
 }
 
+/** Shows the clip at this moment, wherever the reader is. */
+function jump(panel, moment) {
+  running.jump(moment);
+  panel.element.scrollIntoView({ block: "nearest" });
+}
+
 function show(id) {
   running?.stop();
   running = null;
@@ -112,6 +119,8 @@ function show(id) {
   const { media } = panels[0];
   content.replaceChildren(
     h("p", { class: "lead" }, place(clip)), neighbours(clip), ...stages(shown, panels),
+    h("section", {}, h("h2", {}, "What differs from the best clips"),
+      feedback(clip, panels[0].seconds, (moment) => jump(panels[0], moment))),
     h("div", { class: "beside" },
       h("section", {}, h("h2", {}, "How it is scored"), scores(clip, better)),
       h("section", {}, h("h2", {}, "Where it is expected to end"), interval(clip))),

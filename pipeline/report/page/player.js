@@ -8,10 +8,10 @@ const STEP_S = 0.1; // of the slider and the arrow keys
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 
 /**
- * panels: [{ seconds (its length), draw(moment) }]. Returns { element, stop() }. Starts at once, unless the system asks
- * for less motion.
+ * panels: [{ seconds (its length), draw(moment) }]. stretches: [{ start_s, end_s }] to mark on the time line. Returns
+ * { element, stop(), jump(moment) }. Starts at once, unless the system asks for less motion.
  */
-export function player(panels) {
+export function player(panels, stretches) {
   const length = Math.max(...panels.map((panel) => panel.seconds));
   const state = { moment: 0, last: null, request: 0 };
   const button = h("button", { type: "button", class: "main", onclick: () => (state.request ? pause() : play()) });
@@ -46,6 +46,12 @@ export function player(panels) {
     state.request = 0;
     name("Play");
   }
+  /** Goes there and plays on; stands still there where the system asks for less motion and nothing plays. */
+  function jump(moment) {
+    slider.value = moment;
+    at(moment);
+    if (!still.matches && !state.request) play();
+  }
   function name(text) {
     button.textContent = text;
   }
@@ -59,5 +65,8 @@ export function player(panels) {
   for (const panel of panels) resized.observe(panel.element);
   name("Play");
   if (!still.matches && length) play();
-  return { element: h("div", { class: "player" }, button, slider, told), stop };
+  const marks = stretches.filter((one) => one.start_s < length)
+    .map((one) => h("span", { "--start": one.start_s / length, "--end": Math.min(1, one.end_s / length) }));
+  const line = h("div", { class: "time" }, marks.length ? h("div", { class: "marks", "aria-hidden": "true" }, marks) : null, slider);
+  return { element: h("div", { class: "player" }, button, line, told), stop, jump };
 }

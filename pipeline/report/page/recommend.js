@@ -1,5 +1,6 @@
 /** Recommendation: what counts and how different the clips should be, as sliders; the picks follow at once. */
 
+import { task } from "report/command";
 import { bytes, challenges, clips, clipsOf, cues, fairPercentile, payload } from "report/data";
 import { announce, clipLink, field, h, select, whenNear } from "report/dom";
 import { capital, NOTHING, number, percent, plural } from "report/format";
@@ -16,14 +17,11 @@ const asked = {
 const percentiles = { ...clips.cue_percentile, [FUSED]: clips.id.map((_, clip) => fairPercentile(clip)) };
 let likeness = null;
 
-/** Nothing is known yet of how it was received. */
-const isNew = (clip) => clips.likes[clip] == null && clips.actual[clip] == null;
-
 /** The picks of one challenge; its clips in the order of their ids, as ties go to the first. */
 export function recommended(challenge, { weights, diversity, top, newOnly, oneEach }) {
   likeness ??= new Likeness(bytes(payload.embedding.values), payload.embedding.size);
   const members = [...(clipsOf(challenge) ?? [])]
-    .filter((clip) => !newOnly || isNew(clip))
+    .filter((clip) => !newOnly || clips.new[clip])
     .sort((a, b) => (clips.id[a] < clips.id[b] ? -1 : 1))
     .map((clip) => ({ clip, relevance: relevance(percentiles, weights, clip), creator: clips.creator[clip], copies: clips.copies[clip] }))
     .filter((member) => member.relevance != null);
@@ -87,7 +85,7 @@ function build(content) {
     picks.replaceChildren(...found.map(shown));
     told.textContent = !counts ? "Give at least one cue a weight above 0."
       : found.length ? `${plural(found.length, "clip")} of ${challenges[asked.challenge]}, the first to push on top.`
-        : "No clip fits. New uploads are those of which no likes are known.";
+        : "No clip fits. New uploads are those without likes, views, comments and shares.";
     command.textContent = commandOf();
     clearTimeout(waiting);
     waiting = setTimeout(() => announce(told.textContent), 600);
@@ -99,9 +97,10 @@ function build(content) {
 
 function commandOf() {
   const weights = Object.entries(asked.weights).filter(([, weight]) => weight > 0).map(([cue, weight]) => `${cue}=${weight}`);
-  return ["luigi --module tasks Recommend", `--run ${payload.about.run}`, `--weights ${weights.join(",")}`,
-    `--diversity ${asked.diversity} --top ${asked.top} --per-creator ${asked.oneEach ? 1 : 0}`,
-    ...(asked.newOnly ? ["--new-only"] : [])].join(" ");
+  return task("Recommend", {
+    "--weights": weights.join(","), "--diversity": asked.diversity, "--top": asked.top,
+    "--per-creator": asked.oneEach ? 1 : 0, "--new-only": asked.newOnly,
+  });
 }
 
 let built = false;

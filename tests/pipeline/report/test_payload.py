@@ -18,8 +18,8 @@ from tests.pipeline.learnable_world import Clip
 from tests.pipeline.report.made import DATASET, HTML, RUN, SMALL, built, make
 
 COLUMNS = (
-    "id", "challenge", "creator", "status", "code", "split", "copies", "likes", "followers", "uploaded_at", "actual",
-    "score", "rank", "percentile", "expected", "low", "high", "unseen", "better", "media",
+    "id", "challenge", "creator", "status", "code", "split", "copies", "likes", "followers", "uploaded_at", "new",
+    "actual", "score", "rank", "percentile", "expected", "low", "high", "unseen", "better", "media",
 )  # fmt: skip
 
 

@@ -1,0 +1,52 @@
+/** Commands for a shell that lead on from the page, and the box that copies one. */
+
+import { payload } from "report/data";
+import { announce, h } from "report/dom";
+
+const COPIED_MS = 3000; // that the button says so
+
+/** Quoted for a shell where it must be. */
+const quoted = (text) => (/^[\w.,=-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
+
+/** task("Recommend", { "--top": 5, "--new-only": true }) -> "luigi --module tasks Recommend --run june --top 5 --new-only" */
+export function task(name, options) {
+  const all = Object.entries({ "--run": payload.about.name ?? payload.about.run, ...options });
+  return ["luigi --module tasks", name, ...all.filter(([, value]) => value !== false).map(([option, value]) => {
+    if (value === true) return option;
+    // A value with a hyphen in front would be taken for an option itself.
+    return `${option}${String(value).startsWith("-") ? "=" : " "}${quoted(String(value))}`;
+  })].join(" ");
+}
+
+/** The command, to be copied by a button, or selected where the browser does not let a page copy. */
+export function commandBox(text) {
+  const code = h("code", {}, text);
+  const button = h("button", { type: "button", onclick: async () => tell(await copied(text) ? "Copied" : selected(code)) }, "Copy");
+  let waiting = 0;
+  function tell(said) {
+    button.textContent = said;
+    announce(`${said}.`);
+    clearTimeout(waiting);
+    waiting = setTimeout(() => {
+      button.textContent = "Copy";
+      announce(""); // so that it is said again the next time
+    }, COPIED_MS);
+  }
+  return h("div", { class: "command" }, code, button);
+}
+
+async function copied(text) {
+  if (!navigator.clipboard) return false; // a page that came over plain http
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch (error) {
+    if (error instanceof DOMException) return false; // the browser does not allow it
+    throw error;
+  }
+}
+
+function selected(element) {
+  getSelection().selectAllChildren(element);
+  return "Selected, ready to copy";
+}

@@ -1,0 +1,129 @@
+"""Feedback gets into the page's data as it was made, for the page's clips alone; what is no feedback is an error."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline.dataset import read_table
+from pipeline.errors import WorkspaceError
+from pipeline.feedback.make import FEEDBACK_SCHEMA, FOLDER
+from pipeline.recommend import read_standing
+from pipeline.recommend_options import RecommendOptions, eligible
+from tests.pipeline.report.made import DATASET, HTML, RUN, built, found
+
+FINDING: dict[str, Any] = {
+    "sentence": f"right arm, 1.2-2.7 s: 0.3 s late {HTML}", "meaning": "this run's model does not score it lower",
+    "limb": "right_arm", "kind": "late", "start_s": 1.234, "end_s": 2, "strength": 1.4, "late_s": 0.3, "amplitude": 0.9,
+    "sway": None, "edit": {"gain": 0.1, "agreement": 0.8, "references": 5}, "integrated_gradients_share": -0.01,
+}  # fmt: skip
+REFERENCES = ["clip002", "clip004", "clip006", "clip008", "clip010"]
+
+
+def said(clip: str, *findings: dict, **other: Any) -> dict:
+    """As pipeline.feedback.make writes it."""
+    return {
+        "schema": FEEDBACK_SCHEMA, "clip": clip, "run": "a" * 16, "challenge": "shuffle", "references": REFERENCES,
+        "fitting": 4, "untrained": False, "findings": list(findings), "summary": "", "caution": "Goes along with it.",
+        **other,
+    }  # fmt: skip
+
+
+def write(workspace: Path, name: str, content: Any) -> Path:
+    path = workspace / RUN / FOLDER / f"{name}.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+    return path
+
+
+def test_a_run_without_feedback_has_none(page_data):
+    assert page_data[0]["feedback"] == []
+
+
+def test_what_was_made_is_there_and_nothing_of_other_clips(copied):
+    write(copied, "clip005", said("clip005"))
+    write(copied, "clip000", said("clip000", FINDING))
+    write(copied, "elsewhere", "this is of no clip of the run, and not even read")
+    (copied / RUN / FOLDER / "clip000.mp4").write_bytes(b"a film")
+    payload, _ = built(str(copied))
+    ids = payload["clips"]["id"]
+    first, second = payload["feedback"]
+    assert first == {
+        "clip": ids.index("clip000"),
+        "references": REFERENCES,
+        "fitting": 4,
+        "findings": [
+            {"sentence": FINDING["sentence"], "meaning": FINDING["meaning"], "start_s": 1.234, "end_s": 2.0},
+        ],
+        "caution": "Goes along with it.",
+        "film": f"{RUN}/{FOLDER}/clip000.mp4",
+    }
+    assert (second["clip"], second["findings"], second["film"]) == (ids.index("clip005"), [], None)
+
+
+def test_it_is_read_from_an_object_store(copied, memory):
+    write(copied, "clip000", said("clip000", FINDING))
+    fsspec.filesystem("memory").put(str(copied), memory.removeprefix("memory://"), recursive=True)
+    assert [one.clip for one in found(memory).feedback] == ["clip000"]
+
+
+DAMAGED = {
+    "no JSON": ("{", "Expecting property name"),
+    "no object": ([1], "list indices"),
+    "another clip's": (said("clip001"), "on clip 'clip001'"),
+    "no schema": ({}, "'schema' is missing"),
+    "no sentence": (said("clip000", {**FINDING, "sentence": None}), "None stands where a str should"),
+    "no caution": ({key: value for key, value in said("clip000").items() if key != "caution"}, "'caution' is missing"),
+    "one reference": (said("clip000", references="clip002"), "stands where a list should"),
+    "a number as reference": (said("clip000", references=[2]), "stands where a str should"),
+    "no number of references": (said("clip000", fitting="all"), "stands where a int should"),
+    "a time in words": (said("clip000", {**FINDING, "start_s": "soon"}), "stands where a float should"),
+    "no time": (said("clip000", {**FINDING, "end_s": float("nan")}), "nan is no moment"),
+}
+
+
+@pytest.mark.parametrize(("content", "says"), DAMAGED.values(), ids=DAMAGED)
+def test_a_file_that_is_no_feedback_is_named_with_what_to_do(copied, content, says):
+    path = write(copied, "clip000", content)
+    with pytest.raises(WorkspaceError) as told:
+        found(str(copied))
+    for part in (str(path), says, "is no feedback", f"ActionFeedback --run {'a' * 16} --clip clip000, or delete it"):
+        assert part in str(told.value)
+
+
+def test_bytes_that_are_no_text_are_no_feedback(copied):
+    path = write(copied, "clip000", "")
+    path.write_bytes(b"\xff\xfe{}")
+    with pytest.raises(WorkspaceError, match=r"clip000\.json is no feedback"):
+        found(str(copied))
+
+
+@pytest.mark.parametrize("schema", [FEEDBACK_SCHEMA - 1, FEEDBACK_SCHEMA + 1, "one", None])
+def test_another_schema_is_not_read(copied, schema):
+    write(copied, "clip000", {"schema": schema})
+    with pytest.raises(
+        WorkspaceError, match=rf"clip000\.json is of schema {schema}, this version reads {FEEDBACK_SCHEMA}"
+    ):
+        found(str(copied))
+
+
+def test_new_in_the_page_is_what_the_task_takes_for_new(copied):
+    """One clip has views and no likes, one comments, one shares, and one nothing at all."""
+    path = copied / DATASET / "clips.parquet"
+    clips = read_table(str(path))
+    unliked = clips.index[:4]
+    for count in ("likes", "views", "comments", "shares"):
+        clips[count] = clips[count].astype("Int64")
+    clips.loc[unliked, "likes"] = pd.NA
+    for row, count in zip(unliked, ("views", "comments", "shares"), strict=False):
+        clips.loc[row, count] = 0
+    clips.to_parquet(path, index=False)
+    payload, _ = built(str(copied))
+    new = np.array(payload["clips"]["new"])
+    assert new[unliked].tolist() == [False, False, False, True]
+    options = RecommendOptions(new_only=True)
+    assert new.tolist() == eligible(read_standing(str(copied), RUN, options).clips, options).tolist()
