@@ -43,7 +43,7 @@ from models.config import VdvConfig
 from pipeline import storage
 from pipeline.child_processes import spawned_pool
 
-NETWORK_SHARE = 0.1  # of the mix with the line; it, CONFIG and all of the lines were chosen on subjects 1 to 5 alone
+NETWORK_SHARE = 0.3  # of the mix with the line; it, CONFIG and all of the lines were chosen on subjects 1 to 5 alone
 # A movement done with the left is another one than with the right: nothing is mirrored. Of eight frames the
 # body level would have two. The line is fitted by itself.
 CONFIG = VdvConfig(modalities=("pose",), frames=16, samplings=2, skeleton_rate=3e-3, mirror=0.0, line=False)
