@@ -242,7 +242,8 @@ def judge_setting(episodes: Episodes, setting: Setting, jobs: Sequence[Job]) -> 
             "subjects_untouched": interval(_of(mean, untouched)) if len(untouched) else None,
             "seconds": round(float(np.mean([said.seconds for said in scores[name]])), 1),
         }
-    return {"floor": setting.floor, "predictors": found}
+    pyramid, other = (np.mean(figures[name], 0) for name in ("psgcn, pyramid alone", "st_gcn_plus"))
+    return {"floor": setting.floor, "predictors": found, "pyramid_ahead_of_st_gcn_plus": interval(pyramid - other)}
 
 
 def _of(figure: np.ndarray, subjects: np.ndarray) -> np.ndarray:
@@ -273,7 +274,10 @@ def print_results(found: dict) -> None:
                 f"{rest['mean']:.3f}" if rest else "", f"{said['seconds']:.0f}",
             ])  # fmt: skip
         header = [f"{name} (floor {about['floor']})", "mean", "95 %", "psgcn ahead by", "subjects 6-10", "s"]
-        print(table(rows, header), end="\n\n")
+        print(table(rows, header))
+        alone = about["pyramid_ahead_of_st_gcn_plus"]
+        print(f"networks alone: pyramid ahead of st_gcn_plus by {alone['mean']:+.3f} ({alone['low']:+.3f} to "
+              f"{alone['high']:+.3f})\n")  # fmt: skip
 
 
 if __name__ == "__main__":

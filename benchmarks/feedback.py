@@ -80,7 +80,8 @@ def main() -> None:
                     list(results["ui_prmd"]["movements"][0])))  # fmt: skip
         print(
             f"the limb that the movement is about: {results['ui_prmd']['right']:.3f} of "
-            f"{results['ui_prmd']['episodes']} incorrect episodes; by chance {results['ui_prmd']['chance']:.3f}"
+            f"{results['ui_prmd']['episodes']} incorrect episodes, by chance {results['ui_prmd']['chance']:.3f}; of"
+            f" arms and legs alone {results['ui_prmd']['right_of_arm_and_leg']:.3f}, by chance 0.5"
         )
     save("feedback", results)
 
@@ -156,7 +157,7 @@ def _best_edit_is(clip: Clip, fault: Fault, encoder: nn.Module, config: VdvConfi
         return False
     limb, window = np.unravel_index(np.nanargmax(gains), gains.shape)
     start, end = windows[window]
-    return LIMBS[limb] == fault.limb and start < fault.end_s and end > fault.start_s
+    return bool(LIMBS[limb] == fault.limb and start < fault.end_s and end > fault.start_s)
 
 
 def _gains(clip: Clip, encoder: nn.Module, config: VdvConfig) -> tuple[np.ndarray, np.ndarray]:

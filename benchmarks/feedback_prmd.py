@@ -1,10 +1,12 @@
 """Edits held against UI-PRMD: does the edit that gains most, in an episode done wrong, name the limbs that count?
 
 A line a movement (the product's, pipeline.lines) learns from nine subjects what is right, and scores the tenth's. Into
-each episode done wrong the references' median motion of one limb in one window is put; the references are the other
-subjects' best-scored episodes. The movements are those of Vakanski et al. 2018: six of the legs, four of the arms.
+each episode done wrong the references' median motion of one limb is put, from its start to its end, for an episode is
+one movement of some two seconds; the references are the other subjects' best-scored episodes. The movements are those
+of Vakanski et al. 2018: six of the legs, four of the arms.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +16,11 @@ from benchmarks.external_training import challenges, fixed_draws, line_numbers
 from benchmarks.ui_prmd import draw, load_episodes
 from models.config import VdvConfig
 from models.masked import MOTION_LIMIT
-from models.skeleton import KINECT22
+from models.skeleton import KINECT22, Posture
 from pipeline.feedback.align import lay_over
-from pipeline.feedback.edits import covered_share, difference, edited
-from pipeline.feedback.limbs import LIMBS, as_dance
-from pipeline.feedback.measure import window_ends
-from pipeline.lines import fit_line, normal_score, place_within
+from pipeline.feedback.edits import BLEND_S, covered_share, difference, edited
+from pipeline.feedback.limbs import LIMBS, Dance, as_dance
+from pipeline.lines import Slopes, fit_line, normal_score, place_within
 
 ABOUT = {
     1: ("deep squat", "leg"), 2: ("hurdle step", "leg"), 3: ("inline lunge", "leg"), 4: ("side lunge", "leg"),
@@ -31,13 +32,13 @@ EACH = 2  # episodes done wrong of each subject and movement
 
 
 def limbs_of_movements(path: Path) -> dict:
-    """By movement, how often the best edit is of an arm, a leg, the trunk, the head."""
+    """By movement, how often the best edit is of an arm, a leg, the trunk, the head; and of arms and legs alone."""
     episodes, config = load_episodes(path), VdvConfig()
     numbers = line_numbers(fixed_draws(episodes, config))
     compared = challenges(episodes)
-    rows, right, count = [], 0, 0
+    rows, right, right_of_two, count = [], 0, 0, 0
     for movement, (title, about) in ABOUT.items():
-        named = dict.fromkeys(("arm", "leg", "trunk", "head", "none"), 0)
+        named, limbs = dict.fromkeys(("arm", "leg", "trunk", "head", "none"), 0), 0
         for subject in np.unique(episodes.subject):
             train = np.flatnonzero((episodes.movement == movement) & (episodes.subject != subject))
             target = normal_score(place_within(episodes.correct[train], compared[train]))
@@ -46,31 +47,42 @@ def limbs_of_movements(path: Path) -> dict:
             dances = [as_dance(episodes.postures[row], KINECT22) for row in best]
             own = (episodes.movement == movement) & (episodes.subject == subject) & (episodes.correct == 0)
             for row in np.flatnonzero(own)[:EACH]:
-                named[_best_limb(episodes.postures[row], dances, line, config)] += 1
-        rows.append({"movement": title, "about": about, **named})
+                gains = _gains(episodes.postures[row], dances, line, config)
+                named[max(gains, key=gains.__getitem__) if gains else "none"] += 1
+                limbs += bool(gains) and max(("arm", "leg"), key=lambda limb: gains.get(limb, -np.inf)) == about
+        rows.append({"movement": title, "about": about, **named, "right of arm and leg": limbs})
         right += named[about]
+        right_of_two += limbs
         count += sum(named.values())
     # Of six limbs two are arms and two are legs.
-    return {"episodes": count, "right": right / count, "chance": 1 / 3, "movements": rows}
+    return {
+        "episodes": count,
+        "right": right / count,
+        "chance": 1 / 3,
+        "right_of_arm_and_leg": right_of_two / count,
+        "movements": rows,
+    }
 
 
-def _best_limb(posture, dances, line, config: VdvConfig) -> str:
+def _gains(posture: Posture, dances: Sequence[Dance | None], line: Slopes, config: VdvConfig) -> dict[str, float]:
+    """Of arm, leg, trunk and head, as far as a reference covers them; of arms and legs the better side's."""
     ours = as_dance(posture, KINECT22)
     views = [] if ours is None else [
         view for number, dance in enumerate(dances) if dance for view in lay_over(dance, number, ours, KINECT22)
     ]  # fmt: skip
     if ours is None or not views:
-        return "none"
+        return {}
     made, limbs = [posture], []
+    start, end = float(ours.seconds[0]), float(ours.seconds[-1])
     for limb in LIMBS:
         each = np.stack([difference(ours, view.by_limb[limb], limb, KINECT22) for view in views])
         change = np.ma.median(np.ma.masked_invalid(each), axis=0).filled(np.nan)
-        for start, end in window_ends(ours)[::2]:
-            if covered_share(ours, change, limb, start, end, KINECT22) > 0.5:
-                made.append(edited(posture, ours, change, limb, start, end, KINECT22))
-                limbs.append(limb)
-    if not limbs:
-        return "none"
+        if covered_share(ours, change, limb, start, end, KINECT22) > 0.5:
+            made.append(edited(posture, ours, change, limb, start - BLEND_S, end + BLEND_S, KINECT22))
+            limbs.append(limb.rsplit("_", maxsplit=1)[-1])
     fixed = torch.from_numpy(np.stack([draw(one, config, None) for one in made]))
     scores = line(line_numbers(fixed))
-    return limbs[int(np.argmax(scores[1:]))].rsplit("_", maxsplit=1)[-1]
+    found: dict[str, float] = {}
+    for limb, score in zip(limbs, scores[1:] - scores[0], strict=True):
+        found[limb] = max(found.get(limb, -np.inf), float(score))
+    return found

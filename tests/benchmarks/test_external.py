@@ -211,4 +211,4 @@ def test_what_is_kept_is_not_done_again(
     # The table is the same but for the seconds of what was done again.
     figures = [[line.split()[:-1] for line in out.splitlines() if " to " in line] for out in (first, second)]
     assert figures[0] == figures[1]
-    assert len(figures[0]) == len(external.PREDICTORS)
+    assert len(figures[0]) == len(external.PREDICTORS) + 1  # and the networks alone
