@@ -15,7 +15,7 @@ from pipeline.feedback.align import View, lay_over
 from pipeline.feedback.edits import Gain, gain_of
 from pipeline.feedback.find import LEAST_LOSS, Finding, find
 from pipeline.feedback.limbs import Dance, as_dance, limb_joints
-from pipeline.feedback.measure import measure, window_ends
+from pipeline.feedback.measure import WINDOW_S, measure, window_ends
 from pipeline.loading import Dancer, draw_all, pad, to_device
 
 LEAST_FITTING = 4  # references that fit the clip: of fewer nobody can say what good clips have in common
@@ -34,7 +34,7 @@ class Said:
 
 @dataclass(frozen=True)
 class Compared:
-    """All of a clip. `ours` is None, and nothing else is there, where the dancer is seen for less than a second."""
+    """All of a clip. `ours` is None, and nothing else is there, where the dancer is seen for less than WINDOW_S."""
 
     ours: Dance | None
     views: tuple[View, ...]
@@ -51,7 +51,7 @@ def compare_clip(
 ) -> Compared:
     """encoder: of the skeleton cue, in eval mode, trained with `config`."""
     ours = as_dance(posture)
-    if ours is None:
+    if ours is None or ours.seconds[-1] - ours.seconds[0] < WINDOW_S:
         return Compared(None, (), (), 0)
     dances = [as_dance(reference) for reference in references]
     views = tuple(

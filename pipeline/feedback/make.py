@@ -16,6 +16,7 @@ from pipeline.dataset import lead_of
 from pipeline.errors import DataError
 from pipeline.feedback.compare import LEAST_FITTING, Compared, Said, compare_clip, meaning
 from pipeline.feedback.film import draw_film
+from pipeline.feedback.measure import WINDOW_S
 from pipeline.feedback.references import Chosen, choose
 from pipeline.reader import ShardReader
 from pipeline.rows import PoseRows
@@ -42,7 +43,7 @@ def make_feedback(workspace: str, run_id: str, clip_id: str, device: torch.devic
     """Writes both files.
 
     Raises:
-        OptionError, DataError: as references.choose; and DataError where the dancer is seen for less than a second, or
+        OptionError, DataError: as references.choose; and DataError where the dancer is seen for too short a time, or
             where too few of the references dance what the clip does.
     """
     folder = run_dir(run_id)
@@ -53,7 +54,7 @@ def make_feedback(workspace: str, run_id: str, clip_id: str, device: torch.devic
     references = [read_posture(workspace, chosen, row, least) for row in chosen.references]
     compared = compare_clip(posture, references, model.encoders["skeleton"], model.config, device)
     if compared.ours is None:
-        raise DataError(f"clip {clip_id} shows the dancer for less than a second; there is nothing to compare")
+        raise DataError(f"clip {clip_id} shows the dancer for less than {WINDOW_S:.0f} seconds, too short to compare")
     if not compared.comparable:
         raise DataError(
             f"{compared.fitting} of the {len(references)} best clips of the challenge fit clip {clip_id}; feedback"

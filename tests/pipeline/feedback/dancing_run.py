@@ -27,7 +27,7 @@ def dancing_clips() -> list[Clip]:
     return [
         *good,
         clip("late", keypoints("arms_up", 0, 1.0, LATE), likes=5, creator="by-good2"),
-        clip("short", keypoints("arms_up", 1)[:9], likes=4),
+        clip("short", keypoints("arms_up", 1)[:20], likes=4),
         clip("odd", keypoints("kick", 2), likes=3),
         Clip("nobody", "arms", creator="by-nobody", likes=2, nobody=True),
         *(clip(f"few{number}", keypoints("kick", 10 + number), likes=number, challenge="few") for number in range(3)),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter1d
 
+from models.skeleton import Posture
 from pipeline.feedback.align import lay_over
 from pipeline.feedback.find import Finding, find
 from pipeline.feedback.limbs import limb_joints, mirrored
@@ -119,3 +120,12 @@ def test_mirroring_the_references_changes_nothing():
     ]
     turned = find(measure(ours, views), window_ends(ours))
     assert [(found.limb, found.kind) for found in turned] == [(found.limb, found.kind) for found in findings(one)]
+
+
+def test_the_shortest_clip_has_one_window():
+    whole = posture()
+    first = whole.seconds <= 2.0
+    short = Posture(whole.position[first], whole.seen[first], whole.confidence[first], whole.seconds[first])
+    ours = dance_of(short)
+    assert window_ends(ours).tolist() == [[0.0, 2.0]]
+    assert find(measure(ours, views_of(short)), window_ends(ours)) == []

@@ -139,7 +139,7 @@ def test_made_again_it_is_the_same(workspace):
             DataError,
             r"challenge 'few' has 2 clips with a skeleton by others than few0's creator",
         ),
-        ("short", DataError, r"clip short shows the dancer for less than a second"),
+        ("short", DataError, r"clip short shows the dancer for less than 2 seconds"),
         ("odd", DataError, r"0 of the 5 best clips of the challenge fit clip odd; feedback needs 4"),
     ],
 )
