@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter1d
 
-from models.skeleton import Posture
+from models.skeleton import COCO17, Posture
 from pipeline.feedback.align import lay_over
 from pipeline.feedback.find import Finding, find
 from pipeline.feedback.limbs import limb_joints, mirrored
@@ -85,6 +85,18 @@ def test_what_good_clips_differ_in_among_themselves_is_not_said():
         free.append(replace(view, by_limb=view.by_limb | {"right_arm": theirs}))
     assert [found.limb for found in find(measure(ours, views), window_ends(ours))] == ["right_arm"]
     assert find(measure(ours, free), window_ends(ours)) == []
+
+
+def test_joints_that_the_pose_network_doubts_count_little():
+    """A wrist that hangs down for a second and a half: told where the network is sure of it, and else not."""
+    one = posture(number=1)
+    wrong = (one.seconds > 2.0) & (one.seconds < 3.5)
+    wrist, elbow = COCO17.joints.index("left_wrist"), COCO17.joints.index("left_elbow")
+    position, doubted = one.position.copy(), one.confidence.copy()
+    position[wrong, wrist] = position[wrong, elbow] + np.array([0.0, 0.6], np.float32)
+    doubted[wrong, wrist] *= 0.7
+    assert [found.limb for found in findings(replace(one, position=position))] == ["left_arm"]
+    assert findings(replace(one, position=position, confidence=doubted)) == []
 
 
 def test_where_few_references_reach_nothing_is_measured():
