@@ -14,7 +14,6 @@ Sides run in turn in one process. Where nothing else is said networks run on --t
 import argparse
 import json
 import re
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -28,7 +27,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.common import interleaved, median_ratio, save, table
+from benchmarks.common import save, table
 from benchmarks.made_clips import DATASET, make_dataset
 from models.baselines import parameter_count
 from models.config import CUES, VdvConfig
@@ -149,12 +148,18 @@ def measure_networks(dataset: ClipDataset, device: torch.device, turns: int, thr
     found, before = {}, torch.get_num_threads()
     for count in threads:
         torch.set_num_threads(count)
-        interleaved(1, **sides)
-        seconds = interleaved(2 * turns + 1, **sides)
-        milliseconds = {name: round(1e3 * statistics.median(runs) / STEPS, 1) for name, runs in seconds.items()}
-        found[str(count)] = {**milliseconds, "ratio": round(median_ratio(seconds["psgcn"], seconds["st_gcn"]), 3)}
+        seconds = np.zeros((2 * turns + 2, len(sides), 2))
+        for of_turn in seconds:
+            for side, run in zip(of_turn, sides.values(), strict=True):
+                start = now_s()
+                run()
+                side[:] = now_s() - start
+        seconds = seconds[1:]  # the first warms up
+        psgcn, st_gcn = (1e3 * np.median(seconds[:, :, 0], 0) / STEPS).round(1).tolist()
+        ratio, cpu_ratio = np.median(seconds[:, 0] / seconds[:, 1], 0).round(3).tolist()
+        found[str(count)] = {"psgcn": psgcn, "st_gcn": st_gcn, "ratio": ratio, "cpu_ratio": cpu_ratio}
     torch.set_num_threads(before)
-    header = ["threads", "PSGCN, ms a batch", "ST-GCN", "PSGCN / ST-GCN"]
+    header = ["threads", "PSGCN, ms a batch", "ST-GCN", "PSGCN / ST-GCN", "the same, by CPU time"]
     print(table([[count, *row.values()] for count, row in found.items()], header))
     print(f"PSGCN / ST-GCN: at most {LIMIT_NETWORKS} is to be reached\n")
     sizes = {name: parameter_count(network) for name, network in networks.items()}
