@@ -99,9 +99,11 @@ def _lines(dataset: ClipDataset, train: np.ndarray, test: np.ndarray, groups: np
 def _train(
     model: Concatenation, loader: DataLoader, lines: Tensor, config: VdvConfig, device: torch.device, steps: int
 ) -> None:
-    groups = parameter_groups(model, config.weight_decay)
+    groups = _parameter_groups(model, config)
     optimiser = torch.optim.AdamW(groups, config.learning_rate)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.learning_rate, total_steps=max(steps, 1))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, [group["lr"] for group in groups], total_steps=max(steps, 1)
+    )
     model.train()
     for _ in range(config.epochs):
         for batch in loader:
@@ -111,6 +113,16 @@ def _train(
             nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
             optimiser.step()
             schedule.step()
+
+
+def _parameter_groups(model: Concatenation, config: VdvConfig) -> list[dict]:
+    """For an optimiser: each cue's network at the rate that it has alone, the head at that of most cues."""
+    parts = [(encoder, config.rate(cue)) for cue, encoder in model.encoders.items()]
+    return [
+        {**group, "lr": rate}
+        for part, rate in [*parts, (model.head, config.learning_rate)]
+        for group in parameter_groups(part, config.weight_decay)
+    ]
 
 
 def _loss(model: Concatenation, batch: ClipBatch, lines: Tensor, config: VdvConfig, device: torch.device) -> Tensor:

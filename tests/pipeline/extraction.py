@@ -30,6 +30,7 @@ BATCH = "june"
 SAMPLING = SamplingOptions(sample_fps=10.0, max_seconds=20.0, max_side=640)
 LIMITS = DecodeLimits(slot_mb=1)
 CPU = torch.device("cpu")
+CHEAP = ("pose", "scene")  # with `cheap`: the finder of squares, and a real network
 
 Shards = Mapping[str, Sequence[Path]]  # clips by shard; a clip's id is its file's name without ending
 

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import spearmanr
+from torch.utils.data import DataLoader
 
 import pipeline.concatenation as concatenation
 from pipeline.concatenation import Concatenation, concatenated
 from pipeline.dataset import assemble, read_clips
 from pipeline.labels import LabelOptions, group_clips
-from pipeline.loading import ClipDataset
+from pipeline.loading import ChallengeBatches, ClipDataset
 from tests.pipeline.learnable_world import Clip, make_batch, speed_decides
 from tests.pipeline.test_training import CPU, SMALL
 
@@ -69,6 +70,27 @@ def test_a_training_clips_line_has_not_seen_its_creator(dataset, monkeypatch):
     assert all(some < everybody for some in without)
     assert lines[:30].std(0).min() > 0
     assert (lines[30] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("rates", "moving"),
+    [
+        ({"skeleton_rate": 0.0}, {"encoders.scene", "head"}),
+        ({"learning_rate": 0.0}, {"encoders.skeleton"}),
+        ({}, {"encoders.scene", "encoders.skeleton", "head"}),
+    ],
+)
+def test_each_cues_network_is_trained_at_the_rate_that_it_has_alone(dataset, rates, moving):
+    config = replace(CONFIG, epochs=1, **rates)
+    model = Concatenation(config, dataset.widths)
+    before = {name: value.detach().clone() for name, value in model.named_parameters()}
+    view = dataset.view(*dataset.widths, training=True)
+    batches = ChallengeBatches(dataset.clips["challenge"].tolist(), range(20), config.batch_clips, config.seed)
+    loader = DataLoader(view, batch_sampler=batches, collate_fn=view.collate)
+    concatenation._train(model, loader, torch.zeros(len(dataset), 2), config, CPU, steps=len(batches))
+    changed = [name for name, value in model.named_parameters() if not torch.equal(value, before[name])]
+    parts = ("encoders.scene", "encoders.skeleton", "head")
+    assert {part for part in parts for name in changed if name.startswith(part)} == moving
 
 
 def test_gradients_are_finite_though_a_clip_lacks_everything(dataset):

@@ -14,7 +14,7 @@ from pipeline.ingest import read_ingest, run_ingest
 from pipeline.manifest import read_manifests
 from pipeline.options import DecodeLimits
 from pipeline.shards import write_endings
-from tests.pipeline.test_ingest import Probing
+from tests.pipeline.ingest_world import Probing
 
 
 @dataclass

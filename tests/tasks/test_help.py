@@ -1,0 +1,25 @@
+"""What --help says: every task and every option of it in words that somebody new to luigi understands."""
+
+import luigi
+import pytest
+from luigi.task_register import Register
+
+import tasks
+
+
+@pytest.mark.parametrize("name", tasks.__all__)
+def test_every_task_says_what_it_does(name):
+    task = Register.get_task_cls(name)
+    said = (task.__doc__ or "").strip()
+    assert len(said.split()) >= 6, f"{name} has no description"
+    assert said[0].isupper()
+    assert said.endswith((".", ")"))
+
+
+@pytest.mark.parametrize("name", tasks.__all__)
+def test_every_option_is_described(name):
+    for option, parameter in Register.get_task_cls(name).get_params():
+        if parameter.visibility == luigi.parameter.ParameterVisibility.PRIVATE:
+            continue
+        words = (parameter.description or "").split()
+        assert len(words) >= 2, f"{name} --{option.replace('_', '-')} has no description"
