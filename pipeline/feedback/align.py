@@ -13,7 +13,7 @@ BAND = 0.1  # of the overlap's length that DTW may shift a moment by, after the 
 _PENALTY = 0.3  # of DTW, for each step that is not straight on: in a held pose every way costs the same else
 _SMOOTH_S = 0.6  # a dancer's clock does not jump
 _LEAST_OVERLAP_S = 2.5
-_FIT = 0.5  # of the two dances' own variance that may be left between them; two unrelated dances leave about 1
+_FIT = 0.5  # of the dances' own variance that may be left; of other dances, at their best place, 0.6 is in the median
 _NEXT = 1.6  # a second place that fits is taken where it fits at most so much worse than the first
 _STILL = 0.05  # variance, trunk lengths squared; a limb that moves less counts less in timing
 _RATIO = (0.6, 1.6)  # of the lengths of two persons' bones, in trunk lengths
@@ -26,7 +26,7 @@ class View:
     reference: int  # which
     mirrored: bool
     offset_s: float  # clip time less reference time at the start of the overlap
-    fit: float  # share of variance that is left between the two: 0 the same dance, about 1 another
+    fit: float  # share of variance that is left between the two: 0 the same dance, about 0.6 another at its best place
     # float64 [N, V + 1, C], NaN where it does not cover the clip; timed by all limbs but the key, so that a limb late
     # against its own body does not hide in the timing; "head": by all.
     by_limb: dict[str, np.ndarray]
