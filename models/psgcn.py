@@ -175,10 +175,12 @@ def statistics_count(joints: int, coordinates: int = 2) -> int:
     return joints * (8 * coordinates + 4) + joints * (joints - 1) // 2
 
 
-def largest(x: Tensor, seen: Tensor) -> Tensor:
+def largest(x: Tensor, seen: Tensor, above_zero: bool = False) -> Tensor:
     """x [N, C, T, V], seen bool [N, T, V], True somewhere in each -> [N, C]: each node's largest over the frames that
-    show it, the mean of them over the nodes that are shown."""
+    show it, the mean of them over the nodes that are shown. above_zero: x is nowhere below, which makes it quicker."""
     known = seen.any(1)
+    if above_zero:
+        return (x * seen[:, None]).max(2).values.sum(2) / known.sum(1, keepdim=True)
     most, _ = x.masked_fill(~seen[:, None], torch.finfo(x.dtype).min).max(2)  # amax is slower by its gradient
     return torch.where(known[:, None], most, 0.0).sum(2) / known.sum(1, keepdim=True)
 
@@ -278,13 +280,14 @@ class Psgcn(nn.Module):
         for level in reversed(range(len(features))):
             there = column(frames[level])
             z = self.lateral[level](features[level]) * there
-            if above is not None and self.refine:
+            refined = above is not None and len(self.refine) > 0  # by a block, which ends in a ReLU
+            if above is not None and refined:
                 unpooled = torch.einsum("nctw,vw->nctv", above, getattr(self, f"unpool{level}"))
                 z = (z + unpooled.repeat_interleave(2, 2)[:, :, : z.shape[2]]) * there
                 z = self.refine[level](z, there, there)
             mean, weights = self.pool[level](z.flatten(2).transpose(1, 2), shown[level].flatten(1))
             # A mean says how one moves on the whole; how far one gets, the depth of a squat, only a few frames show.
-            pooled.append(torch.cat([mean, largest(z, shown[level])], 1))
+            pooled.append(torch.cat([mean, largest(z, shown[level], above_zero=refined)], 1))
             scores.append(self.head[level](pooled[-1]).squeeze(-1))
             attention = weights.view(shown[level].shape)
             above = z

@@ -75,3 +75,11 @@ def test_the_largest_is_of_frames_that_show_the_node_and_of_nodes_that_are_shown
     x, seen = torch.tensor([[[1.0, -5.0, 9.0], [3.0, -4.0, 9.0], [8.0, 7.0, 9.0]]])[None], torch.ones(1, 3, 3) > 0
     seen[0, 2, :2], seen[0, :, 2] = False, False
     assert largest(x, seen).tolist() == [[(3.0 - 4.0) / 2]]
+
+
+def test_the_largest_of_what_is_above_zero_is_the_same_the_quick_way():
+    rng = torch.Generator().manual_seed(0)
+    x = torch.randn(3, 4, 6, 5, generator=rng).relu()
+    seen = torch.rand(3, 6, 5, generator=rng) > 0.6
+    seen[0, :, 2] = False  # a joint that is never seen
+    assert torch.equal(largest(x, seen, above_zero=True), largest(x, seen))
