@@ -2,6 +2,7 @@
 
 import luigi
 import pytest
+from luigi.cmdline_parser import CmdlineParser
 from luigi.task_register import Register
 
 import tasks
@@ -23,3 +24,16 @@ def test_every_option_is_described(name):
             continue
         words = (parameter.description or "").split()
         assert len(words) >= 2, f"{name} --{option.replace('_', '-')} has no description"
+
+
+@pytest.mark.parametrize("name", tasks.__all__)
+def test_help_prints_every_option_with_its_description(name, capsys):
+    with pytest.raises(SystemExit) as ended, CmdlineParser.global_instance(["--module", "tasks", name, "--help"]):
+        pass
+    assert not ended.value.code
+    printed = "".join(capsys.readouterr().out.split())  # lines break anywhere, within words with hyphens, too
+    for option, parameter in Register.get_task_cls(name).get_params():
+        if parameter.visibility == luigi.parameter.ParameterVisibility.PRIVATE:
+            continue
+        assert f"--{option.replace('_', '-')}" in printed
+        assert "".join(parameter.description.split()) in printed, option
