@@ -26,7 +26,7 @@ from models.vdv import Cue, encode
 from pipeline.attribution import integrated_gradients, mean_pose, segment_seconds
 from pipeline.dataset import read_clips
 from pipeline.feedback.compare import Compared, compare_clip
-from pipeline.feedback.edits import difference, edited, gain_map, rescore
+from pipeline.feedback.edits import edited, gain_map, rescore, typical_change
 from pipeline.feedback.find import Finding
 from pipeline.feedback.limbs import LIMBS, limb_joints
 from pipeline.feedback.make import read_posture
@@ -250,10 +250,7 @@ def _put_in(clip: Clip, windows: np.ndarray, order: np.ndarray, encoder: nn.Modu
     """Scores less the clip's own with the top clips' motion in more and more limbs x windows."""
     ours, views = clip.compared.ours, clip.compared.views
     assert ours is not None
-    changes = {}
-    for limb in LIMBS:
-        each = np.stack([difference(ours, view.by_limb[limb], limb) for view in views])
-        changes[limb] = np.ma.median(np.ma.masked_invalid(each), axis=0).filled(np.nan)
+    changes = {limb: typical_change(ours, views, limb) for limb in LIMBS}
     made, posture, done = [], clip.posture, 0
     for share in SHARES:
         for limb, window in order[done : round(share * len(order))]:

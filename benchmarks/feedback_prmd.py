@@ -18,7 +18,7 @@ from models.config import VdvConfig
 from models.masked import MOTION_LIMIT
 from models.skeleton import KINECT22, Posture
 from pipeline.feedback.align import lay_over
-from pipeline.feedback.edits import BLEND_S, covered_share, difference, edited
+from pipeline.feedback.edits import BLEND_S, covered_share, edited, typical_change
 from pipeline.feedback.limbs import LIMBS, Dance, as_dance
 from pipeline.lines import Slopes, fit_line, normal_score, place_within
 
@@ -75,8 +75,7 @@ def _gains(posture: Posture, dances: Sequence[Dance | None], line: Slopes, confi
     made, limbs = [posture], []
     start, end = float(ours.seconds[0]), float(ours.seconds[-1])
     for limb in LIMBS:
-        each = np.stack([difference(ours, view.by_limb[limb], limb, KINECT22) for view in views])
-        change = np.ma.median(np.ma.masked_invalid(each), axis=0).filled(np.nan)
+        change = typical_change(ours, views, limb, KINECT22)
         if covered_share(ours, change, limb, start, end, KINECT22) > 0.5:
             made.append(edited(posture, ours, change, limb, start - BLEND_S, end + BLEND_S, KINECT22))
             limbs.append(limb.rsplit("_", maxsplit=1)[-1])

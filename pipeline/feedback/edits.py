@@ -60,6 +60,15 @@ def difference(ours: Dance, theirs: np.ndarray, limb: str, layout: Layout = COCO
     return change
 
 
+def typical_change(ours: Dance, views: Sequence[View], limb: str, layout: Layout = COCO17) -> np.ndarray:
+    """The median `difference` of the views, of which there must be one; NaN where it is not known of any."""
+    changes = np.stack([difference(ours, view.by_limb[limb], limb, layout) for view in views])
+    known = np.isfinite(changes).any(0)
+    change = np.full(changes.shape[1:], np.nan)
+    change[known] = np.nanmedian(changes[:, known], 0)
+    return change
+
+
 def covered_share(
     ours: Dance, change: np.ndarray, limb: str, start_s: float, end_s: float, layout: Layout = COCO17
 ) -> float:
@@ -114,10 +123,7 @@ def gain_map(
     """float64 [limbs, W]: what the references' median motion of a limb in a window would gain; NaN where none is."""
     made, places = [posture], []
     for row, limb in enumerate(LIMBS):
-        changes = np.stack([difference(ours, view.by_limb[limb], limb, layout) for view in views])
-        known = np.isfinite(changes).any(0)
-        change = np.full(changes.shape[1:], np.nan)
-        change[known] = np.nanmedian(changes[:, known], 0)
+        change = typical_change(ours, views, limb, layout)
         for column, (start, end) in enumerate(windows):
             if covered_share(ours, change, limb, start, end, layout) > 0.5:
                 made.append(edited(posture, ours, change, limb, start, end, layout))

@@ -12,7 +12,7 @@ import numpy as np
 from models.skeleton import COCO17, Layout
 from pipeline.feedback.align import View
 from pipeline.feedback.compare import Said
-from pipeline.feedback.edits import difference
+from pipeline.feedback.edits import typical_change
 from pipeline.feedback.limbs import LIMBS, RATE, Dance, limb_joints, to_positions
 
 SIDE, HEIGHT, CAPTION = 480, 560, 80  # px: width and height of each figure, and of the words below
@@ -47,17 +47,10 @@ def draw_film(path: Path, ours: Dance, views: Sequence[View], said: Sequence[Sai
 
 
 def typical(ours: Dance, views: Sequence[View], layout: Layout = COCO17) -> np.ndarray:
-    """float64 [N, V, C] the references' median motion on the clip's time line; NaN where none is."""
+    """float64 [N, V, C] the references' median motion on the clip's time line; NaN where it is not known."""
     total = ours.vectors.copy()
     for limb in LIMBS:
-        if not views:
-            return np.full_like(ours.vectors[:, :-1], np.nan)
-        joints = list(limb_joints(layout)[limb])
-        changes = np.stack([difference(ours, view.by_limb[limb], limb, layout)[:, joints] for view in views])
-        known = np.isfinite(changes).any(0)
-        median = np.full(changes.shape[1:], np.nan)
-        median[known] = [np.nanmedian(column[np.isfinite(column)]) for column in changes[:, known].T]
-        total[:, joints] += median
+        total += typical_change(ours, views, limb, layout)
     return to_positions(total, layout)
 
 

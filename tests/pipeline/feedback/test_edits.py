@@ -8,7 +8,7 @@ from models.config import VdvConfig
 from models.psgcn import Psgcn
 from models.skeleton import COCO17
 from pipeline.feedback.align import lay_over
-from pipeline.feedback.edits import covered_share, difference, edited, gain_map, gain_of, rescore
+from pipeline.feedback.edits import covered_share, difference, edited, gain_map, gain_of, rescore, typical_change
 from pipeline.feedback.find import find
 from pipeline.feedback.limbs import LIMBS
 from pipeline.feedback.measure import measure, window_ends
@@ -56,8 +56,7 @@ def test_the_references_motion_mends_a_fault():
     one = posture(fault=LATE)
     ours, views = dance_of(one), views_of(one)
     first = find(measure(ours, views), window_ends(ours))[0]
-    each = np.stack([difference(ours, view.by_limb[first.limb], first.limb) for view in views])
-    change = np.ma.median(np.ma.masked_invalid(each), axis=0).filled(np.nan)
+    change = typical_change(ours, views, first.limb)
     mended = edited(one, ours, change, first.limb, first.start_s, first.end_s)
     again = find(measure(dance_of(mended), views_of(mended)), window_ends(ours))
     assert [found for found in again if found.limb == first.limb] == []
