@@ -34,13 +34,17 @@ def machine() -> dict:
     }
 
 
-def save(name: str, results: dict) -> Path:
-    """Writes results/<name>-<machine>.json and says where."""
+def save(name: str, results: dict, keep_others: bool = False) -> Path:
+    """Writes results/<name>-<machine>.json and says where.
+
+    keep_others: what an earlier run found and this one did not ask for stays as it was.
+    """
     about = machine()
     slug = re.sub(r"[^a-z0-9]+", "-", f"{about['gpu'] or about['cpu']} {about['cores']} cores".lower()).strip("-")
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}-{slug}.json"
-    path.write_text(json.dumps({"machine": about, **results}, indent=1) + "\n")
+    before = json.loads(path.read_text()) if keep_others and path.exists() else {}
+    path.write_text(json.dumps({**before, "machine": about, **results}, indent=1) + "\n")
     print(f"written: benchmarks/results/{path.name}")
     return path
 

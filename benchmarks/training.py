@@ -8,7 +8,8 @@
     networks  forward and backward pass of PSGCN over that of an ST-GCN of as many parameters, on one and two threads
     memory    seconds of an epoch, first and later, and the process's peak memory as clips become more
 
-Sides run in turn in one process. Where nothing else is said networks run on --threads threads (1).
+Parts that are not asked for stay in the results as an earlier run found them. Sides run in turn in one process. Where
+nothing else is said networks run on --threads threads (1).
 """
 
 import argparse
@@ -231,8 +232,7 @@ def main() -> None:
         if "memory" in options.parts:
             counts = [options.clips // 8, options.clips]
             results["memory"] = measure_memory(workspace, counts, options)
-    if set(options.parts) == set(PARTS):
-        save("training", results)
+    save("training", results, keep_others=True)
 
 
 if __name__ == "__main__":
