@@ -37,6 +37,9 @@ def main() -> None:
         shutil.copytree(options.workspace, workspace)
         run_id = find_run(str(workspace), options.run)
         run = workspace / run_dir(run_id)
+        scoring = tasks.ScoreClips(workspace=str(workspace))
+        if not scoring.complete() or scoring.run_folder() != run_dir(run_id):
+            raise SystemExit(f"{options.run} is not the finished build of the demo world there: run BuildVDV first")
         scores = read_table(str(run / SCORES)).dropna(subset="score_skeleton").sort_values("score_skeleton")
         worst_first = scores["clip_id"].tolist()
         (run / REPORT).unlink()
