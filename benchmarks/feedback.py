@@ -30,8 +30,7 @@ from pipeline.feedback.edits import edited, gain_map, rescore, typical_change
 from pipeline.feedback.find import Finding
 from pipeline.feedback.limbs import LIMBS, limb_joints
 from pipeline.feedback.make import read_posture
-from pipeline.feedback.references import Chosen
-from pipeline.loading import Dancer, draw_all, pad
+from pipeline.loading import skeletons_to_score
 from pipeline.runs import find_run, run_dir
 from pipeline.simulation.script import Fault
 from pipeline.train import load_run
@@ -53,7 +52,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, required=True, help="where the clips lie or will lie")
     parser.add_argument("--run-workspace", required=True, help="of the run whose skeleton encoder scores")
-    parser.add_argument("--run", default="demo")
+    parser.add_argument("--run", required=True, help="its name or id")
     parser.add_argument("--seed", type=int, default=2002, help="the rules were chosen on 500-503, 2000 and 2001")
     parser.add_argument("--faulty", type=int, default=100)
     parser.add_argument("--perfect", type=int, default=50)
@@ -99,8 +98,7 @@ def compared_clips(options: argparse.Namespace, encoder: nn.Module, config: VdvC
     row_of = {name: row for row, name in enumerate(clips["clip_id"])}
 
     def posture(clip_id: str) -> Posture:
-        chosen = Chosen(dataset, clips, row_of[clip_id], ())
-        return read_posture(workspace, chosen, chosen.row, config.min_joint_score)
+        return read_posture(workspace, clips, row_of[clip_id], config)
 
     good: dict[str, list[Posture]] = {}
     for script in references:
@@ -208,7 +206,7 @@ def print_curves(found: dict) -> None:
 
 
 def _of_clip(clip: Clip, encoder: nn.Module, config: VdvConfig, rng: np.random.Generator) -> dict[str, float]:
-    cue = pad(draw_all([Dancer(clip.posture, torch.tensor(1.0))], config, None), "skeleton")
+    cue = skeletons_to_score([clip.posture], config, CPU)
     parts = integrated_gradients(encoder, cue)[0]
     seen = cue.mask[0].any(0).flatten()
     ordered = parts.flatten().masked_fill(~seen, -torch.inf).argsort(descending=True)[: int(seen.sum())]

@@ -281,6 +281,12 @@ def draw_all(
     return [Cue(value, there, none, dancer.quality) for value, there, dancer in zip(values, mask, dancers, strict=True)]
 
 
+def skeletons_to_score(postures: Sequence[skeleton.Posture], config: VdvConfig, device: torch.device) -> Cue:
+    """The skeletons' input as scoring draws it: all samplings, nothing changed."""
+    drawn = draw_all([Dancer(posture, torch.tensor(1.0)) for posture in postures], config, None)
+    return to_device({"skeleton": pad(drawn, "skeleton")}, device)["skeleton"]
+
+
 def fixed_frames(posture: skeleton.Posture, config: VdvConfig) -> np.ndarray:
     """int64 [samplings * frames]: of each sampling that scoring averages, one after the other."""
     shown = np.any(posture.seen, axis=1)

@@ -6,3 +6,4 @@ SCORES, SCORES_CSV = "scores.parquet", "scores.csv"
 REPORT = "report.html"
 METRICS, FOLDS, FOLDS_ABOUT = "metrics.json", "folds.parquet", "folds.json"
 TABLE, ABLATIONS = "table", "ablations"  # each as .md and .tex; ablations as .parquet, too
+FEEDBACK = "feedback"  # a folder: of each clip asked for a .json and an .mp4

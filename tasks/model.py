@@ -9,7 +9,7 @@ from models.config import VdvConfig
 from pipeline import storage
 from pipeline.errors import OptionError
 from pipeline.fingerprint import fingerprint
-from pipeline.run_files import ABLATIONS, REPORT, TABLE
+from pipeline.run_files import ABLATIONS, FEEDBACK, REPORT, TABLE
 from pipeline.runs import RUNS, read_names
 from tasks.console import Progress, say
 from tasks.features import AssembleDataset, DatasetOptions
@@ -226,7 +226,7 @@ class ReportOptions(RunStage):
     def shown(self) -> dict[str, Any]:
         """What decides what the report shows beside the run itself; kept beside the report."""
         path = storage.join(self.workspace, self.run_folder(), RunAblations.product)
-        feedback = storage.listing(storage.join(self.workspace, self.run_folder(), "feedback"), recursive=False)
+        feedback = storage.listing(storage.join(self.workspace, self.run_folder(), FEEDBACK), recursive=False)
         return {
             "version": REPORT_VERSION,
             "faces": self.report_faces,

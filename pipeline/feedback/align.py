@@ -61,15 +61,16 @@ def lay_over(reference: Dance, number: int, ours: Dance, layout: Layout = COCO17
     A place is an offset in time; around it DTW finds, in a band, which moment of the one is which of the other.
     """
     found = []
+    one = _features(ours, layout)
     for turned in (False, True):
         fitted = proportioned(mirrored(reference, layout) if turned else reference, ours, layout)
-        one, other = _features(ours, layout), _features(fitted, layout)
+        other = _features(fitted, layout)
         for fit, offset in _places(one, other):
-            found.append((fit, offset, turned, fitted, one, other))
+            found.append((fit, offset, turned, fitted, other))
     found.sort(key=lambda place: place[:3])
     best = [place for place in found if place[0] <= _FIT and place[0] <= _NEXT * found[0][0] + 0.05]
     return [_view(ours, fitted, one, other, number, turned, offset, fit, layout)
-            for fit, offset, turned, fitted, one, other in best]  # fmt: skip
+            for fit, offset, turned, fitted, other in best]  # fmt: skip
 
 
 def _features(dance: Dance, layout: Layout) -> dict[str, np.ndarray]:

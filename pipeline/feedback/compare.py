@@ -16,7 +16,7 @@ from pipeline.feedback.edits import Gain, gain_of
 from pipeline.feedback.find import LEAST_LOSS, Finding, find
 from pipeline.feedback.limbs import Dance, as_dance, limb_joints
 from pipeline.feedback.measure import WINDOW_S, measure, window_ends
-from pipeline.loading import Dancer, draw_all, pad, to_device
+from pipeline.loading import skeletons_to_score
 
 LEAST_FITTING = 4  # references that fit the clip: of fewer nobody can say what good clips have in common
 _NO_GAIN = 0.01  # of the score's own scale: less is nothing
@@ -76,10 +76,7 @@ def gradient_shares(
     layout: Layout = COCO17,
 ) -> list[float]:  # fmt: skip
     """Of each finding: the sum of the integrated gradients of its joints and time over the sum of all their sizes."""
-    cue = to_device(
-        {"skeleton": pad(draw_all([Dancer(posture, torch.tensor(1.0))], config, None), "skeleton")}, device
-    )["skeleton"]
-    parts = integrated_gradients(encoder, cue)[0].cpu().numpy()
+    parts = integrated_gradients(encoder, skeletons_to_score([posture], config, device))[0].cpu().numpy()
     seconds, joints = segment_seconds(posture, config), limb_joints(layout)
     whole = float(np.abs(parts).sum()) or 1.0
     found = []

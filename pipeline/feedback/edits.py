@@ -12,7 +12,7 @@ from models.skeleton import COCO17, Layout, Posture
 from models.vdv import encode
 from pipeline.feedback.align import View
 from pipeline.feedback.limbs import LIMBS, Dance, limb_joints, to_positions, to_vectors
-from pipeline.loading import Dancer, draw_all, pad, to_device
+from pipeline.loading import skeletons_to_score
 
 BLEND_S = 0.25  # at both ends of an edit
 _TOGETHER = 32  # clips that are scored at once
@@ -103,14 +103,11 @@ def edited(
     return replace(posture, position=position.astype(np.float32))
 
 
-def rescore(
-    postures: Sequence[Posture], encoder: nn.Module, config: VdvConfig, device: torch.device
-) -> np.ndarray:  # float64 [B]
-    """The skeleton's score of each, as scoring computes it."""
+def rescore(postures: Sequence[Posture], encoder: nn.Module, config: VdvConfig, device: torch.device) -> np.ndarray:
+    """float64 [B], the skeleton's score of each, as scoring computes it."""
     found = []
     for first in range(0, len(postures), _TOGETHER):
-        dancers = [Dancer(posture, torch.tensor(1.0)) for posture in postures[first : first + _TOGETHER]]
-        cue = to_device({"skeleton": pad(draw_all(dancers, config, None), "skeleton")}, device)["skeleton"]
+        cue = skeletons_to_score(postures[first : first + _TOGETHER], config, device)
         with torch.inference_mode():
             found.append(encode(encoder, "skeleton", cue).score.cpu().numpy())
     return np.concatenate(found).astype(float)

@@ -8,22 +8,23 @@ import json
 import math
 from dataclasses import dataclass
 
+import pandas as pd
 import torch
 
-from models.skeleton import Posture, normalise
+from models.config import VdvConfig
+from models.skeleton import Posture
 from pipeline import storage
-from pipeline.dataset import lead_of
 from pipeline.errors import DataError
 from pipeline.feedback.compare import LEAST_FITTING, Compared, Said, compare_clip, meaning
 from pipeline.feedback.film import draw_film
 from pipeline.feedback.measure import WINDOW_S
-from pipeline.feedback.references import Chosen, choose
+from pipeline.feedback.references import choose
+from pipeline.loading import Dancer, read_cue
 from pipeline.reader import ShardReader
-from pipeline.rows import PoseRows
+from pipeline.run_files import FEEDBACK
 from pipeline.runs import run_dir
 from pipeline.train import load_run
 
-FOLDER = "feedback"
 FEEDBACK_SCHEMA = 1
 _CAUTION = (
     "What differs from the top clips is associated with the model's score; that changing it would bring likes is not"
@@ -49,9 +50,9 @@ def make_feedback(workspace: str, run_id: str, clip_id: str, device: torch.devic
     folder = run_dir(run_id)
     chosen = choose(workspace, folder, clip_id)
     model, run = load_run(workspace, folder, device)
-    least = model.config.min_joint_score
-    posture = read_posture(workspace, chosen, chosen.row, least)
-    references = [read_posture(workspace, chosen, row, least) for row in chosen.references]
+    posture, *references = (
+        read_posture(workspace, chosen.clips, row, model.config) for row in (chosen.row, *chosen.references)
+    )
     compared = compare_clip(posture, references, model.encoders["skeleton"], model.config, device)
     if compared.ours is None:
         raise DataError(f"clip {clip_id} shows the dancer for less than {WINDOW_S:.0f} seconds, too short to compare")
@@ -61,7 +62,7 @@ def make_feedback(workspace: str, run_id: str, clip_id: str, device: torch.devic
             f" needs {LEAST_FITTING}. It may show another dance than they do, or too little of it"
         )
     names = tuple(chosen.clips["clip_id"].iloc[row] for row in chosen.references)
-    base = storage.join(workspace, folder, FOLDER, clip_id)
+    base = storage.join(workspace, folder, FEEDBACK, clip_id)
     said = {
         "schema": FEEDBACK_SCHEMA,
         "clip": clip_id,
@@ -80,15 +81,15 @@ def make_feedback(workspace: str, run_id: str, clip_id: str, device: torch.devic
     return Made(compared, names, f"{base}.json", f"{base}.mp4")
 
 
-def read_posture(workspace: str, chosen: Chosen, row: int, min_score: float) -> Posture:
-    """The lead dancer of a row of the dataset."""
-    reader = ShardReader(storage.join(workspace, str(chosen.clips["shard_pose"].iloc[row])))
-    rows = reader.read(str(chosen.clips["clip_id"].iloc[row]))
+def read_posture(workspace: str, clips: pd.DataFrame, row: int, config: VdvConfig) -> Posture:
+    """The lead dancer of a clip of the dataset in which somebody was found."""
+    reader = ShardReader(storage.join(workspace, str(clips["shard_pose"].iloc[row])))
+    dancer = read_cue("skeleton", reader.read(str(clips["clip_id"].iloc[row])), config, 0)
     reader.close()
-    lead = lead_of(rows) if isinstance(rows, PoseRows) else None
-    if lead is None:
-        raise DataError(f"clip {chosen.clips['clip_id'].iloc[row]} has no skeleton: nobody was found in it")
-    return normalise(lead.keypoints, lead.valid, rows.grid.timestamp, min_score)
+    assert isinstance(dancer, Dancer)
+    if dancer.posture is None:
+        raise DataError(f"clip {clips['clip_id'].iloc[row]} has no skeleton: nobody was found in it")
+    return dancer.posture
 
 
 def _entry(one: Said) -> dict:

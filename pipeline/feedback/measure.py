@@ -69,7 +69,7 @@ def measure(ours: Dance, views: Sequence[View], layout: Layout = COCO17) -> dict
     """By limb. `views`: one at least."""
     windows = window_ends(ours)
     middles = np.round((windows.mean(1) - ours.seconds[0]) * RATE).astype(int)
-    numbers = [view.reference for view in views]
+    numbers = np.array([view.reference for view in views])
     found = {}
     for limb, joints in limb_joints(layout).items():
         mine, theirs = limb_motion(ours, views, limb, joints, layout)
@@ -119,10 +119,11 @@ def _median(values: np.ndarray, axis: int | None) -> np.ndarray:
         return np.nanmedian(values, axis=axis)
 
 
-def _template(views: np.ndarray, numbers: Sequence[int]) -> np.ndarray:
-    """[N, D] the median of the views [R, N, D] where enough references are, else NaN."""
+def _template(views: np.ndarray, numbers: np.ndarray, without: int | None = None) -> np.ndarray:
+    """[N, D] the median of the views [R, N, D], without one reference's, where enough references are; else NaN."""
+    views, numbers = views[numbers != without], numbers[numbers != without]
     covers = np.isfinite(views).all(2)
-    of_each = [covers[[place for place, one in enumerate(numbers) if one == number]].any(0) for number in {*numbers}]
+    of_each = [covers[numbers == number].any(0) for number in np.unique(numbers)]
     return np.where((np.sum(of_each, 0) >= _LEAST_REFERENCES)[:, None], _median(views, 0), np.nan)
 
 
@@ -139,20 +140,28 @@ def _rest(vectors: np.ndarray, hangs: bool) -> np.ndarray:
     return found.ravel()
 
 
-def _measured(mine: Motion, theirs: Motion, numbers: Sequence[int], rest: np.ndarray, middles: np.ndarray) -> Measured:
+def _measured(mine: Motion, theirs: Motion, numbers: np.ndarray, rest: np.ndarray, middles: np.ndarray) -> Measured:
     ours = _differences(mine, _template(theirs.values, numbers), rest, middles)
-    plain = [
-        _differences(_own(theirs, own), _template(theirs.values[others], [numbers[place] for place in others]), rest,
-                     middles).plain
-        for own, others in _each_and_others(numbers)
-    ]  # fmt: skip
-    unit = np.full(len(middles), np.nan)
-    if plain:
-        # Half what good clips differ by in this very window, half what they differ by over the clip: of few references
-        # the first alone would be chance.
-        unit = 0.5 * _median(np.stack(plain), 0) + 0.5 * _median(np.stack(plain), None)
-        unit += mine.values.shape[1] * _FLOOR**2
+    frames = np.arange(len(mine.values))
+    good = []
+    for number, first in _each(theirs.values, numbers).items():
+        own = Motion(theirs.values[first, frames], theirs.sure[first, frames])
+        good.append(_differences(own, _template(theirs.values, numbers, without=number), rest, middles).plain)
+    unit = _typical(good, len(middles)) + mine.values.shape[1] * _FLOOR**2
     return Measured(ours, unit, np.full(len(middles), np.nan))
+
+
+def _each(views: np.ndarray, numbers: np.ndarray) -> dict[int, np.ndarray]:
+    """By reference, int [N]: at each moment, which of its views is the first that covers it."""
+    places = {int(number): np.flatnonzero(numbers == number) for number in np.unique(numbers)}
+    return {number: own[np.isfinite(views[own]).all(2).argmax(0)] for number, own in places.items()}
+
+
+def _typical(good: Sequence[np.ndarray], length: int) -> np.ndarray:
+    """[length] half of what good clips differ by there, half of what they differ by over the clip: of few references
+    the first alone would be chance. NaN: of too few clips."""
+    values = np.stack([*good, np.full(length, np.nan)])
+    return 0.5 * _median(values, 0) + 0.5 * _median(values, None)
 
 
 def _sway(ours: Dance, views: Sequence[View], middles: np.ndarray, layout: Layout) -> np.ndarray:
@@ -160,7 +169,7 @@ def _sway(ours: Dance, views: Sequence[View], middles: np.ndarray, layout: Layou
 
     Of two things, which count alike: how it leans, and where the hips are. To the sides alone: up and down are steps.
     """
-    numbers = [view.reference for view in views]
+    numbers = np.array([view.reference for view in views])
     sideways = [axis for axis in range(ours.vectors.shape[2]) if axis != 1]
 
     def lean(vectors: np.ndarray) -> np.ndarray:
@@ -177,16 +186,11 @@ def _sway(ours: Dance, views: Sequence[View], middles: np.ndarray, layout: Layou
     for of in (lean, place):
         x, y = of(seen), of(laid)
         y = y + np.where(np.isfinite(x[None] - y).any(1), _median(x[None] - y, 1), 0.0)[:, None]
-        laid_over = Motion(y, np.ones_like(y))
         good = [
-            _swing(_own(laid_over, own).values - _template(y[others], [numbers[at] for at in others]))
-            for own, others in _each_and_others(numbers)
+            _swing(y[first, np.arange(len(x))] - _template(y, numbers, without=number))
+            for number, first in _each(y, numbers).items()
         ]
-        if not good:
-            return np.full(len(middles), np.nan)
-        swings = np.stack(good)
-        unit = 0.5 * _median(swings, 0) + 0.5 * _median(swings, None) + _FLOOR**2
-        ratios.append(_swing(x - _template(y, numbers)) / unit)
+        ratios.append(_swing(x - _template(y, numbers)) / (_typical(good, len(x)) + _FLOOR**2))
     return np.sqrt(np.mean(ratios, 0))[np.minimum(middles, len(ratios[0]) - 1)]
 
 
@@ -200,26 +204,6 @@ def _swing(away: np.ndarray) -> np.ndarray:
     total = uniform_filter1d((swing**2).sum(1), round(SWAY_S * RATE))
     there = uniform_filter1d(share, round(SWAY_S * RATE))
     return np.where(there > 0.6, total / np.maximum(there, 0.1), np.nan)
-
-
-def _each_and_others(numbers: Sequence[int]) -> list[tuple[list[int], list[int]]]:
-    """Places of each reference's views and of all others', where there are enough others."""
-    found = []
-    for number in sorted({*numbers}):
-        own = [place for place, one in enumerate(numbers) if one == number]
-        others = [place for place in range(len(numbers)) if place not in own]
-        if len({numbers[place] for place in others}) >= _LEAST_REFERENCES:
-            found.append((own, others))
-    return found
-
-
-def _own(views: Motion, places: Sequence[int]) -> Motion:
-    """A reference's own motion [N, D], of its views the first that covers a moment."""
-    values, sure = views.values[places[0]].copy(), views.sure[places[0]].copy()
-    for place in places[1:]:
-        gaps = ~np.isfinite(values).all(1)
-        values[gaps], sure[gaps] = views.values[place][gaps], views.sure[place][gaps]
-    return Motion(values, sure)
 
 
 def _differences(mine: Motion, y: np.ndarray, rest: np.ndarray, middles: np.ndarray) -> Differences:

@@ -20,7 +20,6 @@ _SHOWN = 10
 class Chosen:
     """Rows of the dataset's clips.parquet."""
 
-    dataset_dir: str
     clips: pd.DataFrame
     row: int
     references: tuple[int, ...]
@@ -40,8 +39,7 @@ def choose(workspace: str, run_dir: str, clip_id: str) -> Chosen:
             f"{run_dir} was made without the pose cue: feedback needs skeletons; train a run with pose among"
             " --modalities"
         )
-    dataset_dir = f"datasets/{run['dataset']}"
-    clips = read_clips(workspace, dataset_dir)
+    clips = read_clips(workspace, f"datasets/{run['dataset']}")
     scores = read_table(storage.join(workspace, run_dir, SCORES)).set_index("clip_id")
     rows = clips.index[clips["clip_id"] == clip_id]
     if not len(rows):
@@ -68,4 +66,4 @@ def choose(workspace: str, run_dir: str, clip_id: str) -> Chosen:
     creators = clips.loc[ranked, "creator_id"]
     again = creators.notna() & creators.duplicated()
     ordered = [*ranked[~again], *ranked[again]][:wanted]
-    return Chosen(dataset_dir, clips, row, tuple(int(one) for one in ordered))
+    return Chosen(clips, row, tuple(int(one) for one in ordered))

@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 from pipeline import storage
 from pipeline.errors import WorkspaceError
-from pipeline.feedback.make import FEEDBACK_SCHEMA, FOLDER
+from pipeline.feedback.make import FEEDBACK_SCHEMA
+from pipeline.run_files import FEEDBACK
 
 T = TypeVar("T")
 
@@ -39,7 +40,7 @@ def read_feedback(workspace: str, run_dir: str, clip_ids: Iterable[str]) -> tupl
     Raises:
         WorkspaceError: a file is of another schema, or is not what its name says; the message names it.
     """
-    files = storage.listing(storage.join(workspace, run_dir, FOLDER), recursive=False)
+    files = storage.listing(storage.join(workspace, run_dir, FEEDBACK), recursive=False)
     return tuple(
         _read(workspace, run_dir, clip_id, f"{clip_id}.mp4" in files)
         for clip_id in clip_ids
@@ -48,7 +49,7 @@ def read_feedback(workspace: str, run_dir: str, clip_ids: Iterable[str]) -> tupl
 
 
 def _read(workspace: str, run_dir: str, clip_id: str, filmed: bool) -> Feedback:
-    base = storage.join(run_dir, FOLDER, clip_id)
+    base = storage.join(run_dir, FEEDBACK, clip_id)
     path = storage.join(workspace, f"{base}.json")
     anew = f"make it anew with ActionFeedback --run {run_dir.rsplit('/', 1)[-1]} --clip {clip_id}, or delete it"
     content = storage.read_bytes(path)

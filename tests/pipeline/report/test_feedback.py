@@ -11,9 +11,10 @@ import pytest
 
 from pipeline.dataset import read_table
 from pipeline.errors import WorkspaceError
-from pipeline.feedback.make import FEEDBACK_SCHEMA, FOLDER
+from pipeline.feedback.make import FEEDBACK_SCHEMA
 from pipeline.recommend import read_standing
 from pipeline.recommend_options import RecommendOptions, eligible
+from pipeline.run_files import FEEDBACK
 from tests.pipeline.report.made import DATASET, HTML, RUN, built, found
 
 FINDING: dict[str, Any] = {
@@ -34,7 +35,7 @@ def said(clip: str, *findings: dict, **other: Any) -> dict:
 
 
 def write(workspace: Path, name: str, content: Any) -> Path:
-    path = workspace / RUN / FOLDER / f"{name}.json"
+    path = workspace / RUN / FEEDBACK / f"{name}.json"
     path.parent.mkdir(exist_ok=True)
     path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
     return path
@@ -48,7 +49,7 @@ def test_what_was_made_is_there_and_nothing_of_other_clips(copied):
     write(copied, "clip005", said("clip005"))
     write(copied, "clip000", said("clip000", FINDING))
     write(copied, "elsewhere", "this is of no clip of the run, and not even read")
-    (copied / RUN / FOLDER / "clip000.mp4").write_bytes(b"a film")
+    (copied / RUN / FEEDBACK / "clip000.mp4").write_bytes(b"a film")
     payload, _ = built(str(copied))
     ids = payload["clips"]["id"]
     first, second = payload["feedback"]
@@ -60,7 +61,7 @@ def test_what_was_made_is_there_and_nothing_of_other_clips(copied):
             {"sentence": FINDING["sentence"], "meaning": FINDING["meaning"], "start_s": 1.234, "end_s": 2.0},
         ],
         "caution": "Goes along with it.",
-        "film": f"{RUN}/{FOLDER}/clip000.mp4",
+        "film": f"{RUN}/{FEEDBACK}/clip000.mp4",
     }
     assert (second["clip"], second["findings"], second["film"]) == (ids.index("clip005"), [], None)
 
