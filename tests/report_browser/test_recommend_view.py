@@ -104,3 +104,34 @@ def test_no_weight_at_all_is_said(opened: Opened):
         page.get_by_label("All cues, as the model weighs them").fill("0")
         assert page.locator(PICKS).count() == 0
         assert "above 0" in page.locator("#recommend .content").inner_text()
+
+
+def test_the_curve_says_what_diversity_costs_and_gives(opened: Opened):
+    """Its numbers are those of the picks at each step; it follows the sliders when they rest."""
+    payload, _ = make_payload(256)
+    row_of = {name: row for row, name in enumerate(payload["clips"]["id"])}
+    with opened(256, "recommend") as page:
+        page.get_by_label("Scene").fill("2.5")
+        page.get_by_label("All cues, as the model weighs them").fill("0")
+        rows = page.locator("#recommend details tbody tr")
+        page.get_by_text("The curve's numbers").click()
+        page.locator("#recommend figure svg").wait_for()
+        scene = payload["clips"]["cue_percentile"]["scene"]
+        for step in (0, 5, 10):
+            picked = [row_of[name] for name in of_pipeline(payload, 0, {"scene": 1}, step / 10, 10, False, True)]
+            worth = np.mean([0.5 if scene[row] is None else scene[row] for row in picked])
+            ended = [payload["clips"]["actual"][row] for row in picked if payload["clips"]["actual"][row] is not None]
+            good = np.mean([one >= 2 / 3 for one in ended])
+            page.wait_for_function(
+                "([step, said]) => document.querySelectorAll('#recommend details tbody tr')[step]"
+                ".innerText.split(/\\t/)[1].trim() === said",
+                arg=[step, f"{100 * worth:.0f} %"],
+            )
+            shown = [cell.strip() for cell in rows.nth(step).inner_text().split("\t")]
+            assert shown[0] == f"{step / 10:.1f}"
+            assert shown[3] == f"{100 * good:.0f} %"
+        unlike = [float(rows.nth(step).inner_text().split("\t")[2].split()[0]) for step in (0, 10)]
+        assert unlike[1] > unlike[0]
+        page.get_by_label("All cues, as the model weighs them").fill("0")
+        page.get_by_label("Scene").fill("0")
+        page.locator("#recommend figure").wait_for(state="hidden")

@@ -1,14 +1,18 @@
 /** Recommendation: what counts and how different the clips should be, as sliders; the picks follow at once. */
 
+import { drawChart, PAPER_PX } from "report/charts";
 import { task } from "report/command";
 import { bytes, challenges, clips, clipsOf, cues, fairPercentile, payload } from "report/data";
 import { announce, clipLink, field, h, select, whenNear } from "report/dom";
 import { capital, NOTHING, number, percent, plural } from "report/format";
 import { Likeness, pick, relevance } from "report/mmr";
 import { still } from "report/skeleton";
+import { diversityChart } from "report/specs";
 
 const FUSED = "fused";
 const TOP = [5, 10, 20, 50];
+const STEPS = Array.from({ length: 11 }, (_, step) => step / 10); // of diversity, in the curve
+const GOOD = 2 / 3; // a clip that ended above so much of its challenge is one of the top third
 
 const asked = {
   weights: Object.fromEntries([[FUSED, 1], ...cues.map((cue) => [cue, 0])]),
@@ -26,6 +30,33 @@ export function recommended(challenge, { weights, diversity, top, newOnly, oneEa
     .map((clip) => ({ clip, relevance: relevance(percentiles, weights, clip), creator: clips.creator[clip], copies: clips.copies[clip] }))
     .filter((member) => member.relevance != null);
   return pick(members, likeness, { top, diversity, perCreator: oneEach ? 1 : 0 });
+}
+
+const mean = (values) => (values.length ? values.reduce((sum, value) => sum + value, 0) / values.length : null);
+
+/**
+ * What diversity costs and gives, at each of STEPS: [{ diversity, worth (mean relevance), unlike (1 less the mean
+ * likeness of pairs), good (share in the top third of those whose end is known) }], null where nothing is known.
+ */
+export function diversityCurve(challenge, options) {
+  return STEPS.map((diversity) => {
+    const picked = recommended(challenge, { ...options, diversity });
+    const pairs = picked.flatMap((one, place) => picked.slice(0, place).map((other) => likeness.of(one.clip, other.clip)));
+    const ended = picked.map((one) => clips.actual[one.clip]).filter((actual) => actual != null);
+    return {
+      diversity,
+      worth: mean(picked.map((one) => one.relevance)),
+      unlike: pairs.length ? 1 - mean(pairs) : null,
+      good: mean(ended.map((actual) => Number(actual >= GOOD))),
+    };
+  });
+}
+
+function curveTable(points) {
+  const cells = ["diversity", "worth", "unlike", "in the top third"].map((title) => h("th", { scope: "col" }, title));
+  const rows = points.map((one) => h("tr", {}, h("th", { scope: "row" }, number(one.diversity, 1)),
+    [one.worth, one.unlike, one.good].map((value) => h("td", {}, percent(value)))));
+  return h("table", {}, h("thead", {}, h("tr", {}, cells)), h("tbody", {}, rows));
 }
 
 function slider(label, value, most, set, changed) {
@@ -78,7 +109,19 @@ function build(content) {
   const told = h("p", { class: "quiet" });
   const picks = h("ol", { class: "picks" });
   const command = h("code", {});
-  let waiting = 0;
+  const chart = h("div", { class: "drawing", role: "img", "aria-label": "Worth, unlikeness and outcome of the picks; the numbers are below." });
+  const numbers = h("details", {}, h("summary", {}, "The curve's numbers"));
+  const figure = h("figure", { class: "chart" }, h("figcaption", {}, h("strong", {}, "What diversity costs and gives."),
+    " For these picks, were the slider elsewhere: how much they are worth, how unlike one another they are, and the share of those"
+    + " whose end is known that ended in the top third of the challenge."), chart, numbers);
+  let [waiting, points] = [0, []];
+  const curve = (width) => drawChart(chart, diversityChart(points, asked.diversity), width);
+  const follow = () => {
+    points = picks.children.length ? diversityCurve(asked.challenge, asked) : [];
+    figure.hidden = !points.length;
+    numbers.replaceChildren(numbers.firstChild, curveTable(points));
+    if (points.length) curve();
+  };
   const changed = () => {
     const counts = Object.values(asked.weights).some((weight) => weight > 0);
     const found = counts ? recommended(asked.challenge, asked) : [];
@@ -88,11 +131,15 @@ function build(content) {
         : "No clip fits. New uploads are those without likes, views, comments and shares.";
     command.textContent = commandOf();
     clearTimeout(waiting);
-    waiting = setTimeout(() => announce(told.textContent), 600);
+    waiting = setTimeout(() => { // the curve follows when the slider rests
+      announce(told.textContent);
+      follow();
+    }, 600);
   };
   content.append(h("div", { class: "side" }, controls(changed), h("div", {}, told, picks,
-    h("p", { class: "quiet" }, "The same as files, from the full embeddings: ", command))));
+    h("p", { class: "quiet" }, "The same as files, from the full embeddings: ", command), figure)));
   changed();
+  window.addEventListener("beforeprint", () => chart.clientWidth || !points.length || curve(PAPER_PX));
 }
 
 function commandOf() {

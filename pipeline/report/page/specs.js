@@ -102,6 +102,30 @@ export function predictedAgainstActual(shown) {
   return { square: true, layer: [values.length > MANY ? counts : points, diagonal()] };
 }
 
+/** Worth, difference and outcome of the picks over diversity (recommend.diversityCurve); a line where the slider is. */
+export function diversityChart(points, at) {
+  const names = { worth: "worth", unlike: "unlike one another", good: "in the top third" };
+  const values = points.flatMap((one) => Object.entries(names).filter(([key]) => one[key] != null)
+    .map(([key, name]) => ({ diversity: one.diversity, name, value: one[key] })));
+  const x = { field: "diversity", type: "quantitative", title: "diversity", scale: { domain: [0, 1] } };
+  return {
+    height: 200,
+    layer: [
+      {
+        data: { values },
+        mark: { type: "line", strokeWidth: 2, point: { filled: true, size: 24 } },
+        encoding: {
+          x,
+          y: { field: "value", type: "quantitative", title: null, axis: { format: "%" }, scale: { domainMin: 0 } },
+          color: { field: "name", type: "nominal", sort: Object.values(names), scale: { range: [ACCENT, QUIET, "var(--against)"] }, legend: null },
+          strokeDash: { field: "name", type: "nominal", sort: Object.values(names), legend: { title: null, orient: "bottom", labelFontSize: 12, labelColor: INK, symbolStrokeColor: INK } },
+        },
+      },
+      { data: { values: [{ diversity: at }] }, mark: { type: "rule", color: INK, strokeDash: [2, 2] }, encoding: { x } },
+    ],
+  };
+}
+
 /** How many lie in each square of BINS a side; empty ones are left out. */
 function counted(values) {
   const cells = new Map();
