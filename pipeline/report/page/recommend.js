@@ -36,12 +36,12 @@ const mean = (values) => (values.length ? values.reduce((sum, value) => sum + va
 
 /**
  * What diversity costs and gives, at each of STEPS: [{ diversity, worth (mean relevance), unlike (1 less the mean
- * likeness of pairs), good (share in the top third of those whose end is known) }], null where nothing is known.
+ * likeness of pairs; an opposite is no more than unlike), good (share in the top third of those whose end is known) }], null where nothing is known.
  */
 export function diversityCurve(challenge, options) {
   return STEPS.map((diversity) => {
     const picked = recommended(challenge, { ...options, diversity });
-    const pairs = picked.flatMap((one, place) => picked.slice(0, place).map((other) => likeness.of(one.clip, other.clip)));
+    const pairs = picked.flatMap((one, place) => picked.slice(0, place).map((other) => Math.max(0, likeness.of(one.clip, other.clip))));
     const ended = picked.map((one) => clips.actual[one.clip]).filter((actual) => actual != null);
     return {
       diversity,
@@ -51,6 +51,8 @@ export function diversityCurve(challenge, options) {
     };
   });
 }
+
+const key = (colour, text) => h("span", { "--key": `var(--${colour})` }, text);
 
 function curveTable(points) {
   const cells = ["diversity", "worth", "unlike", "in the top third"].map((title) => h("th", { scope: "col" }, title));
@@ -113,7 +115,9 @@ function build(content) {
   const numbers = h("details", {}, h("summary", {}, "The curve's numbers"));
   const figure = h("figure", { class: "chart" }, h("figcaption", {}, h("strong", {}, "What diversity costs and gives."),
     " For these picks, were the slider elsewhere: how much they are worth, how unlike one another they are, and the share of those"
-    + " whose end is known that ended in the top third of the challenge."), chart, numbers);
+    + " whose end is known that ended in the top third of the challenge."), chart,
+    h("p", { class: "legend" }, key("accent", "worth (solid)"), key("quiet", "unlike one another (dashed)"), key("against", "in the top third (dotted)")),
+    numbers);
   let [waiting, points] = [0, []];
   const curve = (width) => drawChart(chart, diversityChart(points, asked.diversity), width);
   const follow = () => {

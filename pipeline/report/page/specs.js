@@ -104,10 +104,10 @@ export function predictedAgainstActual(shown) {
 
 /** Worth, difference and outcome of the picks over diversity (recommend.diversityCurve); a line where the slider is. */
 export function diversityChart(points, at) {
-  const names = { worth: "worth", unlike: "unlike one another", good: "in the top third" };
-  const values = points.flatMap((one) => Object.entries(names).filter(([key]) => one[key] != null)
-    .map(([key, name]) => ({ diversity: one.diversity, name, value: one[key] })));
-  const x = { field: "diversity", type: "quantitative", title: "diversity", scale: { domain: [0, 1] } };
+  const names = ["worth", "unlike", "good"];
+  const values = points.flatMap((one) => names.filter((name) => one[name] != null)
+    .map((name) => ({ diversity: one.diversity, name, value: one[name] })));
+  const x = { field: "diversity", type: "quantitative", title: "diversity", scale: { domain: [0, 1] }, axis: { values: [0, 0.2, 0.4, 0.6, 0.8, 1], labelFlush: true } };
   return {
     height: 200,
     layer: [
@@ -116,9 +116,9 @@ export function diversityChart(points, at) {
         mark: { type: "line", strokeWidth: 2, point: { filled: true, size: 24 } },
         encoding: {
           x,
-          y: { field: "value", type: "quantitative", title: null, axis: { format: "%" }, scale: { domainMin: 0 } },
-          color: { field: "name", type: "nominal", sort: Object.values(names), scale: { range: [ACCENT, QUIET, "var(--against)"] }, legend: null },
-          strokeDash: { field: "name", type: "nominal", sort: Object.values(names), legend: { title: null, orient: "bottom", labelFontSize: 12, labelColor: INK, symbolStrokeColor: INK } },
+          y: { field: "value", type: "quantitative", title: null, axis: { format: "%" }, scale: { domain: [0, 1] } },
+          color: { field: "name", type: "nominal", sort: names, scale: { range: [ACCENT, QUIET, "var(--against)"] }, legend: null },
+          strokeDash: { field: "name", type: "nominal", sort: names, scale: { range: [[1, 0], [6, 3], [2, 2]] }, legend: null },
         },
       },
       { data: { values: [{ diversity: at }] }, mark: { type: "rule", color: INK, strokeDash: [2, 2] }, encoding: { x } },
