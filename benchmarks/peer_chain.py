@@ -3,7 +3,7 @@
 Each stage is written as its library's documentation has it; weights are those of our extractors.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -156,39 +156,6 @@ def own_suppression() -> Iterator[None]:
 
 
 @torch.no_grad()
-def stir(extractor: Any, pictures: Sequence[torch.Tensor]) -> None:
-    """Gives a random RTMO as many candidates a frame as a trained one has, of several sizes, scores well spread."""
-    model, head = extractor.model, extractor.model.head
-    inputs = torch.cat([extractor.prepare(frames).inputs for frames in pictures])
-    inputs = model.data_preprocessor({"inputs": inputs, "data_samples": []}, False)["inputs"]
-    extractor._inputs_wanted = len(inputs)
-    norms = [layer for layer in model.modules() if isinstance(layer, torch.nn.modules.batchnorm._BatchNorm)]
-    momenta = [layer.momentum for layer in norms]
-    for layer in norms:
-        layer.reset_running_stats()
-        layer.momentum = None  # the mean of all that passes
-        layer.train()
-    head.forward(model.extract_feat(inputs))
-    model.eval()
-    for layer, momentum in zip(norms, momenta, strict=True):
-        layer.momentum = momentum
-    scores, boxes, _, _, poses = head.forward(model.extract_feat(inputs))
-    last = head.head_module
-    for level in range(len(scores)):
-        _rescale(last.out_cls[level], scores[level], -7.0, 2.0)  # 0.8 % of a normal distribution pass 0.1
-        _rescale(last.out_bbox[level], boxes[level], 0.0, 0.1)
-        last.out_bbox[level].bias[2:] += 1.5  # log of a box's sides in cells: 4.5
-        _rescale(last.out_pose[level], poses[level], 0.0, 1.0)
-    for encoding in (head.dcc.x_fc, head.dcc.y_fc):
-        encoding.weight.mul_(0.1)  # softer heatmaps: random ones have far peaks of equal height, where rounding decides
-
-
-def _rescale(layer: torch.nn.Conv2d, outputs: torch.Tensor, mean: float, deviation: float) -> None:
-    factor = deviation / outputs.std()
-    layer.bias.sub_(outputs.mean()).mul_(factor).add_(mean)
-    layer.weight.mul_(factor)
-
-
 def opencv_frames(path: str, wanted: np.ndarray, max_side: int) -> Iterator[np.ndarray]:
     """The source frames of these indices (ascending), uint8 BGR; max_side 0: as large as they are."""
     video = cv2.VideoCapture(path)

@@ -51,23 +51,22 @@ import torch
 import torchvision
 
 from benchmarks.common import median_ratio, save, table
-from benchmarks.peer_chain import Chain, opencv_frames, stir
+from benchmarks.peer_chain import Chain, opencv_frames
+from benchmarks.stirred import STIRRED_THRESHOLD, some_frames, stir
 from models.build import build_extractor, is_trained, modality_identity
 from models.device import resolve_device
 from models.extractor import Extractor
 from models.profiles import load_profile
-from pipeline.decode import Chunk, DecodeJob, DecodePool
 from pipeline.extract import extract_shards
 from pipeline.ingest import IngestedClip, read_ingest, run_ingest
 from pipeline.manifest import read_manifests
 from pipeline.options import MODALITIES, DecodeLimits, SamplingOptions
 from pipeline.reader import FeatureStore
 from pipeline.rows import PoseRows
-from pipeline.sampling import expected_frames, scaled_size
+from pipeline.sampling import scaled_size
 from pipeline.workspace import features_folder, plan_shards, recipe, shard_path
 
 CHECKED = 3  # frames a clip that are compared before the clock starts
-STIRRED_THRESHOLD = 0.1  # mmpose's own for RTMO
 TIE = 1e-4  # people whose scores are nearer than this come in any order: such frames are left out of the check
 
 # Largest differences on the same pictures. Keypoints and boxes in pixels; `lost`: people or faces that one side has
@@ -83,21 +82,6 @@ LIMITS = {
 class Cost:
     wall_s: float
     cpu_s: float  # user and system, of this process and its ended children
-
-
-def some_frames(clips: Sequence[IngestedClip], sampling: SamplingOptions) -> dict[str, np.ndarray]:
-    """CHECKED frames of every clip as our decoder gives them: uint8 RGB [n, H, W, 3] by clip_id."""
-    found: dict[str, list[np.ndarray]] = defaultdict(list)
-    with DecodePool(sampling, DecodeLimits(), 1) as pool:
-        for clip in clips:
-            expected = expected_frames(clip.probe.duration_s, clip.probe.fps, sampling)
-            for event in pool.run([DecodeJob(clip.clip_id, clip.uri, (max(1, expected // CHECKED),))]):
-                if isinstance(event, Chunk):
-                    found[clip.clip_id] += list(event.frames.copy())
-                    event.release()
-                elif event.status == "failed":
-                    raise SystemExit(f"{clip.clip_id} cannot be compared, it failed to decode: {event.reason}")
-    return {clip_id: np.stack(frames[:CHECKED]) for clip_id, frames in found.items()}
 
 
 def differences(extractors: dict[str, Extractor], chain: Chain, frames: dict[str, np.ndarray]) -> dict[str, float]:
@@ -237,7 +221,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         ingest = read_ingest(run_ingest(folder, batch, cores, DecodeLimits()))
         clips = [clip for clip in ingest.clips if clip.shard]
-        frames = some_frames(clips, sampling)
+        frames = some_frames(clips, sampling, CHECKED)
         if stirred:
             stir(extractors["pose"], [torch.from_numpy(pictures).to(device) for pictures in frames.values()])
         chain = Chain(extractors, profile, device, folder)

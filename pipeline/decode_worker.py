@@ -32,6 +32,7 @@ from pipeline.options import DecodeLimits, SamplingOptions
 from pipeline.picture_sketch import picture_sketch, sketch_stride
 from pipeline.sampling import expected_frames
 
+KEPT_BYTES = 192 * 2**20  # free memory a worker keeps for the next clip: eight clips, up to 1080p, leave 125 MiB
 MAX_CHUNK_FRAMES = 32  # what an extractor's batch can use; small pictures would else fill a slot with whole clips
 
 
@@ -225,7 +226,7 @@ def main() -> None:
         link.send(event="done", **ending)
         # A decoder's last pictures hang in reference cycles, megabytes in a few objects: too few for Python to notice.
         gc.collect()
-        trim()
+        trim(above=KEPT_BYTES)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from typing import Any
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 from pipeline import storage
 from pipeline.decode_pictures import pictures
@@ -207,6 +208,7 @@ def pyav_frames(
         raise DecodeStopped("FFmpeg has no decoder for this codec", damaged=False)
     stream.thread_type = "NONE"  # one core a worker
     stream.codec_context.thread_count = 1
+    to_rgb = _ToRgb()
     nominal_s = 1.0 / (header.fps or sampling.sample_fps)
     origin: float | None = None
 
@@ -238,7 +240,7 @@ def pyav_frames(
         if cursor.reach(taken.position, taken.timestamp):
             picture = taken.item
             turns = clockwise(picture.rotation)
-            rgb = np.rot90(_rgb(picture, scaled_size(picture.width, picture.height, sampling.max_side)), -turns)
+            rgb = np.rot90(to_rgb(picture, scaled_size(picture.width, picture.height, sampling.max_side)), -turns)
             upright = (picture.height, picture.width) if turns % 2 else (picture.width, picture.height)
             yield Frame(taken.position, taken.frame_index, taken.timestamp, rgb, *upright)
 
@@ -294,24 +296,31 @@ def _first_line(error: Exception) -> str:
     return lines[0].rsplit(": ", 1)[-1].strip() if lines else type(error).__name__
 
 
-def _rgb(picture: Any, size: tuple[int, int]) -> np.ndarray:
-    """uint8 [H, W, 3] of a decoded picture, averaged down to `size` (width, height)."""
-    if size != (picture.width, picture.height):
-        # Scaling the planes before turning them into RGB takes half the time of FFmpeg doing both at once (2.0 and
-        # 4.1 ms, 1080x1920 to 720x1280) and comes closer to averaging the full RGB picture.
-        planes = picture.format.name if picture.format.name.startswith("yuv") else "rgb24"
-        picture = picture.reformat(width=size[0], height=size[1], format=planes, interpolation="AREA", threads=1)
-    picture = picture.reformat(format="rgb24", threads=1)
-    plane = picture.planes[0]  # seen in place: `to_ndarray` would copy it once more
-    lines = np.frombuffer(plane, np.uint8)[: plane.line_size * picture.height].reshape(picture.height, plane.line_size)
-    return lines[:, : picture.width * 3].reshape(picture.height, picture.width, 3)
+class _ToRgb:
+    """A stream's pictures to RGB, with the tables that FFmpeg makes for it once, where it can use them again."""
+
+    def __init__(self) -> None:
+        self._scaling, self._colours = VideoReformatter(), VideoReformatter()
+
+    def __call__(self, picture: Any, size: tuple[int, int]) -> np.ndarray:
+        """uint8 [H, W, 3] of a decoded picture, averaged down to `size` (width, height)."""
+        if size != (picture.width, picture.height):
+            # Scaling the planes before turning them into RGB takes half the time of FFmpeg doing both at once (2.0 and
+            # 4.1 ms, 1080x1920 to 720x1280) and comes closer to averaging the full RGB picture.
+            planes = picture.format.name if picture.format.name.startswith("yuv") else "rgb24"
+            picture = self._scaling.reformat(picture, *size, format=planes, interpolation="AREA", threads=1)
+        picture = self._colours.reformat(picture, format="rgb24", threads=1)
+        plane = picture.planes[0]  # seen in place: `to_ndarray` would copy it once more
+        lines = np.frombuffer(plane, np.uint8)[: plane.line_size * picture.height]
+        lines = lines.reshape(picture.height, plane.line_size)
+        return lines[:, : picture.width * 3].reshape(picture.height, picture.width, 3)
 
 
 def scale_rgb(rgb: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Averages an RGB picture to `size` (width, height); half of cv2.INTER_AREA's time for the same pixels."""
     if size == (rgb.shape[1], rgb.shape[0]):
         return rgb
-    return _rgb(av.VideoFrame.from_ndarray(rgb, format="rgb24"), size)
+    return _ToRgb()(av.VideoFrame.from_ndarray(rgb, format="rgb24"), size)
 
 
 @dataclass(frozen=True)

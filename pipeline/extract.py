@@ -22,11 +22,13 @@ from models.extractor import Extractor
 from pipeline.assemble_rows import ASSEMBLE
 from pipeline.clips import Ending
 from pipeline.decode import Chunk, DecodeJob, DecodePool
-from pipeline.heap import trim
+from pipeline.heap import keep_blocks, trim
 from pipeline.options import DecodeLimits, SamplingOptions
 from pipeline.rows import Grid
 from pipeline.shards import ShardWriter, provenance, read_endings, write_endings
 from pipeline.workspace import Recipe, ShardPlan, endings_folder, features_folder, shard_path
+
+_KEPT_BYTES = 512 * 2**20  # free memory kept for the next batch: about what its activations take
 
 Progress = Callable[[int, int, Mapping[str, int]], None]  # clips done, clips in all, how many of each status
 
@@ -159,6 +161,7 @@ def extract_shards(
         profile: its name, for the files' metadata.
         progress: called after every clip.
     """
+    keep_blocks()
     extractors = {modality: build(modality) for modality in dict.fromkeys(r.modality for p in plans for r in p.missing)}
     batchers = {modality: _Batcher(extractor) for modality, extractor in extractors.items()}
     total = sum(len(plan.clips) for plan in plans)
@@ -181,7 +184,7 @@ def extract_shards(
             for clip in clips:
                 assert clip.ending is not None
                 _write_clip(clip)
-                trim()
+                trim(above=_KEPT_BYTES)
                 del in_flight[clip.ending.clip_id]
                 counts[clip.ending.status] += 1
                 if progress:
