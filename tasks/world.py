@@ -22,6 +22,13 @@ class RenderWorld(luigi.Task):
     folder = luigi.Parameter(description="where the world lies or will lie; its manifest is <folder>/<its name>.csv")
     seed = NumberOption(int, 0, 2**31 - 1, default=0, description="of a new world")
     clips = NumberOption(int, 1, 1_000_000, default=256, description="of a new world")
+    hidden = NumberOption(
+        float,
+        0.0,
+        1.0,
+        default=0.0,
+        description="share of a new world's clips that hide a cue, each of four by itself",
+    )
     challenges = NumberOption(int, 1, 8, default=8, description="of a new world, 1 to 8")
     processes = NumberOption(
         int, 0, 1024, default=0, significant=False, description="rendering processes; 0: one a processor core"
@@ -41,7 +48,11 @@ class RenderWorld(luigi.Task):
             if manifest_path(folder).exists():
                 raise DataError(f"{folder} holds a manifest and no {OPTIONS}: choose another folder for a new world")
             options = WorldOptions(
-                seed=self.seed, clips=self.clips, creators=max(1, self.clips * 3 // 8), challenges=self.challenges
+                seed=self.seed,
+                clips=self.clips,
+                creators=max(1, self.clips * 3 // 8),
+                challenges=self.challenges,
+                hidden=self.hidden,
             )
             write_options(folder, options)
         with Progress(self, f"render {folder.resolve().name}") as progress:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from pipeline.simulation.figure import Posed, draw_people
+from pipeline.simulation.hiding import blur_place, cover_face, take_colours
 from pipeline.simulation.performance import perform
 from pipeline.simulation.phone_look import apply_look
 from pipeline.simulation.scenes import Scene
@@ -39,11 +40,17 @@ def film(script: ClipScript, seconds: np.ndarray) -> Iterator[tuple[np.ndarray, 
     faces = [_face_over_time(person, seconds) for person in script.people]
     for place, camera in enumerate(views):
         picture = scene.draw(camera)
+        if "blurred_place" in script.hidden:
+            picture = blur_place(picture)
         posed = [
             Posed(person, motion.points[place], motion.head[place], *face[place])
             for person, motion, face in zip(script.people, moves, faces, strict=True)
         ]
         seen = draw_people(picture, camera, posed, scene.light)
+        if "covered_face" in script.hidden:
+            cover_face(picture, seen[0].face_box)
+        if "colourless" in script.hidden:
+            take_colours(picture, script.scene_seed)
         yield apply_look(picture, script.phone, round(seconds[place] * script.phone.fps), script.scene_seed), seen
 
 

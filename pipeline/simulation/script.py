@@ -7,6 +7,8 @@ import numpy as np
 # Names are those of Places365.
 SCENES = ("bedroom", "kitchen", "gymnasium/indoor", "corridor", "stage/indoor", "street", "park", "beach")
 DANCES = ("arms_up", "side_step", "wave", "squat_drop", "cross_arms", "kick", "spin_hands", "hip_sway")
+# What people do to a clip that hides one of its cues: the skeleton, the face, the scene, the look (appearance).
+HIDDEN = ("close_up", "covered_face", "blurred_place", "colourless")
 LIMBS = ("left_arm", "right_arm", "left_leg", "right_leg", "trunk")
 
 
@@ -123,6 +125,7 @@ class Shot:
     offset_m: float  # camera to the right of the origin
     shake: float  # 0 tripod .. 1 handheld while walking
     seed: int
+    lowest_m: float = 0.0  # height above the floor of the lowest thing that the picture has room for; 0: the feet
 
 
 @dataclass(frozen=True)
@@ -153,3 +156,4 @@ class ClipScript:
     shots: tuple[Shot, ...]  # by start_s, the first at 0
     phone: Phone
     likes: dict[str, float] = field(default_factory=dict)  # every term, by name
+    hidden: tuple[str, ...] = ()  # of HIDDEN

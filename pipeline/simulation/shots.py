@@ -1,6 +1,7 @@
 """Where the phone is: shots from one place each, held by hand, with a cut now and then."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from pipeline.simulation.script import Shot
 FIELD_OF_VIEW = np.radians(60.0)  # of the picture's longer side: a phone's main lens, 26 mm on full frame
 REACH_M = 2.3  # the hands of a tall dancer with raised arms: what the tilt makes room for
 FORWARD_M = 0.2  # feet may stand this far in front of the origin
+CLOSE_UP_LOWEST_M = 0.8  # a little below the hips
 CUT_SHARE = 0.12  # of clips have a cut
 SHORTEST_SHOT_S = 2.0
 
@@ -57,6 +59,12 @@ def draw_shots(rng: np.random.Generator, duration_s: float, width: int, height: 
     return tuple(_draw_shot(rng, start_s, width, height) for start_s in starts)
 
 
+def close_up(shot: Shot, width: int, height: int) -> Shot:
+    """The same shot from so near that the picture ends above the knees."""
+    near = 0.58 if height >= width else 0.5
+    return replace(shot, distance_m=near * shot.distance_m, lowest_m=CLOSE_UP_LOWEST_M)
+
+
 def _draw_shot(rng: np.random.Generator, start_s: float, width: int, height: int) -> Shot:
     # From the nearest place where raised arms fit to where 1.7 m still are 45 % of an upright picture's height (in a
     # lying picture nearly all of the height is needed anyway).
@@ -83,7 +91,7 @@ def _sway(shot: Shot, moments: np.ndarray) -> np.ndarray:
 
 def _camera(shot: Shot, sway: np.ndarray, focal_px: float, width: int, height: int) -> Camera:
     ahead = float(np.sqrt(max(0.0, shot.distance_m**2 - shot.offset_m**2)))
-    feet = np.arctan2(-shot.height_m, shot.distance_m - FORWARD_M)
+    lowest = np.arctan2(shot.lowest_m - shot.height_m, shot.distance_m - FORWARD_M)
     hands = np.arctan2(REACH_M - shot.height_m, shot.distance_m)
     return Camera(
         position=np.array([shot.offset_m, shot.height_m, ahead]) + sway[:3],
@@ -91,6 +99,6 @@ def _camera(shot: Shot, sway: np.ndarray, focal_px: float, width: int, height: i
         width=width,
         height=height,
         pan=float(np.arctan2(-shot.offset_m, ahead) + sway[3]),
-        tilt=float((feet + hands) / 2 + sway[4]),
+        tilt=float((lowest + hands) / 2 + sway[4]),
         roll=float(sway[5]),
     )

@@ -143,6 +143,7 @@ def clips_table(uploads: Sequence[Upload]) -> pd.DataFrame:
                 "crf": phone.crf,
                 "caption": phone.caption,
                 "damage": phone.damage,
+                "hidden": " ".join(script.hidden),
             }
         )
     return pd.DataFrame(rows)

@@ -20,8 +20,8 @@ from pipeline.simulation.body import draw_body
 from pipeline.simulation.looks import draw_face, draw_outfit
 from pipeline.simulation.performance import draw_skill
 from pipeline.simulation.phone_look import draw_phone
-from pipeline.simulation.script import DANCES, SCENES, Body, ClipScript, Face, Person, Skill
-from pipeline.simulation.shots import draw_shots
+from pipeline.simulation.script import DANCES, HIDDEN, SCENES, Body, ClipScript, Face, Person, Skill
+from pipeline.simulation.shots import close_up, draw_shots
 
 WORLD_VERSION = 2  # raised when the same options give another world
 
@@ -33,7 +33,7 @@ _DAYS = 180
 _SKILL_WITHIN = 0.1  # standard deviation of a skill component between the clips of one creator
 # Streams of random numbers: each thing of the world is drawn from a stream of its own, so that a clip does not change
 # when another is added.
-_CREATOR, _CLIP, _LIKES, _DAMAGE = range(4)
+_CREATOR, _CLIP, _LIKES, _DAMAGE, _HIDDEN = range(5)
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,7 @@ class WorldOptions:
     challenges: how many of script.DANCES, from the first.
     seconds: shortest and longest clip.
     broken: share of the clips whose file is damaged.
+    hidden: share of the clips that hide a cue, each of script.HIDDEN by itself.
     """
 
     seed: int = 0
@@ -67,6 +68,7 @@ class WorldOptions:
     challenges: int = len(DANCES)
     seconds: tuple[float, float] = (6.0, 10.0)
     broken: float = 0.02
+    hidden: float = 0.0
     likes: LikesOptions = field(default_factory=LikesOptions)
 
     def __post_init__(self) -> None:
@@ -76,10 +78,10 @@ class WorldOptions:
                 f"clips must be at least 1, creators 1 to clips, challenges 1 to {len(DANCES)}"
             )
         low, high = self.seconds
-        if not 0.5 <= low <= high <= 60 or not 0 <= self.broken <= 1:
+        if not 0.5 <= low <= high <= 60 or not 0 <= self.broken <= 1 or not 0 <= self.hidden <= 1:
             raise DataError(
-                f"clips of {low} to {high} s, {self.broken:.0%} of them broken, cannot be: clips last 0.5 to 60 s, the "
-                "shorter first, and broken is a share, 0 to 1"
+                f"clips of {low} to {high} s, {self.broken:.0%} of them broken, a cue hidden in {self.hidden:.0%}, "
+                "cannot be: clips last 0.5 to 60 s, the shorter first, and broken and hidden are shares, 0 to 1"
             )
 
 
@@ -163,7 +165,10 @@ def _upload(options: WorldOptions, index: int, number: int) -> Upload:
         people=_people(options, number, creator, rng),
         shots=draw_shots(rng, duration_s, phone.width, phone.height),
         phone=phone,
+        hidden=_hidden(options, index),
     )
+    if "close_up" in script.hidden:
+        script = replace(script, shots=tuple(close_up(shot, phone.width, phone.height) for shot in script.shots))
     uploaded_at = _FIRST_UPLOAD + timedelta(seconds=int(rng.integers(_DAYS * 86400)))
     terms = _likes(options, index, script, creator, uploaded_at)
     likes = max(0, round(float(np.expm1(sum(terms.values())))))
@@ -232,6 +237,12 @@ def _likes(
         "creator": creator.effect,
         "noise": float(rng.normal(0, weights.noise)),
     }
+
+
+def _hidden(options: WorldOptions, index: int) -> tuple[str, ...]:
+    """Which cues a clip hides; a larger share hides what a smaller one did, and more."""
+    luck = np.random.default_rng((options.seed, _HIDDEN, index)).random(len(HIDDEN))
+    return tuple(name for name, drawn in zip(HIDDEN, luck, strict=True) if drawn < options.hidden)
 
 
 def _damage(options: WorldOptions, index: int) -> str:
