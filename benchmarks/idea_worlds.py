@@ -140,6 +140,7 @@ def unreliable_world(seed: int) -> tuple[HeldOut, np.ndarray]:
         torch.from_numpy(quality.astype(np.float32)),
         torch.ones(count, 3, dtype=torch.bool),
         torch.zeros(count, dtype=torch.int64),
+        torch.arange(count),
         torch.from_numpy(ranks.astype(np.float32)),
     ), label
 
@@ -280,8 +281,7 @@ def main() -> None:
         print(f"\n{name}: {IDEAS[name].title}")
         print(table([_printed(row) for row in rows], ["side", "Spearman (95 %)", "first better by (95 %)", "p"]))
         results[name] = rows
-    if set(options.ideas) == set(IDEAS):
-        save("idea-worlds", {"seeds": options.seeds, "clips": [TRAINED, JUDGED], "ideas": results})
+    save("idea-worlds", {"seeds": options.seeds, "clips": [TRAINED, JUDGED], **results}, keep_others=True)
 
 
 def _printed(row: dict) -> list[object]:

@@ -2,6 +2,7 @@
 
     python -m benchmarks.models --folder FOLDER --workers 2           # renders and extracts 256 clips where they lack
     python -m benchmarks.models --folder FOLDER --workers 2 --ablations
+    python -m benchmarks.models --folder FOLDER --workers 2 --hidden 0.4      # clips hide cues, as real uploads do
 
 Five folds by creator, the same for every seed. Prints the table of docs/evaluation.md (each cue alone, other fusions,
 predictors without a network, labels permuted), how often the scores' intervals hold, and with --ablations what the
@@ -45,9 +46,10 @@ def main() -> None:
     about = {"world": asdict(read_options(world.folder)), "profile": options.profile, "folds": options.folds,
              "seeds": options.seeds}  # fmt: skip
     if options.ablations:
-        save("ablations", about | judge_ablations(trainer, options.seeds, options.variants))
+        found, name = judge_ablations(trainer, options.seeds, options.variants), "ablations"
     else:
-        save("models", about | judge_model(trainer, options.seeds))
+        found, name = judge_model(trainer, options.seeds), "models"
+    save(f"{name}-hidden" if options.hidden else name, about | found)
 
 
 class Trainer:

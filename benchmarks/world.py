@@ -52,6 +52,7 @@ def add_world_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workspace", default="", help="default: FOLDER-workspace")
     parser.add_argument("--seed", type=int, default=1000, help="of the world")
     parser.add_argument("--clips", type=int, default=256)
+    parser.add_argument("--hidden", type=float, default=0.0, help="share of the clips that hide a cue, each by itself")
     parser.add_argument("--profile", default="demo")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--folds", type=int, default=5)
@@ -72,7 +73,7 @@ def extracted_world(options: argparse.Namespace) -> ExtractedWorld:
     """Renders and extracts what `add_world_options` asks for, as far as it is not there."""
     folder, workspace = options.folder, options.workspace or f"{options.folder}-workspace"
     seconds = {"render": luigi("RenderWorld", "--folder", str(folder), "--seed", str(options.seed), "--clips",
-                               str(options.clips))}  # fmt: skip
+                               str(options.clips), "--hidden", str(options.hidden))}  # fmt: skip
     common = ["--manifest", str(folder), "--workspace", workspace, "--profile", options.profile]
     seconds["extract"] = luigi("AssembleDataset", *common, "--device", options.device, "--label", "adjusted")
     # An earlier version's dataset may lie beside it.

@@ -15,10 +15,7 @@ FUSIONS = ("attention", "reliability", "mean")
 RANKINGS = ("ranknet", "listnet", "lambdarank")
 
 # Options that decide nothing of an encoder: the fusion's, and those that reach it through what it is to learn.
-_NO_ENCODERS = frozenset(
-    {"modalities", "fusion", "rounds", "line_folds", "inner_folds", "fusion_hidden", "fusion_epochs", "fusion_rate",
-     "modality_dropout"}
-)  # fmt: skip
+_NO_ENCODERS = frozenset({"modalities", "fusion", "rounds", "line_folds", "inner_folds"})
 _SKELETON_ONLY = frozenset(
     {"frames", "min_joint_score", "samplings", "rotation", "scale", "jitter", "crop", "mirror", "skeleton_network",
      "pyramid", "refine", "joint_channels", "part_channels", "body_channels", "refined_channels", "blocks", "gradnorm",
@@ -70,14 +67,10 @@ class VdvConfig:
     scene_frames: int = 8  # a scene hardly changes
 
     # Fusion
-    fusion: str = "attention"  # reliability: without the small networks that move the weights; mean: equal weights
+    fusion: str = "attention"  # reliability: weights that no clip's quality moves; mean: equal weights
     rounds: int = 3  # of backfitting, before each cue learns what the other cues leave of the label; 0: all of it
     line_folds: int = 5  # of that, by creator: lines are quick to fit
     inner_folds: int = 3  # encoders trained beside the final ones, whose scores of clips unseen the fusion learns from
-    fusion_hidden: int = 8
-    fusion_epochs: int = 40
-    fusion_rate: float = 1e-2
-    modality_dropout: float = 0.2
 
     # Loss
     ranking: str = "ranknet"  # or listnet, lambdarank (models.losses): of the score and of each level

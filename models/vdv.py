@@ -147,7 +147,7 @@ def skeleton_network(config: VdvConfig, layout: Layout = COCO17, coordinates: in
 
 def build_fusion(cues: int, config: VdvConfig) -> AttentiveFusion:
     """The fusion of so many cues, not trained yet."""
-    return AttentiveFusion(cues, config.fusion_hidden, config.modality_dropout, config.fusion)
+    return AttentiveFusion(cues, config.fusion)
 
 
 def encode(encoder: nn.Module, name: str, cue: Cue) -> Encoded:

@@ -25,7 +25,7 @@ from pipeline.labels import TRAIN, LabelOptions, make_labels
 from pipeline.manifest import Batch
 from pipeline.near_copies import Film, film, name_copies, near_copies
 from pipeline.reader import ShardReader
-from pipeline.rows import FaceRows, PoseRows, Track
+from pipeline.rows import AppearanceRows, FaceRows, ModalityRows, PoseRows, SceneRows, Track
 from pipeline.shards import read_endings
 from pipeline.tracks import match_faces
 from pipeline.workspace import shard_path
@@ -202,19 +202,22 @@ def _read_clip(workspace: str, files: BatchFiles, clip: IngestedClip, endings: _
     size = (ending.width, ending.height) if ending.width else (probe.width, probe.height)
     row = _Row(ending.status, ending.code, ending.reason, clip.content_hash, *size, probe.duration_s)
     row.film = film(ending.sketch_ms, ending.sketches)
-    rows = {}
+    rows: dict[str, ModalityRows] = {}
     for modality, folder in files.features.items():
         path = shard_path(folder, clip.shard)
         reader = features.shard(modality, path)
         if clip.clip_id not in reader.clip_ids:
             continue
         row.shards[modality] = _relative(path, workspace)
-        row.quality[modality] = min(ending.frames / ending.expected, 1.0) if ending.expected else 1.0
-        if modality in ("pose", "face"):
-            rows[modality] = reader.read(clip.clip_id, crops=False)
-    pose, face = rows.get("pose"), rows.get("face")
+        rows[modality] = reader.read(clip.clip_id, crops=False)
+    decoded = min(ending.frames / ending.expected, 1.0) if ending.expected else 1.0
+    pose, face, scene, appearance = (rows.get(modality) for modality in ("pose", "face", "scene", "appearance"))
     if isinstance(pose, PoseRows):
         row.quality["pose"] = _pose_quality(lead_of(pose))
+    if isinstance(scene, SceneRows):
+        row.quality["scene"] = decoded * _mean(scene.top_probability[:, 0])
+    if isinstance(appearance, AppearanceRows):
+        row.quality["appearance"] = decoded * _distinctness(appearance.feature)
     if isinstance(face, FaceRows):
         row.faces = _lead_faces(pose if isinstance(pose, PoseRows) else None, face)
         seen = [face.probability[at] for _, at, _ in row.faces]
@@ -238,6 +241,17 @@ def _pose_quality(lead: Track | None) -> float:
     if lead is None or not lead.valid.any():
         return 0.0
     return float(lead.valid.mean() * np.nan_to_num(lead.keypoints[lead.valid, :, 2]).clip(0, 1).mean())
+
+
+def _distinctness(feature: np.ndarray) -> float:
+    """0..1 of n/(1 + n) for the mean length n of features [T, D]: the less a network finds in a picture that it knows,
+    the shorter they are (grey, blurred or dark ones; cf. Meng et al., "MagFace", CVPR 2021)."""
+    length = _mean(np.linalg.norm(feature.astype(np.float32), axis=1))
+    return length / (1 + length)
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean(dtype=float)) if len(values) else 0.0
 
 
 def _lead_faces(pose: PoseRows | None, face: FaceRows) -> list[tuple[int, int, int | None]]:

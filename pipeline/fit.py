@@ -84,8 +84,6 @@ def fit(
             model.encoders[cue], loss[cue], epochs[cue] = fitted.encoder, fitted.loss, fitted.epochs
             if cue in mixes:
                 cast(Mix, model.encoders[cue].mix).set(*mixes[cue])
-        # The attention starts from the seed too, whatever was trained before.
-        torch.manual_seed(config.seed)
         fusion = build_fusion(len(model.cues), config)
         train_attention(fusion, held, config)
         model.fusion = fusion
@@ -208,6 +206,7 @@ def _out_of_fold(
             torch.cat([none, *(part.quality for part in parts)]),
             torch.cat([none.bool(), *(part.present for part in parts)]),
             torch.tensor([dataset.challenges.index(name) for name in challenges], dtype=torch.int64),
+            torch.from_numpy(first.group[row.numpy()].astype(np.int64)),
             torch.from_numpy(dataset.clips["percentile"].to_numpy(np.float32)[row.numpy()]),
         ),
         mixes,

@@ -4,16 +4,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.optimize import least_squares
 from torch import Tensor
 
 from models.config import VdvConfig
-from models.fusion import AttentiveFusion
-from models.losses import percentile_huber, ranknet
-from pipeline.lines import normal_score, stack, within
-from pipeline.loading import ChallengeBatches
+from models.fusion import AttentiveFusion, trust_of
+from pipeline.folds import deal_folds
+from pipeline.lines import PENALTY_FOLDS, likelihood_of_errors, normal_score, stack, within
 
-GAIN_RATE = 0.1
-BATCH_CLIPS = 256  # numbers only: as many clips as keep pairs of a challenge few enough
+STEEPNESS_PENALTIES = np.logspace(-1, 4, 11)  # from next to none to next to nothing left
 
 
 @dataclass(frozen=True)
@@ -25,58 +24,82 @@ class HeldOut:
     quality: Tensor  # float32 [N, M]
     present: Tensor  # bool [N, M]
     challenge: Tensor  # int64 [N]
+    group: Tensor  # int64 [N] one number a creator
     percentile: Tensor  # float32 [N] 0..1
 
 
 def train_attention(fusion: AttentiveFusion, held: HeldOut, config: VdvConfig) -> None:
-    """Calibrates the fusion, then trains its attention; on the CPU, the seed decides all of it.
+    """Calibrates the fusion and finds how steeply its attention follows quality; the seed decides all of it.
 
     With no clip held out (a single creator) the fusion stays as it is: the mean of what is there.
     """
     if not len(held.score):
         return
-    torch.manual_seed(config.seed)
     centre, spread = _centre_and_spread(held)
-    fusion.calibrate(centre, spread, torch.from_numpy(reliability(held, centre, spread)))
-    if fusion.weigh:
-        _train(fusion, held, config)
+    fusion.calibrate(
+        centre=centre, spread=spread, reliability=torch.from_numpy(reliability(held, centre, spread)),
+        **_usual_quality(held),
+    )  # fmt: skip
     fusion.eval()
-    fusion.gain.copy_(_gain(fusion, held))
+    if fusion.mode == "attention":
+        fusion.calibrate(steepness=torch.from_numpy(_steepness(fusion, held, config.seed)))
+    fusion.calibrate(gain=_gain(fusion, held))
 
 
-def _train(fusion: AttentiveFusion, held: HeldOut, config: VdvConfig) -> None:
-    decayed = [parameter for parameter in fusion.parameters() if parameter.ndim > 1]
-    kept = [parameter for parameter in fusion.parameters() if parameter.ndim <= 1]
-    # The losses ask for scores of a certain size, which a convex sum has not. Without a factor of their own they would
-    # have the attention run after whichever cue is far out.
-    gain = torch.nn.Parameter(torch.zeros(()))
-    rates = [config.fusion_rate, config.fusion_rate, GAIN_RATE]
-    batches = ChallengeBatches(held.challenge.tolist(), range(len(held.score)), BATCH_CLIPS, config.seed)
-    optimiser = torch.optim.AdamW(
-        [
-            {"params": decayed, "weight_decay": config.weight_decay},
-            {"params": kept, "weight_decay": 0.0},
-            {"params": [gain], "weight_decay": 0.0},
-        ],
-        lr=config.fusion_rate,
-    )
-    steps = max(config.fusion_epochs * len(batches), 1)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rates, total_steps=steps)
-    fusion.train()
-    for _ in range(config.fusion_epochs):
-        for keys in batches:
-            rows = torch.tensor([row for _, row in keys])
-            score, _ = fusion(held.score[rows], held.quality[rows], held.present[rows])
-            counted = held.present[rows].any(1)
-            target = held.percentile[rows]
-            score = score * gain.exp()
-            loss = ranknet(score, target, held.challenge[rows], counted, config.tau)
-            loss = loss + config.huber_weight * percentile_huber(score, target, counted)
-            optimiser.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(fusion.parameters(), config.clip_norm)
-            optimiser.step()
-            schedule.step()
+def _usual_quality(held: HeldOut) -> dict[str, Tensor]:
+    """`usual` and `varies` of the fusion: of each cue's quality where the cue is present."""
+    there = held.present.double()
+    count = there.sum(0).clamp(min=1)
+    usual = (held.quality * there).sum(0) / count
+    varies = (((held.quality - usual) * there) ** 2).sum(0).div(count).sqrt()
+    return {"usual": usual.float(), "varies": torch.where(varies > 1e-4, varies, torch.inf).float()}
+
+
+def _steepness(fusion: AttentiveFusion, held: HeldOut, seed: int) -> np.ndarray:
+    """float32 [M], at least 0: least squares of the label's normal score on the fused score, its size penalised.
+
+    As in a cue's line (lines.fit_line) all penalties have a say, each by how likely its steepness, found on some
+    creators, makes the others' labels. A cue is never trusted less for being seen better: chance may say so.
+    """
+    challenge, group = held.challenge.numpy(), held.group.numpy()
+    wanted = within(normal_score(held.percentile.numpy())[:, None], challenge)[:, 0]
+    clarity = torch.where(held.present, fusion.clarity(held.quality), 0.0).double()
+    calibrated = torch.where(held.present, (held.score - fusion.centre) / fusion.spread, 0.0).double()
+    prior = fusion.prior().double()
+    parts = prior / prior.sum() * calibrated
+
+    def told(steepness: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        trust = trust_of(torch.from_numpy(steepness), clarity[rows]).exp()
+        return within((parts[rows] * trust).sum(1, keepdim=True).numpy(), challenge[rows])[:, 0]
+
+    def found(rows: np.ndarray, penalty: float, start: np.ndarray) -> np.ndarray:
+        def rest(steepness: np.ndarray) -> np.ndarray:
+            said = told(steepness, rows)
+            return np.concatenate([wanted[rows] - _slope(said, wanted[rows]) * said, np.sqrt(penalty) * steepness])
+
+        return least_squares(rest, start, bounds=(0, np.inf), max_nfev=50).x
+
+    # From the largest penalty, next to nothing, to the smallest, each from what the last one found.
+    def path(rows: np.ndarray) -> list[np.ndarray]:
+        steps = [np.full(len(prior), 1e-3)]
+        for penalty in STEEPNESS_PENALTIES[::-1]:
+            steps.append(found(rows, penalty, np.maximum(steps[-1], 1e-3)))
+        return steps[:0:-1]
+
+    errors = np.zeros(len(STEEPNESS_PENALTIES))
+    fold_of = deal_folds(group, challenge.tolist(), PENALTY_FOLDS, seed)
+    for fold in range(fold_of.max() + 1):
+        seen, unseen = np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)
+        if not len(seen):
+            continue
+        for place, steepness in enumerate(path(seen)):
+            said = _slope(told(steepness, seen), wanted[seen]) * told(steepness, unseen)
+            errors[place] += np.square(within(wanted[unseen, None], challenge[unseen])[:, 0] - said).sum()
+    return (likelihood_of_errors(errors, len(wanted)) @ np.stack(path(np.arange(len(wanted))))).astype(np.float32)
+
+
+def _slope(said: np.ndarray, wanted: np.ndarray) -> float:
+    return float(said @ wanted / max(said @ said, 1e-9))
 
 
 @torch.inference_mode()
@@ -86,7 +109,7 @@ def _gain(fusion: AttentiveFusion, held: HeldOut) -> Tensor:
     challenge = held.challenge.numpy()
     told = within(score.double().numpy()[:, None], challenge)[:, 0]
     wanted = within(normal_score(held.percentile.numpy())[:, None], challenge)[:, 0]
-    slope = float(told @ wanted / max(told @ told, 1e-9))
+    slope = _slope(told, wanted)
     return torch.tensor(slope if slope > 0 else 1.0)
 
 

@@ -75,12 +75,12 @@ def fit_line(
             if seen.any():
                 slopes = _ridge(standard[seen], wanted[seen])
                 errors += np.square(standard[unseen] @ slopes - wanted[unseen, None]).sum(0) / PENALTY_DEALS
-    slope = _ridge(standard, wanted) @ _likelihood(errors, len(wanted))
+    slope = _ridge(standard, wanted) @ likelihood_of_errors(errors, len(wanted))
     varies = np.isfinite(scale)
     return Slopes(mean, np.where(varies, scale, 1.0), np.where(varies, slope, 0.0), limit)
 
 
-def _likelihood(errors: np.ndarray, clips: int) -> np.ndarray:
+def likelihood_of_errors(errors: np.ndarray, clips: int) -> np.ndarray:
     """float64 [K], summing to 1: of each penalty, from its squared errors [K] summed over so many clips held out."""
     if not errors.any():  # nothing could be held out: next to nothing is believed
         return np.eye(len(errors))[-1]

@@ -63,7 +63,6 @@ def _refused(
 ) -> Tensor:
     """By a fusion of the chosen cues alone."""
     some = replace(held, score=held.score[:, chosen], quality=held.quality[:, chosen], present=held.present[:, chosen])
-    torch.manual_seed(config.seed)
     fusion = build_fusion(len(chosen), config)
     train_attention(fusion, some, config)
     return _apply(fusion, score[:, chosen], quality[:, chosen], present[:, chosen])

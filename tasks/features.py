@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from models.extractor import Extractor
     from pipeline.dataset import BatchFiles
 
-DATASET_VERSION = 2  # raised when the dataset's files change meaning
+DATASET_VERSION = 3  # raised when the dataset's files change meaning
 
 
 class IngestBatch(WorkspaceTask):

@@ -16,7 +16,7 @@ from tasks.features import AssembleDataset, DatasetOptions
 from tasks.number_option import NumberOption
 from tasks.options import snapshots
 
-MODEL_VERSION = 6  # raised when the networks, the training or the scores change meaning
+MODEL_VERSION = 7  # raised when the networks, the training or the scores change meaning
 REPORT_VERSION = 2  # raised when the page shows other things, or shows them otherwise
 REPORT_ABOUT = "report.json"  # in the run's folder, written last: what the report there shows
 

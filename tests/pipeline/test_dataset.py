@@ -78,6 +78,19 @@ def test_quality_is_detection_rate_times_confidence(workspace):
     assert clips.loc["damaged", "quality_scene"] == 0
 
 
+def test_pictures_are_seen_as_well_as_the_networks_are_sure_of_them(workspace):
+    clips = read_clips(str(workspace), "datasets/one").set_index("clip_id")
+    for clip_id in ("plain", "long"):
+        scene, appearance = (
+            ShardReader(str(workspace / clips.loc[clip_id, f"shard_{modality}"])).read(clip_id)
+            for modality in ("scene", "appearance")
+        )
+        assert clips.loc[clip_id, "quality_scene"] == pytest.approx(scene.top_probability[:, 0].mean())
+        length = np.linalg.norm(appearance.feature.astype(float), axis=1).mean()
+        assert clips.loc[clip_id, "quality_appearance"] == pytest.approx(length / (1 + length), rel=1e-3)
+    assert clips.loc["damaged", "quality_appearance"] == 0
+
+
 def test_a_workspace_can_be_moved(workspace, tmp_path):
     moved = Path(shutil.copytree(workspace, tmp_path / "elsewhere"))
     text = (moved / "datasets/one/statistics.json").read_text()

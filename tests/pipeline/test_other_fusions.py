@@ -13,7 +13,7 @@ from pipeline.fuse import HeldOut, train_attention
 from pipeline.other_fusions import fuse_otherwise
 from pipeline.ranking_metrics import agreement
 
-CONFIG = VdvConfig(modalities=("pose", "face", "scene"), fusion_epochs=5)
+CONFIG = VdvConfig(modalities=("pose", "face", "scene"))
 CUES = ("skeleton", "face", "scene")
 
 
@@ -26,7 +26,7 @@ def held_out(count: int = 120, seed: int = 0) -> HeldOut:
     present = rng.random((count, 3)) > 0.1
     return HeldOut(
         torch.arange(count), torch.tensor(score).float(), torch.full((count, 3), 0.9), torch.tensor(present),
-        torch.zeros(count, dtype=torch.int64), torch.tensor(place).float(),
+        torch.zeros(count, dtype=torch.int64), torch.arange(count), torch.tensor(place).float(),
     )  # fmt: skip
 
 

@@ -185,7 +185,7 @@ def test_what_another_configuration_or_other_labels_left_is_never_taken(dataset,
 @pytest.mark.parametrize(
     ("other", "trained"),
     [
-        ({"fusion": "mean", "fusion_rate": 0.1, "modality_dropout": 0.0}, set()),
+        ({"fusion": "mean"}, set()),
         ({"rotation": 0.3, "skeleton_network": "st_gcn"}, {"skeleton"}),
         ({"width": 16, "dropout": 0.1, "relations_after": ()}, {"scene"}),
         ({"huber_weight": 0.0}, {"skeleton", "scene"}),
