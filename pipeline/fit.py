@@ -17,6 +17,7 @@ from pipeline.encoder_training import Lesson, fit_encoder
 from pipeline.errors import DataError
 from pipeline.folds import deal_folds
 from pipeline.fuse import HeldOut, train_attention
+from pipeline.heap import keep_blocks
 from pipeline.labels import TRAIN, group_clips
 from pipeline.lightning_loop import deterministic, quiet
 from pipeline.lines import Dealt, backfit, left_by_line, normal_score, read_numbers, stack, within
@@ -68,6 +69,8 @@ def fit(
     Raises:
         DataError: there is nothing to learn from; says what to add. Or numbers ran out of bounds.
     """
+    if device.type == "cpu":
+        keep_blocks()
     rows = learnable_rows(dataset, config)
     # Only the cues that the dataset has: an encoder that never sees an input would be noise in the file.
     modalities = tuple(CUE_MODALITY[cue] for cue in dataset.widths)
