@@ -133,12 +133,17 @@ def _held_out(dataset: ClipDataset, fitted: Fitted) -> pd.DataFrame:
 
 
 def _fusion_of(fitted: Fitted) -> dict:
-    """On how many clips held out the fusion was trained, and what it found each cue to be worth there."""
-    weights = fitted.model.fusion.reliability
-    shares = (weights / weights.sum()).tolist()
+    """On how many clips held out the fusion was trained, what it found each cue to be worth there, and how steeply that
+    follows the quality."""
+    fusion = fitted.model.fusion
+
+    def by_cue(values: torch.Tensor) -> dict[str, float]:
+        return {cue: round(value, 4) for cue, value in zip(fitted.model.cues, values.tolist(), strict=True)}
+
     return {
         "held_out": len(fitted.held.score),
-        "reliability": {cue: round(share, 4) for cue, share in zip(fitted.model.cues, shares, strict=True)},
+        "reliability": by_cue(fusion.reliability / fusion.reliability.sum()),
+        "steepness": by_cue(fusion.steepness),
     }
 
 

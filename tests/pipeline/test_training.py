@@ -92,6 +92,7 @@ def test_a_run_records_what_made_it_and_nothing_of_where(learned):
     assert run["epochs"] == {"skeleton": 20, "scene": 20}
     assert run["fusion"]["held_out"] == 24
     assert run["fusion"]["reliability"]["skeleton"] > 0.8
+    assert all(value >= 0 for value in run["fusion"]["steepness"].values())
     assert run["data"]["clips"] == 42
     assert run["data"]["challenges"] == ["shuffle", "wave"]
     assert run["data"]["features"] == {"pose": "0000", "scene": "0000"}
@@ -174,7 +175,8 @@ def test_the_clips_of_a_single_creator_still_train(tmp_path):
     scores = build(tmp_path / "ws", clips, ONE_EPOCH)
     assert scores["score"].notna().all()
     run = json.loads((tmp_path / "ws/runs/one/run.json").read_text())
-    assert run["fusion"] == {"held_out": 0, "reliability": {"skeleton": 0.5, "scene": 0.5}}
+    nothing = {"skeleton": 0.0, "scene": 0.0}
+    assert run["fusion"] == {"held_out": 0, "reliability": {"skeleton": 0.5, "scene": 0.5}, "steepness": nothing}
 
 
 def test_a_cue_that_only_a_few_clips_have_trains(tmp_path):
