@@ -2,7 +2,7 @@
 
     python -m benchmarks.models --folder FOLDER --workers 2           # renders and extracts 256 clips where they lack
     python -m benchmarks.models --folder FOLDER --workers 2 --ablations
-    python -m benchmarks.models --folder FOLDER --workers 2 --hidden 0.4      # clips hide cues, as real uploads do
+    python -m benchmarks.models --folder FOLDER --workers 2 --world benchmarks/worlds/unequal.toml
 
 Five folds by creator, the same for every seed. Prints the table of docs/evaluation.md (each cue alone, other fusions,
 predictors without a network, labels permuted), how often the scores' intervals hold, and with --ablations what the
@@ -19,6 +19,7 @@ import torch
 
 from benchmarks.common import save, table
 from benchmarks.world import ExtractedWorld, add_world_options, extracted_world, ranking, trainings
+from benchmarks.world_checks import hidden_cues
 from models.config import VdvConfig
 from models.device import resolve_device
 from pipeline.ablations import DEFAULT, ablation_table, choose_variants
@@ -27,6 +28,7 @@ from pipeline.compare import PRIMARY
 from pipeline.crossval import cross_validate
 from pipeline.intervals import coverage
 from pipeline.simulation.render import read_options
+from pipeline.simulation.truth import read_clips_truth
 from pipeline.tables import Row, as_json, printed, rival_table
 
 # What the issue asks the fused score to beat, by the column of the cross-validation.
@@ -49,7 +51,7 @@ def main() -> None:
         found, name = judge_ablations(trainer, options.seeds, options.variants), "ablations"
     else:
         found, name = judge_model(trainer, options.seeds), "models"
-    save(f"{name}-hidden" if options.hidden else name, about | found)
+    save(f"{name}-{options.world.stem}" if options.world else name, about | found)
 
 
 class Trainer:
@@ -89,7 +91,13 @@ def judge_model(trainer: Trainer, seeds: int) -> dict:
           one["mean_width"]] for seed, one in enumerate(held)],
         ["seed", "level", "clips within their interval", "95 %", "mean over creators", "mean width"],
     ))  # fmt: skip
-    return {"best_possible": best, "table": as_json(rows), "not_beaten": missed, "coverage": held}
+    found = {"best_possible": best, "table": as_json(rows), "not_beaten": missed, "coverage": held}
+    truth = read_clips_truth(world.folder)
+    if truth["hidden"].any():
+        hidden = hidden_cues(pd.concat(trainings), truth)
+        print(table(hidden.to_numpy().tolist(), hidden.columns.tolist()))
+        found["hidden"] = hidden.to_dict("records")
+    return found
 
 
 def not_beaten(rows: Sequence[Row]) -> list[str]:

@@ -7,6 +7,7 @@ possible predictor reaches, and which cue recovers which term of the likes. Goes
 """
 
 import argparse
+import shutil
 import subprocess
 import sys
 import time
@@ -25,7 +26,7 @@ from pipeline.crossval import cross_validate
 from pipeline.dataset import read_clips
 from pipeline.evaluate import judge_folds
 from pipeline.simulation.ceiling import ceilings, mean_spearman
-from pipeline.simulation.render import manifest_path, read_options
+from pipeline.simulation.render import OPTIONS, manifest_path, read_options
 from pipeline.simulation.truth import read_clips_truth
 
 # What issue and tests ask for.
@@ -52,7 +53,7 @@ def add_world_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workspace", default="", help="default: FOLDER-workspace")
     parser.add_argument("--seed", type=int, default=1000, help="of the world")
     parser.add_argument("--clips", type=int, default=256)
-    parser.add_argument("--hidden", type=float, default=0.0, help="share of the clips that hide a cue, each by itself")
+    parser.add_argument("--world", type=Path, help="a world.toml to render in place of --seed and --clips")
     parser.add_argument("--profile", default="demo")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--folds", type=int, default=5)
@@ -72,8 +73,11 @@ class ExtractedWorld:
 def extracted_world(options: argparse.Namespace) -> ExtractedWorld:
     """Renders and extracts what `add_world_options` asks for, as far as it is not there."""
     folder, workspace = options.folder, options.workspace or f"{options.folder}-workspace"
+    if options.world and not (folder / OPTIONS).exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(options.world, folder / OPTIONS)
     seconds = {"render": luigi("RenderWorld", "--folder", str(folder), "--seed", str(options.seed), "--clips",
-                               str(options.clips), "--hidden", str(options.hidden))}  # fmt: skip
+                               str(options.clips))}  # fmt: skip
     common = ["--manifest", str(folder), "--workspace", workspace, "--profile", options.profile]
     seconds["extract"] = luigi("AssembleDataset", *common, "--device", options.device, "--label", "adjusted")
     # An earlier version's dataset may lie beside it.

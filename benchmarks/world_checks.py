@@ -278,3 +278,25 @@ def term_matrix(scores: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
         for term in terms
     }
     return pd.DataFrame(table, index=cues)
+
+
+# What hides which cue, and the term of the likes that the cue tells.
+HIDES = {"close_up": ("skeleton", "skill"), "covered_face": ("face", "expression"),
+         "blurred_place": ("scene", "scene"), "colourless": ("appearance", "look")}  # fmt: skip
+
+
+def hidden_cues(scores: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
+    """A row a kind of hiding and whether the clip hides its cue so: `clips`; of the cue's score within challenge the
+    `spread` and the `correlation` with its term of the likes (Spearman), over all of them."""
+    joined = scores.merge(truth, on="clip_id", suffixes=("", "_truth"))
+    rows = []
+    for name, (cue, term) in HIDES.items():
+        hides = joined["hidden"].str.split().map(lambda found, name=name: name in found)
+        for hidden, clips in joined[joined[f"score_{cue}"].notna()].groupby(hides):
+            said, told = (
+                clips[column] - clips.groupby("challenge")[column].transform("mean")
+                for column in (f"score_{cue}", f"likes_{term}")
+            )
+            rows.append({"kind": name, "cue": cue, "hidden": bool(hidden), "clips": len(clips), "spread": said.std(),
+                         "correlation": said.corr(told, method="spearman")})  # fmt: skip
+    return pd.DataFrame(rows)
