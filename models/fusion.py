@@ -17,8 +17,8 @@ class AttentiveFusion(nn.Module):
     A score is calibrated by numbers measured on clips that its encoder had not seen: `centre` and `spread` of the
     scores, and `reliability`, by how much the label goes with them. The attention's logit is a line: the logarithm of
     the reliability, and `steepness` times how far the clip's quality of that modality is from the usual, in standard
-    deviations. A network in its place, which saw the score too, lost on a few hundred clips what the line gains
-    (docs/model.md).
+    deviations. A network in its place, which saw the score too, gained less from a few hundred clips
+    (docs/benchmarks.md).
 
     What is missing, or seen badly, would have had a say. The sum is therefore drawn to the middle, 0, by the share of
     the usual weight that it lacks: a clip known by its scene alone is not called the best of its challenge. Last,
