@@ -75,7 +75,7 @@ class Trainer:
 
 def judge_model(trainer: Trainer, seeds: int) -> dict:
     trainings = [
-        trainer.scores(VdvConfig(seed=seed), "the model and its rivals", rivals=True, permuted=seed == 0)
+        trainer.scores(VdvConfig(seed=seed), "the model and its rivals", rivals=True, permuted=True)
         for seed in range(seeds)
     ]
     world = trainer.world

@@ -66,8 +66,13 @@ def estimate(clips: Clips, score: np.ndarray, draws: np.ndarray) -> dict[str, Es
 
     draws: as draw_creators gives it.
     """
-    means = _mean_metrics(clips, score, draws)
-    return {name: _interval(means[name]) for name in METRICS}
+    return estimate_several([(clips, score)], draws)
+
+
+def estimate_several(judged: Sequence[tuple[Clips, np.ndarray]], draws: np.ndarray) -> dict[str, Estimate]:
+    """The same of several trainings, averaged, whose labels differ: each its clips, the same ones, and its score."""
+    means = [_mean_metrics(clips, score, draws) for clips, score in judged]
+    return {name: _interval(np.concatenate([one[name] for one in means])) for name in METRICS}
 
 
 def compare(

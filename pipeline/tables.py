@@ -17,6 +17,7 @@ from pipeline.compare import (
     compare,
     draw_creators,
     estimate,
+    estimate_several,
     holm,
 )
 from pipeline.crossval import BASELINE, FUSION, PERMUTED
@@ -83,7 +84,8 @@ def rival_table(
     both say something. Labels are each clip's as fitted without its fold.
 
     trainings: as crossval.cross_validate gives them, with rivals or without: one, or several of the same folds with
-        other seeds, whose figures are averaged. Controls, whose labels every seed deals anew, are the first one's.
+        other seeds, whose figures are averaged. Controls, whose labels every seed deals anew, are those of the
+        trainings that have them.
     """
     judged = trainings[0]
     clips = clips_of(judged)
@@ -92,9 +94,9 @@ def rival_table(
     rows = []
     for section, name, title in _predictors(judged):
         if section == _CONTROLS:
-            score = on_one_scale(judged, name)
-            found = estimate(clips_of(judged, "label_permuted"), score, draws)
-            rows.append(Row(section, name, title, int(np.isfinite(score).sum()), found))
+            each = [(clips_of(one, "label_permuted"), on_one_scale(one, name)) for one in trainings if name in one]
+            count = int(np.isfinite(np.stack([score for _, score in each])).all(0).sum())
+            rows.append(Row(section, name, title, count, estimate_several(each, draws)))
             continue
         score = _of_all(trainings, name)
         count = int(np.isfinite(np.atleast_2d(score)).all(0).sum())
