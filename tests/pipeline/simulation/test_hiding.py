@@ -108,6 +108,10 @@ def test_a_blurred_place_leaves_the_dancer_sharp(upright):
     low, high = np.minimum(hips.min(0), shoulders.min(0)).astype(int), np.maximum(hips.max(0), shoulders.max(0))
     body = np.s_[low[1] : int(high[1]), low[0] : int(high[0])]
     assert np.abs(plain[body].astype(int) - blurred[body]).mean() < 3
+    away = np.ones(plain.shape[:2], bool)
+    x1, y1, x2, y2 = seen.box.astype(int)
+    away[y1:y2, x1:x2] = False
+    assert np.abs(plain.astype(int) - blurred)[away].mean() > 3
     place = blur_place(plain)
     assert place.shape == plain.shape
     assert sharpness(place) < 0.3 * sharpness(plain)
@@ -121,6 +125,16 @@ def test_a_colourless_clip_has_one_hue():
         take_colours(picture, seed)
         ratios = picture.astype(float).sum((0, 1)) / grey.sum()
         assert np.abs(picture - grey[..., None] * ratios).max() < 2
+
+
+def test_what_is_filmed_without_colours_has_none(upright):
+    def colours(picture: np.ndarray) -> float:
+        """How much the hue varies over the picture, its noise smoothed away."""
+        red, green, blue = np.moveaxis(cv2.GaussianBlur(picture, (0, 0), 5).astype(float) + 1, 2, 0)
+        return float(np.std(np.log(red / green)) + np.std(np.log(blue / green)))
+
+    plain, colourless = (frame(clip)[0] for clip in (upright, only(upright, "colourless")))
+    assert colours(colourless) < 0.3 * colours(plain)
 
 
 def test_grey_and_sepia_both_occur():
