@@ -18,14 +18,14 @@ import os
 import statistics
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from time import perf_counter
 
 import torch
 
 from benchmarks.common import interleaved, median_ratio, save, table
-from benchmarks.stirred import STIRRED_THRESHOLD, some_frames, stir
-from models.build import build_extractor, is_trained, modality_identity
+from benchmarks.stirred import some_frames, stir, to_stir
+from models.build import build_extractor, modality_identity
 from models.device import resolve_device
 from models.extractor import Extractor, pad_batch
 from models.face import FaceExtractor
@@ -68,10 +68,8 @@ class Work:
 
 
 def set_up(options: argparse.Namespace, folder: str) -> Work:
-    device, profile = resolve_device(options.device), load_profile(options.profile)
-    stirred = not is_trained(profile)["pose"]
-    if stirred:
-        profile = replace(profile, pose=replace(profile.pose, score_threshold=STIRRED_THRESHOLD))
+    device = resolve_device(options.device)
+    stirred, profile = to_stir(load_profile(options.profile))
     cores = options.workers or len(os.sched_getaffinity(0))
     given = profile.sampling
     max_seconds = options.max_seconds or given["max_seconds"]

@@ -52,8 +52,8 @@ import torchvision
 
 from benchmarks.common import median_ratio, save, table
 from benchmarks.peer_chain import Chain, opencv_frames
-from benchmarks.stirred import STIRRED_THRESHOLD, some_frames, stir
-from models.build import build_extractor, is_trained, modality_identity
+from benchmarks.stirred import some_frames, stir, to_stir
+from models.build import build_extractor, modality_identity
 from models.device import resolve_device
 from models.extractor import Extractor
 from models.profiles import load_profile
@@ -206,10 +206,8 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     options = parse()
-    device, profile = resolve_device(options.device), load_profile(options.profile)
-    stirred = not is_trained(profile)["pose"]
-    if stirred:
-        profile = replace(profile, pose=replace(profile.pose, score_threshold=STIRRED_THRESHOLD))
+    device = resolve_device(options.device)
+    stirred, profile = to_stir(load_profile(options.profile))
     cores = options.workers or len(os.sched_getaffinity(0))
     sampling = SamplingOptions(**{**profile.sampling, "max_side": int(profile.sampling["max_side"])})
     sampling = replace(sampling, max_seconds=min(sampling.max_seconds, options.max_seconds or sampling.max_seconds))

@@ -2,17 +2,27 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
+from models.build import is_trained
+from models.profiles import Profile
 from pipeline.decode import Chunk, DecodeJob, DecodePool
 from pipeline.ingest import IngestedClip
 from pipeline.options import DecodeLimits, SamplingOptions
 from pipeline.sampling import expected_frames
 
-STIRRED_THRESHOLD = 0.1  # mmpose's own for RTMO
+_THRESHOLD = 0.1  # mmpose's own for RTMO
+
+
+def to_stir(profile: Profile) -> tuple[bool, Profile]:
+    """Whether the profile's pose weights are to be stirred, and the profile with the threshold that goes with it."""
+    if is_trained(profile)["pose"]:
+        return False, profile
+    return True, replace(profile, pose=replace(profile.pose, score_threshold=_THRESHOLD))
 
 
 def some_frames(clips: Sequence[IngestedClip], sampling: SamplingOptions, count: int) -> dict[str, np.ndarray]:

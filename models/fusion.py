@@ -4,7 +4,6 @@ import torch
 from torch import Tensor, nn
 
 from models.config import FUSIONS
-from models.masked import masked_softmax
 
 FLOOR = 1e-3  # reliability, as a share of the best one's: a cue that proved nothing still decides where it is alone
 _QUALITY_LIMIT = 3.0  # standard deviations
@@ -12,7 +11,7 @@ _LEAST_TRUST, _MOST_TRUST = -4.0, 2.0  # logarithms
 
 
 class AttentiveFusion(nn.Module):
-    """A convex sum of calibrated scores; its weights are a softmax over the present modalities.
+    """A convex sum of calibrated scores; its weights, the attention, are a softmax over the present modalities.
 
     A score is calibrated by numbers measured on clips that its encoder had not seen: `centre` and `spread` of the
     scores, and `reliability`, by how much the label goes with them. The attention's logit is a line: the logarithm of
@@ -71,13 +70,12 @@ class AttentiveFusion(nn.Module):
         Returns the fused score [B] and the attention [B, M], which sums to 1; both 0 where nothing is present.
         """
         calibrated = torch.where(present, (scores - self.centre) / self.spread, 0.0)
-        trust = trust_of(self.steepness, self.clarity(quality))
         prior = self.prior()
-        attention = masked_softmax(prior.log() + trust, present)
-        told = (prior * trust.exp() * present).sum(1) / prior.sum()
-        return self.gain * told * (attention * calibrated).sum(1), attention
+        weights = torch.where(present, prior * trust_of(self.steepness, self.clarity(quality)), 0.0)
+        attention = weights / weights.sum(1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
+        return self.gain * (weights * calibrated).sum(1) / prior.sum(), attention
 
 
 def trust_of(steepness: Tensor, clarity: Tensor) -> Tensor:
-    """[B, M] the logarithm of what a cue's weight is multiplied by: 0 at the usual quality."""
-    return (steepness * clarity).clamp(_LEAST_TRUST, _MOST_TRUST)
+    """[B, M] what a cue's weight is multiplied by: 1 at the usual quality."""
+    return (steepness * clarity).clamp(_LEAST_TRUST, _MOST_TRUST).exp()

@@ -69,7 +69,7 @@ def _steepness(fusion: AttentiveFusion, held: HeldOut, seed: int) -> np.ndarray:
     parts = prior / prior.sum() * calibrated
 
     def told(steepness: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        trust = trust_of(torch.from_numpy(steepness), clarity[rows]).exp()
+        trust = trust_of(torch.from_numpy(steepness), clarity[rows])
         return within((parts[rows] * trust).sum(1, keepdim=True).numpy(), challenge[rows])[:, 0]
 
     def found(rows: np.ndarray, penalty: float, start: np.ndarray) -> np.ndarray:
