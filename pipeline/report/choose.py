@@ -29,8 +29,10 @@ def to_check(clips: pd.DataFrame, modalities: Sequence[str], seed: int) -> list[
     decoded = np.flatnonzero(clips["status"].isin(["ok", "partial"]))
     if len(decoded) <= CHECKS or not modalities:
         return decoded[:CHECKS].tolist()
-    worst = clips[[f"quality_{modality}" for modality in modalities]].min(axis=1).to_numpy(float)
-    doubtful = decoded[np.argsort(worst[decoded], kind="stable")[:_DOUBTFUL]]
+    # By rank: how sure a network is of a scene and how long a feature is are of no common scale.
+    qualities = clips.iloc[decoded][[f"quality_{modality}" for modality in modalities]]
+    worst = qualities.rank().min(axis=1).to_numpy(float)
+    doubtful = decoded[np.argsort(worst, kind="stable")[:_DOUBTFUL]]
     others = np.setdiff1d(decoded, doubtful)
     drawn = np.random.default_rng(seed).choice(others, CHECKS - len(doubtful), replace=False)
     return sorted(np.concatenate([doubtful, drawn]).tolist())

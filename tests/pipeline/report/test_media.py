@@ -46,6 +46,14 @@ def test_samples_hold_the_worst_extracted_and_others_by_the_seed():
     assert to_check(clips.tail(5), ["pose", "face"], seed=0) == [0, 1, 2, 3]
 
 
+def test_a_modality_whose_quality_is_always_lower_does_not_crowd_out_the_others():
+    scene = np.random.default_rng(0).uniform(0.2, 0.4, 200)
+    pose = np.where(np.isin(np.arange(200), [50, 100, 150]), [0.6], 0.9)
+    clips = pd.DataFrame({"status": "ok", "quality_pose": pose, "quality_scene": scene})
+    chosen = to_check(clips, ["pose", "scene"], seed=0)
+    assert {50, 100, 150, *scene.argsort()[:6].tolist()} <= set(chosen)
+
+
 # --- skeletons
 
 
