@@ -27,9 +27,9 @@ demo: $(VENV)/.installed
 	$(BIN)/luigi --module tasks BuildVDV --workspace '$(WORKSPACE)'
 
 # Trains the networks of the profile demo that are not finished: two hours on two cores, minutes on a GPU. TRAIN_ARGS:
-# see `python -m pipeline.simulation.train_networks --help`; with --again it trains what is finished, too.
+# see `python -m simulation.training.train_networks --help`; with --again it trains what is finished, too.
 demo-weights: $(VENV)/.installed
-	$(BIN)/python -m pipeline.simulation.train_networks $(TRAIN_ARGS)
+	$(BIN)/python -m simulation.training.train_networks $(TRAIN_ARGS)
 
 # Writes constraints.txt anew from what .venv holds, after an upgrade that passes `make test`.
 lock: $(VENV)/.installed

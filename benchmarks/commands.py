@@ -19,9 +19,9 @@ from time import perf_counter
 
 import tasks
 from benchmarks.common import save, table
-from pipeline.dataset import read_table
-from pipeline.run_files import REPORT, SCORES
-from pipeline.runs import find_run, run_dir
+from pipeline.dataset.assemble import read_table
+from pipeline.runs.files import REPORT, SCORES
+from pipeline.runs.runs import find_run, run_dir
 
 LIMIT_S = 10
 

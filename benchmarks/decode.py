@@ -24,9 +24,9 @@ from typing import Any
 import psutil
 
 from benchmarks.common import save
-from pipeline.decode import Chunk, DecodeJob, DecodePool
-from pipeline.decoders import ClipDecoding, fetch
-from pipeline.options import DecodeLimits, SamplingOptions
+from pipeline.core.options import DecodeLimits, SamplingOptions
+from pipeline.decode.decoders import ClipDecoding, fetch
+from pipeline.decode.pool import Chunk, DecodeJob, DecodePool
 
 
 def ffmpeg_binary() -> str:

@@ -39,9 +39,9 @@ from benchmarks.ui_prmd import (
     load_episodes,
     only_subjects,
 )
-from models.config import VdvConfig
-from pipeline import storage
-from pipeline.child_processes import spawned_pool
+from models.virality.config import VdvConfig
+from pipeline.core import storage
+from pipeline.core.child_processes import spawned_pool
 
 NETWORK_SHARE = 0.3  # of the mix with the line; it, CONFIG and all of the lines were chosen on subjects 1 to 5 alone
 # A movement done with the left is another one than with the right: nothing is mirrored. Of eight frames the

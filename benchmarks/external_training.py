@@ -8,14 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.ui_prmd import COORDINATES, Episodes, Split, draw
-from models.config import VdvConfig
-from models.masked import MOTION_LIMIT, Mix
-from models.psgcn import motion_statistics
-from models.skeleton import KINECT22
-from models.vdv import skeleton_network
-from pipeline.lines import fit_line, normal_score, place_within, within
-from pipeline.pose_statistics import fit_trees, pose_statistics
-from pipeline.recipe import forget_statistics, loss_of, parameter_groups
+from models.virality.config import VdvConfig
+from models.virality.masked import MOTION_LIMIT, Mix
+from models.virality.psgcn import motion_statistics
+from models.virality.skeleton import KINECT22
+from models.virality.vdv import skeleton_network
+from pipeline.evaluation.pose_statistics import fit_trees, pose_statistics
+from pipeline.training.optimisation import forget_statistics, loss_of, parameter_groups
+from pipeline.training.ridge import fit_line, normal_score, place_within, within
 
 JUDGED_AT_ONCE = 100  # episodes
 
@@ -26,7 +26,7 @@ def fixed_draws(episodes: Episodes, config: VdvConfig) -> Tensor:
 
 
 def line_numbers(fixed: Tensor) -> np.ndarray:
-    """float32 [N, 847]: what the product's line sees of every episode (models.psgcn.motion_statistics), the mean of its
+    """float32 [N, 847]: what the product's line sees of every episode (models.virality.psgcn.motion_statistics), the mean of its
     samplings. fixed: as `fixed_draws` gives it."""
     parts = []
     for some in fixed.split(JUDGED_AT_ONCE):
@@ -43,7 +43,7 @@ def tree_numbers(episodes: Episodes) -> np.ndarray:
 def train_network(episodes: Episodes, rows: np.ndarray, config: VdvConfig) -> nn.Module:
     """The network of the skeleton cue trained on these rows, all movements together.
 
-    As pipeline.encoder_training: RankNet within the challenge, which is one subject's episodes of one movement, on the
+    As pipeline.training.encoder_training: RankNet within the challenge, which is one subject's episodes of one movement, on the
     network's score and each of its levels, Huber on the percentile, AdamW, one-cycle, gradients clipped, batch norms
     given the final weights' statistics in one last epoch. Batches are of whole challenges.
     """
@@ -157,7 +157,7 @@ def _spread(values: np.ndarray, challenge: np.ndarray) -> float:
 
 
 def judge_by_line(episodes: Episodes, numbers: np.ndarray, split: Split, by_movement: bool) -> np.ndarray:
-    """float32 [test rows]: what the product's line (pipeline.lines) fitted to a split's training rows says, in units of
+    """float32 [test rows]: what the product's line (pipeline.training.ridge) fitted to a split's training rows says, in units of
     its spread over them; a line a movement, or one for all.
 
     Its penalty is chosen on what is to be told apart in the end: on subjects held out, on episodes where there is one

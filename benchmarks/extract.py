@@ -2,10 +2,10 @@
 
     python -m benchmarks.extract --clips MANIFEST [--profile untrained] [--device auto] [--runs 3] [--max-seconds S]
 
-    ours     decode, resize, four extractors, tracks, crops, Parquet on disk: pipeline.extract.extract_shards
+    ours     decode, resize, four extractors, tracks, crops, Parquet on disk: pipeline.features.extract.extract_shards
     bare     the same networks on the same inputs, decoded, resized and in memory; what they give is thrown away.
              MTCNN's three networks run on what the ones before found, so its cascade counts as the network.
-    kept     bare, with glibc keeping freed blocks as ours has it (pipeline.heap.keep_blocks)
+    kept     bare, with glibc keeping freed blocks as ours has it (pipeline.core.memory.keep_blocks)
     decode   the same clips through the decode workers, frames thrown away: the most that this machine's cores allow
 
 Networks are built before the clock starts. Sides run in turn, bare and kept each in a process of its own, for what
@@ -25,20 +25,20 @@ import torch
 
 from benchmarks.common import interleaved, median_ratio, save, table
 from benchmarks.stirred import some_frames, stir, to_stir
-from models.build import build_extractor, modality_identity
 from models.device import resolve_device
-from models.extractor import Extractor, pad_batch
-from models.face import FaceExtractor
-from models.pose import PoseExtractor
-from models.profiles import Profile, load_profile
-from pipeline.child_processes import spawned_pool
-from pipeline.decode import Chunk, DecodeJob, DecodePool
-from pipeline.extract import extract_shards
-from pipeline.heap import keep_blocks
-from pipeline.ingest import Ingest, read_ingest, run_ingest
-from pipeline.manifest import read_manifests
-from pipeline.options import MODALITIES, DecodeLimits, SamplingOptions
-from pipeline.workspace import Recipe, plan_shards, recipe
+from models.extractors.build import build_extractor, modality_identity
+from models.extractors.extractor import Extractor, pad_batch
+from models.extractors.face import FaceExtractor
+from models.extractors.pose import PoseExtractor
+from models.weights.profiles import Profile, load_profile
+from pipeline.core.child_processes import spawned_pool
+from pipeline.core.memory import keep_blocks
+from pipeline.core.options import MODALITIES, DecodeLimits, SamplingOptions
+from pipeline.decode.pool import Chunk, DecodeJob, DecodePool
+from pipeline.features.extract import extract_shards
+from pipeline.features.plan import Recipe, plan_shards, recipe
+from pipeline.ingest.ingest import Ingest, read_ingest, run_ingest
+from pipeline.ingest.manifest import read_manifests
 
 
 def network_of(extractor: Extractor) -> Callable[[torch.Tensor], object]:

@@ -20,20 +20,20 @@ from torch import Tensor, nn
 from benchmarks.common import save, table
 from benchmarks.feedback_prmd import limbs_of_movements
 from benchmarks.feedback_world import Judged, extract_poses, judged_of, references_of, render
-from models.config import VdvConfig
-from models.skeleton import Posture
-from models.vdv import Cue, encode
-from pipeline.attribution import integrated_gradients, mean_pose, segment_seconds
-from pipeline.dataset import read_clips
+from models.virality.config import VdvConfig
+from models.virality.skeleton import Posture
+from models.virality.vdv import Cue, encode
+from pipeline.dataset.assemble import read_clips
+from pipeline.dataset.loading import skeletons_to_score
+from pipeline.feedback.attribution import integrated_gradients, mean_pose, segment_seconds
 from pipeline.feedback.compare import Compared, compare_clip
 from pipeline.feedback.edits import edited, gain_map, rescore, typical_change
 from pipeline.feedback.find import Finding
 from pipeline.feedback.limbs import LIMBS, limb_joints
 from pipeline.feedback.make import read_posture
-from pipeline.loading import skeletons_to_score
-from pipeline.runs import find_run, run_dir
-from pipeline.simulation.script import Fault
-from pipeline.train import load_run
+from pipeline.runs.runs import find_run, run_dir
+from pipeline.runs.train import load_run
+from simulation.script import Fault
 
 CPU = torch.device("cpu")
 SHARES = (0.0, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0)  # of joints x frames, or limbs x windows, in the curves

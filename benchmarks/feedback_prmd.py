@@ -1,6 +1,6 @@
 """Edits held against UI-PRMD: does the edit that gains most, in an episode done wrong, name the limbs that count?
 
-A line a movement (the product's, pipeline.lines) learns from nine subjects what is right, and scores the tenth's. Into
+A line a movement (the product's, pipeline.training.ridge) learns from nine subjects what is right, and scores the tenth's. Into
 each episode done wrong the references' median motion of one limb is put, from its start to its end, for an episode is
 one movement of some two seconds; the references are the other subjects' best-scored episodes. The movements are those
 of Vakanski et al. 2018: six of the legs, four of the arms.
@@ -14,13 +14,13 @@ import torch
 
 from benchmarks.external_training import challenges, fixed_draws, line_numbers
 from benchmarks.ui_prmd import draw, load_episodes
-from models.config import VdvConfig
-from models.masked import MOTION_LIMIT
-from models.skeleton import KINECT22, Posture
+from models.virality.config import VdvConfig
+from models.virality.masked import MOTION_LIMIT
+from models.virality.skeleton import KINECT22, Posture
 from pipeline.feedback.align import lay_over
 from pipeline.feedback.edits import BLEND_S, covered_share, edited, typical_change
 from pipeline.feedback.limbs import LIMBS, Dance, as_dance
-from pipeline.lines import Slopes, fit_line, normal_score, place_within
+from pipeline.training.ridge import Slopes, fit_line, normal_score, place_within
 
 ABOUT = {
     1: ("deep squat", "leg"), 2: ("hurdle step", "leg"), 3: ("inline lunge", "leg"), 4: ("side lunge", "leg"),

@@ -15,16 +15,16 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.child_processes import spawned_pool
-from pipeline.simulation.body import draw_body
-from pipeline.simulation.geometry import J
-from pipeline.simulation.looks import draw_face, draw_outfit
-from pipeline.simulation.performance import perform
-from pipeline.simulation.phone_look import draw_phone
-from pipeline.simulation.render import render_clip
-from pipeline.simulation.script import DANCES, SCENES, ClipScript, Fault, Person, Skill
-from pipeline.simulation.shots import draw_shots
-from pipeline.simulation.world import Upload
+from pipeline.core.child_processes import spawned_pool
+from simulation.dancers.body import draw_body
+from simulation.dancers.looks import draw_face, draw_outfit
+from simulation.dancers.performance import perform
+from simulation.filming.phone_look import draw_phone
+from simulation.filming.shots import draw_shots
+from simulation.geometry import J
+from simulation.render import render_clip
+from simulation.script import DANCES, SCENES, ClipScript, Fault, Person, Skill
+from simulation.world import Upload
 
 PERFECT = Skill(1.0, 1.0, 1.0, 1.0)
 SEEN_M = {"arm": 0.08, "leg": 0.06, "trunk": 0.03}  # root of the mean square over the fault's time

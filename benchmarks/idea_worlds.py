@@ -23,13 +23,13 @@ from scipy.stats import rankdata
 from torch import Tensor, nn
 
 from benchmarks.common import save, table
-from models.config import VdvConfig
-from models.skeleton import normalise
-from models.vdv import Cue, build_encoder, build_fusion, encode
-from pipeline.compare import PRIMARY, Clips, compare, draw_creators, estimate
-from pipeline.fuse import HeldOut, train_attention
-from pipeline.loading import Dancer, draw, pad
-from pipeline.recipe import loss_of, parameter_groups
+from models.virality.config import VdvConfig
+from models.virality.skeleton import normalise
+from models.virality.vdv import Cue, build_encoder, build_fusion, encode
+from pipeline.dataset.loading import Dancer, draw, pad
+from pipeline.metrics.significance import PRIMARY, Clips, compare, draw_creators, estimate
+from pipeline.training.fusion import HeldOut, train_attention
+from pipeline.training.optimisation import loss_of, parameter_groups
 
 TRAINED, JUDGED = 384, 384  # clips of a seed
 FRAMES_PER_S = 10

@@ -13,15 +13,15 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from models.config import SCENE_CATEGORIES
-from pipeline.clips import Ending, Probe
-from pipeline.dataset import BatchFiles, assemble
-from pipeline.ingest import read_ingest, run_ingest
-from pipeline.manifest import read_manifests
-from pipeline.options import MODALITIES, DecodeLimits
-from pipeline.rows import AppearanceRows, FaceRows, Grid, ModalityRows, PoseRows, SceneRows, Track
-from pipeline.shards import ShardWriter, write_endings
-from pipeline.workspace import shard_path
+from models.virality.config import SCENE_CATEGORIES
+from pipeline.core.options import MODALITIES, DecodeLimits
+from pipeline.dataset.assemble import BatchFiles, assemble
+from pipeline.decode.clips import Ending, Probe
+from pipeline.features.plan import shard_path
+from pipeline.features.rows import AppearanceRows, FaceRows, Grid, ModalityRows, PoseRows, SceneRows, Track
+from pipeline.features.shards import ShardWriter, write_endings
+from pipeline.ingest.ingest import read_ingest, run_ingest
+from pipeline.ingest.manifest import read_manifests
 
 DATASET = "datasets/made"
 CHALLENGES = 16
@@ -150,7 +150,7 @@ def _crop() -> bytes:
 
 
 def _probe(clips: Iterable[tuple[str, str]], limits: DecodeLimits, workers: int) -> Iterator[Probe]:
-    """Stands in for pipeline.decode.probe_clips: there is no video."""
+    """Stands in for pipeline.decode.pool.probe_clips: there is no video."""
     for clip_id, _ in clips:
         digest = hashlib.sha256(clip_id.encode()).hexdigest()
         yield Probe(clip_id, digest, len(clip_id), "mov", "h264", 720, 1280, 0, 30.0, 15.0, 450)

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from pipeline.ranking_metrics import percentile_within
-from pipeline.report.page import MEDIA_BLOCK
+from pipeline.metrics.ranking import percentile_within
+from pipeline.report.page_file import MEDIA_BLOCK
 
 CUES = ("skeleton", "appearance", "face", "scene")
 EMBEDDING = 16

@@ -20,16 +20,16 @@ import torch
 from benchmarks.common import save, table
 from benchmarks.world import ExtractedWorld, add_world_options, extracted_world, ranking, trainings
 from benchmarks.world_checks import hidden_cues
-from models.config import VdvConfig
 from models.device import resolve_device
-from pipeline.ablations import DEFAULT, ablation_table, choose_variants
-from pipeline.ablations import printed as printed_ablations
-from pipeline.compare import PRIMARY
-from pipeline.crossval import cross_validate
-from pipeline.intervals import coverage
-from pipeline.simulation.render import read_options
-from pipeline.simulation.truth import read_clips_truth
-from pipeline.tables import Row, as_json, printed, rival_table
+from models.virality.config import VdvConfig
+from pipeline.evaluation.ablations import DEFAULT, ablation_table, choose_variants
+from pipeline.evaluation.ablations import printed as printed_ablations
+from pipeline.evaluation.cross_validation import cross_validate
+from pipeline.evaluation.tables import Row, as_json, printed, rival_table
+from pipeline.metrics.significance import PRIMARY
+from pipeline.scoring.intervals import coverage
+from simulation.render import read_options
+from simulation.truth import read_clips_truth
 
 # What the issue asks the fused score to beat, by the column of the cross-validation.
 MUST_BEAT = ("score_skeleton", "score_appearance", "score_face", "score_scene", "fusion_mean", "fusion_concatenation",

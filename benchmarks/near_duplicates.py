@@ -19,13 +19,13 @@ import pandas as pd
 
 from benchmarks.common import save, table
 from benchmarks.reposts import REPOSTS, repost
-from pipeline.clips import Ending
-from pipeline.decode import DecodeJob, DecodePool
-from pipeline.near_copies import Film, agree, film, near_copies
-from pipeline.options import DecodeLimits, SamplingOptions
-from pipeline.picture_sketch import SKETCH
-from pipeline.shards import read_endings, write_endings
-from pipeline.simulation.truth import read_clips_truth
+from pipeline.core.options import DecodeLimits, SamplingOptions
+from pipeline.dataset.near_duplicates import Film, agree, film, near_copies
+from pipeline.decode.clips import Ending
+from pipeline.decode.picture_sketch import SKETCH
+from pipeline.decode.pool import DecodeJob, DecodePool
+from pipeline.features.shards import read_endings, write_endings
+from simulation.truth import read_clips_truth
 
 AT_A_TIME = 64  # clips that are decoded anew after an interruption
 MADE_UP, ROOMS, MOMENTS = 5_000, 50, 30

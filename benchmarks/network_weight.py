@@ -7,7 +7,7 @@
 | lag | how far the right leg lags behind the left arm (benchmarks.idea_worlds): no statistic of the line tells it |
 | skill | how well the eight dances of the simulated world are danced: nearly a sum of the line's statistics |
 
-Key points are made, nothing is rendered. Each training is `pipeline.fit` with the options that ship, of the skeleton
+Key points are made, nothing is rendered. Each training is `pipeline.training.fit` with the options that ship, of the skeleton
 alone: the line, PSGCN and, from clips held out, what each of them is worth. Judged on clips of creators that were not
 trained on, by the truth: what the line alone says, what the network alone says, and the score.
 """
@@ -29,14 +29,14 @@ from torch.utils.data import DataLoader
 from benchmarks.common import save, table
 from benchmarks.idea_worlds import lagging_dancers
 from benchmarks.made_clips import DATASET, whole_track, write_dataset
-from models.config import VdvConfig
-from models.masked import Mix
-from models.vdv import encode
-from pipeline.fit import fit
-from pipeline.loading import ClipDataset
-from pipeline.rows import Grid, ModalityRows, PoseRows
-from pipeline.simulation.keypoints import film_keypoints
-from pipeline.simulation.world import WorldOptions, make_world
+from models.virality.config import VdvConfig
+from models.virality.masked import Mix
+from models.virality.vdv import encode
+from pipeline.dataset.loading import ClipDataset
+from pipeline.features.rows import Grid, ModalityRows, PoseRows
+from pipeline.training.fit import fit
+from simulation.filming.keypoints import film_keypoints
+from simulation.world import WorldOptions, make_world
 
 JUDGED = 512  # clips
 SIZES = {"lag": (96, 192, 384, 768), "skill": (128, 512, 2048)}  # clips trained on

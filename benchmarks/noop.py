@@ -24,8 +24,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.common import save, table
-from pipeline.clips import Probe
-from pipeline.options import DecodeLimits
+from pipeline.core.options import DecodeLimits
+from pipeline.decode.clips import Probe
 from tasks.build import BuildVDV
 from tasks.features import ExtractBatch
 from tasks.options import snapshot
@@ -42,7 +42,7 @@ print(sum(len(plan.clips) for plan in plans), "clips to do")
 
 
 def made_up(clips: Iterable[tuple[str, str]], limits: DecodeLimits, workers: int) -> Iterator[Probe]:
-    """Stands in for pipeline.decode.probe_clips."""
+    """Stands in for pipeline.decode.pool.probe_clips."""
     for clip_id, _ in clips:
         yield Probe(clip_id, f"{hash(clip_id) & (2**256 - 1):064x}", 1, "mp4", "h264", 540, 960, 0, 30.0, 8.0, 240)
 
@@ -66,8 +66,8 @@ def make_workspace(folder: Path, count: int) -> None:
 
 
 def pretend_done(folder: Path) -> None:
-    from pipeline.ingest import read_ingest, run_ingest
-    from pipeline.workspace import endings_folder, features_folder, shard_path
+    from pipeline.features.plan import endings_folder, features_folder, shard_path
+    from pipeline.ingest.ingest import read_ingest, run_ingest
 
     workspace = str(folder / "workspace")
     build = BuildVDV(manifest=str(folder / "manifests"), workspace=workspace)

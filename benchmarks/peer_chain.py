@@ -15,9 +15,9 @@ from facenet_pytorch import MTCNN, InceptionResnetV1, extract_face, fixed_image_
 from PIL import Image
 from torchvision import models, transforms
 
-from models.mmpose_compat import import_mmpose
-from models.profiles import Profile
-from pipeline.sampling import scaled_size
+from models.extractors.mmpose_compat import import_mmpose
+from models.weights.profiles import Profile
+from pipeline.decode.sampling import scaled_size
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def mmpose_inferencer(extractor: Any, device: torch.device, folder: str) -> Any:
 
 @contextmanager
 def own_suppression() -> Iterator[None]:
-    """mmpose's non-maximum suppression, which models.mmpose_compat replaces in this process."""
+    """mmpose's non-maximum suppression, which models.extractors.mmpose_compat replaces in this process."""
     from mmpose.evaluation.functional import nms_torch
     from mmpose.models.heads.hybrid_heads import rtmo_head, yoloxpose_head
 

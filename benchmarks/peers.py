@@ -2,7 +2,7 @@
 
     python -m benchmarks.peers --clips MANIFEST [--profile untrained] [--device auto] [--runs 3] [--max-seconds S]
 
-    ours    pipeline.extract.extract_shards, all modalities, and reading all of it back from the Parquet shards; then
+    ours    pipeline.features.extract.extract_shards, all modalities, and reading all of it back from the Parquet shards; then
             each modality alone, to see where the time goes
     chain   each tool decodes the clip for itself with cv2.VideoCapture and keeps the same source frames as ours:
             pose                mmpose's MMPoseInferencer, a frame a call: it knows no batches
@@ -53,18 +53,18 @@ import torchvision
 from benchmarks.common import median_ratio, save, table
 from benchmarks.peer_chain import Chain, opencv_frames
 from benchmarks.stirred import some_frames, stir, to_stir
-from models.build import build_extractor, modality_identity
 from models.device import resolve_device
-from models.extractor import Extractor
-from models.profiles import load_profile
-from pipeline.extract import extract_shards
-from pipeline.ingest import IngestedClip, read_ingest, run_ingest
-from pipeline.manifest import read_manifests
-from pipeline.options import MODALITIES, DecodeLimits, SamplingOptions
-from pipeline.reader import FeatureStore
-from pipeline.rows import PoseRows
-from pipeline.sampling import scaled_size
-from pipeline.workspace import features_folder, plan_shards, recipe, shard_path
+from models.extractors.build import build_extractor, modality_identity
+from models.extractors.extractor import Extractor
+from models.weights.profiles import load_profile
+from pipeline.core.options import MODALITIES, DecodeLimits, SamplingOptions
+from pipeline.decode.sampling import scaled_size
+from pipeline.features.extract import extract_shards
+from pipeline.features.plan import features_folder, plan_shards, recipe, shard_path
+from pipeline.features.reader import FeatureStore
+from pipeline.features.rows import PoseRows
+from pipeline.ingest.ingest import IngestedClip, read_ingest, run_ingest
+from pipeline.ingest.manifest import read_manifests
 
 CHECKED = 3  # frames a clip that are compared before the clock starts
 TIE = 1e-4  # people whose scores are nearer than this come in any order: such frames are left out of the check

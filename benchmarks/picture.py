@@ -14,11 +14,11 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from models.skeleton import COCO17
-from pipeline.dataset import read_clips, read_table
-from pipeline.decoders import clockwise
-from pipeline.reader import ShardReader
-from pipeline.simulation.truth import people_path
+from models.virality.skeleton import COCO17
+from pipeline.dataset.assemble import read_clips, read_table
+from pipeline.decode.decoders import clockwise
+from pipeline.features.reader import ShardReader
+from simulation.truth import people_path
 
 HEIGHT, WIDTH, GAP = 640, 360, 14  # px of a card
 MARGIN, TEXT = 74, (236, 238, 242)

@@ -28,13 +28,13 @@ import pandas as pd
 from benchmarks.common import save, table
 from benchmarks.world import add_world_options, luigi
 from models.device import resolve_device
-from pipeline.embeddings import read_embeddings
-from pipeline.ranking_metrics import relevance as gain_of
-from pipeline.recommend import Standing, intra_list_diversity, likeness, pick, read_standing, relevance
-from pipeline.recommend_options import FUSED, RecommendOptions, parse_weights
-from pipeline.runs import LATEST, find_run, read_run, run_dir
-from pipeline.simulation.render import read_options
-from pipeline.simulation.truth import read_clips_truth
+from pipeline.metrics.ranking import relevance as gain_of
+from pipeline.runs.runs import LATEST, find_run, read_run, run_dir
+from pipeline.scoring.embeddings import read_embeddings
+from pipeline.scoring.recommendation import Standing, intra_list_diversity, likeness, pick, read_standing, relevance
+from pipeline.scoring.recommendation_options import FUSED, RecommendOptions, parse_weights
+from simulation.render import read_options
+from simulation.truth import read_clips_truth
 
 OWN_TERM = {"skeleton": "skill", "appearance": "look", "face": "expression", "scene": "scene"}
 TERMS = tuple(OWN_TERM.values())

@@ -20,20 +20,20 @@ from safetensors.torch import save_file
 
 from benchmarks.common import save, table
 from benchmarks.made_clips import DATASET, make_dataset
-from models.config import VdvConfig
-from models.vdv import Vdv
-from pipeline import storage
-from pipeline.dataset import read_clips, read_statistics
-from pipeline.embeddings import read_embeddings
-from pipeline.evaluate import evaluate_run
-from pipeline.intervals import LEVEL
-from pipeline.loading import feature_widths
-from pipeline.protocol import clip_groups
-from pipeline.report import FILMS, Sources, build
-from pipeline.report.found import read_found
-from pipeline.report.page import make_page
-from pipeline.run_files import FOLDS, FOLDS_ABOUT, HELD_OUT, MODEL, RUN, RUN_SCHEMA
-from pipeline.score import score_clips
+from models.virality.config import VdvConfig
+from models.virality.vdv import Vdv
+from pipeline.core import storage
+from pipeline.dataset.assemble import read_clips, read_statistics
+from pipeline.dataset.loading import feature_widths
+from pipeline.evaluation.evaluate import evaluate_run
+from pipeline.evaluation.protocol import clip_groups
+from pipeline.report.contents import read_found
+from pipeline.report.page_file import make_page
+from pipeline.report.render import FILMS, Sources, build
+from pipeline.runs.files import FOLDS, FOLDS_ABOUT, HELD_OUT, MODEL, RUN, RUN_SCHEMA
+from pipeline.scoring.embeddings import read_embeddings
+from pipeline.scoring.intervals import LEVEL
+from pipeline.scoring.scores import score_clips
 
 RUN_DIR = f"runs/{'0' * 16}"
 CPU = torch.device("cpu")

@@ -20,7 +20,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from benchmarks.common import save, table
 from benchmarks.made_payloads import make_payload
-from pipeline.report.page import make_page
+from pipeline.report.page_file import make_page
 
 # Reads and empties what the browser noted of interactions; the longest event of each press counts.
 _LISTEN = """() => {

@@ -19,9 +19,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.common import save
-from pipeline.reader import ShardReader, tensors
-from pipeline.rows import AppearanceRows, Grid, ModalityRows, PoseRows, Track
-from pipeline.shards import ShardWriter
+from pipeline.features.reader import ShardReader, tensors
+from pipeline.features.rows import AppearanceRows, Grid, ModalityRows, PoseRows, Track
+from pipeline.features.shards import ShardWriter
 
 ROUNDS = 5
 

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from models.build import is_trained
-from models.profiles import Profile
-from pipeline.decode import Chunk, DecodeJob, DecodePool
-from pipeline.ingest import IngestedClip
-from pipeline.options import DecodeLimits, SamplingOptions
-from pipeline.sampling import expected_frames
+from models.extractors.build import is_trained
+from models.weights.profiles import Profile
+from pipeline.core.options import DecodeLimits, SamplingOptions
+from pipeline.decode.pool import Chunk, DecodeJob, DecodePool
+from pipeline.decode.sampling import expected_frames
+from pipeline.ingest.ingest import IngestedClip
 
 _THRESHOLD = 0.1  # mmpose's own for RTMO
 

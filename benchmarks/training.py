@@ -30,14 +30,14 @@ from torch import nn
 
 from benchmarks.common import save, table
 from benchmarks.made_clips import DATASET, make_dataset
-from models.baselines import parameter_count
-from models.config import CUES, VdvConfig
-from models.masked import FEATURE_LIMIT
-from models.vdv import Cue, build_encoder, encode, skeleton_network
-from pipeline.encoder_training import Lesson, fit_encoder
-from pipeline.lightning_loop import deterministic, quiet
-from pipeline.lines import Numbers
-from pipeline.loading import KEPT_BYTES, ChallengeBatches, ClipDataset, Sample, to_device
+from models.virality.baselines import parameter_count
+from models.virality.config import CUES, VdvConfig
+from models.virality.masked import FEATURE_LIMIT
+from models.virality.vdv import Cue, build_encoder, encode, skeleton_network
+from pipeline.dataset.loading import KEPT_BYTES, ChallengeBatches, ClipDataset, Sample, to_device
+from pipeline.training.encoder_training import Lesson, fit_encoder
+from pipeline.training.lightning_loop import deterministic, quiet
+from pipeline.training.ridge import Numbers
 
 PARTS = ("loop", "networks", "memory")
 LOOP_CLIPS = 256  # of the loop: all of them stay in memory
@@ -72,7 +72,7 @@ class Watched(ClipDataset):
 
 
 def epochs_s(dataset: Watched, cue: str, rows: np.ndarray, device: torch.device, epochs: int) -> np.ndarray:
-    """float64 [epochs, 2]: seconds (`now_s`) of each epoch, as pipeline.fit trains one encoder.
+    """float64 [epochs, 2]: seconds (`now_s`) of each epoch, as pipeline.training.fit trains one encoder.
 
     From one epoch's first batch asked for to the next one's: all that an epoch does is in between.
     """

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from models.config import VdvConfig
-from models.skeleton import KINECT22, Posture, normalise, streams_at
-from pipeline.loading import fixed_frames, frames_by_chance
+from models.virality.config import VdvConfig
+from models.virality.skeleton import KINECT22, Posture, normalise, streams_at
+from pipeline.dataset.loading import fixed_frames, frames_by_chance
 
 FRAMES_PER_S = 30
 COORDINATES = 3
@@ -100,7 +100,7 @@ def only_subjects(episodes: Episodes, subjects: int) -> Episodes:
 
 
 def draw(posture: Posture, config: VdvConfig, rng: np.random.Generator | None) -> np.ndarray:
-    """float32 [K, 13, frames, 22]: the skeleton's input, drawn as pipeline.loading draws a clip's.
+    """float32 [K, 13, frames, 22]: the skeleton's input, drawn as pipeline.dataset.loading draws a clip's.
 
     rng: randomness of training, K = 1, augmented; None: the K = `config.samplings` fixed samplings of scoring.
     """

@@ -18,16 +18,16 @@ import pandas as pd
 
 from benchmarks.common import save, table
 from benchmarks.world_checks import check_world, term_matrix
-from models.config import VdvConfig
 from models.device import resolve_device
-from models.places365 import category_set
-from models.profiles import load_profile
-from pipeline.crossval import cross_validate
-from pipeline.dataset import read_clips
-from pipeline.evaluate import judge_folds
-from pipeline.simulation.ceiling import ceilings, mean_spearman
-from pipeline.simulation.render import OPTIONS, manifest_path, read_options
-from pipeline.simulation.truth import read_clips_truth
+from models.extractors.places365 import category_set
+from models.virality.config import VdvConfig
+from models.weights.profiles import load_profile
+from pipeline.dataset.assemble import read_clips
+from pipeline.evaluation.cross_validation import cross_validate
+from pipeline.evaluation.evaluate import judge_folds
+from simulation.ceiling import ceilings, mean_spearman
+from simulation.render import OPTIONS, manifest_path, read_options
+from simulation.truth import read_clips_truth
 
 # What issue and tests ask for.
 FLOORS = {

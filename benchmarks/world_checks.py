@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import linear_sum_assignment
 
-from pipeline import storage
-from pipeline.dataset import read_clips
-from pipeline.reader import ShardReader
-from pipeline.rows import FaceRows, PoseRows, SceneRows
-from pipeline.simulation.truth import ClipTruth, read_clips_truth, read_people
-from pipeline.tracks import COCO_SIGMAS, match_faces
+from pipeline.core import storage
+from pipeline.dataset.assemble import read_clips
+from pipeline.features.reader import ShardReader
+from pipeline.features.rows import FaceRows, PoseRows, SceneRows
+from pipeline.features.tracks import COCO_SIGMAS, match_faces
+from simulation.truth import ClipTruth, read_clips_truth, read_people
 
 VISIBLE = 2
 _LEFT_SHOULDER, _RIGHT_SHOULDER, _LEFT_HIP, _RIGHT_HIP = 5, 6, 11, 12
@@ -268,7 +268,7 @@ def _iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 def term_matrix(scores: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
     """Spearman of every cue's score with every term of the likes, within challenge, averaged: cues x terms."""
-    from pipeline.simulation.ceiling import mean_spearman
+    from simulation.ceiling import mean_spearman
 
     joined = scores.merge(truth, on="clip_id", suffixes=("", "_truth"))
     cues = [name for name in ("skeleton", "face", "scene", "appearance") if f"score_{name}" in joined]

@@ -1,1 +1,1 @@
-"""The networks: extractors of the four cues, the virality model, and the weights that they load."""
+"""The networks: extractors of the modalities, the virality model, and the weights that they load."""

@@ -1,4 +1,4 @@
-"""The base of every error that a user may meet. `pipeline.errors` holds the rest of the family."""
+"""The base of every error that a user may meet. `pipeline.core.errors` holds the rest of the family."""
 
 
 class VdvError(Exception):

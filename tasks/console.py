@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import luigi
 from tqdm import tqdm
 
-from pipeline.errors import VdvError
+from pipeline.core.errors import VdvError
 
 
 def say(message: str) -> None:

@@ -5,19 +5,19 @@ from typing import TYPE_CHECKING, ClassVar
 
 import luigi
 
-from models.profiles import load_profile
-from pipeline import storage
-from pipeline.fingerprint import fingerprint
-from pipeline.ingest import run_ingest
-from pipeline.workspace import ShardPlan, endings_folder, features_folder, plan_shards
+from models.weights.profiles import load_profile
+from pipeline.core import storage
+from pipeline.core.fingerprint import fingerprint
+from pipeline.features.plan import ShardPlan, endings_folder, features_folder, plan_shards
+from pipeline.ingest.ingest import run_ingest
 from tasks.console import Progress, note_parts
 from tasks.number_option import NumberOption
 from tasks.options import ExtractOptions, Snapshot, WorkspaceTask, ingest_table, snapshot, snapshots
 from tasks.world import RenderWorld, world_of
 
 if TYPE_CHECKING:
-    from models.extractor import Extractor
-    from pipeline.dataset import BatchFiles
+    from models.extractors.extractor import Extractor
+    from pipeline.dataset.assemble import BatchFiles
 
 DATASET_VERSION = 3  # raised when the dataset's files change meaning
 
@@ -79,7 +79,7 @@ class ExtractBatch(ExtractOptions):
     def make(self) -> None:
         # torch and the networks are imported only by a run that has work to do.
         from models.device import resolve_device
-        from pipeline.extract import extract_shards
+        from pipeline.features.extract import extract_shards
 
         seen = snapshot(self.manifest)
         storage.remove_stale(self.workspace)
@@ -105,7 +105,7 @@ class ExtractBatch(ExtractOptions):
         path = self.ingest_path(seen) if self.retry_failed else None
         if path is None:
             return ()
-        from pipeline.failures import failures
+        from pipeline.dataset.failures import failures
 
         found = failures(ingest_table(path), endings_folder(self.workspace, seen.batch.name, self.sampling))
         begun = IngestBatch.retried
@@ -123,7 +123,7 @@ def _extractor(modality: str, profile: str, device: str, weights_cache: str) -> 
     """Kept for the next batch of the same run: a network takes seconds to build."""
     import torch
 
-    from models.build import build_extractor
+    from models.extractors.build import build_extractor
 
     return build_extractor(modality, load_profile(profile), torch.device(device), weights_cache or None)
 
@@ -173,9 +173,9 @@ class AssembleDataset(DatasetOptions):
         return self.dataset_complete()
 
     def make(self) -> None:
-        from pipeline.dataset import assemble
-        from pipeline.failures import refuse_too_many
-        from pipeline.labels import LabelOptions
+        from pipeline.dataset.assemble import assemble
+        from pipeline.dataset.failures import refuse_too_many
+        from pipeline.dataset.labels import LabelOptions
 
         files = [batch_files(self, seen) for seen in snapshots(self.manifest)]
         refuse_too_many(files, self.max_failed)
@@ -186,7 +186,7 @@ class AssembleDataset(DatasetOptions):
 
 def batch_files(task: ExtractOptions, seen: Snapshot) -> "BatchFiles":
     """Where a batch's files lie that a task's extraction has made."""
-    from pipeline.dataset import BatchFiles
+    from pipeline.dataset.assemble import BatchFiles
 
     ingest = task.ingest_path(seen)
     assert ingest is not None, "Luigi runs a task only after what it requires"

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import luigi
 
-from pipeline.runs import find_run
+from pipeline.runs.runs import find_run
 from tasks.console import say
 from tasks.run_options import RUN_HELP
 
@@ -32,12 +32,12 @@ class ActionFeedback(luigi.Task):
     def run(self) -> None:
         from models.device import resolve_device
         from pipeline.feedback.make import make_feedback
-        from pipeline.runs import read_run, run_dir
+        from pipeline.runs.runs import read_run, run_dir
 
         found = find_run(self.workspace, self.run_id)
         run = read_run(self.workspace, run_dir(found))
         if run["untrained"]:
-            from pipeline.train import warn_if_untrained
+            from pipeline.runs.train import warn_if_untrained
 
             warn_if_untrained(run)
         say(feedback_text(self.clip, make_feedback(self.workspace, found, self.clip, resolve_device(self.device))))

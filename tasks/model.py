@@ -5,12 +5,12 @@ from typing import Any
 
 import luigi
 
-from models.config import VdvConfig
-from pipeline import storage
-from pipeline.errors import OptionError
-from pipeline.fingerprint import fingerprint
-from pipeline.run_files import ABLATIONS, FEEDBACK, REPORT, TABLE
-from pipeline.runs import RUNS, read_names
+from models.virality.config import VdvConfig
+from pipeline.core import storage
+from pipeline.core.errors import OptionError
+from pipeline.core.fingerprint import fingerprint
+from pipeline.runs.files import ABLATIONS, FEEDBACK, REPORT, TABLE
+from pipeline.runs.runs import RUNS, read_names
 from tasks.console import Progress, say
 from tasks.features import AssembleDataset, DatasetOptions
 from tasks.number_option import NumberOption
@@ -104,7 +104,7 @@ class TrainFusion(RunStage):
 
     def make(self) -> None:
         from models.device import resolve_device
-        from pipeline.train import train_fusion
+        from pipeline.runs.train import train_fusion
 
         storage.remove_stale(self.workspace)
         device = resolve_device(self.device)
@@ -121,7 +121,7 @@ class CrossValidate(RunStage):
 
     def make(self) -> None:
         from models.device import resolve_device
-        from pipeline.evaluate import judge_training
+        from pipeline.evaluation.evaluate import judge_training
 
         with Progress(self, "cross-validate", unit="fold") as progress:
             judge_training(
@@ -140,7 +140,7 @@ class ScoreClips(RunStage):
 
     def make(self) -> None:
         from models.device import resolve_device
-        from pipeline.score import score_clips
+        from pipeline.scoring.scores import score_clips
 
         score_clips(self.workspace, self.dataset_folder(), self.run_folder(), resolve_device(self.device))
 
@@ -154,7 +154,7 @@ class RunAblations(RunStage):
         if not self.folds:
             raise OptionError("--ablations are judged by folds; give --folds a number from 2 on, not 0")
         if self.ablation_names:
-            from pipeline.ablations import choose_variants
+            from pipeline.evaluation.ablations import choose_variants
 
             choose_variants(self.config(), self.ablation_names)  # a wrong name is found before all the training
         return self.clone(CrossValidate)
@@ -164,7 +164,7 @@ class RunAblations(RunStage):
 
     def make(self) -> None:
         from models.device import resolve_device
-        from pipeline.ablations import run_ablations
+        from pipeline.evaluation.ablations import run_ablations
 
         with Progress(self, "ablations", unit="training") as progress:
             run_ablations(
@@ -188,7 +188,7 @@ class EvaluateRun(RunStage):
         return stages
 
     def make(self) -> None:
-        from pipeline.evaluate import evaluate_run
+        from pipeline.evaluation.evaluate import evaluate_run
 
         evaluate_run(self.workspace, self.dataset_folder(), self.run_folder())
         table = storage.join(self.workspace, self.run_folder(), f"{TABLE}.md")
@@ -253,8 +253,8 @@ class RenderReport(ReportOptions):
 
     def make(self) -> None:
         from models.device import resolve_device
-        from pipeline.figures import draw_figures
-        from pipeline.report import Sources, render
+        from pipeline.evaluation.figures import draw_figures
+        from pipeline.report.render import Sources, render
 
         uris: dict[str, str] = {}
         for seen in snapshots(self.manifest):

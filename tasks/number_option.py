@@ -4,7 +4,7 @@ from typing import Any, Generic, TypeVar
 
 import luigi
 
-from pipeline.errors import OptionError
+from pipeline.core.errors import OptionError
 
 NumberT = TypeVar("NumberT", int, float)
 

@@ -7,15 +7,15 @@ from functools import cache, cached_property
 
 import luigi
 
-from models.build import modality_identity
-from models.profiles import Profile, load_profile
-from pipeline.errors import ProfileError
-from pipeline.ingest import Ingest, find_ingest, ingest_fingerprint, read_ingest
-from pipeline.manifest import Batch, read_manifests
-from pipeline.options import MODALITIES, DecodeLimits, SamplingOptions
-from pipeline.shard_assignment import SHARD_CLIPS
-from pipeline.signatures import signatures
-from pipeline.workspace import Recipe, recipe
+from models.extractors.build import modality_identity
+from models.weights.profiles import Profile, load_profile
+from pipeline.core.errors import ProfileError
+from pipeline.core.options import MODALITIES, DecodeLimits, SamplingOptions
+from pipeline.features.plan import Recipe, recipe
+from pipeline.ingest.ingest import Ingest, find_ingest, ingest_fingerprint, read_ingest
+from pipeline.ingest.manifest import Batch, read_manifests
+from pipeline.ingest.shard_assignment import SHARD_CLIPS
+from pipeline.ingest.signatures import signatures
 from tasks.number_option import NumberOption
 
 
@@ -24,7 +24,7 @@ class Snapshot:
     """A batch and its clips' files as they were when the run first looked: all of its tasks agree on what there is."""
 
     batch: Batch
-    marks: tuple[str, ...]  # pipeline.signatures of the rows' uris
+    marks: tuple[str, ...]  # pipeline.ingest.signatures of the rows' uris
 
     @cache  # noqa: B019  snapshots live as long as the process
     def fingerprint(self, shard_clips: int) -> str:

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import luigi
 
-from pipeline.recommend_options import RecommendOptions, check_name, check_options, parse_weights
-from pipeline.runs import find_run, read_names, run_dir
+from pipeline.runs.runs import find_run, read_names, run_dir
+from pipeline.scoring.recommendation_options import RecommendOptions, check_name, check_options, parse_weights
 from tasks.console import say
 from tasks.number_option import NumberOption
 from tasks.run_options import RUN_HELP
@@ -14,7 +14,7 @@ from tasks.run_options import RUN_HELP
 if TYPE_CHECKING:
     import pandas as pd
 
-    from pipeline.recommend import Recommended
+    from pipeline.scoring.recommendation import Recommended
 
 
 class Recommend(luigi.Task):
@@ -64,13 +64,13 @@ class Recommend(luigi.Task):
     def run(self) -> None:
         found, options = self._checked()
         from models.device import resolve_device
-        from pipeline.embeddings import read_embeddings, read_upload_embeddings
-        from pipeline.recommend import write_recommendation
-        from pipeline.runs import read_run
+        from pipeline.runs.runs import read_run
+        from pipeline.scoring.embeddings import read_embeddings, read_upload_embeddings
+        from pipeline.scoring.recommendation import write_recommendation
 
         run = read_run(self.workspace, found)
         if run["untrained"]:
-            from pipeline.train import warn_if_untrained
+            from pipeline.runs.train import warn_if_untrained
 
             warn_if_untrained(run)
         read = read_upload_embeddings if options.uploads else read_embeddings

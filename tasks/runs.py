@@ -4,13 +4,13 @@ from typing import TYPE_CHECKING
 
 import luigi
 
-from pipeline.errors import OptionError
-from pipeline.runs import delete_run, find_run, read_names, run_dir
+from pipeline.core.errors import OptionError
+from pipeline.runs.runs import delete_run, find_run, read_names, run_dir
 from tasks.console import say
 from tasks.run_options import RUN_HELP, RunsOption
 
 if TYPE_CHECKING:
-    from pipeline.compare_runs import Comparison
+    from pipeline.evaluation.compare_runs import Comparison
 
 
 class CompareRuns(luigi.Task):
@@ -27,7 +27,7 @@ class CompareRuns(luigi.Task):
         return False  # printing is all there is
 
     def run(self) -> None:
-        from pipeline.compare_runs import compare_runs
+        from pipeline.evaluation.compare_runs import compare_runs
 
         first, second = self._found()
         names = {run_id: name for name, run_id in read_names(self.workspace).items()}
@@ -59,7 +59,7 @@ class DeleteRun(luigi.Task):
 
 def comparison_text(compared: "Comparison", first: str, second: str) -> str:
     """A table of Spearman correlations, and what the runs were made with that is not the same."""
-    from pipeline.compare import PRIMARY
+    from pipeline.metrics.significance import PRIMARY
 
     lines = [
         f"{first} against {second}: Spearman within a challenge on {compared.clips} clips of {compared.creators}"

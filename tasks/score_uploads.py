@@ -4,12 +4,12 @@ from functools import cached_property
 
 import luigi
 
-from models.profiles import Profile, load_profile
-from pipeline import storage
-from pipeline.errors import DataError, ProfileError
-from pipeline.fingerprint import fingerprint
-from pipeline.run_files import SCORES, SCORES_CSV
-from pipeline.runs import find_run, read_run, run_dir
+from models.weights.profiles import Profile, load_profile
+from pipeline.core import storage
+from pipeline.core.errors import DataError, ProfileError
+from pipeline.core.fingerprint import fingerprint
+from pipeline.runs.files import SCORES, SCORES_CSV
+from pipeline.runs.runs import find_run, read_run, run_dir
 from tasks.console import Progress, say
 from tasks.features import ExtractBatch, batch_files
 from tasks.number_option import NumberOption
@@ -79,8 +79,8 @@ class ScoreUploads(ExtractOptions):
 
     def make(self) -> None:
         from models.device import resolve_device
-        from pipeline.failures import refuse_too_many
-        from pipeline.uploads import assemble_uploads, score_uploads
+        from pipeline.dataset.failures import refuse_too_many
+        from pipeline.scoring.uploads import assemble_uploads, score_uploads
 
         files = [batch_files(self, seen) for seen in snapshots(self.manifest)]
         refuse_too_many(files, self.max_failed)
@@ -92,7 +92,7 @@ class ScoreUploads(ExtractOptions):
 
     def summary(self) -> str:
         """The clips that are expected to do best, for the terminal."""
-        from pipeline.uploads import first_clips
+        from pipeline.scoring.uploads import first_clips
 
         folder = storage.join(self.workspace, self.uploads_folder())
         scores = f"scores: {storage.join(folder, SCORES)} and {SCORES_CSV} beside it"

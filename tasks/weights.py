@@ -2,10 +2,10 @@
 
 import luigi
 
-from models.build import profile_weights
-from models.fetch import fetch
-from models.profiles import load_profile
-from models.weights import cache_folder, is_here
+from models.extractors.build import profile_weights
+from models.weights.catalogue import cache_folder, is_here
+from models.weights.fetch import fetch
+from models.weights.profiles import load_profile
 from tasks.console import say
 
 

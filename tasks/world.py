@@ -5,8 +5,8 @@ from pathlib import Path
 
 import luigi
 
-from pipeline import storage
-from pipeline.errors import DataError
+from pipeline.core import storage
+from pipeline.core.errors import DataError
 from tasks.console import Progress
 from tasks.number_option import NumberOption
 from tasks.options import forget_snapshots
@@ -35,13 +35,13 @@ class RenderWorld(luigi.Task):
     )
 
     def complete(self) -> bool:
-        from pipeline.simulation.render import OPTIONS, is_rendered
+        from simulation.render import OPTIONS, is_rendered
 
         return Path(self.folder, OPTIONS).exists() and is_rendered(Path(self.folder))
 
     def run(self) -> None:
-        from pipeline.simulation.render import OPTIONS, manifest_path, render_world, write_options
-        from pipeline.simulation.world import WorldOptions
+        from simulation.render import OPTIONS, manifest_path, render_world, write_options
+        from simulation.world import WorldOptions
 
         folder = Path(self.folder)
         if not (folder / OPTIONS).exists():

@@ -6,7 +6,7 @@ import numpy as np
 from dtaidistance import dtw, dtw_ndim
 from scipy.ndimage import gaussian_filter1d
 
-from models.skeleton import COCO17, Layout
+from models.virality.skeleton import COCO17, Layout
 from pipeline.feedback.limbs import LIMBS, RATE, Dance, limb_joints, mirrored
 
 BAND = 0.1  # of the overlap's length that DTW may shift a moment by, after the best offset

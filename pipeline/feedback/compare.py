@@ -8,15 +8,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from models.config import VdvConfig
-from models.skeleton import COCO17, Layout, Posture
-from pipeline.attribution import integrated_gradients, segment_seconds
+from models.virality.config import VdvConfig
+from models.virality.skeleton import COCO17, Layout, Posture
+from pipeline.dataset.loading import skeletons_to_score
 from pipeline.feedback.align import View, lay_over
+from pipeline.feedback.attribution import integrated_gradients, segment_seconds
 from pipeline.feedback.edits import Gain, gain_of
 from pipeline.feedback.find import LEAST_LOSS, Finding, find
 from pipeline.feedback.limbs import Dance, as_dance, limb_joints
 from pipeline.feedback.measure import WINDOW_S, measure, window_ends
-from pipeline.loading import skeletons_to_score
 
 LEAST_FITTING = 4  # references that fit the clip: of fewer nobody can say what good clips have in common
 _NO_GAIN = 0.01  # of the score's own scale: less is nothing

@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from models.config import VdvConfig
-from models.skeleton import COCO17, Layout, Posture
-from models.vdv import encode
+from models.virality.config import VdvConfig
+from models.virality.skeleton import COCO17, Layout, Posture
+from models.virality.vdv import encode
+from pipeline.dataset.loading import skeletons_to_score
 from pipeline.feedback.align import View
 from pipeline.feedback.limbs import LIMBS, Dance, limb_joints, to_positions, to_vectors
-from pipeline.loading import skeletons_to_score
 
 BLEND_S = 0.25  # at both ends of an edit
 _TOGETHER = 32  # clips that are scored at once

@@ -9,7 +9,7 @@ import av
 import cv2
 import numpy as np
 
-from models.skeleton import COCO17, Layout
+from models.virality.skeleton import COCO17, Layout
 from pipeline.feedback.align import View
 from pipeline.feedback.compare import Said
 from pipeline.feedback.edits import typical_change

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.interpolate import PchipInterpolator
 
-from models.skeleton import COCO17, Layout, Posture
+from models.virality.skeleton import COCO17, Layout, Posture
 
 RATE = 20  # frames a second of the even grid: twice what extraction samples, so that delays come out finer than 0.1 s
 LIMBS = ("left_arm", "right_arm", "left_leg", "right_leg", "trunk", "head")

@@ -11,19 +11,19 @@ from dataclasses import dataclass
 import pandas as pd
 import torch
 
-from models.config import VdvConfig
-from models.skeleton import Posture
-from pipeline import storage
-from pipeline.errors import DataError
+from models.virality.config import VdvConfig
+from models.virality.skeleton import Posture
+from pipeline.core import storage
+from pipeline.core.errors import DataError
+from pipeline.dataset.loading import Dancer, read_cue
+from pipeline.features.reader import ShardReader
 from pipeline.feedback.compare import LEAST_FITTING, Compared, Said, compare_clip, meaning
 from pipeline.feedback.film import draw_film
 from pipeline.feedback.measure import WINDOW_S
 from pipeline.feedback.references import choose
-from pipeline.loading import Dancer, read_cue
-from pipeline.reader import ShardReader
-from pipeline.run_files import FEEDBACK
-from pipeline.runs import run_dir
-from pipeline.train import load_run
+from pipeline.runs.files import FEEDBACK
+from pipeline.runs.runs import run_dir
+from pipeline.runs.train import load_run
 
 FEEDBACK_SCHEMA = 1
 _CAUTION = (

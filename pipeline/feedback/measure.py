@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.ndimage import gaussian_filter1d, uniform_filter1d
 
-from models.skeleton import COCO17, Layout
+from models.virality.skeleton import COCO17, Layout
 from pipeline.feedback.align import View
 from pipeline.feedback.limbs import RATE, Dance, limb_joints
 

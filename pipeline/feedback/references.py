@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from pipeline import storage
-from pipeline.dataset import read_clips, read_table
-from pipeline.errors import DataError, OptionError
+from pipeline.core import storage
+from pipeline.core.errors import DataError, OptionError
+from pipeline.dataset.assemble import read_clips, read_table
 from pipeline.feedback.compare import LEAST_FITTING
-from pipeline.run_files import SCORES
-from pipeline.runs import read_run
+from pipeline.runs.files import SCORES
+from pipeline.runs.runs import read_run
 
 MOST, LEAST, SHARE = 8, 5, 0.1  # the best tenth of the challenge, but at least 5 and at most 8
 _SHOWN = 10

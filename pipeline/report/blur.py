@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from pipeline.rows import FaceRows, PoseRows, Track
+from pipeline.features.rows import FaceRows, PoseRows, Track
 
 REACH_S = 0.25  # a head is covered wherever it was found so near in time: networks lose heads for a frame or two
 CELLS = 6  # of a face, along its longer side: what is left of it to be seen

@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from models.places365 import category_set
-from pipeline.dataset import lead_of
+from models.extractors.places365 import category_set
+from pipeline.dataset.assemble import lead_of
+from pipeline.features.rows import FaceRows, PoseRows, SceneRows
 from pipeline.report.blur import cover
 from pipeline.report.draw import fitted, read_jpeg, webp
 from pipeline.report.values import data_uri
-from pipeline.rows import FaceRows, PoseRows, SceneRows
 
 CROPS = 4  # of a clip
 _CROP_SIDE, _CROP_BYTES = 80, 4_000

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from models.skeleton import COCO17
+from models.virality.skeleton import COCO17
 
 # Orange and blue differ for every kind of colour vision; the dancer's left and right.
 LEFT, RIGHT, MIDDLE, OTHERS, FACE = (255, 159, 64), (64, 196, 255), (245, 245, 245), (170, 170, 170), (120, 255, 150)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from models.vdv import Cue, Vdv
-from pipeline.attribution import integrated_gradients, segment_seconds
-from pipeline.loading import Dancer, draw_all, pad, to_device
+from models.virality.vdv import Cue, Vdv
+from pipeline.dataset.loading import Dancer, draw_all, pad, to_device
+from pipeline.feedback.attribution import integrated_gradients, segment_seconds
 
 CLIPS = 1000  # that get evidence at most: the best and the worst of each challenge
 STEPS = 8  # of the integral. What is drawn is a colour, not a sum: over time it correlates 0.99 with 64 steps

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from pipeline import storage
-from pipeline.errors import WorkspaceError
+from pipeline.core import storage
+from pipeline.core.errors import WorkspaceError
 from pipeline.feedback.make import FEEDBACK_SCHEMA
-from pipeline.run_files import FEEDBACK
+from pipeline.runs.files import FEEDBACK
 
 T = TypeVar("T")
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from pipeline.decode import Chunk, DecodeJob, DecodePool
-from pipeline.options import DecodeLimits, SamplingOptions
+from pipeline.core.options import DecodeLimits, SamplingOptions
+from pipeline.decode.pool import Chunk, DecodeJob, DecodePool
+from pipeline.features.rows import FaceRows, PoseRows
 from pipeline.report.blur import cover, head_boxes
 from pipeline.report.draw import draw_box, draw_person, fitted, strip, webp
 from pipeline.report.values import data_uri
-from pipeline.rows import FaceRows, PoseRows
 
 FRAMES = 16  # of a strip, at most
 SIDE = 240  # px of a strip's frame, the longer one

@@ -7,22 +7,22 @@ import numpy as np
 import pandas as pd
 import torch
 
-from models.config import VdvConfig
-from models.vdv import Vdv
-from pipeline import storage
-from pipeline.dataset import lead_of, read_faces
-from pipeline.loading import Dancer, read_cue
-from pipeline.options import DecodeLimits, SamplingOptions
-from pipeline.ranking_metrics import percentile_within
-from pipeline.reader import ShardReader
+from models.virality.config import VdvConfig
+from models.virality.vdv import Vdv
+from pipeline.core import storage
+from pipeline.core.options import DecodeLimits, SamplingOptions
+from pipeline.dataset.assemble import lead_of, read_faces
+from pipeline.dataset.loading import Dancer, read_cue
+from pipeline.features.reader import ShardReader
+from pipeline.features.rows import FaceRows, ModalityRows, PoseRows, SceneRows
+from pipeline.metrics.ranking import percentile_within
 from pipeline.report import checks as samples
 from pipeline.report import evidence as attributed
 from pipeline.report import preview as skeletons
-from pipeline.report.choose import ends_first, to_check
+from pipeline.report.contents import Found
 from pipeline.report.film import Pictures, Subject, failures, film
-from pipeline.report.found import Found
-from pipeline.report.page import MEDIA_BLOCK
-from pipeline.rows import FaceRows, ModalityRows, PoseRows, SceneRows
+from pipeline.report.page_file import MEDIA_BLOCK
+from pipeline.report.selection import ends_first, to_check
 
 _KEY_SHARE = 0.6  # of the skeletons' frames, for the clips that evidence is shown of
 

@@ -8,14 +8,14 @@ from importlib.metadata import version
 import numpy as np
 import pandas as pd
 
-from pipeline.errors import CLIP_CODES
-from pipeline.ranking_metrics import percentile_within
-from pipeline.recommend_options import RecommendOptions, eligible
-from pipeline.report.cautions import Caution
-from pipeline.report.found import Found
-from pipeline.report.likeness import nearest_better
+from pipeline.core.errors import CLIP_CODES
+from pipeline.metrics.ranking import percentile_within
+from pipeline.report.contents import Found
 from pipeline.report.quality import quality
+from pipeline.report.similarity import nearest_better
 from pipeline.report.values import packed, plain
+from pipeline.report.warnings import Caution
+from pipeline.scoring.recommendation_options import RecommendOptions, eligible
 
 NAMED = 100  # clips listed a code
 # What the model is given of a modality. A clip may show five faces and none that lies on the lead dancer's head.

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.features.rows import Grid, Track
 from pipeline.report.values import packed
-from pipeline.rows import Grid, Track
 
 FPS = 5.0  # at most
 LEAST_FPS = 2.0  # slower, and the motion is no longer one: rather a shorter piece of the clip

@@ -2,9 +2,9 @@
 
 import pandas as pd
 
-from pipeline.calibration import calibration
-from pipeline.compare import PRIMARY
-from pipeline.report.found import Found
+from pipeline.evaluation.calibration import calibration
+from pipeline.metrics.significance import PRIMARY
+from pipeline.report.contents import Found
 
 _SHORT = {"spearman": "spearman", "kendall_tau_b": "kendall", "pairwise_accuracy": "pairwise", "ndcg_10": "ndcg"}
 

@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 from benchmarks import external, external_training
 from benchmarks.external_judging import auc_and_interval, mean_and_interval, pairs_of_subjects, pairwise_within
 from benchmarks.ui_prmd import Episodes, Split, leave_movements_out, leave_subjects_out, load_episodes, only_subjects
-from models.skeleton import KINECT22
+from models.virality.skeleton import KINECT22
 
 MOVEMENTS, SUBJECTS, REPETITIONS = 2, 4, 4
 RAISED = {1: ("left_elbow", "left_wrist"), 2: ("right_knee", "right_ankle", "right_toes")}  # by movement

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 
 from benchmarks.recommend import World, curve, dimensions
-from pipeline.embeddings import unit_rows
-from pipeline.recommend import Standing
-from pipeline.recommend_options import RecommendOptions, parse_weights
+from pipeline.scoring.embeddings import unit_rows
+from pipeline.scoring.recommendation import Standing
+from pipeline.scoring.recommendation_options import RecommendOptions, parse_weights
 
 CLIPS = 30
 

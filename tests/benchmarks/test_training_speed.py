@@ -9,8 +9,8 @@ import torch
 
 from benchmarks.made_clips import make_dataset
 from benchmarks.training import Watched, batches_in_memory, epochs_s
-from models.config import CUES, VdvConfig
-from pipeline.loading import ClipBatch, Sample
+from models.virality.config import CUES, VdvConfig
+from pipeline.dataset.loading import ClipBatch, Sample
 
 CPU = torch.device("cpu")
 

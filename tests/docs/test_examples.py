@@ -9,15 +9,15 @@ import pandas as pd
 import pytest
 import torch
 
-from pipeline.embeddings import read_embeddings
-from pipeline.evaluate import evaluate_run
-from pipeline.options import MODALITIES
-from pipeline.recommend import write_recommendation
-from pipeline.recommend_options import RecommendOptions
-from pipeline.runs import LATEST, latest
+from pipeline.core.options import MODALITIES
+from pipeline.evaluation.evaluate import evaluate_run
+from pipeline.runs.runs import LATEST, latest
+from pipeline.scoring.embeddings import read_embeddings
+from pipeline.scoring.recommendation import write_recommendation
+from pipeline.scoring.recommendation_options import RecommendOptions
 from tests.docs.pages import PAGES, ROOT, find
-from tests.pipeline.learnable_world import make_batch, speed_decides
-from tests.pipeline.small_run import RUN, make_run
+from tests.support.learnable_world import make_batch, speed_decides
+from tests.support.small_run import RUN, make_run
 
 
 @dataclass(frozen=True)

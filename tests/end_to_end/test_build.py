@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.reposts import Repost, repost
-from pipeline.options import MODALITIES
+from pipeline.core.options import MODALITIES
 from tests.end_to_end.workspaces import TINY_PROFILE, changed, run, written
-from tests.tiny_clips import render_clip, tiny_world, write_manifest
+from tests.support.tiny_clips import render_clip, tiny_world, write_manifest
 
 CLIPS = 10
 

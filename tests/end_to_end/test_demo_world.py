@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from benchmarks.world_checks import check_world
-from models.places365 import category_set
-from models.profiles import load_profile
-from pipeline.dataset import read_clips, read_table
-from pipeline.reader import ShardReader
-from pipeline.rows import PoseRows
-from pipeline.simulation.render import render_clip, write_manifest, write_options
-from pipeline.simulation.truth import PEOPLE, write_clips
-from pipeline.simulation.world import Upload, WorldOptions, make_world
+from models.extractors.places365 import category_set
+from models.weights.profiles import load_profile
+from pipeline.dataset.assemble import read_clips, read_table
+from pipeline.features.reader import ShardReader
+from pipeline.features.rows import PoseRows
+from simulation.render import render_clip, write_manifest, write_options
+from simulation.truth import PEOPLE, write_clips
+from simulation.world import Upload, WorldOptions, make_world
 from tests.end_to_end.workspaces import Finished, changed, run, written
 
 pytestmark = pytest.mark.timeout(1800)  # with a whole build, and on a machine that does other things, too
@@ -168,7 +168,7 @@ def people(folder: Path, name: str, profile: Path | str = "demo") -> dict[tuple[
 
 
 def changed_profile(folder: Path, name: str, old: str, new: str) -> Path:
-    text = (resources.files("models") / "profile_files/demo.toml").read_text()
+    text = (resources.files("models.weights") / "profile_files/demo.toml").read_text()
     assert text.count(old) >= 1
     path = folder / f"{name}.toml"
     path.write_text(text.replace(old, new, 1))

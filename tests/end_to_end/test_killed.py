@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.end_to_end.workspaces import contents, kill_after, run
-from tests.tiny_clips import tiny_world
+from tests.support.tiny_clips import tiny_world
 
 KILLS = 20
 

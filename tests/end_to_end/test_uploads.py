@@ -9,9 +9,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.options import MODALITIES
+from pipeline.core.options import MODALITIES
 from tests.end_to_end.workspaces import Finished, changed, environment, run, written
-from tests.tiny_clips import render_clip, tiny_world
+from tests.support.tiny_clips import render_clip, tiny_world
 
 NEW = ("new0", "new1", "far0", "broken")
 

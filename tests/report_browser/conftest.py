@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks import made_payloads
 from benchmarks.made_payloads import Names
-from pipeline.report.page import make_page
+from pipeline.report.page_file import make_page
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install -e '.[dev]'")
 Page = sync_api.Page

@@ -6,8 +6,9 @@ import re
 
 import pytest
 
-from models.skeleton import COCO17
-from pipeline.report.page import embedded, make_page, module_names, words
+from models.virality.skeleton import COCO17
+from pipeline.report import sentences as words
+from pipeline.report.page_file import embedded, make_page, module_names
 from tests.report_browser.conftest import make_payload, page_of
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.recommend import pick, relevance
+from pipeline.scoring.recommendation import pick, relevance
 from tests.report_browser.conftest import Opened, make_payload
 
 PICKS = "#recommend .pick a"
@@ -15,7 +15,7 @@ PICKS = "#recommend .pick a"
 def of_pipeline(
     payload: dict, challenge: int, weights: dict, diversity: float, top: int, new: bool, each: bool
 ) -> list:
-    """clip_ids as pipeline.recommend picks them from the page's own numbers."""
+    """clip_ids as pipeline.scoring.recommendation picks them from the page's own numbers."""
     clips = payload["clips"]
     unseen = [
         fair if fair is not None else final for fair, final in zip(clips["unseen"], clips["percentile"], strict=True)

@@ -8,7 +8,7 @@ import luigi
 import pytest
 
 import tasks
-from pipeline.errors import ManifestError, TooManyFailed, WorkspaceError
+from pipeline.core.errors import ManifestError, TooManyFailed, WorkspaceError
 from tasks.console import Progress, UserErrors, say
 
 LOG = "luigi-interface"
@@ -111,8 +111,8 @@ def test_a_defect_while_planning_keeps_its_traceback_whatever_it_came_from() -> 
 def test_other_lines_pass_as_they_are() -> None:
     handler = _Lines()
     logger = _logger(handler)
-    logger.warning("Task %s is not complete", "pipeline.errors.ManifestError: of which this only speaks")
-    assert handler.lines == ["Task pipeline.errors.ManifestError: of which this only speaks is not complete"]
+    logger.warning("Task %s is not complete", "pipeline.core.errors.ManifestError: of which this only speaks")
+    assert handler.lines == ["Task pipeline.core.errors.ManifestError: of which this only speaks is not complete"]
 
 
 class Watched(luigi.Task):

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from luigi.cmdline_parser import CmdlineParser
 
-from pipeline.errors import OptionError
-from pipeline.runs import name_run
+from pipeline.core.errors import OptionError
+from pipeline.runs.runs import name_run
 from tasks import ActionFeedback
 from tests.pipeline.feedback.dancing_run import RUN, make_dancing_run
 

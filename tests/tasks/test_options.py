@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from luigi.cmdline_parser import CmdlineParser
 
-from pipeline.errors import ManifestError, OptionError, ProfileError
-from pipeline.options import MODALITIES, DecodeLimits
+from pipeline.core.errors import ManifestError, OptionError, ProfileError
+from pipeline.core.options import MODALITIES, DecodeLimits
 from tasks.features import AssembleDataset, ExtractBatch
 from tasks.options import snapshot, snapshots
 from tests.end_to_end.workspaces import TINY_PROFILE

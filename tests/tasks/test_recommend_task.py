@@ -10,13 +10,13 @@ import pandas as pd
 import pytest
 from luigi.cmdline_parser import CmdlineParser
 
-from pipeline.errors import OptionError
-from pipeline.runs import name_run
-from pipeline.uploads import assemble_uploads, score_uploads
+from pipeline.core.errors import OptionError
+from pipeline.runs.runs import name_run
+from pipeline.scoring.uploads import assemble_uploads, score_uploads
 from tasks.recommend import Recommend
-from tests.pipeline.learnable_world import Clip, make_batch
-from tests.pipeline.small_run import RUN, make_run
-from tests.pipeline.test_training import CPU
+from tests.pipeline.runs.test_train import CPU
+from tests.support.learnable_world import Clip, make_batch
+from tests.support.small_run import RUN, make_run
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.errors import OptionError
+from pipeline.core.errors import OptionError
 from tasks.build import BuildVDV, copies
 from tasks.model import CrossValidate, EvaluateRun, RunAblations, RunStage, ScoreClips, TrainFusion
 
@@ -110,7 +110,7 @@ def test_how_a_run_is_judged_is_a_part_of_its_id_but_ablations_are_not(monkeypat
 
 
 def test_the_command_line_offers_the_protocols_there_are():
-    from pipeline.protocol import PROTOCOLS
+    from pipeline.evaluation.protocol import PROTOCOLS
 
     (protocol,) = [option for name, option in RunStage.get_params() if name == "protocol"]
     assert [protocol.parse(name) for name in PROTOCOLS] == list(PROTOCOLS)

@@ -7,13 +7,13 @@ import luigi
 import pytest
 from luigi.cmdline_parser import CmdlineParser
 
-from pipeline.errors import DataError, OptionError
-from pipeline.runs import latest, name_run, read_names
+from pipeline.core.errors import DataError, OptionError
+from pipeline.runs.runs import latest, name_run, read_names
 from tasks.build import BuildVDV
 from tasks.runs import CompareRuns, DeleteRun, comparison_text
 from tasks.score_uploads import ScoreUploads
 from tests.end_to_end.workspaces import TINY_PROFILE
-from tests.pipeline.test_compare_runs import GOOD, POOR, add_run
+from tests.pipeline.evaluation.test_compare_runs import GOOD, POOR, add_run
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def test_features_that_would_be_made_otherwise_than_the_runs_are_refused(workspa
 def test_left_out_clips_are_told(workspace):
     import pandas as pd
 
-    from pipeline.compare_runs import compare_runs
+    from pipeline.evaluation.compare_runs import compare_runs
 
     path = workspace / "runs" / POOR / "folds.parquet"
     pd.read_parquet(path).iloc[:100].to_parquet(path)

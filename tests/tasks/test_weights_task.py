@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from models.build import profile_weights
-from models.profiles import load_profile
-from models.weights import published
+from models.extractors.build import profile_weights
+from models.weights.catalogue import published
+from models.weights.profiles import load_profile
 from tasks.weights import FetchWeights
 from tests.end_to_end.workspaces import TINY_PROFILE, Finished, environment
 

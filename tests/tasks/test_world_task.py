@@ -4,8 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pipeline.simulation.render import write_manifest, write_options
-from pipeline.simulation.world import WorldOptions, make_world
+from simulation.render import write_manifest, write_options
+from simulation.world import WorldOptions, make_world
 from tests.end_to_end.workspaces import changed, environment, written
 
 

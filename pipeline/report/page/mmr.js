@@ -1,4 +1,4 @@
-/** Which clips to recommend, by the rule of pipeline/recommend.py: relevance, and maximal marginal relevance. */
+/** Which clips to recommend, by the rule of pipeline/scoring/recommendation.py: relevance, and maximal marginal relevance. */
 
 const MIDDLE = 0.5; // the percentile that a missing cue counts as
 

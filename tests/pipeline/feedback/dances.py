@@ -5,16 +5,16 @@ from functools import cache
 
 import numpy as np
 
-from models.skeleton import COCO17, Posture, normalise
+from models.virality.skeleton import COCO17, Posture, normalise
+from pipeline.features.rows import Grid, PoseRows, Track
 from pipeline.feedback.align import View, lay_over
 from pipeline.feedback.limbs import Dance, as_dance
-from pipeline.rows import Grid, PoseRows, Track
-from pipeline.simulation.body import draw_body
-from pipeline.simulation.keypoints import film_keypoints
-from pipeline.simulation.looks import draw_face, draw_outfit
-from pipeline.simulation.phone_look import draw_phone
-from pipeline.simulation.script import ClipScript, Fault, Person, Skill
-from pipeline.simulation.shots import draw_shots
+from simulation.dancers.body import draw_body
+from simulation.dancers.looks import draw_face, draw_outfit
+from simulation.filming.keypoints import film_keypoints
+from simulation.filming.phone_look import draw_phone
+from simulation.filming.shots import draw_shots
+from simulation.script import ClipScript, Fault, Person, Skill
 
 SECONDS = 7.0
 LATE = Fault("late", "left_arm", 2.0, 5.0, 0.4)

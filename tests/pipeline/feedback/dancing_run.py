@@ -4,13 +4,13 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.dataset import assemble
-from pipeline.labels import LabelOptions
-from pipeline.score import score_clips
-from pipeline.train import train_fusion
+from pipeline.dataset.assemble import assemble
+from pipeline.dataset.labels import LabelOptions
+from pipeline.runs.train import train_fusion
+from pipeline.scoring.scores import score_clips
 from tests.pipeline.feedback.dances import LATE, keypoints, pose_rows
-from tests.pipeline.learnable_world import Clip, make_batch
-from tests.pipeline.test_training import CPU, ONE_EPOCH
+from tests.pipeline.runs.test_train import CPU, ONE_EPOCH
+from tests.support.learnable_world import Clip, make_batch
 
 RUN = "runs/" + "a" * 16
 DATASET = "datasets/one"

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from models.skeleton import COCO17, Posture
+from models.virality.skeleton import COCO17, Posture
 from pipeline.feedback.align import lay_over, proportioned
 from pipeline.feedback.limbs import RATE, Dance
 from tests.pipeline.feedback.dances import LATE, dance_of, mirrored_posture, posture, references, views_of

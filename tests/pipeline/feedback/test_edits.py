@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from models.config import VdvConfig
-from models.psgcn import Psgcn
-from models.skeleton import COCO17
+from models.virality.config import VdvConfig
+from models.virality.psgcn import Psgcn
+from models.virality.skeleton import COCO17
 from pipeline.feedback.align import lay_over
 from pipeline.feedback.edits import covered_share, difference, edited, gain_map, gain_of, rescore, typical_change
 from pipeline.feedback.find import find

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter1d
 
-from models.skeleton import COCO17, Posture
+from models.virality.skeleton import COCO17, Posture
 from pipeline.feedback.align import lay_over
 from pipeline.feedback.find import Finding, find
 from pipeline.feedback.limbs import limb_joints, mirrored
 from pipeline.feedback.measure import measure, window_ends
-from pipeline.simulation.script import Fault
+from simulation.script import Fault
 from tests.pipeline.feedback.dances import (
     LATE,
     SMALL,

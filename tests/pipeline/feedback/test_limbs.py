@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from models.skeleton import COCO17, KINECT22, Posture
+from models.virality.skeleton import COCO17, KINECT22, Posture
 from pipeline.feedback.limbs import LIMBS, RATE, as_dance, limb_joints, mirrored, to_positions, to_vectors
 from tests.pipeline.feedback.dances import dance_of, mirrored_posture, posture
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
-from pipeline.errors import DataError, OptionError
+from pipeline.core.errors import DataError, OptionError
 from pipeline.feedback.film import CAPTION, HEIGHT, SIDE
 from pipeline.feedback.limbs import RATE
 from pipeline.feedback.make import make_feedback

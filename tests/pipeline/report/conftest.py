@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipeline.report.made import built, make
+from tests.support.made_reports import built, make
 
 
 @pytest.fixture(scope="session")

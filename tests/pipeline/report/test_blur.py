@@ -8,18 +8,18 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline.decode import DecodeJob
-from pipeline.options import DecodeLimits, SamplingOptions
+from pipeline.core.options import DecodeLimits, SamplingOptions
+from pipeline.decode.pool import DecodeJob
+from pipeline.features.rows import FaceRows, Grid, PoseRows, Track
 from pipeline.report import film as filming
 from pipeline.report.blur import CELLS, REACH_S, cover, head_boxes
 from pipeline.report.draw import read_jpeg
 from pipeline.report.film import Pictures, Subject, failures, film
-from pipeline.rows import FaceRows, Grid, PoseRows, Track
-from pipeline.simulation.render import render_clip
-from pipeline.simulation.truth import ClipTruth, read_people
-from pipeline.simulation.world import WorldOptions, make_world
-from tests.pipeline.feature_rows import jpeg
-from tests.tiny_clips import render_clip as render_tiny
+from simulation.render import render_clip
+from simulation.truth import ClipTruth, read_people
+from simulation.world import WorldOptions, make_world
+from tests.support.feature_rows import jpeg
+from tests.support.tiny_clips import render_clip as render_tiny
 
 SAMPLING = SamplingOptions()
 LIMITS = DecodeLimits(deadline_s=60)

@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.dataset import read_table
-from pipeline.errors import WorkspaceError
+from pipeline.core.errors import WorkspaceError
+from pipeline.dataset.assemble import read_table
 from pipeline.feedback.make import FEEDBACK_SCHEMA
-from pipeline.recommend import read_standing
-from pipeline.recommend_options import RecommendOptions, eligible
-from pipeline.run_files import FEEDBACK
-from tests.pipeline.report.made import DATASET, HTML, RUN, built, found
+from pipeline.runs.files import FEEDBACK
+from pipeline.scoring.recommendation import read_standing
+from pipeline.scoring.recommendation_options import RecommendOptions, eligible
+from tests.support.made_reports import DATASET, HTML, RUN, built, found
 
 FINDING: dict[str, Any] = {
     "sentence": f"right arm, 1.2-2.7 s: 0.3 s late {HTML}", "meaning": "this run's model does not score it lower",

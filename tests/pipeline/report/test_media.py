@@ -10,20 +10,21 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from models.places365 import CATEGORIES
-from pipeline.calibration import calibration
-from pipeline.options import DecodeLimits
-from pipeline.report import Sources, evidence, render
+from models.extractors.places365 import CATEGORIES
+from pipeline.core.options import DecodeLimits
+from pipeline.evaluation.calibration import calibration
+from pipeline.features.rows import Grid, Track
+from pipeline.report import evidence
 from pipeline.report.checks import check, scene_names
-from pipeline.report.choose import CHECKS, ends_first, to_check
-from pipeline.report.likeness import CLEARLY, nearest_better, projected
 from pipeline.report.media import blocks
-from pipeline.report.page import MEDIA_BLOCK
+from pipeline.report.page_file import MEDIA_BLOCK
 from pipeline.report.preview import FPS, LEAST_FPS, pace, preview
-from pipeline.rows import Grid, Track
-from tests.pipeline.feature_rows import face_rows, pose_rows, scene_rows
-from tests.pipeline.report.made import CPU, DATASET, RUN, built, found
-from tests.tiny_clips import render_clip
+from pipeline.report.render import Sources, render
+from pipeline.report.selection import CHECKS, ends_first, to_check
+from pipeline.report.similarity import CLEARLY, nearest_better, projected
+from tests.support.feature_rows import face_rows, pose_rows, scene_rows
+from tests.support.made_reports import CPU, DATASET, RUN, built, found
+from tests.support.tiny_clips import render_clip
 
 # --- which clips
 

@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
-from pipeline.dataset import read_table
-from pipeline.evaluate import evaluate_run
+from pipeline.dataset.assemble import read_table
+from pipeline.evaluation.evaluate import evaluate_run
 from pipeline.report.payload import spearman_interval
 from pipeline.report.values import plain
-from tests.pipeline.learnable_world import Clip
-from tests.pipeline.report.made import DATASET, HTML, RUN, SMALL, built, make
+from tests.support.learnable_world import Clip
+from tests.support.made_reports import DATASET, HTML, RUN, SMALL, built, make
 
 COLUMNS = (
     "id", "challenge", "creator", "status", "code", "split", "copies", "likes", "followers", "uploaded_at", "new",

@@ -1,0 +1,323 @@
+"""Every person of a frame: 17 COCO keypoints, a box and a score, by any of mmpose's bottom-up networks, in batches.
+
+mmpose's own inference takes one picture at a time. Here the letterbox, the normalisation, the network and the head's
+decoding are mmpose's as well, so the numbers are the same, but a batch holds frames of any mix of clips.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.errors import ProfileError, WeightsError
+from models.extractors.extractor import Prepared, pad_batch
+from models.extractors.mmpose_compat import import_mmpose, load_config
+from models.extractors.pose_heads import decode_only_kept, run_in_autocast
+
+KEYPOINTS = 17  # COCO's
+
+# What non-maximum suppression sees of one frame at most, best score first (`max_persons` of what it leaves are decoded
+# to keypoints). A trained network scores some ten candidates a person above its threshold, so this is a crowd; an
+# untrained one would send in all of its 2,000 anchors. A bound on work, not a knob.
+MAX_CANDIDATES = 300
+
+# Parts of RTMO that only training uses. Published weights may lack them, or carry the losses' buffers that a network
+# built for inference has none of.
+_TRAINING_ONLY = ("head.loss_", "head.head_module.out_kpt_reg.", "head.dcc.sigma_fc.")
+_NOT_WEIGHTS = ("head.loss_", "data_preprocessor.")
+
+# A joint's score from which a box must hold it, where boxes are made of joints. mmpose's own threshold of a joint.
+_SEEN = 0.1
+
+_FRAMES_AT_ONCE = 32  # resized together on a GPU: 1080p frames as float32 take 25 MB each
+
+
+@dataclass(frozen=True)
+class People:
+    """Who is in one frame, most confident first."""
+
+    keypoints: np.ndarray  # float32 [P, 17, 3] x, y in pixels of the frame given; score 0..1
+    boxes: np.ndarray  # float32 [P, 4] x1, y1, x2, y2, same pixels
+    scores: np.ndarray  # float32 [P] 0..1
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+
+@dataclass(frozen=True)
+class Letterbox:
+    """How a frame lies in the network's input: scaled by one factor, centred, the rest padded. In mmpose's terms."""
+
+    frame_shape: tuple[int, int]  # height, width of the frame
+    input_size: tuple[int, int]  # width, height of the network's input
+    center: np.ndarray  # float32 [2] of the frame, pixels
+    scale: np.ndarray  # float32 [2] width, height in frame pixels of what the whole input covers
+
+
+class PoseExtractor:
+    """A pose network with its letterbox. See `models.extractors.extractor.Extractor` for the life cycle.
+
+    Args:
+        config: an mmpose bottom-up config: its name, or the path of a config file.
+        state_dict: the network's weights; None builds a randomly initialised network from `seed`.
+        device: where it runs.
+        batch_size: inputs a forward pass; smaller batches are padded to it.
+        input_size: pixels of the input, multiples of 32: the side of a square, or width and height; None takes the
+            config's own. Smaller is faster (cost grows with its area) and loses small people first.
+        max_persons: kept a frame, best score first.
+        score_threshold: people at or below it are dropped, 0..1. mmpose's own value for RTMO is 0.1.
+        nms_threshold: of two people whose boxes overlap more than this (IoU), the better one stays; above 0, below 1.
+            Heads that group keypoints suppress nobody and do not look at it.
+        seed: of the random initialisation.
+
+    Raises:
+        ProfileError: an option out of range, an unknown config, or a network that is not bottom-up.
+        WeightsError: `state_dict` does not fit the network; says which keys.
+    """
+
+    modality = "pose"
+
+    def __init__(
+        self,
+        config: str,
+        state_dict: dict[str, Tensor] | None,
+        device: torch.device,
+        batch_size: int,
+        input_size: int | tuple[int, int] | None,
+        max_persons: int,
+        score_threshold: float,
+        nms_threshold: float,
+        seed: int = 0,
+    ):
+        _check(batch_size, input_size, max_persons, score_threshold, nms_threshold)
+        self.batch_size = batch_size
+        self.device = device
+        self.max_persons = max_persons
+        self.score_threshold = score_threshold
+        settings = load_config(config)
+        # The head reads the keys it knows. Several scales a frame cannot be batched.
+        settings.model.setdefault("test_cfg", {}).update(
+            score_thr=score_threshold, nms_thr=nms_threshold, nms_pre=MAX_CANDIDATES, multiscale_test=False
+        )
+        resize = _resize_step(settings, config)
+        if input_size is not None:
+            size = input_size if isinstance(input_size, tuple) else (input_size, input_size)
+            _set_input_size(settings, resize, size)
+        # mmpose's estimator; as Any, for its types are not torch's
+        self.model: Any = build_network(settings, config, seed)
+        if state_dict is not None:
+            _load(self.model, state_dict, config)
+        # channels last: 1.4 times as fast on a CPU, and what tensor cores want
+        self.model.to(device, memory_format=torch.channels_last).eval()
+        self._inputs_wanted = batch_size
+        run_in_autocast(self.model, device, wanted=lambda: self._inputs_wanted)
+        decode_only_kept(self.model.head, max_persons, score_threshold)
+
+        from mmpose.registry import TRANSFORMS
+
+        self._resize = TRANSFORMS.build(resize)
+
+    def prepare(self, frames: Tensor) -> Prepared:
+        """frames: uint8 [N, H, W, 3] RGB, on the extractor's device.
+
+        Inputs are uint8 [N, 3, S, S] BGR, which is what mmpose's networks are given; extras are Letterboxes.
+        """
+        count, height, width = frames.shape[:3]
+        letterbox = self._letterbox(height, width)
+        input_width, input_height = letterbox.input_size
+        if count == 0:
+            inputs = torch.zeros(0, 3, input_height, input_width, dtype=torch.uint8, device=frames.device)
+        elif frames.device.type == "cpu":
+            inputs = self._resize_as_mmpose(frames)
+        else:
+            chunks = [self._resize_in_torch(chunk, letterbox) for chunk in frames.split(_FRAMES_AT_ONCE)]
+            inputs = torch.cat(chunks)
+        return Prepared(inputs=inputs, frame=list(range(count)), extras=[letterbox] * count)
+
+    def infer(self, inputs: Tensor, extras: list[Letterbox]) -> list[People]:
+        """inputs: uint8 [M, 3, S, S] BGR, M <= batch_size; extras: their M letterboxes. M results."""
+        if not extras:
+            return []
+        samples = [self._sample(letterbox) for letterbox in extras]
+        self._inputs_wanted = len(extras)
+        with torch.inference_mode():
+            data = {"inputs": pad_batch(inputs, self.batch_size), "data_samples": samples}
+            results = self.model.test_step(data)
+        return [self._people(result.pred_instances) for result in results]
+
+    def _letterbox(self, height: int, width: int) -> Letterbox:
+        # mmpose's transform on one pixel that says it is a frame: only the geometry is wanted of it
+        told = self._resize.transform({"img": np.zeros((1, 1, 3), np.uint8), "ori_shape": (height, width)})
+        return Letterbox((height, width), told["input_size"], told["input_center"], told["input_scale"])
+
+    def _resize_as_mmpose(self, frames: Tensor) -> Tensor:
+        """The same bits as mmpose, because it is mmpose's transform. It works a channel at a time, so RGB may pass."""
+        shape = tuple(frames.shape[1:3])
+        resized = [self._resize.transform({"img": frame, "ori_shape": shape})["img"] for frame in frames.numpy()]
+        return torch.from_numpy(np.stack(resized)[..., ::-1].transpose(0, 3, 1, 2).copy())
+
+    def _resize_in_torch(self, frames: Tensor, letterbox: Letterbox) -> Tensor:
+        """The same geometry on the device: bilinear, no antialiasing, constant border. Not the same bits: OpenCV
+        rounds positions to 1/32 px."""
+        import cv2
+        from mmpose.structures.bbox import get_warp_matrix
+
+        height, width = letterbox.frame_shape
+        forward = get_warp_matrix(letterbox.center, letterbox.scale, 0.0, letterbox.input_size)
+        back = cv2.invertAffineTransform(forward)  # [2, 3] input pixel -> frame pixel; no rotation
+        columns, rows = (torch.arange(side, dtype=torch.float64) for side in letterbox.input_size)
+        x = columns * back[0, 0] + back[0, 2]
+        y = rows * back[1, 1] + back[1, 2]
+        grid_y, grid_x = torch.meshgrid((2 * y + 1) / height - 1, (2 * x + 1) / width - 1, indexing="ij")
+        grid = torch.stack((grid_x, grid_y), dim=-1).float().to(frames.device)
+        border = torch.tensor(self._resize.pad_val, dtype=torch.float32, device=frames.device).view(1, -1, 1, 1)
+        # zeros outside of (picture - border) are the border outside of the picture, also where the two blend
+        pictures = frames.permute(0, 3, 1, 2).float() - border
+        sampled = torch.nn.functional.grid_sample(
+            pictures, grid.expand(len(frames), -1, -1, -1), mode="bilinear", padding_mode="zeros", align_corners=False
+        )
+        return (sampled + border).round_().clamp_(0, 255).to(torch.uint8).flip(1)
+
+    def _sample(self, letterbox: Letterbox) -> Any:
+        from mmpose.structures import PoseDataSample
+
+        height_width = letterbox.input_size[::-1]
+        return PoseDataSample(
+            metainfo={
+                "ori_shape": letterbox.frame_shape,
+                "img_shape": height_width,
+                "input_size": letterbox.input_size,
+                "input_center": letterbox.center,
+                "input_scale": letterbox.scale,
+                "flip_indices": self.model.dataset_meta["flip_indices"],
+            }
+        )
+
+    def _people(self, found: Any) -> People:
+        points = np.asarray(found.keypoints, np.float32).reshape(-1, KEYPOINTS, 2)
+        confidence = np.asarray(found.keypoint_scores, np.float32).reshape(-1, KEYPOINTS, 1)
+        confidence = confidence.clip(0, 1)  # a heatmap's peak may pass 1
+        scores = np.asarray(found.bbox_scores, np.float32).reshape(-1).clip(0, 1)
+        if "bboxes" in found:
+            boxes = np.asarray(found.bboxes, np.float32).reshape(-1, 4)
+        else:  # heads that group keypoints give no box
+            boxes = _boxes_around(points, confidence[..., 0])
+        keypoints = np.concatenate((points, confidence), axis=2)
+        finite = np.isfinite(keypoints).all(axis=(1, 2)) & np.isfinite(boxes).all(axis=1)
+        kept = np.flatnonzero(finite & (scores > self.score_threshold))
+        kept = kept[np.argsort(-scores[kept], kind="stable")][: self.max_persons]
+        return People(keypoints[kept], boxes[kept], scores[kept])
+
+
+def _boxes_around(points: np.ndarray, confidence: np.ndarray) -> np.ndarray:
+    """points [P, 17, 2], confidence [P, 17] -> boxes [P, 4] of the joints that were seen; without any, of all.
+
+    A joint that a grouping head could only guess may lie anywhere.
+    """
+    seen = confidence >= _SEEN
+    seen |= ~seen.any(axis=1, keepdims=True)
+    low = np.where(seen[..., None], points, np.inf).min(axis=1)
+    high = np.where(seen[..., None], points, -np.inf).max(axis=1)
+    return np.concatenate((low, high), axis=1)
+
+
+def _check(
+    batch_size: int,
+    input_size: int | tuple[int, int] | None,
+    max_persons: int,
+    score_threshold: float,
+    nms_threshold: float,
+) -> None:
+    if batch_size < 1:
+        raise ProfileError(f"pose: batch_size is {batch_size}; it must be at least 1")
+    sides = input_size if isinstance(input_size, tuple) else (input_size,)
+    if any(side is not None and (side < 32 or side % 32) for side in sides):
+        raise ProfileError(f"pose: input_size is {input_size}; it must be a multiple of 32 pixels")
+    if not 1 <= max_persons <= MAX_CANDIDATES:
+        raise ProfileError(f"pose: max_persons is {max_persons}; it must be in 1..{MAX_CANDIDATES}")
+    if not 0 <= score_threshold < 1:
+        raise ProfileError(f"pose: score_threshold is {score_threshold}; it must be in 0..1")
+    if not 0 < nms_threshold < 1:
+        raise ProfileError(f"pose: nms_threshold is {nms_threshold}; it must lie between 0 and 1")
+
+
+def _resize_step(settings: Any, config: str) -> dict[str, Any]:
+    """The letterbox of the config's own test pipeline, as a dict to build; it stays part of `settings`."""
+    try:
+        steps = settings.test_dataloader.dataset.pipeline
+    except AttributeError as error:
+        raise ProfileError(f"pose config {config!r} has no test_dataloader.dataset.pipeline") from error
+    resize = next((step for step in steps if step["type"] == "BottomupResize"), None)
+    if resize is None:
+        raise ProfileError(f"pose config {config!r} is not of a bottom-up network: its pipeline has no BottomupResize")
+    if resize.get("use_udp", False):
+        raise ProfileError(f"pose config {config!r} asks for use_udp, which this extractor does not know")
+    # frames of any shape share a batch only when each fits into one and the same input
+    resize["resize_mode"] = "fit"
+    resize["aug_scales"] = None
+    resize["input_size"] = tuple(resize["input_size"])
+    return resize
+
+
+def _set_input_size(settings: Any, resize: dict[str, Any], size: tuple[int, int]) -> None:
+    """size: width, height. Heads that decode heatmaps must know: their heatmaps grow with the input."""
+    settings.model.test_cfg["input_size"] = size
+    decoder = settings.model.head.get("decoder")
+    if decoder and "heatmap_size" in decoder:
+        parts = zip(size, decoder["heatmap_size"], decoder["input_size"], strict=True)
+        decoder["heatmap_size"] = tuple(side * heatmap // own for side, heatmap, own in parts)
+        decoder["input_size"] = size
+    resize["input_size"] = size
+
+
+def build_network(settings: Any, config: str, seed: int) -> Any:
+    """mmpose's estimator of a loaded config, initialised as it says, from `seed` alone; nothing is downloaded.
+
+    Raises:
+        ProfileError: its people have other than COCO's 17 keypoints; `config` names it there.
+    """
+    import_mmpose()
+    from mmengine.logging import MMLogger
+    from mmengine.registry import DefaultScope
+    from mmpose.apis.inference import dataset_meta_from_config
+    from mmpose.models import build_pose_estimator
+
+    with torch.random.fork_rng(devices=[]), DefaultScope.overwrite_default_scope("mmpose"):
+        torch.manual_seed(seed)
+        model = build_pose_estimator(settings.model)
+        logger = MMLogger.get_current_instance()
+        level = logger.level
+        logger.setLevel("WARNING")  # it would log how each of some 400 tensors was initialised
+        try:
+            model.init_weights()
+        finally:
+            logger.setLevel(level)
+        meta = dataset_meta_from_config(settings, "test")
+    if meta is None or meta["num_keypoints"] != KEYPOINTS:
+        raise ProfileError(f"pose config {config!r} does not give COCO's {KEYPOINTS} keypoints")
+    # as mmpose.apis.init_model leaves them, so that mmpose's own inference functions take this model too
+    model.cfg = settings
+    model.dataset_meta = meta
+    return model
+
+
+def _load(model: torch.nn.Module, state_dict: dict[str, Tensor], config: str) -> None:
+    """Raises WeightsError that names what is missing, unexpected or of another shape."""
+    own = model.state_dict()
+    missing = [key for key in own if key not in state_dict and not key.startswith(_TRAINING_ONLY)]
+    unexpected = [key for key in state_dict if key not in own and not key.startswith(_NOT_WEIGHTS)]
+    mismatched = [
+        f"{key} is {list(value.shape)}, must be {list(own[key].shape)}"
+        for key, value in state_dict.items()
+        if key in own and value.shape != own[key].shape
+    ]
+    problems = [
+        f"{len(keys)} {kind}: {'; '.join(keys[:5])}{' ...' if len(keys) > 5 else ''}"
+        for kind, keys in (("missing", missing), ("unexpected", unexpected), ("of another shape", mismatched))
+        if keys
+    ]
+    if problems:
+        raise WeightsError(f"the weights do not fit the pose network {config!r}: " + "; ".join(problems))
+    model.load_state_dict({key: value for key, value in state_dict.items() if key in own}, strict=False)

@@ -1,0 +1,140 @@
+"""Every option of the fusion model and of its training, in one place. Imports nothing heavy: planning reads it too."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+# The model's cues and the modality whose shards each is made from. The order is the order of every [B, M] tensor.
+CUE_MODALITY = {"skeleton": "pose", "appearance": "appearance", "face": "face", "scene": "scene"}
+CUES = tuple(CUE_MODALITY)
+SCENE_CATEGORIES = 365  # of Places; a profile's own set of categories is never larger
+
+SKELETON_NETWORKS = ("psgcn", "st_gcn", "st_gcn_plus")
+SEQUENCE_NETWORKS = ("rtcn", "lstm", "mean_mlp")
+FUSIONS = ("attention", "reliability", "mean")
+RANKINGS = ("ranknet", "listnet", "lambdarank")
+
+# Options that decide nothing of an encoder: the fusion's, and those that reach it through what it is to learn.
+_NO_ENCODERS = frozenset({"modalities", "fusion", "rounds", "line_folds", "inner_folds"})
+_SKELETON_ONLY = frozenset(
+    {"frames", "min_joint_score", "samplings", "rotation", "scale", "jitter", "crop", "mirror", "skeleton_network",
+     "pyramid", "refine", "joint_channels", "part_channels", "body_channels", "refined_channels", "blocks", "gradnorm",
+     "skeleton_rate"}
+)  # fmt: skip
+_SEQUENCES_ONLY = frozenset(
+    {"sequence_network", "width", "dilations", "relations_after", "dropout", "max_frames", "scene_frames",
+     "learning_rate"}
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class VdvConfig:
+    """Sizes and training are chosen for a few hundred clips, on simulated worlds of their own (docs/model.md)."""
+
+    modalities: tuple[str, ...] = ("pose", "face", "scene", "appearance")  # of the dataset's, which to learn from
+
+    # Skeleton input
+    frames: int = 48  # T sampled from a clip
+    min_joint_score: float = 0.3  # below it a joint counts as not seen (the threshold mmpose draws with)
+    samplings: int = 3  # deterministic samplings of a clip that scoring averages
+    rotation: float = 0.1  # rad; augmentation, as the next four
+    scale: float = 0.1
+    jitter: float = 0.01  # trunk lengths
+    crop: float = 0.05  # of the clip's length, at each end
+    mirror: float = 0.5  # probability
+
+    # Which networks; those that are not the default are there to be compared with it
+    skeleton_network: str = "psgcn"  # or st_gcn, st_gcn_plus: as many parameters, a flat graph of joints
+    sequence_network: str = "rtcn"  # or lstm, mean_mlp, of `width`; a plain TCN is rtcn with relations_after=()
+    line: bool = True  # beside each network; False: its score is the network's alone
+    attention_pool: bool = True  # of psgcn and rtcn; False: the plain mean
+
+    # PSGCN
+    pyramid: bool = True  # False: joints only, as deep, as many parameters
+    refine: bool = True  # from coarse to fine; False: each level is scored as it was on the way up
+    joint_channels: int = 24
+    part_channels: int = 36
+    body_channels: int = 48
+    refined_channels: int = 24
+    blocks: int = 1  # a level
+
+    # RTCN
+    width: int = 64
+    dilations: tuple[int, ...] = (1, 2, 4, 8, 16)
+    relations_after: tuple[int, ...] = (2, 4)  # layers, counted from 1, that a non-local relation follows
+    dropout: float = 0.5
+    max_frames: int = 300  # of appearance and face; more are thinned evenly
+    scene_frames: int = 8  # a scene hardly changes
+
+    # Fusion
+    fusion: str = "attention"  # reliability: weights that no clip's quality moves; mean: equal weights
+    rounds: int = 3  # of backfitting, before each cue learns what the other cues leave of the label; 0: all of it
+    line_folds: int = 5  # of that, by creator: lines are quick to fit
+    inner_folds: int = 3  # encoders trained beside the final ones, whose scores of clips unseen the fusion learns from
+
+    # Loss
+    ranking: str = "ranknet"  # or listnet, lambdarank (models.virality.losses): of the score and of each level
+    tau: float = 0.05  # percentile; closer pairs are no pairs; listnet has none
+    huber_weight: float = 0.5
+    level_weight: float = 1.0
+    gradnorm: float = 0.0  # alpha of GradNorm, by which psgcn's levels are weighed in training; 0: they weigh the same
+
+    # Training
+    epochs: int = 12
+    batch_clips: int = 64  # a larger challenge is dealt into random parts of about this size every epoch
+    learning_rate: float = 5e-4  # of appearance, face, scene: at 2e-3 they learn 200 clips by heart
+    skeleton_rate: float = 2e-3  # of the skeleton's network: at 5e-4 it learns next to nothing of 400 clips
+    weight_decay: float = 0.05
+    clip_norm: float = 1.0
+    ema: float = 0.0  # decay a step of an average of the weights, which then scores; 0: the last weights do
+    patience: int = 0  # epochs without a lower loss on clips held out, after which an encoder stops; 0: trains them all
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.line_folds < 2:
+            raise ValueError(f"line_folds {self.line_folds} must be at least 2: cues learn from clips held out")
+        if self.rounds < 0:
+            raise ValueError(f"rounds {self.rounds} must be at least 0")
+        if self.inner_folds < 2:
+            raise ValueError(
+                f"inner_folds {self.inner_folds} must be at least 2: the fusion learns from clips held out"
+            )
+        if not 0 <= self.ema < 1:
+            raise ValueError(f"ema {self.ema} must be at least 0 and below 1")
+        if self.patience < 0:
+            raise ValueError(f"patience {self.patience} must be at least 0")
+        if self.gradnorm < 0:
+            raise ValueError(f"gradnorm {self.gradnorm} must be at least 0")
+        choices = {
+            "skeleton_network": SKELETON_NETWORKS,
+            "sequence_network": SEQUENCE_NETWORKS,
+            "fusion": FUSIONS,
+            "ranking": RANKINGS,
+        }
+        for option, known in choices.items():
+            if getattr(self, option) not in known:
+                raise ValueError(f"{option} {getattr(self, option)!r} is none of {', '.join(known)}")
+        if self.skeleton_network != "psgcn" and not (self.pyramid and self.refine):
+            raise ValueError(f"pyramid and refine are psgcn's: with {self.skeleton_network} they can't be switched off")
+
+    @classmethod
+    def from_dict(cls, values: Mapping) -> "VdvConfig":
+        """The inverse of dataclasses.asdict, also after a trip through JSON (lists become tuples).
+
+        Raises:
+            ValueError: a name that is no option.
+        """
+        unknown = set(values) - {field.name for field in fields(cls)}
+        if unknown:
+            raise ValueError(f"VdvConfig has no option {sorted(unknown)}")
+        typed: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+        return cls(**typed)
+
+    def rate(self, cue: str) -> float:
+        """The learning rate of the cue's network."""
+        return self.skeleton_rate if cue == "skeleton" else self.learning_rate
+
+    def of_encoder(self, cue: str) -> dict[str, Any]:
+        """The options that the cue's encoder depends on, its training included, given what it is to learn."""
+        idle = _NO_ENCODERS | (_SEQUENCES_ONLY if cue == "skeleton" else _SKELETON_ONLY)
+        return {name: value for name, value in asdict(self).items() if name not in idle}

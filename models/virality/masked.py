@@ -1,0 +1,175 @@
+"""What the encoders share: how masks enter norms, softmax and batches, and what an encoder says of a batch."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+FEATURE_LIMIT = 4.0  # of the lines through features and probabilities
+MOTION_LIMIT = 2.0  # and of those through a motion's statistics, where tails say how odd a dancer is, not how good
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One modality's word on a batch of B clips. Where `present` is False everything else is 0."""
+
+    score: Tensor  # [B]
+    levels: Tensor  # [B, L] what `score` is mixed of: the network's levels, one at least, then the line if there is one
+    embedding: Tensor  # [B, E]
+    attention: Tensor  # [B, T] or [B, T, V]: what the pooling looked at; sums to 1 over a present clip
+    present: Tensor  # bool [B]
+
+
+def masked_softmax(logits: Tensor, mask: Tensor) -> Tensor:
+    """Softmax over the last dimension where `mask` is True, 0 elsewhere; all 0 (never NaN) where nothing is True."""
+    lowest = torch.finfo(logits.dtype).min
+    return torch.where(mask, logits.masked_fill(~mask, lowest).softmax(-1), 0.0)
+
+
+def spread(values: Tensor, present: Tensor) -> Tensor:
+    """values [N, ...] of the N present clips, laid out as [B, ...] with zeros for the absent ones."""
+    whole = values.new_zeros(present.shape[0], *values.shape[1:])
+    whole[present] = values
+    return whole
+
+
+def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
+    """[B, T, C], 0 where mask bool [B, T] is False -> [B, C], the mean over the frames that are there, one at least."""
+    return x.sum(1) / mask.sum(1, keepdim=True)
+
+
+def absent(places: Tensor, like: Tensor, levels: int, embedding: int) -> Encoded:
+    """What an encoder says of a batch in which no clip is present: zeros.
+
+    places: bool [B, T] or [B, T, V], the attention's shape; like: any tensor of the scores' type and device; levels and
+    embedding: L and E of `Encoded`.
+    """
+    score = like.new_zeros(len(places))
+    attention = torch.zeros_like(places, dtype=like.dtype)
+    rows = score[:, None]
+    return Encoded(score, rows.expand(-1, levels), rows.expand(-1, embedding), attention, places.flatten(1).any(1))
+
+
+def laid_out(
+    network: Tensor, line: Tensor | None, mix: "Mix", embedding: Tensor, attention: Tensor, present: Tensor
+) -> Encoded:
+    """What was said of the N present clips, as the word on all B: scores of a network [N, L] and of the line [N] beside
+    it, mixed to one. present: bool [B], N of them True."""
+    levels = network if line is None else torch.cat([network, line[:, None]], 1)
+    score, levels, embedding, attention = (
+        spread(values, present) for values in (mix(levels), levels, embedding, attention)
+    )
+    return Encoded(score, levels, embedding, attention, present)
+
+
+class MaskedBatchNorm(nn.BatchNorm2d):
+    """Batch norm of [B, C, T, V] whose training statistics leave out the frames that the mask leaves out."""
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:  # type: ignore[override]
+        """mask: bool [B, 1, T, 1], True somewhere. Where it is False the output means nothing."""
+        if not self.training or bool(mask.all()):
+            return super().forward(x)
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        # Frames that are not there become the mean of those that are. That changes no mean and no sum of squares around
+        # it, only the number they are divided by, so torch's own norm does the rest: quick, for such frames are few.
+        clip, _, frame, _ = (~mask).nonzero(as_tuple=True)
+        share = 1 - len(clip) / mask.numel()
+        count = share * x.numel() / x.shape[1]
+        mean = (x.sum((0, 2, 3)) - x[clip, :, frame].sum((0, 2))) / count
+        channel = torch.arange(x.shape[1], device=x.device)
+        filled = x.index_put((clip[:, None], channel, frame[:, None]), mean[:, None])
+        output, _, scale = torch.native_batch_norm(
+            filled, self.weight * share**0.5, self.bias, None, None, True, 0.0, self.eps * share
+        )
+        with torch.no_grad():
+            self.num_batches_tracked += 1
+            # As torch's: no momentum means the plain mean over batches.
+            pace = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
+            variance = scale.pow(-2) / share - self.eps
+            self.running_mean.lerp_(mean, pace)
+            self.running_var.lerp_(variance * (count / max(count - 1, 1)), pace)
+        return output
+
+
+class AttentionPool(nn.Module):
+    """A weighted mean over places. Its weights' layer starts at zero, so it starts as the mean of what is there."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.logit = nn.Linear(channels, 1)
+        nn.init.zeros_(self.logit.weight)
+        nn.init.zeros_(self.logit.bias)
+
+    def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """x [B, N, C], mask bool [B, N] -> pooled [B, C], weights [B, N]."""
+        weights = masked_softmax(self.logit(x).squeeze(-1), mask)
+        return torch.einsum("bn,bnc->bc", weights, x), weights
+
+
+class MeanPool(nn.Module):
+    """The mean over what is there, called as AttentionPool is."""
+
+    def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """x [B, N, C], mask bool [B, N] -> pooled [B, C], weights [B, N]."""
+        weights = mask.to(x.dtype) / mask.sum(1, keepdim=True).clamp(min=1)
+        return torch.einsum("bn,bnc->bc", weights, x), weights
+
+
+class Line(nn.Module):
+    """A line through numbers of a clip, to stand beside a network: with few clips it is the better half.
+
+    Not trained with the network but fitted in closed form (pipeline.training.ridge); says 0 till it is. A number that is NaN,
+    not known, counts as the mean.
+
+    Args:
+        numbers: S of a clip.
+        limit: standard deviations that a number counts for at most: a wild one must not decide alone. Nearer to the
+            mean it counts for nearly what it is: limit * tanh(z / limit).
+    """
+
+    def __init__(self, numbers: int, limit: float):
+        super().__init__()
+        self.limit = limit
+        self.mean: Tensor
+        self.scale: Tensor
+        self.slope: Tensor
+        self.register_buffer("mean", torch.zeros(numbers))
+        self.register_buffer("scale", torch.ones(numbers))
+        self.register_buffer("slope", torch.zeros(numbers))
+
+    def set(self, mean: Tensor, scale: Tensor, slope: Tensor) -> None:
+        """Each [numbers]; scale above 0."""
+        for buffer, values in ((self.mean, mean), (self.scale, scale), (self.slope, slope)):
+            buffer.copy_(values)
+
+    def forward(self, numbers: Tensor) -> Tensor:
+        """numbers [N, S] -> score [N]."""
+        standard = (numbers - self.mean) / self.scale
+        return (self.limit * (standard / self.limit).tanh()).nan_to_num(nan=0.0) @ self.slope
+
+
+class Mix(nn.Module):
+    """An encoder's score: the weighted sum of what its network's levels and the line beside it say.
+
+    Starts as half the network's mean and half the line; clips held out show what each is worth (pipeline.training.fit).
+    """
+
+    def __init__(self, network: int, line: bool):
+        super().__init__()
+        self.network = network  # how many of the levels, the first, are the network's
+        self.centre: Tensor
+        self.weight: Tensor
+        share = 0.5 if line else 1.0
+        self.register_buffer("centre", torch.zeros(network + line))
+        self.register_buffer("weight", torch.tensor([share / network] * network + [0.5] * line))
+
+    def set(self, centre: Tensor, weight: Tensor) -> None:
+        """Each [L]."""
+        self.centre.copy_(centre)
+        self.weight.copy_(weight)
+
+    def forward(self, levels: Tensor) -> Tensor:
+        """levels [N, L] -> score [N]."""
+        return (levels - self.centre) @ self.weight

@@ -1,0 +1,129 @@
+"""RTCN: a sequence of frame features through gated dilated convolutions and non-local temporal relations to a score.
+
+The abstract fixes "appearance dynamics with non-local temporal relations"; layers, sizes and their use for the face and
+the scene too are ours, and so is the line through the features' mean over time that is mixed with what they say: with
+a few hundred clips the mean holds most of what can be learned, and a deep network alone learns clips by heart.
+The relation is the residual block of "Non-local Neural Networks" (Wang et al., arXiv 1711.07971): a softmax over other
+frames' likeness, their values, an output that starts at zero. Ours, so that it learns whether something comes again:
+one embedding for both sides, compared by cosine (what is alike is so before anything is learned); only what lies beyond
+the convolutions' reach is gathered (nearer frames are alike anyway and would drown it); and it may gather from nowhere.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.virality.masked import (
+    FEATURE_LIMIT,
+    AttentionPool,
+    Encoded,
+    Line,
+    MeanPool,
+    Mix,
+    absent,
+    laid_out,
+    masked_mean,
+)
+
+
+class GatedConv(nn.Module):
+    """x + GLU(convolution of kernel 3), padded so that the length stays."""
+
+    def __init__(self, width: int, dilation: int, dropout: float):
+        super().__init__()
+        self.conv = nn.Conv1d(width, 2 * width, 3, padding=dilation, dilation=dilation)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """x [B, T, C], mask bool [B, T]."""
+        gated = F.glu(self.conv(x.transpose(1, 2)), 1).transpose(1, 2)
+        return (x + self.dropout(gated)) * mask[..., None]
+
+
+class TemporalRelation(nn.Module):
+    """Every frame gathers from frames beyond the reach that are like it; starts as the identity.
+
+    Args:
+        reach: frames to either side that the convolutions before it see. A clip no longer has nothing to gather.
+    """
+
+    SHARPNESS = 10.0  # a cosine that is 0.1 higher weighs e times as much
+    ALIKE = 0.5  # cosine; nowhere weighs as much as all frames of the clip would, were they so alike
+
+    def __init__(self, width: int, reach: int):
+        super().__init__()
+        inner = width // 2
+        self.reach = reach
+        self.key = nn.Linear(width, inner)
+        self.value = nn.Linear(width, inner)
+        self.output = nn.Linear(inner, width, bias=False)
+        nn.init.zeros_(self.output.weight)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """x [B, T, C], mask bool [B, T]."""
+        key = F.normalize(self.key(x), dim=-1)
+        place = torch.arange(x.shape[1], device=x.device)
+        far = (place[:, None] - place).abs() > self.reach
+        # A softmax, written out for the sake of nowhere: cosines are bounded, nothing can overflow.
+        likeness = (self.SHARPNESS * (key @ key.transpose(1, 2) - self.ALIKE)).exp() * (far & mask[:, None, :])
+        nowhere = mask.sum(1)[:, None, None]
+        gathered = likeness @ self.value(x) / (likeness.sum(2, keepdim=True) + nowhere)
+        return (x + self.output(gathered)) * mask[..., None]
+
+
+class Rtcn(nn.Module):
+    """Frame features of one modality -> score, embedding, attention over frames.
+
+    Args:
+        features: D of the input.
+        dilations: one gated layer each.
+        relations_after: the layers, counted from 1, that a temporal relation follows; none: a plain TCN.
+        line: how many of the features, the last, the line beside the network sees the mean of; 0: no line.
+        attention_pool: False pools by the plain mean.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        width: int = 64,
+        dilations: tuple[int, ...] = (1, 2, 4, 8, 16),
+        relations_after: tuple[int, ...] = (2, 4),
+        dropout: float = 0.5,
+        line: int = 0,
+        attention_pool: bool = True,
+    ):
+        super().__init__()
+        self.input = nn.Sequential(nn.LayerNorm(features), nn.Dropout(dropout), nn.Linear(features, width))
+        self.layers = nn.ModuleList(GatedConv(width, dilation, dropout) for dilation in dilations)
+        self.relations = nn.ModuleDict(
+            {str(layer): TemporalRelation(width, sum(dilations[:layer])) for layer in relations_after}
+        )
+        self.pool = AttentionPool(width) if attention_pool else MeanPool()
+        self.head = nn.Linear(width, 1)
+        self.line = Line(line, FEATURE_LIMIT) if line else None
+        self.mix = Mix(1, line > 0)
+        self.embedding_size = width
+
+    def forward(self, features: Tensor, mask: Tensor, seconds: Tensor) -> Encoded:
+        """features: [B, T, D]; mask: bool [B, T]; seconds: [B, T], not looked at; any T from 1.
+
+        What lies where the mask is False has no influence, NaN included. A clip with no True is absent.
+        """
+        present = mask.any(1)
+        if not present.any():
+            return absent(mask, features, len(self.mix.weight), self.embedding_size)
+        mask = mask[present]
+        features = torch.where(mask[..., None], features[present], 0.0)
+        score, embedding, attention = self._encode(features, mask)
+        line = None if self.line is None else self.line(masked_mean(features, mask)[:, -len(self.line.slope) :])
+        return laid_out(score, line, self.mix, embedding, attention, present)
+
+    def _encode(self, features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """All clips present -> score [N, 1], embedding [N, E], attention [N, T]."""
+        x = self.input(features) * mask[..., None]
+        for number, layer in enumerate(self.layers, 1):
+            x = layer(x, mask)
+            if str(number) in self.relations:
+                x = self.relations[str(number)](x, mask)
+        pooled, weights = self.pool(x, mask)
+        return self.head(pooled), pooled, weights

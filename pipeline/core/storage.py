@@ -1,0 +1,320 @@
+"""Files of a workspace on any fsspec filesystem: every file appears whole or not at all."""
+
+import errno
+import fcntl
+import os
+import shutil
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fsspec import AbstractFileSystem
+from fsspec.core import url_to_fs
+
+from pipeline.core.errors import WorkspaceError
+
+_STAGED = ".staged-"  # prefix of a local file that is still being written; it ends in .part, so *.parquet leaves it out
+_OUTBOX = "vdv-outbox-"  # prefix of the temporary folder that holds a file until it is uploaded
+_FRESH_S = 60.0  # a folder in the outbox younger than this may belong to a writer that has yet to lock it
+_DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
+
+
+def is_local(path: str) -> bool:
+    return "://" not in path or path.startswith(("file://", "local://"))
+
+
+def local_path(path: str) -> Path:
+    """The filesystem path of a local `path` (plain or file://)."""
+    return Path(url_to_fs(path)[1]) if "://" in path else Path(path)
+
+
+def join(base: str, *parts: str) -> str:
+    return "/".join([base.rstrip("/"), *(part.strip("/") for part in parts)])
+
+
+def remote(path: str) -> tuple[AbstractFileSystem, str]:
+    """The filesystem of a URL and the path inside it. Listings that fsspec remembers are forgotten first.
+
+    Raises:
+        WorkspaceError: no such filesystem, or its package is not installed.
+    """
+    with _explained("use", path):
+        filesystem, inner = url_to_fs(path)
+        filesystem.invalidate_cache()  # else what another process wrote since would not be seen
+    return filesystem, inner
+
+
+def exists(path: str) -> bool:
+    """Raises WorkspaceError where the filesystem cannot be asked."""
+    if is_local(path):
+        return local_path(path).exists()
+    filesystem, inner = remote(path)
+    with _explained("look at", path):
+        return filesystem.exists(inner)
+
+
+def info(path: str) -> dict:
+    """What a remote filesystem says of one file (fsspec's `info`): size, and ETag or times where it has them.
+
+    Raises:
+        FileNotFoundError: there is none.
+        WorkspaceError: the filesystem does not answer.
+    """
+    filesystem, inner = remote(path)
+    with _explained("look at", path):
+        return filesystem.info(inner)
+
+
+def infos(folder: str) -> dict[str, dict]:
+    """`info` of every file directly in a remote folder, by name; {} where there is no folder. One listing."""
+    filesystem, inner = remote(folder)
+    try:
+        with _explained("list", folder):
+            found = filesystem.ls(inner, detail=True)
+    except FileNotFoundError:
+        return {}
+    return {entry["name"].rsplit("/", 1)[-1]: entry for entry in found if entry["type"] == "file"}
+
+
+def listing(folder: str, recursive: bool = True) -> dict[str, int]:
+    """Size in bytes of every finished file under `folder`, by its path relative to it; {} where there is no folder.
+
+    recursive: False gives the files directly in it only.
+
+    One listing on an object store, one scan of the folders on a local disk; never a stat a file.
+
+    Raises:
+        WorkspaceError: the folder is there but cannot be read, or its filesystem does not answer.
+    """
+    if is_local(folder):
+        root = str(local_path(folder))
+        try:
+            return dict(_walk(root, "", recursive))
+        except OSError as error:
+            raise _trouble("list", error.filename or folder, error) from error
+    filesystem, inner = remote(folder)
+    inner = inner.rstrip("/")
+    try:
+        with _explained("list", folder):
+            found = filesystem.find(inner, maxdepth=None if recursive else 1, detail=True)
+    except FileNotFoundError:
+        return {}
+    below = len(inner) + 1
+    return {name[below:]: info["size"] for name, info in found.items() if info["type"] == "file" and name[below:]}
+
+
+def _walk(root: str, prefix: str, recursive: bool) -> Iterator[tuple[str, int]]:
+    try:
+        entries = os.scandir(os.path.join(root, prefix))
+    except FileNotFoundError:  # never made, or removed since its parent was scanned
+        return
+    with entries:
+        for entry in entries:
+            name = prefix + entry.name
+            if entry.name.startswith(_STAGED):
+                continue
+            if entry.is_dir():  # links too: a folder may have been moved to another disk
+                if recursive:
+                    yield from _walk(root, name + "/", recursive)
+            elif entry.is_file():
+                try:
+                    yield name, entry.stat().st_size
+                except FileNotFoundError:  # removed since the scan
+                    continue
+
+
+def read_bytes(path: str) -> bytes:
+    """The whole file.
+
+    Raises:
+        FileNotFoundError: there is none.
+        WorkspaceError: it is there but cannot be read, or its filesystem does not answer.
+    """
+    if is_local(path):
+        with _explained("read", path):
+            return local_path(path).read_bytes()
+    filesystem, inner = remote(path)
+    with _explained("read", path):
+        return filesystem.cat_file(inner)
+
+
+def write_bytes(path: str, data: bytes) -> None:
+    """Writes a small file; a reader sees all of it or none."""
+    with staged(path) as local:
+        local.write_bytes(data)
+
+
+def remove(path: str) -> None:
+    """Removes one file; it is no error where there is none."""
+    try:
+        if is_local(path):
+            with _explained("remove", path):
+                local_path(path).unlink()
+        else:
+            filesystem, inner = remote(path)
+            with _explained("remove", path):
+                filesystem.rm_file(inner)
+    except FileNotFoundError:
+        return
+
+
+@contextmanager
+def staged(path: str) -> Iterator[Path]:
+    """A local file to write; it takes its place at `path` when the block ends well, and is removed when it raises.
+
+    On a local filesystem: flushed to disk, then renamed. On an object store: one upload.
+
+    Raises:
+        WorkspaceError: `path` cannot be written, or the disk is full.
+    """
+    with _staged_local(path) if is_local(path) else _staged_remote(path) as temporary:
+        yield temporary
+
+
+@contextmanager
+def _staged_local(path: str) -> Iterator[Path]:
+    target = local_path(path)
+    with _explained("write", path, missing_is_trouble=True):
+        target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f"{_STAGED}{uuid.uuid4().hex[:12]}-{target.name}"[:250] + ".part")
+    with _explained("write", path, missing_is_trouble=True):
+        lock = os.open(temporary, os.O_CREAT | os.O_RDWR, 0o666)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel lets go when this process dies: see remove_stale
+        with _disk_full_explained(path):
+            yield temporary
+        with _explained("write", path, missing_is_trouble=True):
+            with open(temporary, "rb") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, target)
+            _sync_folder(target.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+        os.close(lock)
+
+
+@contextmanager
+def _staged_remote(path: str) -> Iterator[Path]:
+    filesystem, inner = remote(path)
+    with _explained("write", tempfile.gettempdir(), missing_is_trouble=True):
+        outbox = Path(tempfile.mkdtemp(prefix=_OUTBOX))
+    lock = os.open(outbox, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel lets go when this process dies: see remove_stale
+        temporary = outbox / path.rsplit("/", 1)[-1]
+        with _disk_full_explained(str(temporary)):
+            yield temporary
+        with _explained("write", path, missing_is_trouble=True):
+            filesystem.put_file(str(temporary), inner)
+    finally:
+        shutil.rmtree(outbox, ignore_errors=True)
+        os.close(lock)
+
+
+def _sync_folder(folder: Path) -> None:
+    """A rename survives a power cut only once the folder itself is on disk."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def remove_stale(folder: str) -> int:
+    """Removes what killed writers left, but nothing of living ones; returns how many files.
+
+    A local `folder`: whatever is staged under it. A remote one: this machine's temporary folders from which uploads to
+    anywhere were under way.
+    """
+    removed = 0
+    if is_local(folder):
+        for path in local_path(folder).rglob(f"{_STAGED}*"):
+            if _deserted(path):
+                with _explained("remove", str(path)):
+                    path.unlink(missing_ok=True)
+                removed += 1
+        return removed
+    for outbox in Path(tempfile.gettempdir()).glob(f"{_OUTBOX}*"):
+        if _age_s(outbox) >= _FRESH_S and _deserted(outbox):
+            removed += sum(1 for _ in outbox.iterdir())
+            with _explained("remove", str(outbox)):
+                shutil.rmtree(outbox)
+    return removed
+
+
+def _age_s(path: Path) -> float:
+    try:
+        return time.time() - path.stat().st_mtime
+    except FileNotFoundError:  # another process removed it
+        return 0.0
+
+
+def _deserted(path: Path) -> bool:
+    """Whether no living process holds the lock of a staged file or folder."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except (FileNotFoundError, PermissionError):  # another process removed it, or it is another user's
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(handle)
+    return True
+
+
+@contextmanager
+def _explained(doing: str, path: str, missing_is_trouble: bool = False) -> Iterator[None]:
+    """Whatever a filesystem or its network library raises comes out as a WorkspaceError that says what to do.
+
+    FileNotFoundError passes as it is, unless `missing_is_trouble`.
+    """
+    try:
+        yield
+    except Exception as error:  # botocore, aiohttp, gcsfs ... each have families of their own, none an OSError
+        if isinstance(error, WorkspaceError) or (isinstance(error, FileNotFoundError) and not missing_is_trouble):
+            raise
+        raise _trouble(doing, path, error) from error
+
+
+@contextmanager
+def _disk_full_explained(path: str) -> Iterator[None]:
+    """Only a full disk is explained: every other error of the caller's block is the caller's."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _DISK_FULL:
+            raise
+        raise _trouble("write", path, error) from error
+
+
+def _trouble(doing: str, path: str, error: Exception) -> WorkspaceError:
+    what = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+    return WorkspaceError(f"cannot {doing} {path}: {what}; {_advice(path, error)}")
+
+
+def _advice(path: str, error: Exception) -> str:
+    scheme = path.split("://", 1)[0] if "://" in path else "file"
+    if isinstance(error, ImportError | ValueError) and not is_local(path):
+        extra = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}.get(scheme)
+        return f"install it with pip install 'vdv[{extra}]'" if extra else f"check the {scheme}:// at its start"
+    if isinstance(error, OSError) and error.errno in _DISK_FULL:
+        return "free some space there and run again; what was finished is kept"
+    if is_local(path):
+        return "check that the folder is there and that you may read and write it"
+    access = type(error).__name__ in {"NoCredentialsError", "PartialCredentialsError"} or isinstance(
+        error, PermissionError
+    )
+    if scheme in {"s3", "s3a"}:
+        if access:
+            return "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or AWS_PROFILE), and the rights on the bucket"
+        if isinstance(error, FileNotFoundError):
+            return "check the bucket's name and that it exists"
+        return "check the network and, where the store is not Amazon's, AWS_ENDPOINT_URL_S3; then run again"
+    if access:
+        return "check your credentials for it and your rights there"
+    return "check the address and the network, then run again; what was finished is kept"

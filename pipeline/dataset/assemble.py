@@ -1,0 +1,325 @@
+"""Batches, endings and shards joined into one dataset: which clips, with which label and split, from which files.
+
+datasets/<id>/clips.parquet      one row a clip; the paths in it are relative to the workspace
+datasets/<id>/faces.parquet      which of a frame's faces is the lead dancer's
+datasets/<id>/statistics.json    counts; written last, so where it is, all is
+"""
+
+import io
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from models.weights.catalogue import is_trained
+from pipeline.core import storage
+from pipeline.core.errors import WorkspaceError
+from pipeline.dataset.labels import TRAIN, LabelOptions, make_labels
+from pipeline.dataset.near_duplicates import Film, film, name_copies, near_copies
+from pipeline.decode.clips import Ending
+from pipeline.features.plan import shard_path
+from pipeline.features.reader import ShardReader
+from pipeline.features.rows import AppearanceRows, FaceRows, ModalityRows, PoseRows, SceneRows, Track
+from pipeline.features.shards import read_endings
+from pipeline.features.tracks import match_faces
+from pipeline.ingest.ingest import IngestedClip, read_ingest
+from pipeline.ingest.manifest import Batch
+
+DATASET_SCHEMA = 2
+CLIPS, FACES, STATISTICS = "clips.parquet", "faces.parquet", "statistics.json"
+
+
+@dataclass(frozen=True)
+class BatchFiles:
+    """Where one batch's files lie, as `pipeline.features.plan` names them."""
+
+    batch: Batch
+    ingest: str  # path
+    endings: str  # folder
+    features: Mapping[str, str]  # folder by modality; the modalities chosen, no others
+
+
+@dataclass
+class _Row:
+    """What is learned of one clip beside its manifest row."""
+
+    status: str
+    code: str
+    reason: str
+    content_hash: str
+    width: int
+    height: int
+    duration_s: float
+    shards: dict[str, str] = field(default_factory=dict)  # relative path by modality that has rows
+    quality: dict[str, float] = field(default_factory=dict)
+    faces: list[tuple[int, int, int | None]] = field(default_factory=list)  # frame, face, track
+    film: Film | None = None  # what its pictures look like over time
+
+
+def assemble(
+    workspace: str,
+    batches: Sequence[BatchFiles],
+    out_dir: str,
+    options: LabelOptions | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Writes the dataset of `batches` to `out_dir` (relative to the workspace).
+
+    Reads every clip's poses and faces once, one clip at a time. A clip without features, for whatever reason, is in the
+    dataset like any other: its ending says why.
+
+    progress: called with clips done and clips in all.
+
+    Raises:
+        DataError: labels or splits that cannot be made; see pipeline.dataset.labels.
+        WorkspaceError: a file is missing, damaged, or does not belong to the others.
+    """
+    options = options or LabelOptions()
+    total = sum(len(files.batch.rows) for files in batches)
+    rows: list[_Row] = []
+    features = _Features()
+    for files in batches:
+        ingested = {clip.clip_id: clip for clip in read_ingest(files.ingest).clips}
+        endings = _Endings(files.endings)
+        for clip_id in files.batch.rows["clip_id"]:
+            if clip_id not in ingested:
+                raise WorkspaceError(f"{files.ingest} is older than {files.batch.path}: it lacks {clip_id}; run again")
+            rows.append(_read_clip(workspace, files, ingested[clip_id], endings, features))
+            if progress:
+                progress(len(rows), total)
+    features.close()
+
+    modalities = tuple(batches[0].features) if batches else ()
+    clips = _clips_table(batches, rows, modalities)
+    pairs = near_copies([row.film for row in rows])
+    named = name_copies(clips["clip_id"].tolist(), clips["content_hash"].tolist(), pairs)
+    clips["copies"] = pd.array(named, dtype="string")
+    labels = make_labels(clips, options)
+    clips["label"], clips["percentile"], clips["split"] = labels.label, labels.percentile, labels.split
+    statistics = {
+        "schema": DATASET_SCHEMA,
+        **_counts(clips, rows, modalities),
+        "copies": _count_copies(clips),
+        "label": {"kind": labels.kind, "why": labels.why, "options": asdict(options)},
+        **features.said,
+    }
+    folder = storage.join(workspace, out_dir)
+    _write_parquet(storage.join(folder, CLIPS), pa.Table.from_pandas(clips, preserve_index=False))
+    _write_parquet(storage.join(folder, FACES), _faces_table(clips["clip_id"], rows))
+    storage.write_bytes(storage.join(folder, STATISTICS), (json.dumps(statistics, indent=1) + "\n").encode())
+
+
+def read_table(path: str) -> pd.DataFrame:
+    """A small Parquet file, on any filesystem."""
+    return pd.read_parquet(io.BytesIO(storage.read_bytes(path)))
+
+
+def read_clips(workspace: str, dataset_dir: str) -> pd.DataFrame:
+    """clips.parquet as `assemble` wrote it: one row a clip, in the manifests' order."""
+    return read_table(storage.join(workspace, dataset_dir, CLIPS))
+
+
+def read_faces(workspace: str, dataset_dir: str) -> dict[str, np.ndarray]:
+    """By clip_id: int64 [F] which of the clip's faces are the lead dancer's, at most one a frame, in order."""
+    table = read_table(storage.join(workspace, dataset_dir, FACES))
+    return {str(clip_id): group.to_numpy(np.int64) for clip_id, group in table.groupby("clip_id")["face"]}
+
+
+def read_statistics(workspace: str, dataset_dir: str) -> dict:
+    return json.loads(storage.read_bytes(storage.join(workspace, dataset_dir, STATISTICS)))
+
+
+class _Endings:
+    """A batch's endings, a shard at a time."""
+
+    def __init__(self, folder: str):
+        self._folder = folder
+        self._by_shard: dict[str, dict[str, Ending]] = {}
+
+    def of(self, clip: IngestedClip) -> Ending:
+        assert clip.shard is not None
+        path = shard_path(self._folder, clip.shard)
+        if clip.shard not in self._by_shard:
+            self._by_shard[clip.shard] = {ending.clip_id: ending for ending in read_endings(path)}
+        try:
+            return self._by_shard[clip.shard][clip.clip_id]
+        except KeyError:
+            raise WorkspaceError(f"{path} does not say how {clip.clip_id} ended; delete it and run again") from None
+
+
+class _Features:
+    """The shards under the present clip, and what they say of themselves."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, ShardReader] = {}
+        self.said: dict = {"features": {}, "profiles": [], "untrained": []}
+
+    def shard(self, modality: str, path: str) -> ShardReader:
+        """The shard's reader; one a modality is open at a time."""
+        reader = self._open.get(modality)
+        if reader is None or reader.path != path:
+            if reader is not None:
+                reader.close()
+            reader = self._open[modality] = ShardReader(path)
+            self._note(modality, reader)
+        return reader
+
+    def close(self) -> None:
+        for reader in self._open.values():
+            reader.close()
+
+    def _note(self, modality: str, reader: ShardReader) -> None:
+        metadata = reader.metadata
+        if modality not in self.said["features"]:
+            for clip_id in reader.clip_ids[:1]:
+                rows = reader.read(clip_id, crops=False)
+                if not isinstance(rows, PoseRows):
+                    values = rows.embedding if isinstance(rows, FaceRows) else rows.feature
+                    self.said["features"][modality] = int(values.shape[1])
+        profile = metadata.get("profile", "")
+        if profile and profile not in self.said["profiles"]:
+            self.said["profiles"].append(profile)
+        if modality not in self.said["untrained"] and is_untrained(metadata):
+            self.said["untrained"].append(modality)
+
+
+def is_untrained(metadata: Mapping[str, str]) -> bool:
+    """Whether a shard's features came from random weights, or nothing in it vouches for the contrary."""
+    weights = json.loads(metadata.get("options", "{}")).get("extractor", {}).get("weights")
+    return weights is None or not is_trained(weights)
+
+
+def _read_clip(workspace: str, files: BatchFiles, clip: IngestedClip, endings: _Endings, features: _Features) -> _Row:
+    probe = clip.probe
+    if clip.shard is None:
+        return _Row("failed", clip.code, clip.reason, clip.content_hash, probe.width, probe.height, probe.duration_s)
+    ending = endings.of(clip)
+    size = (ending.width, ending.height) if ending.width else (probe.width, probe.height)
+    row = _Row(ending.status, ending.code, ending.reason, clip.content_hash, *size, probe.duration_s)
+    row.film = film(ending.sketch_ms, ending.sketches)
+    rows: dict[str, ModalityRows] = {}
+    for modality, folder in files.features.items():
+        path = shard_path(folder, clip.shard)
+        reader = features.shard(modality, path)
+        if clip.clip_id not in reader.clip_ids:
+            continue
+        row.shards[modality] = _relative(path, workspace)
+        rows[modality] = reader.read(clip.clip_id, crops=False)
+    decoded = min(ending.frames / ending.expected, 1.0) if ending.expected else 1.0
+    pose, face, scene, appearance = (rows.get(modality) for modality in ("pose", "face", "scene", "appearance"))
+    if isinstance(pose, PoseRows):
+        row.quality["pose"] = _pose_quality(lead_of(pose))
+    if isinstance(scene, SceneRows):
+        row.quality["scene"] = decoded * _mean(scene.top_probability[:, 0])
+    if isinstance(appearance, AppearanceRows):
+        row.quality["appearance"] = decoded * _distinctness(appearance.feature)
+    if isinstance(face, FaceRows):
+        row.faces = _lead_faces(pose if isinstance(pose, PoseRows) else None, face)
+        seen = [face.probability[at] for _, at, _ in row.faces]
+        row.quality["face"] = float(np.sum(seen, dtype=float) / max(len(face.grid.timestamp), 1))
+    return row
+
+
+def _relative(path: str, workspace: str) -> str:
+    prefix = workspace.rstrip("/") + "/"
+    if not path.startswith(prefix):
+        raise WorkspaceError(f"{path} is not in the workspace {workspace}; a dataset refers to files of its own only")
+    return path[len(prefix) :]
+
+
+def lead_of(rows: PoseRows) -> Track | None:
+    return next((track for track in rows.tracks if track.is_lead), None)
+
+
+def _pose_quality(lead: Track | None) -> float:
+    """Share of frames in which the lead is seen, times the mean score of its joints there."""
+    if lead is None or not lead.valid.any():
+        return 0.0
+    return float(lead.valid.mean() * np.nan_to_num(lead.keypoints[lead.valid, :, 2]).clip(0, 1).mean())
+
+
+def _distinctness(feature: np.ndarray) -> float:
+    """0..1 of n/(1 + n) for the mean length n of features [T, D]: the less a network finds in a picture that it knows,
+    the shorter they are (grey, blurred or dark ones; cf. Meng et al., "MagFace", CVPR 2021)."""
+    length = _mean(np.linalg.norm(feature.astype(np.float32), axis=1))
+    return length / (1 + length)
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean(dtype=float)) if len(values) else 0.0
+
+
+def _lead_faces(pose: PoseRows | None, face: FaceRows) -> list[tuple[int, int, int | None]]:
+    """(frame, face, track_id) of the lead dancer's face, at most one a frame.
+
+    Where poses were not made, or show nobody, the largest face of a frame stands for the lead's; its track is None.
+    """
+    if pose is not None and pose.tracks:
+        source = face.grid.frame_index[face.frame]
+        owner = match_faces(pose.tracks, pose.grid.frame_index, source, face.box, face.landmarks)
+        lead = lead_of(pose)
+        chosen = np.flatnonzero(owner == lead.track_id) if lead is not None else np.zeros(0, np.int64)
+        return [(int(face.frame[at]), int(at), int(owner[at])) for at in chosen]
+    sides = face.box[:, 2:] - face.box[:, :2]
+    order = np.lexsort((-sides.prod(1), face.frame))
+    _, firsts = np.unique(face.frame[order], return_index=True)
+    return [(int(face.frame[at]), int(at), None) for at in order[firsts]]
+
+
+def _clips_table(batches: Sequence[BatchFiles], rows: Sequence[_Row], modalities: Sequence[str]) -> pd.DataFrame:
+    """Manifest columns (but the uri: where a clip came from is the manifest's to say) and what was learned."""
+    parts = [
+        files.batch.rows.drop(columns=["uri", "line"], errors="ignore").assign(batch=files.batch.name)
+        for files in batches
+    ]
+    clips = pd.concat(parts, ignore_index=True)
+    for name in ("status", "code", "reason", "content_hash", "width", "height", "duration_s"):
+        clips[name] = [getattr(row, name) for row in rows]
+    for modality in modalities:
+        clips[f"shard_{modality}"] = pd.array([row.shards.get(modality) for row in rows], dtype="string")
+        clips[f"quality_{modality}"] = [row.quality.get(modality, 0.0) for row in rows]
+    return clips
+
+
+def _faces_table(clip_ids: Sequence[str], rows: Sequence[_Row]) -> pa.Table:
+    found = [(clip_id, *face) for clip_id, row in zip(clip_ids, rows, strict=True) for face in row.faces]
+    columns = list(zip(*found, strict=True)) if found else [(), (), (), ()]
+    types = {"clip_id": pa.string(), "frame": pa.int32(), "face": pa.int32(), "track_id": pa.int32()}
+    arrays = [pa.array(values, kind) for values, kind in zip(columns, types.values(), strict=True)]
+    return pa.table(arrays, names=list(types))
+
+
+def _counts(clips: pd.DataFrame, rows: Sequence[_Row], modalities: Sequence[str]) -> dict:
+    challenges = {}
+    for name, group in clips.groupby("challenge"):
+        challenges[str(name)] = {
+            "clips": len(group),
+            "labelled": int(group["label"].notna().sum()),
+            "train": int((group["split"] == TRAIN).sum()),
+        }
+    return {
+        "clips": len(clips),
+        "status": {status: sum(row.status == status for row in rows) for status in ("ok", "partial", "failed")},
+        "codes": dict(sorted(Counter(row.code for row in rows if row.code).items())),
+        "split": {str(side): int(count) for side, count in clips["split"].value_counts().sort_index().items()},
+        "challenges": challenges,
+        "modalities": {modality: sum(modality in row.shards for row in rows) for modality in modalities},
+    }
+
+
+def _count_copies(clips: pd.DataFrame) -> dict[str, int]:
+    """Of the clips that are copies of one before them: those whose file is the same, and those that look the same."""
+    copies = clips[clips["copies"].notna() & (clips["copies"] != clips["clip_id"])]
+    exact = clips.duplicated(["content_hash"]) & (clips["content_hash"] != "")
+    same_file = int(exact[copies.index].sum())
+    return {"of_a_file": same_file, "near": len(copies) - same_file}
+
+
+def _write_parquet(path: str, table: pa.Table) -> None:
+    with storage.staged(path) as local:
+        pq.write_table(table, local, compression="zstd")

@@ -1,0 +1,58 @@
+"""Clips that failed: how many are too many, and which to try again."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from pipeline.core import storage
+from pipeline.core.errors import CLIP_CODES, TooManyFailed
+from pipeline.dataset.assemble import BatchFiles
+from pipeline.features.plan import shard_path
+from pipeline.features.shards import read_endings
+from pipeline.ingest.ingest import Ingest, read_ingest
+
+_NAMED = 10  # clips in one message
+
+
+@dataclass(frozen=True)
+class Failure:
+    clip_id: str
+    code: str  # one of errors.CLIP_CODES
+    reason: str
+
+    @property
+    def retryable(self) -> bool:
+        return CLIP_CODES[self.code].retryable
+
+
+def failures(ingest: Ingest, endings_folder: str) -> Iterator[Failure]:
+    """The clips of a batch that failed, before decoding or in it. Shards not extracted yet say nothing."""
+    home: dict[str, set[str]] = {}
+    for clip in ingest.clips:
+        if clip.shard is None:
+            yield Failure(clip.clip_id, clip.code, clip.reason)
+        else:
+            home.setdefault(clip.shard, set()).add(clip.clip_id)
+    present = storage.listing(endings_folder)
+    for shard, clip_ids in home.items():
+        if f"{shard}.parquet" in present:
+            for ending in read_endings(shard_path(endings_folder, shard)):
+                if ending.status == "failed" and ending.clip_id in clip_ids:
+                    yield Failure(ending.clip_id, ending.code, ending.reason)
+
+
+def refuse_too_many(batches: Sequence[BatchFiles], max_failed: float) -> None:
+    """Raises TooManyFailed when more than a share of all clips failed; names them and says what helps."""
+    found = [failure for files in batches for failure in failures(read_ingest(files.ingest), files.endings)]
+    total = sum(len(files.batch.rows) for files in batches)
+    if len(found) <= max_failed * total:
+        return
+    counts = ", ".join(f"{count} {code}" for code, count in Counter(failure.code for failure in found).most_common())
+    named = "\n".join(f"  {failure.clip_id}: {failure.code}: {failure.reason}" for failure in found[:_NAMED])
+    more = f"\n  and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+    retry = sum(failure.retryable for failure in found)
+    again = f"; {retry} of them may pass another time: add --retry-failed" if retry else ""
+    raise TooManyFailed(
+        f"{len(found)} of {total} clips failed ({counts}), more than --max-failed {max_failed:g} allows{again}; "
+        f"mend or remove the clips, or raise --max-failed:\n{named}{more}"
+    )

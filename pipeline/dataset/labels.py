@@ -1,0 +1,244 @@
+"""What a clip is trained towards and on which side of the split it stands. Decided here once, for everything after."""
+
+import hashlib
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from pipeline.core.errors import DataError
+
+ENGAGEMENT = ("likes", "views", "comments", "shares")
+KINDS = ("auto", "adjusted", *ENGAGEMENT)
+AUTO_FOLLOWERS = 0.9  # share of training clips whose followers must be known for `auto` to adjust
+AUTO_CLIPS_A_COEFFICIENT = 5  # fewer, and the adjustment would explain away what is to be learned
+RIDGE = 1e-3  # keeps the fit defined where a challenge or an age does not vary
+
+TRAIN, VAL, TEST, UNLABELLED = "train", "val", "test", "unlabelled"
+
+
+@dataclass(frozen=True)
+class LabelOptions:
+    """
+    kind: `likes` (or another engagement column): log(count + 1). `adjusted`: what log(likes + 1) is above that expected
+        of the creator's followers, the clip's age and the challenge. `auto`: adjusted where nearly all followers are
+        known and there are clips enough to fit it, else likes.
+    max_followers: clips of bigger creators are scored but get no label.
+    holdout: share of the labelled clips to test on, where the manifest gives no split.
+    """
+
+    kind: str = "auto"
+    max_followers: int | None = None
+    holdout: float = 0.2
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise DataError(f"label {self.kind!r} is not one of {', '.join(KINDS)}")
+        if not 0 <= self.holdout < 1:
+            raise DataError(f"holdout {self.holdout} must be at least 0 and below 1")
+
+
+@dataclass(frozen=True)
+class Labels:
+    kind: str  # a column of ENGAGEMENT, or adjusted
+    why: str  # this kind
+    label: np.ndarray  # float64 [clips] NaN: no label
+    percentile: np.ndarray  # float64 [clips] within the challenge's training clips, 0..1; NaN: no label
+    split: np.ndarray  # str [clips] train, val, test, unlabelled
+
+
+def make_labels(clips: pd.DataFrame, options: LabelOptions) -> Labels:
+    """Label, percentile and split of every clip. Nothing about a held-out clip enters a training clip's label.
+
+    clips: one row a clip with challenge, creator_id, copies, uploaded_at, likes, views, comments, shares,
+    followers, split; missing is NA.
+
+    Raises:
+        DataError: the manifest's split puts a creator, or copies of one clip, on both sides.
+    """
+    column = options.kind if options.kind in ENGAGEMENT else "likes"
+    counts = _float(clips[column])
+    labelled = np.isfinite(counts)
+    if options.max_followers is not None:
+        labelled &= ~(_float(clips["followers"]) > options.max_followers)
+    groups = group_clips(clips["creator_id"], clips["copies"], clips.index)
+    split = _split(clips, labelled, groups, options)
+    _assert_no_leak(clips, split, groups)
+
+    train = split == TRAIN
+    kind, why = _kind(clips, train, options)
+    label = np.where(labelled, np.log1p(np.where(labelled, counts, 0)), np.nan)
+    if kind == "adjusted":
+        label = label - _expected(clips, label, train)
+    percentile = _percentile(label, clips["challenge"].to_numpy(str), train)
+    return Labels(kind, why, label, percentile, split)
+
+
+def _kind(clips: pd.DataFrame, train: np.ndarray, options: LabelOptions) -> tuple[str, str]:
+    if options.kind != "auto":
+        return options.kind, "asked for"
+    known = np.isfinite(_float(clips["followers"])[train])
+    share = float(known.mean()) if len(known) else 0.0
+    if share < AUTO_FOLLOWERS:
+        return (
+            "likes",
+            f"followers are known of {share:.0%} of the training clips; adjusting needs {AUTO_FOLLOWERS:.0%}",
+        )
+    needed = AUTO_CLIPS_A_COEFFICIENT * (2 + clips["challenge"][train].nunique())
+    if train.sum() < needed:
+        return "likes", f"adjusting needs {needed} training clips, there are {train.sum()}"
+    return "adjusted", f"followers are known of {share:.0%} of the training clips"
+
+
+# --- split
+
+
+def group_clips(creators: pd.Series, copies: pd.Series, own: pd.Index) -> np.ndarray:
+    """int64 [clips]: one number for clips of one creator and for copies of one clip; unknown creators differ.
+
+    copies: one value for clips that are copies of one another, NA for a clip without (near_copies.name_copies).
+    """
+    parent = list(range(len(own)))
+
+    def find(place: int) -> int:
+        while parent[place] != place:
+            parent[place] = parent[parent[place]]
+            place = parent[place]
+        return place
+
+    first: dict[tuple[str, str], int] = {}
+    for name, values in (("creator", creators), ("copies", copies)):
+        for place, value in enumerate(values):
+            if not pd.isna(value) and value != "":
+                parent[find(place)] = find(first.setdefault((name, str(value)), place))
+    return np.array([find(place) for place in range(len(own))], np.int64)
+
+
+def _split(clips: pd.DataFrame, labelled: np.ndarray, groups: np.ndarray, options: LabelOptions) -> np.ndarray:
+    given = clips["split"].to_numpy(object, na_value=None)
+    split = np.full(len(clips), UNLABELLED, dtype=object)
+    if any(side is not None for side in given[labelled]):
+        # A clip that the manifest leaves open goes where its creator's other clips are, else into training.
+        side_of_group = {group: side for group, side in zip(groups, given, strict=True) if side is not None}
+        for place in np.flatnonzero(labelled):
+            split[place] = given[place] or side_of_group.get(groups[place], TRAIN)
+        return split.astype(str)
+    split[labelled] = TRAIN
+    split[_held_out(clips, labelled, groups, options)] = TEST
+    return split.astype(str)
+
+
+def _held_out(clips: pd.DataFrame, labelled: np.ndarray, groups: np.ndarray, options: LabelOptions) -> np.ndarray:
+    """bool [clips]: whole groups, in an order that their names' hash decides, until each challenge has its share.
+
+    A challenge keeps at least two clips to train on. Bound to names, not to rows: new clips move few old ones.
+    """
+    challenge = clips["challenge"].to_numpy(str)
+    keys = _keys(clips)
+    members: dict[int, list[int]] = defaultdict(list)
+    for place in np.flatnonzero(labelled).tolist():
+        members[groups[place]].append(place)
+    total = pd.Series(challenge[labelled]).value_counts().to_dict()
+    room = {name: min(round(options.holdout * count), count - 2) for name, count in total.items()}
+    if options.holdout > 0:  # few clips a challenge: one is still held out, where two stay
+        room = {name: max(quota, 1) if total[name] >= 3 else 0 for name, quota in room.items()}
+    order = sorted(members, key=lambda group: _hash(options.seed, min(keys[place] for place in members[group])))
+    held = np.zeros(len(clips), bool)
+    for group in order:
+        need = pd.Series(challenge[members[group]]).value_counts().to_dict()
+        if all(count <= room[name] for name, count in need.items()):
+            held[members[group]] = True
+            for name, count in need.items():
+                room[name] -= count
+    return held
+
+
+def _keys(clips: pd.DataFrame) -> list[str]:
+    creators = clips["creator_id"].to_numpy(object, na_value=None)
+    return [
+        str(creator) if creator is not None else str(clip)
+        for creator, clip in zip(creators, clips["clip_id"], strict=True)
+    ]
+
+
+def _hash(seed: int, key: str) -> str:
+    return hashlib.sha256(f"{seed}/{key}".encode()).hexdigest()
+
+
+def _assert_no_leak(clips: pd.DataFrame, split: np.ndarray, groups: np.ndarray) -> None:
+    sides: dict[int, dict[str, str]] = defaultdict(dict)
+    for group, side, clip in zip(groups, split, clips["clip_id"], strict=True):
+        if side != UNLABELLED:
+            sides[group].setdefault(side, str(clip))
+    torn = [found for found in sides.values() if len(found) > 1]
+    if torn:
+        shown = "; ".join(" and ".join(f"{clip} ({side})" for side, clip in found.items()) for found in torn[:5])
+        raise DataError(
+            f"the manifest's split has {len(torn)} creators (or copies of one clip) on both sides: {shown}. A model"
+            " would be tested on what it has seen: give a creator's clips one split, and copies of a clip (one film,"
+            " be it encoded anew), or leave the column out"
+        )
+
+
+# --- label
+
+
+def _expected(clips: pd.DataFrame, label: np.ndarray, train: np.ndarray) -> np.ndarray:
+    """float64 [clips]: the label by ridge regression on log(followers + 1), log(age + 1), challenge, fitted on `train`.
+
+    Unknown followers and ages count as the training clips' mean. Age is days before the training clips' last upload.
+    """
+    if not train.any():
+        raise DataError("the label `adjusted` needs training clips with likes and followers; there are none")
+    columns = [np.log1p(_float(clips["followers"]))]
+    uploaded = pd.to_datetime(clips["uploaded_at"], utc=True)
+    if uploaded[train].notna().any():
+        days = (uploaded[train].max() - uploaded).dt.total_seconds().to_numpy(float, na_value=np.nan) / 86400
+        columns.append(np.log1p(np.clip(days, 0, None)))
+    design = []
+    for column in columns:
+        known = np.isfinite(column) & train
+        if not known.any():
+            raise DataError(
+                "the label `adjusted` needs the followers of training clips; add them, or use --label likes"
+            )
+        mean, spread = column[known].mean(), column[known].std() or 1.0
+        design.append(np.where(np.isfinite(column), (column - mean) / spread, 0.0))
+    challenge = clips["challenge"].to_numpy(str)
+    # An intercept a challenge, taken out by centring on the training clips' means; a challenge not among them: theirs.
+    matrix, target = np.stack(design, 1), label
+    means, levels = _challenge_means(matrix, challenge, train), _challenge_means(target[:, None], challenge, train)
+    centred, above = (matrix - means)[train], (target[:, None] - levels)[train, 0]
+    slopes = np.linalg.solve(centred.T @ centred + RIDGE * np.eye(centred.shape[1]), centred.T @ above)
+    return levels[:, 0] + (matrix - means) @ slopes
+
+
+def _challenge_means(values: np.ndarray, challenge: np.ndarray, train: np.ndarray) -> np.ndarray:
+    """[clips, columns]: the mean over the training clips of the clip's challenge, or of all where it has none."""
+    means = np.tile(values[train].mean(0), (len(values), 1))
+    for name in np.unique(challenge[train]):
+        means[challenge == name] = values[train & (challenge == name)].mean(0)
+    return means
+
+
+def _percentile(label: np.ndarray, challenge: np.ndarray, train: np.ndarray) -> np.ndarray:
+    """Where a label stands among the challenge's training clips (of a challenge without any: among its own), 0..1."""
+    percentile = np.full(len(label), np.nan)
+    labelled = np.isfinite(label)
+    for name in np.unique(challenge):
+        members = labelled & (challenge == name)
+        reference = np.sort(label[members & train] if (members & train).any() else label[members])
+        if len(reference):
+            below = np.searchsorted(reference, label[members], "left")
+            up_to = np.searchsorted(reference, label[members], "right")
+            percentile[members] = (below + up_to) / 2 / len(reference)
+    return percentile
+
+
+def _float(column: Sequence) -> np.ndarray:
+    """float64, NaN where missing."""
+    return pd.Series(column).to_numpy(dtype="float64", na_value=math.nan)

@@ -1,0 +1,42 @@
+"""What is known of a clip before and after it is decoded."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A clip's container, looked at without decoding it. `code` is empty, or says why the clip cannot be used."""
+
+    clip_id: str
+    content_hash: str  # sha256 of the file's bytes, hex; empty where they could not be read
+    size_bytes: int
+    container: str  # FFmpeg's short name: mov,mp4,m4a,3gp,3g2,mj2
+    codec: str  # FFmpeg's name: h264, hevc, vp9, av1, ...
+    width: int  # px, upright (after rotation)
+    height: int
+    rotation: int  # degrees clockwise that the stored picture must be turned to stand upright: 0, 90, 180, 270
+    fps: float  # average frames a second; 0 where the container does not say
+    duration_s: float  # stated by the container; 0 where it does not say
+    frames: int  # stated by the container; 0 where it does not say
+    code: str = ""  # one of errors.CLIP_CODES
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a clip's decoding ended; one row of `clips/`."""
+
+    clip_id: str
+    status: str  # ok: to its end; partial: what came before `code` struck is used; failed: nothing is used
+    code: str  # one of errors.CLIP_CODES; empty for ok
+    reason: str
+    frames: int  # sampled frames delivered
+    expected: int  # sampled frames that the stated duration would give; equals `frames` where it is not stated
+    decoder: str  # decord, pyav, or decord+pyav where the second went on from where the first stopped; empty: failed
+    width: int  # px of the upright source frame; 0 where no frame was seen
+    height: int
+    attempts: int  # 1..
+    decode_s: float  # worker's time on it, all attempts
+    # What S of its pictures look like, some a second; flat ones are left out.
+    sketch_ms: tuple[int, ...] = ()  # [S] from the clip's first frame
+    sketches: bytes = b""  # int8 [S, 100], each as pipeline.decode.picture_sketch makes it

@@ -1,0 +1,395 @@
+"""One clip's bytes to upright RGB frames: two decoders behind one another, in one shape.
+
+PyAV (FFmpeg 8 in its wheel) reads the header of every clip and decodes; decord 0.6.0 (FFmpeg 4 in its wheel) stands
+behind it. Why in this order, though decord alone would do for most clips (benchmarks/decode.py has the numbers):
+
+* decord does not pass on FFmpeg's mark of a damaged picture: of 40 clips with six flipped bits each it ended 19 as if
+  they were whole, and handed out visibly wrong pictures of 17; PyAV stopped at the damage in all 40;
+* decord converts a 1080p frame to RGB in 3.6 ms, PyAV in 0.6; it cannot leave out pictures that nobody needs
+  (pipeline.decode.pictures) nor scale cheaply: it takes twice PyAV's time over the same clips;
+* decord cannot open AV1, GIF or anything newer than 2019.
+
+`ORDER` is the one place that says so; either order gives the same frames of an undamaged clip. torchcodec is not used:
+it imports torch (551 MB and 2.5 s a worker) and needs FFmpeg's shared libraries on the system.
+"""
+
+import io
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import av
+import numpy as np
+from av.video.reformatter import VideoReformatter
+
+from pipeline.core import storage
+from pipeline.core.errors import ClipError
+from pipeline.core.options import DecodeLimits, SamplingOptions
+from pipeline.decode.pictures import pictures
+from pipeline.decode.sampling import sample, scaled_size
+
+ORDER = ("pyav", "decord")
+
+# Containers that a clip may come in. FFmpeg also opens playlists and scripts (hls, concat, ...) that make it read
+# other files or URLs; a stranger's upload must not be able to.
+_CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,gif,asf,ogg,h264,hevc,ivf,obu,dv,m4v"
+_ATTACHED_PICTURE = 0x0400  # AV_DISPOSITION_ATTACHED_PIC: a cover, not a video
+_ENOMEM = 12
+
+av.logging.set_level(None)  # damaged clips would fill the terminal; what matters is in the clip's ending
+
+
+class DecodeStopped(Exception):
+    """A decoder came to a point that it cannot pass. `damaged`: because the data there is broken."""
+
+    def __init__(self, reason: str, damaged: bool):
+        super().__init__(reason)
+        self.damaged = damaged
+
+
+@dataclass(frozen=True)
+class Source:
+    """A clip's bytes: a local file, or what was fetched from elsewhere."""
+
+    path: str | None  # absolute, so that FFmpeg never reads a scheme into it
+    data: bytes | None
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the container says; see pipeline.decode.clips.Probe. Width and height as stored, before rotation."""
+
+    container: str
+    codec: str
+    width: int
+    height: int
+    fps: float
+    duration_s: float  # of the video stream, else of a container that holds nothing else; 0 unknown
+    frames: int
+    cut_off: bool  # the index names bytes beyond the file's end
+    has_index: bool  # the index names the bytes of every frame
+
+
+@dataclass(frozen=True)
+class Frame:
+    position: int  # in the sequence of sampled frames
+    frame_index: int  # in the source stream
+    timestamp: float  # seconds from the clip's first frame
+    rgb: np.ndarray  # uint8 [H, W, 3] upright, longer side at most max_side
+    width: int  # px of the upright source frame
+    height: int
+
+
+@dataclass
+class Cursor:
+    """How far a clip's decoding has come; kept over both decoders."""
+
+    wanted: Callable[[int], bool]  # of a position: is this frame's picture wanted?
+    frames: int = 0  # sampled frames reached, wanted or not
+    last_s: float = -1.0  # time of the last sampled frame
+    end_s: float = 0.0  # how far into the clip anything decoded
+
+    def reach(self, position: int, timestamp: float) -> bool:
+        """Moves on to a sampled frame. False when it was reached before or is not wanted."""
+        if position < self.frames or timestamp <= self.last_s:
+            return False
+        self.frames, self.last_s = position + 1, timestamp
+        return self.wanted(position)
+
+
+def fetch(uri: str) -> Source:
+    """Finds a local clip, or reads a remote one whole.
+
+    Raises:
+        ClipError: missing, io or empty.
+    """
+    try:
+        if storage.is_local(uri):
+            path = os.path.abspath(storage.local_path(uri))
+            with open(path, "rb") as file:
+                source = Source(path, None, os.fstat(file.fileno()).st_size)
+        else:
+            data = storage.read_bytes(uri)
+            source = Source(None, data, len(data))
+    except FileNotFoundError as error:
+        raise ClipError("missing", f"no file at {uri}") from error
+    except MemoryError as error:
+        raise ClipError("memory", f"{uri} does not fit into the worker's memory limit") from error
+    except Exception as error:  # a remote filesystem raises its own library's errors
+        raise ClipError("io", f"cannot read {uri}: {type(error).__name__}: {error}") from error
+    if source.size_bytes == 0:
+        raise ClipError("empty", f"{uri} holds 0 bytes")
+    return source
+
+
+def open_clip(source: Source, limits: DecodeLimits) -> tuple[Any, Any, Header]:
+    """Opens a clip with PyAV: (container, video stream, header). Decodes no more than FFmpeg's own probing does.
+
+    Raises:
+        ClipError: not_a_video, no_video_stream, too_large or memory.
+    """
+    try:
+        # A fetched clip is read through Python, which opens nothing else; a local one may open local files only.
+        options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
+        container = av.open(source.path or io.BytesIO(source.data or b""), options=options, metadata_errors="replace")
+    except av.FFmpegError as error:
+        if error.errno == _ENOMEM:
+            raise ClipError("memory", "opening the file went over the memory limit") from error
+        raise ClipError("not_a_video", f"FFmpeg cannot open it: {error.strerror}") from error
+    streams = [stream for stream in container.streams.video if not int(stream.disposition) & _ATTACHED_PICTURE]
+    if not streams:
+        kinds = ", ".join(sorted({stream.type for stream in container.streams}))
+        raise ClipError("no_video_stream", f"the file holds only: {kinds or 'nothing'}")
+    stream = streams[0]
+    header = _header(container, stream, source.size_bytes)
+    if header.width * header.height > limits.max_pixels:
+        raise ClipError(
+            "too_large", f"{header.width} x {header.height} px is over the limit of {limits.max_pixels} px a frame"
+        )
+    return container, stream, header
+
+
+def _header(container: Any, stream: Any, size_bytes: int) -> Header:
+    context = stream.codec_context
+    rate = stream.average_rate or stream.guessed_rate
+    # Of containers without a table of all frames (webm) FFmpeg gives a partial or empty index.
+    entries = [entry.pos + entry.size for entry in stream.index_entries]
+    has_index = stream.frames > 0 and len(entries) >= stream.frames
+    return Header(
+        container=container.format.name,
+        codec=context.codec.canonical_name if context else "unknown",
+        width=context.width if context else 0,
+        height=context.height if context else 0,
+        fps=float(rate) if rate else 0.0,
+        duration_s=_duration_s(container, stream),
+        frames=stream.frames,
+        cut_off=has_index and max(entries) > size_bytes,
+        has_index=has_index,
+    )
+
+
+def _duration_s(container: Any, stream: Any) -> float:
+    if stream.duration and stream.time_base:
+        return max(0.0, float(stream.duration * stream.time_base))
+    tag = stream.metadata.get("DURATION", "")  # Matroska: 00:00:04.000000000
+    parts = tag.split(":")
+    if len(parts) == 3 and all(part.replace(".", "", 1).isdigit() for part in parts):
+        return int(parts[0]) * 3600 + int(parts[1]) * 60 + float(parts[2])
+    alone = len(container.streams) == 1  # sound may run on after the picture
+    return max(0.0, container.duration / av.time_base) if alone and container.duration else 0.0
+
+
+def clockwise(rotation: int) -> int:
+    """Quarter turns clockwise that stand a picture upright; PyAV counts degrees counter-clockwise."""
+    return round(-rotation / 90) % 4
+
+
+def first_rotation(container: Any, stream: Any) -> int:
+    """Degrees clockwise of the first frame, 0 where none decodes. FFmpeg's display matrix comes with frames only."""
+    try:
+        for frame in container.decode(stream):
+            return clockwise(frame.rotation) * 90
+    except (av.FFmpegError, ValueError):
+        pass  # a probe describes; that nothing decodes is the decoding's own finding
+    return 0
+
+
+def pyav_frames(
+    source: Source, container: Any, stream: Any, header: Header, sampling: SamplingOptions, cursor: Cursor
+) -> Iterator[Frame]:
+    """Decodes with PyAV from the start and yields the wanted frames that `cursor` has not reached yet.
+
+    Raises:
+        DecodeStopped: at damaged data, or where the codec has no decoder.
+    """
+    if stream.codec_context is None:
+        raise DecodeStopped("FFmpeg has no decoder for this codec", damaged=False)
+    stream.thread_type = "NONE"  # one core a worker
+    stream.codec_context.thread_count = 1
+    to_rgb = _ToRgb()
+    nominal_s = 1.0 / (header.fps or sampling.sample_fps)
+    origin: float | None = None
+
+    def timed() -> Iterator[tuple[float, Any]]:
+        nonlocal origin
+        time_s = -nominal_s
+        try:
+            for stamp, frame in pictures(container, stream, sampling):
+                if frame is not None and frame.is_corrupt:
+                    raise DecodeStopped(f"damaged picture {time_s + nominal_s:.2f} s into the stream", damaged=True)
+                time_s = stamp if stamp is not None else time_s + nominal_s
+                origin = time_s if origin is None else origin
+                cursor.end_s = max(cursor.end_s, time_s - origin + length_s(frame))
+                yield time_s, frame
+        except av.FFmpegError as error:
+            if error.errno == _ENOMEM:
+                raise ClipError("memory", "decoding went over the worker's memory limit") from error
+            damaged = isinstance(error, av.error.InvalidDataError)
+            raise DecodeStopped(
+                f"PyAV stopped {cursor.end_s:.2f} s into the clip: {error.strerror}", damaged
+            ) from error
+
+    def length_s(frame: Any) -> float:
+        if frame is None or not frame.duration or not frame.time_base:
+            return nominal_s
+        return float(frame.duration * frame.time_base)
+
+    for taken in sample(timed(), sampling, length_s):
+        if cursor.reach(taken.position, taken.timestamp):
+            picture = taken.item
+            turns = clockwise(picture.rotation)
+            rgb = np.rot90(to_rgb(picture, scaled_size(picture.width, picture.height, sampling.max_side)), -turns)
+            upright = (picture.height, picture.width) if turns % 2 else (picture.width, picture.height)
+            yield Frame(taken.position, taken.frame_index, taken.timestamp, rgb, *upright)
+
+
+def decord_frames(
+    source: Source, container: Any, stream: Any, header: Header, sampling: SamplingOptions, cursor: Cursor
+) -> Iterator[Frame]:
+    """The same with decord, which applies the rotation itself and never says that a picture is damaged."""
+    try:
+        import decord
+    except ImportError as error:  # no wheel for this machine; setup.cfg asks for it on x86_64 only
+        raise DecodeStopped("decord is not installed", damaged=False) from error
+    decord.logging.set_level(decord.logging.QUIET)
+    try:
+        reader = decord.VideoReader(source.path or io.BytesIO(source.data or b""), num_threads=1)
+        times = reader.get_frame_timestamp(range(len(reader)))[:, 0].astype(float)
+    except (decord.DECORDError, RuntimeError, AssertionError) as error:
+        raise DecodeStopped(f"decord cannot open it: {_first_line(error)}", damaged=False) from error
+    spacing_s = 1.0 / (header.fps or sampling.sample_fps)
+    taken = list(sample(((time, None) for time in times), sampling, lambda _: spacing_s))
+    # Behind the last sampled frame come others that belong to the clip: whether they decode is part of its ending,
+    # and must not hang on which frames are wanted.
+    last = int(np.searchsorted(times - times[0], sampling.max_seconds)) - 1
+    at = 0
+    try:
+        for frame in taken:
+            if not cursor.reach(frame.position, frame.timestamp):
+                continue
+            if frame.frame_index > at:
+                reader.skip_frames(frame.frame_index - at)
+            rgb = reader.next().asnumpy()
+            at = frame.frame_index + 1
+            cursor.end_s = max(cursor.end_s, frame.timestamp + spacing_s)
+            height, width = rgb.shape[:2]
+            rgb = scale_rgb(rgb, scaled_size(width, height, sampling.max_side))
+            yield Frame(frame.position, frame.frame_index, frame.timestamp, rgb, width, height)
+        if last >= at:
+            if last > at:
+                reader.skip_frames(last - at)
+            reader.next()
+        cursor.end_s = max(cursor.end_s, float(times[last] - times[0]) + spacing_s)
+    except StopIteration as error:
+        raise DecodeStopped(f"decord ran out of frames at {at} of {len(times)}", damaged=True) from error
+    except (decord.DECORDError, RuntimeError) as error:
+        if "bad_alloc" in str(error):
+            raise ClipError("memory", "decoding went over the worker's memory limit") from error
+        raise DecodeStopped(f"decord stopped after frame {at}: {_first_line(error)}", damaged=True) from error
+
+
+def _first_line(error: Exception) -> str:
+    """decord's messages carry a time, a C++ path and a stack trace; the last part of the first line says what."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[0].rsplit(": ", 1)[-1].strip() if lines else type(error).__name__
+
+
+class _ToRgb:
+    """A stream's pictures to RGB, with the tables that FFmpeg makes for it once, where it can use them again."""
+
+    def __init__(self) -> None:
+        self._scaling, self._colours = VideoReformatter(), VideoReformatter()
+
+    def __call__(self, picture: Any, size: tuple[int, int]) -> np.ndarray:
+        """uint8 [H, W, 3] of a decoded picture, averaged down to `size` (width, height)."""
+        if size != (picture.width, picture.height):
+            # Scaling the planes before turning them into RGB takes half the time of FFmpeg doing both at once (2.0 and
+            # 4.1 ms, 1080x1920 to 720x1280) and comes closer to averaging the full RGB picture.
+            planes = picture.format.name if picture.format.name.startswith("yuv") else "rgb24"
+            picture = self._scaling.reformat(picture, *size, format=planes, interpolation="AREA", threads=1)
+        picture = self._colours.reformat(picture, format="rgb24", threads=1)
+        plane = picture.planes[0]  # seen in place: `to_ndarray` would copy it once more
+        lines = np.frombuffer(plane, np.uint8)[: plane.line_size * picture.height]
+        lines = lines.reshape(picture.height, plane.line_size)
+        return lines[:, : picture.width * 3].reshape(picture.height, picture.width, 3)
+
+
+def scale_rgb(rgb: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Averages an RGB picture to `size` (width, height); half of cv2.INTER_AREA's time for the same pixels."""
+    if size == (rgb.shape[1], rgb.shape[0]):
+        return rgb
+    return _ToRgb()(av.VideoFrame.from_ndarray(rgb, format="rgb24"), size)
+
+
+@dataclass(frozen=True)
+class Backend:
+    name: str
+    frames: Callable[[Source, Any, Any, Header, SamplingOptions, Cursor], Iterator[Frame]]
+    tells_damage: bool  # raises at damaged pictures rather than handing out concealed ones
+
+
+BACKENDS = {"pyav": Backend("pyav", pyav_frames, True), "decord": Backend("decord", decord_frames, False)}
+
+
+class ClipDecoding:
+    """One clip on its way through the decoders. Iterate `frames()`, then read how it ended.
+
+    Attributes, once `frames()` is exhausted:
+        status, code, reason: as in pipeline.decode.clips.Ending.
+        decoder: the names of the decoders that gave frames, joined by "+".
+    """
+
+    def __init__(
+        self, source: Source, sampling: SamplingOptions, limits: DecodeLimits, wanted: Callable[[int], bool],
+        order: Sequence[str] = ORDER,
+    ):  # fmt: skip
+        """Raises: ClipError, when nothing can be had of the clip."""
+        self.source, self.sampling, self.order = source, sampling, tuple(order)
+        self.container, self.stream, self.header = open_clip(source, limits)
+        self.cursor = Cursor(wanted)
+        self.status, self.code, self.reason, self.decoder = "ok", "", "", ""
+
+    def frames(self) -> Iterator[Frame]:
+        """Raises: ClipError, when the clip ends `failed`."""
+        stopped: DecodeStopped | None = None
+        reasons = []
+        for name in self.order:
+            backend = BACKENDS[name]
+            if stopped is not None and stopped.damaged and not backend.tells_damage:
+                continue  # behind damage it would hand out garbage for good frames
+            before = self.cursor.frames
+            try:
+                yield from backend.frames(
+                    self.source, self.container, self.stream, self.header, self.sampling, self.cursor
+                )
+                stopped = None
+            except DecodeStopped as error:
+                stopped = error
+                reasons.append(str(error))
+            except MemoryError as error:
+                raise ClipError("memory", "decoding went over the worker's memory limit") from error
+            if self.cursor.frames > before:
+                self.decoder += ("+" if self.decoder else "") + name
+            if stopped is None and self.cursor.frames:
+                break
+        if not self.cursor.frames:
+            raise ClipError("no_frames", "; ".join(reasons) or "the video stream holds no frame")
+        if stopped is not None:
+            self._partial("truncated" if self.header.cut_off else "corrupt", "; ".join(reasons))
+        elif self._ends_early():
+            self._partial(
+                "truncated", f"{self.cursor.end_s:.2f} s decoded of {self.header.duration_s:.2f} s that the file states"
+            )
+
+    def _partial(self, code: str, reason: str) -> None:
+        self.status, self.code, self.reason = "partial", code, reason
+
+    def _ends_early(self) -> bool:
+        """Ended well, but before its stated duration, and not because an edit list trims it on purpose."""
+        if self.header.has_index and not self.header.cut_off:
+            return False
+        stated = min(self.header.duration_s, self.sampling.max_seconds)
+        # Stated durations are rounded, and a last frame's length is often guessed: half a second is no cut.
+        return stated - self.cursor.end_s > 0.5

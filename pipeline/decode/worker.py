@@ -1,0 +1,233 @@
+"""The process that decodes: video from strangers is hostile input, so it runs where it can be killed.
+
+Started by pipeline.decode.worker_process as `python -m pipeline.decode.worker <json>`. Commands come and events go as JSON lines
+on two pipes of their own (libraries print on stdout); pictures go into shared memory, in slots that the parent lends.
+
+    commands   {"op": "decode", ...}  {"op": "probe", ...}  {"op": "free", "slot": n}      end of file: exit
+    events     ready | hashed | chunk | wait (no free slot: the deadline's clock stops) | done
+"""
+
+import base64
+import faulthandler
+import gc
+import hashlib
+import json
+import mmap
+import os
+import resource
+import select
+import signal
+import sys
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from pipeline.core.child_processes import die_with_parent
+from pipeline.core.errors import ClipError
+from pipeline.core.memory import trim
+from pipeline.core.options import DecodeLimits, SamplingOptions
+from pipeline.decode.decoders import ClipDecoding, Frame, Source, fetch, first_rotation, open_clip, scale_rgb
+from pipeline.decode.picture_sketch import picture_sketch, sketch_stride
+from pipeline.decode.sampling import expected_frames
+
+KEPT_BYTES = 192 * 2**20  # free memory a worker keeps for the next clip: eight clips, up to 1080p, leave 125 MiB
+MAX_CHUNK_FRAMES = 32  # what an extractor's batch can use; small pictures would else fill a slot with whole clips
+
+
+@dataclass
+class Link:
+    """The worker's end of the pipes, and the slots it may fill."""
+
+    commands: int  # file descriptors
+    events: int
+    free: deque[int] = field(default_factory=deque)
+    jobs: deque[dict] = field(default_factory=deque)
+    rest: bytes = b""
+
+    def send(self, **event: Any) -> None:
+        line = json.dumps(event).encode() + b"\n"
+        while line:
+            line = line[os.write(self.events, line) :]
+
+    def receive(self, wait: bool) -> None:
+        """Reads what commands have come; with `wait`, at least one. Exits where the parent is gone."""
+        while wait or select.select([self.commands], [], [], 0)[0]:
+            data = os.read(self.commands, 65536)
+            if not data:
+                os._exit(0)  # not sys.exit: a decoder's threads must not hold the process up
+            *lines, self.rest = (self.rest + data).split(b"\n")
+            for command in map(json.loads, lines):
+                if command["op"] == "free":
+                    self.free.append(command["slot"])
+                else:
+                    self.jobs.append(command)
+            wait = wait and not lines
+
+    def next_job(self) -> dict:
+        while not self.jobs:
+            self.receive(wait=True)
+        return self.jobs.popleft()
+
+    def next_slot(self) -> int:
+        self.receive(wait=False)
+        if not self.free:
+            self.send(event="wait")
+            while not self.free:
+                self.receive(wait=True)
+        return self.free.popleft()
+
+
+class Slots:
+    """Collects frames into chunks: one covers the positions [c K, (c + 1) K), K set by the size of a frame alone."""
+
+    def __init__(self, memory: mmap.mmap, slot_bytes: int, link: Link):
+        self.memory, self.slot_bytes, self.link = memory, slot_bytes, link
+        self.pictures: np.ndarray | None = None  # [K, H, W, 3] in the slot being filled
+        self.slot = -1
+        self.shape: tuple[int, int, int] | None = None
+        self.source: tuple[int, int] = (0, 0)
+        self.filled: list[Frame] = []
+
+    def add(self, frame: Frame) -> None:
+        """Raises: ClipError too_large, when a single frame does not fit a slot."""
+        if self.shape is None:
+            height, width, _ = self.shape = frame.rgb.shape
+            self.source = (frame.width, frame.height)
+            self.capacity = min(MAX_CHUNK_FRAMES, self.slot_bytes // frame.rgb.nbytes)
+            if self.capacity == 0:
+                raise ClipError(
+                    "too_large",
+                    f"a frame of {width} x {height} px does not fit a slot of {self.slot_bytes} bytes; "
+                    "raise slot_mb or lower max_side",
+                )
+        if self.filled and self.filled[0].position // self.capacity != frame.position // self.capacity:
+            self.flush()
+        if self.pictures is None:
+            self.slot = self.link.next_slot()
+            shape = (self.capacity, *self.shape)
+            self.pictures = np.frombuffer(
+                self.memory, np.uint8, int(np.prod(shape)), self.slot * self.slot_bytes
+            ).reshape(shape)
+        rgb = frame.rgb
+        if rgb.shape != self.shape:  # the stream changes its size midway: a clip has one size, that of its start
+            rgb = scale_rgb(np.ascontiguousarray(rgb), (self.shape[1], self.shape[0]))
+        self.pictures[len(self.filled)] = rgb
+        self.filled.append(frame)
+
+    def flush(self) -> None:
+        """Hands the slot over with what it holds."""
+        if not self.filled:
+            return
+        assert self.shape is not None
+        self.link.send(
+            event="chunk", slot=self.slot, shape=[len(self.filled), *self.shape],
+            position=[frame.position for frame in self.filled],
+            frame_index=[frame.frame_index for frame in self.filled],
+            timestamp=[frame.timestamp for frame in self.filled],
+            scale=max(self.shape[:2]) / max(self.source), width=self.source[0], height=self.source[1],
+        )  # fmt: skip
+        self.pictures, self.slot, self.filled = None, -1, []
+
+    def give_back(self) -> None:
+        """Keeps an unpublished slot for the next clip."""
+        if self.slot >= 0:
+            self.link.free.append(self.slot)
+        self.pictures, self.slot, self.filled = None, -1, []
+
+
+def decode(job: dict, slots: Slots, sampling: SamplingOptions, limits: DecodeLimits) -> dict:
+    """Decodes one clip into chunks; returns the fields of its ending."""
+    strides, every = job["strides"], sketch_stride(sampling)
+
+    def wanted(position: int) -> bool:
+        return any(position % stride == 0 for stride in strides)
+
+    decoding = ClipDecoding(
+        fetch(job["uri"]), sampling, limits, lambda position: wanted(position) or position % every == 0
+    )
+    sketches: dict[int, bytes] = {}  # by ms
+    try:
+        for frame in decoding.frames():
+            if frame.position % every == 0 and (found := picture_sketch(frame.rgb)) is not None:
+                sketches[round(1000 * frame.timestamp)] = found.tobytes()
+            if wanted(frame.position):
+                slots.add(frame)
+        slots.flush()
+    finally:
+        slots.give_back()
+    frames = decoding.cursor.frames
+    header = decoding.header
+    stated = expected_frames(header.duration_s, header.fps, sampling)
+    return {
+        "status": decoding.status, "code": decoding.code, "reason": decoding.reason, "decoder": decoding.decoder,
+        # A clip that came to its end has all its frames, whatever its average rate made one expect.
+        "frames": frames, "expected": frames if decoding.status == "ok" else max(frames, stated),
+        "width": slots.source[0], "height": slots.source[1],
+        "sketch_ms": list(sketches), "sketches": base64.b64encode(b"".join(sketches.values())).decode(),
+    }  # fmt: skip
+
+
+def probe(job: dict, link: Link, limits: DecodeLimits) -> dict:
+    """Hashes and describes one clip; returns the fields of its Probe."""
+    source = fetch(job["uri"])
+    link.send(event="hashed", content_hash=sha256(source), size_bytes=source.size_bytes)
+    container, stream, header = open_clip(source, limits)
+    rotation = first_rotation(container, stream)
+    width, height = (header.height, header.width) if rotation % 180 else (header.width, header.height)
+    return {
+        "container": header.container, "codec": header.codec, "width": width, "height": height, "rotation": rotation,
+        "fps": header.fps, "duration_s": header.duration_s, "frames": header.frames,
+    }  # fmt: skip
+
+
+def sha256(source: Source) -> str:
+    if source.path is None:
+        return hashlib.sha256(source.data or b"").hexdigest()
+    with open(source.path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _limit_memory(megabytes: int) -> None:
+    """Caps the address space at what is mapped now and `megabytes` more; a no-op where /proc does not tell."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            mapped = int(file.read().split()[0]) * resource.getpagesize()
+    except FileNotFoundError:
+        return
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    limit = mapped + megabytes * 2**20
+    resource.setrlimit(resource.RLIMIT_AS, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
+
+
+def main() -> None:
+    setting = json.loads(sys.argv[1])
+    die_with_parent(setting["parent"])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle; it ends this process
+    faulthandler.enable()  # a crash leaves its kind on stderr, which the parent reads
+    sampling, limits = SamplingOptions(**setting["sampling"]), DecodeLimits(**setting["limits"])
+    slot_bytes = limits.slot_mb * 2**20
+    memory = mmap.mmap(setting["memory"], limits.slots * slot_bytes)
+    link = Link(setting["commands"], setting["events"])
+    _limit_memory(limits.memory_limit_mb)
+    link.send(event="ready")
+    while True:
+        job = link.next_job()
+        try:
+            if job["op"] == "probe":
+                ending = probe(job, link, limits)
+            else:
+                ending = decode(job, Slots(memory, slot_bytes, link), sampling, limits)
+        except ClipError as error:
+            ending = {"status": "failed", "code": error.code, "reason": error.reason}
+        except MemoryError:
+            ending = {"status": "failed", "code": "memory", "reason": "decoding went over the worker's memory limit"}
+        link.send(event="done", **ending)
+        # A decoder's last pictures hang in reference cycles, megabytes in a few objects: too few for Python to notice.
+        gc.collect()
+        trim(above=KEPT_BYTES)
+
+
+if __name__ == "__main__":
+    main()

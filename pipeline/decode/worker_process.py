@@ -1,0 +1,240 @@
+"""One place for a decode worker: starts it, gives it one clip at a time, kills it when it must, replaces it.
+
+A seat is used by one thread, which lives as long as the pool (a worker dies with the thread that started it). Only
+`release` is called from elsewhere.
+"""
+
+import json
+import mmap
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict
+
+from pipeline.core.errors import CLIP_CODES, VdvError
+from pipeline.core.options import DecodeLimits, SamplingOptions
+
+_START_S = 120.0  # a worker's imports on a busy machine with a cold disk
+_POLL_S = 0.2  # how soon a stopping pool is noticed
+# Pictures are megabytes each: glibc would map and unmap, and the kernel clear, every single one.
+_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1",
+    "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20), "MALLOC_TRIM_THRESHOLD_": str(256 * 2**20),
+}  # fmt: skip
+_RETRY_PAUSE_S = 0.5  # before another try of what the network or the disk refused
+
+
+class WorkerError(VdvError):
+    """Decode workers cannot be started at all: nothing of any clip's doing."""
+
+    code = "worker"
+
+
+class Stopped(Exception):
+    """The pool is closing; whatever was under way is dropped."""
+
+
+class Seat:
+    """A worker's place; its shared memory outlives the workers that come and go."""
+
+    def __init__(self, sampling: SamplingOptions, limits: DecodeLimits, stop: threading.Event):
+        self.limits, self._sampling, self._stop = limits, sampling, stop
+        self.slot_bytes = limits.slot_mb * 2**20
+        self._memory_fd = _anonymous_file(limits.slots * self.slot_bytes)
+        self.memory = mmap.mmap(self._memory_fd, limits.slots * self.slot_bytes, prot=mmap.PROT_READ)
+        self._stderr = tempfile.TemporaryFile("a+b")  # noqa: SIM115 (closed by `close`)
+        self._lock = threading.Lock()  # guards what `release` shares with the seat's thread
+        self._lent: set[int] = set()  # slots whose chunks the consumer still holds
+        self._commands = -1
+        self._waiting = False  # the worker waits for a slot: its clock stands still
+        self._worker: subprocess.Popen | None = None
+        self._events = -1
+        self._rest = b""
+
+    def attempts(self, job: dict) -> Iterator[tuple[int, dict]]:
+        """Runs a job, again where its failure may pass; yields (attempt, event), the last one being `done`.
+
+        Raises: Stopped, WorkerError.
+        """
+        worked_s = 0.0
+        for attempt in range(1, self.limits.attempts + 1):
+            for event in self._attempt(job):
+                if event["event"] == "done":
+                    worked_s += event["worked_s"]
+                    event.update(worked_s=worked_s, attempts=attempt)
+                    retry = bool(event.get("code")) and CLIP_CODES[event["code"]].retryable
+                    if retry:
+                        self.kill()  # the next try, or the next clip, gets a fresh worker
+                    if retry and attempt < self.limits.attempts:
+                        if event["code"] in ("io", "missing"):
+                            self._stop.wait(_RETRY_PAUSE_S)
+                        break
+                    yield attempt, event
+                    return
+                yield attempt, event
+
+    def _attempt(self, job: dict) -> Iterator[dict]:
+        """One try. Ends with a `done` event in every case, made here when the worker did not live to send it."""
+        if self._worker is None:
+            self._start()
+        else:
+            os.ftruncate(self._stderr.fileno(), 0)
+        self._waiting = False
+        self._send(job)
+        clock = time.monotonic()
+        worked_s = 0.0
+        while True:
+            event = self._next_event(_POLL_S if self._waiting else min(_POLL_S, self.limits.deadline_s - worked_s))
+            now = time.monotonic()
+            if not self._waiting:
+                worked_s += now - clock
+            clock = now
+            if event is None:
+                if worked_s >= self.limits.deadline_s:
+                    self.kill()
+                    reason = f"not done after {self.limits.deadline_s:g} s of decoding; the worker was killed"
+                    yield {"event": "done", "status": "failed", "code": "deadline", "reason": reason,
+                           "worked_s": worked_s}  # fmt: skip
+                    return
+            elif event["event"] == "wait":
+                with self._lock:
+                    # Slots that came back before this event was read are on their way to the worker already.
+                    self._waiting = len(self._lent) == self.limits.slots
+            elif event["event"] == "done":
+                yield {**event, "worked_s": worked_s}
+                return
+            else:
+                if event["event"] == "chunk":
+                    with self._lock:
+                        self._lent.add(event["slot"])
+                yield event
+                # The time that the caller took to pass the event on is not the worker's, but the worker went on
+                # meanwhile; the clock keeps running only while this thread waits for it.
+                clock = time.monotonic()
+
+    def release(self, slot: int) -> None:
+        """The consumer is done with a slot: lends it to the worker again. Any thread."""
+        with self._lock:
+            self._lent.discard(slot)
+            self._waiting = False
+            if self._commands >= 0:
+                self._write({"op": "free", "slot": slot})
+
+    def kill(self) -> None:
+        """Ends the worker, however stuck it is, and reaps it."""
+        with self._lock:
+            if self._commands >= 0:
+                os.close(self._commands)
+            self._commands = -1
+        if self._worker is not None:
+            self._worker.kill()
+            self._worker.wait()
+            os.close(self._events)
+        self._worker, self._events, self._rest = None, -1, b""
+
+    def close(self) -> None:
+        """After this the seat is gone; chunks that a consumer still holds stay readable until it drops them."""
+        self.kill()
+        self._stderr.close()
+        if self._memory_fd >= 0:
+            os.close(self._memory_fd)
+        self._memory_fd = -1
+
+    def _start(self) -> None:
+        os.ftruncate(self._stderr.fileno(), 0)
+        command_read, command_write = os.pipe()
+        event_read, event_write = os.pipe()
+        setting = {
+            "parent": os.getpid(), "commands": command_read, "events": event_write, "memory": self._memory_fd,
+            "sampling": asdict(self._sampling), "limits": asdict(self.limits),
+        }  # fmt: skip
+        try:
+            self._worker = subprocess.Popen(
+                [sys.executable, "-m", "pipeline.decode.worker", json.dumps(setting)],
+                pass_fds=(command_read, event_write, self._memory_fd), stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL, stderr=self._stderr, env={**os.environ, **_ENVIRONMENT},
+            )  # fmt: skip
+        except BaseException:
+            os.close(command_write)
+            os.close(event_read)
+            raise
+        finally:
+            os.close(command_read)
+            os.close(event_write)
+        self._events = event_read
+        with self._lock:
+            # In one go: from now on `release` frees its slot by itself, and a slot freed twice would be filled twice.
+            self._commands = command_write
+            for slot in range(self.limits.slots):
+                if slot not in self._lent:
+                    self._write({"op": "free", "slot": slot})
+        until = time.monotonic() + _START_S
+        event = None
+        while event is None and time.monotonic() < until:
+            event = self._next_event(_POLL_S)
+        if event is None or event["event"] != "ready":
+            said = self._last_words()
+            self.kill()
+            raise WorkerError(f"a decode worker does not start ({said or 'it said nothing'}); is vdv installed whole?")
+
+    def _next_event(self, timeout_s: float) -> dict | None:
+        """The worker's next event; None when none comes in time; a `done` of code crash when it has died.
+
+        Raises: Stopped.
+        """
+        while b"\n" not in self._rest:
+            if self._stop.is_set():
+                raise Stopped
+            if not select.select([self._events], [], [], max(0.0, timeout_s))[0]:
+                return None
+            data = os.read(self._events, 1 << 16)
+            if not data:
+                return self._crashed()
+            self._rest += data
+        line, self._rest = self._rest.split(b"\n", 1)
+        return json.loads(line)
+
+    def _crashed(self) -> dict:
+        assert self._worker is not None
+        status = self._worker.wait()
+        how = f"signal {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
+        reason = f"the worker died by {how}"
+        if said := self._last_words():
+            reason += f": {said}"
+        self.kill()
+        return {"event": "done", "status": "failed", "code": "crash", "reason": reason}
+
+    def _last_words(self) -> str:
+        """What says most of a dead worker's stderr: a fatal error's first line, else the last line."""
+        self._stderr.seek(0)
+        lines = [line for line in self._stderr.read(1 << 16).decode(errors="replace").splitlines() if line.strip()]
+        fatal = [line for line in lines if line.startswith("Fatal Python error")]
+        return (fatal or lines[-1:] or [""])[0][:300]
+
+    def _send(self, command: dict) -> None:
+        with self._lock:
+            self._write(command)
+
+    def _write(self, command: dict) -> None:
+        """Caller holds the lock. Commands are small, and few are under way: the pipe never fills."""
+        with suppress(BrokenPipeError):  # the worker has died: reading its events finds out how
+            os.write(self._commands, json.dumps(command).encode() + b"\n")
+
+
+def _anonymous_file(size: int) -> int:
+    """A file descriptor of memory without a name: nothing is left behind by a kill, and /dev/shm's limit (64 MB in
+    containers) does not apply."""
+    if hasattr(os, "memfd_create"):
+        descriptor = os.memfd_create("vdv-frames")
+    else:
+        descriptor, path = tempfile.mkstemp(prefix="vdv-frames-")
+        os.unlink(path)
+    os.ftruncate(descriptor, size)
+    return descriptor

@@ -1,0 +1,284 @@
+"""The model without one of its ideas at a time, trained on the same folds: what each is worth."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+import torch
+
+from models.virality.config import CUE_MODALITY, VdvConfig
+from pipeline.core import storage
+from pipeline.core.errors import DataError, OptionError
+from pipeline.dataset.assemble import read_table
+from pipeline.evaluation.cross_validation import cross_validate
+from pipeline.evaluation.tables import (
+    TITLES,
+    Printed,
+    clips_of,
+    detectable_note,
+    estimate_text,
+    figure_text,
+    on_one_scale,
+    p_text,
+)
+from pipeline.metrics.ranking import METRICS
+from pipeline.metrics.significance import (
+    PERMUTATIONS,
+    PRIMARY,
+    RESAMPLES,
+    Clips,
+    compare,
+    draw_creators,
+    estimate,
+    holm,
+)
+from pipeline.runs.files import ABLATIONS, FOLDS, FOLDS_ABOUT, RUN
+from pipeline.training.checkpoints import CHECKPOINTS, clear
+
+SEQUENCES = ("appearance", "face", "scene")
+FUSED, DEFAULT = "fused", "default"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A configuration that differs from the run's in one idea."""
+
+    name: str
+    what: str  # is other than in the run
+    config: VdvConfig
+    cues: tuple[str, ...]  # whose encoders it changes; judged alone, too, for the fused score hides much of it
+
+
+def variants(config: VdvConfig) -> list[Variant]:
+    """The ablations of a run; those of cues that it has not are left out, and those that change nothing of it."""
+    whole = replace(config, skeleton_network="psgcn", pyramid=True, refine=True)
+    skeleton = (
+        ("st_gcn", "skeleton by ST-GCN", replace(whole, skeleton_network="st_gcn")),
+        ("st_gcn_plus", "skeleton by STGCN++", replace(whole, skeleton_network="st_gcn_plus")),
+        ("no_pyramid", "joints alone, no pyramid", replace(whole, pyramid=False)),
+        ("no_refinement", "pyramid without refinement", replace(whole, refine=False)),
+        ("no_levels", "levels not supervised one by one", replace(whole, level_weight=0.0)),
+        ("gradnorm", "levels balanced by GradNorm (alpha 1.5)", replace(whole, gradnorm=1.5)),
+        ("no_augmentation", "no augmentation", replace(config, rotation=0.0, scale=0.0, jitter=0.0, crop=0.0,
+                                                       mirror=0.0)),
+    )  # fmt: skip
+    sequence = (
+        ("plain_tcn", "no temporal relations", replace(config, sequence_network="rtcn", relations_after=())),
+        ("lstm", "sequences by an LSTM", replace(config, sequence_network="lstm")),
+        ("mean_mlp", "sequences by their mean", replace(config, sequence_network="mean_mlp")),
+    )
+    every = (
+        ("mean_pool", "plain mean for attention pooling", replace(config, attention_pool=False)),
+        ("no_line", "no line beside the networks", replace(config, line=False)),
+        ("no_backfitting", "each cue learns the whole label", replace(config, rounds=0)),
+        ("listnet", "ListNet for RankNet", replace(config, ranking="listnet")),
+        ("lambdarank", "LambdaRank for RankNet", replace(config, ranking="lambdarank")),
+        ("no_huber", "ranking loss alone", replace(config, huber_weight=0.0)),
+        ("ema", "weights averaged (EMA, 0.95)", replace(config, ema=0.95)),
+        ("patience", "stopped early (patience 3)", replace(config, patience=3)),
+    )
+    fusion = (
+        ("reliability_fusion", "fusion by reliability alone", replace(config, fusion="reliability")),
+        ("mean_fusion", "fusion by the uniform mean", replace(config, fusion="mean")),
+    )
+    known = tuple(cue for cue, modality in CUE_MODALITY.items() if modality in config.modalities)
+    found = []
+    for group, touched in ((skeleton, ("skeleton",)), (sequence, SEQUENCES), (every, known), (fusion, ())):
+        cues = tuple(cue for cue in touched if cue in known)
+        if cues or (not touched and len(known) > 1):
+            found += [Variant(name, what, other, cues) for name, what, other in group if other != config]
+    return [variant for variant in found if len(known) > 1 or variant.name != "no_backfitting"]
+
+
+def choose_variants(config: VdvConfig, names: Sequence[str]) -> list[Variant]:
+    """The ablations of a run of these names; of no names, all.
+
+    Raises:
+        OptionError: a name that is none of the run's ablations.
+    """
+    known = variants(config)
+    if unknown := [name for name in names if name not in {variant.name for variant in known}]:
+        raise OptionError(
+            f"--ablation-variants names {', '.join(unknown)}; this run has {', '.join(one.name for one in known)}"
+        )
+    return [variant for variant in known if not names or variant.name in names]
+
+
+def run_ablations(
+    workspace: str,
+    dataset_dir: str,
+    run_dir: str,
+    device: torch.device,
+    workers: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+    seeds: int = 1,
+    names: Sequence[str] = (),
+) -> None:
+    """Trains variants of a run on the folds that judged it; writes ablations.parquet, .md and .tex, then .json.
+
+    ablations.json, the last to be there: `seeds`, names of the `variants`, whether those are `all`.
+
+    Killed and called again, finished folds are not trained again.
+
+    Args:
+        progress: called with trainings done and trainings in all.
+        seeds: how many trainings of each variant and of the run's own configuration, with the run's seed and those that
+            follow it; the folds stay the run's. Its first training is the one that judged it.
+        names: of the variants; none: all.
+
+    Raises:
+        DataError: the run has no folds.
+        OptionError: a name that is none of the run's ablations.
+    """
+    folder = storage.join(workspace, run_dir)
+    about = json.loads(storage.read_bytes(storage.join(folder, FOLDS_ABOUT)))
+    if not about["clips"]:
+        raise DataError(f"{run_dir} was not judged by folds, so that variants cannot be compared: {about['reason']}")
+    config = VdvConfig.from_dict(json.loads(storage.read_bytes(storage.join(folder, RUN)))["config"])
+    chosen = choose_variants(config, names)
+    found = {DEFAULT: [read_table(storage.join(folder, FOLDS))]}
+    to_train = [(DEFAULT, config, seed) for seed in range(1, seeds)]
+    to_train += [(variant.name, variant.config, seed) for variant in chosen for seed in range(seeds)]
+    for place, (name, other, seed) in enumerate(to_train):
+
+        def step(done: int, total: int, before: int = place) -> None:
+            if progress:
+                progress(before * total + done, len(to_train) * total)
+
+        judged = cross_validate(
+            workspace, dataset_dir, replace(other, seed=config.seed + seed), device, about["asked"], workers, step,
+            about["protocol"], checkpoints=storage.join(folder, CHECKPOINTS), split_seed=config.seed,
+        )  # fmt: skip
+        found.setdefault(name, []).append(judged)
+    table = ablation_table(chosen, found)
+    with storage.staged(storage.join(folder, f"{ABLATIONS}.parquet")) as path:
+        table.to_parquet(path, index=False)
+    text = printed(table)
+    storage.write_bytes(storage.join(folder, f"{ABLATIONS}.md"), text.markdown().encode())
+    storage.write_bytes(storage.join(folder, f"{ABLATIONS}.tex"), text.latex().encode())
+    made = {"seeds": seeds, "variants": [variant.name for variant in chosen], "all": chosen == variants(config)}
+    storage.write_bytes(storage.join(folder, f"{ABLATIONS}.json"), (json.dumps(made, indent=1) + "\n").encode())
+    clear(storage.join(folder, CHECKPOINTS))
+
+
+def ablation_table(
+    chosen: Sequence[Variant],
+    found: Mapping[str, Sequence[pd.DataFrame]],
+    resamples: int = RESAMPLES,
+    permutations: int = PERMUTATIONS,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """What each variant reaches, and its difference to the run.
+
+    A figure is the mean of its trainings' figures, a difference that of trainings of one seed.
+
+    Args:
+        found: by variant's name, its cross-validations on the run's folds, as many as there are seeds and in the same
+            order; of the run itself those of `default`.
+
+    Returns:
+        One row a variant (the run itself is `default`), predictor (`fused`, and each cue that the variant changes) and
+        metric: variant, what, predictor, metric, seeds, clips; value, low, high, spread; difference (variant less
+        default), difference_low, difference_high, difference_spread; p, p_holm (of the primary metric, corrected over
+        the table; NaN elsewhere); detectable. Intervals are 95 %, by bootstrap over creators; a spread is the standard
+        deviation over seeds, NaN of a single one.
+
+    Raises:
+        DataError: a training was judged on other clips.
+    """
+    run = found[DEFAULT]
+    clips = clips_of(run[0])
+    draws = draw_creators(clips.group, resamples, seed)
+    rows = []
+    cues = [name.removeprefix("score_") for name in run[0] if name.startswith("score_")]
+    for name, trainings in found.items():
+        for one in trainings:
+            if not one["clip_id"].equals(run[0]["clip_id"]) or not one["fold"].equals(run[0]["fold"]):
+                raise DataError(f"{name} was judged on other folds than the run; build the run and its ablations again")
+    for predictor in (FUSED, *cues):
+        rows += _rows(DEFAULT, "the model", predictor, clips, run, None, draws, permutations, seed)
+    for variant in chosen:
+        for predictor in (FUSED, *(cue for cue in variant.cues if cue in cues)):
+            rows += _rows(
+                variant.name, variant.what, predictor, clips, found[variant.name], run, draws, permutations, seed
+            )
+    table = pd.DataFrame(rows)
+    table["p_holm"] = holm(table["p"].tolist())
+    return table
+
+
+def _rows(
+    name: str,
+    what: str,
+    predictor: str,
+    clips: Clips,
+    said: Sequence[pd.DataFrame],
+    default: Sequence[pd.DataFrame] | None,
+    draws: np.ndarray,
+    permutations: int,
+    seed: int,
+) -> list[dict]:
+    column = "score" if predictor == FUSED else f"score_{predictor}"
+    score = np.stack([on_one_scale(one, column) for one in said])  # [seeds, clips]
+    reached = estimate(clips, score, draws)
+    difference = None
+    if default is not None:
+        of_run = np.stack([on_one_scale(one, column) for one in default])
+        difference = compare(clips, score, of_run, draws, permutations, seed)
+    rows = []
+    for metric in METRICS:
+        of_metric = difference.by_metric[metric] if difference else None
+        primary = difference is not None and metric == PRIMARY
+        rows.append(
+            {
+                "variant": name,
+                "what": what,
+                "predictor": predictor,
+                "metric": metric,
+                "seeds": len(score),
+                "clips": int(np.isfinite(score).all(0).sum()),
+                "value": reached[metric].value,
+                "low": reached[metric].low,
+                "high": reached[metric].high,
+                "spread": reached[metric].spread,
+                "difference": of_metric.value if of_metric else np.nan,
+                "difference_low": of_metric.low if of_metric else np.nan,
+                "difference_high": of_metric.high if of_metric else np.nan,
+                "difference_spread": of_metric.spread if of_metric else np.nan,
+                "p": difference.p if difference and primary else np.nan,
+                "detectable": difference.detectable if difference and primary else np.nan,
+            }
+        )
+    return rows
+
+
+def printed(table: pd.DataFrame) -> Printed:
+    """The table of `ablation_table` for people: a section a predictor; spreads over seeds where there are several."""
+    sections: dict[str, list[list[str]]] = {}
+    seeds = int(table["seeds"].max())
+    spread = [f"sd of {seeds} seeds"] if seeds > 1 else []
+    for (predictor, _), rows in table.groupby(["predictor", "variant"], sort=False):
+        by_metric = rows.set_index("metric")
+        first = by_metric.loc[PRIMARY]
+        cells = [first["what"], estimate_text(first["value"], first["low"], first["high"])]
+        cells += [figure_text(first["spread"])] if spread else []
+        cells += [figure_text(by_metric.loc[name, "value"]) for name in METRICS if name != PRIMARY]
+        ends = (first["difference"], first["difference_low"], first["difference_high"])
+        compared = [estimate_text(*ends, sign=True), *([figure_text(first["difference_spread"])] if spread else []),
+                    p_text(first["p_holm"])]  # fmt: skip
+        cells += compared if np.isfinite(ends[0]) else [""] * len(compared)
+        sections.setdefault(f"score of {predictor}" if predictor != FUSED else "fused score", []).append(cells)
+    header = ("variant", f"{TITLES[PRIMARY]} (95 %)", *spread, *(TITLES[name] for name in METRICS if name != PRIMARY),
+              "less the model's (95 %)", *spread, "p")  # fmt: skip
+    trained = "one seed." if not spread else (
+        f"{seeds} seeds each: figures are means over seeds, differences those of equal seeds, sd their standard"
+        " deviation over seeds."
+    )  # fmt: skip
+    told = (
+        f"Every variant trained on the same folds as the model, {trained} Intervals: bootstrap over creators. p: paired"
+        f" permutation of {TITLES[PRIMARY]} over creators, Holm-corrected over the table.",
+        *detectable_note(table["detectable"].tolist()),
+    )
+    return Printed(header, sections, told)

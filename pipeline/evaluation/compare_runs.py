@@ -1,0 +1,167 @@
+"""Two runs held against each other on the clips that the folds of both judged."""
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from pipeline.core import storage
+from pipeline.core.errors import DataError, WorkspaceError
+from pipeline.dataset.assemble import read_clips, read_table
+from pipeline.dataset.labels import ENGAGEMENT, group_clips
+from pipeline.evaluation.tables import on_one_scale
+from pipeline.metrics.significance import RESAMPLES, Clips, Difference, Estimate, compare, draw_creators, estimate, holm
+from pipeline.runs.files import FOLDS, FOLDS_ABOUT
+from pipeline.runs.runs import read_run, run_dir
+
+_NAMED = 5  # clips in one message
+
+
+@dataclass(frozen=True)
+class Row:
+    """One predictor of both runs: `fused`, or a cue alone."""
+
+    name: str
+    first: dict[str, Estimate]  # by metric of pipeline.metrics.ranking
+    second: dict[str, Estimate]
+    difference: Difference  # first less second
+    p_holm: float  # of its p among the rows'
+
+
+@dataclass(frozen=True)
+class Comparison:
+    label: str  # what both were trained on
+    clips: int  # judged by both
+    creators: int
+    left_out: tuple[int, int]  # clips that only the first, only the second judged
+    rows: tuple[Row, ...]
+    differing: tuple[str, ...]  # what the runs were made with that is not the same, a line each
+
+
+def compare_runs(workspace: str, first: str, second: str, resamples: int = RESAMPLES) -> Comparison:
+    """How much better the first run orders clips of creators never seen than the second.
+
+    Each run is judged by its own folds; differences are taken clip by clip, intervals and tests over creators (see
+    pipeline.metrics.significance). Where followers are taken out of the label, each fold fits that anew, and a clip's label is the
+    mean of what the two runs' folds have.
+
+    Args:
+        first, second: ids, as runs.find_run gives them.
+
+    Raises:
+        DataError: the runs cannot be compared: no folds, other protocols or kinds of label, no clips in common, or
+            clips whose file or engagement is not the same in both.
+        WorkspaceError: files of a run or of its dataset are gone.
+    """
+    if first == second:
+        raise DataError(f"{first} was named twice; comparing takes two runs")
+    runs = [read_run(workspace, run_dir(run_id)) for run_id in (first, second)]
+    kinds = [run["label"]["kind"] for run in runs]
+    if kinds[0] != kinds[1]:
+        raise DataError(
+            f"{first} was trained on the label {kinds[0]}, {second} on {kinds[1]}: their skill is of two kinds"
+        )
+    judged = [_judged(workspace, run_id) for run_id in (first, second)]
+    protocols = [_protocol(workspace, run_id) for run_id in (first, second)]
+    if protocols[0] != protocols[1]:
+        raise DataError(
+            f"{first} was judged by {protocols[0]}, {second} by {protocols[1]}: build both with the same --protocol"
+        )
+    both = judged[0].index.intersection(judged[1].index)
+    facts = [_facts(workspace, run).reindex(both) for run in runs]
+    _assert_same(first, second, *facts)
+    groups = group_clips(facts[0]["creator_id"], facts[0]["copies"], facts[0].index)
+    if len(np.unique(groups)) < 2:
+        raise DataError(
+            f"{first} and {second} judged {len(both)} clips in common, of {len(np.unique(groups))} creators; comparing"
+            " takes two creators at least"
+        )
+    sides = [table.loc[both] for table in judged]
+    label = (sides[0]["label"].to_numpy(float) + sides[1]["label"].to_numpy(float)) / 2
+    clips = Clips(label, sides[0]["challenge"].to_numpy(str), groups)
+    return Comparison(
+        kinds[0],
+        len(both),
+        len(np.unique(groups)),
+        (len(judged[0]) - len(both), len(judged[1]) - len(both)),
+        _rows(clips, sides[0], sides[1], resamples),
+        _differing(*runs),
+    )
+
+
+def _judged(workspace: str, run_id: str) -> pd.DataFrame:
+    """folds.parquet by clip_id, its scores on one scale."""
+    path = storage.join(workspace, run_dir(run_id), FOLDS)
+    if not storage.exists(path):
+        raise DataError(
+            f"{run_id} was not judged by folds, so nothing says how it does on creators never seen; build it again with"
+            " --folds 2 or more"
+        )
+    judged = read_table(path)
+    names = [name for name in judged if name == "score" or name.startswith("score_")]
+    return judged.assign(**{name: on_one_scale(judged, name) for name in names}).set_index("clip_id")
+
+
+def _protocol(workspace: str, run_id: str) -> str:
+    return json.loads(storage.read_bytes(storage.join(workspace, run_dir(run_id), FOLDS_ABOUT)))["protocol"]
+
+
+def _facts(workspace: str, run: dict) -> pd.DataFrame:
+    """The clips of a run's dataset by clip_id."""
+    folder = f"datasets/{run['dataset']}"
+    try:
+        return read_clips(workspace, folder).set_index("clip_id")
+    except FileNotFoundError as error:
+        raise WorkspaceError(
+            f"{storage.join(workspace, folder)} is gone, and with it what the clips were; run BuildVDV on the same"
+            " manifest again"
+        ) from error
+
+
+def _assert_same(first: str, second: str, one: pd.DataFrame, other: pd.DataFrame) -> None:
+    for name, what in (("challenge", "challenge"), ("content_hash", "file"), *((name, name) for name in ENGAGEMENT)):
+        differ = ~((one[name] == other[name]) | (one[name].isna() & other[name].isna())).fillna(False)
+        if differ.any():
+            named = ", ".join(one.index[differ][:_NAMED])
+            raise DataError(
+                f"{first} and {second} cannot be compared: of {len(one)} clips that both judged,"
+                f" {int(differ.sum())} changed their {what} in between ({named}); build both from the same manifest"
+            )
+
+
+def _rows(clips: Clips, one: pd.DataFrame, other: pd.DataFrame, resamples: int) -> tuple[Row, ...]:
+    draws = draw_creators(clips.group, resamples)
+    names = [name for name in one if (name == "score" or name.startswith("score_")) and name in other]
+    found = []
+    for name in names:
+        scores = [side[name].to_numpy(float) for side in (one, other)]
+        # The same clips on both sides, so that the two figures differ by the difference.
+        shared = np.isfinite(scores[0]) & np.isfinite(scores[1])
+        figures = [estimate(clips, np.where(shared, score, np.nan), draws) for score in scores]
+        found.append((name, *figures, compare(clips, scores[0], scores[1], draws)))
+    corrected = holm([difference.p for *_, difference in found])
+    return tuple(
+        Row("fused" if name == "score" else name.removeprefix("score_"), figure, against, difference, p)
+        for (name, figure, against, difference), p in zip(found, corrected, strict=True)
+    )
+
+
+def _differing(one: dict, other: dict) -> tuple[str, ...]:
+    sides = [
+        {
+            **run["config"],
+            "profiles": run["profiles"],
+            **{f"{name} features": made for name, made in run["data"]["features"].items()},
+            "clips, labels and split": run["data"]["fingerprint"],
+            "vdv": " ".join(filter(None, (run["code"]["version"], (run["code"]["commit"] or "")[:12]))),
+            "device": run["environment"]["device"],
+        }
+        for run in (one, other)
+    ]
+    names = list(dict.fromkeys([*sides[0], *sides[1]]))
+    return tuple(
+        f"{name}: {sides[0].get(name)} / {sides[1].get(name)}"
+        for name in names
+        if sides[0].get(name) != sides[1].get(name)
+    )

@@ -1,0 +1,156 @@
+"""Fusion by concatenation, the usual alternative to fusing predictions: all encoders and one head, trained together."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from models.virality.config import VdvConfig
+from models.virality.vdv import Cue, build_encoder, encode
+from pipeline.dataset.folds import deal_folds
+from pipeline.dataset.loading import ChallengeBatches, ClipBatch, ClipDataset, to_device
+from pipeline.training.optimisation import forget_statistics, loss_of, parameter_groups
+from pipeline.training.ridge import fit_line, normal_score, read_numbers
+
+_HIDDEN = 32
+
+
+class Concatenation(nn.Module):
+    """The cues' networks, and a perceptron on what they say one after the other: embedding, score, the cue's line.
+
+    Trained end to end on the training clips, so that the head reads the embeddings of the very encoders that it is
+    used with. The networks' own levels are supervised too, as they are in Vdv. Their lines are fitted beforehand.
+    """
+
+    def __init__(self, config: VdvConfig, widths: Mapping[str, int]):
+        super().__init__()
+        bare = replace(config, line=False)
+        self.encoders = nn.ModuleDict({cue: build_encoder(cue, bare, widths) for cue in widths})
+        size = sum(cast(int, encoder.embedding_size) + 3 for encoder in self.encoders.values())
+        self.head = nn.Sequential(
+            nn.LayerNorm(size), nn.Dropout(config.dropout), nn.Linear(size, _HIDDEN), nn.ReLU(), nn.Linear(_HIDDEN, 1)
+        )
+
+    def forward(self, cues: Mapping[str, Cue], lines: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """cues: of B clips; lines: [B, M] what each cue's line says -> score [B], levels supervised beside it [B, L],
+        bool [B] whether a cue is there."""
+        said = {cue: encode(encoder, cue, cues[cue]) for cue, encoder in self.encoders.items()}
+        present = torch.stack([one.present for one in said.values()], 1)
+        embeddings = [one.embedding for one in said.values()]
+        scores = torch.stack([one.levels.mean(1) for one in said.values()], 1)
+        score = self.head(torch.cat([*embeddings, scores, lines, present.to(lines.dtype)], 1)).squeeze(-1)
+        return score, torch.cat([one.levels for one in said.values()], 1), present.any(1)
+
+
+def concatenated(
+    dataset: ClipDataset,
+    train: Sequence[int],
+    test: Sequence[int],
+    groups: np.ndarray,
+    config: VdvConfig,
+    device: torch.device,
+) -> np.ndarray:
+    """float64 [test clips]: scores by a Concatenation trained on `train` as the encoders are; NaN where no cue is.
+
+    Args:
+        dataset: with the labels to train towards; `train` as fit.learnable_rows gives it.
+        groups: int64 [clips], creators. A training clip's line is one fitted without its creator, for in the end, too,
+            lines speak of creators that they have not seen.
+    """
+    torch.manual_seed(config.seed)
+    model = Concatenation(config, dataset.widths).to(device)
+    lines = _lines(dataset, np.asarray(train), np.asarray(test), groups, config)
+    view = dataset.view(*dataset.widths, training=True)
+    batches = ChallengeBatches(dataset.clips["challenge"].tolist(), train, config.batch_clips, config.seed)
+    loader = DataLoader(view, batch_sampler=batches, collate_fn=view.collate)
+    _train(model, loader, lines, config, device, steps=config.epochs * len(batches))
+    _settle_norms(model, loader, lines, device)
+    return _score(model.eval(), dataset.view(*dataset.widths, training=False), test, lines, config, device)
+
+
+def _lines(dataset: ClipDataset, train: np.ndarray, test: np.ndarray, groups: np.ndarray, config: VdvConfig) -> Tensor:
+    """float32 [clips, M]: each cue's line, in units of its spread over the training clips; 0 where there is none."""
+    said = np.zeros((len(dataset), len(dataset.widths)), np.float32)
+    if not config.line:
+        return torch.from_numpy(said)
+    challenge = dataset.clips["challenge"].to_numpy(str)
+    wanted = normal_score(dataset.clips["percentile"].to_numpy(float))
+    fold_of = np.full(len(dataset), -1)
+    fold_of[train] = deal_folds(groups[train], challenge[train].tolist(), config.inner_folds, config.seed)
+    learned = np.isin(np.arange(len(dataset)), train)
+    for place, cue in enumerate(dataset.widths):
+        numbers = read_numbers(dataset, cue, [*train, *test])
+        for fold in range(-1, fold_of.max() + 1):  # -1: the test clips, by a line through all training clips
+            seen = np.flatnonzero(learned & numbers.present & (fold_of != fold))
+            unseen = np.intersect1d(np.flatnonzero(numbers.present & (fold_of == fold)), [*train, *test])
+            if len(seen) > 1 and len(unseen):
+                line = fit_line(
+                    numbers.values[seen], wanted[seen], challenge[seen], groups[seen], config.seed, numbers.limit
+                )
+                said[unseen, place] = line(numbers.values[unseen])
+    spread = said[train].std(0)
+    return torch.from_numpy(said / np.where(spread > 1e-6, spread, 1.0))
+
+
+def _train(
+    model: Concatenation, loader: DataLoader, lines: Tensor, config: VdvConfig, device: torch.device, steps: int
+) -> None:
+    groups = _parameter_groups(model, config)
+    optimiser = torch.optim.AdamW(groups, config.learning_rate)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, [group["lr"] for group in groups], total_steps=max(steps, 1)
+    )
+    model.train()
+    for _ in range(config.epochs):
+        for batch in loader:
+            loss = _loss(model, batch, lines, config, device)
+            optimiser.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
+            optimiser.step()
+            schedule.step()
+
+
+def _parameter_groups(model: Concatenation, config: VdvConfig) -> list[dict]:
+    """For an optimiser: each cue's network at the rate that it has alone, the head at that of most cues."""
+    parts = [(encoder, config.rate(cue)) for cue, encoder in model.encoders.items()]
+    return [
+        {**group, "lr": rate}
+        for part, rate in [*parts, (model.head, config.learning_rate)]
+        for group in parameter_groups(part, config.weight_decay)
+    ]
+
+
+def _loss(model: Concatenation, batch: ClipBatch, lines: Tensor, config: VdvConfig, device: torch.device) -> Tensor:
+    score, levels, present = model(to_device(batch.cues, device), lines[batch.row].to(device))
+    target, challenge = batch.percentile.to(device), batch.challenge.to(device)
+    counted = batch.counted.to(device) & present
+    return loss_of(score, levels, target, challenge, counted, config)
+
+
+@torch.no_grad()
+def _settle_norms(model: Concatenation, loader: DataLoader, lines: Tensor, device: torch.device) -> None:
+    for batch in loader if forget_statistics(model) else ():
+        model(to_device(batch.cues, device), lines[batch.row].to(device))
+
+
+@torch.inference_mode()
+def _score(
+    model: Concatenation,
+    view: ClipDataset,
+    rows: Sequence[int],
+    lines: Tensor,
+    config: VdvConfig,
+    device: torch.device,
+) -> np.ndarray:
+    size = config.batch_clips
+    keys = [[(0, row) for row in rows[at : at + size]] for at in range(0, len(rows), size)]
+    found = []
+    for batch in DataLoader(view, batch_sampler=keys, collate_fn=view.collate):
+        score, _, present = model(to_device(batch.cues, device), lines[batch.row].to(device))
+        found.append(torch.where(present, score, torch.nan).cpu())
+    return torch.cat(found).double().numpy() if found else np.zeros(0)

@@ -1,0 +1,141 @@
+"""How well scores order the clips of a challenge: `folds.parquet`, `metrics.json` and the tables beside them."""
+
+import json
+from collections.abc import Callable
+
+import pandas as pd
+import torch
+
+from models.virality.config import VdvConfig
+from pipeline.core import storage
+from pipeline.core.errors import DataError
+from pipeline.dataset.assemble import read_clips, read_statistics, read_table
+from pipeline.dataset.labels import TEST, TRAIN, VAL
+from pipeline.evaluation.cross_validation import cross_validate
+from pipeline.evaluation.tables import as_json, clips_of, numbers, on_one_scale, printed, rival_table
+from pipeline.metrics.ranking import by_challenge
+from pipeline.metrics.significance import PRIMARY, RESAMPLES, draw_creators, estimate
+from pipeline.runs.files import FOLDS, FOLDS_ABOUT, METRICS, RUN, SCORES, TABLE
+from pipeline.scoring.intervals import coverage_of_run
+from pipeline.training.checkpoints import CHECKPOINTS, clear
+
+
+def judge_training(
+    workspace: str,
+    dataset_dir: str,
+    run_dir: str,
+    device: torch.device,
+    protocol: str = "kfold",
+    folds: int = 5,
+    workers: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+    permuted: bool = False,
+) -> None:
+    """Writes folds.parquet, what crossval.cross_validate gives of the run's configuration, and folds.json about it.
+
+    folds.json: protocol, folds `asked` for, folds there are, clips judged.
+
+    Too few clips or creators to cross-validate are no error of the run: folds.json then gives the `reason`, and there
+    is no folds.parquet. The other arguments are cross_validate's. Killed and called again, finished folds are not
+    trained again.
+    """
+    run = json.loads(storage.read_bytes(storage.join(workspace, run_dir, RUN)))
+    config = VdvConfig.from_dict(run["config"])
+    about: dict = {"protocol": protocol, "asked": folds, "folds": 0, "clips": 0}
+    try:
+        judged = cross_validate(
+            workspace, dataset_dir, config, device, folds, workers, progress, protocol, rivals=True, permuted=permuted,
+            checkpoints=storage.join(workspace, run_dir, CHECKPOINTS),
+        )  # fmt: skip
+    except DataError as error:
+        about["reason"] = str(error)
+        storage.remove(storage.join(workspace, run_dir, FOLDS))
+    else:
+        about |= {"folds": int(judged["fold"].nunique()), "clips": len(judged)}
+        with storage.staged(storage.join(workspace, run_dir, FOLDS)) as path:
+            judged.to_parquet(path, index=False)
+    storage.write_bytes(storage.join(workspace, run_dir, FOLDS_ABOUT), (json.dumps(about, indent=1) + "\n").encode())
+    clear(storage.join(workspace, run_dir, CHECKPOINTS))
+
+
+def evaluate_run(workspace: str, dataset_dir: str, run_dir: str) -> None:
+    """Writes metrics.json from scores.parquet and, where there are folds, from folds.parquet.
+
+    `splits`: by split, by predictor, for each challenge and their mean, what ranking_metrics.agreement returns. The
+    predictors are the fused score, each cue alone, the creator's followers alone where any are known, and chance (its
+    expectation). A clip counts where the predictor says something of it; `n` says how many do. A number that cannot be
+    had is null, and `reason` says why.
+
+    `coverage`: of the scores' intervals, as intervals.coverage_of_run gives it.
+
+    `folds`: what folds.json has; `predictors`, as `judge_folds` gives them; `table`, every predictor of the protocol
+    against the model, as tables.as_json gives it. The table is written as table.md and table.tex, too.
+    """
+    scores = read_table(storage.join(workspace, run_dir, SCORES))
+    clips = read_clips(workspace, dataset_dir).set_index("clip_id").loc[scores["clip_id"]]
+    predictors = {"fused": scores["score"]}
+    predictors |= {name.removeprefix("score_"): scores[name] for name in scores if name.startswith("score_")}
+    if clips["followers"].notna().any():
+        predictors["followers"] = clips["followers"].astype("Float64").reset_index(drop=True)
+    splits = {}
+    for split in (TEST, VAL, TRAIN):
+        some = scores[scores["split"] == split]
+        if split != VAL or len(some):
+            judged = {
+                name: by_challenge(some["challenge"], some["label"], values) for name, values in predictors.items()
+            }
+            splits[split] = {"clips": len(some), "predictors": judged | {"chance": _chance()}}
+    metrics = {
+        "label": read_statistics(workspace, dataset_dir)["label"]["kind"],
+        "note": "test clips are of creators that training did not see; train shows the fit, not the skill",
+        "splits": splits,
+        "coverage": coverage_of_run(workspace, run_dir),
+    }
+    folder = storage.join(workspace, run_dir)
+    if storage.exists(storage.join(folder, FOLDS_ABOUT)):
+        metrics["folds"] = _folds(folder)
+    text = json.dumps(metrics, indent=1, allow_nan=False) + "\n"
+    storage.write_bytes(storage.join(folder, METRICS), text.encode())
+
+
+def _folds(folder: str) -> dict:
+    """The section `folds` of metrics.json; writes the table beside it."""
+    about = json.loads(storage.read_bytes(storage.join(folder, FOLDS_ABOUT)))
+    if not about["clips"]:
+        return about | {"predictors": {}, "table": []}
+    judged = read_table(storage.join(folder, FOLDS))
+    rows = rival_table(judged)
+    text = printed(rows)
+    storage.write_bytes(storage.join(folder, f"{TABLE}.md"), text.markdown().encode())
+    storage.write_bytes(storage.join(folder, f"{TABLE}.tex"), text.latex().encode())
+    return about | {"predictors": judge_folds(judged), "table": as_json(rows)}
+
+
+def judge_folds(judged: pd.DataFrame, resamples: int = RESAMPLES, seed: int = 0) -> dict:
+    """How well a cross-validation's scores order the clips of a challenge.
+
+    The folds of a challenge are judged together (tables.on_one_scale). Clips of one creator are alike, so the interval
+    is a bootstrap over creators.
+
+    Args:
+        judged: as crossval.cross_validate gives it.
+        resamples: of the bootstrap.
+
+    Returns:
+        By predictor (fused, each cue): what `evaluate_run` writes of a split, and in `mean` beside it spearman_95, the
+        ends of the interval of the mean Spearman; None where the mean is None.
+    """
+    clips = clips_of(judged)
+    draws = draw_creators(clips.group, resamples, seed)
+    found = {}
+    for name in (column for column in judged if column == "score" or column.startswith("score_")):
+        score = on_one_scale(judged, name)
+        agreed = by_challenge(judged["challenge"], judged["label"], pd.Series(score, index=judged.index))
+        ends = numbers(estimate(clips, score, draws)[PRIMARY])[1:]
+        agreed["mean"][f"{PRIMARY}_95"] = None if None in ends else ends
+        found["fused" if name == "score" else name.removeprefix("score_")] = agreed
+    return found
+
+
+def _chance() -> dict:
+    return {"mean": {"spearman": 0.0, "kendall_tau_b": 0.0, "pairwise_accuracy": 0.5, "note": "expectation"}}

@@ -1,0 +1,212 @@
+"""Pictures of a run for everybody: runs/<id>/figures/*.png and *.svg, beside metrics.json.
+
+training       loss of each cue's encoder over epochs
+spearman       how well each predictor orders the clips, with intervals
+calibration    where clips were expected, and where they were
+ablations      the model without one idea at a time, where ablations were made
+"""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from models.virality.config import CUES
+from pipeline.core import storage
+from pipeline.dataset.assemble import read_table
+from pipeline.evaluation.calibration import calibration
+from pipeline.evaluation.tables import TITLES
+from pipeline.metrics.significance import PRIMARY
+from pipeline.runs.files import ABLATIONS, METRICS, RUN
+from pipeline.scoring.intervals import read_judged
+
+FIGURES = "figures"
+KINDS = ("png", "svg")
+_LOGS = "logs/csv"  # a folder an encoder, as Lightning's CSVLogger writes it
+_RESUMED = "-from-"  # <cue>-from-<epoch>: of an encoder that went on after its training was killed
+# Okabe and Ito's colours, which differ for every kind of colour vision and in grey.
+BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#666666"
+_STYLE: Any = {
+    "font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": "#DDDDDD",
+    "axes.axisbelow": True, "figure.constrained_layout.use": True, "svg.hashsalt": "vdv",
+}  # fmt: skip
+_BAR = 0.27  # inches a line of a chart with names at its side
+_SECTIONS = {
+    "the model": BLUE, "one cue, its encoder alone": GREEN, "no network": ORANGE, "other fusions": RED,
+    "controls": GREY,
+}  # fmt: skip
+
+
+def draw_figures(workspace: str, run_dir: str) -> list[str]:
+    """Draws what the run's files allow; returns the names of the figures. run_dir: relative to the workspace."""
+    folder = storage.join(workspace, run_dir)
+    with matplotlib.rc_context(_STYLE):
+        found = {
+            "training": training_figure(read_losses(folder)),
+            "spearman": spearman_figure(json.loads(storage.read_bytes(storage.join(folder, METRICS)))),
+            "calibration": calibration_figure(_calibration(workspace, run_dir)),
+            "ablations": ablations_figure(_ablations(folder)),
+        }
+        drawn = {name: figure for name, figure in found.items() if figure is not None}
+        for name, figure in drawn.items():
+            for kind in KINDS:
+                # Without a date a figure of the same numbers is the same file.
+                metadata = {"Date": None} if kind == "svg" else {}
+                with storage.staged(storage.join(folder, FIGURES, f"{name}.{kind}")) as path:
+                    figure.savefig(path, format=kind, dpi=150, metadata=metadata)
+    return list(drawn)
+
+
+def read_losses(folder: str) -> dict[str, pd.DataFrame]:
+    """By cue, one row a step or epoch: epoch, loss (of a batch), held_out (of clips not trained on), NaN where none."""
+    parts: dict[str, list[tuple[int, pd.DataFrame]]] = {}
+    for path in sorted(storage.listing(storage.join(folder, _LOGS))):
+        place, _, name = path.rpartition("/")
+        if name == "metrics.csv":
+            cue, _, first = place.partition(_RESUMED)
+            text = storage.read_bytes(storage.join(folder, _LOGS, path)).decode()
+            parts.setdefault(cue, []).append((int(first or 0), _losses(text, cue)))
+    found = {}
+    for cue, logs in parts.items():
+        ordered = sorted(logs, key=lambda log: log[0])
+        ends = [*(first for first, _ in ordered[1:]), math.inf]
+        # What an encoder did in the epoch in which it was killed it did again.
+        whole = [rows[rows["epoch"] < end] for (_, rows), end in zip(ordered, ends, strict=True)]
+        found[cue] = pd.concat(whole, ignore_index=True)
+    return found
+
+
+def _losses(text: str, cue: str) -> pd.DataFrame:
+    rows = [
+        {
+            "epoch": int(row["epoch"]),
+            "loss": float(row.get(f"loss/{cue}") or "nan"),
+            "held_out": float(row.get(f"held_out/{cue}") or "nan"),
+        }
+        for row in csv.DictReader(io.StringIO(text))
+        if row.get("epoch")
+    ]
+    return pd.DataFrame(rows, columns=["epoch", "loss", "held_out"])
+
+
+def training_figure(losses: Mapping[str, pd.DataFrame]) -> Figure | None:
+    """A panel a cue; None: nothing was trained (lines alone)."""
+    known = {cue: losses[cue] for cue in CUES if cue in losses and losses[cue]["loss"].notna().any()}
+    if not known:
+        return None
+    figure = Figure(figsize=(3.1 * len(known) + 0.4, 3.0))
+    panels = figure.subplots(1, len(known), squeeze=False)[0]
+    for axes, (cue, rows) in zip(panels, known.items(), strict=True):
+        trained = rows.dropna(subset=["loss"])
+        axes.scatter(trained["epoch"] + 1, trained["loss"], s=9, color=GREY, alpha=0.6, label="a batch")
+        mean = trained.groupby("epoch")["loss"].mean()
+        axes.plot(mean.index + 1, mean, color=BLUE, linewidth=2, marker="o", markersize=3, label="mean of the epoch")
+        held_out = rows.dropna(subset=["held_out"])
+        if len(held_out):
+            axes.plot(held_out["epoch"] + 1, held_out["held_out"], color=ORANGE, linestyle="--", label="clips held out")
+        axes.set_title(cue)
+        axes.set_xlabel("epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    panels[0].set_ylabel("loss")
+    panels[0].legend(frameon=False, fontsize=8)
+    return figure
+
+
+def spearman_figure(metrics: Mapping) -> Figure | None:
+    """Every predictor of the folds with its 95 % interval; without folds those of the clips held out, without."""
+    table = metrics.get("folds", {}).get("table") or []
+    rows = [
+        (row["title"], row[PRIMARY], _SECTIONS[row["section"]])
+        for row in table
+        if row["section"] in _SECTIONS and row[PRIMARY][0] is not None
+    ]
+    said = "each clip judged by a training without its creator; lines: 95 % intervals"
+    if not rows:
+        judged = metrics["splits"]["test"]["predictors"]
+        rows = [
+            (name, (found["mean"][PRIMARY], None, None), BLUE if name == "fused" else GREY)
+            for name, found in judged.items()
+            if found["mean"][PRIMARY] is not None
+        ]
+        said = "clips held out"
+    if not [row for row in rows if row[0] not in ("chance", "chance (expectation)")]:
+        return None
+    figure, axes = _ladder(rows)
+    axes.set_xlabel(f"{TITLES[PRIMARY]} within a challenge")
+    figure.supxlabel(said, fontsize=8)
+    if table:
+        shown = {colour: section for section, colour in _SECTIONS.items() if colour in {row[2] for row in rows}}
+        marks = [Line2D([], [], color=colour, marker="o", linewidth=0, label=name) for colour, name in shown.items()]
+        figure.legend(handles=marks, loc="outside upper center", ncols=3, frameon=False, fontsize=8)
+    return figure
+
+
+def calibration_figure(bins: Sequence[Mapping]) -> Figure | None:
+    if not bins:
+        return None
+    figure = Figure(figsize=(4.2, 4.2))
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1, label="perfect")
+    expected, actual = ([one[name] for one in bins] for name in ("expected", "actual"))
+    axes.plot(
+        expected, actual, color=BLUE, marker="o", linewidth=1.5, label=f"means of about {bins[0]['n']} clips each"
+    )
+    axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xlabel="expected percentile", ylabel="actual percentile")
+    axes.legend(frameon=False, fontsize=8, loc="upper left")
+    return figure
+
+
+def ablations_figure(table: pd.DataFrame | None) -> Figure | None:
+    """Each variant's Spearman less the model's, of the fused score."""
+    if table is None:
+        return None
+    chosen = table[(table["metric"] == PRIMARY) & (table["predictor"] == "fused") & table["difference"].notna()]
+    if chosen.empty:
+        return None
+    rows = [
+        (row.what, (row.difference, row.difference_low, row.difference_high),
+         RED if row.difference_high < 0 else GREEN if row.difference_low > 0 else GREY)
+        for row in chosen.itertuples(index=False)
+    ]  # fmt: skip
+    figure, axes = _ladder(rows)
+    axes.set_xlabel(f"{TITLES[PRIMARY]} less the model's")
+    figure.supxlabel("left of 0: worse than the model; lines: 95 % intervals", fontsize=8)
+    return figure
+
+
+def _ladder(rows: Sequence[tuple[str, Sequence[Any], str]]) -> tuple[Figure, Axes]:
+    """A line a row, the first on top: name, [value, low, high], colour."""
+    figure = Figure(figsize=(7.0, 1.0 + _BAR * len(rows)))
+    axes = figure.subplots()
+    for place, (_, (value, low, high), colour) in enumerate(rows):
+        if low is not None and high is not None and np.isfinite([low, high]).all():
+            axes.plot([low, high], [place, place], color=colour, linewidth=2.5, alpha=0.5, solid_capstyle="butt")
+        axes.plot([value], [place], marker="o", color=colour, markersize=6)
+        above: Any = {"xytext": (0, 5), "textcoords": "offset points", "ha": "center", "fontsize": 7}
+        axes.annotate(f"{value:+.2f}", (value, place), **above)
+    axes.axvline(0, color="black", linewidth=1)
+    axes.locator_params(axis="x", nbins=7)
+    axes.set_yticks(range(len(rows)), [name for name, _, _ in rows])
+    axes.set_ylim(len(rows) - 0.4, -0.9)
+    axes.grid(False, axis="y")
+    return figure, axes
+
+
+def _calibration(workspace: str, run_dir: str) -> list[dict]:
+    judged, _ = read_judged(workspace, run_dir)
+    run = json.loads(storage.read_bytes(storage.join(workspace, run_dir, RUN)))
+    return calibration(judged, run["interval_level"])
+
+
+def _ablations(folder: str) -> pd.DataFrame | None:
+    path = storage.join(folder, f"{ABLATIONS}.parquet")
+    return read_table(path) if storage.exists(path) else None

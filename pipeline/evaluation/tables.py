@@ -1,0 +1,264 @@
+"""Every predictor of a cross-validation in one table, held against the model, as JSON, Markdown and LaTeX."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from pipeline.evaluation.cross_validation import BASELINE, FUSION, PERMUTED
+from pipeline.metrics.ranking import METRICS, expected_at_random
+from pipeline.metrics.significance import (
+    PERMUTATIONS,
+    PRIMARY,
+    RESAMPLES,
+    Clips,
+    Difference,
+    Estimate,
+    compare,
+    draw_creators,
+    estimate,
+    estimate_several,
+    holm,
+)
+
+TITLES = {"spearman": "Spearman", "pairwise_accuracy": "pairs right", "kendall_tau_b": "Kendall tau-b",
+          "ndcg_10": "NDCG@10", "top_decile_precision": "top decile"}  # fmt: skip
+_MODEL, _CUES, _BASELINES, _FUSIONS, _SUBSETS, _MISSING, _CONTROLS = (
+    "the model", "one cue, its encoder alone", "no network", "other fusions", "fewer cues, fused anew",
+    "a cue missing at test", "controls",
+)  # fmt: skip
+_BASELINE_TITLES = {
+    "followers": "followers alone", "followers_age": "followers and age alone", "duration": "duration alone",
+    "ridge_means": "ridge on mean features", "boosting_means": "gradient boosting on mean features",
+    "trees_pose": "ExtraTrees on pose statistics", "ridge_all": "ridge on mean features and pose statistics",
+    "trees_all": "ExtraTrees on mean features and pose statistics",
+}  # fmt: skip
+_FUSION_TITLES = {
+    "mean": "uniform mean", "reliability": "ridge stacking", "best_single": "best single cue of the training clips",
+    "concatenation": "concatenation, trained together",
+}  # fmt: skip
+_PERMUTED_TITLES = {"ridge": "ridge on mean features, labels permuted", "fused": "the model, labels permuted"}
+# Nearly all is on one scale in all folds: the label's, towards which it is calibrated on training clips, or that of a
+# number of the clip itself. These are in units of their own fold's model.
+_OWN_UNITS = (f"{FUSION}concatenation",)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One predictor of the table."""
+
+    section: str
+    name: str  # the column of folds.parquet; or chance
+    title: str
+    clips: int  # that it says something of
+    metrics: dict[str, Estimate]
+    difference: Difference | None = None  # of the model less this; None for the model and the controls
+    p_holm: float = math.nan  # corrected over the table
+
+
+def on_one_scale(judged: pd.DataFrame, name: str) -> np.ndarray:
+    """float64 [clips]: a column of cross_validate's; what is not calibrated, in units of its spread in each fold.
+
+    A fold whose values are all equal keeps them.
+    """
+    values = judged[name].astype(float)
+    if name not in _OWN_UNITS:
+        return values.to_numpy(float, na_value=np.nan)
+    by_fold = values.groupby(judged["fold"])
+    spread = by_fold.transform("std").replace(0, np.nan)
+    return ((values - by_fold.transform("mean")) / spread).where(spread.notna(), values).to_numpy(float)
+
+
+def clips_of(judged: pd.DataFrame, label: str = "label") -> Clips:
+    return Clips(judged[label].to_numpy(float), judged["challenge"].to_numpy(str), judged["group"].to_numpy(np.int64))
+
+
+def rival_table(
+    *trainings: pd.DataFrame, resamples: int = RESAMPLES, permutations: int = PERMUTATIONS, seed: int = 0
+) -> list[Row]:
+    """Every predictor that a cross-validation's frame holds, in the order in which it is read.
+
+    The folds of a challenge are judged together (`on_one_scale`). Two predictors are compared on the clips of which
+    both say something. Labels are each clip's as fitted without its fold.
+
+    trainings: as crossval.cross_validate gives them, with rivals or without: one, or several of the same folds with
+        other seeds, whose figures are averaged. Controls, whose labels every seed deals anew, are those of the
+        trainings that have them.
+    """
+    judged = trainings[0]
+    clips = clips_of(judged)
+    draws = draw_creators(clips.group, resamples, seed)
+    model = _of_all(trainings, "score")
+    rows = []
+    for section, name, title in _predictors(judged):
+        if section == _CONTROLS:
+            each = [(clips_of(one, "label_permuted"), on_one_scale(one, name)) for one in trainings if name in one]
+            count = int(np.isfinite(np.stack([score for _, score in each])).all(0).sum())
+            rows.append(Row(section, name, title, count, estimate_several(each, draws)))
+            continue
+        score = _of_all(trainings, name)
+        count = int(np.isfinite(np.atleast_2d(score)).all(0).sum())
+        row = Row(section, name, title, count, estimate(clips, score, draws))
+        if name != "score":
+            row = replace(row, difference=compare(clips, model, score, draws, permutations, seed))
+        rows.append(row)
+    corrected = holm([row.difference.p if row.difference else math.nan for row in rows])
+    rows = [replace(row, p_holm=p) for row, p in zip(rows, corrected, strict=True)]
+    return [*rows, Row(_CONTROLS, "chance", "chance (expectation)", len(judged), _chance(clips))]
+
+
+def _of_all(trainings: Sequence[pd.DataFrame], name: str) -> np.ndarray:
+    """float64 [N], or [S, N] of several trainings."""
+    scores = np.stack([on_one_scale(judged, name) for judged in trainings])
+    return scores[0] if len(scores) == 1 else scores
+
+
+def _predictors(judged: pd.DataFrame) -> list[tuple[str, str, str]]:
+    """Section, column and title of each predictor among the columns."""
+    cues = [name.removeprefix("score_") for name in judged if name.startswith("score_")]
+    found = [(_MODEL, "score", "VDV, all cues" if len(cues) > 1 else "VDV")]
+    found += [(_CUES, f"score_{cue}", cue) for cue in cues if len(cues) > 1]
+    known = ((_BASELINES, BASELINE, _BASELINE_TITLES), (_FUSIONS, FUSION, _FUSION_TITLES))
+    for section, prefix, titles in known:
+        found += [(section, prefix + name, title) for name, title in titles.items() if prefix + name in judged]
+    for section, prefix, words in ((_SUBSETS, f"{FUSION}only_", "{}"), (_MISSING, f"{FUSION}without_", "without {}")):
+        for name in judged:
+            if name.startswith(prefix):
+                found.append((section, name, words.format(name.removeprefix(prefix).replace("+", " + "))))
+    found += [(_CONTROLS, PERMUTED + name, title) for name, title in _PERMUTED_TITLES.items()
+              if PERMUTED + name in judged]  # fmt: skip
+    return found
+
+
+def _chance(clips: Clips) -> dict[str, Estimate]:
+    """Means over the challenges that can be judged of what a random order is expected to reach."""
+    labels = [clips.label[clips.challenge == name] for name in np.unique(clips.challenge)]
+    expected = [expected_at_random(label) for label in labels if len(label) > 1 and np.ptp(label) > 0]
+    means = {name: float(np.mean([one[name] for one in expected])) if expected else math.nan for name in METRICS}
+    return {name: Estimate(value, math.nan, math.nan) for name, value in means.items()}
+
+
+# --- as JSON and as what a paper prints
+
+
+def as_json(rows: Sequence[Row]) -> list[dict]:
+    """For metrics.json; an estimate is [value, low, high], what is not known null."""
+    return [
+        {
+            "section": row.section,
+            "name": row.name,
+            "title": row.title,
+            "clips": row.clips,
+            **{metric: numbers(found) for metric, found in row.metrics.items()},
+            "model_better_by": _difference(row.difference, row.p_holm),
+        }
+        for row in rows
+    ]
+
+
+def _difference(difference: Difference | None, p_holm: float) -> dict | None:
+    if difference is None:
+        return None
+    return {
+        "clips": difference.clips,
+        **{metric: numbers(found) for metric, found in difference.by_metric.items()},
+        "p": number(difference.p),
+        "p_holm": number(p_holm),
+        "detectable": number(difference.detectable),
+    }
+
+
+def numbers(found: Estimate) -> list[float | None]:
+    return [number(found.value), number(found.low), number(found.high)]
+
+
+def number(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+@dataclass(frozen=True)
+class Printed:
+    """A table as text: sections of rows of cells. The first column is words, the others are figures."""
+
+    header: tuple[str, ...]
+    sections: Mapping[str, Sequence[Sequence[str]]]
+    notes: tuple[str, ...]
+
+    def markdown(self) -> str:
+        lines = ["| " + " | ".join(self.header) + " |", "|---" + "|---:" * (len(self.header) - 1) + "|"]
+        for section, rows in self.sections.items():
+            lines.append(f"| **{section}** |" + " |" * (len(self.header) - 1))
+            lines += ["| " + " | ".join(row) + " |" for row in rows]
+        return "\n".join([*lines, "", *self.notes]) + "\n"
+
+    def latex(self) -> str:
+        """A tabular for the package booktabs."""
+        lines = [f"\\begin{{tabular}}{{l{'r' * (len(self.header) - 1)}}}", "\\toprule", _tex_row(self.header)]
+        for section, rows in self.sections.items():
+            lines += ["\\midrule", f"\\multicolumn{{{len(self.header)}}}{{l}}{{\\emph{{{_tex(section)}}}}} \\\\"]
+            lines += [_tex_row(row) for row in rows]
+        lines += ["\\bottomrule", "\\end{tabular}"]
+        return "\n".join([*(f"% {note}" for note in self.notes), *lines]) + "\n"
+
+
+def printed(rows: Sequence[Row]) -> Printed:
+    """The table of `rival_table` for people."""
+    sections: dict[str, list[list[str]]] = {}
+    for row in rows:
+        first = row.metrics[PRIMARY]
+        cells = [row.title, str(row.clips), estimate_text(first.value, first.low, first.high)]
+        cells += [figure_text(row.metrics[name].value) for name in METRICS if name != PRIMARY]
+        if row.difference:
+            more = row.difference.by_metric[PRIMARY]
+            cells += [estimate_text(more.value, more.low, more.high, sign=True), p_text(row.p_holm)]
+        else:
+            cells += ["", ""]
+        sections.setdefault(row.section, []).append(cells)
+    header = ("predictor", "clips", f"{TITLES[PRIMARY]} (95 %)", *(TITLES[name] for name in METRICS if name != PRIMARY),
+              "model better by (95 %)", "p")  # fmt: skip
+    return Printed(header, sections, _notes(rows))
+
+
+def _notes(rows: Sequence[Row]) -> tuple[str, ...]:
+    """What the figures are, and what difference the clips could have shown."""
+    told = (
+        f"Per challenge, then the mean. Intervals: bootstrap over creators. p: paired permutation of {TITLES[PRIMARY]}"
+        " over creators, Holm-corrected over the table.",
+    )
+    return (*told, *detectable_note([row.difference.detectable for row in rows if row.difference]))
+
+
+def detectable_note(found: Sequence[float]) -> list[str]:
+    """What difference the comparisons of a table could have shown; of two predictors that are one, there is none."""
+    shown = [value for value in found if math.isfinite(value) and value > 0]
+    if not shown:
+        return []
+    return [
+        f"Detectable difference in {TITLES[PRIMARY]} (5 %, power 80 %): {min(shown):.3f} to {max(shown):.3f}, median"
+        f" {np.median(shown):.3f}; a smaller one may be there unseen."
+    ]
+
+
+def figure_text(value: float, sign: bool = False) -> str:
+    return "–" if not math.isfinite(value) else f"{value:+.3f}" if sign else f"{value:.3f}"
+
+
+def estimate_text(value: float, low: float, high: float, sign: bool = False) -> str:
+    if not math.isfinite(low):
+        return figure_text(value, sign)
+    return f"{figure_text(value, sign)} ({figure_text(low, sign)} to {figure_text(high, sign)})"
+
+
+def p_text(value: float) -> str:
+    return "–" if not math.isfinite(value) else "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _tex_row(cells: Sequence[str]) -> str:
+    return " & ".join(_tex(cell) for cell in cells) + " \\\\"
+
+
+def _tex(text: str) -> str:
+    special = {"&": "\\&", "%": "\\%", "_": "\\_", "#": "\\#", "$": "\\$", "–": "--", "<": "$<$"}
+    return "".join(special.get(letter, letter) for letter in text)

@@ -1,0 +1,322 @@
+"""Clips to Parquet shards: decode once, all extractors on the same frames, batches across clips.
+
+    decode workers (killable) -> chunks in shared memory -> one owner a device, all extractors -> shard writers
+
+The owner is this module's `extract_shards`. What it holds at any time is bounded: the workers' slots, one batch of
+prepared inputs a modality, and the results of the clips in flight.
+"""
+
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+
+from models.extractors.extractor import Extractor
+from pipeline.core.memory import keep_blocks, trim
+from pipeline.core.options import DecodeLimits, SamplingOptions
+from pipeline.decode.clips import Ending
+from pipeline.decode.pool import Chunk, DecodeJob, DecodePool
+from pipeline.features.assemble_rows import ASSEMBLE
+from pipeline.features.plan import Recipe, ShardPlan, endings_folder, features_folder, shard_path
+from pipeline.features.rows import Grid
+from pipeline.features.shards import ShardWriter, provenance, read_endings, write_endings
+
+_KEPT_BYTES = 512 * 2**20  # free memory kept for the next batch: about what its activations take
+
+Progress = Callable[[int, int, Mapping[str, int]], None]  # clips done, clips in all, how many of each status
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """What a call of `extract_shards` did."""
+
+    endings: Counter[str]  # clips by status: ok, partial, failed
+    seconds: dict[str, float]  # wall time by modality, and of `waiting for frames`; the rest is tracking and writing
+
+
+@dataclass
+class _Cue:
+    """What one modality has gathered of one clip."""
+
+    frame_index: list[int] = field(default_factory=list)
+    timestamp: list[float] = field(default_factory=list)
+    frame: list[int] = field(default_factory=list)  # [M] position in the grid of each input
+    results: list[Any] = field(default_factory=list)  # [M] None until the network has run
+    waiting: int = 0
+
+
+@dataclass
+class _ClipInFlight:
+    clip_id: str
+    shard: "_ShardInFlight"
+    attempt: int = 1
+    scale: float = 1.0  # frame pixels a source pixel
+    cues: dict[str, _Cue] = field(default_factory=dict)
+    ending: Ending | None = None
+
+    def restart(self, attempt: int) -> None:
+        """A new decoding attempt begins: what the older one gave is dropped."""
+        self.attempt = attempt
+        self.cues = {recipe.modality: _Cue() for recipe in self.shard.plan.missing}
+
+    def done(self) -> bool:
+        return self.ending is not None and all(cue.waiting == 0 for cue in self.cues.values())
+
+
+@dataclass
+class _ShardInFlight:
+    plan: ShardPlan
+    writers: dict[str, ShardWriter]
+    remaining: int  # clips whose rows are not written yet
+    undecoded: int  # clips whose decoding has not ended yet
+    endings: list[Ending] = field(default_factory=list)
+
+
+class _Batcher:
+    """Collects one modality's prepared inputs over clips and runs the network whenever a batch is full."""
+
+    def __init__(self, extractor: Extractor):
+        self.extractor = extractor
+        self.seconds = 0.0  # in the network and in making its inputs
+        self._inputs: list[torch.Tensor] = []
+        self._targets: list[tuple[_ClipInFlight, _Cue, int, Any]] = []  # clip, its cue, slot in results, extra
+
+    def add(self, clip: _ClipInFlight, frames: torch.Tensor) -> list[_ClipInFlight]:
+        """frames: uint8 [N, H, W, 3] of one clip. Returns clips that got their last result by the batches run."""
+        cue = clip.cues[self.extractor.modality]
+        first = len(cue.frame_index) - frames.shape[0]
+        start = perf_counter()
+        with _named(self.extractor.modality, [clip]):
+            prepared = self.extractor.prepare(frames)
+        self.seconds += perf_counter() - start
+        for frame, extra in zip(prepared.frame, prepared.extras, strict=True):
+            self._targets.append((clip, cue, len(cue.results), extra))
+            cue.frame.append(first + frame)
+            cue.results.append(None)
+            cue.waiting += 1
+        if len(prepared.frame):
+            self._inputs.append(prepared.inputs)
+        finished = []
+        while len(self._targets) >= self.extractor.batch_size:
+            finished += self._run(self.extractor.batch_size)
+        return finished
+
+    def flush(self) -> list[_ClipInFlight]:
+        return self._run(len(self._targets)) if self._targets else []
+
+    def _run(self, size: int) -> list[_ClipInFlight]:
+        inputs = torch.cat(self._inputs) if len(self._inputs) > 1 else self._inputs[0]
+        targets, self._targets = self._targets[:size], self._targets[size:]
+        self._inputs = [inputs[size:]] if self._targets else []
+        start = perf_counter()
+        with _named(self.extractor.modality, (clip for clip, *_ in targets)):
+            results = self.extractor.infer(inputs[:size], [extra for *_, extra in targets])
+        self.seconds += perf_counter() - start
+        finished = []
+        for (clip, cue, slot, _), result in zip(targets, results, strict=True):
+            cue.results[slot] = result
+            cue.waiting -= 1
+            # A cue of an older attempt is no longer the clip's: its results go nowhere.
+            if cue.waiting == 0 and clip.cues.get(self.extractor.modality) is cue and clip.done():
+                finished.append(clip)
+        return finished
+
+
+@contextmanager
+def _named(modality: str, clips: Iterable[_ClipInFlight]) -> Iterator[None]:
+    """An error in a network says which clips it was at."""
+    try:
+        yield
+    except Exception as error:
+        names = ", ".join(dict.fromkeys(clip.clip_id for clip in clips))
+        error.add_note(f"while extracting the modality {modality} of {names}")
+        raise
+
+
+def extract_shards(
+    workspace: str,
+    batch: str,
+    plans: Sequence[ShardPlan],
+    build: Callable[[str], Extractor],
+    sampling: SamplingOptions,
+    limits: DecodeLimits,
+    *,
+    workers: int,
+    device: torch.device,
+    profile: str,
+    progress: Progress | None = None,
+) -> Extracted:
+    """Does the work of `plans` (workspace.plan_shards) and writes their files; each appears whole or not at all.
+
+    Args:
+        build: makes the extractor of a modality on `device`; called once for each modality that a plan lacks.
+        workers: decode processes.
+        profile: its name, for the files' metadata.
+        progress: called after every clip.
+    """
+    keep_blocks()
+    extractors = {modality: build(modality) for modality in dict.fromkeys(r.modality for p in plans for r in p.missing)}
+    batchers = {modality: _Batcher(extractor) for modality, extractor in extractors.items()}
+    total = sum(len(plan.clips) for plan in plans)
+    counts: Counter[str] = Counter()
+    in_flight: dict[str, _ClipInFlight] = {}
+
+    with ExitStack() as stack:
+        pool = stack.enter_context(DecodePool(sampling, limits, workers))
+
+        def jobs() -> Iterator[DecodeJob]:
+            for plan in plans:
+                shard = _open_shard(workspace, batch, plan, profile, stack)
+                strides = tuple(sorted({recipe.stride for recipe in plan.missing})) or (1,)
+                for clip in plan.clips:
+                    in_flight[clip.clip_id] = _ClipInFlight(clip.clip_id, shard)
+                    in_flight[clip.clip_id].restart(1)
+                    yield DecodeJob(clip.clip_id, clip.uri, strides)
+
+        def finish(clips: Sequence[_ClipInFlight]) -> None:
+            for clip in clips:
+                assert clip.ending is not None
+                _write_clip(clip)
+                trim(above=_KEPT_BYTES)
+                del in_flight[clip.ending.clip_id]
+                counts[clip.ending.status] += 1
+                if progress:
+                    progress(sum(counts.values()), total, counts)
+                clip.shard.remaining -= 1
+                if clip.shard.remaining == 0:
+                    _close_shard(workspace, batch, clip.shard, sampling, profile)
+
+        events = _Timed(pool.run(jobs()))
+        for event in events:
+            clip = in_flight[event.clip_id]
+            if isinstance(event, Chunk):
+                try:
+                    finish(_take_chunk(clip, event, batchers, device))
+                finally:
+                    event.release()
+                continue
+            clip.ending = event
+            clip.shard.endings.append(event)
+            clip.shard.undecoded -= 1
+            if clip.done():
+                finish([clip])
+            if clip.shard.undecoded == 0:
+                # A full batch is worth waiting for within a shard, not beyond it: a kill then costs this shard only.
+                for batcher in batchers.values():
+                    finish(batcher.flush())
+        if in_flight:
+            raise AssertionError(f"decoding ended without an ending for {sorted(in_flight)[:5]}")
+    seconds = {modality: batcher.seconds for modality, batcher in batchers.items()}
+    return Extracted(counts, {**seconds, "waiting for frames": events.seconds})
+
+
+class _Timed(Iterator[Any]):
+    """An iterator that knows how long its user has waited for it."""
+
+    def __init__(self, items: Iterable[Any]):
+        self._items = iter(items)
+        self.seconds = 0.0
+
+    def __next__(self) -> Any:
+        start = perf_counter()
+        try:
+            return next(self._items)
+        finally:
+            self.seconds += perf_counter() - start
+
+
+def _open_shard(workspace: str, batch: str, plan: ShardPlan, profile: str, stack: ExitStack) -> _ShardInFlight:
+    writers = {}
+    for recipe in plan.missing:
+        path = shard_path(features_folder(workspace, batch, recipe), plan.shard)
+        writer = ShardWriter(path, recipe.modality, plan.members, _provenance(recipe, profile))
+        writers[recipe.modality] = stack.enter_context(writer)
+        for gone in set(plan.members) - {clip.clip_id for clip in plan.clips}:
+            writer.skip(gone, "no longer in the manifest")
+    return _ShardInFlight(plan, writers, remaining=len(plan.clips), undecoded=len(plan.clips))
+
+
+def _close_shard(workspace: str, batch: str, shard: _ShardInFlight, sampling: SamplingOptions, profile: str) -> None:
+    for writer in shard.writers.values():
+        writer.close()
+    # Last: once the endings are there, so is everything that they speak of.
+    path = shard_path(endings_folder(workspace, batch, sampling), shard.plan.shard)
+    order = {clip.clip_id: place for place, clip in enumerate(shard.plan.clips)}
+    before = [] if shard.plan.endings_missing else read_endings(path)
+    endings = _worst(before, sorted(shard.endings, key=lambda ending: order[ending.clip_id]))
+    if endings != before:
+        write_endings(path, endings, {"profile": profile, "decoder": decoder_versions()})
+
+
+def _worst(before: Sequence[Ending], now: Sequence[Ending]) -> list[Ending]:
+    """Of each clip the ending that left the least: decoded again for another modality, it may have ended otherwise.
+
+    So a clip that any modality lacks, for a slow disk or a crash, is never called ok.
+    """
+    endings = {ending.clip_id: ending for ending in before}
+    for ending in now:
+        old = endings.get(ending.clip_id)
+        if old is None or _loss(ending) > _loss(old):
+            endings[ending.clip_id] = ending
+    return list(endings.values())
+
+
+def _loss(ending: Ending) -> tuple[int, int]:
+    return ("ok", "partial", "failed").index(ending.status), -ending.frames
+
+
+def _provenance(recipe: Recipe, profile: str) -> dict[str, str]:
+    extractor = recipe.identity["extractor"]
+    weights = {name: value for name, value in extractor.items() if name.endswith("weights")}
+    return provenance(profile=profile, weights=weights, decoder=decoder_versions(), options=recipe.identity)
+
+
+def decoder_versions() -> str:
+    return ", ".join(f"{name} {version(name)}" for name in ("av", "decord"))
+
+
+def _take_chunk(
+    clip: _ClipInFlight, chunk: Chunk, batchers: Mapping[str, _Batcher], device: torch.device
+) -> list[_ClipInFlight]:
+    """Gives a chunk's frames to every extractor that the clip's shard lacks, each its stride of them."""
+    if chunk.attempt < clip.attempt:
+        return []
+    if chunk.attempt > clip.attempt:
+        clip.restart(chunk.attempt)
+    clip.scale = chunk.scale
+    with warnings.catch_warnings():
+        # On a CPU the tensor is the shared memory itself, which no extractor writes to.
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        frames = torch.from_numpy(chunk.frames).to(device)
+    finished = []
+    for recipe in clip.shard.plan.missing:
+        keep = np.flatnonzero(chunk.position % recipe.stride == 0).astype(np.int64)
+        if not len(keep):
+            continue
+        cue = clip.cues[recipe.modality]
+        cue.frame_index += chunk.frame_index[keep].tolist()
+        cue.timestamp += chunk.timestamp[keep].tolist()
+        taken = frames if len(keep) == len(chunk.position) else frames[torch.from_numpy(keep).to(device)]
+        finished += batchers[recipe.modality].add(clip, taken)
+    return finished
+
+
+def _write_clip(clip: _ClipInFlight) -> None:
+    """Turns a finished clip's results into rows and hands them to the writers of its shard."""
+    ending = clip.ending
+    assert ending is not None
+    for modality, writer in clip.shard.writers.items():
+        if ending.status == "failed":
+            writer.skip(ending.clip_id, ending.code)
+            continue
+        cue = clip.cues[modality]
+        grid = Grid(np.array(cue.frame_index, np.int32), np.array(cue.timestamp, np.float32))
+        frames = np.array(cue.frame, np.int32)
+        writer.add(ASSEMBLE[modality](ending, grid, frames, cue.results, clip.scale))

@@ -1,0 +1,74 @@
+"""Where everything of a workspace lies, and which of it is still to be made.
+
+The path of everything made holds a fingerprint of all that made it, so that asking what is missing is one listing a
+folder and never opens a file.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pipeline.core import storage
+from pipeline.core.fingerprint import fingerprint
+from pipeline.core.options import SamplingOptions
+from pipeline.features.schema import ENDINGS_VERSION, SCHEMA_VERSION
+from pipeline.ingest.ingest import Ingest, IngestedClip
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One modality's way from pixels to rows: what its files depend on beside the clips themselves."""
+
+    modality: str
+    fingerprint: str
+    stride: int  # of the sampled frames
+    identity: Mapping  # what the fingerprint was taken of; stored in every file's metadata
+
+
+def recipe(modality: str, sampling: SamplingOptions, stride: int, identity: Mapping) -> Recipe:
+    """identity: the extractor's options and weights (models.extractors.build.modality_identity)."""
+    whole = {"schema": SCHEMA_VERSION, "sampling": sampling, "stride": stride, "extractor": dict(identity)}
+    return Recipe(modality, fingerprint(whole), stride, whole)
+
+
+def features_folder(workspace: str, batch: str, recipe: Recipe) -> str:
+    return storage.join(workspace, "features", recipe.modality, recipe.fingerprint, batch)
+
+
+def endings_folder(workspace: str, batch: str, sampling: SamplingOptions) -> str:
+    whole = {"schema": SCHEMA_VERSION, "endings": ENDINGS_VERSION, "of": sampling}
+    return storage.join(workspace, "clips", batch, "endings", fingerprint(whole))
+
+
+def shard_path(folder: str, shard: str) -> str:
+    return storage.join(folder, f"{shard}.parquet")
+
+
+@dataclass(frozen=True)
+class ShardPlan:
+    """One shard with work left to do: `clips` are decoded once and given to the extractors of `missing`."""
+
+    shard: str
+    members: tuple[str, ...]  # clip_ids in the shard's order, with those that have left the manifest
+    clips: tuple[IngestedClip, ...]  # those to decode
+    missing: tuple[Recipe, ...]
+    endings_missing: bool
+
+
+def plan_shards(
+    workspace: str, batch: str, ingest: Ingest, recipes: Sequence[Recipe], sampling: SamplingOptions
+) -> list[ShardPlan]:
+    """The shards of a batch that lack a modality's file or their endings; empty when nothing is to be done."""
+    present = {recipe.modality: storage.listing(features_folder(workspace, batch, recipe)) for recipe in recipes}
+    endings = storage.listing(endings_folder(workspace, batch, sampling))
+    by_shard: dict[str, list[IngestedClip]] = {}
+    for clip in ingest.clips:
+        if clip.shard is not None:
+            by_shard.setdefault(clip.shard, []).append(clip)
+    plans = []
+    for shard in sorted(by_shard):
+        name = f"{shard}.parquet"
+        missing = tuple(recipe for recipe in recipes if name not in present[recipe.modality])
+        if missing or name not in endings:
+            members = tuple(clip_id for clip_id, _ in ingest.shards[shard])
+            plans.append(ShardPlan(shard, members, tuple(by_shard[shard]), missing, name not in endings))
+    return plans

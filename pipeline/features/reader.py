@@ -1,0 +1,309 @@
+"""Random access to the clips of shards, as rows or as torch tensors with masks."""
+
+import json
+import os
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, overload
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from pipeline.core.errors import WorkspaceError
+from pipeline.features.columns import ROW_CLASSES, from_table
+from pipeline.features.rows import AppearanceRows, FaceRows, Grid, ModalityRows, PoseRows, SceneRows
+from pipeline.features.schema import CLIPS_KEY, COLUMNS, KIND_KEY, NOBODY_KEY, SKIPPED_KEY
+from pipeline.features.shards import open_parquet, reading
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A shard's file handle, and what its footer says."""
+
+    process: int
+    file: pq.ParquetFile
+    metadata: dict[str, str]
+    clip_ids: tuple[str, ...]
+    row_groups: dict[str, int]  # by clip_id; of pose without the clips in `nobody`
+    nobody: dict[str, dict[str, list]]
+    skipped: dict[str, str]
+
+
+class ShardReader:
+    """One shard, read by clip. Making one costs nothing; the footer is read at the first question.
+
+    It may be pickled and may cross a fork: each process opens the file for itself. Not for several threads at once.
+    Every question raises WorkspaceError where the file is missing, damaged, or of another schema version.
+    """
+
+    def __init__(self, path: str):
+        self.path = path
+        self._state: _Opened | None = None
+
+    @property
+    def modality(self) -> str:
+        return self._opened().metadata[KIND_KEY]
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """The file's key-value metadata: the writer's own (pipeline.features.schema) and what its caller gave."""
+        return self._opened().metadata
+
+    @property
+    def clip_ids(self) -> tuple[str, ...]:
+        """The clips that were processed, in the shard's order; of pose with those in which nobody was found."""
+        return self._opened().clip_ids
+
+    @property
+    def skipped(self) -> Mapping[str, str]:
+        """Why the other clips of the shard have no rows, by clip_id."""
+        return self._opened().skipped
+
+    def read(self, clip_id: str, crops: bool = True) -> ModalityRows:
+        """One clip's rows; reads that clip's part of the file only.
+
+        crops: False leaves the JPEG files of faces, most of their bytes, on the disk: `crop` is then empty.
+
+        Raises:
+            KeyError: the clip is not in this shard, or was skipped.
+            WorkspaceError: its part of the file is damaged.
+        """
+        opened = self._opened()
+        if grid := opened.nobody.get(clip_id):
+            frame_index, timestamp = np.array(grid["frame_index"], np.int32), np.array(grid["timestamp"], np.float32)
+            return PoseRows(clip_id, Grid(frame_index, timestamp), ())
+        if clip_id not in opened.row_groups:
+            why = f"failed ({opened.skipped[clip_id]})" if clip_id in opened.skipped else "is not of this shard"
+            raise KeyError(f"{self.path} has no rows of clip {clip_id}: it {why}")
+        columns = None
+        if not crops:
+            columns = [column.name for column in COLUMNS[opened.metadata[KIND_KEY]] if column.name != "crop"]
+        with reading(self.path):
+            table = opened.file.read_row_group(opened.row_groups[clip_id], columns=columns, use_threads=False)
+            rows = from_table(opened.metadata[KIND_KEY], table)
+            if rows.clip_id != clip_id:
+                raise ValueError(f"row group {opened.row_groups[clip_id]} holds clip {rows.clip_id}, not {clip_id}")
+        return rows
+
+    def __iter__(self) -> Iterator[ModalityRows]:
+        """The rows of all processed clips, in the shard's order."""
+        return map(self.read, self.clip_ids)
+
+    def close(self) -> None:
+        """Lets go of the file; the next question opens it again."""
+        if self._state is not None and self._state.process == os.getpid():
+            self._state.file.close(force=True)
+        self._state = None
+
+    def __getstate__(self) -> dict:
+        return {"path": self.path, "_state": None}
+
+    def _opened(self) -> _Opened:
+        # After a fork the handle's file position and connections are the parent's too: open anew.
+        if self._state is None or self._state.process != os.getpid():
+            self._state = _open_shard(self.path)
+        return self._state
+
+
+def _open_shard(path: str) -> _Opened:
+    with reading(path):
+        file, metadata = open_parquet(path)
+        try:
+            return _indexed(path, file, metadata)
+        except BaseException:
+            file.close(force=True)
+            raise
+
+
+def _indexed(path: str, file: pq.ParquetFile, metadata: dict[str, str]) -> _Opened:
+    if metadata[KIND_KEY] not in ROW_CLASSES:
+        raise WorkspaceError(f"{path} holds {metadata[KIND_KEY]}, which is no modality")
+    clip_ids = tuple(json.loads(metadata[CLIPS_KEY]))
+    nobody = json.loads(metadata.get(NOBODY_KEY, "{}"))
+    with_rows = [clip_id for clip_id in clip_ids if clip_id not in nobody]
+    held = []
+    for group in range(file.num_row_groups):
+        statistics = file.metadata.row_group(group).column(0).statistics
+        held.append(statistics.min if statistics and statistics.min == statistics.max else None)
+    if held != with_rows:
+        raise ValueError("its row groups are not of the clips that it lists")
+    row_groups = {clip_id: group for group, clip_id in enumerate(with_rows)}
+    return _Opened(os.getpid(), file, metadata, clip_ids, row_groups, nobody, json.loads(metadata[SKIPPED_KEY]))
+
+
+class FeatureStore:
+    """Finds the shard of a clip in each modality and reads it there; the front of a training set.
+
+    Keeps a few files open, most lately used first. It may be pickled and may cross a fork (DataLoader workers); what it
+    learned of which clip lies where goes along, open files do not.
+    """
+
+    def __init__(self, paths_by_modality: Mapping[str, Sequence[str]], max_open: int = 16):
+        """max_open: shards kept open at once, over all modalities; each costs a file handle and its footer."""
+        self._paths = {modality: tuple(paths) for modality, paths in paths_by_modality.items()}
+        self._max_open = max_open
+        self._found: dict[str, dict[str, str]] = {}  # modality -> clip_id -> path
+        self._skipped: dict[str, dict[str, str]] = {}
+        self._open: OrderedDict[str, ShardReader] = OrderedDict()
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        return tuple(self._paths)
+
+    def clip_ids(self, modality: str) -> tuple[str, ...]:
+        """The processed clips of all shards. Reads every footer of the modality once, at the first question.
+
+        Raises:
+            WorkspaceError: a shard is missing, damaged or of another modality, or two shards hold the same clip.
+        """
+        return tuple(self._index(modality))
+
+    def has(self, modality: str, clip_id: str) -> bool:
+        return clip_id in self._index(modality)
+
+    def skipped(self, modality: str) -> Mapping[str, str]:
+        """Why clips have no rows, by clip_id, over all shards."""
+        self._index(modality)
+        return self._skipped[modality]
+
+    def read(self, modality: str, clip_id: str, crops: bool = True) -> ModalityRows:
+        """One clip's rows; see ShardReader.read, also for what is raised."""
+        index = self._index(modality)
+        if clip_id not in index:
+            why = self._skipped[modality].get(clip_id)
+            raise KeyError(
+                f"clip {clip_id} has no {modality} rows: it {f'failed ({why})' if why else 'is in no shard'}"
+            )
+        return self._reader(index[clip_id]).read(clip_id, crops)
+
+    def close(self) -> None:
+        while self._open:
+            self._open.popitem()[1].close()
+
+    def __getstate__(self) -> dict:
+        return self.__dict__ | {"_open": OrderedDict()}
+
+    def _index(self, modality: str) -> dict[str, str]:
+        if modality not in self._paths:
+            raise KeyError(f"this store has no {modality}, only {', '.join(self._paths) or 'nothing'}")
+        if modality not in self._found:
+            found: dict[str, str] = {}
+            skipped: dict[str, str] = {}
+            for path in self._paths[modality]:
+                reader = ShardReader(path)
+                if reader.modality != modality:
+                    raise WorkspaceError(f"{path} holds {reader.modality}, where {modality} is looked for")
+                for clip_id in reader.clip_ids:
+                    if clip_id in found:
+                        raise WorkspaceError(
+                            f"clip {clip_id} is in two shards: {found[clip_id]} and {path}; delete one"
+                        )
+                    found[clip_id] = path
+                skipped.update(reader.skipped)
+                reader.close()
+            self._found[modality], self._skipped[modality] = found, skipped
+        return self._found[modality]
+
+    def _reader(self, path: str) -> ShardReader:
+        reader = self._open.pop(path, None) or ShardReader(path)
+        self._open[path] = reader
+        while len(self._open) > self._max_open:
+            self._open.popitem(last=False)[1].close()
+        return reader
+
+
+@dataclass(frozen=True)
+class PoseTensors:
+    """Where `valid` is False every number is 0. T frames, P persons, of whom perhaps none."""
+
+    keypoints: "torch.Tensor"  # float32 [P, T, 17, 3] COCO-17; x, y in pixels of the upright source frame; score 0..1
+    valid: "torch.Tensor"  # bool [P, T]
+    boxes: "torch.Tensor"  # float32 [P, T, 4] x1, y1, x2, y2, same pixels
+    scores: "torch.Tensor"  # float32 [P, T]
+    lead: int | None  # which of the P dances; None: nobody is there
+    timestamp: "torch.Tensor"  # float32 [T] seconds
+    frame_index: "torch.Tensor"  # int64 [T]
+
+
+@dataclass(frozen=True)
+class FaceTensors:
+    """T frames, M faces in them, in ascending order of frames."""
+
+    embedding: "torch.Tensor"  # float32 [M, 512]
+    frame: "torch.Tensor"  # int64 [M] position in the T frames
+    box: "torch.Tensor"  # float32 [M, 4] x1, y1, x2, y2 in pixels of the upright source frame
+    landmarks: "torch.Tensor"  # float32 [M, 5, 2]
+    probability: "torch.Tensor"  # float32 [M]
+    timestamp: "torch.Tensor"  # float32 [T] seconds
+    frame_index: "torch.Tensor"  # int64 [T]
+    valid: "torch.Tensor"  # bool [T] the frame shows a face
+
+
+@dataclass(frozen=True)
+class FeatureTensors:
+    """Scene or appearance. Where `valid` is False (the network overflowed float16) the feature is 0."""
+
+    feature: "torch.Tensor"  # float32 [T, D]
+    timestamp: "torch.Tensor"  # float32 [T] seconds
+    frame_index: "torch.Tensor"  # int64 [T]
+    valid: "torch.Tensor"  # bool [T]
+
+
+@overload
+def tensors(rows: PoseRows) -> PoseTensors: ...
+@overload
+def tensors(rows: FaceRows) -> FaceTensors: ...
+@overload
+def tensors(rows: SceneRows | AppearanceRows) -> FeatureTensors: ...
+
+
+def tensors(rows: ModalityRows) -> PoseTensors | FaceTensors | FeatureTensors:
+    """A clip's rows as torch tensors of their own memory, on the CPU: float32, int64 for what indexes, bool masks.
+
+    Faces come without their crops, scenes without their categories; take those from the rows.
+    """
+    import torch
+
+    def tensor(array: np.ndarray, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+        return torch.tensor(array, dtype=dtype)
+
+    timestamp, frame_index = tensor(rows.grid.timestamp), tensor(rows.grid.frame_index, torch.int64)
+    frames = len(rows.grid.timestamp)
+    if isinstance(rows, PoseRows):
+        persons = len(rows.tracks)
+
+        def stacked(name: str, *shape: int) -> np.ndarray:
+            return np.array([getattr(track, name) for track in rows.tracks]).reshape(persons, frames, *shape)
+
+        leads = [position for position, track in enumerate(rows.tracks) if track.is_lead]
+        return PoseTensors(
+            keypoints=tensor(stacked("keypoints", 17, 3)),
+            valid=tensor(stacked("valid"), torch.bool),
+            boxes=tensor(stacked("box", 4)),
+            scores=tensor(stacked("score")),
+            lead=leads[0] if leads else None,
+            timestamp=timestamp,
+            frame_index=frame_index,
+        )
+    if isinstance(rows, FaceRows):
+        frame = tensor(rows.frame, torch.int64)
+        valid = torch.zeros(frames, dtype=torch.bool)
+        valid[frame] = True
+        return FaceTensors(
+            embedding=tensor(rows.embedding),
+            frame=frame,
+            box=tensor(rows.box),
+            landmarks=tensor(rows.landmarks),
+            probability=tensor(rows.probability),
+            timestamp=timestamp,
+            frame_index=frame_index,
+            valid=valid,
+        )
+    feature = tensor(rows.feature)
+    valid = torch.isfinite(feature.sum(dim=1))  # float32 sums of float16 cannot overflow, and are quicker to look at
+    feature[~valid] = 0
+    return FeatureTensors(feature, timestamp, frame_index, valid)

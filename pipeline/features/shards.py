@@ -1,0 +1,317 @@
+"""Shards: Parquet files of many clips, one row group a clip. Reading them by clip is `pipeline.features.reader`."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict
+from importlib.metadata import version
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.core import storage
+from pipeline.core.errors import WorkspaceError
+from pipeline.core.fingerprint import canonical_json
+from pipeline.decode.clips import Ending
+from pipeline.features.columns import feature_width, modality_of, to_batch
+from pipeline.features.rows import Grid, ModalityRows
+from pipeline.features.schema import (
+    CLIPS_KEY,
+    COLUMNS,
+    ENDINGS,
+    ENDINGS_SCHEMA,
+    KIND_KEY,
+    NOBODY_KEY,
+    SCHEMA_KEY,
+    SCHEMA_VERSION,
+    SKIPPED_KEY,
+    TENSORS_KEY,
+    WRITER_KEYS,
+    arrow_schema,
+    shapes,
+)
+
+_WRITE_OPTIONS = {
+    "compression": "zstd",
+    "use_dictionary": False,
+    # Of clip_id alone: a query for one clip then skips all other row groups, and the reader can check its index.
+    "write_statistics": ["clip_id"],
+    "write_page_checksum": True,  # a flipped bit is an error, not a feature
+}
+
+
+def provenance(
+    *, profile: str, weights: Mapping[str, str], decoder: str, options: object, code_version: str = ""
+) -> dict[str, str]:
+    """What every shard says of its making, as a file's key-value metadata.
+
+    weights: sha256, hex, by the network's name. decoder: names with versions, "decord 0.6.0, pyav 14.2.0".
+    options: what `fingerprint` takes. code_version: of this package unless given.
+    """
+    return {
+        "profile": profile,
+        "weights": canonical_json(weights),
+        "decoder": decoder,
+        "options": canonical_json(options),
+        "code_version": code_version or version("vdv"),
+    }
+
+
+class ShardWriter:
+    """Writes one modality's shard. Clips may come in any order; the file is the same, byte for byte.
+
+    As a context manager it publishes the file when the block ends well and leaves nothing when it raises (or is killed:
+    then a temporary file may stay, which pipeline.core.storage.remove_stale takes away).
+
+    A clip's rows are written as soon as those of all clips before it in `order` are; till then they are held in memory,
+    so feed it roughly in order.
+    """
+
+    def __init__(self, path: str, modality: str, order: Sequence[str], metadata: Mapping[str, str]):
+        """order: the clip_ids of the shard, each to be added or skipped. metadata: `provenance` and the like.
+
+        Raises:
+            ValueError: a clip is twice in `order`, or `metadata` holds a key that is the writer's own.
+        """
+        if modality not in COLUMNS:
+            raise ValueError(f"{modality!r} is not one of the modalities {list(COLUMNS)}")
+        if len(set(order)) != len(order):
+            raise ValueError(f"{path}: a clip is in the shard's order twice")
+        _refuse_writer_keys(path, metadata)
+        self.path = path
+        self.modality = modality
+        self._order = tuple(order)
+        self._positions = {clip_id: position for position, clip_id in enumerate(order)}
+        self._metadata = dict(metadata)
+        # By position; Grid: a clip without rows because nobody is in it; str: the reason why a clip has none.
+        self._pending: dict[int, pa.RecordBatch | Grid | str] = {}
+        self._next = 0  # position of the first clip that is not written yet
+        self._clips: list[str] = []
+        self._skipped: dict[str, str] = {}
+        self._nobody: dict[str, dict[str, list]] = {}
+        self._width: int | None = None if "D" in _axes(modality) else 0  # of features; None: no frame seen yet
+        self._file: pq.ParquetWriter | None = None
+        self._staged = ExitStack()
+        self._closed = False
+
+    @property
+    def pending(self) -> int:
+        """How many clips wait in memory for one before them."""
+        return len(self._pending)
+
+    def add(self, rows: ModalityRows) -> None:
+        """Takes the rows of one clip.
+
+        Raises:
+            TypeError: rows of another modality.
+            ValueError: a clip not in `order` or already there; arrays that are not as pipeline.features.rows promises.
+            WorkspaceError: the file cannot be written (disk full, no rights).
+        """
+        if modality_of(rows) != self.modality:
+            raise TypeError(f"{self.path} takes {self.modality} rows, not {modality_of(rows)} rows")
+        # A clip without a frame need not know how wide a feature would have been.
+        width = feature_width(rows) if len(rows.grid.frame_index) else self._width
+        if self._width not in (None, width):
+            raise ValueError(f"{self.path}: features of clip {rows.clip_id} are {width} wide, others {self._width}")
+        batch = to_batch(rows)
+        self._expect(rows.clip_id)
+        self._width = width
+        self._take(rows.clip_id, batch if batch.num_rows else rows.grid)
+
+    def skip(self, clip_id: str, reason: str) -> None:
+        """States that a clip failed and has no rows; the file's metadata then say so. Raises as `add` does."""
+        self._expect(clip_id)
+        self._take(clip_id, reason)
+
+    def close(self) -> None:
+        """Publishes the file. No second effect when called again.
+
+        Raises:
+            ValueError: a clip of `order` was neither added nor skipped; the file is then not published.
+            WorkspaceError: the file cannot be written.
+        """
+        if self._closed:
+            return
+        self._drain()
+        if self._next < len(self._order):
+            missing = [clip for at, clip in enumerate(self._order[self._next :], self._next) if at not in self._pending]
+            self.discard()
+            raise ValueError(f"{self.path}: neither added nor skipped: {', '.join(missing)}")
+        try:
+            with _writing(self.path), self._staged:
+                file = self._open()
+                file.add_key_value_metadata(self._final_metadata())
+                file.close()
+        finally:
+            self._closed = True
+            self._file = None  # it would keep the file's footer: 2 MB a shard of 64 clips in four modalities
+
+    def discard(self) -> None:
+        """Leaves nothing at `path` (what was there before stays)."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._file is not None:
+            with suppress(OSError, pa.ArrowException):  # a full disk; the file is thrown away all the same
+                self._file.close()
+        with suppress(_Discarded), self._staged:
+            raise _Discarded
+
+    def __enter__(self) -> "ShardWriter":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.discard()
+
+    def _expect(self, clip_id: str) -> None:
+        if self._closed:
+            raise ValueError(f"{self.path} is closed")
+        position = self._positions.get(clip_id)
+        if position is None:
+            raise ValueError(f"{self.path}: clip {clip_id} is not of this shard")
+        if position < self._next or position in self._pending:
+            raise ValueError(f"{self.path}: clip {clip_id} was already added or skipped")
+
+    def _take(self, clip_id: str, what: pa.RecordBatch | Grid | str) -> None:
+        self._pending[self._positions[clip_id]] = what
+        if self._width is not None:  # the schema says it, so no file can be begun without
+            self._drain()
+
+    def _drain(self) -> None:
+        while self._next in self._pending:
+            self._write(self._order[self._next], self._pending.pop(self._next))
+            self._next += 1
+
+    def _write(self, clip_id: str, what: pa.RecordBatch | Grid | str) -> None:
+        if isinstance(what, str):
+            self._skipped[clip_id] = what
+            return
+        if isinstance(what, Grid):
+            # float(str(x)): the shortest decimal that is this float32, not the 17 digits of its float64.
+            timestamps = [float(str(second)) for second in what.timestamp]
+            self._nobody[clip_id] = {"frame_index": what.frame_index.tolist(), "timestamp": timestamps}
+        else:
+            with _writing(self.path):
+                self._open().write_batch(what)
+        self._clips.append(clip_id)
+
+    def _open(self) -> pq.ParquetWriter:
+        if self._file is None:
+            local = self._staged.enter_context(storage.staged(self.path))
+            self._file = pq.ParquetWriter(str(local), arrow_schema(self.modality, self._width or 0), **_WRITE_OPTIONS)
+        return self._file
+
+    def _final_metadata(self) -> dict[str, str]:
+        own = {
+            SCHEMA_KEY: str(SCHEMA_VERSION),
+            KIND_KEY: self.modality,
+            TENSORS_KEY: json.dumps(shapes(self.modality, self._width or 0)),
+            CLIPS_KEY: json.dumps(self._clips),
+            SKIPPED_KEY: json.dumps(self._skipped),
+        }
+        if self.modality == "pose":
+            own[NOBODY_KEY] = json.dumps(self._nobody)
+        return own | dict(sorted(self._metadata.items()))
+
+
+def _axes(modality: str) -> set[str]:
+    return {axis for column in COLUMNS[modality] for axis in column.shape.split(",")}
+
+
+class _Discarded(Exception):
+    """Makes pipeline.core.storage.staged take its file away."""
+
+
+def write_endings(path: str, endings: Sequence[Ending], metadata: Mapping[str, str]) -> None:
+    """Writes how the clips of a shard ended, a row each, in the order given.
+
+    Raises:
+        ValueError: `metadata` holds a key that is the writer's own.
+        WorkspaceError: the file cannot be written.
+    """
+    _refuse_writer_keys(path, metadata)
+    table = pa.Table.from_pylist([asdict(ending) for ending in endings], ENDINGS_SCHEMA)
+    own = {SCHEMA_KEY: str(SCHEMA_VERSION), KIND_KEY: ENDINGS}
+    table = table.replace_schema_metadata(own | dict(sorted(metadata.items())))
+    with _writing(path), storage.staged(path) as local:
+        pq.write_table(table, local, compression="zstd", write_page_checksum=True)
+
+
+def read_endings(path: str) -> list[Ending]:
+    """Raises WorkspaceError: the file is missing, damaged, or of another schema version."""
+    with reading(path):
+        file, _ = open_parquet(path, ENDINGS)
+        with file:
+            rows = file.read(use_threads=False).to_pylist()
+            return [Ending(**(row | {"sketch_ms": tuple(row["sketch_ms"])})) for row in rows]
+
+
+def open_parquet(path: str, kind: str | None = None) -> tuple[pq.ParquetFile, dict[str, str]]:
+    """A file of this pipeline and its metadata; reads the footer only. `kind`: the modality it must be of, or ENDINGS.
+
+    Call it, and read from what it returns, inside `reading`.
+    """
+    local = storage.is_local(path)
+    if local:
+        source = str(storage.local_path(path))
+    else:
+        filesystem, inner = storage.remote(path)
+        # Exact ranges: the default of s3fs reads 50 MB ahead, where one clip is some 100 kB.
+        source = filesystem.open(inner, "rb", cache_type="none")
+    # pre_buffer joins the reads of a row group's columns: fewer requests to an object store, of no use on a disk.
+    file = pq.ParquetFile(source, pre_buffer=not local, page_checksum_verification=True)
+    found = {key.decode(): value.decode() for key, value in (file.metadata.metadata or {}).items()}
+    found.pop("ARROW:schema", None)
+    problem = ""
+    if SCHEMA_KEY not in found or KIND_KEY not in found:
+        problem = "is a Parquet file, but none that this pipeline wrote; take it out of the workspace"
+    elif found[SCHEMA_KEY] != str(SCHEMA_VERSION):
+        problem = (
+            f"was written with schema version {found[SCHEMA_KEY]}, this version of vdv reads {SCHEMA_VERSION};"
+            f" run the same command again to build it anew, or read it with the version that wrote it"
+            f" ({found.get('code_version', 'not stated')})"
+        )
+    elif kind is not None and found[KIND_KEY] != kind:
+        problem = f"holds {found[KIND_KEY]}, not {kind}; delete it and run the same command again"
+    if problem:
+        file.close(force=True)
+        raise WorkspaceError(f"{path} {problem}")
+    return file, found
+
+
+@contextmanager
+def reading(path: str) -> Iterator[None]:
+    """Turns what can go wrong with a file of the workspace into WorkspaceErrors that say what to do."""
+    try:
+        yield
+    except WorkspaceError:
+        raise
+    except FileNotFoundError as error:
+        raise WorkspaceError(f"{path} is missing; run the same command again to make it") from error
+    except Exception as error:
+        what = (str(error).splitlines() or [type(error).__name__])[0]
+        # Damage shows as an error of Arrow's, as an OSError without a number, or as columns that do not fit together.
+        no_number = isinstance(error, OSError) and error.errno is None
+        if no_number or isinstance(error, pa.ArrowException | ValueError):
+            raise WorkspaceError(f"{path} is damaged ({what}); delete it and run the same command again") from error
+        raise WorkspaceError(
+            f"{path} cannot be read ({what}); check its rights, or the network, and run again"
+        ) from error
+
+
+@contextmanager
+def _writing(path: str) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        raise WorkspaceError(
+            f"cannot write {path}: {error}; check the disk's free space and the folder's rights"
+        ) from error
+
+
+def _refuse_writer_keys(path: str, metadata: Mapping[str, str]) -> None:
+    if taken := sorted(WRITER_KEYS & set(metadata)):
+        raise ValueError(f"{path}: the metadata keys {taken} are set by the writer")

@@ -1,0 +1,107 @@
+"""The report as one HTML file that needs nothing but a browser: no network, no other file.
+
+template.html.j2 holds the frame and the overview, which is there without any script. *.css are its looks, *.js are ES
+modules, each one idea; main.js starts them. They find each other by an import map of data URLs (a file that was opened
+from a disk may not import its neighbours). The charts are Vega-Lite's; its code rests in the page as text until a chart
+comes into sight.
+"""
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from functools import cache, partial
+from importlib.resources import files
+from typing import Any
+
+import vl_convert
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from models.virality.skeleton import COCO17
+from pipeline.report import sentences as words
+
+MEDIA_BLOCK = 64  # clips in one of the media blocks
+# Later rules win over earlier ones.
+STYLES = ("tokens.css", "frame.css", "parts.css", "table.css", "views.css", "clip.css", "print.css")
+FIRST = "main"  # the module that starts the others
+_VEGA = "window.vegaEmbed = vegaEmbed;"
+
+
+def make_page(payload: Mapping[str, Any], media: Sequence[Any]) -> str:
+    """The page's text.
+
+    Args:
+        payload: docs/report.md lists its fields.
+        media: blocks of MEDIA_BLOCK clips each, in the clips' order; parsed by the browser when one is looked at.
+
+    Raises:
+        ValueError: a number that JSON does not know (NaN, infinity).
+    """
+    shown = 1 + words.RIVALS
+    sections = list(words.sections(payload["quality"]["table"]).items())
+    return _environment().get_template("template.html.j2").render(
+        payload=payload,
+        told=words.headlines(payload),
+        sections=dict(sections[:shown]),
+        more_sections=dict(sections[shown:]),
+        data=embedded(payload),
+        layout=embedded({"joints": COCO17.joints, "edges": COCO17.edges}),
+        media=[embedded(block) for block in media],
+        media_block=MEDIA_BLOCK,
+        style=Markup("\n".join(_text(name) for name in STYLES)),
+        modules=embedded({"imports": {f"report/{name}": _data_url(name) for name in module_names()}}),
+        first=f"report/{FIRST}",
+        charts=_charts(),
+    )  # fmt: skip
+
+
+def embedded(value: Any) -> Markup:
+    """JSON that may stand in a <script>: no character of it can end the element or a line of JavaScript."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Markup(text)
+
+
+def module_names() -> list[str]:
+    return sorted(
+        one.name.removesuffix(".js") for one in (files(__package__) / "page").iterdir() if one.name.endswith(".js")
+    )
+
+
+@cache
+def _text(name: str) -> str:
+    return files(__package__).joinpath("page", name).read_text(encoding="utf-8")
+
+
+def _data_url(name: str) -> str:
+    # Developer tools show the module under the name in the last line.
+    source = f"{_text(f'{name}.js')}\n//# sourceURL=report/{name}.js\n"
+    return f"data:text/javascript;base64,{base64.b64encode(source.encode()).decode()}"
+
+
+@cache
+def _charts() -> Markup:
+    """Vega-Embed with Vega and Vega-Lite as one script."""
+    source = vl_convert.javascript_bundle(_VEGA).replace("</script", "<\\/script")
+    return Markup(f"(() => {{{source}}})();")
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("pipeline.report", "page"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "count": words.count,
+        "estimate": words.estimate,
+        "number": words.number,
+        "percent": words.percent,
+        "clip_link": words.clip_link,
+        "zip": partial(zip, strict=True),
+    }
+    return environment

@@ -1,0 +1,153 @@
+"""The runs of a workspace: found by id or name, named, deleted. Imports nothing heavy: planning asks it.
+
+runs/<id>/          a run's files (pipeline.runs.files)
+runs/names.json     {name: id}
+latest.json         the newest dataset, run and report
+"""
+
+import json
+import re
+import shutil
+
+from pipeline.core import storage
+from pipeline.core.errors import OptionError, WorkspaceError
+from pipeline.runs.files import REPORT, RUN, RUN_SCHEMA
+
+RUNS, NAMES, LATEST = "runs", "runs/names.json", "latest.json"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_ID = re.compile(r"[0-9a-f]{16}")
+_SHOWN = 20  # runs in one message
+
+
+def run_dir(run_id: str) -> str:
+    """Relative to the workspace."""
+    return f"{RUNS}/{run_id}"
+
+
+def find_run(workspace: str, given: str, finished: bool = True) -> str:
+    """The id of the run of this name or id.
+
+    finished: False also finds what a training left that was killed.
+
+    Raises:
+        OptionError: there is none; the message lists those there are.
+    """
+    files = storage.listing(storage.join(workspace, RUNS))
+    ids = sorted({path.split("/")[0] for path in files if "/" in path})
+    done = [run_id for run_id in ids if f"{run_id}/{RUN}" in files]
+    names = read_names(workspace)
+    found = names.get(given, given)
+    if found in (done if finished else ids):
+        return found
+    if found in ids:
+        raise OptionError(
+            f"the training of run {given} did not finish; run BuildVDV again, or delete it with DeleteRun"
+        )
+    label = {run_id: name for name, run_id in names.items()}
+    shown = ", ".join(f"{run_id} ({label[run_id]})" if run_id in label else run_id for run_id in done[:_SHOWN])
+    more = f" and {len(done) - _SHOWN} more" if len(done) > _SHOWN else ""
+    there = f"there are {shown}{more}" if done else "there is none: BuildVDV trains one"
+    raise OptionError(f"{workspace} has no run of the name or id {given!r}; {there}")
+
+
+def read_run(workspace: str, run_dir: str) -> dict:
+    """run.json of a finished run, as pipeline.runs.train wrote it.
+
+    Raises:
+        WorkspaceError: it is of another schema.
+    """
+    path = storage.join(workspace, run_dir, RUN)
+    run = json.loads(storage.read_bytes(path))
+    if run["schema"] != RUN_SCHEMA:
+        raise WorkspaceError(f"{path} is of schema {run['schema']}, this version reads {RUN_SCHEMA}; train anew")
+    return run
+
+
+def read_names(workspace: str) -> dict[str, str]:
+    """{name: id}"""
+    path = storage.join(workspace, NAMES)
+    return json.loads(storage.read_bytes(path)) if storage.exists(path) else {}
+
+
+def check_name(workspace: str, name: str, run_id: str | None = None) -> None:
+    """Raises OptionError where no run may be called so, or, with `run_id`, where another run is."""
+    if not NAME.fullmatch(name) or _ID.fullmatch(name):
+        raise OptionError(
+            f"--run-name is {name!r}; a name has up to 64 letters, digits, dots, hyphens and underscores, starts with a"
+            " letter or digit, and does not look like a run's id"
+        )
+    owner = read_names(workspace).get(name)
+    if run_id and owner not in (None, run_id):
+        raise OptionError(
+            f"--run-name {name} is the name of run {owner}; choose another, or delete that run with DeleteRun --run"
+            f" {name}"
+        )
+
+
+def name_run(workspace: str, run_id: str, name: str) -> None:
+    """Gives a run its name; the one that it had before is free again. Raises what `check_name` does."""
+    check_name(workspace, name, run_id)
+    names = {other: owner for other, owner in read_names(workspace).items() if owner != run_id}
+    _write_json(storage.join(workspace, NAMES), names | {name: run_id})
+
+
+def delete_run(workspace: str, run_id: str) -> None:
+    """Deletes runs/<id>/ and its name, and nothing else: features and datasets stay.
+
+    latest.json then says the run that finished last of those left, or goes with the last one.
+
+    run_id: as `find_run` gives it.
+
+    Raises:
+        WorkspaceError: the run's folder is a link, or cannot be deleted.
+    """
+    folder = storage.join(workspace, run_dir(run_id))
+    if "/" in run_id or run_id in ("", ".", ".."):
+        raise WorkspaceError(f"{run_id!r} is no run's id; nothing was deleted")
+    if storage.is_local(folder) and storage.local_path(folder).is_symlink():
+        raise WorkspaceError(f"{folder} is a link to somewhere else; nothing was deleted. Remove the link by hand")
+    # First what makes the run one: killed from here on, it is an unfinished run, which can be deleted again.
+    storage.remove(storage.join(folder, RUN))
+    if storage.is_local(folder):
+        try:
+            shutil.rmtree(storage.local_path(folder))
+        except OSError as error:
+            raise WorkspaceError(
+                f"cannot delete {error.filename or folder}: {error.strerror}; check that you may write there"
+            ) from error
+    else:
+        for path in storage.listing(folder):
+            storage.remove(storage.join(folder, path))
+    names = read_names(workspace)
+    if run_id in names.values():
+        kept = {name: owner for name, owner in names.items() if owner != run_id}
+        _write_json(storage.join(workspace, NAMES), kept)
+    _update_latest(workspace, run_id)
+
+
+def latest(dataset_dir: str, run: str) -> dict[str, str]:
+    """What latest.json holds; paths relative to the workspace."""
+    return {"dataset": dataset_dir, "run": run, "report": f"{run}/{REPORT}"}
+
+
+def _update_latest(workspace: str, deleted: str) -> None:
+    path = storage.join(workspace, LATEST)
+    if not storage.exists(path) or json.loads(storage.read_bytes(path))["run"] != run_dir(deleted):
+        return
+    files = storage.listing(storage.join(workspace, RUNS))
+    whole = [name.split("/")[0] for name in files if name.endswith(f"/{REPORT}") and name.count("/") == 1]
+    runs = {
+        run_id: json.loads(storage.read_bytes(storage.join(workspace, run_dir(run_id), RUN)))
+        for run_id in whole
+        if f"{run_id}/{RUN}" in files
+    }
+    if not runs:
+        storage.remove(path)
+        return
+    # Runs of an older schema do not say when they ended.
+    newest = max(runs, key=lambda run_id: (runs[run_id].get("finished_at", ""), run_id))
+    _write_json(path, latest(f"datasets/{runs[newest]['dataset']}", run_dir(newest)))
+
+
+def _write_json(path: str, content: dict) -> None:
+    storage.write_bytes(path, (json.dumps(content, indent=1) + "\n").encode())

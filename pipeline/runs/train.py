@@ -1,0 +1,185 @@
+"""A dataset to a trained model.
+
+runs/<id>/model.safetensors    the weights
+runs/<id>/held_out.parquet     what the fusion learned from: clips that the encoders did not see
+runs/<id>/logs/                of the encoders' training
+runs/<id>/checkpoints/         of a training that has not ended (pipeline.training.checkpoints); then it goes
+runs/<id>/run.json             what made it; written last, so where it is, all is
+"""
+
+import json
+import logging
+import tempfile
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pandas as pd
+import torch
+from safetensors.torch import load_file, save_file
+
+from models.virality.config import VdvConfig
+from models.virality.vdv import Vdv
+from pipeline.core import storage
+from pipeline.core.environment import code_version, environment
+from pipeline.core.errors import WorkspaceError
+from pipeline.core.fingerprint import fingerprint
+from pipeline.dataset.assemble import read_statistics
+from pipeline.dataset.labels import group_clips
+from pipeline.dataset.loading import ClipDataset
+from pipeline.runs.files import HELD_OUT, MODEL, RUN, RUN_SCHEMA
+from pipeline.runs.runs import read_run
+from pipeline.scoring.intervals import LEVEL
+from pipeline.training.checkpoints import CHECKPOINTS, clear
+from pipeline.training.fit import Fitted, fit
+
+log = logging.getLogger(__name__)
+
+
+def train_fusion(
+    workspace: str,
+    dataset_dir: str,
+    run_dir: str,
+    config: VdvConfig,
+    device: torch.device,
+    workers: int = 0,
+    interval_level: float = LEVEL,
+) -> None:
+    """Trains on the dataset's training clips (see pipeline.training.fit) and writes the run.
+
+    Killed and called again it goes on after the last whole epoch, to the same weights bit for bit on a CPU.
+
+    Args:
+        dataset_dir, run_dir: relative to the workspace.
+        workers: processes that read clips; 0: this one.
+        interval_level: of the scores' intervals, above 0 and below 1 (pipeline.scoring.intervals).
+
+    Raises:
+        DataError: there is nothing to learn from; says what to add.
+    """
+    dataset = ClipDataset(workspace, dataset_dir, config, training=True)
+    statistics = read_statistics(workspace, dataset_dir)
+    warn_if_untrained(statistics)
+    start = time.perf_counter()
+    folder = storage.join(workspace, run_dir)
+    with tempfile.TemporaryDirectory(prefix="vdv-logs-") as temporary:
+        local = str(storage.local_path(folder)) if storage.is_local(folder) else temporary
+        fitted = fit(dataset, config, device, local, workers, storage.join(folder, CHECKPOINTS))
+        if local == temporary:
+            _upload(Path(temporary), folder)
+    model = fitted.model
+    with storage.staged(storage.join(folder, MODEL)) as path:
+        save_file({name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}, path)
+    with storage.staged(storage.join(folder, HELD_OUT)) as path:
+        _held_out(dataset, fitted).to_parquet(path, index=False)
+    clips = dataset.clips
+    run = {
+        "schema": RUN_SCHEMA,
+        "dataset": dataset_dir.rstrip("/").rsplit("/", 1)[-1],
+        "data": {
+            "clips": len(clips),
+            "challenges": sorted(clips["challenge"].iloc[fitted.rows].unique()),  # trained on
+            "fingerprint": data_fingerprint(clips),
+            "features": _feature_fingerprints(clips, statistics["modalities"]),
+        },
+        "config": asdict(model.config),
+        "features": dict(dataset.widths),
+        "seed": config.seed,
+        "trained_on": len(fitted.rows),
+        "final_loss": fitted.loss,
+        "epochs": fitted.epochs,
+        "fusion": _fusion_of(fitted),
+        "label": statistics["label"],
+        "interval_level": interval_level,
+        "profiles": statistics["profiles"],
+        "untrained": statistics["untrained"],
+        "code": code_version(),
+        "environment": environment(device),
+        "seconds": round(time.perf_counter() - start, 1),
+        "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    storage.write_bytes(storage.join(folder, RUN), (json.dumps(run, indent=1) + "\n").encode())
+    clear(storage.join(folder, CHECKPOINTS))
+
+
+def data_fingerprint(clips: pd.DataFrame) -> str:
+    """16 hex of which clips there are, with which challenge, content, split and label; their order does not matter."""
+    labels = [None if pd.isna(label) else float(label) for label in clips["label"]]
+    columns = (clips[name].astype(str) for name in ("clip_id", "challenge", "content_hash", "split"))
+    return fingerprint(sorted(zip(*columns, labels, strict=True)))
+
+
+def _feature_fingerprints(clips: pd.DataFrame, modalities: Iterable[str]) -> dict[str, str | None]:
+    """By modality: the fingerprint of how its features were made, a part of their path (workspace.features_folder)."""
+    found: dict[str, str | None] = {}
+    for modality in modalities:
+        paths = clips[f"shard_{modality}"].dropna()
+        found[modality] = paths.iloc[0].split("/")[2] if len(paths) else None
+    return found
+
+
+@torch.inference_mode()
+def _held_out(dataset: ClipDataset, fitted: Fitted) -> pd.DataFrame:
+    """The fused score of what encoders said of clips that they had not seen, as intervals.calibrate takes it."""
+    held = fitted.held
+    score, _ = fitted.model.fusion(held.score, held.quality, held.present)
+    clips = dataset.clips
+    found = clips[["clip_id", "challenge", "percentile"]].iloc[held.row.numpy()]
+    found.insert(2, "group", group_clips(clips["creator_id"], clips["copies"], clips.index)[found.index])
+    found["score"] = score.masked_fill(~held.present.any(1), torch.nan).numpy()
+    return found.sort_index()
+
+
+def _fusion_of(fitted: Fitted) -> dict:
+    """On how many clips held out the fusion was trained, what it found each cue to be worth there, and how steeply that
+    follows the quality."""
+    fusion = fitted.model.fusion
+
+    def by_cue(values: torch.Tensor) -> dict[str, float]:
+        return {cue: round(value, 4) for cue, value in zip(fitted.model.cues, values.tolist(), strict=True)}
+
+    return {
+        "held_out": len(fitted.held.score),
+        "reliability": by_cue(fusion.reliability / fusion.reliability.sum()),
+        "steepness": by_cue(fusion.steepness),
+    }
+
+
+def load_run(workspace: str, run_dir: str, device: torch.device) -> tuple[Vdv, dict]:
+    """The trained model, ready to score, and its run.json.
+
+    Raises:
+        WorkspaceError: the run is of another schema, or its files do not belong together.
+    """
+    folder = storage.join(workspace, run_dir)
+    run = read_run(workspace, run_dir)
+    model = Vdv(VdvConfig.from_dict(run["config"]), run["features"])
+    with tempfile.TemporaryDirectory(prefix="vdv-model-") as temporary:
+        path = Path(temporary, MODEL)
+        path.write_bytes(storage.read_bytes(storage.join(folder, MODEL)))
+        try:
+            model.load_state_dict(load_file(path))
+        except RuntimeError as error:
+            raise WorkspaceError(f"{folder}/{MODEL} does not fit its {RUN}: {error}") from error
+    return model.to(device).eval(), run
+
+
+def warn_if_untrained(statistics: Mapping) -> None:
+    """Says, where extractors had random weights, that scores mean nothing."""
+    if statistics["untrained"]:
+        log.warning(untrained_text(statistics["untrained"]))
+
+
+def untrained_text(modalities: list[str]) -> str:
+    return (
+        f"UNTRAINED WEIGHTS: {', '.join(modalities)} features come from networks with random weights. The scores and"
+        " metrics of this run mean nothing; use --profile full for real ones"
+    )
+
+
+def _upload(logs: Path, folder: str) -> None:
+    for path in sorted(logs.rglob("*")):
+        if path.is_file():
+            storage.write_bytes(storage.join(folder, path.relative_to(logs).as_posix()), path.read_bytes())

@@ -1,0 +1,167 @@
+"""How alike clips look to a run: what each of its encoders says of a clip before its score, as unit vectors.
+
+runs/<id>/embeddings.parquet    made at the first question, then read from there
+"""
+
+import io
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.core import storage
+from pipeline.core.errors import DataError
+from pipeline.dataset.assemble import read_clips, read_table
+from pipeline.features.shards import reading
+from pipeline.runs.files import SCORES
+from pipeline.runs.runs import read_run
+
+if TYPE_CHECKING:
+    import torch
+
+EMBEDDINGS = "embeddings.parquet"
+_SCHEMA = "1"  # of the file, which holds the layers as they are; raised when they change meaning
+
+
+def read_embeddings(
+    workspace: str, dataset_dir: str, run_dir: str, device: "torch.device", workers: int = 0
+) -> dict[str, np.ndarray]:
+    """By cue of the run: float32 [N, E], rows as in the dataset's clips.parquet; NaN where a clip lacks the cue.
+
+    A row is the pooled layer from which the encoder's network reads its score, less that layer's mean over the clips
+    that have the cue, scaled to length 1 (0 where nothing is left). Without the mean taken out all clips look alike:
+    what they share is most of the layer. The product of two rows is their cosine, -1..1. E differs between cues.
+
+    Args:
+        dataset_dir, run_dir: relative to the workspace; the dataset is the one that the run was trained on.
+        workers: processes that read clips; 0: this one.
+
+    Raises:
+        DataError: the run was trained on another dataset.
+        WorkspaceError: a file is missing, damaged or of another schema.
+    """
+    run = read_run(workspace, run_dir)
+    dataset_id = dataset_dir.rstrip("/").rsplit("/", 1)[-1]
+    if run["dataset"] != dataset_id:
+        raise DataError(
+            f"{run_dir} was trained on datasets/{run['dataset']}, not on {dataset_dir}; only the clips of its own"
+            " dataset can be laid beside one another"
+        )
+    layers = _layers_of_run(workspace, run_dir, run, device, workers)
+    return {cue: unit_rows(values, _mean(values)) for cue, values in layers.items()}
+
+
+def read_upload_embeddings(
+    workspace: str, uploads_dir: str, run_dir: str, device: "torch.device", workers: int = 0
+) -> dict[str, np.ndarray]:
+    """The same of clips that ScoreUploads scored with the run; rows as in their clips.parquet, not kept.
+
+    The mean that is taken out is that of the run's own clips: a few uploads that are all alike stay alike.
+
+    Raises:
+        DataError: another run scored the uploads.
+        WorkspaceError: as `read_embeddings`.
+    """
+    run = read_run(workspace, run_dir)
+    own = _layers_of_run(workspace, run_dir, run, device, workers)
+    layers, scores = _encode(workspace, uploads_dir, run_dir, device, workers)
+    written = read_table(storage.join(workspace, uploads_dir, SCORES))
+    for cue, score in scores.items():
+        column = written.get(f"score_{cue}")
+        if column is None or not np.allclose(score, column.astype("float64"), rtol=1e-2, atol=1e-2, equal_nan=True):
+            raise DataError(
+                f"{uploads_dir} was not scored by {run_dir}, or the run was trained anew since; give the run that"
+                " scored it with --run, or score it again with ScoreUploads"
+            )
+    return {cue: unit_rows(values, _mean(own[cue])) for cue, values in layers.items()}
+
+
+def unit_rows(values: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """float32 [N, E] less the mean [E], each row scaled to length 1; NaN rows stay."""
+    centred = values.astype(np.float64) - mean
+    size = np.linalg.norm(centred, axis=1, keepdims=True)
+    # Clips that are all the same leave nothing but rounding, which must not pass for a direction.
+    least = 1e-6 * np.linalg.norm(mean)
+    return np.where(size <= least, centred * 0, centred / np.maximum(size, 1e-30)).astype(np.float32)
+
+
+def _mean(values: np.ndarray) -> np.ndarray:
+    """float64 [E] of the rows that are there; 0 where none is."""
+    there = np.isfinite(values).all(1)
+    return values[there].mean(0, dtype=np.float64) if there.any() else np.zeros(values.shape[1])
+
+
+def _layers_of_run(
+    workspace: str, run_dir: str, run: Mapping, device: "torch.device", workers: int
+) -> dict[str, np.ndarray]:
+    """float32 [N, E] by cue, as the encoders give them of the run's own clips; kept in the run's folder."""
+    path, dataset_dir = storage.join(workspace, run_dir, EMBEDDINGS), f"datasets/{run['dataset']}"
+    about = {"schema": _SCHEMA, "dataset": run["dataset"], "finished_at": run["finished_at"]}
+    kept = _read(path, about) if storage.exists(path) else None
+    if kept is not None:
+        return kept
+    layers, _ = _encode(workspace, dataset_dir, run_dir, device, workers)
+    _write(path, read_clips(workspace, dataset_dir)["clip_id"].tolist(), layers, about)
+    return layers
+
+
+def _encode(
+    workspace: str, dataset_dir: str, run_dir: str, device: "torch.device", workers: int
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """The encoders' pooled layers, float32 [N, E], and their scores, [N], by cue; NaN where absent."""
+    # Seconds of imports that are not needed where embeddings are kept.
+    import torch
+    from torch.utils.data import DataLoader
+
+    from models.virality.vdv import encode
+    from pipeline.dataset.loading import ClipDataset, to_device
+    from pipeline.runs.train import load_run
+
+    model, run = load_run(workspace, run_dir, device)
+    dataset = ClipDataset(workspace, dataset_dir, model.config, training=False)
+    dataset.widths = run["features"]  # a cue that no clip of this dataset has is missing in each of them
+    size, count = model.config.batch_clips, len(dataset)
+    batches = [[(0, row) for row in range(at, min(at + size, count))] for at in range(0, count, size)]
+    loader = DataLoader(dataset, batch_sampler=batches, collate_fn=dataset.collate, num_workers=workers)
+    layers: dict[str, list[np.ndarray]] = {cue: [] for cue in model.cues}
+    scores: dict[str, list[np.ndarray]] = {cue: [] for cue in model.cues}
+    with torch.inference_mode():
+        for batch in loader:
+            for cue, given in to_device(batch.cues, device).items():
+                said = encode(model.encoders[cue], cue, given)
+                for parts, values in ((layers[cue], said.embedding), (scores[cue], said.score[:, None])):
+                    parts.append(values.masked_fill(~said.present[:, None], torch.nan).float().cpu().numpy())
+    of_clips = {cue: np.concatenate(parts) for cue, parts in layers.items()}
+    return of_clips, {cue: np.concatenate(parts)[:, 0] for cue, parts in scores.items()}
+
+
+def _write(path: str, clip_ids: list[str], found: Mapping[str, np.ndarray], about: Mapping[str, str]) -> None:
+    """A row a clip: clip_id, and each cue's vector as a fixed-size list, null where there is none."""
+    columns: dict[str, pa.Array] = {"clip_id": pa.array(clip_ids, pa.string())}
+    for cue, values in found.items():
+        missing = pa.array(~np.isfinite(values).all(1))
+        flat = pa.array(values.reshape(-1), pa.float32())
+        columns[cue] = pa.FixedSizeListArray.from_arrays(flat, values.shape[1], mask=missing)
+    table = pa.table(columns).replace_schema_metadata(dict(about))
+    with storage.staged(path) as local:
+        pq.write_table(table, local, compression="zstd")
+
+
+def _read(path: str, about: Mapping[str, str]) -> dict[str, np.ndarray] | None:
+    """None: what is kept was made by another training, or by another version."""
+    with reading(path):
+        table = pq.read_table(io.BytesIO(storage.read_bytes(path)))
+        kept = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
+        if any(kept.get(key) != value for key, value in about.items()):
+            return None
+        return {cue: _rows(table.column(cue).combine_chunks()) for cue in table.column_names[1:]}
+
+
+def _rows(column: pa.FixedSizeListArray) -> np.ndarray:
+    """float32 [N, E], NaN where the column is null."""
+    values = np.full((len(column), column.type.list_size), np.nan, np.float32)
+    there = column.is_valid().to_numpy(zero_copy_only=False)
+    values[there] = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, values.shape[1])
+    return values

@@ -1,0 +1,183 @@
+"""What can be asked of a recommendation, refused where it makes no sense. Imports nothing heavy: planning asks it."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+import pandas as pd
+
+from models.virality.config import CUE_MODALITY, CUES
+from pipeline.core import storage
+from pipeline.core.errors import OptionError, WorkspaceError
+from pipeline.core.fingerprint import fingerprint
+from pipeline.dataset.labels import ENGAGEMENT
+from pipeline.runs.files import SCORES
+from pipeline.runs.runs import NAME, read_run
+
+FUSED = "fused"
+
+
+@dataclass(frozen=True)
+class RecommendOptions:
+    """
+    weights: (cue or "fused", weight) pairs, as `parse_weights` gives them; how much each counts in a clip's relevance.
+    challenge: the only one; "": each.
+    top: most clips of a challenge.
+    diversity: 0, the most relevant clips, to 1, the most different ones: 1 - the lambda of maximal marginal relevance.
+    per_creator: most clips of one creator in a challenge; 0: no limit.
+    new_only: only clips of whose engagement nothing is known yet.
+    since: only clips uploaded at this time or later, ISO 8601; "": any.
+    uploads: id of what ScoreUploads scored with the run, to choose from; "": the run's own clips.
+    """
+
+    weights: tuple[tuple[str, float], ...] = ((FUSED, 1.0),)
+    challenge: str = ""
+    top: int = 10
+    diversity: float = 0.3
+    per_creator: int = 1
+    new_only: bool = False
+    since: str = ""
+    uploads: str = ""
+
+    def folder(self, run: Mapping) -> str:
+        """Of the clips to choose from, relative to the workspace. run: its run.json."""
+        return f"uploads/{self.uploads}" if self.uploads else f"datasets/{run['dataset']}"
+
+    def name(self) -> str:
+        """Of the files, where the user gives none."""
+        return fingerprint(self)
+
+
+def parse_weights(text: str) -> tuple[tuple[str, float], ...]:
+    """`skeleton=2,scene=1` as pairs, in that order; a cue without a number counts 1.
+
+    Raises:
+        OptionError: a cue that there is none of or that is named twice, a weight that is no number or below 0, nothing
+            above 0.
+    """
+    found: dict[str, float] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        cue, _, number = (word.strip() for word in part.partition("="))
+        if cue not in (*CUES, FUSED):
+            of_modality = {modality: name for name, modality in CUE_MODALITY.items()}
+            meant = f"; of {cue} the cue is {of_modality[cue]}" if cue in of_modality else ""
+            raise OptionError(
+                f"--weights names {cue!r}; there are {', '.join(CUES)}, and {FUSED} for all of them as the model weighs"
+                f" them{meant}"
+            )
+        if cue in found:
+            raise OptionError(f"--weights names {cue} twice; give it one weight")
+        found[cue] = _weight(cue, number if "=" in part else "1")
+    if not any(found.values()):
+        raise OptionError(
+            f"--weights is {text!r}, which leaves nothing to recommend by; give at least one cue a weight above 0, as"
+            " in --weights skeleton=2,scene=1"
+        )
+    return tuple(found.items())
+
+
+def _weight(cue: str, text: str) -> float:
+    try:
+        weight = float(text)
+    except ValueError:
+        weight = math.nan
+    if not 0 <= weight < math.inf:
+        raise OptionError(f"--weights gives {cue} the weight {text!r}; a weight is a number from 0 up, as in {cue}=2")
+    return weight
+
+
+def since_time(text: str) -> datetime:
+    """A day, from its first second on, or a time; without a zone in UTC. Raises OptionError: it is neither."""
+    try:
+        given = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise OptionError(
+            f"--since is {text!r}; give a day or a time as in 2024-06-30 or 2024-06-30T18:00:00+02:00"
+        ) from error
+    return given if given.tzinfo else given.replace(tzinfo=UTC)
+
+
+def check_name(name: str) -> None:
+    """Raises OptionError where no file may be called so."""
+    if not NAME.fullmatch(name):
+        raise OptionError(
+            f"--name is {name!r}; a name has up to 64 letters, digits, dots, hyphens and underscores, and starts with a"
+            " letter or digit"
+        )
+
+
+def check_options(workspace: str, run_dir: str, options: RecommendOptions) -> None:
+    """Whether a finished run has what is asked for.
+
+    Raises:
+        OptionError: the run lacks a cue or the challenge, or no clip of it is as new as asked.
+        WorkspaceError: the run's scores or its dataset are not there.
+    """
+    from pipeline.dataset.assemble import CLIPS, read_clips  # scipy and av with it, which other tasks plan without
+
+    run = read_run(workspace, run_dir)
+    folder = options.folder(run)
+    scores = storage.join(folder if options.uploads else run_dir, SCORES)
+    if options.uploads and not storage.exists(storage.join(workspace, scores)):
+        _refuse_uploads(workspace, options.uploads)
+    for path in (scores, storage.join(folder, CLIPS)):
+        if not storage.exists(storage.join(workspace, path)):
+            raise WorkspaceError(f"{storage.join(workspace, path)} is missing; run the run's BuildVDV again to make it")
+    lacking = [cue for cue, _ in options.weights if cue != FUSED and cue not in run["features"]]
+    if lacking:
+        raise OptionError(
+            f"--weights names {' and '.join(lacking)}, but the run was made without; it has"
+            f" {', '.join(cue for cue in CUES if cue in run['features'])}, and {FUSED}"
+        )
+    if options.since:
+        since_time(options.since)
+    clips = read_clips(workspace, folder)
+    challenges = sorted(clips["challenge"].unique())
+    if options.challenge and options.challenge not in challenges:
+        raise OptionError(f"--challenge {options.challenge!r} is none of those there: {', '.join(challenges)}")
+    if not eligible(clips, options).any():
+        raise OptionError(_nothing_new(clips, options))
+
+
+def _refuse_uploads(workspace: str, given: str) -> None:
+    files = storage.listing(storage.join(workspace, "uploads"))
+    there = sorted(path.split("/")[0] for path in files if path.endswith(f"/{SCORES}") and path.count("/") == 1)
+    raise OptionError(
+        f"--uploads {given!r}: {workspace} has no such uploads; ScoreUploads scores some and prints their folder,"
+        f" uploads/<id>. There {'are ' + ', '.join(there) if there else 'are none'}"
+    )
+
+
+def eligible(clips: pd.DataFrame, options: RecommendOptions) -> np.ndarray:
+    """bool [N]: the clips of a dataset that `options` ask for, whatever their scores.
+
+    New is a clip of whose engagement nothing is known: the manifest has none of its likes, views, comments, shares.
+    """
+    chosen = np.ones(len(clips), bool)
+    if options.challenge:
+        chosen &= (clips["challenge"] == options.challenge).to_numpy(bool)
+    if options.new_only:
+        chosen &= clips[list(ENGAGEMENT)].isna().all(axis=1).to_numpy(bool)
+    if options.since:
+        uploaded = pd.to_datetime(clips["uploaded_at"], utc=True)
+        chosen &= (uploaded >= since_time(options.since)).to_numpy(bool)
+    return chosen
+
+
+def _nothing_new(clips: pd.DataFrame, options: RecommendOptions) -> str:
+    where = f" of {options.challenge}" if options.challenge else ""
+    if not options.since:
+        return (
+            f"--new-only: no clip{where} is without likes, views, comments and shares, which is what counts as new."
+            " Give --since DATE for those uploaded from a day on, or score new clips with ScoreUploads"
+        )
+    known = pd.to_datetime(clips["uploaded_at"], utc=True).dropna()
+    if known.empty:
+        return f"--since {options.since}: the manifest says of no clip when it was uploaded; add uploaded_at to it"
+    also = " and is without engagement" if options.new_only else ""
+    return (
+        f"--since {options.since}: no clip{where} was uploaded then or later{also}; the last is of"
+        f" {known.max():%Y-%m-%d}"
+    )

@@ -1,0 +1,105 @@
+"""What a training has finished, kept until all of it is: a training killed and started again goes on from there.
+
+<folder>/<fold>.<cue>.<mark>.safetensors    an encoder that is trained
+<folder>/<fold>.<cue>.<mark>.ckpt           the one in flight after its last whole epoch, as Lightning keeps it
+<folder>/fold-<n>.<mark>.parquet            a fold of a cross-validation, judged
+
+(the encoders' <fold> is an inner one, and all folds of a cross-validation share the folder)
+
+`mark` is a fingerprint of everything that decides the content, this code among it. So a file that is there is right, as
+elsewhere in the workspace, and one that another configuration, other clips or another version made is never found.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from pipeline.core import storage
+from pipeline.core.errors import WorkspaceError
+from pipeline.core.fingerprint import fingerprint
+
+CHECKPOINTS = "checkpoints"  # the folder's name in a run's
+_CODE = ("models", "pipeline")  # packages whose modules decide what is trained
+_ABOUT = "vdv"  # the key of what is known of an encoder, in its file's metadata
+
+
+def mark(device: torch.device, **parts: object) -> str:
+    """16 hex of what decides a training: `parts`, this code, the libraries, the kind of device and torch's threads.
+
+    parts: what pipeline.core.fingerprint takes, and besides numpy arrays and tables.
+    """
+    where = {"device": device.type, "threads": torch.get_num_threads(), "software": _software()}
+    plain = {
+        name: _digest(part) if isinstance(part, np.ndarray | pd.DataFrame) else part for name, part in parts.items()
+    }
+    return fingerprint({"where": where, "of": plain})
+
+
+def _digest(values: np.ndarray | pd.DataFrame) -> str:
+    if isinstance(values, pd.DataFrame):
+        kind, content = ",".join(map(str, values.columns)), pd.util.hash_pandas_object(values).to_numpy()
+    else:
+        kind, content = f"{values.dtype} {values.shape}", np.ascontiguousarray(values)
+    return hashlib.sha256(kind.encode() + content.tobytes()).hexdigest()
+
+
+@cache
+def _software() -> dict[str, str]:
+    root = Path(__file__).resolve().parents[2]
+    code = hashlib.sha256()
+    for path in sorted(path for package in _CODE for path in (root / package).rglob("*.py")):
+        code.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
+    return {"code": code.hexdigest()} | {name: version(name) for name in ("torch", "lightning", "numpy", "scipy")}
+
+
+def write_encoder(path: str, weights: Mapping[str, Tensor], about: Mapping) -> None:
+    """about: what JSON takes, and NaN."""
+    with storage.staged(path) as local:
+        plain = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
+        save_file(plain, local, {_ABOUT: json.dumps(dict(about))})
+
+
+def read_encoder(path: str, scratch: str) -> tuple[dict[str, Tensor], dict] | None:
+    """Weights and `about`, as written; None: there is no such file. scratch: a folder of this machine.
+
+    Raises:
+        WorkspaceError: the file is damaged.
+    """
+    local = fetch(path, scratch)
+    if local is None:
+        return None
+    try:
+        with safe_open(local, "pt") as file:
+            names = file.keys()  # a list; the file itself cannot be iterated
+            return {name: file.get_tensor(name) for name in names}, json.loads(file.metadata()[_ABOUT])
+    except SafetensorError as error:
+        raise WorkspaceError(f"{path} is damaged ({error}); delete it and run again") from error
+
+
+def fetch(path: str, scratch: str) -> Path | None:
+    """A copy of a file of the workspace in the folder `scratch`; None: there is no such file."""
+    if not storage.exists(path):
+        return None
+    local = Path(scratch, path.rsplit("/", 1)[-1])
+    local.write_bytes(storage.read_bytes(path))
+    return local
+
+
+def clear(folder: str) -> None:
+    """Removes a folder of checkpoints; it is no error where there is none."""
+    for name in storage.listing(folder):
+        storage.remove(storage.join(folder, name))
+    if storage.is_local(folder):
+        # What is left are empty folders and files of writers that were killed in the midst of it.
+        shutil.rmtree(storage.local_path(folder), ignore_errors=True)

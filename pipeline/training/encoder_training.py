@@ -1,0 +1,362 @@
+"""One cue's encoder, from a lesson to weights, by Lightning; killed and started again, it goes on where it was."""
+
+import copy
+import math
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import lightning
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Callback, Checkpoint, TQDMProgressBar
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader
+
+from models.virality.config import CUE_MODALITY, VdvConfig
+from models.virality.losses import GradNorm
+from models.virality.masked import Line, Mix
+from models.virality.psgcn import Psgcn
+from models.virality.vdv import build_encoder, encode
+from pipeline.core import storage
+from pipeline.dataset.loading import ChallengeBatches, ClipBatch, ClipDataset, to_device
+from pipeline.training.checkpoints import fetch, mark, read_encoder, write_encoder
+from pipeline.training.optimisation import forget_statistics, loss_of, parameter_groups
+from pipeline.training.ridge import Numbers, fit_line, normal_score
+
+LOGS = "logs"
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What one cue is to learn."""
+
+    cue: str
+    rows: np.ndarray  # int64 [n] of the dataset, to train on
+    percentile: np.ndarray  # float64 [clips of the dataset] what the cue is to tell; the line is fitted to it
+    left: np.ndarray  # float64 [clips of the dataset] what the line leaves of it; the network is trained towards it
+    group: np.ndarray  # int64 [clips of the dataset] labels.group_clips
+    fold_of: np.ndarray  # int64 [clips of the dataset] inner fold of each of `rows`; -1: none of them
+    numbers: Numbers
+
+
+@dataclass(frozen=True)
+class FittedEncoder:
+    """A trained encoder."""
+
+    encoder: nn.Module  # in eval mode, on the CPU
+    loss: float  # the network's, on the last batch that it was trained on
+    epochs: int  # that made its weights; with early stopping fewer than it was trained for
+
+
+@dataclass(frozen=True)
+class _Course:
+    """One cue's way through a dataset."""
+
+    dataset: ClipDataset
+    lesson: Lesson
+    rows: np.ndarray  # int64, to train on
+    unseen: np.ndarray | None  # int64, whose loss stops the training early; None: it is not stopped
+    config: VdvConfig
+    workers: int
+
+    def batches(self, first_epoch: int) -> DataLoader:
+        """Of the clips to train on, augmented; every iteration is the next epoch."""
+        return self._loader(self.rows, first_epoch, training=True)
+
+    def held_out(self) -> DataLoader:
+        """Of the clips unseen, drawn as for scoring, the same batches each time."""
+        assert self.unseen is not None
+        return self._loader(self.unseen, 0, training=False)
+
+    def _loader(self, rows: np.ndarray, first_epoch: int, training: bool) -> DataLoader:
+        view = self.dataset.view(self.lesson.cue, training=training, percentile=self.lesson.left)
+        names = self.dataset.clips["challenge"].tolist()
+        batches = ChallengeBatches(names, rows.tolist(), self.config.batch_clips, self.config.seed, first_epoch)
+        return DataLoader(view, batch_sampler=batches, collate_fn=view.collate, num_workers=self.workers)
+
+
+def fit_encoder(
+    dataset: ClipDataset,
+    lesson: Lesson,
+    rows: Sequence[int] | np.ndarray,
+    config: VdvConfig,
+    device: torch.device,
+    logs: str | None = None,
+    workers: int = 0,
+    unseen: np.ndarray | None = None,
+    epochs: int | None = None,
+    checkpoint: str | None = None,
+) -> FittedEncoder:
+    """One cue's encoder, its line fitted and its network trained on the clips of `rows`.
+
+    Args:
+        unseen: with `config.patience`, clips whose loss stops the training; the encoder is the one of the best epoch.
+        epochs: of the schedule of `config.epochs`, how many are trained; None: all.
+        checkpoint: how the paths of its checkpoints start (pipeline.training.checkpoints); None: none are kept.
+    """
+    cue = lesson.cue
+    some = np.asarray(rows)
+    course = _Course(dataset, lesson, some, unseen if config.patience else None, config, workers)
+    with tempfile.TemporaryDirectory(prefix="vdv-fit-") as scratch:
+        name = checkpoint and f"{checkpoint}.{_mark(course, epochs, device)}"
+        done = read_encoder(f"{name}.safetensors", scratch) if name else None
+        if done:
+            encoder = build_encoder(cue, config, dataset.widths)
+            encoder.load_state_dict(done[0])
+            return FittedEncoder(encoder.eval(), **done[1])
+        lightning.seed_everything(config.seed, workers=True, verbose=False)
+        training = _Training(build_encoder(cue, config, dataset.widths), course, epochs or config.epochs)
+        _train(training, device, logs, scratch, f"{name}.ckpt" if name else None)
+        encoder = training.best_encoder(device)
+        if encoder.line is not None:
+            _fit_line(cast(Line, encoder.line), dataset, lesson, some, config)
+        fitted = FittedEncoder(encoder.eval().cpu(), training.last_loss, training.best_epochs)
+        if name:
+            write_encoder(f"{name}.safetensors", encoder.state_dict(), {"loss": fitted.loss, "epochs": fitted.epochs})
+            storage.remove(f"{name}.ckpt")
+    return fitted
+
+
+def _mark(course: _Course, epochs: int | None, device: torch.device) -> str:
+    lesson, clips = course.lesson, course.dataset.clips
+    modality = CUE_MODALITY[lesson.cue]
+    seen = course.rows if course.unseen is None else np.concatenate([course.rows, course.unseen])
+    columns = ["clip_id", "content_hash", "challenge", f"shard_{modality}", f"quality_{modality}"]
+    return mark(
+        device,
+        cue=lesson.cue,
+        config=course.config.of_encoder(lesson.cue),
+        epochs=epochs,
+        width=course.dataset.widths[lesson.cue],
+        rows=course.rows,
+        unseen=course.unseen,
+        clips=clips[columns].iloc[seen],
+        percentile=lesson.percentile[seen],
+        left=lesson.left[seen],
+        group=lesson.group[seen],
+        numbers=lesson.numbers.values,
+        present=lesson.numbers.present,
+    )
+
+
+def _fit_line(line: Line, dataset: ClipDataset, lesson: Lesson, rows: np.ndarray, config: VdvConfig) -> None:
+    rows = rows[lesson.numbers.present[rows]]
+    if len(rows) < 2:
+        return  # it stays at zero
+    challenge = dataset.clips["challenge"].to_numpy(str)[rows]
+    target = normal_score(lesson.percentile[rows])
+    numbers = lesson.numbers.values[rows]
+    fit_line(numbers, target, challenge, lesson.group[rows], config.seed, line.limit).give(line)
+
+
+def _train(training: "_Training", device: torch.device, logs: str | None, scratch: str, checkpoint: str | None) -> None:
+    """Trains the epochs that are left."""
+    cue = training.course.lesson.cue
+    local = fetch(checkpoint, scratch) if checkpoint else None
+    if local:
+        state = torch.load(local, map_location="cpu", weights_only=True)
+        training.on_load_checkpoint(state)
+        if training.finished:
+            training.load_state_dict(state["state_dict"])
+            return
+    first = training.epochs_done
+    loggers: list[Logger] = []
+    if logs:
+        if not first:
+            _forget_logs(logs, cue)
+        place = f"{cue}-from-{first}" if first else cue
+        loggers = [CSVLogger(logs, LOGS, f"csv/{place}"), TensorBoardLogger(logs, LOGS, f"tensorboard/{place}")]
+    callbacks: list[Callback] = [_KeepEpoch(checkpoint, scratch)] if checkpoint else []
+    terminal = sys.stderr.isatty()
+    trainer = lightning.Trainer(
+        default_root_dir=scratch,
+        accelerator="cuda" if device.type == "cuda" else "cpu",
+        devices=[device.index or 0] if device.type == "cuda" else 1,
+        max_epochs=training.epochs,
+        gradient_clip_val=training.course.config.clip_norm,
+        deterministic="warn",  # a few CUDA kernels have no deterministic form; on a CPU all have
+        logger=loggers,
+        callbacks=[*callbacks, TQDMProgressBar()] if terminal else callbacks,
+        enable_progress_bar=terminal,
+        enable_model_summary=False,
+        enable_checkpointing=bool(checkpoint),
+        log_every_n_steps=1,
+    )
+    trainer.fit(training, training.course.batches(first), ckpt_path=local, weights_only=True)
+
+
+def _forget_logs(logs: str, cue: str) -> None:
+    """Of a training of this cue that was killed and cannot be gone on with."""
+    for folder in Path(logs, LOGS).glob(f"*/{cue}*"):
+        shutil.rmtree(folder)
+
+
+class _KeepEpoch(Checkpoint):
+    """Keeps the training as it is after each epoch. A Checkpoint, so Lightning asks it after the module itself."""
+
+    def __init__(self, path: str, scratch: str):
+        self._path, self._local = path, Path(scratch, "epoch.ckpt")
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        trainer.save_checkpoint(self._local)
+        storage.write_bytes(self._path, self._local.read_bytes())
+
+
+class _Training(lightning.LightningModule):
+    """The loss and the optimiser of one encoder, the average of its weights, and when to stop.
+
+    All that is random in an epoch is decided by the seed and the epoch's number, so an epoch is the same whether the
+    one before it was trained by this process or by one that was killed.
+
+    The average is torch's AveragedModel of the encoder alone. Lightning's callback around it copies the whole module
+    and leaves the weights as they were where a checkpoint has no epoch left to train.
+    """
+
+    def __init__(self, encoder: nn.Module, course: _Course, epochs: int):
+        super().__init__()
+        self.encoder = encoder
+        decay = course.config.ema
+        self.average = AveragedModel(encoder, multi_avg_fn=get_ema_multi_avg_fn(decay)) if decay else None
+        self.course, self.epochs = course, epochs
+        self.balance = _balance(encoder, course.config)
+        self.epochs_done = 0
+        self.last_loss = float("nan")
+        self.best: dict[str, Tensor] = {}  # the encoder after the epoch whose loss on clips unseen was the lowest
+        self.best_loss = float("nan")
+        self.best_epochs = 0
+
+    @property
+    def weights(self) -> nn.Module:
+        """The encoder that scores."""
+        return self.encoder if self.average is None else self.average.module
+
+    @property
+    def finished(self) -> bool:
+        if self.epochs_done >= self.epochs:
+            return True
+        return self.course.unseen is not None and self.epochs_done - self.best_epochs >= self.course.config.patience
+
+    def best_encoder(self, device: torch.device) -> nn.Module:
+        """On `device`."""
+        encoder = self.weights
+        if self.best:
+            encoder.load_state_dict(self.best)
+            return encoder.to(device)
+        self.best_epochs = self.epochs_done
+        return self._settled(encoder.to(device), device)
+
+    def training_step(self, batch: ClipBatch, batch_index: int) -> Tensor | None:
+        if not batch_index:
+            _seed(self.course.config.seed, self.current_epoch)
+        loss, _ = self._loss(self.encoder, batch, self.balance)
+        if loss is None:
+            return None  # nothing of this cue in the batch: Lightning goes on to the next
+        self.log(f"loss/{self.course.lesson.cue}", loss.detach(), batch_size=len(batch.row))
+        if self.balance is not None:
+            for level, weight in enumerate(self.balance.weight.tolist()):  # coarse first
+                self.log(f"weight/level{level}", weight, batch_size=len(batch.row))
+        self.last_loss = float(loss.detach())
+        return loss
+
+    def on_train_batch_end(self, outputs: Any, batch: ClipBatch, batch_idx: int) -> None:
+        if self.average is not None:
+            self.average.update_parameters(self.encoder)
+
+    def on_train_epoch_end(self) -> None:
+        self.epochs_done = self.current_epoch + 1
+        if self.course.unseen is None:
+            return
+        judged = self._settled(copy.deepcopy(self.weights), self.device).eval()
+        loss = self._held_out_loss(judged)
+        self.log(f"held_out/{self.course.lesson.cue}", loss)
+        # Not a number: none of the clips unseen has the cue, which is no reason to stop.
+        if not loss >= self.best_loss:
+            self.best = {name: value.cpu() for name, value in judged.state_dict().items()}
+            self.best_loss, self.best_epochs = loss, self.epochs_done
+        self.trainer.should_stop = self.finished
+
+    @torch.no_grad()
+    def _held_out_loss(self, judged: nn.Module) -> float:
+        losses, counts = [], []
+        for batch in self.course.held_out():
+            there = ClipBatch(
+                batch.row, to_device(batch.cues, self.device), *(value.to(self.device) for value in batch[2:])
+            )
+            loss, count = self._loss(judged, there)
+            if loss is not None:
+                losses.append(float(loss))
+                counts.append(count)
+        return float(np.average(losses, weights=counts)) if losses else math.nan
+
+    def _loss(self, encoder: nn.Module, batch: ClipBatch, balance: GradNorm | None = None) -> tuple[Tensor | None, int]:
+        """And of how many clips it is; None: of none. Without `balance` the levels weigh the same."""
+        config, cue = self.course.config, self.course.lesson.cue
+        said = encode(encoder, cue, batch.cues[cue])
+        counted = batch.counted & said.present
+        if not counted.any():
+            return None, 0
+        levels = said.levels[:, : cast(Mix, encoder.mix).network]  # the line is not trained here
+        score = levels.mean(1)
+        beside = levels if levels.shape[1] > 1 else levels[:, :0]  # a single one is the score
+        weigh = None if balance is None else balance.mean
+        loss = loss_of(score, beside, batch.percentile, batch.challenge, counted, config, weigh)
+        return loss, int(counted.sum())
+
+    @torch.no_grad()
+    def _settled(self, encoder: nn.Module, device: torch.device) -> nn.Module:
+        """Gives the batch norms of `encoder`, which is on `device`, its weights' statistics over one more epoch."""
+        if not forget_statistics(encoder):
+            return encoder
+        _seed(self.course.config.seed, self.epochs_done)
+        encoder.train()
+        cue = self.course.lesson.cue
+        for batch in self.course.batches(self.epochs_done):
+            encode(encoder, cue, to_device(batch.cues, device)[cue])
+        return encoder
+
+    def configure_optimizers(self) -> dict:  # type: ignore[override]
+        config = self.course.config
+        groups = parameter_groups(self.encoder, config.weight_decay)
+        rate = config.rate(self.course.lesson.cue)
+        optimiser = torch.optim.AdamW(groups, lr=rate)
+        # The whole schedule, also where only its first epochs are trained: as those were that chose their number.
+        steps = config.epochs * len(self.course.batches(0))
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=max(steps, 1))
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["progress"] = {name: getattr(self, name) for name in _PROGRESS}
+        if self.balance is not None:
+            checkpoint["balance"] = self.balance.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        for name in _PROGRESS:
+            setattr(self, name, checkpoint["progress"][name])
+        if self.balance is not None:
+            self.balance.load_state_dict(checkpoint["balance"])
+
+
+_PROGRESS = ("epochs_done", "last_loss", "best", "best_loss", "best_epochs")  # of a _Training, beside its weights
+
+
+def _balance(encoder: nn.Module, config: VdvConfig) -> GradNorm | None:
+    """Of the losses of a pyramid's levels, on the joint level's last block: what comes after it not every level uses.
+
+    The other networks have one level.
+    """
+    if not (config.gradnorm and config.level_weight and isinstance(encoder, Psgcn) and len(encoder.levels) > 1):
+        return None
+    shared = cast(nn.ModuleList, encoder.levels[0])[-1]
+    return GradNorm(len(encoder.levels), list(shared.parameters()), config.gradnorm)
+
+
+def _seed(seed: int, epoch: int) -> None:
+    """Of dropout; what is random in the clips the dataset decides in the same way."""
+    torch.manual_seed(int(np.random.SeedSequence((seed, epoch)).generate_state(1)[0]))

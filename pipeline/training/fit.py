@@ -1,0 +1,263 @@
+"""A dataset in memory to a trained Vdv: encoders one by one, then the fusion on what they say of clips held out."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from models.virality.config import CUE_MODALITY, VdvConfig
+from models.virality.masked import Mix
+from models.virality.vdv import Vdv, build_fusion, encode
+from pipeline.core import storage
+from pipeline.core.errors import DataError
+from pipeline.core.memory import keep_blocks
+from pipeline.dataset.folds import deal_folds
+from pipeline.dataset.labels import TRAIN, group_clips
+from pipeline.dataset.loading import ClipDataset, to_device
+from pipeline.training.encoder_training import Lesson, fit_encoder
+from pipeline.training.fusion import HeldOut, train_attention
+from pipeline.training.lightning_loop import deterministic, quiet
+from pipeline.training.ridge import Dealt, backfit, left_by_line, normal_score, read_numbers, stack, within
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trained model and what its training came across."""
+
+    model: Vdv  # in eval mode, on the CPU
+    rows: list[int]  # trained on
+    held: HeldOut  # the clips that the fusion learned from, a column a cue of the model
+    loss: dict[str, float]  # by cue, of the last batch
+    epochs: dict[str, int]  # by cue, trained
+
+
+def fit(
+    dataset: ClipDataset,
+    config: VdvConfig,
+    device: torch.device,
+    logs: str | None = None,
+    workers: int = 0,
+    checkpoints: str | None = None,
+) -> Fitted:
+    """Trains on the dataset's training clips.
+
+    The fusion must not trust a cue that merely memorised the clips: the training clips are dealt into
+    `config.inner_folds` folds by creator, encoders are trained on all folds but one and score that one, and the fusion
+    learns from these scores only. By them, too, each encoder's line and network get their shares of its score. The
+    encoders of the model are trained on all training clips.
+
+    To a cue, what the other cues tell of a clip's label is noise: each is trained towards what they leave of it, as
+    lines.backfit finds.
+
+    With `config.patience` an encoder of the folds stops when its loss on the fold that it scores no longer falls; the
+    encoders of the model are trained for as many epochs as those took to their best, on average.
+
+    The same dataset, config and machine give the same weights, bit for bit on a CPU; so does a training that was killed
+    and is started again with the same `checkpoints`, whenever that was.
+
+    Args:
+        logs: folder for the logs of the model's encoders; None: none are written.
+        workers: processes that read clips; 0: this one.
+        checkpoints: folder, anywhere that pipeline.core.storage writes, where encoders are kept once they are trained, and
+            the one in flight after each epoch (pipeline.training.checkpoints); the caller clears it. What is there is not
+            trained again. None: nothing is kept.
+
+    Raises:
+        DataError: there is nothing to learn from; says what to add. Or numbers ran out of bounds.
+    """
+    if device.type == "cpu":
+        keep_blocks()
+    rows = learnable_rows(dataset, config)
+    # Only the cues that the dataset has: an encoder that never sees an input would be noise in the file.
+    modalities = tuple(CUE_MODALITY[cue] for cue in dataset.widths)
+    model = Vdv(VdvConfig(**{**asdict(config), "modalities": modalities}), dataset.widths)
+    loss, epochs = {}, {}
+    lessons = _lessons(dataset, rows, model.cues, config, workers)
+    with quiet(), deterministic():
+        held, mixes, chosen = _out_of_fold(dataset, lessons, config, device, workers, checkpoints)
+        for cue in model.cues:
+            fitted = fit_encoder(
+                dataset, lessons[cue], lessons[cue].rows, config, device, logs, workers,
+                epochs=chosen.get(cue), checkpoint=_place(checkpoints, "all", cue),
+            )  # fmt: skip
+            model.encoders[cue], loss[cue], epochs[cue] = fitted.encoder, fitted.loss, fitted.epochs
+            if cue in mixes:
+                cast(Mix, model.encoders[cue].mix).set(*mixes[cue])
+        fusion = build_fusion(len(model.cues), config)
+        train_attention(fusion, held, config)
+        model.fusion = fusion
+    if not all(bool(parameter.isfinite().all()) for parameter in model.parameters()):
+        raise DataError("training ran into numbers that are not finite; try a smaller learning_rate")
+    return Fitted(model.eval(), rows, held, loss, epochs)
+
+
+def learnable_rows(dataset: ClipDataset, config: VdvConfig) -> list[int]:
+    """Rows of the training clips that have a label and at least one cue.
+
+    Raises:
+        DataError: no challenge has two of them with labels that differ.
+    """
+    clips = dataset.clips
+    has_cue = np.zeros(len(clips), bool)
+    for cue in dataset.widths:
+        has_cue |= clips[f"shard_{CUE_MODALITY[cue]}"].notna().to_numpy(bool)
+    training = (clips["split"] == TRAIN).to_numpy(bool)
+    rows = np.flatnonzero(training & has_cue & clips["percentile"].notna().to_numpy(bool)).tolist()
+    if not _teaches(dataset, rows, config):
+        raise DataError(
+            f"nothing can be learned: of {len(clips)} clips {int(clips['percentile'].notna().sum())} have engagement,"
+            f" {int(training.sum())} are for training, {len(rows)} of those have features, and no challenge has two of"
+            " them with different labels. Add likes to the manifest, for at least two clips of a challenge that decode"
+        )
+    return rows
+
+
+def _teaches(dataset: ClipDataset, rows: Sequence[int], config: VdvConfig) -> bool:
+    """Whether a challenge has two of the clips with labels that differ."""
+    span = dataset.clips.iloc[list(rows)].groupby("challenge")["percentile"].agg(lambda values: np.ptp(values))
+    return bool((span > config.tau).any())
+
+
+def _lessons(
+    dataset: ClipDataset, rows: Sequence[int], cues: Sequence[str], config: VdvConfig, workers: int
+) -> dict[str, Lesson]:
+    clips = dataset.clips
+    some = np.asarray(rows)
+    group = group_clips(clips["creator_id"], clips["copies"], clips.index)
+    challenge = clips["challenge"].to_numpy(str)
+    fold_of = np.full(len(clips), -1)
+    fold_of[some] = deal_folds(group[some], challenge[some].tolist(), config.inner_folds, config.seed)
+    numbers = {cue: read_numbers(dataset, cue, rows, workers) for cue in cues}
+    own = clips["percentile"].to_numpy(float)
+    of_lines = deal_folds(group[some], challenge[some].tolist(), config.line_folds, config.seed)
+    dealt = Dealt(some, challenge[some], group[some], of_lines, config.seed)
+    targets = backfit(numbers, dealt, own[some], config.rounds)
+    lessons = {}
+    for cue in cues:
+        percentile, left = own.copy(), own.copy()
+        percentile[some] = targets[cue]
+        left[some] = left_by_line(numbers[cue], dealt, targets[cue]) if config.line else targets[cue]
+        lessons[cue] = Lesson(cue, some, percentile, left, group, fold_of, numbers[cue])
+    return lessons
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """What encoders said of N clips."""
+
+    row: Tensor  # int64 [N]
+    levels: dict[str, Tensor]  # [N, L] by cue
+    quality: Tensor  # [N, M]
+    present: Tensor  # bool [N, M]
+
+
+def _place(checkpoints: str | None, fold: str, cue: str) -> str | None:
+    """How the names of an encoder's checkpoints start."""
+    return storage.join(checkpoints, f"{fold}.{cue}") if checkpoints else None
+
+
+def _out_of_fold(
+    dataset: ClipDataset,
+    lessons: Mapping[str, Lesson],
+    config: VdvConfig,
+    device: torch.device,
+    workers: int,
+    checkpoints: str | None,
+) -> tuple[HeldOut, dict[str, tuple[Tensor, Tensor]], dict[str, int]]:
+    """Of those training clips whose fold leaves clips to learn from: what encoders that did not see them say. And, by
+    cue, the centres and weights of its levels that go best with what the cue was to learn, and how many epochs were
+    best; none where nobody can tell.
+    """
+    first = next(iter(lessons.values()))
+    fold_of = first.fold_of[first.rows]
+    parts = []
+    epochs: dict[str, list[int]] = {cue: [] for cue in lessons}
+    for fold in range(fold_of.max() + 1):
+        seen, unseen = first.rows[fold_of != fold], first.rows[fold_of == fold]
+        if not len(seen) or not _teaches(dataset, seen, config):
+            continue
+        encoders = {}
+        for cue, lesson in lessons.items():
+            fitted = fit_encoder(
+                dataset, lesson, seen, config, device, None, workers,
+                unseen=unseen, checkpoint=_place(checkpoints, f"fold-{fold}", cue),
+            )  # fmt: skip
+            encoders[cue] = fitted.encoder
+            epochs[cue].append(fitted.epochs)
+        parts.append(_judge(dataset, unseen, encoders, config, device, workers))
+    row = torch.cat([torch.zeros(0, dtype=torch.int64), *(part.row for part in parts)])
+    challenges = dataset.clips["challenge"].to_numpy(str)[row.numpy()]
+    mixes, scores = {}, []
+    for place, (cue, lesson) in enumerate(lessons.items()):
+        if not parts:
+            scores.append(torch.zeros(0))
+            continue
+        levels = torch.cat([part.levels[cue] for part in parts])
+        present = torch.cat([part.present[:, place] for part in parts])
+        wanted = torch.from_numpy(lesson.percentile[row.numpy()])
+        mixes[cue] = _mix(levels, present, wanted, challenges)
+        scores.append(torch.where(present, (levels - mixes[cue][0]) @ mixes[cue][1], 0.0))
+    none = torch.zeros(0, len(lessons))
+    return (
+        HeldOut(
+            row,
+            torch.stack(scores, 1),
+            torch.cat([none, *(part.quality for part in parts)]),
+            torch.cat([none.bool(), *(part.present for part in parts)]),
+            torch.tensor([dataset.challenges.index(name) for name in challenges], dtype=torch.int64),
+            torch.from_numpy(first.group[row.numpy()].astype(np.int64)),
+            torch.from_numpy(dataset.clips["percentile"].to_numpy(np.float32)[row.numpy()]),
+        ),
+        mixes,
+        {cue: max(1, round(float(np.mean(best)))) for cue, best in epochs.items() if best},
+    )
+
+
+def _mix(levels: Tensor, present: Tensor, percentile: Tensor, challenge: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Centres [L] and weights [L] of an encoder's levels [N, L]: by the stack of what clips unseen were to score.
+
+    Where it finds nothing in any of them, equal weights of each level's spread.
+    """
+    values, there = levels[present].double().numpy(), present.numpy()
+    if not len(values):
+        return torch.zeros(levels.shape[1]), torch.ones(levels.shape[1])
+    centred = within(values, challenge[there])
+    spread = np.sqrt(np.square(centred).mean(0))
+    spread = np.where(spread > 1e-6, spread, np.inf)  # a level that says the same of all says nothing
+    wanted = within(normal_score(percentile.numpy()[there])[:, None], challenge[there])[:, 0]
+    slopes = stack(centred / spread, wanted, challenge[there])
+    weights = (slopes if slopes.any() else np.ones(len(slopes))) / spread
+    return torch.from_numpy(values.mean(0)).float(), torch.from_numpy(weights).float()
+
+
+@torch.inference_mode()
+def _judge(
+    dataset: ClipDataset,
+    rows: Sequence[int] | np.ndarray,
+    encoders: dict[str, nn.Module],
+    config: VdvConfig,
+    device: torch.device,
+    workers: int,
+) -> _Judged:
+    view = dataset.view(*encoders, training=False)
+    keys = [
+        [(0, int(row)) for row in part]
+        for part in np.split(rows, range(config.batch_clips, len(rows), config.batch_clips))
+    ]
+    parts = []
+    for batch in DataLoader(view, batch_sampler=keys, collate_fn=view.collate, num_workers=workers):
+        cues = to_device(batch.cues, device)
+        said = {cue: encode(encoder.to(device), cue, cues[cue]) for cue, encoder in encoders.items()}
+        present = torch.stack([one.present for one in said.values()], 1).cpu()
+        quality = torch.stack([batch.cues[cue].quality for cue in encoders], 1)
+        parts.append(_Judged(batch.row, {cue: one.levels.cpu() for cue, one in said.items()}, quality, present))
+    return _Judged(
+        torch.cat([part.row for part in parts]),
+        {cue: torch.cat([part.levels[cue] for part in parts]).clone() for cue in encoders},
+        torch.cat([part.quality for part in parts]).clone(),
+        torch.cat([part.present for part in parts]).clone(),
+    )

@@ -1,0 +1,1 @@
+"""Articulated dancers: bodies, faces, clothes, and how each performs a choreography."""

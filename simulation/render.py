@@ -1,0 +1,161 @@
+"""A world to files: `world.toml` (its options), a manifest, the rendered clips, and the truth beside them.
+
+Rendering goes on where it was interrupted: every clip's file and truth appear whole or not at all.
+"""
+
+import csv
+import dataclasses
+import json
+import tomllib
+from collections.abc import Callable
+from concurrent.futures import as_completed
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pipeline.core import storage
+from pipeline.core.child_processes import spawned_pool
+from pipeline.core.errors import DataError
+from pipeline.core.fingerprint import fingerprint
+from simulation.filming.film import film, frame_times
+from simulation.filming.recording import record
+from simulation.truth import PEOPLE, people_path, write_clips, write_people
+from simulation.world import WORLD_VERSION, LikesOptions, Upload, WorldOptions, make_world
+
+OPTIONS = "world.toml"
+_STATE = "truth/world.json"  # which world the rendered files are of
+
+Progress = Callable[[int, int, str], None]  # clips done, clips in all, detail
+
+
+def manifest_path(folder: Path) -> Path:
+    """The manifest, named after the folder, since a batch is named after its manifest."""
+    return folder / f"{folder.resolve().name}.csv"
+
+
+def read_options(folder: Path) -> WorldOptions:
+    """Raises DataError: there is no world.toml, or what it says cannot be."""
+    path = folder / OPTIONS
+    try:
+        given = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is not TOML: {error}") from error
+    likes = _of(LikesOptions, given.pop("likes", {}), f"{path} [likes]")
+    if isinstance(given.get("seconds"), list):
+        given["seconds"] = tuple(given["seconds"])
+    return dataclasses.replace(_of(WorldOptions, given, str(path)), likes=likes)
+
+
+def _of(kind: type, values: Any, where: str) -> Any:
+    names = [item.name for item in dataclasses.fields(kind)]
+    unknown = set(values) - set(names) if isinstance(values, dict) else {repr(values)}
+    if unknown:
+        raise DataError(f"{where}: {', '.join(sorted(unknown))}: unknown; the keys are {', '.join(names)}")
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise DataError(f"{where}: a value is of the wrong type: {error}") from error
+
+
+def write_options(folder: Path, options: WorldOptions) -> None:
+    """world.toml, whole."""
+    lines = [f"# The demo world: docs/demo-world.md says what each option means. World version {WORLD_VERSION}."]
+    lines += [f"{name} = {_toml(value)}" for name, value in asdict(options).items() if name != "likes"]
+    lines += ["", "[likes]", *(f"{name} = {value!r}" for name, value in asdict(options.likes).items())]
+    storage.write_bytes(str(folder / OPTIONS), ("\n".join(lines) + "\n").encode())
+
+
+def _toml(value: Any) -> str:
+    return f"[{', '.join(map(repr, value))}]" if isinstance(value, tuple) else repr(value)
+
+
+def write_manifest(folder: Path, uploads: tuple[Upload, ...]) -> None:
+    with storage.staged(str(manifest_path(folder))) as path, path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["clip_id", "uri", "challenge", "creator_id", "uploaded_at", "likes", "followers"])
+        for upload in uploads:
+            writer.writerow(
+                [upload.script.clip_id, upload.uri, upload.script.dance, upload.creator_id]
+                + [upload.uploaded_at.strftime("%Y-%m-%dT%H:%M:%SZ"), upload.likes, upload.followers]
+            )
+
+
+def is_rendered(folder: Path) -> bool:
+    """Whether every clip and its truth are there, of the world that world.toml says."""
+    options = read_options(folder)
+    return _state(folder) == _identity(options) and not _missing(folder, make_world(options))
+
+
+def render_world(folder: Path, workers: int, progress: Progress | None = None) -> None:
+    """Renders the clips that are missing; the manifest is written only where there is none, so likes may be edited.
+
+    Args:
+        folder: holds world.toml (write_options).
+        workers: processes.
+        progress: called after every clip.
+    """
+    options = read_options(folder)
+    uploads = make_world(options)
+    for name in ("clips", PEOPLE):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        storage.remove_stale(str(folder / name))
+    if _state(folder) != _identity(options):  # files of another world
+        for upload in uploads:
+            (folder / upload.uri).unlink(missing_ok=True)
+            people_path(folder, upload.script.clip_id).unlink(missing_ok=True)
+        write_clips(folder, uploads)
+        storage.write_bytes(str(folder / _STATE), json.dumps({"world": _identity(options)}).encode())
+    if not manifest_path(folder).exists():
+        write_manifest(folder, uploads)
+    missing = _missing(folder, uploads)
+    done = len(uploads) - len(missing)
+    with spawned_pool(max(1, min(workers, len(missing)))) as pool:
+        tasks = [pool.submit(render_clip, folder, upload) for upload in missing]
+        try:
+            for task in as_completed(tasks):
+                task.result()
+                done += 1
+                if progress:
+                    progress(done, len(uploads), "")
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def render_clip(folder: Path, upload: Upload) -> None:
+    """One clip's file and truth."""
+    import cv2
+
+    cv2.setNumThreads(1)  # clips are rendered side by side
+    seconds = frame_times(upload.script)
+    seen = []
+
+    def pictures():
+        for picture, people in film(upload.script, seconds):
+            seen.append(people)
+            yield picture
+
+    damage = upload.script.phone.damage
+    record(folder / upload.uri, pictures(), seconds, upload.script.phone)
+    # Of a damaged file nothing is seen, or nobody can say how much.
+    write_people(folder, upload, seconds[: len(seen)] if not damage else seconds[:0], seen if not damage else [])
+
+
+def _missing(folder: Path, uploads: tuple[Upload, ...]) -> list[Upload]:
+    clips, people = (storage.listing(str(folder / name), recursive=False) for name in ("clips", PEOPLE))
+    return [
+        upload
+        for upload in uploads
+        if Path(upload.uri).name not in clips or people_path(folder, upload.script.clip_id).name not in people
+    ]
+
+
+def _identity(options: WorldOptions) -> str:
+    return fingerprint({"version": WORLD_VERSION, "options": asdict(options)})
+
+
+def _state(folder: Path) -> str:
+    path = folder / _STATE
+    return json.loads(path.read_bytes())["world"] if path.exists() else ""

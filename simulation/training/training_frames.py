@@ -1,0 +1,155 @@
+"""Labelled frames on disk: rendered once, in parallel, then read by every network's training.
+
+A part is the frames of one small world: `<seed>.npz`. Pictures lie there as JPEG files, labels as arrays; nothing is
+pickled. A part is there whole or not at all, so an interrupted rendering goes on where it stopped.
+"""
+
+import functools
+import io
+from collections.abc import Iterable, Sequence
+from concurrent.futures import as_completed
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from pipeline.core.child_processes import spawned_pool
+from simulation.script import Outfit
+from simulation.training.labelled_frames import LabelledFrame, LabelledPerson, labelled_frames
+
+# The most that is small beside what a phone's video lost, at 80 KB a picture of 540 x 960.
+_JPEG_QUALITY = 93
+OUTFIT = ("top", "bottom", "shoes", "accent", "pattern", "sleeves", "legs")  # of script.Outfit; `look` is left out
+
+
+@dataclass(frozen=True)
+class FrameSet:
+    """N frames with M people, and what is true of them. People come by frame, the lead of each first."""
+
+    jpegs: tuple[bytes, ...]  # [N]
+    scene: np.ndarray  # int64 [N] in script.SCENES
+    first: np.ndarray  # int64 [N + 1]: the people of frame n are first[n] .. first[n + 1]
+    keypoints: np.ndarray  # float32 [M, 17, 3] x, y px; 2 visible, 1 hidden, 0 outside the picture
+    face_box: np.ndarray  # float32 [M, 4] px; zeros: no face
+    yaw_deg: np.ndarray  # float32 [M]
+    identity: np.ndarray  # int64 [M] the same number: the same person, over all worlds
+    expression: np.ndarray  # float32 [M] 0..1
+    outfit: np.ndarray  # float32 [M, 15] OUTFIT's fields; colours are three numbers
+
+    def __len__(self) -> int:
+        return len(self.jpegs)
+
+    def picture(self, index: int) -> np.ndarray:
+        """uint8 [H, W, 3] RGB."""
+        return decoded(self.jpegs[index])
+
+    def thinned(self, most: int) -> "FrameSet":
+        """At most `most` frames, evenly spread, with their people."""
+        kept = np.unique(np.linspace(0, len(self) - 1, min(most, len(self))).astype(int))
+        whose = np.concatenate([np.arange(self.first[frame], self.first[frame + 1]) for frame in kept])
+        counts = np.diff(self.first)[kept]
+        return FrameSet(
+            jpegs=tuple(self.jpegs[frame] for frame in kept),
+            scene=self.scene[kept],
+            first=np.concatenate(([0], counts.cumsum())).astype(np.int64),
+            keypoints=self.keypoints[whose],
+            face_box=self.face_box[whose],
+            yaw_deg=self.yaw_deg[whose],
+            identity=self.identity[whose],
+            expression=self.expression[whose],
+            outfit=self.outfit[whose],
+        )
+
+    def people(self, index: int) -> slice:
+        """Where the people of a frame are among all people."""
+        return slice(int(self.first[index]), int(self.first[index + 1]))
+
+
+def decoded(jpeg: bytes) -> np.ndarray:
+    """uint8 [H, W, 3] RGB."""
+    picture = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+    assert picture is not None, "no JPEG file"
+    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+
+
+def rendered(folder: Path, seeds: Sequence[int], clips: int, frames_a_clip: int, processes: int) -> FrameSet:
+    """The frames of the worlds of these seeds; what is not in `folder` yet is rendered into it.
+
+    Args:
+        clips, frames_a_clip: of each world. Other numbers are other parts, in the same folder.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = {seed: folder / f"world-{seed}-{clips}x{frames_a_clip}.npz" for seed in seeds}
+    absent = [(path, seed) for seed, path in paths.items() if not path.exists()]
+    if absent:
+        render = functools.partial(_render, clips=clips, frames_a_clip=frames_a_clip)
+        with spawned_pool(processes) as pool:
+            waiting = [pool.submit(render, path, seed) for path, seed in absent]
+            for done in tqdm(as_completed(waiting), "rendering worlds", len(waiting)):
+                done.result()
+    return _joined([_read(path) for path in paths.values()])
+
+
+def _render(path: Path, seed: int, clips: int, frames_a_clip: int) -> None:
+    cv2.setNumThreads(1)
+    frames = frame_set(labelled_frames(seed, clips, frames_a_clip), seed)
+    arrays = {item.name: getattr(frames, item.name) for item in fields(frames) if item.name != "jpegs"}
+    arrays["jpeg_size"] = np.array([len(jpeg) for jpeg in frames.jpegs], np.int64)
+    arrays["jpeg"] = np.frombuffer(b"".join(frames.jpegs), np.uint8)
+    whole = io.BytesIO()
+    np.savez(whole, **arrays)
+    unfinished = path.with_suffix(".part")
+    unfinished.write_bytes(whole.getbuffer())
+    unfinished.replace(path)
+
+
+def frame_set(frames: Iterable[LabelledFrame], seed: int) -> FrameSet:
+    """The frames of one world; its people are told from those of another world by `seed`, below 2^20."""
+    jpegs, scene, first = [], [], [0]
+    people: list[LabelledPerson] = []
+    for frame in frames:
+        done, jpeg = cv2.imencode(
+            ".jpg", cv2.cvtColor(frame.picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
+        )
+        assert done
+        jpegs.append(jpeg.tobytes())
+        scene.append(frame.scene)
+        people += frame.people
+        first.append(len(people))
+    return FrameSet(
+        jpegs=tuple(jpegs),
+        scene=np.array(scene, np.int64),
+        first=np.array(first, np.int64),
+        keypoints=np.array([person.keypoints for person in people], np.float32).reshape(-1, 17, 3),
+        face_box=np.array([person.face_box for person in people], np.float32).reshape(-1, 4),
+        yaw_deg=np.array([person.yaw_deg for person in people], np.float32),
+        identity=np.array([(seed << 32) + person.creator for person in people], np.int64),
+        expression=np.array([person.expression for person in people], np.float32),
+        outfit=np.array([outfit_values(person.outfit) for person in people], np.float32).reshape(-1, 15),
+    )
+
+
+def outfit_values(outfit: Outfit) -> np.ndarray:
+    """float32 [15]: OUTFIT's fields in a row."""
+    return np.concatenate([np.atleast_1d(getattr(outfit, name)) for name in OUTFIT]).astype(np.float32)
+
+
+def _read(path: Path) -> FrameSet:
+    with np.load(path, allow_pickle=False) as file:
+        arrays = {name: file[name] for name in file.files}
+    data, ends = arrays.pop("jpeg").tobytes(), arrays.pop("jpeg_size").cumsum()
+    starts = np.concatenate(([0], ends[:-1]))
+    return FrameSet(tuple(data[start:end] for start, end in zip(starts, ends, strict=True)), **arrays)
+
+
+def _joined(parts: Sequence[FrameSet]) -> FrameSet:
+    counts = np.cumsum([0, *(part.first[-1] for part in parts)])
+    first = np.concatenate([[0], *(part.first[1:] + count for part, count in zip(parts, counts, strict=False))])
+    rest = {
+        item.name: np.concatenate([getattr(part, item.name) for part in parts])
+        for item in fields(FrameSet)
+        if item.name not in ("jpegs", "first")
+    }
+    return FrameSet(tuple(jpeg for part in parts for jpeg in part.jpegs), first=first.astype(np.int64), **rest)

@@ -1,0 +1,252 @@
+"""A world from a seed: who uploads what, and how many likes it gets. Draws no picture; the same seed, the same world.
+
+The likes are ours to state, so that what can be known about them is known:
+
+    log(likes + 1) = base + challenge + followers_weight * log(followers + 1) + age_weight * log(age_days + 1)
+                     + sum over skill, look, expression, scene of weight * (value - 1/2)
+                     + creator + noise
+
+`skill` is the mean of four components (script.Skill), `look` the outfit's, `expression` the face's, `scene` a fixed
+value a scene. The creator's effect and the noise are normal and can be seen nowhere.
+"""
+
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+
+from pipeline.core.errors import DataError
+from simulation.dancers.body import draw_body
+from simulation.dancers.looks import draw_face, draw_outfit
+from simulation.dancers.performance import draw_skill
+from simulation.filming.phone_look import draw_phone
+from simulation.filming.shots import close_up, draw_shots
+from simulation.script import DANCES, HIDDEN, SCENES, Body, ClipScript, Face, Person, Skill
+
+WORLD_VERSION = 2  # raised when the same options give another world
+
+# What a place is worth, in the order of SCENES, evenly over 0..1: indoors and outdoors, bright and dark are mixed.
+SCENE_VALUES = (0 / 7, 5 / 7, 2 / 7, 7 / 7, 4 / 7, 1 / 7, 6 / 7, 3 / 7)
+
+_FIRST_UPLOAD = datetime(2024, 1, 1, tzinfo=UTC)
+_DAYS = 180
+_SKILL_WITHIN = 0.1  # standard deviation of a skill component between the clips of one creator
+# Streams of random numbers: each thing of the world is drawn from a stream of its own, so that a clip does not change
+# when another is added.
+_CREATOR, _CLIP, _LIKES, _DAMAGE, _HIDDEN = range(5)
+
+
+@dataclass(frozen=True)
+class LikesOptions:
+    """The terms of the likes; all are logarithms."""
+
+    base: float = 1.0
+    challenge: float = 0.3  # standard deviation between challenges
+    followers: float = 0.8  # a logarithm of followers
+    age: float = 0.2  # a logarithm of days
+    skill: float = 2.0  # from value 0 to value 1, as the next three
+    look: float = 1.3
+    expression: float = 1.3
+    scene: float = 1.2
+    creator: float = 0.2  # standard deviation
+    noise: float = 0.35  # standard deviation
+
+
+@dataclass(frozen=True)
+class WorldOptions:
+    """
+    clips, creators: how many; a creator has a few clips, in any challenge.
+    challenges: how many of script.DANCES, from the first.
+    seconds: shortest and longest clip.
+    broken: share of the clips whose file is damaged.
+    hidden: share of the clips that hide a cue, each of script.HIDDEN by itself.
+    """
+
+    seed: int = 0
+    clips: int = 256
+    creators: int = 96
+    challenges: int = len(DANCES)
+    seconds: tuple[float, float] = (6.0, 10.0)
+    broken: float = 0.02
+    hidden: float = 0.0
+    likes: LikesOptions = field(default_factory=LikesOptions)
+
+    def __post_init__(self) -> None:
+        if self.clips < 1 or not 1 <= self.challenges <= len(DANCES) or not 1 <= self.creators <= self.clips:
+            raise DataError(
+                f"a world of {self.clips} clips by {self.creators} creators in {self.challenges} challenges cannot be: "
+                f"clips must be at least 1, creators 1 to clips, challenges 1 to {len(DANCES)}"
+            )
+        low, high = self.seconds
+        if not 0.5 <= low <= high <= 60 or not 0 <= self.broken <= 1 or not 0 <= self.hidden <= 1:
+            raise DataError(
+                f"clips of {low} to {high} s, {self.broken:.0%} of them broken, a cue hidden in {self.hidden:.0%}, "
+                "cannot be: clips last 0.5 to 60 s, the shorter first, and broken and hidden are shares, 0 to 1"
+            )
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A clip with what the manifest says of it."""
+
+    script: ClipScript
+    creator_id: str
+    followers: int
+    uploaded_at: datetime
+    likes: int
+
+    @property
+    def uri(self) -> str:
+        """Relative to the world's folder."""
+        return f"clips/{self.script.clip_id}.mp4"
+
+
+@dataclass(frozen=True)
+class _Creator:
+    body: Body
+    face: Face
+    skill: Skill
+    followers: int
+    effect: float
+    scenes: tuple[str, str]  # where this one mostly films
+
+
+def make_world(options: WorldOptions) -> tuple[Upload, ...]:
+    """All uploads of a world, in the order of the manifest."""
+    of_clip = _deal(options)
+    return tuple(_upload(options, index, creator) for index, creator in enumerate(of_clip))
+
+
+def expected_log_likes(upload: Upload) -> float:
+    """log(likes + 1) as far as anybody can know it: all terms but the creator's effect and the noise."""
+    return sum(value for name, value in upload.script.likes.items() if name not in ("creator", "noise"))
+
+
+def content(upload: Upload) -> float:
+    """What of log(likes + 1) can be seen in the clip."""
+    return sum(upload.script.likes[name] for name in ("skill", "look", "expression", "scene"))
+
+
+def _deal(options: WorldOptions) -> list[int]:
+    """The creator of each clip: everyone has one, the rest go to some more often than to others."""
+    rng = np.random.default_rng((options.seed, _DAMAGE, 1))
+    share = rng.dirichlet(np.full(options.creators, 2.0))
+    more = rng.choice(options.creators, options.clips - options.creators, p=share)
+    return rng.permutation(np.concatenate((np.arange(options.creators), more))).tolist()
+
+
+def _creator(options: WorldOptions, number: int) -> _Creator:
+    rng = np.random.default_rng((options.seed, _CREATOR, number))
+    first, second = rng.choice(len(SCENES), 2, replace=False)
+    return _Creator(
+        body=draw_body(rng),
+        face=draw_face(rng),
+        skill=draw_skill(rng),
+        followers=int(np.exp(rng.normal(5.5, 1.3))),
+        effect=float(rng.normal(0, options.likes.creator)),
+        scenes=(SCENES[first], SCENES[second]),
+    )
+
+
+def _upload(options: WorldOptions, index: int, number: int) -> Upload:
+    creator = _creator(options, number)
+    rng = np.random.default_rng((options.seed, _CLIP, index))
+    duration_s = float(rng.uniform(*options.seconds))
+    phone = replace(draw_phone(rng), damage=_damage(options, index))
+    place = rng.random()
+    scene = creator.scenes[0] if place < 0.35 else creator.scenes[1] if place < 0.6 else str(rng.choice(SCENES))
+    dance = DANCES[index % options.challenges]
+    script = ClipScript(
+        clip_id=f"w{options.seed}-{index:04d}",
+        dance=dance,
+        scene=scene,
+        scene_seed=int(rng.integers(1 << 31)),
+        duration_s=round(duration_s, 2),
+        people=_people(options, number, creator, rng),
+        shots=draw_shots(rng, duration_s, phone.width, phone.height),
+        phone=phone,
+        hidden=_hidden(options, index),
+    )
+    if "close_up" in script.hidden:
+        script = replace(script, shots=tuple(close_up(shot, phone.width, phone.height) for shot in script.shots))
+    uploaded_at = _FIRST_UPLOAD + timedelta(seconds=int(rng.integers(_DAYS * 86400)))
+    terms = _likes(options, index, script, creator, uploaded_at)
+    likes = max(0, round(float(np.expm1(sum(terms.values())))))
+    return Upload(replace(script, likes=terms), f"u{number:03d}", creator.followers, uploaded_at, likes)
+
+
+def _people(options: WorldOptions, number: int, creator: _Creator, rng: np.random.Generator) -> tuple[Person, ...]:
+    """The lead in front, and in some clips one or two friends behind."""
+    lead = Person(
+        creator=number,
+        body=creator.body,
+        face=creator.face,
+        outfit=draw_outfit(float(rng.random()), rng),
+        skill=_varied(creator.skill, rng),
+        expression=float(rng.random()),
+        x_m=float(rng.uniform(-0.15, 0.15)),
+        z_m=0.0,
+        turn=float(rng.normal(0, 0.06)),
+        seed=int(rng.integers(1 << 31)),
+    )
+    friends = int(rng.choice(3, p=(0.7, 0.22, 0.08)))
+    side = rng.choice((-1.0, 1.0))
+    people = [lead]
+    for place in range(friends):
+        somebody = options.creators + int(rng.integers(1 << 20))  # nobody who uploads in this world
+        friend = _creator(options, somebody)
+        people.append(
+            Person(
+                creator=somebody,
+                body=friend.body,
+                face=friend.face,
+                outfit=draw_outfit(float(rng.random()), rng),
+                skill=friend.skill,
+                expression=float(rng.random()),
+                x_m=float(side * (-1) ** place * rng.uniform(0.6, 0.85)),
+                z_m=float(rng.uniform(-1.1, -0.75)),
+                turn=float(rng.normal(0, 0.1)),
+                seed=int(rng.integers(1 << 31)),
+            )
+        )
+    return tuple(people)
+
+
+def _varied(skill: Skill, rng: np.random.Generator) -> Skill:
+    parts = (skill.timing, skill.amplitude, skill.sharpness, skill.balance)
+    return Skill(*(float(np.clip(part + rng.normal(0, _SKILL_WITHIN), 0, 1)) for part in parts))
+
+
+def _likes(
+    options: WorldOptions, index: int, script: ClipScript, creator: _Creator, uploaded_at: datetime
+) -> dict[str, float]:
+    weights = options.likes
+    rng = np.random.default_rng((options.seed, _LIKES, index))
+    of_challenge = np.random.default_rng((options.seed, _LIKES, 1 << 20, DANCES.index(script.dance)))
+    lead = script.people[0]
+    age_days = _DAYS - (uploaded_at - _FIRST_UPLOAD).total_seconds() / 86400
+    return {
+        "base": weights.base,
+        "challenge": float(of_challenge.normal(0, weights.challenge)),
+        "followers": weights.followers * float(np.log1p(creator.followers)),
+        "age": weights.age * float(np.log1p(age_days)),
+        "skill": weights.skill * (lead.skill.overall - 0.5),
+        "look": weights.look * (lead.outfit.look - 0.5),
+        "expression": weights.expression * (lead.expression - 0.5),
+        "scene": weights.scene * (SCENE_VALUES[SCENES.index(script.scene)] - 0.5),
+        "creator": creator.effect,
+        "noise": float(rng.normal(0, weights.noise)),
+    }
+
+
+def _hidden(options: WorldOptions, index: int) -> tuple[str, ...]:
+    """Which cues a clip hides; a larger share hides what a smaller one did, and more."""
+    luck = np.random.default_rng((options.seed, _HIDDEN, index)).random(len(HIDDEN))
+    return tuple(name for name, drawn in zip(HIDDEN, luck, strict=True) if drawn < options.hidden)
+
+
+def _damage(options: WorldOptions, index: int) -> str:
+    """How the file of a clip is broken, the kinds in turn; "" for most."""
+    count = round(options.broken * options.clips)
+    broken = np.random.default_rng((options.seed, _DAMAGE, 0)).permutation(options.clips)[:count].tolist()
+    return ("truncated", "no_video", "empty")[broken.index(index) % 3] if index in broken else ""

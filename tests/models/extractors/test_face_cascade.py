@@ -1,0 +1,162 @@
+"""The batched face search against facenet-pytorch's own, and against frames that break the latter."""
+
+import time
+
+import numpy as np
+import pytest
+import torch
+from facenet_pytorch import MTCNN
+from torch.nn.functional import interpolate
+from torchvision.ops import nms
+
+import models.extractors.face_cascade as cascade_module
+from models.errors import ProfileError
+from models.extractors.face_cascade import Detections, DetectorOptions, FaceCascade, resampled, summed_area
+from tests.support.real_frames import sampled
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def cascade() -> FaceCascade:
+    return FaceCascade(DetectorOptions(), CPU)
+
+
+@pytest.fixture(scope="module")
+def reference() -> MTCNN:
+    return MTCNN(keep_all=True)
+
+
+def largest_first(found: Detections, frame: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """One frame's faces in the order of MTCNN.detect."""
+    mine = found.frame == frame
+    box = found.box[mine].numpy()
+    order = np.argsort((box[:, 2] - box[:, 0]) * (box[:, 3] - box[:, 1]))[::-1]
+    return box[order], found.probability[mine].numpy()[order], found.landmarks[mine].numpy()[order]
+
+
+@pytest.mark.parametrize("at_once", ["one frame at a time", "all frames at once"])
+@pytest.mark.parametrize(
+    ("clip", "frames"),
+    [
+        ("mmdeploy_dance", 4),
+        ("animatex_dance_2", 3),
+        ("xdyna_1", 3),
+        ("mmaction2_demo_skeleton", 1),
+        ("mmhuman3d_single", 2),
+    ],
+)
+def test_boxes_landmarks_and_probabilities_equal_mtcnn_detect_frame_by_frame(
+    dance_clips, cascade, reference, monkeypatch, clip, frames, at_once
+):
+    pictures = sampled(dance_clips / f"{clip}.mp4", frames)
+    if at_once == "all frames at once":  # as on a GPU
+        monkeypatch.setattr(cascade, "_pixels_at_once", 1 << 30)
+    found = cascade(pictures)
+    faces = 0
+    for index, picture in enumerate(pictures):
+        boxes, probabilities, landmarks = reference.detect(picture.numpy(), landmarks=True)
+        box, probability, points = largest_first(found, index)
+        if boxes is None:
+            assert len(box) == 0
+            continue
+        faces += len(boxes)
+        np.testing.assert_allclose(box, boxes.astype(np.float32), atol=2e-3)  # px
+        np.testing.assert_allclose(points, landmarks.astype(np.float32), atol=2e-3)  # px
+        np.testing.assert_allclose(probability, probabilities.astype(np.float32), atol=1e-5)
+    assert faces >= max(1, frames - 1), "without faces this compares nothing"
+    assert found.frame.tolist() == sorted(found.frame.tolist())
+
+
+def test_a_frames_faces_do_not_depend_on_the_frames_around_it(dance_clips, cascade):
+    pictures = sampled(dance_clips / "mmdeploy_dance.mp4", 4)
+    together = cascade(pictures)
+    for index in range(4):
+        alone = cascade(pictures[index : index + 1])
+        for got, want in zip(largest_first(alone, 0), largest_first(together, index), strict=True):
+            np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize(
+    "shape", [(0, 100, 100), (1, 1, 1), (2, 19, 200), (1, 200, 19), (1, 20, 20), (2, 240, 320)], ids=str
+)
+@pytest.mark.parametrize("value", [0, 255])
+def test_frames_in_which_nothing_can_be_found_give_no_faces(cascade, shape, value):
+    found = cascade(torch.full((*shape, 3), value, dtype=torch.uint8))
+    assert len(found.frame) == len(found.box) == len(found.landmarks) == len(found.probability) == 0
+    assert found.box.shape == (0, 4)
+    assert found.landmarks.shape == (0, 5, 2)
+
+
+def test_a_face_is_found_beside_frames_without_any(dance_clips, cascade):
+    picture = sampled(dance_clips / "mmdeploy_dance.mp4", 1)
+    found = cascade(torch.cat([torch.zeros_like(picture), picture, torch.zeros_like(picture)]))
+    assert set(found.frame.tolist()) == {1}
+
+
+def test_a_picture_that_is_all_candidates_costs_bounded_work(monkeypatch):
+    """Thresholds near 0 let every window of noise through, as the worst picture could."""
+    monkeypatch.setattr(cascade_module, "MAX_PER_SCALE", 100)
+    monkeypatch.setattr(cascade_module, "MAX_FOR_RNET", 60)
+    monkeypatch.setattr(cascade_module, "MAX_FOR_ONET", 10)
+    cascade = FaceCascade(DetectorOptions(thresholds=(1e-6, 1e-6, 1e-6)), CPU)
+    seen: dict[str, int] = {"rnet": 0, "onet": 0}
+    run = cascade._in_batches
+
+    def counted(network, cut, batch):
+        seen["rnet" if network is cascade._rnet else "onet"] += sum(len(part) for part in cut)
+        return run(network, cut, batch)
+
+    monkeypatch.setattr(cascade, "_in_batches", counted)
+    noise = torch.randint(0, 256, (2, 120, 160, 3), dtype=torch.uint8)
+    monkeypatch.setattr(cascade, "_pixels_at_once", 1 << 30)
+    start = time.perf_counter()
+    found = cascade(noise)
+    assert time.perf_counter() - start < 20
+    assert 60 < seen["rnet"] <= 2 * 60
+    assert 10 < seen["onet"] <= 2 * 10
+    assert max(torch.bincount(found.frame)) <= 10
+
+
+def test_candidates_wholly_outside_the_frame_are_dropped_with_their_own_scores():
+    """facenet-pytorch skips such a candidate's picture but keeps its box, so that scores slip to the next box."""
+    picture = torch.arange(30 * 40 * 3, dtype=torch.int32).remainder(251).byte().view(1, 30, 40, 3)
+    box = torch.tensor([[-50.0, 2, -20, 30], [3, 4, 20, 25], [60, 5, 90, 20], [1, 1, 40, 30]])
+    cut, inside = cascade_module._cut(summed_area(picture), torch.zeros(4, dtype=torch.long), box, 30, 40, 24, 3)
+    assert inside.tolist() == [1, 3]
+    whole = interpolate(picture.permute(0, 3, 1, 2).float(), size=(24, 24), mode="area")
+    assert torch.equal(torch.cat(cut)[1:], whole)
+
+
+@pytest.mark.parametrize("at_once", [20_000, 10], ids=["in one call", "frame by frame"])
+def test_overlaps_are_resolved_within_each_frame_only(monkeypatch, at_once):
+    """Boxes of negative corners, in frames that come in any order: every frame as if it were alone."""
+    monkeypatch.setattr(cascade_module, "_BOXES_AT_ONCE", at_once)
+    random = torch.Generator().manual_seed(0)
+    corner = torch.rand(400, 2, generator=random) * 60 - 30
+    box = torch.cat([corner, corner + 10 + torch.rand(400, 2, generator=random) * 30], dim=1)
+    frame, score = torch.randint(0, 5, (400,), generator=random), torch.rand(400, generator=random)
+    candidates = cascade_module._Candidates(frame, box, score, torch.zeros(400, 4))
+    kept = cascade_module._without_overlap(candidates, 0.5)
+    assert len(kept) < 300
+    alone = [(frame == index).nonzero()[:, 0] for index in range(5)]
+    assert torch.equal(kept, torch.cat([part[nms(box[part], score[part], 0.5)] for part in alone]))
+
+
+@pytest.mark.parametrize("size", [(24, 24), (7, 99), (150, 80), (12, 12)])
+def test_summed_areas_resample_exactly_as_area_interpolation_does(size):
+    frames = torch.randint(0, 256, (2, 97, 61, 3), dtype=torch.uint8)
+    want = interpolate(frames.permute(0, 3, 1, 2).float(), size=size, mode="area")
+    assert torch.equal(resampled(summed_area(frames), size), want)
+
+
+def test_summed_areas_hold_where_their_sums_pass_32_bits():
+    frames = torch.full((1, 4000, 4000, 3), 255, dtype=torch.uint8)
+    assert torch.equal(resampled(summed_area(frames), (10, 10)), torch.full((1, 3, 10, 10), 255.0))
+
+
+def test_impossible_options_are_refused():
+    with pytest.raises(ProfileError, match="min_face_size is 11"):
+        DetectorOptions(min_face_size=11)
+    with pytest.raises(ProfileError, match="three between 0 and 1"):
+        DetectorOptions(thresholds=(0.6, 0.7, 1.0))

@@ -1,0 +1,348 @@
+"""Networks to be compared with stand in for PSGCN and RTCN in every respect; each switch changes what it names."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from models.virality.baselines import FixedGraphBlock, Lstm, MeanMlp, StGcn, StGcnPlus, matched_width, parameter_count
+from models.virality.config import VdvConfig
+from models.virality.masked import AttentionPool, Encoded, MaskedBatchNorm, MeanPool
+from models.virality.psgcn import Psgcn
+from models.virality.rtcn import Rtcn
+from models.virality.skeleton import COCO17, pyramid
+from models.virality.vdv import build_encoder, encode, skeleton_network
+from tests.models.virality.test_fusion import batch
+
+SKELETONS = (StGcn, StGcnPlus)
+SEQUENCES = (Lstm, MeanMlp)
+FEATURES = 10
+LARGER = VdvConfig(joint_channels=64, part_channels=96, body_channels=128, refined_channels=64, blocks=2)
+
+
+def built(network: type, line: bool = True) -> nn.Module:
+    """In eval mode and past its neutral start: statistics, weights and a line that would show a leak."""
+    torch.manual_seed(0)
+    net = network(8, line=line) if network in SKELETONS else network(FEATURES, 16, line=7 * line)
+    if net.line is not None:
+        net.line.slope.normal_(std=0.1)
+    for module in net.modules():
+        if isinstance(module, MaskedBatchNorm):
+            module.running_mean.normal_()
+            nn.init.normal_(module.bias)
+    for parameter in net.parameters():
+        if not parameter.any():
+            nn.init.normal_(parameter, std=0.5)
+    return net.eval()
+
+
+def inputs(network: type, clips: int, frames: int) -> tuple[Tensor, ...]:
+    """What the network is called with; everything is there. The frames are dimension 2 of a skeleton's, 1 of others."""
+    if network in SKELETONS:
+        return torch.randn(clips, 9, frames, 17), torch.ones(clips, frames, 17, dtype=torch.bool)
+    seconds = torch.arange(frames).expand(clips, -1) / 5.0
+    return torch.randn(clips, frames, FEATURES), torch.ones(clips, frames, dtype=torch.bool), seconds
+
+
+def padded(network: type, given: tuple[Tensor, ...], frames: int) -> tuple[Tensor, ...]:
+    """The same clips, followed by frames that are masked and hold NaN."""
+    values, mask, *seconds = given
+    at = 2 if network in SKELETONS else 1
+    size = list(values.shape)
+    size[at] = frames
+    longer = torch.cat([values, torch.full(size, float("nan"))], at)
+    hidden = torch.cat([mask, torch.zeros(len(mask), frames, *mask.shape[2:], dtype=torch.bool)], 1)
+    return longer, hidden, *(torch.cat([one, torch.full((len(mask), frames), float("nan"))], 1) for one in seconds)
+
+
+def assert_same(one: Encoded, other: Encoded) -> None:
+    for name in ("score", "levels", "embedding"):
+        torch.testing.assert_close(getattr(one, name), getattr(other, name), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3, 7, 40])
+@pytest.mark.parametrize("network", [*SKELETONS, *SEQUENCES])
+def test_any_length_gives_a_score_and_attention_over_what_is_there(network, frames):
+    values, mask, *seconds = inputs(network, 3, frames)
+    mask[0, frames // 2 :] = False
+    mask[0, 0] = True
+    said = built(network)(values, mask, *seconds)
+    assert said.score.shape == (3,)
+    assert said.levels.shape == (3, 2)
+    assert said.attention.shape == mask.shape
+    torch.testing.assert_close(said.attention.flatten(1).sum(1), torch.ones(3))
+    assert not said.attention[~mask].any()
+
+
+@pytest.mark.parametrize("frames", [1, 2, 5, 8, 13])
+@pytest.mark.parametrize("network", [*SKELETONS, *SEQUENCES])
+def test_a_padded_clip_scores_as_the_unpadded_one(network, frames):
+    given, net = inputs(network, 2, frames), built(network)
+    given[1][0, frames // 2 :] = False
+    given[1][0, 0] = True
+    short, long = net(*given), net(*padded(network, given, 11))
+    assert_same(short, long)
+    torch.testing.assert_close(short.attention, long.attention[:, :frames], atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("network", [*SKELETONS, *SEQUENCES])
+def test_what_lies_in_a_gap_has_no_influence(network):
+    values, mask, *seconds = inputs(network, 1, 20)
+    mask[0, 5:9] = False
+    changed = values.clone()
+    changed[(slice(None),) * (2 if network in SKELETONS else 1) + (slice(5, 9),)] = float("nan")
+    net = built(network)
+    assert_same(net(values, mask, *seconds), net(changed, mask, *seconds))
+
+
+def test_an_lstm_skips_a_gap():
+    values, mask, seconds = inputs(Lstm, 1, 20)
+    mask[0, 5:9] = False
+    kept, net = mask[0], built(Lstm)
+    assert_same(net(values, mask, seconds), net(values[:, kept], mask[:, kept], seconds[:, kept]))
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("network", [*SKELETONS, *SEQUENCES])
+def test_an_absent_clip_is_zero_and_leaves_the_others_and_the_norms_alone(network, training):
+    given = inputs(network, 3, 8)
+    given[1][1] = False
+    there = given[1].flatten(1).any(1)
+    nets = [built(network).train(training) for _ in range(2)]
+    for net in nets:
+        for module in net.modules():
+            if isinstance(module, nn.Dropout):
+                module.eval()
+    together, alone = nets[0](*given), nets[1](*(one[there] for one in given))
+    torch.testing.assert_close(together.score[there], alone.score)
+    assert together.present.tolist() == [True, False, True]
+    assert together.score[1] == 0
+    assert not together.embedding[1].any()
+    for one, other in zip(nets[0].buffers(), nets[1].buffers(), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+    nobody = nets[0](given[0], torch.zeros_like(given[1]), *given[2:])
+    assert not nobody.present.any()
+    for name in ("score", "levels", "embedding", "attention"):
+        assert getattr(nobody, name).shape == getattr(together, name).shape
+        assert not getattr(nobody, name).any()
+
+
+@pytest.mark.parametrize("network", SKELETONS)
+def test_padded_frames_do_not_enter_the_norms_statistics(network):
+    given = inputs(network, 2, 8)
+    nets = [built(network, line=False).train() for _ in range(2)]
+    assert_same(nets[0](*given), nets[1](*padded(network, given, 8)))
+    for one, other in zip(nets[0].buffers(), nets[1].buffers(), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("network", [*SKELETONS, *SEQUENCES])
+def test_gradients_are_finite_and_reach_everything_with_gaps_absent_clips_and_single_frames(network):
+    values, mask, *seconds = inputs(network, 4, 8)
+    mask &= torch.rand(mask.shape) > 0.4
+    mask[1], mask[2] = False, False
+    mask[2].view(8, -1)[3, 0] = True
+    net = built(network).train()
+    said = net(values, mask, *seconds)
+    (said.score.sum() + said.embedding.square().sum()).backward()
+    assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in net.parameters())
+    reached = [name for name, parameter in net.named_parameters() if parameter.grad.any()]
+    assert len(reached) > 0.8 * len(list(net.parameters()))
+
+
+@pytest.mark.parametrize("network", [*SKELETONS, *SEQUENCES])
+def test_a_batch_of_one_clip_trains(network):
+    said = built(network).train()(*inputs(network, 1, 4))
+    assert said.score.isfinite().all()
+    said.score.sum().backward()
+
+
+@pytest.mark.parametrize("network", [*SKELETONS, *SEQUENCES])
+def test_a_baseline_without_a_line_has_one_score_and_no_other(network):
+    said = built(network, line=False)(*inputs(network, 2, 6))
+    assert said.levels.shape == (2, 1)
+    assert torch.equal(said.levels[:, 0], said.score)
+    assert said.score.all()
+
+
+@pytest.mark.parametrize("network", [*SKELETONS, *SEQUENCES])
+def test_a_baseline_learns_what_shifts_its_input(network):
+    net, (values, *rest) = built(network, line=False), inputs(network, 16, 10)
+    target = torch.tensor([1.0, -1.0]).repeat(8)
+    shifted = values[:, :2] if network in SKELETONS else values[..., :2]
+    shifted += target.view(-1, *(1,) * (values.ndim - 1))
+    optimiser = torch.optim.AdamW(net.train().parameters(), lr=5e-3)
+    for _ in range(20):
+        optimiser.zero_grad()
+        nn.functional.soft_margin_loss(net(values, *rest).score, target).backward()
+        optimiser.step()
+    assert (net.eval()(values, *rest).score.sign() == target).all()
+
+
+def test_st_gcn_hears_along_the_layouts_edges_only():
+    torch.manual_seed(0)
+    adjacency = torch.from_numpy(pyramid(COCO17).adjacency[0])
+    block, there = FixedGraphBlock(4, 4, adjacency).eval(), torch.ones(1, 1, 12, 1, dtype=torch.bool)
+    still, moved = torch.zeros(1, 4, 12, 17), torch.zeros(1, 4, 12, 17)
+    moved[:, :, 6, 9] = 5.0  # the left wrist in one frame
+    changed = (block(still, there, there) != block(moved, there, there)).any(1)[0]  # [T, V]
+    assert changed.any(0).nonzero().flatten().tolist() == [7, 9]  # elbow and wrist
+    assert changed.any(1).nonzero().flatten().tolist() == list(range(2, 11))  # four frames each way
+    assert {name for name, _ in block.named_parameters()} >= {"importance"}
+    assert "partition" not in dict(block.named_parameters())
+
+
+def test_a_mean_is_blind_to_order_and_an_lstm_is_not():
+    values, mask, seconds = inputs(MeanMlp, 1, 12)
+    for network, blind in ((MeanMlp, True), (Lstm, False)):
+        net = built(network)
+        forth, back = net(values, mask, seconds).score, net(values.flip(1), mask, seconds).score
+        assert torch.allclose(forth, back, atol=1e-6) == blind
+
+
+@pytest.mark.parametrize("network", SKELETONS)
+def test_a_skeleton_baseline_takes_three_coordinates(network):
+    net = network(8, coordinates=3, line=True).eval()
+    said = net(torch.randn(2, 13, 6, 17), torch.ones(2, 6, 17, dtype=torch.bool))
+    assert said.score.isfinite().all()
+
+
+@pytest.mark.parametrize("network", SKELETONS)
+def test_flat_networks_have_as_many_parameters_as_psgcn(network):
+    assert parameter_count(network()) == pytest.approx(parameter_count(Psgcn()), rel=0.05)
+
+
+@pytest.mark.parametrize("config", [VdvConfig(), VdvConfig(line=False), LARGER])
+@pytest.mark.parametrize(
+    "changes", [{"skeleton_network": "st_gcn"}, {"skeleton_network": "st_gcn_plus"}, {"pyramid": False}]
+)
+def test_networks_in_the_pyramids_place_are_as_large_whatever_its_size(config, changes):
+    size = parameter_count(skeleton_network(config))
+    assert parameter_count(skeleton_network(replace(config, **changes))) == pytest.approx(size, rel=0.05)
+
+
+def test_a_width_is_found_without_drawing_random_numbers():
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    width = matched_width(StGcn, 10_000)
+    assert torch.equal(torch.get_rng_state(), before)
+    missed = {near: abs(parameter_count(StGcn(near)) - 10_000) for near in (width - 1, width, width + 1)}
+    assert min(missed, key=missed.get) == width
+    assert matched_width(StGcn, 1) == 4
+
+
+def encoder(cue: str, **changes) -> nn.Module:
+    torch.manual_seed(0)
+    return build_encoder(cue, replace(VdvConfig(frames=8, width=16), **changes), {"appearance": 12})
+
+
+def parts(net: nn.Module) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(value.shape) for name, value in net.state_dict().items() if not name.startswith("mix.")}
+
+
+def gone_and_come(cue: str, **changes) -> tuple[set[str], set[str]]:
+    """First names of what the switch takes from the network and of what it brings, but for the levels' mix."""
+    usual, switched = parts(encoder(cue)), parts(encoder(cue, **changes))
+    assert all(usual[name] == switched[name] for name in usual.keys() & switched.keys())
+    gone, come = usual.keys() - switched.keys(), switched.keys() - usual.keys()
+    return {name.split(".")[0] for name in gone}, {name.split(".")[0] for name in come}
+
+
+@pytest.mark.parametrize(
+    ("cue", "changes", "gone"),
+    [
+        ("skeleton", {"line": False}, {"line"}),
+        ("skeleton", {"refine": False}, {"refine"}),
+        ("skeleton", {"attention_pool": False}, {"pool"}),
+        ("appearance", {"line": False}, {"line"}),
+        ("appearance", {"relations_after": ()}, {"relations"}),
+        ("appearance", {"attention_pool": False}, {"pool"}),
+        ("skeleton", {"sequence_network": "lstm"}, set()),
+        ("skeleton", {"fusion": "mean"}, set()),
+        ("appearance", {"refine": False}, set()),
+        ("appearance", {"pyramid": False}, set()),
+        ("appearance", {"skeleton_network": "st_gcn"}, set()),
+    ],
+)
+def test_a_switch_takes_out_what_it_names_and_nothing_else(cue, changes, gone):
+    assert gone_and_come(cue, **changes) == (gone, set())
+
+
+SWITCHED: list[tuple[str, dict, Callable[[nn.Module], bool], int]] = [
+    ("skeleton", {}, lambda net: len(net.levels) == 3, 4),
+    ("skeleton", {"line": False}, lambda net: net.line is None, 3),
+    ("skeleton", {"refine": False}, lambda net: len(net.refine) == 0, 4),
+    ("skeleton", {"pyramid": False}, lambda net: [len(level) for level in net.levels] == [5], 2),
+    ("skeleton", {"pyramid": False, "line": False}, lambda net: len(net.pool) == 1, 1),
+    ("skeleton", {"attention_pool": False}, lambda net: isinstance(net.pool[0], MeanPool), 4),
+    ("skeleton", {"skeleton_network": "st_gcn"}, lambda net: isinstance(net, StGcn), 2),
+    ("skeleton", {"skeleton_network": "st_gcn_plus", "line": False}, lambda net: isinstance(net, StGcnPlus), 1),
+    ("appearance", {"line": False}, lambda net: net.line is None, 1),
+    ("appearance", {"relations_after": ()}, lambda net: isinstance(net, Rtcn), 2),
+    ("appearance", {"attention_pool": False}, lambda net: isinstance(net.pool, MeanPool), 2),
+    ("appearance", {"sequence_network": "lstm"}, lambda net: isinstance(net, Lstm), 2),
+    ("appearance", {"sequence_network": "mean_mlp", "line": False}, lambda net: isinstance(net, MeanMlp), 1),
+]
+
+
+@pytest.mark.parametrize(("cue", "changes", "is_so", "levels"), SWITCHED)
+def test_a_switched_network_is_what_was_asked_for_and_trains(cue, changes, is_so, levels):
+    net = encoder(cue, **changes).train()
+    assert is_so(net)
+    said = encode(net, cue, batch()[cue])
+    assert said.score.shape == (4,)
+    assert said.levels.shape == (4, levels)
+    (said.score.sum() + said.levels.square().sum() + said.embedding.square().sum()).backward()
+    assert said.score.isfinite().all()
+    assert all(parameter.grad is None or parameter.grad.isfinite().all() for parameter in net.parameters())
+
+
+def test_without_the_line_the_score_is_the_mean_of_the_levels():
+    for cue in ("skeleton", "appearance"):
+        cues = batch()
+        alone = encode(encoder(cue, line=False).eval(), cue, cues[cue])
+        usual = encode(encoder(cue).eval(), cue, cues[cue])  # same seed: the line starts at 0
+        torch.testing.assert_close(alone.score, 2 * usual.score)
+        if cue == "skeleton":
+            torch.testing.assert_close(alone.score, alone.levels.mean(1))
+
+
+def test_without_refinement_a_finer_level_hears_nothing_from_a_coarser_one():
+    torch.manual_seed(0)
+    streams, seen = torch.randn(2, 9, 8, 17), torch.ones(2, 8, 17, dtype=torch.bool)
+    for refine, heard in ((True, True), (False, False)):
+        net = Psgcn(refine=refine).eval()
+        before = net(streams, seen).levels
+        nn.init.normal_(net.levels[2][0].space.mix.weight)
+        after = net(streams, seen).levels
+        assert not torch.equal(before[:, 0], after[:, 0])
+        assert torch.equal(before[:, 2], after[:, 2]) != heard
+
+
+def test_the_mean_pool_is_where_the_attention_pool_starts():
+    torch.manual_seed(0)
+    x, mask = torch.randn(3, 6, 4), torch.rand(3, 6) > 0.4
+    mask[2] = False
+    for mean, start in zip(MeanPool()(x, mask), AttentionPool(4)(x, mask), strict=True):
+        torch.testing.assert_close(mean, start)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"skeleton_network": "gcn"}, "skeleton_network 'gcn' is none of psgcn, st_gcn, st_gcn_plus"),
+        ({"sequence_network": "tcn"}, "sequence_network 'tcn' is none of rtcn, lstm, mean_mlp"),
+        ({"fusion": "median"}, "fusion 'median' is none of attention, reliability, mean"),
+        ({"skeleton_network": "st_gcn", "refine": False}, "are psgcn's"),
+    ],
+)
+def test_a_choice_that_there_is_not_is_refused_with_those_that_there_are(changes, says):
+    with pytest.raises(ValueError, match=says):
+        VdvConfig(**changes)
+
+
+def test_a_pyramid_has_one_to_three_levels():
+    with pytest.raises(ValueError, match="1 to 3 levels"):
+        Psgcn((8, 8, 8, 8))

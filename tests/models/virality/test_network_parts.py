@@ -1,0 +1,85 @@
+"""The parts that encoders are made of, each against what it is by definition."""
+
+import numpy as np
+import pytest
+import torch
+
+from models.virality.masked import Line, Mix, masked_softmax
+from models.virality.psgcn import GraphConv, JointNorm, Pointwise, largest
+
+
+@pytest.mark.parametrize("outputs", [6, 4])
+def test_a_graph_convolution_mixes_each_subset_of_neighbours_by_its_own_weights_and_adds_them_up(outputs):
+    torch.manual_seed(0)
+    conv = GraphConv(4, outputs, torch.rand(3, 5, 5)).eval()
+    x, there = torch.randn(2, 4, 7, 5), torch.ones(2, 1, 7, 1, dtype=torch.bool)
+    there[1, :, 4:] = False
+    weights = conv.mix.weight.view(3, outputs, 4)
+    heard = sum(
+        torch.einsum("oc,bctv,wv->botw", one, x, links) for one, links in zip(weights, conv.adjacency, strict=True)
+    )
+    residual = x if outputs == 4 else torch.einsum("oc,bctv->botv", conv.residual.weight[:, :, 0, 0], x)
+    torch.testing.assert_close(conv(x, there), (conv.norm(heard, there) + residual).relu() * there)
+
+
+def test_a_pointwise_convolution_is_torchs():
+    torch.manual_seed(0)
+    conv, x = Pointwise(4, 6, bias=True), torch.randn(2, 4, 3, 5)
+    torch.testing.assert_close(conv(x), torch.nn.functional.conv2d(x, conv.weight, conv.bias))
+
+
+def test_masked_softmax_of_nothing_is_nothing():
+    logits = torch.randn(2, 3, requires_grad=True)
+    weights = masked_softmax(logits, torch.tensor([[True, False, True], [False, False, False]]))
+    assert weights[0, 1] == 0
+    assert weights[1].tolist() == [0, 0, 0]
+    weights.square().sum().backward()
+    assert logits.grad is not None
+    assert logits.grad.isfinite().all()
+
+
+def test_a_line_says_nothing_till_it_is_set_and_wild_numbers_count_up_to_a_limit():
+    line, numbers = Line(3, limit=4.0), torch.tensor([[1e3, 1.0, 0.0], [1e9, 0.0, torch.nan]])
+    assert not line(numbers).any()
+    line.set(torch.tensor([0.0, 1.0, 9.0]), torch.tensor([500.0, 1.0, 1.0]), torch.tensor([1.0, 3.0, 2.0]))
+    two, one, nine = (4 * np.tanh(value / 4) for value in (2.0, 1.0, 9.0))
+    torch.testing.assert_close(line(numbers), torch.tensor([two - 2 * nine, 4.0 - 3 * one], dtype=torch.float32))
+    assert not list(line.parameters())  # a fit in closed form, nothing for an optimiser
+
+
+def test_a_mix_starts_as_half_the_networks_mean_and_half_the_line():
+    levels = torch.tensor([[1.0, 2.0, 3.0, 10.0]])
+    torch.testing.assert_close(Mix(3, line=True)(levels), torch.tensor([6.0]))
+    torch.testing.assert_close(Mix(3, line=False)(levels[:, :3]), torch.tensor([2.0]))
+    mix = Mix(3, line=True)
+    mix.set(torch.ones(4), torch.tensor([0.0, 0.0, 0.5, 2.0]))
+    torch.testing.assert_close(mix(levels), torch.tensor([19.0]))
+
+
+def test_streams_are_standardised_by_all_frames_that_training_has_shown_whatever_the_batches():
+    torch.manual_seed(0)
+    x, frame = 50 + 3 * torch.randn(6, 9, 8, 17), torch.rand(6, 8) > 0.3
+    x[3:] += 20.0  # another challenge: no batch by itself has the mean of all
+    x = x * frame[:, None, :, None]
+    norm = JointNorm(9, 17).train()
+    for some in (slice(0, 3), slice(3, 4), slice(4, 6)):
+        said = norm(x[some], frame[some])
+    shown = x.transpose(1, 2)[frame]  # [frames, S, V]
+    deviation = (shown.var(0, correction=0) + norm.EPS).sqrt()[:, None]
+    wanted = (x - shown.mean(0)[:, None]) / deviation * frame[:, None, :, None]
+    torch.testing.assert_close(norm.eval()(x, frame), wanted, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(said, wanted[4:], atol=1e-4, rtol=1e-4)  # and in training, not by the batch's own
+
+
+def test_the_largest_is_of_frames_that_show_the_node_and_of_nodes_that_are_shown():
+    x, seen = torch.tensor([[[1.0, -5.0, 9.0], [3.0, -4.0, 9.0], [8.0, 7.0, 9.0]]])[None], torch.ones(1, 3, 3) > 0
+    seen[0, 2, :2], seen[0, :, 2] = False, False
+    assert largest(x, seen).tolist() == [[(3.0 - 4.0) / 2]]
+
+
+def test_the_largest_of_what_is_above_zero_is_the_same_the_quick_way():
+    rng = torch.Generator().manual_seed(0)
+    x = torch.randn(3, 4, 6, 5, generator=rng).relu()
+    seen = torch.rand(3, 6, 5, generator=rng) > 0.6
+    seen[0, :, 2] = False  # a joint that is never seen
+    assert torch.equal(largest(x, seen, above_zero=True), largest(x, seen))

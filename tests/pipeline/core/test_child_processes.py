@@ -1,0 +1,41 @@
+"""Processes of a pool when the one that started them is killed."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+
+from pipeline.core.child_processes import spawned_pool
+
+PROGRAM = """
+import sys, time
+from pipeline.core.child_processes import spawned_pool
+if __name__ == "__main__":
+    with spawned_pool(2) as pool:
+        list(pool.map(abs, range(4)))
+        print("busy", flush=True)
+        pool.submit(time.sleep, 120).result()
+"""
+
+
+def test_a_pool_works(tmp_path):
+    with spawned_pool(2) as pool:
+        assert list(pool.map(abs, [-1, -2])) == [1, 2]
+
+
+def test_killing_the_parent_ends_the_busy_and_the_idle_process(tmp_path):
+    (tmp_path / "program.py").write_text(PROGRAM)
+    parent = subprocess.Popen([sys.executable, str(tmp_path / "program.py")], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    assert parent.stdout.readline() == "busy\n"
+    children = psutil.Process(parent.pid).children(recursive=True)
+    assert len(children) >= 2
+    os.kill(parent.pid, signal.SIGKILL)
+    parent.wait()
+    until = time.monotonic() + 10
+    while time.monotonic() < until and any(child.is_running() for child in children):
+        time.sleep(0.05)
+    assert not [child.pid for child in children if child.is_running()]

@@ -1,0 +1,69 @@
+"""What run.json says of code and machine."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipeline.core.environment import PACKAGES, code_version, cpu_model, environment
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    folder = tmp_path / "checkout"
+    folder.mkdir()
+    (folder / "code.py").write_text("x = 1\n")
+    git(folder, "init", "--quiet")
+    git(folder, "add", "code.py")
+    git(folder, "-c", "user.name=a", "-c", "user.email=a@b", "commit", "--quiet", "-m", "first")
+    return folder
+
+
+def git(folder: Path, *command: str) -> str:
+    return subprocess.run(
+        ["git", "-C", str(folder), *command], check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+def test_a_checkout_says_its_commit_and_whether_it_was_changed(checkout):
+    commit = git(checkout, "rev-parse", "HEAD")
+    assert code_version(checkout) | {"version": ""} == {"version": "", "commit": commit, "dirty": False}
+    (checkout / "notes.txt").write_text("not part of it")
+    assert code_version(checkout)["dirty"] is False
+    (checkout / "code.py").write_text("x = 2\n")
+    assert code_version(checkout)["dirty"] is True
+
+
+def test_a_package_that_lies_inside_another_checkout_does_not_claim_its_commit(checkout):
+    installed = checkout / "lib/site-packages"
+    installed.mkdir(parents=True)
+    found = code_version(installed)
+    assert (found["commit"], found["dirty"]) == (None, None)
+    assert found["version"]
+
+
+def test_without_git_the_version_is_all_there_is(checkout, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    assert code_version(checkout)["commit"] is None
+
+
+def test_a_repository_without_commits_has_none(tmp_path):
+    git(tmp_path, "init", "--quiet")
+    assert code_version(tmp_path)["commit"] is None
+
+
+def test_the_environment_names_packages_and_processor_and_no_folder():
+    found = environment(torch.device("cpu"))
+    assert set(found["packages"]) == set(PACKAGES)
+    assert found["packages"]["numpy"]
+    assert found["device"] == "cpu"
+    assert found["gpu"] is None
+    assert str(Path.home()) not in json.dumps(found)
+
+
+def test_the_processor_is_named_as_the_kernel_does(tmp_path):
+    (tmp_path / "cpuinfo").write_text("processor\t: 0\nmodel name\t: Fast One @ 3 GHz\n\nprocessor\t: 1\n")
+    assert cpu_model(tmp_path / "cpuinfo") == "Fast One @ 3 GHz"
+    assert cpu_model(tmp_path / "none")

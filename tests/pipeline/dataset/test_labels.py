@@ -1,0 +1,173 @@
+"""Labels are made from training clips alone, and no creator is on both sides."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline.core.errors import DataError
+from pipeline.dataset.labels import LabelOptions, group_clips, make_labels
+
+COLUMNS = {
+    "creator_id": "string", "copies": "string", "likes": "Int64", "views": "Int64", "comments": "Int64",
+    "shares": "Int64", "followers": "Int64", "split": "string",
+}  # fmt: skip
+
+
+def table(count: int = 60, seed: int = 0, **changed: object) -> pd.DataFrame:
+    """Clips of two challenges; likes follow followers, age and a quality of the clip's own."""
+    rng = np.random.default_rng(seed)
+    followers = rng.lognormal(7, 2, count).astype(int)
+    days = rng.uniform(0, 100, count)
+    quality = rng.normal(0, 0.3, count)
+    likes = np.exp(0.8 * np.log1p(followers) + 0.3 * np.log1p(days) + quality).astype(int)
+    columns: dict = {
+        "clip_id": [f"c{place}" for place in range(count)],
+        "challenge": [("shuffle", "wave")[place % 2] for place in range(count)],
+        "creator_id": [f"p{place // 2 % 20}" for place in range(count)],
+        "copies": [None] * count,
+        "uploaded_at": pd.Timestamp("2024-06-30", tz="UTC") - pd.to_timedelta(days, unit="D"),
+        "likes": likes,
+        "followers": followers,
+        "split": None,
+        "quality": quality,
+    }
+    frame = pd.DataFrame(columns | {"views": None, "comments": None, "shares": None} | changed)
+    return frame.astype(COLUMNS)
+
+
+def test_adjusting_takes_the_creators_reach_out_and_leaves_the_clips_own():
+    clips = table(400)
+    likes, adjusted = make_labels(clips, LabelOptions("likes")), make_labels(clips, LabelOptions("adjusted"))
+    reach, quality = np.log1p(clips["followers"].astype(float)), clips["quality"]
+    assert np.corrcoef(likes.label, reach)[0, 1] > 0.9
+    assert abs(np.corrcoef(adjusted.label, reach)[0, 1]) < 0.1
+    assert np.corrcoef(adjusted.label, quality)[0, 1] > 0.9
+    assert np.corrcoef(likes.label, quality)[0, 1] < 0.5
+
+
+@pytest.mark.parametrize("kind", ["likes", "adjusted"])
+def test_a_test_clips_engagement_changes_no_training_label(kind):
+    clips = table()
+    before = make_labels(clips, LabelOptions(kind))
+    test = before.split == "test"
+    assert test.any()
+    clips.loc[test, ["likes", "followers"]] = 10**9
+    clips.loc[test, "uploaded_at"] = pd.Timestamp("2030-01-01", tz="UTC")
+    after = make_labels(clips, LabelOptions(kind))
+    np.testing.assert_array_equal(before.split, after.split)
+    np.testing.assert_array_equal(before.label[~test], after.label[~test])
+    np.testing.assert_array_equal(before.percentile[~test], after.percentile[~test])
+    assert not np.array_equal(before.label[test], after.label[test])
+
+
+def test_auto_adjusts_only_where_followers_are_known_and_clips_are_enough():
+    assert make_labels(table(), LabelOptions()).kind == "adjusted"
+    followers = table()["followers"].where(np.arange(60) % 5 > 0)
+    assert make_labels(table(followers=followers), LabelOptions()).kind == "likes"
+    few = make_labels(table(12), LabelOptions())
+    assert few.kind == "likes"
+    assert "needs" in few.why
+
+
+def test_unknown_followers_of_a_few_clips_do_not_break_the_adjustment():
+    followers = table()["followers"].where(np.arange(60) != 7)
+    labels = make_labels(table(followers=followers), LabelOptions("adjusted"))
+    assert np.isfinite(labels.label).all()
+
+
+def test_percentiles_are_within_the_challenge():
+    clips = table(likes=[(place % 2) * 1000 + place for place in range(60)])
+    labels = make_labels(clips, LabelOptions("likes", holdout=0))
+    for name in ("shuffle", "wave"):
+        own = labels.percentile[clips["challenge"] == name]
+        assert own.mean() == pytest.approx(0.5)
+        assert (np.diff(own) > 0).all()
+
+
+def test_a_challenge_without_training_clips_is_ranked_by_itself():
+    split = ["test" if place % 2 else "train" for place in range(60)]
+    labels = make_labels(table(split=split, creator_id=None), LabelOptions("adjusted"))
+    assert np.isfinite(labels.percentile).all()
+
+
+def test_clips_without_engagement_get_no_label_and_no_side():
+    likes = table()["likes"].where(np.arange(60) > 9)
+    labels = make_labels(table(likes=likes), LabelOptions())
+    assert np.isnan(labels.label[:10]).all()
+    assert set(labels.split[:10]) == {"unlabelled"}
+    assert "unlabelled" not in set(labels.split[10:])
+
+
+def test_bigger_creators_can_be_left_out():
+    clips = table()
+    labels = make_labels(clips, LabelOptions(max_followers=1000))
+    assert np.array_equal(np.isnan(labels.label), clips["followers"] > 1000)
+
+
+def test_another_engagement_column_can_be_the_label():
+    clips = table(views=list(range(60)))
+    labels = make_labels(clips, LabelOptions("views"))
+    np.testing.assert_allclose(labels.label, np.log1p(np.arange(60)))
+    with pytest.raises(DataError, match="virality"):
+        LabelOptions("virality")
+
+
+def test_no_creator_and_no_copy_is_on_both_sides():
+    clips = table(copies=[f"c{place % 45}" for place in range(60)])
+    labels = make_labels(clips, LabelOptions())
+    groups = group_clips(clips["creator_id"], clips["copies"], clips.index)
+    for group in set(groups):
+        assert len(set(labels.split[groups == group])) == 1
+
+
+def test_copies_chain_creators_together():
+    creators, copies = pd.Series(["a", "b", "b", None, None]), pd.Series(["x", "x", "y", "y", None])
+    groups = group_clips(creators, copies, creators.index)
+    assert len(set(groups[:4])) == 1
+    assert groups[4] != groups[0]
+
+
+def test_about_a_fifth_of_each_challenge_is_held_out():
+    clips = table(200, creator_id=None)
+    labels = make_labels(clips, LabelOptions())
+    for name in ("shuffle", "wave"):
+        assert (labels.split[clips["challenge"] == name] == "test").sum() == 20
+
+
+def test_holding_out_depends_on_names_and_seed_not_on_the_order_of_rows():
+    clips = table(100, creator_id=None)
+    split = dict(zip(clips["clip_id"], make_labels(clips, LabelOptions()).split, strict=True))
+    shuffled = clips.sample(frac=1, random_state=1).reset_index(drop=True)
+    again = dict(zip(shuffled["clip_id"], make_labels(shuffled, LabelOptions()).split, strict=True))
+    assert split == again
+    assert split != dict(zip(clips["clip_id"], make_labels(clips, LabelOptions(seed=1)).split, strict=True))
+
+
+def test_the_smallest_challenges_keep_two_clips_to_train_on():
+    labels = make_labels(table(8, creator_id=None), LabelOptions())
+    for challenge in (0, 1):
+        assert (labels.split[challenge::2] == "train").sum() == 3
+    assert (make_labels(table(4, creator_id=None), LabelOptions()).split == "train").all()
+
+
+def test_a_given_split_is_taken():
+    split = ["test" if place < 10 else "val" if place < 14 else "train" for place in range(60)]
+    labels = make_labels(table(split=split, creator_id=None), LabelOptions())
+    assert labels.split.tolist() == split
+
+
+def test_a_clip_that_the_given_split_leaves_open_follows_its_creator():
+    split: list = ["test" if place % 40 < 2 else None for place in range(60)]
+    split[40] = None
+    labels = make_labels(table(split=split), LabelOptions())
+    assert labels.split[40] == "test"
+    assert labels.split[2] == "train"
+
+
+@pytest.mark.parametrize("shared", ["creator_id", "copies"])
+def test_a_given_split_with_a_leak_is_refused_by_name(shared):
+    split = ["test" if place < 10 else "train" for place in range(60)]
+    own = {"creator_id": [f"p{place}" for place in range(60)], "copies": [None] * 60}
+    own[shared][3] = own[shared][30] = "the same"
+    with pytest.raises(DataError, match=r"c3 \(test\) and c30 \(train\)"):
+        make_labels(table(split=split, **own), LabelOptions())

@@ -1,0 +1,55 @@
+"""Makes decode workers meet hostile input for real; Python runs this at start where it is first on PYTHONPATH.
+
+In a worker, a clip whose file name begins with one of these does its worst once `after` sampled frames are out:
+    spin      native code that loops and never lets go of the GIL
+    segfault  a read from address 0
+    eat       memory, until there is no more
+    ask       one allocation larger than any machine's memory
+and `once-...` does it in the first attempt only, as told by a file beside the clip.
+"""
+
+import sys
+
+
+def _worst(kind):
+    import ctypes
+    import re
+
+    if kind == "spin":
+        re.match(r"(a+)+$", "a" * 64 + "b")  # exponential, in C, holding the GIL
+    elif kind == "segfault":
+        ctypes.string_at(0)
+    elif kind == "eat":
+        hoard = []
+        while True:
+            hoard.append(bytearray(64 << 20))
+    elif kind == "ask":
+        bytearray(1 << 46)
+
+
+def _install():
+    import os
+    from dataclasses import replace
+
+    from pipeline.decode import decoders
+
+    for name, backend in list(decoders.BACKENDS.items()):
+
+        def frames(source, *rest, real=backend.frames):
+            file = os.path.basename(source.path or "")
+            once = file.startswith("once-")
+            kind = file.removeprefix("once-").split("-")[0]
+            if once and os.path.exists(source.path + ".tried"):
+                kind = ""
+            for count, frame in enumerate(real(source, *rest)):
+                if count == 10:
+                    if once:
+                        open(source.path + ".tried", "w").close()
+                    _worst(kind)
+                yield frame
+
+        decoders.BACKENDS[name] = replace(backend, frames=frames)
+
+
+if "pipeline.decode.worker" in " ".join(sys.orig_argv):
+    _install()

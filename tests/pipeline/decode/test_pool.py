@@ -1,0 +1,315 @@
+import functools
+import http.server
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from pipeline.core.options import DecodeLimits, SamplingOptions
+from pipeline.decode.clips import Ending
+from pipeline.decode.decoders import ClipDecoding, fetch
+from pipeline.decode.pool import Chunk, DecodeJob, DecodePool, probe_clips
+from tests.pipeline.decode.test_decoders import write_clip
+
+SAMPLING = SamplingOptions()
+LIMITS = DecodeLimits(slot_mb=2)
+HOSTILE = Path(__file__).parent / "hostile"
+
+
+def decode(jobs, limits=LIMITS, workers=1, sampling=SAMPLING):
+    """(chunks' clip, attempt, positions; endings) in the order of events; pictures' means as a check of content."""
+    chunks, endings, order = [], {}, []
+    with DecodePool(sampling, limits, workers) as pool:
+        for event in pool.run(jobs):
+            order.append(event.clip_id)
+            if isinstance(event, Chunk):
+                assert event.clip_id not in endings, "a chunk after its clip's ending"
+                chunks.append((event.clip_id, event.attempt, event.position.tolist(), event.frames.shape))
+                event.release()
+            else:
+                assert event.clip_id not in endings, "two endings"
+                endings[event.clip_id] = event
+    return chunks, endings
+
+
+def workers_of(pid=None):
+    found = psutil.Process(pid).children(recursive=True)
+    return [child for child in found if "pipeline.decode.worker" in " ".join(child.cmdline())]
+
+
+@pytest.fixture
+def hostile(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HOSTILE), os.environ.get("PYTHONPATH", "")]))
+
+
+# Grid frames of every file of ../shared/clips/hard (10 a second), and how it ends.
+HARD = {
+    "decord_corrupted.mp4": ("partial", 28, 50, "corrupt"),
+    "decord_video_90.mov": ("ok", 1, 1, ""),
+    "decord_video_180.mov": ("ok", 1, 1, ""),
+    "decord_video_270.mov": ("ok", 1, 1, ""),
+    "syn_vfr_animatex_dance_1.mp4": ("ok", 72, 72, ""),
+    "syn_truncated_animatex_dance_1.mp4": ("failed", 0, 0, "not_a_video"),
+    "syn_truncated_faststart_animatex_dance_1.mp4": ("partial", 35, 81, "truncated"),
+    "syn_audio_only.mp4": ("failed", 0, 0, "no_video_stream"),
+    "syn_empty.mp4": ("failed", 0, 0, "empty"),
+    "syn_text.mp4": ("failed", 0, 0, "not_a_video"),
+    "syn_1frame.mp4": ("ok", 1, 1, ""),
+    "syn_3frames.mp4": ("ok", 2, 2, ""),
+    "syn_black_noperson.mp4": ("ok", 20, 20, ""),
+    "syn_hevc_animatex_dance_1.mp4": ("ok", 40, 40, ""),
+    "syn_odd_407x601_vp9.webm": ("ok", 40, 40, ""),
+    "torchcodec_testsrc2_av1_10bit.mp4": ("ok", 10, 10, ""),
+    "torchcodec_animated.gif": ("ok", 4, 4, ""),
+}
+
+
+def test_every_hard_clip_ends_as_it_should(hard_clips):
+    assert set(HARD) == {path.name for path in hard_clips.iterdir()}
+    chunks, endings = decode(
+        (DecodeJob(name, str(hard_clips / name), (1,)) for name in HARD), DecodeLimits(slot_mb=8), workers=2
+    )
+    got = {name: (e.status, e.frames, e.expected, e.code) for name, e in endings.items()}
+    assert got == HARD
+    for name, ending in endings.items():
+        positions = [p for clip, _, part, _ in chunks if clip == name for p in part]
+        assert positions == list(range(ending.frames))
+        assert bool(ending.reason) == bool(ending.code)
+
+
+def test_every_hard_clip_is_described_without_hanging_or_crashing(hard_clips):
+    probes = {p.clip_id: p for p in probe_clips(((n, str(hard_clips / n)) for n in HARD), LIMITS, 2)}
+    assert set(probes) == set(HARD)
+    for name, (status, _, _, code) in HARD.items():
+        assert probes[name].code == (code if status == "failed" else ""), name
+        assert len(probes[name].content_hash) == (0 if code == "empty" else 64)
+    turned = probes["decord_video_90.mov"]
+    assert (turned.codec, turned.width, turned.height, turned.rotation, turned.frames) == ("h264", 320, 568, 90, 3)
+    assert probes["decord_video_270.mov"].rotation == 270
+    assert probes["torchcodec_testsrc2_av1_10bit.mp4"].codec == "av1"
+    assert probes["syn_odd_407x601_vp9.webm"].duration_s == pytest.approx(4.0)
+
+
+def test_chunks_hold_the_decoders_frames_whichever_strides_ask(tmp_path):
+    clip = write_clip(tmp_path / "clip.mp4", frames=240, size=(320, 240))
+    expected = list(ClipDecoding(fetch(str(clip)), SAMPLING, LIMITS, lambda _: True).frames())
+    assert len(expected) == 100
+    cuts = {}
+    for strides in [(1,), (2, 10), (10,)]:
+        seen = []
+        with DecodePool(SAMPLING, LIMITS, 1) as pool:
+            for event in pool.run([DecodeJob("c", str(clip), strides)]):
+                if isinstance(event, Ending):
+                    assert (event.frames, event.width, event.height) == (100, 320, 240)
+                    continue
+                assert not event.frames.flags.writeable
+                for row, position in enumerate(event.position):
+                    np.testing.assert_array_equal(event.frames[row], expected[position].rgb)
+                    assert event.timestamp[row] == np.float32(expected[position].timestamp)
+                    assert event.frame_index[row] == expected[position].frame_index
+                    cuts.setdefault(int(position), set()).add(int(position) // 9)
+                seen += event.position.tolist()
+                assert len({position // 9 for position in event.position.tolist()}) == 1  # 9 frames fit 2 MB
+                event.release()
+        assert seen == [i for i in range(100) if any(i % stride == 0 for stride in strides)]
+
+
+def test_large_pictures_are_scaled_and_chunks_say_by_how_much(tmp_path):
+    clip = write_clip(tmp_path / "clip.mp4", frames=6, size=(640, 320))
+    with DecodePool(SamplingOptions(max_side=320), LIMITS, 1) as pool:
+        chunk, _ = list(pool.run([DecodeJob("c", str(clip), (1,))]))
+    assert chunk.frames.shape[1:] == (160, 320, 3)
+    assert (chunk.scale, chunk.width, chunk.height) == (0.5, 640, 320)
+
+
+def test_a_frame_that_fits_no_slot_fails_its_clip_and_says_what_to_do(tmp_path):
+    large, small = (write_clip(tmp_path / f"{w}.mp4", frames=6, size=(w, 640)) for w in (1280, 128))
+    _, endings = decode([DecodeJob("large", str(large), (1,)), DecodeJob("small", str(small), (1,))])
+    assert (endings["large"].code, endings["small"].status) == ("too_large", "ok")
+    assert "slot_mb" in endings["large"].reason
+
+
+@pytest.mark.parametrize("kind", ["spin", "segfault", "ask", "eat"])
+def test_a_clip_that_hangs_crashes_or_eats_memory_costs_only_itself(tmp_path, hostile, kind):
+    code = {"spin": "deadline", "segfault": "crash", "ask": "memory", "eat": "memory"}[kind]
+    jobs = []
+    for name in ("good-1", f"{kind}-1", "good-2", "good-3"):
+        clip = write_clip(tmp_path / f"{name}.mp4", frames=96, size=(320, 240))
+        jobs.append(DecodeJob(name, str(clip), (1,)))
+    # Only what spins meets its deadline; a busy machine must not make the others meet it too.
+    limits = DecodeLimits(slot_mb=1, deadline_s=5 if kind == "spin" else 100, memory_limit_mb=1024)
+    chunks, endings = decode(jobs, limits)
+    bad = endings.pop(f"{kind}-1")
+    assert (bad.status, bad.code, bad.attempts, bad.frames) == ("failed", code, 2, 0)
+    assert {attempt for clip, attempt, *_ in chunks if clip == bad.clip_id} == {1, 2}
+    assert [(e.status, e.frames, e.attempts) for e in endings.values()] == [("ok", 40, 1)] * 3
+    if kind == "segfault":
+        assert "SIGSEGV" in bad.reason
+    if kind == "spin":
+        assert 3.0 <= bad.decode_s < 15.0
+
+
+def test_a_failure_that_passes_costs_one_more_attempt(tmp_path, hostile):
+    clip = write_clip(tmp_path / "once-segfault-1.mp4", frames=96, size=(320, 240))
+    chunks, endings = decode([DecodeJob("c", str(clip), (1,))], DecodeLimits(slot_mb=1))
+    assert (endings["c"].status, endings["c"].attempts, endings["c"].frames) == ("ok", 2, 40)
+    attempts = [attempt for _, attempt, _, _ in chunks]
+    assert attempts == sorted(attempts)
+    assert set(attempts) == {1, 2}
+    assert [p for _, attempt, part, _ in chunks if attempt == 2 for p in part] == list(range(40))
+
+
+def test_waiting_for_the_consumer_does_not_count_to_the_deadline(tmp_path):
+    clip = write_clip(tmp_path / "clip.mp4", frames=240, size=(640, 480))
+    limits = DecodeLimits(slot_mb=1, slots=1, deadline_s=4)
+    with DecodePool(SAMPLING, limits, 1) as pool:
+        for count, event in enumerate(pool.run([DecodeJob("c", str(clip), (1,))])):
+            if isinstance(event, Chunk):
+                if count in (3, 9):
+                    time.sleep(2.5)
+                event.release()
+    assert (event.status, event.attempts) == ("ok", 1)
+    assert event.decode_s < 4
+
+
+def test_a_worker_waits_while_all_its_slots_are_out(tmp_path):
+    clip = write_clip(tmp_path / "clip.mp4", frames=240, size=(640, 480))  # 1 frame a slot
+    held = []
+    with DecodePool(SAMPLING, DecodeLimits(slot_mb=1, slots=3), 1) as pool:
+        events = pool.run([DecodeJob("c", str(clip), (1,))])
+        held = [next(events) for _ in range(3)]
+        copies = [chunk.frames.copy() for chunk in held]
+        time.sleep(0.5)
+        assert pool._events.empty()
+        for chunk, copy in zip(held, copies, strict=True):
+            np.testing.assert_array_equal(chunk.frames, copy)
+        for chunk in held:
+            chunk.release()
+            chunk.release()  # twice is once
+        rest = list(_released(events))
+    assert rest[-1].frames == 100
+
+
+def _released(events):
+    for event in events:
+        if isinstance(event, Chunk):
+            event.release()
+        yield event
+
+
+def test_ten_thousand_jobs_are_pulled_as_they_are_needed(tmp_path):
+    clip = write_clip(tmp_path / "clip.mp4", frames=1)
+    pulled = 0
+
+    def jobs():
+        nonlocal pulled
+        for number in range(10_000):
+            pulled += 1
+            yield DecodeJob(f"c{number}", str(clip), (1,))
+
+    with DecodePool(SAMPLING, LIMITS, 2) as pool:
+        for count, _ in enumerate(_released(pool.run(jobs()))):
+            if count == 40:
+                break
+        assert pulled < 60
+
+
+def test_leaving_the_block_kills_the_workers_whatever_they_do(tmp_path, hostile):
+    spin = write_clip(tmp_path / "spin-1.mp4", frames=96)
+    with pytest.raises(KeyboardInterrupt), DecodePool(SAMPLING, LIMITS, 2) as pool:  # noqa: PT012
+        events = pool.run([DecodeJob("a", str(spin), (1,)), DecodeJob("b", str(tmp_path / "none"), (1,))])
+        assert next(events).code == "missing"
+        assert workers_of()
+        raise KeyboardInterrupt
+    assert not workers_of()
+    with pytest.raises(RuntimeError, match="closed"):
+        next(pool.run([]))
+
+
+def test_giving_up_a_run_kills_the_workers(tmp_path):
+    clip = write_clip(tmp_path / "clip.mp4", frames=240, size=(640, 480))
+    pool = DecodePool(SAMPLING, DecodeLimits(slot_mb=1), 1)
+    events = pool.run([DecodeJob("c", str(clip), (1,))])
+    chunk = next(events)
+    events.close()
+    assert not workers_of()
+    assert chunk.frames.max() > 0  # still readable
+    chunk.release()
+
+
+def test_an_error_in_the_list_of_jobs_reaches_the_caller_and_leaves_no_worker(tmp_path):
+    clip = write_clip(tmp_path / "clip.mp4", frames=5)
+
+    def jobs():
+        yield DecodeJob("c", str(clip), (1,))
+        raise ValueError("bad row")
+
+    with pytest.raises(ValueError, match="bad row"), DecodePool(SAMPLING, LIMITS, 1) as pool:
+        list(pool.run(jobs()))
+    assert not workers_of()
+
+
+def test_a_pool_can_run_again_and_keeps_its_workers(tmp_path):
+    clip = write_clip(tmp_path / "clip.mp4", frames=5)
+    with DecodePool(SAMPLING, LIMITS, 1) as pool:
+        seen = set()
+        for _ in range(2):
+            assert list(_released(pool.run([DecodeJob("c", str(clip), (1,))])))[-1].status == "ok"
+            seen |= {worker.pid for worker in workers_of()}
+    assert len(seen) == 1
+
+
+def test_killing_the_parent_leaves_no_worker(tmp_path, hostile):
+    spin = write_clip(tmp_path / "spin-1.mp4", frames=96)
+    program = textwrap.dedent("""
+        import sys
+        from pipeline.decode.pool import DecodeJob, DecodePool
+        from pipeline.core.options import DecodeLimits, SamplingOptions
+        with DecodePool(SamplingOptions(), DecodeLimits(slot_mb=1), 2) as pool:
+            for event in pool.run([DecodeJob(str(i), sys.argv[1], (1,)) for i in range(2)]):
+                print("chunk", flush=True)
+    """)
+    # The worker spins before its first chunk is full: that it is at it shows in its CPU time.
+    parent = subprocess.Popen([sys.executable, "-c", program, str(spin)], cwd=tmp_path)
+    try:
+        workers = []
+        until = time.monotonic() + 30
+        while time.monotonic() < until and not (
+            len(workers) == 2 and all(worker.cpu_times().user > 0.6 for worker in workers)
+        ):
+            time.sleep(0.1)
+            workers = workers_of(parent.pid)
+        assert len(workers) == 2
+    finally:
+        os.kill(parent.pid, signal.SIGKILL)
+        parent.wait()
+    _, alive = psutil.wait_procs(workers, timeout=5)
+    assert not alive
+
+
+def test_clips_come_over_http_too(tmp_path):
+    write_clip(tmp_path / "clip.mp4", frames=24)
+    handler = functools.partial(_Quiet, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        base = f"http://127.0.0.1:{server.server_address[1]}"
+        _, endings = decode([DecodeJob(n, f"{base}/{n}.mp4", (1,)) for n in ("clip", "none")])
+        probes = {p.clip_id: p for p in probe_clips([("clip", f"{base}/clip.mp4")], LIMITS, 1)}
+        server.shutdown()
+    assert (endings["clip"].status, endings["clip"].frames) == ("ok", 10)
+    assert (endings["none"].code, endings["none"].attempts) == ("missing", 2)
+    local = next(iter(probe_clips([("clip", str(tmp_path / "clip.mp4"))], LIMITS, 1)))
+    assert probes["clip"] == local
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass

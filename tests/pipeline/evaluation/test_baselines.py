@@ -1,0 +1,98 @@
+"""Baselines that are no networks: they learn what is there, and from training clips alone."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from pipeline.evaluation.baselines import BaselineInputs, Ridge, fit_and_predict, predict, within_challenge
+from pipeline.evaluation.protocol import Fold
+from pipeline.metrics.ranking import agreement
+
+CLIPS = 120
+CHALLENGE = np.array(["shuffle", "wave"])[np.arange(CLIPS) % 2]
+GROUPS = np.arange(CLIPS) // 3
+FOLD = Fold("last", np.arange(90), np.arange(90, CLIPS))
+
+
+def world(seed: int = 0) -> tuple[BaselineInputs, np.ndarray]:
+    """The percentile is decided by the first mean and the product of two pose statistics; challenges lie apart."""
+    rng = np.random.default_rng(seed)
+    means = rng.normal(size=(CLIPS, 8)) + 30 * (CHALLENGE == "wave")[:, None]
+    pose = rng.normal(size=(CLIPS, 6))
+    followers, age, duration = rng.normal(size=(3, CLIPS, 1))
+    told = (means[:, 0] - 30 * (CHALLENGE == "wave")) + 2 * np.abs(pose[:, 0])
+    percentile = np.empty(CLIPS)
+    for name in ("shuffle", "wave"):
+        rows = name == CHALLENGE
+        percentile[rows] = (np.argsort(np.argsort(told[rows])) + 0.5) / rows.sum()
+    numbers = BaselineInputs(followers, np.concatenate([followers, age], 1), duration, means.astype(np.float32),
+                          pose.astype(np.float32))  # fmt: skip
+    return numbers, percentile
+
+
+def skill(numbers: BaselineInputs, percentile: np.ndarray) -> dict[str, float]:
+    found = predict(numbers, percentile, GROUPS, CHALLENGE, FOLD)
+    assert found.index.tolist() == FOLD.test.tolist()
+    return {name: agreement(found[name].to_numpy(), percentile[FOLD.test])["spearman"] for name in found}
+
+
+def test_each_baseline_finds_what_its_numbers_tell():
+    found = skill(*world())
+    assert min(found["ridge_means"], found["boosting_means"], found["trees_pose"]) > 0.25
+    assert found["trees_all"] > 0.6
+    assert max(abs(found[name]) for name in ("followers", "followers_age", "duration")) < 0.5
+
+
+def test_labels_of_test_clips_do_not_matter():
+    numbers, percentile = world()
+    other = percentile.copy()
+    other[FOLD.test] = 1 - other[FOLD.test]
+    first, again = (predict(numbers, labels, GROUPS, CHALLENGE, FOLD) for labels in (percentile, other))
+    assert first.equals(again)
+
+
+def test_training_clips_without_a_label_are_left_out():
+    numbers, percentile = world()
+    percentile[:30] = np.nan
+    assert np.isfinite(list(skill(numbers, percentile).values())).all()
+
+
+def test_what_a_clip_lacks_counts_as_the_mean_of_its_challenge():
+    numbers, percentile = world()
+    numbers.pose[::4] = np.nan
+    numbers.means[5] = np.nan
+    found = predict(numbers, percentile, GROUPS, CHALLENGE, FOLD)
+    assert found.notna().all().all()
+    design = within_challenge(numbers.pose, CHALLENGE, FOLD.train)
+    assert (design[::4] == 0).all()
+    for name in ("shuffle", "wave"):
+        assert design[:90][CHALLENGE[:90] == name].mean(0) == pytest.approx(0, abs=1e-6)
+
+
+def test_a_challenge_that_nobody_trained_on_has_the_mean_of_all():
+    columns = np.arange(6.0)[:, None]
+    design = within_challenge(columns, np.array(["a", "a", "b", "b", "c", "c"]), np.array([0, 1, 2, 3]))
+    assert design[4, 0] == pytest.approx((4 - 1.5) / 0.5)
+    assert design[0, 0] == pytest.approx(-1)
+
+
+def test_numbers_that_nobody_has_make_no_baseline():
+    numbers, percentile = world()
+    unknown = replace(numbers, followers=np.full((CLIPS, 1), np.nan), pose=np.zeros((CLIPS, 0), np.float32),
+                      duration=np.full((CLIPS, 1), 4.0))  # fmt: skip
+    found = predict(unknown, percentile, GROUPS, CHALLENGE, FOLD)
+    assert set(found) == {"followers_age", "ridge_means", "boosting_means"}
+
+
+def test_ridges_penalty_is_chosen_by_what_there_is_to_find():
+    rng = np.random.default_rng(1)
+    _, percentile = world()
+    noise = rng.normal(size=(CLIPS, 300))
+    signal = np.concatenate([percentile[:, None] + 0.05 * rng.normal(size=(CLIPS, 1)), noise[:, :2]], 1)
+    of_noise, of_signal = (
+        fit_and_predict(Ridge(), columns, percentile, GROUPS, CHALLENGE, FOLD) for columns in (noise, signal)
+    )
+    assert np.std(of_noise) < 0.4, "there is next to nothing to say"
+    assert np.std(of_signal) > 0.7
+    assert agreement(of_signal, percentile[FOLD.test])["spearman"] > 0.9

@@ -1,0 +1,103 @@
+"""Concatenation fusion: trained end to end, it finds what is there and is given nothing that it must not see."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import spearmanr
+from torch.utils.data import DataLoader
+
+import pipeline.evaluation.concatenation as concatenation
+from pipeline.dataset.assemble import assemble, read_clips
+from pipeline.dataset.labels import LabelOptions, group_clips
+from pipeline.dataset.loading import ChallengeBatches, ClipDataset
+from pipeline.evaluation.concatenation import Concatenation, concatenated
+from tests.pipeline.runs.test_train import CPU, SMALL
+from tests.support.learnable_world import Clip, make_batch, speed_decides
+
+CONFIG = replace(SMALL, epochs=12, frames=16)  # of 20 clips each, too few steps to learn anything in four
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> ClipDataset:
+    """30 clips whose dancer's speed decides the likes, two by a creator, and one that does not decode."""
+    workspace = tmp_path_factory.mktemp("concatenation") / "ws"
+    clips = [replace(clip, creator=f"creator{place // 2}") for place, clip in enumerate(speed_decides(30))]
+    files = make_batch(workspace, [*clips, Clip("broken", likes=5, fails="corrupt")], modalities=("pose", "scene"))
+    assemble(str(workspace), [files], "datasets/one", LabelOptions(holdout=0.0))
+    return ClipDataset(str(workspace), "datasets/one", CONFIG, True, read_clips(str(workspace), "datasets/one"))
+
+
+def groups(dataset: ClipDataset) -> np.ndarray:
+    clips = dataset.clips
+    return group_clips(clips["creator_id"], clips["copies"], clips.index)
+
+
+def test_what_decides_is_found_on_clips_not_trained_on(dataset):
+    found = concatenated(dataset, list(range(20)), list(range(20, 31)), groups(dataset), CONFIG, CPU)
+    assert np.isnan(found[-1])
+    label = dataset.clips["label"].to_numpy()[20:30]
+    challenge = dataset.clips["challenge"].to_numpy(str)[20:30]
+    found = found[:10]
+    assert np.mean([spearmanr(found[challenge == n], label[challenge == n]).statistic for n in set(challenge)]) > 0.5
+
+
+def test_the_seed_decides_it_and_labels_of_other_clips_do_not(dataset, monkeypatch):
+    train, test = list(range(20)), list(range(20, 30))
+    first, again = (concatenated(dataset, train, test, groups(dataset), CONFIG, CPU) for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+    percentile = dataset.clips["percentile"].copy()
+    percentile[20:] = 1 - percentile[20:]
+    monkeypatch.setattr(dataset, "clips", dataset.clips.assign(percentile=percentile))
+    np.testing.assert_array_equal(first, concatenated(dataset, train, test, groups(dataset), CONFIG, CPU))
+
+
+def test_a_training_clips_line_has_not_seen_its_creator(dataset, monkeypatch):
+    seen: list[set[int]] = []
+    fit_line = concatenation.fit_line
+
+    def watched(values, wanted, challenge, group, seed, limit):
+        seen.append(set(group))
+        return fit_line(values, wanted, challenge, group, seed, limit)
+
+    monkeypatch.setattr(concatenation, "fit_line", watched)
+    of = groups(dataset)
+    lines = concatenation._lines(dataset, np.arange(20), np.arange(20, 30), of, CONFIG)
+    everybody, *without = seen[: 1 + CONFIG.inner_folds]
+    assert everybody == set(of[:20])
+    assert set.union(*(everybody - some for some in without)) == everybody
+    assert all(some < everybody for some in without)
+    assert lines[:30].std(0).min() > 0
+    assert (lines[30] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("rates", "moving"),
+    [
+        ({"skeleton_rate": 0.0}, {"encoders.scene", "head"}),
+        ({"learning_rate": 0.0}, {"encoders.skeleton"}),
+        ({}, {"encoders.scene", "encoders.skeleton", "head"}),
+    ],
+)
+def test_each_cues_network_is_trained_at_the_rate_that_it_has_alone(dataset, rates, moving):
+    config = replace(CONFIG, epochs=1, **rates)
+    model = Concatenation(config, dataset.widths)
+    before = {name: value.detach().clone() for name, value in model.named_parameters()}
+    view = dataset.view(*dataset.widths, training=True)
+    batches = ChallengeBatches(dataset.clips["challenge"].tolist(), range(20), config.batch_clips, config.seed)
+    loader = DataLoader(view, batch_sampler=batches, collate_fn=view.collate)
+    concatenation._train(model, loader, torch.zeros(len(dataset), 2), config, CPU, steps=len(batches))
+    changed = [name for name, value in model.named_parameters() if not torch.equal(value, before[name])]
+    parts = ("encoders.scene", "encoders.skeleton", "head")
+    assert {part for part in parts for name in changed if name.startswith(part)} == moving
+
+
+def test_gradients_are_finite_though_a_clip_lacks_everything(dataset):
+    model = Concatenation(CONFIG, dataset.widths)
+    view = dataset.view(*dataset.widths, training=True)
+    batch = view.collate([view[(0, row)] for row in (0, 1, 30)])
+    score, levels, present = model(batch.cues, torch.zeros(3, 2))
+    assert present.tolist() == [True, True, False]
+    (score.sum() + levels.sum()).backward()
+    assert all(bool(p.grad.isfinite().all()) for p in model.parameters() if p.grad is not None)

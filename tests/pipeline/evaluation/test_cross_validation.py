@@ -1,0 +1,174 @@
+"""Cross-validation: every labelled clip is scored once, by a model that saw nothing of its creator."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import pipeline.evaluation.cross_validation as crossval
+from pipeline.core.errors import DataError
+from pipeline.dataset.assemble import assemble, read_clips
+from pipeline.dataset.labels import LabelOptions, group_clips
+from pipeline.evaluation.cross_validation import cross_validate, permute_facts
+from pipeline.evaluation.protocol import fold_labels, make_folds
+from pipeline.metrics.ranking import by_challenge
+from pipeline.training.fit import fit
+from tests.pipeline.runs.test_train import CPU, ONE_EPOCH, SMALL
+from tests.support.learnable_world import Clip, make_batch, speed_decides
+
+TWO_SHARE = [
+    Clip("twin-a", creator="ann", likes=40, speed=0.4, content="same film"),
+    Clip("twin-b", creator="bob", likes=60, speed=0.6, content="same film"),
+    Clip("ann-again", creator="ann", likes=90, speed=0.8),
+]
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """19 labelled clips; ann and bob posted the same file; one clip without likes and one that does not decode."""
+    workspace = tmp_path_factory.mktemp("crossval") / "ws"
+    clips = [*speed_decides(16), *TWO_SHARE, Clip("later", speed=0.5), Clip("broken", likes=5, fails="corrupt")]
+    assemble(str(workspace), [make_batch(workspace, clips, modalities=("pose", "scene"))], "datasets/one")
+    return str(workspace)
+
+
+@pytest.fixture(scope="module")
+def judged(workspace: str) -> pd.DataFrame:
+    return cross_validate(workspace, "datasets/one", ONE_EPOCH, CPU, folds=3)
+
+
+def test_every_labelled_clip_is_scored_once_and_in_the_datasets_order(workspace, judged):
+    clips = read_clips(workspace, "datasets/one")
+    assert judged["clip_id"].tolist() == clips.loc[clips["label"].notna(), "clip_id"].tolist()
+    assert set(judged["fold"]) == {0, 1, 2}
+    assert judged.loc[judged["clip_id"] == "broken", "abstained"].all()
+    seen = judged[judged["clip_id"] != "broken"]
+    assert seen[["score", "score_skeleton", "score_scene", "label", "percentile"]].notna().all().all()
+    np.testing.assert_allclose(seen["attention_skeleton"] + seen["attention_scene"], 1, atol=1e-6)
+
+
+def test_creators_and_copies_of_a_file_are_in_one_fold(judged):
+    assert judged.loc[judged["clip_id"].isin([clip.clip_id for clip in TWO_SHARE]), "fold"].nunique() == 1
+
+
+def test_no_fold_trains_on_a_creator_that_it_judges(workspace, monkeypatch):
+    clips = read_clips(workspace, "datasets/one")
+    groups = group_clips(clips["creator_id"], clips["copies"], clips.index)
+    trained: list[set[int]] = []
+
+    def watched(dataset, *arguments, **options):
+        fitted = fit(dataset, *arguments, **options)
+        trained.append(set(groups[fitted.rows]))
+        return fitted
+
+    monkeypatch.setattr(crossval, "fit", watched)
+    found = cross_validate(workspace, "datasets/one", replace(ONE_EPOCH, modalities=("scene",)), CPU, folds=3)
+    for fold, groups_trained in enumerate(trained):
+        tested = clips.index[clips["clip_id"].isin(found.loc[found["fold"] == fold, "clip_id"])]
+        assert len(groups_trained) > 5
+        assert not groups_trained & set(groups[tested])
+
+
+def test_a_held_out_clips_likes_enter_no_training_label(workspace):
+    clips = read_clips(workspace, "datasets/one")
+    fold = make_folds(clips, "kfold", 4)[0]
+    held_out = np.isin(np.arange(len(clips)), fold.test)
+    more = clips.assign(likes=clips["likes"].mask(held_out, clips["likes"] * 1000))
+    plain, other = (fold_labels(table, LabelOptions("likes"), fold) for table in (clips, more))
+    np.testing.assert_array_equal(plain.percentile[fold.train], other.percentile[fold.train])
+    assert (plain.label[fold.test] < other.label[fold.test]).all()
+
+
+def test_the_same_seed_gives_the_same_frame_however_many_work(workspace):
+    config = replace(ONE_EPOCH, modalities=("scene",))
+    alone, together = (cross_validate(workspace, "datasets/one", config, CPU, 2, workers=n) for n in (1, 2))
+    pd.testing.assert_frame_equal(alone, together, check_exact=True)
+
+
+def test_progress_is_told_fold_by_fold(workspace):
+    told: list[tuple[int, int]] = []
+    config = replace(ONE_EPOCH, modalities=("scene",))
+    cross_validate(workspace, "datasets/one", config, CPU, 2, progress=lambda *at: told.append(at))
+    assert told == [(1, 2), (2, 2)]
+
+
+def test_what_was_planted_is_found_on_creators_never_seen(tmp_path: Path):
+    workspace = tmp_path / "ws"
+    files = make_batch(workspace, speed_decides(24, challenges=("shuffle",)), modalities=("pose",))
+    assemble(str(workspace), [files], "datasets/one")
+    config = replace(SMALL, epochs=12, inner_folds=2)
+    found = cross_validate(str(workspace), "datasets/one", config, CPU, folds=2)
+    assert found.groupby("fold")[["score", "label"]].corr("spearman").iloc[::2, 1].mean() > 0.6
+
+
+def test_one_creator_cannot_be_cross_validated(tmp_path: Path):
+    workspace = tmp_path / "ws"
+    clips = [Clip(f"c{n}", creator="ann", likes=n, speed=n / 4) for n in range(1, 5)]
+    assemble(str(workspace), [make_batch(workspace, clips, modalities=("scene",))], "datasets/one")
+    with pytest.raises(DataError, match="at least two"):
+        cross_validate(str(workspace), "datasets/one", ONE_EPOCH, CPU)
+    with pytest.raises(DataError, match="at least 2"):
+        cross_validate(str(workspace), "datasets/one", ONE_EPOCH, CPU, folds=1)
+
+
+@pytest.fixture(scope="module")
+def rivals(workspace: str) -> pd.DataFrame:
+    return cross_validate(workspace, "datasets/one", ONE_EPOCH, CPU, folds=2, rivals=True, permuted=True)
+
+
+def test_rivals_are_judged_on_the_same_clips_and_change_nothing_of_the_model(workspace, rivals):
+    plain = cross_validate(workspace, "datasets/one", ONE_EPOCH, CPU, folds=2)
+    pd.testing.assert_frame_equal(rivals[plain.columns], plain, check_exact=True)
+    assert {
+        "baseline_ridge_means", "baseline_boosting_means", "baseline_trees_pose", "baseline_ridge_all",
+        "baseline_trees_all", "fusion_mean", "fusion_reliability", "fusion_best_single", "fusion_concatenation",
+        "fusion_without_skeleton", "fusion_without_scene", "permuted_ridge", "permuted_fused", "label_permuted",
+    } == set(rivals) - set(plain)  # fmt: skip
+    seen = rivals[rivals["clip_id"] != "broken"]
+    assert seen[sorted(set(rivals) - set(plain))].notna().all().all()
+    broken = rivals[rivals["clip_id"] == "broken"]
+    assert broken[["fusion_mean", "fusion_concatenation", "fusion_without_scene"]].isna().all().all()
+
+
+def test_hand_made_statistics_see_what_decides(rivals):
+    seen = rivals[rivals["clip_id"] != "broken"]
+    assert by_challenge(seen["challenge"], seen["label"], seen["baseline_trees_pose"])["mean"]["spearman"] > 0.5
+
+
+def test_permuting_deals_engagement_followers_and_time_together_within_the_challenge(workspace):
+    clips = read_clips(workspace, "datasets/one").assign(followers=lambda table: table["likes"] * 2)
+    dealt = permute_facts(clips, seed=1)
+    assert (dealt["likes"] != clips["likes"]).sum() > 10
+    known = dealt["likes"].notna()
+    assert (dealt["followers"] == dealt["likes"] * 2)[known].all()
+    assert (known == clips["likes"].notna()).all()
+    for name in ("shuffle", "wave"):
+        rows = clips["challenge"] == name
+        assert sorted(dealt["likes"][rows].dropna()) == sorted(clips["likes"][rows].dropna())
+
+
+@pytest.mark.parametrize("protocol", ["time", "leave-challenge-out"])
+def test_other_protocols_judge_some_of_the_clips(workspace, tmp_path, protocol):
+    clips = [
+        replace(clip, uploaded_at=f"2024-02-{place + 1:02d}", creator=f"creator{place}")
+        for place, clip in enumerate(speed_decides(16))
+    ]
+    assemble(str(tmp_path / "ws"), [make_batch(tmp_path / "ws", clips, modalities=("scene",))], "datasets/one")
+    found = cross_validate(str(tmp_path / "ws"), "datasets/one", ONE_EPOCH, CPU, folds=4, protocol=protocol)
+    if protocol == "time":
+        assert found["clip_id"].tolist() == [clip.clip_id for clip in clips[-4:]]
+    else:
+        assert found.groupby("fold")["challenge"].agg(lambda names: "/".join(set(names))).tolist() == [
+            "shuffle",
+            "wave",
+        ]
+    assert found["score"].notna().all()
+
+
+def test_torch_keeps_its_threads(workspace):
+    before = torch.get_num_threads()
+    cross_validate(workspace, "datasets/one", replace(ONE_EPOCH, modalities=("scene",)), CPU, folds=2)
+    assert torch.get_num_threads() == before

@@ -1,0 +1,97 @@
+"""Other fusions of the same scores: which cues have a say, and by how much."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from models.virality.config import VdvConfig
+from models.virality.vdv import Vdv
+from pipeline.evaluation.other_fusions import fuse_otherwise
+from pipeline.metrics.ranking import agreement
+from pipeline.training.fusion import HeldOut, train_attention
+
+CONFIG = VdvConfig(modalities=("pose", "face", "scene"))
+CUES = ("skeleton", "face", "scene")
+
+
+def held_out(count: int = 120, seed: int = 0) -> HeldOut:
+    """The skeleton tells most of the label, the face some, the scene nothing."""
+    rng = np.random.default_rng(seed)
+    place = rng.permutation(count) / count
+    noise = rng.normal(size=(count, 3))
+    score = (place[:, None] - 0.5) * np.array([4.0, 1.5, 0]) + noise * np.array([0.5, 1, 1])
+    present = rng.random((count, 3)) > 0.1
+    return HeldOut(
+        torch.arange(count), torch.tensor(score).float(), torch.full((count, 3), 0.9), torch.tensor(present),
+        torch.zeros(count, dtype=torch.int64), torch.arange(count), torch.tensor(place).float(),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def judged() -> tuple[Vdv, HeldOut, pd.DataFrame, pd.DataFrame, np.ndarray]:
+    """A model whose fusion learned from some clips, the scores of others, their table and percentiles."""
+    model = Vdv(CONFIG, {"face": 4, "scene": 4})
+    train_attention(model.fusion, held_out(), CONFIG)
+    test = held_out(seed=1)
+    scores = pd.DataFrame(
+        torch.where(test.present, test.score, torch.nan).numpy(), columns=[f"score_{cue}" for cue in CUES]
+    )
+    fused, _ = model.eval().fusion(test.score, test.quality, test.present)
+    scores["score"] = fused.detach().numpy()
+    clips = pd.DataFrame({f"quality_{modality}": 0.9 for modality in CONFIG.modalities}, index=scores.index)
+    return model, held_out(), scores, clips, test.percentile.numpy()
+
+
+def skill(found: pd.DataFrame, name: str, percentile: np.ndarray) -> float:
+    return agreement(found[name].to_numpy(float), percentile)["spearman"]
+
+
+def test_every_set_of_two_and_more_cues_is_fused_and_each_cue_removed(judged):
+    model, held, scores, clips, _ = judged
+    assert list(fuse_otherwise(model, held, scores, clips)) == [
+        "mean", "reliability", "best_single", "only_skeleton+face", "only_skeleton+scene", "only_face+scene",
+        "without_skeleton", "without_face", "without_scene",
+    ]  # fmt: skip
+
+
+def test_what_tells_most_is_worth_most(judged):
+    model, held, scores, clips, percentile = judged
+    found = fuse_otherwise(model, held, scores, clips)
+    assert skill(found, "reliability", percentile) > skill(found, "mean", percentile)
+    assert skill(found, "only_skeleton+face", percentile) > skill(found, "only_face+scene", percentile) + 0.2
+    assert skill(found, "without_scene", percentile) > skill(found, "without_skeleton", percentile) + 0.2
+    np.testing.assert_allclose(found["best_single"].corr(scores["score_skeleton"]), 1)
+
+
+def test_a_cue_left_out_has_no_say(judged):
+    model, held, scores, clips, _ = judged
+    other = scores.assign(score_scene=scores["score_scene"] * -7 + 3)
+    first, again = (fuse_otherwise(model, held, table, clips) for table in (scores, other))
+    for name in ("only_skeleton+face", "without_scene", "best_single"):
+        pd.testing.assert_series_equal(first[name], again[name])
+    assert not first["mean"].equals(again["mean"])
+
+
+def test_a_fusion_that_is_given_nothing_says_nothing(judged):
+    model, held, scores, clips, _ = judged
+    alone = scores.assign(score_face=np.nan, score_scene=np.nan)
+    found = fuse_otherwise(model, held, alone, clips)
+    assert found[["only_face+scene", "without_skeleton"]].isna().all().all()
+    there = scores["score_skeleton"].notna()
+    assert (found["mean"].notna() == there).all()
+
+
+def test_the_model_itself_is_left_as_it_was(judged):
+    model, held, scores, clips, _ = judged
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    fuse_otherwise(model, held, scores, clips)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_one_cue_leaves_nothing_to_fuse(judged):
+    _, held, scores, clips, _ = judged
+    alone = Vdv(replace(CONFIG, modalities=("pose",)), {})
+    assert fuse_otherwise(alone, held, scores, clips).empty

@@ -1,0 +1,134 @@
+"""The table of a cross-validation: everybody in it, held against the model, on the clips that both judge."""
+
+import dataclasses
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline.evaluation.tables import as_json, on_one_scale, printed, rival_table
+from pipeline.metrics.ranking import METRICS
+from pipeline.metrics.significance import PRIMARY
+
+
+def judged(creators: int = 40, each: int = 4, seed: int = 0) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    group = np.repeat(np.arange(creators), each)
+    count = len(group)
+    label = rng.normal(size=creators)[group] + rng.normal(size=count)
+    fold = group % 3
+    own = np.array([1, 50, 0.01])[fold]  # the units of a fold's model that is not calibrated
+
+    def told(noise: float) -> np.ndarray:
+        return label + noise * rng.normal(size=count)
+
+    return pd.DataFrame(
+        {
+            "clip_id": [f"c{n}" for n in range(count)], "challenge": np.array(["hop", "wave"])[np.arange(count) % 2],
+            "group": group, "fold": fold, "label": label, "score": told(0.5), "score_skeleton": told(0.6),
+            "score_face": np.where(np.arange(count) % 4 == 0, np.nan, told(2)),
+            "baseline_followers": rng.normal(size=count), "baseline_trees_pose": told(3),
+            "fusion_mean": told(1), "fusion_concatenation": told(1) * own, "fusion_only_skeleton+face": told(0.5),
+            "fusion_without_face": told(0.7), "label_permuted": rng.permutation(label), "permuted_ridge": told(9),
+        }
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return {row.name: row for row in rival_table(judged(), resamples=200, permutations=200)}
+
+
+def test_everybody_is_in_the_table_with_every_metric(rows):
+    predictors = [name for name in judged() if name.startswith(("score", "baseline_", "fusion_", "permuted_"))]
+    assert set(rows) == {*predictors, "chance"}
+    for row in rows.values():
+        assert set(row.metrics) == set(METRICS)
+    sections = list(dict.fromkeys(row.section for row in rows.values()))
+    assert sections[0] == "the model"
+    assert sections[-1] == "controls"
+    assert len(sections) == 7
+
+
+def test_the_model_is_held_against_all_but_the_controls(rows):
+    for name, row in rows.items():
+        assert (row.difference is None) == (name in ("score", "chance", "permuted_ridge"))
+    assert rows["baseline_trees_pose"].difference.by_metric[PRIMARY].low > 0
+    assert rows["baseline_trees_pose"].p_holm < 0.05
+    assert rows["fusion_only_skeleton+face"].p_holm > 0.05
+    assert all(row.p_holm >= row.difference.p for row in rows.values() if row.difference)
+
+
+def test_a_cue_that_clips_lack_is_compared_on_those_that_have_it(rows):
+    assert rows["score_face"].clips == rows["score_face"].difference.clips == 120
+
+
+def test_controls_are_judged_by_the_permuted_label(rows):
+    assert rows["permuted_ridge"].metrics[PRIMARY].low < 0 < rows["permuted_ridge"].metrics[PRIMARY].high
+    assert rows["chance"].metrics["pairwise_accuracy"].value == 0.5
+    assert rows["chance"].metrics["top_decile_precision"].value == pytest.approx(0.1)
+
+
+def test_scores_that_are_not_calibrated_are_put_on_one_scale_and_others_stay_as_they_are():
+    table = judged()
+    for name in ("score", "score_skeleton", "baseline_followers", "fusion_mean"):
+        np.testing.assert_array_equal(on_one_scale(table, name), table[name])
+    score = on_one_scale(table, "fusion_concatenation")
+    assert pd.Series(score).groupby(table["fold"]).std().to_numpy() == pytest.approx(1)
+    flat = table.assign(fusion_concatenation=table["fold"].astype(float))
+    np.testing.assert_array_equal(on_one_scale(flat, "fusion_concatenation"), flat["fusion_concatenation"])
+
+
+def test_json_markdown_and_latex_hold_the_same_rows(rows):
+    table = list(rows.values())
+    found = json.loads(json.dumps(as_json(table), allow_nan=False))
+    assert [row["name"] for row in found] == list(rows)
+    assert found[0]["model_better_by"] is None
+    assert found[1]["model_better_by"]["p_holm"] == rows["score_skeleton"].p_holm
+    assert found[-1][PRIMARY] == [0.0, None, None]
+    text = printed(table)
+    for said in (text.markdown(), text.latex()):
+        assert "ExtraTrees on pose statistics" in said
+        assert f"{rows['score'].metrics[PRIMARY].value:.3f}" in said
+        assert "Detectable difference" in said
+        assert "nan" not in said
+    assert len({line.count("|") for line in text.markdown().splitlines() if line.startswith("|")}) == 1
+    body = [line for line in text.latex().splitlines() if line.endswith("\\\\") and "multicolumn" not in line]
+    assert {line.count(" & ") for line in body} == {len(text.header) - 1}
+    assert not [line for line in body if "%" in line.replace("\\%", "")]
+
+
+def test_one_cue_is_the_model():
+    alone = judged()[["clip_id", "challenge", "group", "fold", "label", "score"]]
+    table = rival_table(alone.assign(score_skeleton=alone["score"]), resamples=20, permutations=20)
+    assert [row.name for row in table] == ["score", "chance"]
+
+
+def test_where_nothing_can_be_compared_the_table_says_so():
+    few = judged(creators=2, each=1).assign(challenge=["hop", "wave"])
+    table = rival_table(few, resamples=20, permutations=20)
+    assert math.isnan(table[0].metrics[PRIMARY].value)
+    assert "–" in printed(table).markdown()
+    json.dumps(as_json(table), allow_nan=False)
+
+
+def test_figures_of_several_trainings_are_their_mean():
+    first = judged()
+    noise = np.random.default_rng(1).normal(size=len(first))
+    other = first.assign(score=first["score"] + noise, permuted_ridge=noise, label_permuted=first["label"])
+    alone, also, both = (
+        {row.name: row for row in rival_table(*trainings, resamples=50, permutations=50)}
+        for trainings in ((first,), (other,), (first, other))
+    )
+    found = [table["score"].metrics[PRIMARY].value for table in (alone, also, both)]
+    assert found[2] == pytest.approx((found[0] + found[1]) / 2)
+    assert both["score"].metrics[PRIMARY].spread == pytest.approx(np.std(found[:2], ddof=1))
+    control = [table["permuted_ridge"].metrics[PRIMARY].value for table in (alone, also, both)]
+    assert control[2] == pytest.approx((control[0] + control[1]) / 2)
+    without = rival_table(first, other.drop(columns="permuted_ridge"), resamples=50, permutations=50)
+    still = {row.name: row for row in without}["permuted_ridge"].metrics[PRIMARY]
+    assert (still.value, still.low, still.high) == dataclasses.astuple(alone["permuted_ridge"].metrics[PRIMARY])[:3]
+    better = [table["fusion_mean"].difference.by_metric[PRIMARY].value for table in (alone, also, both)]
+    assert better[2] == pytest.approx((better[0] + better[1]) / 2)

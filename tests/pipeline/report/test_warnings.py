@@ -1,0 +1,161 @@
+"""Each caution is there when the run's numbers call for it, and is not there when they do not."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline.report.contents import Found
+from pipeline.report.warnings import find_cautions
+from tests.support.made_reports import built
+
+
+def row(name: str = "score", section: str = "the model", spearman: Any = (0.4, 0.2, 0.6), better: Any = None) -> dict:
+    by = {"spearman": list(better)} if better else None
+    return {"section": section, "name": name, "title": name, "spearman": list(spearman), "model_better_by": by}
+
+
+def metrics(*rows: dict, **folds: Any) -> dict:
+    """Of a run about which there is nothing to say, but for what is given."""
+    coverage = {"level": 0.8, "share": 0.81, "share_95": [0.75, 0.86], "mean_width": 0.5}
+    about = {"protocol": "kfold", "folds": 3, "clips": 400, "table": [row(), *rows], **folds}
+    return {"folds": about, "coverage": coverage, "splits": {}, "note": ""}
+
+
+def clips(**columns: Any) -> pd.DataFrame:
+    count = 60
+    table = {
+        "clip_id": [f"c{place}" for place in range(count)], "challenge": ["a", "b"] * (count // 2), "status": "ok",
+        "creator_id": [f"creator{place}" for place in range(count)], "label": np.arange(count, dtype=float),
+        "score": np.arange(count, dtype=float), "score_skeleton": 0.0, "score_scene": 0.0, "attention_skeleton": 0.5,
+        "attention_scene": 0.5, "quality_pose": 0.9, "quality_scene": 0.9,
+    }  # fmt: skip
+    return pd.DataFrame({**table, **columns})
+
+
+def some(share: float, one: Any, other: Any, count: int = 60) -> list:
+    """The first share of `count` values is the one, the rest the other."""
+    return [one if place < share * count else other for place in range(count)]
+
+
+def run(measured: dict | None = None, table: pd.DataFrame | None = None, **statistics: Any) -> Found:
+    said = {"untrained": [], "label": {"kind": "adjusted", "why": "known"}, **statistics}
+    none = pd.DataFrame()
+    return Found("id", {}, said, measured or metrics(), clips() if table is None else table, None, none, None)
+
+
+def of(found: Found, faces: str = "blur", lost: dict | None = None, blind: bool = False) -> list[tuple[str, str]]:
+    return [(one["kind"], one["text"]) for one in find_cautions(found, faces, lost or {}, blind)]
+
+
+def test_a_run_with_nothing_wrong_with_it_has_no_caution():
+    assert of(run()) == []
+
+
+@pytest.mark.parametrize(
+    ("found", "kind", "says"),
+    [
+        (run(untrained=["pose", "face"]), "warning", "Untrained weights: the pose and face features"),
+        (run({"coverage": metrics()["coverage"], "splits": {}}), "note", "--folds 0"),
+        (run(metrics(clips=0, reason="one creator", table=[])), "warning", "could not be judged by folds: one creator"),
+        (run(metrics(clips=99)), "warning", "Only 99 clips were judged"),
+        (run(metrics(protocol="leave-challenge-out")), "note", "challenges that it did not know"),
+        (run(metrics(table=[row(spearman=(0.1, -0.05, 0.3))])), "warning", "no better than chance: .* -0.05 to 0.30"),
+        (
+            run(metrics(row("trees", "no network", better=(-0.2, -0.3, -0.1)))),
+            "warning",
+            r"Better than the model, by more than chance explains: trees \(\+0.20\)",
+        ),
+        (
+            run(metrics(row("mean", "other fusions", better=(-0.02, -0.1, 0.1)))),
+            "note",
+            r"by no more than chance may explain: mean \(\+0.02\)",
+        ),
+        (run(metrics(row("permuted", "controls", (0.2, 0.1, 0.3)))), "warning", "found what is not there .permuted"),
+        (
+            run(metrics() | {"coverage": {"level": 0.8, "share": 0.6, "share_95": [0.5, 0.7], "mean_width": 0.5}}),
+            "warning",
+            "too narrow: .* 80% of the clips and held 60%",
+        ),
+        (
+            run(metrics() | {"coverage": {"level": 0.8, "share": 0.95, "share_95": [0.9, 0.98], "mean_width": 0.5}}),
+            "note",
+            "wider than need be",
+        ),
+        (
+            run(metrics() | {"coverage": {"level": 0.8, "share": 0.8, "share_95": [0.7, 0.9], "mean_width": 0.7}}),
+            "note",
+            "spans 70% of its challenge",
+        ),
+        (run(metrics() | {"coverage": {"share": None}}), "note", "Nothing is known of how often the intervals hold"),
+        (run(table=clips(quality_pose=some(0.4, 0.0, 0.9))), "warning", "decoded clips lack: pose in 40%"),
+        (run(table=clips(creator_id=some(0.1, None, "x"))), "warning", "creator of 10% of the labelled clips"),
+        (run(table=clips(creator_id=[f"c{at % 5}" for at in range(60)])), "warning", "are of 5 creators"),
+        (run(label={"kind": "likes", "why": "asked for"}), "note", "The label is likes, .* Why: asked for"),
+        (run(table=clips(status=some(0.1, "failed", "ok"))), "note", "6 of 60 clips failed"),
+        (run(table=clips(challenge=some(0.1, "tiny", "b"))), "note", "worth little: tiny"),
+        (run(table=clips(attention_scene=0.9, attention_skeleton=0.1)), "note", "nearly the scene score alone.* 90%"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said_and_nothing_else(found, kind, says):
+    import re
+
+    ((what, text),) = of(found)
+    assert what == kind
+    assert re.search(says, text), text
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        run(metrics(clips=100)),
+        run(metrics(row("trees", "no network", better=(0.01, -0.3, 0.4)))),
+        run(metrics(row("skeleton + scene", "fewer cues, fused anew", better=(-0.2, -0.3, -0.1)))),
+        run(metrics(row("chance", "controls", (0.0, None, None)), row("permuted", "controls", (0.2, -0.1, 0.5)))),
+        run(table=clips(quality_pose=some(0.3, 0.0, 0.9))),
+        # Clips that failed lack everything, and are told of by themselves.
+        run(table=clips(status=some(0.01, "failed", "ok"), quality_pose=some(0.3, 0.0, 0.9))),
+        # The creator of a clip without likes does not matter.
+        run(table=clips(creator_id=[None, *(f"c{at}" for at in range(59))], label=[np.nan, *range(59)])),
+        run(table=clips(attention_scene=0.8, attention_skeleton=0.2)),
+    ],
+)
+def test_what_is_just_well_enough_is_not_spoken_of(found):
+    assert of(found) == []
+
+
+def test_many_rivals_are_counted_and_the_best_named_first():
+    rivals = [row(f"r{place}", "no network", better=(-0.1 - place / 100, -1, 1)) for place in range(6)]
+    ((_, text),) = of(run(metrics(*rivals)))
+    assert text.endswith("r5 (+0.15), r4 (+0.14), r3 (+0.13) and 3 more.")
+
+
+def test_warnings_come_first():
+    found = run(metrics(clips=50) | {"coverage": {"share": None}}, untrained=["pose"])
+    assert [kind for kind, _ in of(found)] == ["warning", "warning", "note"]
+
+
+def test_pictures_that_are_missing_or_show_faces_are_told_of():
+    assert of(run(), faces="none") == []
+    ((kind, text),) = of(run(), faces="show")
+    assert kind == "warning"
+    assert "shows faces" in text
+    ((_, text),) = of(run(), lost={"missing": 2, "deadline": 1})
+    assert text.startswith("3 of the clips have no film")
+    assert "1 deadline, 2 missing" in text
+    ((_, text),) = of(run(), blind=True)
+    assert text.startswith("No pictures")
+
+
+def test_untrained_networks_find_no_heads_so_that_nothing_is_shown_blurred(copied):
+    import json
+
+    path = copied / "datasets/one/statistics.json"
+    statistics = json.loads(path.read_text()) | {"untrained": ["pose", "face"]}
+    path.write_text(json.dumps(statistics))
+    payload, media = built(str(copied))
+    texts = [one["text"] for one in payload["quality"]["cautions"]]
+    assert any(text.startswith("Untrained weights") for text in texts)
+    assert any(text.startswith("No pictures") for text in texts)
+    assert "data:image" not in json.dumps([payload, media])

@@ -1,0 +1,326 @@
+"""From a dataset to scores and metrics: learns what is there, the same each time, and says when there is nothing."""
+
+import json
+from dataclasses import replace
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy.stats import spearmanr
+
+from models.virality.config import VdvConfig
+from pipeline.core.errors import DataError, WorkspaceError
+from pipeline.dataset.assemble import assemble, read_clips
+from pipeline.dataset.labels import LabelOptions
+from pipeline.dataset.loading import ClipDataset
+from pipeline.evaluation.evaluate import evaluate_run
+from pipeline.runs.train import data_fingerprint, load_run, train_fusion
+from pipeline.scoring.scores import score_clips
+from pipeline.training import fit as fitting
+from pipeline.training.encoder_training import _Training
+from pipeline.training.fit import fit
+from tests.support.learnable_world import Clip, make_batch, speed_decides
+
+CPU = torch.device("cpu")
+SMALL = VdvConfig(
+    frames=32, samplings=2, joint_channels=24, part_channels=32, body_channels=48, refined_channels=24, blocks=1,
+    width=32, epochs=20, learning_rate=4e-3, skeleton_rate=4e-3, seed=1,
+)  # fmt: skip
+ONE_EPOCH = replace(SMALL, epochs=1, frames=16)
+
+
+def build(workspace: Path, clips: list[Clip], config: VdvConfig, run: str = "runs/one", **options) -> pd.DataFrame:
+    modalities = options.pop("modalities", ("pose", "scene"))
+    if not (workspace / "datasets/one").exists():
+        files = make_batch(workspace, clips, modalities=modalities, **options)
+        assemble(str(workspace), [files], "datasets/one", LabelOptions(holdout=0.4))
+    train_fusion(str(workspace), "datasets/one", run, config, CPU)
+    score_clips(str(workspace), "datasets/one", run, CPU)
+    return pd.read_parquet(workspace / run / "scores.parquet").set_index("clip_id")
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on 40 clips (24 to train on) whose dancer's speed decides the likes, seed 1; scenes are noise."""
+    workspace = tmp_path_factory.mktemp("learned") / "ws"
+    clips = [*speed_decides(40, seed=1), Clip("later", speed=0.5), Clip("broken", likes=5, fails="corrupt")]
+    build(workspace, clips, SMALL)
+    evaluate_run(str(workspace), "datasets/one", "runs/one")
+    return workspace
+
+
+def test_a_planted_signal_is_learned_and_holds_on_creators_not_seen(learned):
+    found = json.loads((learned / "runs/one/metrics.json").read_text())["splits"]["test"]
+    assert found["clips"] == 16
+    skeleton, fused = (found["predictors"][name]["mean"]["spearman"] for name in ("skeleton", "fused"))
+    assert skeleton > 0.7
+    assert fused > skeleton - 0.1, "a cue of noise, learned by heart, costs next to nothing"
+    assert abs(found["predictors"]["scene"]["mean"]["spearman"]) < 0.6
+    assert found["predictors"]["chance"]["mean"] == {
+        "spearman": 0.0, "kendall_tau_b": 0.0, "pairwise_accuracy": 0.5, "note": "expectation",
+    }  # fmt: skip
+
+
+def test_clips_without_likes_are_scored_and_clips_without_anything_abstained_on(learned):
+    scores = pd.read_parquet(learned / "runs/one/scores.parquet").set_index("clip_id")
+    assert len(scores) == 42
+    assert scores.loc["later", "split"] == "unlabelled"
+    assert np.isfinite(scores.loc["later", "score"])
+    assert bool(scores.loc["broken", "abstained"])
+    assert scores.loc["broken", ["score", "percentile", "score_skeleton", "score_scene"]].isna().all()
+    assert scores.loc["broken", ["attention_skeleton", "attention_scene"]].tolist() == [0, 0]
+    rest = scores.drop("broken")
+    assert not rest["abstained"].any()
+    np.testing.assert_allclose(rest["attention_skeleton"] + rest["attention_scene"], 1, atol=1e-6)
+    for _, group in rest.groupby("challenge"):
+        assert (group["score"].rank() == group["percentile"].rank()).all()
+        assert group["percentile"].between(0, 1, inclusive="neither").all()
+
+
+def test_a_run_records_what_made_it_and_nothing_of_where(learned):
+    run = json.loads((learned / "runs/one/run.json").read_text())
+    assert run["seed"] == 1
+    assert run["dataset"] == "one"
+    assert run["trained_on"] == 24
+    assert run["config"]["modalities"] == ["pose", "scene"]
+    assert run["untrained"] == []
+    assert set(run["final_loss"]) == {"skeleton", "scene"}
+    assert run["epochs"] == {"skeleton": 20, "scene": 20}
+    assert run["fusion"]["held_out"] == 24
+    assert run["fusion"]["reliability"]["skeleton"] > 0.8
+    assert all(value >= 0 for value in run["fusion"]["steepness"].values())
+    assert run["data"]["clips"] == 42
+    assert run["data"]["challenges"] == ["shuffle", "wave"]
+    assert run["data"]["features"] == {"pose": "0000", "scene": "0000"}
+    assert run["interval_level"] == 0.8
+    assert run["seconds"] > 0
+    assert datetime.fromisoformat(run["finished_at"]).tzinfo is not None
+    assert set(run["code"]) == {"version", "commit", "dirty"}
+    assert run["environment"]["packages"]["torch"] == version("torch")
+    assert str(learned) not in json.dumps(run)
+    logs = [path.name for path in (learned / "runs/one/logs").rglob("*") if path.is_file()]
+    assert "metrics.csv" in logs
+    assert any(name.startswith("events.out.tfevents") for name in logs)
+
+
+def test_the_data_fingerprint_is_of_clips_labels_and_split_in_any_order(learned):
+    clips = read_clips(str(learned), "datasets/one")
+    first = data_fingerprint(clips)
+    assert json.loads((learned / "runs/one/run.json").read_text())["data"]["fingerprint"] == first
+    assert data_fingerprint(clips.iloc[::-1]) == first
+    for column, value in (("label", 3.0), ("split", "val"), ("content_hash", "other"), ("challenge", "spin")):
+        changed = clips.copy()
+        changed.loc[5, column] = value
+        assert data_fingerprint(changed) != first
+    assert data_fingerprint(clips.iloc[:-1]) != first
+
+
+def test_metrics_say_how_often_intervals_hold(learned):
+    found = json.loads((learned / "runs/one/metrics.json").read_text())["coverage"]
+    assert found["from"] == "held_out"
+    assert (found["level"], found["clips"], found["creators"]) == (0.8, 24, 24)
+    assert found["share_95"][0] < found["share"] <= found["share_95"][1]
+
+
+def test_without_backfitting_a_cue_is_learned_the_same_whatever_other_cues_there_are(learned, tmp_path):
+    once = replace(ONE_EPOCH, rounds=0)
+    both = fit(ClipDataset(str(learned), "datasets/one", once, training=True), once, CPU).model
+    alone = replace(once, modalities=("scene",))
+    scene = fit(ClipDataset(str(learned), "datasets/one", alone, training=True), alone, CPU).model
+    weights = both.encoders["scene"].state_dict()
+    assert all(torch.equal(value, weights[name]) for name, value in scene.encoders["scene"].state_dict().items())
+
+
+def test_the_fusion_learns_from_encoders_that_did_not_see_the_clip(learned, monkeypatch):
+    dataset = ClipDataset(str(learned), "datasets/one", ONE_EPOCH, training=True)
+    creators = dataset.clips["creator_id"]
+    trained: list[tuple[str, set[str]]] = []
+    lessons = {}
+    judged: list[set[str]] = []
+    train, judge = fitting.fit_encoder, fitting._judge
+
+    def watched_training(dataset, lesson, rows, *rest, **options):
+        trained.append((lesson.cue, set(creators.iloc[rows])))
+        lessons[lesson.cue] = lesson
+        return train(dataset, lesson, rows, *rest, **options)
+
+    def watched_judging(dataset, rows, *rest):
+        judged.append(set(creators.iloc[rows]))
+        return judge(dataset, rows, *rest)
+
+    monkeypatch.setattr(fitting, "fit_encoder", watched_training)
+    monkeypatch.setattr(fitting, "_judge", watched_judging)
+    fitted = fit(dataset, ONE_EPOCH, CPU)
+    everybody = set(creators.iloc[fitted.rows])
+    assert [len(names) for names in judged] == [8, 8, 8]
+    assert set.union(*judged) == everybody
+    for fold, held in enumerate(judged):
+        assert trained[2 * fold : 2 * fold + 2] == [("skeleton", everybody - held), ("scene", everybody - held)]
+    assert trained[6:] == [("skeleton", everybody), ("scene", everybody)]
+
+    # What moves decides: to the skeleton the scene leaves all, to the scene little is left; nor leaves a line much.
+    label = dataset.clips["percentile"].to_numpy()[fitted.rows]
+    skeleton, scene = (lessons[cue] for cue in ("skeleton", "scene"))
+    goes = {lesson.cue: spearmanr(lesson.percentile[fitted.rows], label).statistic for lesson in (skeleton, scene)}
+    assert goes["skeleton"] > goes["scene"] + 0.2
+    assert spearmanr(skeleton.left[fitted.rows], label).statistic < goes["skeleton"] - 0.2
+
+
+def test_the_clips_of_a_single_creator_still_train(tmp_path):
+    clips = [Clip(f"c{n}", creator="ann", likes=10 * n, speed=n / 4) for n in range(1, 7)]
+    scores = build(tmp_path / "ws", clips, ONE_EPOCH)
+    assert scores["score"].notna().all()
+    run = json.loads((tmp_path / "ws/runs/one/run.json").read_text())
+    nothing = {"skeleton": 0.0, "scene": 0.0}
+    assert run["fusion"] == {"held_out": 0, "reliability": {"skeleton": 0.5, "scene": 0.5}, "steepness": nothing}
+
+
+def test_a_cue_that_only_a_few_clips_have_trains(tmp_path):
+    clips = [replace(clip, nobody=place > 1) for place, clip in enumerate(speed_decides(12))]
+    scores = build(tmp_path / "ws", clips, ONE_EPOCH)
+    assert scores["score"].notna().all()
+    assert scores["score_skeleton"].notna().sum() == 2
+
+
+def test_the_same_seed_gives_the_same_scores_and_another_others(tmp_path):
+    clips = speed_decides(12)
+    first, again = (build(tmp_path / "ws", clips, ONE_EPOCH, run)["score"] for run in ("runs/a", "runs/b"))
+    other = build(tmp_path / "ws", clips, replace(ONE_EPOCH, seed=2), "runs/c")["score"]
+    np.testing.assert_array_equal(first, again)
+    assert not np.allclose(first, other)
+
+
+def test_four_labelled_clips_in_two_challenges_are_enough(tmp_path):
+    clips = [Clip(f"c{place}", f"challenge{place % 2}", likes=place * 10, followers=place + 1) for place in range(4)]
+    scores = build(tmp_path / "ws", clips, ONE_EPOCH)
+    assert scores["score"].notna().all()
+    evaluate_run(str(tmp_path / "ws"), "datasets/one", "runs/one")
+    metrics = json.loads((tmp_path / "ws/runs/one/metrics.json").read_text())
+    test = metrics["splits"]["test"]["predictors"]["fused"]
+    assert test["mean"]["spearman"] is None
+    assert "no challenge" in test["mean"]["reason"]
+    train = metrics["splits"]["train"]["predictors"]
+    assert set(train) == {"fused", "skeleton", "scene", "followers", "chance"}
+    assert train["followers"]["mean"]["spearman"] == pytest.approx(1)
+
+
+def test_clips_without_labels_change_nothing_that_is_learned(tmp_path):
+    labelled = speed_decides(8)
+    more = [*labelled, Clip("later", speed=3), Clip("latest", "elsewhere")]
+    fewer, all_of_them = build(tmp_path / "a", labelled, ONE_EPOCH), build(tmp_path / "b", more, ONE_EPOCH)
+    np.testing.assert_allclose(fewer["score"], all_of_them.loc[fewer.index, "score"], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "clips",
+    [
+        [Clip("a"), Clip("b")],
+        [Clip("a", likes=5), Clip("b", likes=5)],
+        [Clip("a", "one", likes=1), Clip("b", "two", likes=5)],
+        [Clip("a", likes=1, fails="corrupt"), Clip("b", likes=5)],
+    ],
+    ids=["no likes", "equal likes", "one a challenge", "one decodes"],
+)
+def test_nothing_to_learn_is_an_error_that_says_what_to_add(tmp_path, clips):
+    with pytest.raises(DataError, match="Add likes to the manifest"):
+        build(tmp_path / "ws", clips, ONE_EPOCH)
+    assert not (tmp_path / "ws/runs/one/run.json").exists()
+
+
+def test_untrained_extractors_are_said_loudly(tmp_path, caplog):
+    build(tmp_path / "ws", speed_decides(8), ONE_EPOCH, weights="untrained:0")
+    assert "UNTRAINED WEIGHTS" in caplog.text
+    assert json.loads((tmp_path / "ws/runs/one/run.json").read_text())["untrained"] == ["pose", "scene"]
+
+
+def test_a_run_scores_a_dataset_that_lacks_a_modality_and_refuses_another_width(tmp_path, learned):
+    files = make_batch(tmp_path / "ws", speed_decides(3), modalities=("pose",))
+    assemble(str(tmp_path / "ws"), [files], "datasets/new")
+    run = tmp_path / "ws/runs/one"
+    run.mkdir(parents=True)
+    for name in ("model.safetensors", "held_out.parquet", "run.json"):
+        (run / name).write_bytes((learned / "runs/one" / name).read_bytes())
+    score_clips(str(tmp_path / "ws"), "datasets/new", "runs/one", CPU, out_path="uploads/june.parquet")
+    scores = pd.read_parquet(tmp_path / "ws/uploads/june.parquet")
+    assert scores["score"].notna().all()
+    assert scores["score_scene"].isna().all()
+    assert (scores["attention_skeleton"] == 1).all()
+
+    statistics = tmp_path / "ws/datasets/new/statistics.json"
+    said = json.loads(statistics.read_text())
+    statistics.write_text(json.dumps(said | {"modalities": {"pose": 3, "scene": 3}, "features": {"scene": 9}}))
+    with pytest.raises(DataError, match=r"scene features 374 wide.*trained on 381"):
+        score_clips(str(tmp_path / "ws"), "datasets/new", "runs/one", CPU)
+
+    said = json.loads((run / "run.json").read_text())
+    said["features"]["scene"] = 7
+    (run / "run.json").write_text(json.dumps(said))
+    with pytest.raises(WorkspaceError, match="does not fit"):
+        load_run(str(tmp_path / "ws"), "runs/one", CPU)
+
+
+def test_with_ema_the_average_of_the_weights_scores(learned, monkeypatch):
+    config = replace(ONE_EPOCH, modalities=("scene",), ema=0.5, epochs=4, batch_clips=4, line=False)
+    seen: list[dict[str, torch.Tensor]] = []
+    whole = _Training.on_train_batch_end
+
+    def watched(training, *arguments):
+        seen.append({name: value.detach().clone() for name, value in training.encoder.named_parameters()})
+        whole(training, *arguments)
+
+    monkeypatch.setattr(_Training, "on_train_batch_end", watched)
+    model = fit(ClipDataset(str(learned), "datasets/one", config, training=True), config, CPU).model
+    steps = seen[-len(seen) // 4 :]  # at least those of the final encoder's last epochs; what was before has faded
+    for name, value in model.encoders["scene"].named_parameters():
+        average = steps[0][name]
+        for step in steps[1:]:
+            average = 0.5 * average + 0.5 * step[name]
+        torch.testing.assert_close(value, average, atol=1e-5, rtol=0)
+        # A scene is too short for the later relation to look beyond the convolutions: its biases do not move at all.
+        moved = not torch.equal(steps[0][name], steps[-1][name])
+        assert moved or name.startswith("relations.4.")
+        assert torch.equal(value, steps[-1][name]) == (not moved)
+
+
+def test_with_patience_an_encoder_is_that_of_its_best_epoch_and_the_final_one_trains_as_long(learned, monkeypatch):
+    """Scenes are noise: on clips unseen, what is learned of them soon does harm."""
+    config = replace(SMALL, modalities=("scene",), patience=2, epochs=30, batch_clips=8, line=False)
+    dataset = ClipDataset(str(learned), "datasets/one", config, training=True)
+    losses: list[list[float]] = []
+    encoders = []
+    whole, train = _Training._held_out_loss, fitting.fit_encoder
+
+    def watched_loss(training, judged):
+        if not training.epochs_done - 1:
+            losses.append([])
+        losses[-1].append(whole(training, judged))
+        encoders.append((training, judged))
+        return losses[-1][-1]
+
+    best: list[int] = []
+
+    def watched_training(*arguments, **options):
+        fitted = train(*arguments, **options)
+        best.append(fitted.epochs)
+        if options.get("unseen") is not None:
+            training, _ = encoders[-1]
+            assert whole(training, fitted.encoder) == min(losses[-1])
+        return fitted
+
+    monkeypatch.setattr(_Training, "_held_out_loss", watched_loss)
+    monkeypatch.setattr(fitting, "fit_encoder", watched_training)
+    fitted = fit(dataset, config, CPU)
+    assert best[:3] == [1 + int(np.argmin(fold)) for fold in losses]
+    assert [len(fold) for fold in losses] == [min(30, epochs + 2) for epochs in best[:3]]
+    assert min(len(fold) for fold in losses) < 30
+    assert fitted.epochs == {"scene": best[3]} == {"scene": round(np.mean(best[:3]))}
+
+
+def test_options_of_training_that_make_no_sense_are_refused():
+    for wrong in ({"ema": 1.0}, {"ema": -0.1}, {"patience": -1}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            replace(SMALL, **wrong)

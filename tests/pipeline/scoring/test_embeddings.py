@@ -1,0 +1,145 @@
+"""What a run's encoders say of clips, made once and kept."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from models.virality.vdv import encode
+from pipeline.core.errors import DataError, WorkspaceError
+from pipeline.dataset.assemble import assemble
+from pipeline.dataset.labels import LabelOptions
+from pipeline.dataset.loading import ClipDataset
+from pipeline.runs.train import load_run, train_fusion
+from pipeline.scoring.embeddings import EMBEDDINGS, read_embeddings, read_upload_embeddings, unit_rows
+from pipeline.scoring.uploads import assemble_uploads, score_uploads
+from tests.pipeline.runs.test_train import CPU, ONE_EPOCH
+from tests.support.learnable_world import Clip, make_batch, speed_decides
+
+ODD = [Clip("nobody", creator="zoe", likes=3, nobody=True), Clip("broken", creator="zoe", likes=3, fails="corrupt")]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on 24 clips, one in which nobody is seen and one that failed."""
+    workspace = tmp_path_factory.mktemp("embeddings") / "ws"
+    files = make_batch(workspace, [*speed_decides(24, seed=1), *ODD], modalities=("pose", "scene"))
+    assemble(str(workspace), [files], "datasets/one", LabelOptions(holdout=0.2))
+    train_fusion(str(workspace), "datasets/one", "runs/one", ONE_EPOCH, CPU)
+    return workspace
+
+
+@pytest.fixture
+def workspace(trained: Path) -> Path:
+    """The run without embeddings."""
+    (trained / "runs/one" / EMBEDDINGS).unlink(missing_ok=True)
+    return trained
+
+
+def embeddings(workspace: Path) -> dict[str, np.ndarray]:
+    return read_embeddings(str(workspace), "datasets/one", "runs/one", CPU)
+
+
+def test_rows_are_unit_vectors_in_the_datasets_order_and_nan_where_the_cue_is_missing(workspace):
+    found = embeddings(workspace)
+    assert set(found) == {"skeleton", "scene"}
+    clips = pd.read_parquet(workspace / "datasets/one/clips.parquet")["clip_id"]
+    for cue, lacking in (("skeleton", {"nobody", "broken"}), ("scene", {"broken"})):
+        values = found[cue]
+        assert values.dtype == np.float32
+        missing = np.isnan(values).all(1)
+        assert set(clips[missing]) == lacking
+        assert np.isfinite(values[~missing]).all()
+        np.testing.assert_allclose(np.linalg.norm(values[~missing], axis=1), 1, atol=1e-5)
+
+
+def test_a_row_is_what_the_encoder_says_of_that_clip_less_the_mean(workspace):
+    found = embeddings(workspace)["scene"]
+    model, _ = load_run(str(workspace), "runs/one", CPU)
+    dataset = ClipDataset(str(workspace), "datasets/one", model.config, training=False)
+    there = np.flatnonzero(~np.isnan(found).any(1))
+    batch = dataset.collate([dataset[0, int(row)] for row in there])
+    raw = encode(model.encoders["scene"], "scene", batch.cues["scene"]).embedding.detach().numpy()
+    centred = raw - raw.mean(0)
+    np.testing.assert_allclose(found[there], centred / np.linalg.norm(centred, axis=1, keepdims=True), atol=1e-4)
+
+
+def test_they_are_made_once_and_read_the_same_from_the_file(workspace):
+    first = embeddings(workspace)
+    path = workspace / "runs/one" / EMBEDDINGS
+    made = path.stat().st_mtime_ns
+    model = workspace / "runs/one/model.safetensors"
+    weights = model.read_bytes()
+    model.unlink()  # nothing is computed
+    try:
+        second = embeddings(workspace)
+    finally:
+        model.write_bytes(weights)
+    assert path.stat().st_mtime_ns == made
+    assert set(first) == set(second)
+    for cue in first:
+        np.testing.assert_array_equal(first[cue], second[cue])
+    assert pq.read_table(path).column("clip_id").to_pylist()[:2] == ["clip000", "clip001"]
+
+
+def test_a_run_that_was_trained_anew_is_looked_at_anew(workspace):
+    embeddings(workspace)
+    run_path, path = workspace / "runs/one/run.json", workspace / "runs/one" / EMBEDDINGS
+    before, made = run_path.read_text(), path.stat().st_mtime_ns
+    run_path.write_text(json.dumps(json.loads(before) | {"finished_at": "2031-01-01T00:00:00+00:00"}))
+    try:
+        embeddings(workspace)
+    finally:
+        run_path.write_text(before)
+    assert path.stat().st_mtime_ns != made
+    assert pq.read_schema(path).metadata[b"finished_at"] == b"2031-01-01T00:00:00+00:00"
+
+
+def test_a_damaged_file_and_another_dataset_are_refused_with_what_to_do(workspace):
+    path = workspace / "runs/one" / EMBEDDINGS
+    path.write_bytes(b"PAR1 no more")
+    with pytest.raises(WorkspaceError, match=r"embeddings\.parquet is damaged .*delete it"):
+        embeddings(workspace)
+    with pytest.raises(DataError, match="was trained on datasets/one, not on datasets/two"):
+        read_embeddings(str(workspace), "datasets/two", "runs/one", CPU)
+
+
+def test_clips_that_all_look_the_same_have_no_direction():
+    values = np.tile(np.float32([0.1, 0.7, -0.3]), (5, 1))
+    values[3] = np.nan
+    found = unit_rows(values, values[0].astype(np.float64) * (1 + 1e-8))
+    assert (found[[0, 1, 2, 4]] == 0).all()
+    assert np.isnan(found[3]).all()
+
+
+def test_what_all_clips_share_does_not_make_them_alike(workspace):
+    for cue, found in embeddings(workspace).items():
+        there = found[~np.isnan(found).any(1)]
+        likeness = (there @ there.T)[np.triu_indices(len(there), 1)]
+        assert abs(likeness.mean()) < 0.1, cue
+
+
+def test_uploads_lie_in_the_space_of_the_runs_own_clips(workspace):
+    again = [clip for clip in speed_decides(24, seed=1) if clip.clip_id in ("clip003", "clip007")]
+    files = make_batch(workspace, again, name="again", modalities=("pose", "scene"))
+    assemble_uploads(str(workspace), [files], "uploads/again")
+    score_uploads(str(workspace), "uploads/again", "runs/one", CPU)
+    own = embeddings(workspace)
+    found = read_upload_embeddings(str(workspace), "uploads/again", "runs/one", CPU)
+    for cue in ("skeleton", "scene"):
+        np.testing.assert_allclose(found[cue], own[cue][[3, 7]], atol=1e-4)
+    assert not (workspace / "uploads/again" / EMBEDDINGS).exists()
+
+
+def test_uploads_that_another_run_scored_are_refused(workspace):
+    files = make_batch(workspace, [Clip("other")], name="other", modalities=("pose", "scene"))
+    assemble_uploads(str(workspace), [files], "uploads/other")
+    score_uploads(str(workspace), "uploads/other", "runs/one", CPU)
+    path = workspace / "uploads/other/scores.parquet"
+    scores = pd.read_parquet(path)
+    scores.assign(score_scene=scores["score_scene"] + 0.5).to_parquet(path)
+    with pytest.raises(DataError, match="uploads/other was not scored by runs/one"):
+        read_upload_embeddings(str(workspace), "uploads/other", "runs/one", CPU)

@@ -1,0 +1,285 @@
+"""A training killed at any moment and started again gives the same model, and does not do again what was done."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import pipeline.evaluation.cross_validation as crossval
+from models.virality.config import VdvConfig
+from pipeline.core import storage
+from pipeline.core.errors import WorkspaceError
+from pipeline.dataset.assemble import read_clips
+from pipeline.dataset.loading import ChallengeBatches, ClipDataset
+from pipeline.evaluation.cross_validation import cross_validate, deal_devices
+from pipeline.runs.train import train_fusion
+from pipeline.training.checkpoints import clear, mark, read_encoder, write_encoder
+from pipeline.training.encoder_training import _Training
+from pipeline.training.fit import fit
+from tests.pipeline.runs.test_train import CPU, ONE_EPOCH
+from tests.support.learnable_world import make_small_dataset
+
+# Six encoders of three epochs of some batches each; with a single cue three.
+PLAIN = replace(ONE_EPOCH, epochs=3, inner_folds=2, batch_clips=4)
+AVERAGED = replace(PLAIN, ema=0.8, patience=2)
+SCENE = replace(PLAIN, modalities=("scene",))
+
+# Dies in the call numbered `count` of a function or method that training goes through.
+DIES = """
+import json, os, signal, sys
+import torch
+from models.virality.config import VdvConfig
+from pipeline import encoder_training
+from pipeline.evaluation.cross_validation import cross_validate
+from pipeline.runs.train import train_fusion
+
+workspace, run, config, threads, where, count = json.loads(sys.argv[1])
+torch.set_num_threads(threads)
+config, cpu = VdvConfig.from_dict(config), torch.device("cpu")
+left = [count]
+
+def dying(whole):
+    def watched(*arguments, **named):
+        left[0] -= 1
+        if not left[0]:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return whole(*arguments, **named)
+    return watched
+
+owner = encoder_training if hasattr(encoder_training, where) else encoder_training._Training
+setattr(owner, where, dying(getattr(owner, where)))
+if run:
+    train_fusion(workspace, "datasets/one", run, config, cpu)
+else:
+    cross_validate(workspace, "datasets/one", config, cpu, 3, checkpoints=workspace + "/kept")
+"""
+
+
+def killed(workspace: Path, run: str, config: VdvConfig, where: str, count: int) -> None:
+    asked = [str(workspace), run, asdict(config), torch.get_num_threads(), where, count]
+    ended = subprocess.run([sys.executable, "-c", DIES, json.dumps(asked)], capture_output=True, text=True, timeout=100)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+
+
+class Epoch(NamedTuple):
+    cue: str
+    number: int
+    batches: int
+
+
+@pytest.fixture
+def epochs_trained(monkeypatch) -> list[Epoch]:
+    """Every epoch that is trained from here on."""
+    trained: list[Epoch] = []
+    whole = _Training.on_train_epoch_end
+
+    def watched(training):
+        batches = int(training.trainer.num_training_batches)
+        trained.append(Epoch(training.course.lesson.cue, training.current_epoch, batches))
+        whole(training)
+
+    monkeypatch.setattr(_Training, "on_train_epoch_end", watched)
+    return trained
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_small_dataset(tmp_path_factory.mktemp("resume") / "ws")
+
+
+@pytest.fixture
+def dataset(workspace: Path) -> Callable[[VdvConfig], ClipDataset]:
+    return lambda config: ClipDataset(str(workspace), "datasets/one", config, training=True)
+
+
+def files(workspace: Path, run: str) -> dict[str, torch.Tensor]:
+    return load_file(workspace / run / "model.safetensors")
+
+
+def assert_same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> None:
+    assert first.keys() == second.keys()
+    different = [name for name, value in first.items() if not torch.equal(value, second[name])]
+    assert not different
+
+
+def kept(workspace: Path, run: str) -> list[str]:
+    """Of a killed run's checkpoints, what their names say but the mark."""
+    paths = (workspace / run / "checkpoints").iterdir()
+    return sorted(f"{path.name.rsplit('.', 2)[0]}{path.suffix}" for path in paths)
+
+
+def test_a_training_killed_three_times_gives_the_same_model(workspace, epochs_trained):
+    train_fusion(str(workspace), "datasets/one", "runs/whole", PLAIN, CPU)
+    assert [epoch.number for epoch in epochs_trained] == [0, 1, 2] * 6
+    batches = [epoch.batches for epoch in epochs_trained]
+    assert min(batches) > 1
+    killed(workspace, "runs/killed", PLAIN, "training_step", batches[0] + 2)  # amid the first encoder's second epoch
+    assert kept(workspace, "runs/killed") == ["fold-0.skeleton.ckpt"]
+    killed(workspace, "runs/killed", PLAIN, "write_encoder", 2)  # when it is trained, but not kept yet
+    assert kept(workspace, "runs/killed") == ["fold-0.scene.ckpt", "fold-0.skeleton.safetensors"]
+    killed(workspace, "runs/killed", PLAIN, "training_step", sum(batches[6:14]) + 2)  # in the last epoch of a final one
+    assert kept(workspace, "runs/killed") == [
+        "all.skeleton.ckpt", "fold-0.scene.safetensors", "fold-0.skeleton.safetensors", "fold-1.scene.safetensors",
+        "fold-1.skeleton.safetensors",
+    ]  # fmt: skip
+    epochs_trained.clear()
+    train_fusion(str(workspace), "datasets/one", "runs/killed", PLAIN, CPU)
+    left = [(epoch.cue, epoch.number) for epoch in epochs_trained]
+    assert left == [("skeleton", 2), ("scene", 0), ("scene", 1), ("scene", 2)]
+    assert_same(files(workspace, "runs/whole"), files(workspace, "runs/killed"))
+    held, again = (pd.read_parquet(workspace / run / "held_out.parquet") for run in ("runs/whole", "runs/killed"))
+    pd.testing.assert_frame_equal(held, again, check_exact=True)
+    losses, losses_again = (
+        json.loads((workspace / run / "run.json").read_text())["final_loss"] for run in ("runs/whole", "runs/killed")
+    )
+    assert losses == losses_again
+    assert not (workspace / "runs/killed/checkpoints").exists()
+    logs = sorted(path.name for path in (workspace / "runs/killed/logs/csv").iterdir())
+    assert logs == ["scene", "skeleton", "skeleton-from-2"]
+
+
+@pytest.mark.parametrize(
+    ("modality", "where", "count", "done"), [("scene", "training_step", 5, 2), ("pose", "write_encoder", 3, 9)]
+)
+def test_an_average_and_early_stopping_are_gone_on_with(workspace, epochs_trained, modality, where, count, done):
+    """The scene's network has dropout, the skeleton's batch norms."""
+    config = replace(AVERAGED, modalities=(modality,))
+    whole, run = f"runs/whole-{where}", f"runs/{where}"
+    train_fusion(str(workspace), "datasets/one", whole, config, CPU)
+    assert [epoch.batches for epoch in epochs_trained[:6]] == [2] * 6
+    in_all = len(epochs_trained)
+    killed(workspace, run, config, where, count)
+    epochs_trained.clear()
+    train_fusion(str(workspace), "datasets/one", run, config, CPU)
+    assert len(epochs_trained) == in_all - done
+    assert_same(files(workspace, whole), files(workspace, run))
+    made, again = (json.loads((workspace / name / "run.json").read_text())["epochs"] for name in (whole, run))
+    assert made == again
+
+
+def test_what_another_configuration_or_other_labels_left_is_never_taken(dataset, tmp_path, epochs_trained):
+    place = str(tmp_path / "kept")
+    first = fit(dataset(SCENE), SCENE, CPU, checkpoints=place).model.state_dict()
+    epochs_trained.clear()
+    assert_same(fit(dataset(SCENE), SCENE, CPU, checkpoints=place).model.state_dict(), first)
+    assert epochs_trained == []
+    other = replace(SCENE, learning_rate=1e-3)
+    plain = fit(dataset(other), other, CPU).model.state_dict()
+    assert_same(fit(dataset(other), other, CPU, checkpoints=place).model.state_dict(), plain)
+    changed = dataset(SCENE)
+    changed.clips["percentile"] = 1 - changed.clips["percentile"]
+    plain = fit(changed, SCENE, CPU).model.state_dict()
+    assert_same(fit(changed, SCENE, CPU, checkpoints=place).model.state_dict(), plain)
+
+
+@pytest.mark.parametrize(
+    ("other", "trained"),
+    [
+        ({"fusion": "mean"}, set()),
+        ({"rotation": 0.3, "skeleton_network": "st_gcn"}, {"skeleton"}),
+        ({"width": 16, "dropout": 0.1, "relations_after": ()}, {"scene"}),
+        ({"huber_weight": 0.0}, {"skeleton", "scene"}),
+    ],
+    ids=["the fusion's", "the skeleton's", "the sequences'", "everybody's"],
+)
+def test_an_option_trains_those_encoders_anew_that_depend_on_it(dataset, tmp_path, epochs_trained, other, trained):
+    place = str(tmp_path / "kept")
+    fit(dataset(PLAIN), PLAIN, CPU, checkpoints=place)
+    config = replace(PLAIN, **other)
+    alone = fit(dataset(config), config, CPU).model.state_dict()
+    epochs_trained.clear()
+    assert_same(fit(dataset(config), config, CPU, checkpoints=place).model.state_dict(), alone)
+    assert {epoch.cue for epoch in epochs_trained} == trained
+
+
+def test_a_mark_tells_apart_threads_devices_and_content():
+    table = pd.DataFrame({"clip_id": ["a", "b"], "quality": [0.5, np.nan]})
+    marks = [
+        mark(CPU, rows=np.arange(3), clips=table),
+        mark(torch.device("cuda"), rows=np.arange(3), clips=table),
+        mark(CPU, rows=np.arange(4), clips=table),
+        mark(CPU, rows=np.arange(3.0), clips=table),
+        mark(CPU, rows=np.arange(3), clips=table.assign(clip_id=["a", "c"])),
+        mark(CPU, rows=np.arange(3), clips=table.rename(columns={"quality": "other"})),
+    ]
+    assert len(set(marks)) == len(marks)
+    assert mark(CPU, rows=np.arange(3), clips=table.copy()) == marks[0]
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads + 1)
+        assert mark(CPU, rows=np.arange(3), clips=table) not in marks
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_an_encoder_is_kept_on_any_store_and_cleared(store: str, tmp_path_factory: pytest.TempPathFactory):
+    scratch = str(tmp_path_factory.mktemp("scratch"))
+    path = storage.join(store, "runs", "checkpoints", "all.scene.00.safetensors")
+    assert read_encoder(path, scratch) is None
+    write_encoder(path, {"weight": torch.arange(6.0).reshape(2, 3).T, "count": torch.tensor(3)}, {"loss": float("nan")})
+    weights, about = read_encoder(path, scratch)
+    assert torch.equal(weights["weight"], torch.arange(6.0).reshape(2, 3).T)
+    assert (int(weights["count"]), np.isnan(about["loss"])) == (3, True)
+    storage.write_bytes(path, b"rubbish that is no safetensors file")
+    with pytest.raises(WorkspaceError, match="damaged"):
+        read_encoder(path, scratch)
+    clear(storage.join(store, "runs", "checkpoints"))
+    assert storage.listing(store) == {}
+
+
+def test_a_cross_validation_killed_does_not_train_finished_folds_again(workspace, monkeypatch):
+    whole = cross_validate(str(workspace), "datasets/one", SCENE, CPU, folds=3)
+    killed(workspace, "", SCENE, "write_encoder", 3 + 2)  # in the second fold, whose first encoder is kept
+    place = workspace / "kept"
+    assert len(list(place.glob("fold-0.*.parquet"))) == 1
+    assert len(list(place.glob("*.scene.*.safetensors"))) == 3 + 1
+    trained: list[int] = []
+
+    def watched(dataset, *arguments, **options):
+        trained.append(len(trained))
+        return fit(dataset, *arguments, **options)
+
+    monkeypatch.setattr(crossval, "fit", watched)
+    again = cross_validate(str(workspace), "datasets/one", SCENE, CPU, folds=3, checkpoints=str(place))
+    assert len(trained) == 2
+    pd.testing.assert_frame_equal(again, whole, check_exact=True)
+    assert len(list(place.glob("*.parquet"))) == 3
+    assert len(list(place.glob("*.safetensors"))) == 3 * 3
+    trained.clear()
+    other = replace(SCENE, huber_weight=0.0)
+    cross_validate(str(workspace), "datasets/one", other, CPU, folds=3, checkpoints=str(place))
+    assert len(trained) == 3
+
+
+def test_a_fold_read_back_is_the_fold_with_every_rival_of_it(workspace, tmp_path, monkeypatch):
+    arguments = (str(workspace), "datasets/one", SCENE, CPU, 2)
+    first = cross_validate(*arguments, rivals=True, checkpoints=str(tmp_path))
+    monkeypatch.setattr(crossval, "fit", None)  # nothing is trained
+    again = cross_validate(*arguments, rivals=True, checkpoints=str(tmp_path))
+    pd.testing.assert_frame_equal(first, again, check_exact=True)
+
+
+def test_folds_are_dealt_over_the_gpus_unless_one_is_named():
+    cuda, second = torch.device("cuda"), torch.device("cuda", 1)
+    assert [device.index for device in deal_devices(cuda, 5, gpus=2)] == [0, 1, 0, 1, 0]
+    assert deal_devices(second, 3, gpus=2) == [second] * 3
+    assert deal_devices(cuda, 3, gpus=1) == [cuda] * 3
+    assert deal_devices(CPU, 3, gpus=4) == [CPU] * 3
+
+
+def test_batches_begin_at_the_epoch_asked_for(workspace):
+    challenges = read_clips(str(workspace), "datasets/one")["challenge"].tolist()
+    from_start = ChallengeBatches(challenges, range(24), size=4, seed=0)
+    epochs = [list(from_start) for _ in range(3)]
+    assert list(ChallengeBatches(challenges, range(24), size=4, seed=0, first_epoch=2)) == epochs[2]
+    assert epochs[2] != [[(2, row) for _, row in batch] for batch in epochs[0]]

@@ -1,0 +1,55 @@
+"""Small runs to make reports of: real files, in which nothing was learned."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.report import make_run
+from pipeline.core.options import MODALITIES
+from pipeline.dataset.assemble import assemble
+from pipeline.dataset.labels import LabelOptions
+from pipeline.report.contents import Found, read_found
+from pipeline.report.render import Sources, build
+from tests.support.learnable_world import Clip, make_batch, speed_decides
+
+CPU = torch.device("cpu")
+DATASET, RUN = "datasets/one", "runs/" + "a" * 16
+HTML = "<script>alert(1)\u2028</script>&amp;"
+SMALL: dict[str, Any] = {"frames": 16, "samplings": 1, "width": 16}
+# Whatever a clip can lack.
+ODD = (
+    Clip("later", creator="zoe", speed=0.5),
+    Clip("broken", creator="zoe", likes=5, fails="corrupt"),
+    Clip("no-file", creator="yan", likes=5, fails="not_a_video"),
+    Clip("nobody", "wave", creator="yan", likes=4, nobody=True),
+)
+
+
+def make(
+    workspace: Path, clips: Sequence[Clip] | None = None, modalities: Sequence[str] = MODALITIES, folds: int = 3
+) -> str:
+    """A workspace with a dataset and a run; 24 clips of two challenges and the odd ones unless given."""
+    some = [*speed_decides(24, seed=1), *ODD] if clips is None else clips
+    assemble(
+        str(workspace),
+        [make_batch(workspace, some, modalities=modalities)],
+        DATASET,
+        LabelOptions("likes", holdout=0.4),
+    )
+    make_run(str(workspace), DATASET, RUN, folds, **SMALL)
+    return str(workspace)
+
+
+def built(workspace: str, faces: str = "blur", films: int = 120, sources: Sources | None = None) -> tuple[dict, list]:
+    """Payload and media, having gone through JSON as the browser gets them."""
+    found = read_found(workspace, DATASET, RUN)
+    both = build(workspace, DATASET, RUN, found, CPU, faces, films, sources or Sources())
+    payload, media = json.loads(json.dumps(both, allow_nan=False))
+    return payload, media
+
+
+def found(workspace: str) -> Found:
+    return read_found(workspace, DATASET, RUN)
