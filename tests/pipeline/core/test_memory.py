@@ -5,18 +5,18 @@ import sys
 
 import pytest
 
-from pipeline.core import memory as heap
+from pipeline.core import memory
 
-pytestmark = pytest.mark.skipif(heap._mallinfo2 is None, reason="this C library does not say what it holds free")
+pytestmark = pytest.mark.skipif(memory._mallinfo2 is None, reason="this C library does not say what it holds free")
 
 # Blocks below the size that is mapped one by one, and one behind them, so that they cannot be returned from the top.
 FREED = """
-from pipeline import heap
+from pipeline.core import memory
 import ctypes, os
 def resident(): return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 libc = ctypes.CDLL(None)
 libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
-heap.keep_blocks()
+memory.keep_blocks()
 blocks = [libc.malloc(2**20) for _ in range(64)]
 behind = libc.malloc(2**20)
 for block in blocks: ctypes.memset(block, 1, 2**20)
@@ -30,13 +30,13 @@ def said(code: str) -> str:
 
 
 def test_what_is_free_is_known_and_given_back() -> None:
-    free, full, after = map(int, said("print(heap._free_bytes(), full); heap.trim(); print(resident())").split())
+    free, full, after = map(int, said("print(memory._free_bytes(), full); memory.trim(); print(resident())").split())
     assert free >= 64 * 2**20
     assert full - after >= 60 * 2**20
 
 
 def test_a_bound_that_is_not_reached_leaves_it_in_place() -> None:
-    full, after = map(int, said("heap.trim(above=2**30); print(full, resident())").split())
+    full, after = map(int, said("memory.trim(above=2**30); print(full, resident())").split())
     assert abs(full - after) < 2**20
 
 

@@ -92,7 +92,7 @@ def test_a_listing_of_an_object_store_is_one_request(s3: str, caplog: pytest.Log
 
 _WRITER = """
 import itertools, sys
-from pipeline import storage
+from pipeline.core import storage
 size = 300_000
 for at in itertools.count():
     with storage.staged(sys.argv[1]) as local:

@@ -39,7 +39,7 @@ DIES = """
 import json, os, signal, sys
 import torch
 from models.virality.config import VdvConfig
-from pipeline import encoder_training
+from pipeline.training import encoder_training
 from pipeline.evaluation.cross_validation import cross_validate
 from pipeline.runs.train import train_fusion
 
