@@ -1,11 +1,15 @@
 # make test    installs what it needs into .venv, then lint, types and every test
+# make check   lint, types, and the unit tests of what is not committed yet; of a branch: make check SINCE=main
 # make demo    the same set-up, then the main job on the bundled demo world
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 WORKSPACE ?= workspace
+SINCE ?= HEAD
+# One process a core, each with whole files of tests. To debug one: make test PYTEST_ARGS='-n 0 tests/...'
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 
-.PHONY: test demo demo-weights lint lock
+.PHONY: test check demo demo-weights lint lock
 
 $(VENV)/.installed: setup.cfg constraints.txt requirements-openmmlab.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else f"vdv needs Python 3.11, 3.12 or 3.13; {sys.executable} is {v[0]}.{v[1]}. Try: make PYTHON=python3.12 ...")'
@@ -21,7 +25,16 @@ lint: $(VENV)/.installed
 	$(BIN)/mypy
 
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(PYTEST) $(PYTEST_ARGS)
+
+# The unit tests of x/y.py are tests/x/test_y*.py.
+CHANGED = $(filter %.py,$(shell git diff --name-only --diff-filter=d $(SINCE); git ls-files --others --exclude-standard))
+UNIT_TESTS = $(filter-out tests/end_to_end/%,$(sort $(foreach file,$(CHANGED),\
+    $(filter tests/%,$(if $(filter test_%,$(notdir $(file))),$(file)))\
+    $(wildcard tests/$(dir $(file))test_$(basename $(notdir $(file)))*.py))))
+
+check: lint
+	$(if $(UNIT_TESTS),$(PYTEST) $(PYTEST_ARGS) $(UNIT_TESTS),@echo "No unit tests of what changed.")
 
 demo: $(VENV)/.installed
 	$(BIN)/luigi --module tasks BuildVDV --workspace '$(WORKSPACE)'
