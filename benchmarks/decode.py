@@ -25,7 +25,8 @@ import psutil
 
 from benchmarks.common import save
 from pipeline.core.options import DecodeLimits, SamplingOptions
-from pipeline.decode.decoders import ClipDecoding, fetch
+from pipeline.decode.container import fetch
+from pipeline.decode.decoders import ClipDecoding
 from pipeline.decode.pool import Chunk, DecodeJob, DecodePool
 
 

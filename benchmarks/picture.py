@@ -16,7 +16,7 @@ import pandas as pd
 
 from models.virality.skeleton import COCO17
 from pipeline.dataset.assemble import read_clips, read_table
-from pipeline.decode.decoders import clockwise
+from pipeline.decode.container import clockwise
 from pipeline.features.reader import ShardReader
 from simulation.truth import people_path
 

@@ -8,7 +8,7 @@ import av
 import cv2
 import numpy as np
 
-from pipeline.decode.decoders import clockwise
+from pipeline.decode.container import clockwise
 
 _TIME_BASE = Fraction(1, 90_000)
 _CAPTION = "follow for more"

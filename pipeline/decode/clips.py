@@ -1,11 +1,11 @@
-"""What is known of a clip before and after it is decoded."""
+"""Records of a clip: what its container states, and how its decoding ended."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Probe:
-    """A clip's container, looked at without decoding it. `code` is empty, or says why the clip cannot be used."""
+    """Description of a clip's container, read without decoding. `code` says why it is unusable; empty: usable."""
 
     clip_id: str
     content_hash: str  # sha256 of the file's bytes, hex; empty where they could not be read
@@ -24,7 +24,7 @@ class Probe:
 
 @dataclass(frozen=True)
 class Ending:
-    """How a clip's decoding ended; one row of `clips/`."""
+    """Outcome of decoding a clip; one row of `clips/<batch>/endings/`."""
 
     clip_id: str
     status: str  # ok: to its end; partial: what came before `code` struck is used; failed: nothing is used
@@ -37,6 +37,6 @@ class Ending:
     height: int
     attempts: int  # 1..
     decode_s: float  # worker's time on it, all attempts
-    # What S of its pictures look like, some a second; flat ones are left out.
+    # Of S of the clip's pictures, a few each second; flat ones are left out.
     sketch_ms: tuple[int, ...] = ()  # [S] from the clip's first frame
     sketches: bytes = b""  # int8 [S, 100], each as pipeline.decode.picture_sketch makes it

@@ -1,20 +1,20 @@
-"""One clip's bytes to upright RGB frames: two decoders behind one another, in one shape.
+"""Upright RGB frames of a clip: decoded by PyAV and, where PyAV gives up, by decord.
 
-PyAV (FFmpeg 8 in its wheel) reads the header of every clip and decodes; decord 0.6.0 (FFmpeg 4 in its wheel) stands
-behind it. Why in this order, though decord alone would do for most clips (benchmarks/decode.py has the numbers):
+PyAV brings FFmpeg 8 in its wheel, decord 0.6.0 FFmpeg 4. The reasons for this order, though decord alone would do for
+most clips (benchmarks/decode.py has the numbers):
 
-* decord does not pass on FFmpeg's mark of a damaged picture: of 40 clips with six flipped bits each it ended 19 as if
+* decord does not pass on FFmpeg's flag of a damaged picture: of 40 clips with six flipped bits each it ended 19 as if
   they were whole, and handed out visibly wrong pictures of 17; PyAV stopped at the damage in all 40;
 * decord converts a 1080p frame to RGB in 3.6 ms, PyAV in 0.6; it cannot leave out pictures that nobody needs
-  (pipeline.decode.pictures) nor scale cheaply: it takes twice PyAV's time over the same clips;
+  (pipeline.decode.sampling.needed_pictures) nor scale cheaply: the same clips take it twice PyAV's time;
 * decord cannot open AV1, GIF or anything newer than 2019.
 
-`ORDER` is the one place that says so; either order gives the same frames of an undamaged clip. torchcodec is not used:
-it imports torch (551 MB and 2.5 s a worker) and needs FFmpeg's shared libraries on the system.
+Only `ORDER` knows the order; either one gives the same frames of an undamaged clip. torchcodec is not used: it imports
+torch (551 MB and 2.5 s a worker) and needs FFmpeg's shared libraries on the system.
 """
 
+import errno
 import io
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,25 +23,16 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from pipeline.core import storage
 from pipeline.core.errors import ClipError
 from pipeline.core.options import DecodeLimits, SamplingOptions
-from pipeline.decode.pictures import pictures
-from pipeline.decode.sampling import sample, scaled_size
+from pipeline.decode.container import Header, Source, clockwise, open_clip
+from pipeline.decode.sampling import needed_pictures, sample, scaled_size
 
 ORDER = ("pyav", "decord")
 
-# Containers that a clip may come in. FFmpeg also opens playlists and scripts (hls, concat, ...) that make it read
-# other files or URLs; a stranger's upload must not be able to.
-_CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,gif,asf,ogg,h264,hevc,ivf,obu,dv,m4v"
-_ATTACHED_PICTURE = 0x0400  # AV_DISPOSITION_ATTACHED_PIC: a cover, not a video
-_ENOMEM = 12
-
-av.logging.set_level(None)  # damaged clips would fill the terminal; what matters is in the clip's ending
-
 
 class DecodeStopped(Exception):
-    """A decoder came to a point that it cannot pass. `damaged`: because the data there is broken."""
+    """Raised by a decoder at a point that it cannot pass; `damaged`: because the data there is broken."""
 
     def __init__(self, reason: str, damaged: bool):
         super().__init__(reason)
@@ -49,31 +40,9 @@ class DecodeStopped(Exception):
 
 
 @dataclass(frozen=True)
-class Source:
-    """A clip's bytes: a local file, or what was fetched from elsewhere."""
-
-    path: str | None  # absolute, so that FFmpeg never reads a scheme into it
-    data: bytes | None
-    size_bytes: int
-
-
-@dataclass(frozen=True)
-class Header:
-    """What the container says; see pipeline.decode.clips.Probe. Width and height as stored, before rotation."""
-
-    container: str
-    codec: str
-    width: int
-    height: int
-    fps: float
-    duration_s: float  # of the video stream, else of a container that holds nothing else; 0 unknown
-    frames: int
-    cut_off: bool  # the index names bytes beyond the file's end
-    has_index: bool  # the index names the bytes of every frame
-
-
-@dataclass(frozen=True)
 class Frame:
+    """A sampled frame with its picture."""
+
     position: int  # in the sequence of sampled frames
     frame_index: int  # in the source stream
     timestamp: float  # seconds from the clip's first frame
@@ -84,122 +53,25 @@ class Frame:
 
 @dataclass
 class Cursor:
-    """How far a clip's decoding has come; kept over both decoders."""
+    """Progress of a clip's decoding, shared by both decoders."""
 
-    wanted: Callable[[int], bool]  # of a position: is this frame's picture wanted?
+    wanted: Callable[[int], bool]  # whether the picture at a position is wanted
     frames: int = 0  # sampled frames reached, wanted or not
     last_s: float = -1.0  # time of the last sampled frame
     end_s: float = 0.0  # how far into the clip anything decoded
 
     def reach(self, position: int, timestamp: float) -> bool:
-        """Moves on to a sampled frame. False when it was reached before or is not wanted."""
+        """Move on to a sampled frame; False when it was reached before or is not wanted."""
         if position < self.frames or timestamp <= self.last_s:
             return False
         self.frames, self.last_s = position + 1, timestamp
         return self.wanted(position)
 
 
-def fetch(uri: str) -> Source:
-    """Finds a local clip, or reads a remote one whole.
-
-    Raises:
-        ClipError: missing, io or empty.
-    """
-    try:
-        if storage.is_local(uri):
-            path = os.path.abspath(storage.local_path(uri))
-            with open(path, "rb") as file:
-                source = Source(path, None, os.fstat(file.fileno()).st_size)
-        else:
-            data = storage.read_bytes(uri)
-            source = Source(None, data, len(data))
-    except FileNotFoundError as error:
-        raise ClipError("missing", f"no file at {uri}") from error
-    except MemoryError as error:
-        raise ClipError("memory", f"{uri} does not fit into the worker's memory limit") from error
-    except Exception as error:  # a remote filesystem raises its own library's errors
-        raise ClipError("io", f"cannot read {uri}: {type(error).__name__}: {error}") from error
-    if source.size_bytes == 0:
-        raise ClipError("empty", f"{uri} holds 0 bytes")
-    return source
-
-
-def open_clip(source: Source, limits: DecodeLimits) -> tuple[Any, Any, Header]:
-    """Opens a clip with PyAV: (container, video stream, header). Decodes no more than FFmpeg's own probing does.
-
-    Raises:
-        ClipError: not_a_video, no_video_stream, too_large or memory.
-    """
-    try:
-        # A fetched clip is read through Python, which opens nothing else; a local one may open local files only.
-        options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
-        container = av.open(source.path or io.BytesIO(source.data or b""), options=options, metadata_errors="replace")
-    except av.FFmpegError as error:
-        if error.errno == _ENOMEM:
-            raise ClipError("memory", "opening the file went over the memory limit") from error
-        raise ClipError("not_a_video", f"FFmpeg cannot open it: {error.strerror}") from error
-    streams = [stream for stream in container.streams.video if not int(stream.disposition) & _ATTACHED_PICTURE]
-    if not streams:
-        kinds = ", ".join(sorted({stream.type for stream in container.streams}))
-        raise ClipError("no_video_stream", f"the file holds only: {kinds or 'nothing'}")
-    stream = streams[0]
-    header = _header(container, stream, source.size_bytes)
-    if header.width * header.height > limits.max_pixels:
-        raise ClipError(
-            "too_large", f"{header.width} x {header.height} px is over the limit of {limits.max_pixels} px a frame"
-        )
-    return container, stream, header
-
-
-def _header(container: Any, stream: Any, size_bytes: int) -> Header:
-    context = stream.codec_context
-    rate = stream.average_rate or stream.guessed_rate
-    # Of containers without a table of all frames (webm) FFmpeg gives a partial or empty index.
-    entries = [entry.pos + entry.size for entry in stream.index_entries]
-    has_index = stream.frames > 0 and len(entries) >= stream.frames
-    return Header(
-        container=container.format.name,
-        codec=context.codec.canonical_name if context else "unknown",
-        width=context.width if context else 0,
-        height=context.height if context else 0,
-        fps=float(rate) if rate else 0.0,
-        duration_s=_duration_s(container, stream),
-        frames=stream.frames,
-        cut_off=has_index and max(entries) > size_bytes,
-        has_index=has_index,
-    )
-
-
-def _duration_s(container: Any, stream: Any) -> float:
-    if stream.duration and stream.time_base:
-        return max(0.0, float(stream.duration * stream.time_base))
-    tag = stream.metadata.get("DURATION", "")  # Matroska: 00:00:04.000000000
-    parts = tag.split(":")
-    if len(parts) == 3 and all(part.replace(".", "", 1).isdigit() for part in parts):
-        return int(parts[0]) * 3600 + int(parts[1]) * 60 + float(parts[2])
-    alone = len(container.streams) == 1  # sound may run on after the picture
-    return max(0.0, container.duration / av.time_base) if alone and container.duration else 0.0
-
-
-def clockwise(rotation: int) -> int:
-    """Quarter turns clockwise that stand a picture upright; PyAV counts degrees counter-clockwise."""
-    return round(-rotation / 90) % 4
-
-
-def first_rotation(container: Any, stream: Any) -> int:
-    """Degrees clockwise of the first frame, 0 where none decodes. FFmpeg's display matrix comes with frames only."""
-    try:
-        for frame in container.decode(stream):
-            return clockwise(frame.rotation) * 90
-    except (av.FFmpegError, ValueError):
-        pass  # a probe describes; that nothing decodes is the decoding's own finding
-    return 0
-
-
 def pyav_frames(
     source: Source, container: Any, stream: Any, header: Header, sampling: SamplingOptions, cursor: Cursor
 ) -> Iterator[Frame]:
-    """Decodes with PyAV from the start and yields the wanted frames that `cursor` has not reached yet.
+    """Decode with PyAV from the start; yield the wanted frames that `cursor` has not reached yet.
 
     Raises:
         DecodeStopped: at damaged data, or where the codec has no decoder.
@@ -216,7 +88,7 @@ def pyav_frames(
         nonlocal origin
         time_s = -nominal_s
         try:
-            for stamp, frame in pictures(container, stream, sampling):
+            for stamp, frame in needed_pictures(container, stream, sampling):
                 if frame is not None and frame.is_corrupt:
                     raise DecodeStopped(f"damaged picture {time_s + nominal_s:.2f} s into the stream", damaged=True)
                 time_s = stamp if stamp is not None else time_s + nominal_s
@@ -224,7 +96,7 @@ def pyav_frames(
                 cursor.end_s = max(cursor.end_s, time_s - origin + length_s(frame))
                 yield time_s, frame
         except av.FFmpegError as error:
-            if error.errno == _ENOMEM:
+            if error.errno == errno.ENOMEM:
                 raise ClipError("memory", "decoding went over the worker's memory limit") from error
             damaged = isinstance(error, av.error.InvalidDataError)
             raise DecodeStopped(
@@ -248,7 +120,7 @@ def pyav_frames(
 def decord_frames(
     source: Source, container: Any, stream: Any, header: Header, sampling: SamplingOptions, cursor: Cursor
 ) -> Iterator[Frame]:
-    """The same with decord, which applies the rotation itself and never says that a picture is damaged."""
+    """Decode with decord as `pyav_frames` does; decord rotates by itself and never reports a damaged picture."""
     try:
         import decord
     except ImportError as error:  # no wheel for this machine; setup.cfg asks for it on x86_64 only
@@ -291,19 +163,19 @@ def decord_frames(
 
 
 def _first_line(error: Exception) -> str:
-    """decord's messages carry a time, a C++ path and a stack trace; the last part of the first line says what."""
+    """The last part of a message's first line; decord adds a time, a C++ path and a stack trace."""
     lines = [line for line in str(error).splitlines() if line.strip()]
     return lines[0].rsplit(": ", 1)[-1].strip() if lines else type(error).__name__
 
 
 class _ToRgb:
-    """A stream's pictures to RGB, with the tables that FFmpeg makes for it once, where it can use them again."""
+    """Conversion of one stream's pictures to RGB; keeps the tables that FFmpeg makes for it."""
 
     def __init__(self) -> None:
         self._scaling, self._colours = VideoReformatter(), VideoReformatter()
 
     def __call__(self, picture: Any, size: tuple[int, int]) -> np.ndarray:
-        """uint8 [H, W, 3] of a decoded picture, averaged down to `size` (width, height)."""
+        """The picture as uint8 [H, W, 3], averaged down to `size` (width, height)."""
         if size != (picture.width, picture.height):
             # Scaling the planes before turning them into RGB takes half the time of FFmpeg doing both at once (2.0 and
             # 4.1 ms, 1080x1920 to 720x1280) and comes closer to averaging the full RGB picture.
@@ -317,7 +189,7 @@ class _ToRgb:
 
 
 def scale_rgb(rgb: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Averages an RGB picture to `size` (width, height); half of cv2.INTER_AREA's time for the same pixels."""
+    """Average an RGB picture down to `size` (width, height), in half of cv2.INTER_AREA's time for the same pixels."""
     if size == (rgb.shape[1], rgb.shape[0]):
         return rgb
     return _ToRgb()(av.VideoFrame.from_ndarray(rgb, format="rgb24"), size)
@@ -325,16 +197,18 @@ def scale_rgb(rgb: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Backend:
+    """A decoder that `ClipDecoding` may use."""
+
     name: str
     frames: Callable[[Source, Any, Any, Header, SamplingOptions, Cursor], Iterator[Frame]]
-    tells_damage: bool  # raises at damaged pictures rather than handing out concealed ones
+    reports_damage: bool  # raises at damaged pictures rather than handing out concealed ones
 
 
 BACKENDS = {"pyav": Backend("pyav", pyav_frames, True), "decord": Backend("decord", decord_frames, False)}
 
 
 class ClipDecoding:
-    """One clip on its way through the decoders. Iterate `frames()`, then read how it ended.
+    """Decoding of one clip by the decoders in turn. Iterate `frames()`, then read the outcome.
 
     Attributes, once `frames()` is exhausted:
         status, code, reason: as in pipeline.decode.clips.Ending.
@@ -345,7 +219,7 @@ class ClipDecoding:
         self, source: Source, sampling: SamplingOptions, limits: DecodeLimits, wanted: Callable[[int], bool],
         order: Sequence[str] = ORDER,
     ):  # fmt: skip
-        """Raises: ClipError, when nothing can be had of the clip."""
+        """Raises: ClipError, when the clip cannot be opened."""
         self.source, self.sampling, self.order = source, sampling, tuple(order)
         self.container, self.stream, self.header = open_clip(source, limits)
         self.cursor = Cursor(wanted)
@@ -357,7 +231,7 @@ class ClipDecoding:
         reasons = []
         for name in self.order:
             backend = BACKENDS[name]
-            if stopped is not None and stopped.damaged and not backend.tells_damage:
+            if stopped is not None and stopped.damaged and not backend.reports_damage:
                 continue  # behind damage it would hand out garbage for good frames
             before = self.cursor.frames
             try:
@@ -387,7 +261,7 @@ class ClipDecoding:
         self.status, self.code, self.reason = "partial", code, reason
 
     def _ends_early(self) -> bool:
-        """Ended well, but before its stated duration, and not because an edit list trims it on purpose."""
+        """Whether the clip ended before its stated duration, though not because an edit list trims it on purpose."""
         if self.header.has_index and not self.header.cut_off:
             return False
         stated = min(self.header.duration_s, self.sampling.max_seconds)

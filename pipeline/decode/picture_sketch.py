@@ -1,13 +1,13 @@
-"""What a picture looks like in 100 numbers that hardly change when it is encoded anew, scaled, captioned or cropped.
+"""Sketches: 100 numbers of a picture that hardly change when it is encoded anew, scaled, captioned or cropped.
 
-The lowest frequencies of its small grey picture, as pHash takes them (C. Zauner, "Implementation and Benchmarking of
-Perceptual Image Hash Functions", 2010), but not reduced to their signs, as in PDQF (Meta, "The TMK+PDQF Video-Hashing
-Algorithm and the PDQ Image-Hashing Algorithm", 2019). Signs say too little of what moves: only those of numbers near
-zero turn, and a crop of 5 % turns others. In dances cropped so, changes of 64 signs correlate with the
-original's by 0.2 to 0.5, of the most similar strangers by 0.3; those of these numbers by 0.66 or more, of
-strangers by 0.43 at most. So no library of hashes (imagehash, pdqhash) is used.
+They are the lowest frequencies of the small grey picture, as pHash takes them (C. Zauner, "Implementation and
+Benchmarking of Perceptual Image Hash Functions", 2010), but not reduced to their signs, as in PDQF (Meta, "The TMK+PDQF
+Video-Hashing Algorithm and the PDQ Image-Hashing Algorithm", 2019). Signs say too little of what moves: only those of
+numbers near zero turn, and a crop of 5 % turns others. In dances cropped so, changes of 64 signs correlate with the
+original's by 0.2 to 0.5, of the most similar strangers by 0.3; those of these numbers by 0.66 or more, of strangers by
+0.43 at most. So no library of hashes (imagehash, pdqhash) is used.
 
-Whoever changes which pictures are sketched, or how, raises schema.ENDINGS_VERSION.
+A change of which pictures are sketched, or how, raises schema.ENDINGS_VERSION.
 """
 
 import av
@@ -16,7 +16,7 @@ from av.video.reformatter import VideoReformatter
 
 from pipeline.core.options import SamplingOptions
 
-SKETCH = 100  # numbers of one
+SKETCH = 100  # numbers in a sketch
 SKETCHES_A_SECOND = 5.0  # at most; a dancer's arm crosses a tenth of the picture in 0.2 s
 
 _SIDE = 32  # px of the small picture
@@ -40,26 +40,27 @@ _COSINES[0] /= np.sqrt(2)
 
 
 def sketch_stride(sampling: SamplingOptions) -> int:
-    """Every how many of a clip's sampled frames one is sketched: `position % stride == 0`."""
+    """Spacing of the sketched frames among a clip's sampled ones: those with `position % stride == 0`."""
     return max(1, round(sampling.sample_fps / SKETCHES_A_SECOND))
 
 
 def picture_sketch(rgb: np.ndarray) -> np.ndarray | None:
-    """int8 [100] of length 127, but for rounding; None of a picture that shows next to nothing (black, white, fog).
+    """Sketch of a picture, or None where it shows next to nothing (black, white, fog).
 
-    The cosine of two sketches is near 1 for one picture encoded twice, near 0 for pictures of different places.
+    A sketch is int8 [100], of Euclidean length 127 but for rounding. The cosine of two sketches is near 1 for one
+    picture encoded twice, near 0 for pictures of different places.
 
     rgb: uint8 [H, W, 3], of any size and shape.
     """
     small = _small(rgb)
     if small.std() < _FLAT:
         return None
-    found = (_COSINES @ small @ _COSINES.T)[_DOWN, _ACROSS] * _WEIGHT
-    return np.rint(127 * found / np.linalg.norm(found)).astype(np.int8)
+    frequencies = (_COSINES @ small @ _COSINES.T)[_DOWN, _ACROSS] * _WEIGHT
+    return np.rint(127 * frequencies / np.linalg.norm(frequencies)).astype(np.int8)
 
 
 def _small(rgb: np.ndarray) -> np.ndarray:
-    """float32 [32, 32] luma, averaged. Of a large picture a part of the pixels will do, in a tenth of the time."""
+    """Averaged luma, float32 [32, 32]. A part of a large picture's pixels is enough, and takes a tenth of the time."""
     step = max(1, min(rgb.shape[:2]) // _COARSE)
     # A colour at a time: NumPy copies three bytes at once four times as slowly.
     coarse = av.VideoFrame.from_ndarray(np.stack([rgb[::step, ::step, at] for at in range(3)], 2), format="rgb24")

@@ -28,7 +28,8 @@ from pipeline.core.child_processes import die_with_parent
 from pipeline.core.errors import ClipError
 from pipeline.core.memory import trim
 from pipeline.core.options import DecodeLimits, SamplingOptions
-from pipeline.decode.decoders import ClipDecoding, Frame, Source, fetch, first_rotation, open_clip, scale_rgb
+from pipeline.decode.container import Source, fetch, first_rotation, open_clip
+from pipeline.decode.decoders import ClipDecoding, Frame, scale_rgb
 from pipeline.decode.picture_sketch import picture_sketch, sketch_stride
 from pipeline.decode.sampling import expected_frames
 

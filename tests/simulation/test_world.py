@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from pipeline.core.errors import DataError
-from pipeline.decode.decoders import clockwise
+from pipeline.decode.container import clockwise
 from pipeline.ingest.manifest import read_manifests
 from simulation import world as world_module
 from simulation.ceiling import ceilings, mean_spearman

@@ -11,8 +11,10 @@ import pytest
 from pipeline.core.errors import CLIP_CODES, ClipError
 from pipeline.core.options import DecodeLimits, SamplingOptions
 from pipeline.decode import decoders
-from pipeline.decode import pictures as decode_pictures
-from pipeline.decode.decoders import ClipDecoding, fetch
+from pipeline.decode import sampling as decode_sampling
+from pipeline.decode.container import fetch
+from pipeline.decode.decoders import ClipDecoding
+from pipeline.decode.sampling import needed_pictures
 
 DECODERS = ("pyav", "decord")
 EVERY_FRAME = SamplingOptions(sample_fps=1000.0, max_side=4096)
@@ -62,10 +64,10 @@ def test_pictures_left_out_change_no_pixel_time_or_index_of_the_others(tmp_path,
     clip = write_clip(tmp_path / "clip.mp4", frames=150, rate=30, pts=times, **options)
     with av.open(str(clip)) as container:
         stream = container.streams.video[0]
-        skipped = sum(picture is None for _, picture in decode_pictures.pictures(container, stream, SamplingOptions()))
+        skipped = sum(picture is None for _, picture in needed_pictures(container, stream, SamplingOptions()))
     assert (skipped > 10) == (bframes != "0")
     ours = decode(clip, ("pyav",), SamplingOptions())[1]
-    monkeypatch.setattr(decode_pictures, "_PROGRESSIVE", -1)
+    monkeypatch.setattr(decode_sampling, "_PROGRESSIVE", -1)
     plain = decode(clip, ("pyav",), SamplingOptions())[1]
     assert [(f.position, f.frame_index, f.timestamp) for f in ours] == [
         (f.position, f.frame_index, f.timestamp) for f in plain
@@ -79,7 +81,7 @@ def test_pictures_left_out_change_nothing_of_real_clips(dance_clips, monkeypatch
     for path in sorted(dance_clips.iterdir()):
         ours = decode(path, ("pyav",), sampling)[1]
         with monkeypatch.context() as patch:
-            patch.setattr(decode_pictures, "_PROGRESSIVE", -1)
+            patch.setattr(decode_sampling, "_PROGRESSIVE", -1)
             plain = decode(path, ("pyav",), sampling)[1]
         assert [(f.frame_index, f.timestamp, f.rgb.sum()) for f in ours] == [
             (f.frame_index, f.timestamp, f.rgb.sum()) for f in plain

@@ -15,7 +15,8 @@ import pytest
 
 from pipeline.core.options import DecodeLimits, SamplingOptions
 from pipeline.decode.clips import Ending
-from pipeline.decode.decoders import ClipDecoding, fetch
+from pipeline.decode.container import fetch
+from pipeline.decode.decoders import ClipDecoding
 from pipeline.decode.pool import Chunk, DecodeJob, DecodePool, probe_clips
 from tests.pipeline.decode.test_decoders import write_clip
 

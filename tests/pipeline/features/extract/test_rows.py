@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from pipeline.core.options import DecodeLimits, SamplingOptions
-from pipeline.decode.decoders import ClipDecoding, fetch
+from pipeline.decode.container import fetch
+from pipeline.decode.decoders import ClipDecoding
 from tests.end_to_end.workspaces import contents
 from tests.support.extraction import (
     CHEAP,
