@@ -40,12 +40,12 @@ def main() -> None:
         scoring = tasks.ScoreClips(workspace=str(workspace))
         if not scoring.complete() or scoring.run_folder() != run_dir(run_id):
             raise SystemExit(f"{options.run} is not the finished build of the demo world there: run BuildVDV first")
-        scores = read_table(str(run / SCORES)).dropna(subset="score_skeleton").sort_values("score_skeleton")
+        scores = read_table(str(run / SCORES)).dropna(subset="score_pose").sort_values("score_pose")
         worst_first = scores["clip_id"].tolist()
         (run / REPORT).unlink()
         commands = [
             ["Recommend", "--run", run_id],
-            ["Recommend", "--run", run_id, "--weights", "skeleton=2,scene=1", "--top", "5"],
+            ["Recommend", "--run", run_id, "--weights", "pose=2,scene=1", "--top", "5"],
             ["ScoreClips"],
             ["EvaluateRun"],
             ["RenderReport"],

@@ -46,7 +46,7 @@ from pipeline.core.child_processes import spawned_pool
 NETWORK_SHARE = 0.3  # of the mix with the line; it, CONFIG and all of the lines were chosen on subjects 1 to 5 alone
 # A movement done with the left is another one than with the right: nothing is mirrored. Of eight frames the
 # body level would have two. The line is fitted by itself.
-CONFIG = VdvConfig(modalities=("pose",), frames=16, samplings=2, skeleton_rate=3e-3, mirror=0.0, line=False)
+CONFIG = VdvConfig(modalities=("pose",), frames=16, samplings=2, pose_rate=3e-3, mirror=0.0, line=False)
 MOTION = VdvConfig(frames=16)  # how the product's motion statistics see an episode
 WAYS = ("trees", "line", "psgcn", "st_gcn_plus")
 PREDICTORS: dict[str, tuple[tuple[str, str, float], ...]] = {  # by name: way, what of its words, and share of it
@@ -134,7 +134,7 @@ def main() -> None:
         about = {
             "frames": CONFIG.frames,
             "samplings": CONFIG.samplings,
-            "skeleton_rate": CONFIG.skeleton_rate,
+            "pose_rate": CONFIG.pose_rate,
             "epochs": {setting.name: setting.epochs for setting in SETTINGS},
             "network_share": NETWORK_SHARE,
             "trees": TREES,
@@ -168,7 +168,7 @@ def _do(job: Job) -> str:
         said = {"score": judge_by_line(episodes, numbers, split, known)}
     else:
         fixed = _inputs_of_networks(job.data, job.subjects)
-        config = replace(CONFIG, skeleton_network=job.way, epochs=job.setting.epochs, seed=job.seed)
+        config = replace(CONFIG, pose_network=job.way, epochs=job.setting.epochs, seed=job.seed)
         start = time.perf_counter()
         said = {"network": judge_by_network(episodes, fixed, split, config, known)}
     seconds = time.perf_counter() - start

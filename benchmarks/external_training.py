@@ -12,7 +12,7 @@ from models.virality.config import VdvConfig
 from models.virality.masked import MOTION_LIMIT, Mix
 from models.virality.psgcn import motion_statistics
 from models.virality.skeleton import KINECT22
-from models.virality.vdv import skeleton_network
+from models.virality.vdv import pose_network
 from pipeline.evaluation.pose_statistics import fit_trees, pose_statistics
 from pipeline.training.optimisation import forget_statistics, loss_of, parameter_groups
 from pipeline.training.ridge import fit_line, normal_score, place_within, within
@@ -26,8 +26,8 @@ def fixed_draws(episodes: Episodes, config: VdvConfig) -> Tensor:
 
 
 def line_numbers(fixed: Tensor) -> np.ndarray:
-    """float32 [N, 847]: what the product's line sees of every episode (models.virality.psgcn.motion_statistics), the mean of its
-    samplings. fixed: as `fixed_draws` gives it."""
+    """float32 [N, 847]: what the product's line sees of every episode (models.virality.psgcn.motion_statistics), the
+    mean of its samplings. fixed: as `fixed_draws` gives it."""
     parts = []
     for some in fixed.split(JUDGED_AT_ONCE):
         flat = some.flatten(0, 1)
@@ -41,21 +41,21 @@ def tree_numbers(episodes: Episodes) -> np.ndarray:
 
 
 def train_network(episodes: Episodes, rows: np.ndarray, config: VdvConfig) -> nn.Module:
-    """The network of the skeleton cue trained on these rows, all movements together.
+    """The network of the skeleton modality trained on these rows, all movements together.
 
-    As pipeline.training.encoder_training: RankNet within the challenge, which is one subject's episodes of one movement, on the
-    network's score and each of its levels, Huber on the percentile, AdamW, one-cycle, gradients clipped, batch norms
-    given the final weights' statistics in one last epoch. Batches are of whole challenges.
+    As pipeline.training.encoder_training: RankNet within the challenge, which is one subject's episodes of one
+    movement, on the network's score and each of its levels, Huber on the percentile, AdamW, one-cycle, gradients
+    clipped, batch norms given the final weights' statistics in one last epoch. Batches are of whole challenges.
     """
     torch.manual_seed(config.seed)
-    network = skeleton_network(config, KINECT22, COORDINATES)
+    network = pose_network(config, KINECT22, COORDINATES)
     of_row = challenges(episodes)
     target = torch.from_numpy(place_within(episodes.correct, of_row)).float()
     numbered = torch.from_numpy(np.unique(of_row, return_inverse=True)[1])
     levels_of = cast(Mix, network.mix).network
-    optimiser = torch.optim.AdamW(parameter_groups(network, config.weight_decay), lr=config.skeleton_rate)
+    optimiser = torch.optim.AdamW(parameter_groups(network, config.weight_decay), lr=config.pose_rate)
     steps = config.epochs * len(list(_batches(episodes, rows, config, 0)))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.skeleton_rate, total_steps=steps)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.pose_rate, total_steps=steps)
     for epoch in range(config.epochs):
         for some in _batches(episodes, rows, config, epoch):
             levels = network(*_drawn(episodes, some, config, epoch)).levels[:, :levels_of]
@@ -157,8 +157,8 @@ def _spread(values: np.ndarray, challenge: np.ndarray) -> float:
 
 
 def judge_by_line(episodes: Episodes, numbers: np.ndarray, split: Split, by_movement: bool) -> np.ndarray:
-    """float32 [test rows]: what the product's line (pipeline.training.ridge) fitted to a split's training rows says, in units of
-    its spread over them; a line a movement, or one for all.
+    """float32 [test rows]: what the product's line (pipeline.training.ridge) fitted to a split's training rows says, in
+    units of its spread over them; a line a movement, or one for all.
 
     Its penalty is chosen on what is to be told apart in the end: on subjects held out, on episodes where there is one
     subject, on movements where a movement is asked that was not seen; there all subjects are compared. No seed: it

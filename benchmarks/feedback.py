@@ -22,7 +22,7 @@ from benchmarks.feedback_prmd import limbs_of_movements
 from benchmarks.feedback_world import Judged, extract_poses, judged_of, references_of, render
 from models.virality.config import VdvConfig
 from models.virality.skeleton import Posture
-from models.virality.vdv import Cue, encode
+from models.virality.vdv import ModalityInput, encode
 from pipeline.dataset.assemble import read_clips
 from pipeline.dataset.loading import skeletons_to_score
 from pipeline.feedback.attribution import integrated_gradients, mean_pose, segment_seconds
@@ -66,7 +66,7 @@ def main() -> None:
 
     run = run_dir(find_run(options.run_workspace, options.run))
     model, _ = load_run(options.run_workspace, run, CPU)
-    encoder, config = model.encoders["skeleton"], model.config
+    encoder, config = model.encoders["pose"], model.config
     clips = list(compared_clips(options, encoder, config))
     results["faults"] = faults(clips, encoder, config)
     print_faults(results["faults"])
@@ -206,15 +206,15 @@ def print_curves(found: dict) -> None:
 
 
 def _of_clip(clip: Clip, encoder: nn.Module, config: VdvConfig, rng: np.random.Generator) -> dict[str, float]:
-    cue = skeletons_to_score([clip.posture], config, CPU)
-    parts = integrated_gradients(encoder, cue)[0]
-    seen = cue.mask[0].any(0).flatten()
+    modality = skeletons_to_score([clip.posture], config, CPU)
+    parts = integrated_gradients(encoder, modality)[0]
+    seen = modality.mask[0].any(0).flatten()
     ordered = parts.flatten().masked_fill(~seen, -torch.inf).argsort(descending=True)[: int(seen.sum())]
     found: dict[str, float] = {}
     places = seen.nonzero().flatten()
     chance = [places[torch.from_numpy(rng.permutation(len(places)))] for _ in range(CONTROLS)]
     for name, insert in (("deletion", False), ("insertion", True)):
-        areas = [_area(_replaced(cue, order, encoder, insert)) for order in (ordered, *chance)]
+        areas = [_area(_replaced(modality, order, encoder, insert)) for order in (ordered, *chance)]
         found[name], found[f"{name}_chance"] = areas[0], float(np.mean(areas[1:]))
 
     windows, gains = _gains(clip, encoder, config)
@@ -227,20 +227,20 @@ def _of_clip(clip: Clip, encoder: nn.Module, config: VdvConfig, rng: np.random.G
     return found
 
 
-def _replaced(cue: Cue, order: Tensor, encoder: nn.Module, insert: bool) -> np.ndarray:
+def _replaced(modality: ModalityInput, order: Tensor, encoder: nn.Module, insert: bool) -> np.ndarray:
     """Scores with more and more joints x frames in the mean pose, the first of the order first; or taken back out."""
-    still = mean_pose(torch.where(cue.mask.any(-1)[:, :, None, :, None], cue.values, 0.0), cue.mask)
+    still = mean_pose(torch.where(modality.mask.any(-1)[:, :, None, :, None], modality.values, 0.0), modality.mask)
     made = []
     for share in SHARES:
-        chosen = torch.zeros(cue.mask[0, 0].numel(), dtype=torch.bool)
+        chosen = torch.zeros(modality.mask[0, 0].numel(), dtype=torch.bool)
         chosen[order[: round(share * len(order))]] = True
-        at = chosen.view(cue.mask.shape[2:])
-        made.append(torch.where(at if insert else ~at, cue.values, still))
+        at = chosen.view(modality.mask.shape[2:])
+        made.append(torch.where(at if insert else ~at, modality.values, still))
     values = torch.cat(made)
     with torch.inference_mode():
         none = torch.zeros(len(values), 1)
         return encode(
-            encoder, "skeleton", Cue(values, cue.mask.expand(len(values), -1, -1, -1), none, none[:, 0])
+            encoder, "pose", ModalityInput(values, modality.mask.expand(len(values), -1, -1, -1), none, none[:, 0])
         ).score.numpy()
 
 

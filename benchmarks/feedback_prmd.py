@@ -1,9 +1,9 @@
 """Edits held against UI-PRMD: does the edit that gains most, in an episode done wrong, name the limbs that count?
 
-A line a movement (the product's, pipeline.training.ridge) learns from nine subjects what is right, and scores the tenth's. Into
-each episode done wrong the references' median motion of one limb is put, from its start to its end, for an episode is
-one movement of some two seconds; the references are the other subjects' best-scored episodes. The movements are those
-of Vakanski et al. 2018: six of the legs, four of the arms.
+A line a movement (the product's, pipeline.training.ridge) learns from nine subjects what is right, and scores the
+tenth's. Into each episode done wrong the references' median motion of one limb is put, from its start to its end, for
+an episode is one movement of some two seconds; the references are the other subjects' best-scored episodes. The
+movements are those of Vakanski et al. 2018: six of the legs, four of the arms.
 """
 
 from collections.abc import Sequence

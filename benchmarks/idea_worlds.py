@@ -6,7 +6,7 @@
 |---|---|---|---|
 | timing | how far the right leg lags behind the left arm | the pyramid | a flat ST-GCN of as many parameters |
 | repeats | whether two events, far apart, are alike | temporal relations | the same network without, a plain TCN |
-| unreliable | as the cues say; one is noise where its quality is low | attention | fixed weights, equal weights |
+| unreliable | as the modalities say; one is noise where its quality is low | attention | fixed weights, equal weights |
 
 Worlds are drawn anew for each seed, as features: nothing is rendered. Networks, losses and fusion are the product's,
 without lines beside the networks; both sides are trained alike. Labels are judged on clips that were not trained on; a
@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from benchmarks.common import save, table
 from models.virality.config import VdvConfig
 from models.virality.skeleton import normalise
-from models.virality.vdv import Cue, build_encoder, build_fusion, encode
+from models.virality.vdv import ModalityInput, build_encoder, build_fusion, encode
 from pipeline.dataset.loading import Dancer, draw, pad
 from pipeline.metrics.significance import PRIMARY, Clips, compare, draw_creators, estimate
 from pipeline.training.fusion import HeldOut, train_attention
@@ -37,10 +37,10 @@ FRAMES_PER_S = 10
 
 @dataclass(frozen=True)
 class World:
-    """N clips of one cue. The first TRAINED are trained on."""
+    """N clips of one modality. The first TRAINED are trained on."""
 
-    cue: str
-    clips: tuple[Dancer | Cue, ...]
+    modality: str
+    clips: tuple[Dancer | ModalityInput, ...]
     label: np.ndarray  # float64 [N]
 
 
@@ -55,7 +55,7 @@ def timing_world(seed: int) -> World:
         Dancer(normalise(keypoints, np.ones(len(seconds), bool), seconds, 0.3), torch.tensor(0.9))
         for keypoints, seconds in dancers
     )
-    return World("skeleton", tuple(clips), -lag)
+    return World("pose", tuple(clips), -lag)
 
 
 def lagging_dancers(seed: int, count: int) -> tuple[np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:
@@ -115,16 +115,16 @@ def repeats_world(seed: int) -> World:
         label[place] = one == other
         seconds = torch.arange(LONG) / FRAMES_PER_S
         features = torch.from_numpy(values.astype(np.float32))
-        clips.append(Cue(features, torch.ones(LONG, dtype=torch.bool), seconds, torch.tensor(1.0)))
+        clips.append(ModalityInput(features, torch.ones(LONG, dtype=torch.bool), seconds, torch.tensor(1.0)))
     return World("appearance", tuple(clips), label)
 
 
-# --- a cue that is unreliable in some clips
+# --- a modality that is unreliable in some clips
 
 
 def unreliable_world(seed: int) -> tuple[HeldOut, np.ndarray]:
-    """Scores of three cues, each the label and noise, of clips that all have them. The first is the best, but in two
-    of five clips, whose quality is low, it is noise alone. Returns the scores and the label."""
+    """Scores of three modalities, each the label and noise, of clips that all have them. The first is the best, but in
+    two of five clips, whose quality is low, it is noise alone. Returns the scores and the label."""
     rng = np.random.default_rng(seed)
     count = TRAINED + JUDGED
     label = rng.normal(0, 1, count)
@@ -161,35 +161,35 @@ def network_scores(world: World, config: VdvConfig) -> np.ndarray:
     """float64 [N - TRAINED]: what an encoder says that learned from the first clips, of the others."""
     torch.manual_seed(config.seed)
     rng = np.random.default_rng(config.seed)
-    encoder = build_encoder(world.cue, config, {world.cue: WIDTH})
+    encoder = build_encoder(world.modality, config, {world.modality: WIDTH})
     percentile = torch.from_numpy(((rankdata(world.label[:TRAINED]) - 0.5) / TRAINED).astype(np.float32))
     batches = -(-TRAINED // config.batch_clips)
-    rate = config.rate(world.cue)
+    rate = config.rate(world.modality)
     optimiser = torch.optim.AdamW(parameter_groups(encoder, config.weight_decay), rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, config.epochs * batches)
     encoder.train()
     for _ in range(config.epochs):
         for rows in np.array_split(rng.permutation(TRAINED), batches):
             optimiser.zero_grad()
-            _loss(encoder, world.cue, _batch(world, rows, config, rng), percentile[rows], config).backward()
+            _loss(encoder, world.modality, _batch(world, rows, config, rng), percentile[rows], config).backward()
             nn.utils.clip_grad_norm_(encoder.parameters(), config.clip_norm)
             optimiser.step()
             schedule.step()
     encoder.eval()
     rows = np.arange(TRAINED, len(world.clips))
     with torch.inference_mode():
-        parts = [encode(encoder, world.cue, _batch(world, some, config, None)) for some in np.array_split(rows, 6)]
+        parts = [encode(encoder, world.modality, _batch(world, some, config, None)) for some in np.array_split(rows, 6)]
     return torch.cat([part.score for part in parts]).double().numpy()
 
 
-def _batch(world: World, rows: np.ndarray, config: VdvConfig, rng: np.random.Generator | None) -> Cue:
+def _batch(world: World, rows: np.ndarray, config: VdvConfig, rng: np.random.Generator | None) -> ModalityInput:
     chosen = (world.clips[row] for row in rows)
-    return pad([draw(clip, config, rng) if isinstance(clip, Dancer) else clip for clip in chosen], world.cue)
+    return pad([draw(clip, config, rng) if isinstance(clip, Dancer) else clip for clip in chosen], world.modality)
 
 
-def _loss(encoder: nn.Module, name: str, cue: Cue, percentile: Tensor, config: VdvConfig) -> Tensor:
+def _loss(encoder: nn.Module, name: str, modality: ModalityInput, percentile: Tensor, config: VdvConfig) -> Tensor:
     """Of clips that are one challenge."""
-    said = encode(encoder, name, cue)
+    said = encode(encoder, name, modality)
     one, all_of_them = torch.zeros(len(percentile), dtype=torch.int64), torch.ones(len(percentile), dtype=torch.bool)
     return loss_of(said.score, said.levels, percentile, one, all_of_them, config)
 
@@ -217,14 +217,14 @@ def _of_fusions(seed: int, config: VdvConfig) -> tuple[np.ndarray, np.ndarray]:
 
 
 # Longer and faster than for dance: the worlds hold next to no noise to learn by heart, and both sides gain.
-TIMING = VdvConfig(line=False, frames=32, mirror=0.0, epochs=20, skeleton_rate=3e-3)
+TIMING = VdvConfig(line=False, frames=32, mirror=0.0, epochs=20, pose_rate=3e-3)
 REPEATS = VdvConfig(line=False, epochs=20, learning_rate=3e-3, dropout=0.1)
 IDEAS = {
     "timing": Idea(
         "limbs' timing against each other",
         {
             "pyramid": TIMING,
-            "flat ST-GCN": replace(TIMING, skeleton_network="st_gcn"),
+            "flat ST-GCN": replace(TIMING, pose_network="st_gcn"),
             "joints alone, PSGCN's blocks": replace(TIMING, pyramid=False),
         },
         _of_networks(timing_world),
@@ -235,7 +235,7 @@ IDEAS = {
         _of_networks(repeats_world),
     ),
     "unreliable": Idea(
-        "a cue that is noise where its quality is low",
+        "a modality that is noise where its quality is low",
         {"attention": VdvConfig(), "reliability": VdvConfig(fusion="reliability"), "mean": VdvConfig(fusion="mean")},
         _of_fusions,
     ),

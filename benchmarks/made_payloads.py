@@ -11,7 +11,7 @@ from PIL import Image
 from pipeline.metrics.ranking import percentile_within
 from pipeline.report.page_file import MEDIA_BLOCK
 
-CUES = ("skeleton", "appearance", "face", "scene")
+MODALITIES = ("pose", "appearance", "face", "scene")
 EMBEDDING = 16
 FRAMES = 130_000  # of skeletons in a whole page, as pipeline/report/preview.py allows
 FILMS = 120
@@ -51,7 +51,7 @@ def make_payload(clips: int, names: Names | None = None, seed: int = 0) -> tuple
         },
         "data": _data(columns, clips, count),
         "quality": _quality(rng, clips, called),
-        "cues": list(CUES),
+        "modalities": list(MODALITIES),
         "challenges": [
             {"name": name, "clips": columns["challenge"].count(place), "judged": columns["challenge"].count(place),
              "spearman": 0.6, "low": 0.4, "high": 0.75}
@@ -78,8 +78,8 @@ def _clips(rng: np.random.Generator, clips: int, challenges: int, names: Names) 
     score = np.where(there, rng.normal(size=clips), np.nan)
     new = rng.random(clips) < 0.1
     label = np.where(new, np.nan, np.nan_to_num(score) + rng.normal(size=clips))
-    cue_scores = {cue: np.where(there, score + rng.normal(size=clips), np.nan) for cue in CUES}
-    cue_scores["face"][7::20] = np.nan
+    modality_scores = {modality: np.where(there, score + rng.normal(size=clips), np.nan) for modality in MODALITIES}
+    modality_scores["face"][7::20] = np.nan
     attention = rng.dirichlet([3, 2, 1, 1], clips)
     percentile = _percentile(score, challenge)
     expected = np.clip(0.2 + 0.6 * percentile, 0, 1)
@@ -105,8 +105,10 @@ def _clips(rng: np.random.Generator, clips: int, challenges: int, names: Names) 
         "low": _plain(np.clip(expected - 0.25, 0, 1)),
         "high": _plain(np.clip(expected + 0.25, 0, 1)),
         "unseen": _plain(_percentile(score + rng.normal(size=clips) / 2, challenge)),
-        "cue_percentile": {cue: _plain(_percentile(values, challenge)) for cue, values in cue_scores.items()},
-        "attention": {cue: _plain(attention[:, place]) for place, cue in enumerate(CUES)},
+        "modality_percentile": {
+            modality: _plain(_percentile(values, challenge)) for modality, values in modality_scores.items()
+        },
+        "attention": {modality: _plain(attention[:, place]) for place, modality in enumerate(MODALITIES)},
         "better": _better(score, challenge),
     }
 
@@ -195,10 +197,10 @@ def _quality(rng: np.random.Generator, clips: int, challenges: list[str]) -> dic
     if clips < 50:
         return nothing
     titles = {
-        "the model": ["VDV, all cues"], "one cue, its encoder alone": list(CUES),
+        "the model": ["VDV, all modalities"], "one modality, its encoder alone": list(MODALITIES),
         "no network": ["followers alone", "ridge on mean features", "ExtraTrees on mean features and pose statistics"],
         "other fusions": ["uniform mean", "ridge stacking", "concatenation, trained together"],
-        "fewer cues, fused anew": ["skeleton + appearance", "face + scene"], "controls": ["chance (expectation)"],
+        "fewer modalities, fused anew": ["skeleton + appearance", "face + scene"], "controls": ["chance (expectation)"],
     }  # fmt: skip
     table = []
     for section, those in titles.items():
@@ -217,7 +219,7 @@ def _quality(rng: np.random.Generator, clips: int, challenges: list[str]) -> dic
         "splits": [
             {"split": split, "predictor": predictor, "spearman": 0.6, "kendall": 0.4, "pairwise": 0.7, "ndcg": 0.9,
              "n": 20}
-            for split in ("test", "train") for predictor in ("fused", *CUES)
+            for split in ("test", "train") for predictor in ("fused", *MODALITIES)
         ],
         "coverage": {"level": 0.8, "share": 0.81, "low": 0.75, "high": 0.86, "clips": clips},
         "calibration": [{"expected": at, "actual": float(np.clip(at + rng.normal() / 20, 0, 1)), "n": clips // 10}
@@ -227,7 +229,7 @@ def _quality(rng: np.random.Generator, clips: int, challenges: list[str]) -> dic
              "spearman": [0.7 - place / 50, 0.6, 0.8], "difference": [-place / 50, -0.1, 0.05] if place else None}
             for place, what in enumerate(("the model", "no pyramid", "no refinement", "no temporal relations"))
         ],
-        "attention": [{"challenge": name} | dict(zip(CUES, rng.dirichlet([3, 2, 1, 1]).tolist(), strict=True))
+        "attention": [{"challenge": name} | dict(zip(MODALITIES, rng.dirichlet([3, 2, 1, 1]).tolist(), strict=True))
                       for name in challenges],
         "cautions": [{"kind": "warning", "text": "Only few clips were judged: look at the ends of the intervals."},
                      {"kind": "note", "text": "These data are made by script."}],

@@ -4,9 +4,9 @@
     python -m benchmarks.models --folder FOLDER --workers 2 --ablations
     python -m benchmarks.models --folder FOLDER --workers 2 --world benchmarks/worlds/unequal.toml
 
-Five folds by creator, the same for every seed. Prints the table of docs/evaluation.md (each cue alone, other fusions,
-predictors without a network, labels permuted), how often the scores' intervals hold, and with --ablations what the
-model is without one of its ideas at a time. Trainings are kept beside the workspace: it goes on where it was
+Five folds by creator, the same for every seed. Prints the table of docs/evaluation.md (each modality alone, other
+fusions, predictors without a network, labels permuted), how often the scores' intervals hold, and with --ablations what
+the model is without one of its ideas at a time. Trainings are kept beside the workspace: it goes on where it was
 interrupted.
 """
 
@@ -19,7 +19,7 @@ import torch
 
 from benchmarks.common import save, table
 from benchmarks.world import ExtractedWorld, add_world_options, extracted_world, ranking, trainings
-from benchmarks.world_checks import hidden_cues
+from benchmarks.world_checks import hidden_modalities
 from models.device import resolve_device
 from models.virality.config import VdvConfig
 from pipeline.evaluation.ablations import DEFAULT, ablation_table, choose_variants
@@ -32,7 +32,7 @@ from simulation.render import read_options
 from simulation.truth import read_clips_truth
 
 # What the issue asks the fused score to beat, by the column of the cross-validation.
-MUST_BEAT = ("score_skeleton", "score_appearance", "score_face", "score_scene", "fusion_mean", "fusion_concatenation",
+MUST_BEAT = ("score_pose", "score_appearance", "score_face", "score_scene", "fusion_mean", "fusion_concatenation",
              "baseline_boosting_means")  # fmt: skip
 
 
@@ -94,7 +94,7 @@ def judge_model(trainer: Trainer, seeds: int) -> dict:
     found = {"best_possible": best, "table": as_json(rows), "not_beaten": missed, "coverage": held}
     truth = read_clips_truth(world.folder)
     if truth["hidden"].any():
-        hidden = hidden_cues(pd.concat(trainings), truth)
+        hidden = hidden_modalities(pd.concat(trainings), truth)
         print(table(hidden.to_numpy().tolist(), hidden.columns.tolist()))
         found["hidden"] = hidden.to_dict("records")
     return found

@@ -7,9 +7,9 @@
 | lag | how far the right leg lags behind the left arm (benchmarks.idea_worlds): no statistic of the line tells it |
 | skill | how well the eight dances of the simulated world are danced: nearly a sum of the line's statistics |
 
-Key points are made, nothing is rendered. Each training is `pipeline.training.fit` with the options that ship, of the skeleton
-alone: the line, PSGCN and, from clips held out, what each of them is worth. Judged on clips of creators that were not
-trained on, by the truth: what the line alone says, what the network alone says, and the score.
+Key points are made, nothing is rendered. Each training is `pipeline.training.fit` with the options that ship, of the
+skeleton alone: the line, PSGCN and, from clips held out, what each of them is worth. Judged on clips of creators that
+were not trained on, by the truth: what the line alone says, what the network alone says, and the score.
 """
 
 import argparse
@@ -89,8 +89,8 @@ def judge(name: str, trained: int, seed: int, noise: float) -> dict:
     with tempfile.TemporaryDirectory(prefix="vdv-network-weight-") as folder:
         workspace = write_dataset(Path(folder), manifest, rows_of, ("pose",))
         fitted = fit(ClipDataset(workspace, DATASET, config, training=True), config, torch.device("cpu"))
-        levels = _levels(fitted.model.encoders["skeleton"], ClipDataset(workspace, DATASET, config, training=False))
-    mix = cast(Mix, fitted.model.encoders["skeleton"].mix)
+        levels = _levels(fitted.model.encoders["pose"], ClipDataset(workspace, DATASET, config, training=False))
+    mix = cast(Mix, fitted.model.encoders["pose"].mix)
     training = (clips["split"] == "train").to_numpy()
     parts = (levels - levels[training].mean(0)) * mix.weight.numpy()
     network, line = parts[:, : mix.network].sum(1), levels[:, -1]
@@ -110,7 +110,7 @@ def _levels(encoder: torch.nn.Module, view: ClipDataset) -> np.ndarray:
     """float64 [clips, L]: what the network's levels and the line say."""
     keys = [[(0, row) for row in part] for part in np.array_split(np.arange(len(view)), -(-len(view) // 64))]
     loader = DataLoader(view, batch_sampler=keys, collate_fn=view.collate)
-    return torch.cat([encode(encoder, "skeleton", batch.cues["skeleton"]).levels for batch in loader]).double().numpy()
+    return torch.cat([encode(encoder, "pose", batch.inputs["pose"]).levels for batch in loader]).double().numpy()
 
 
 def _spearman(clips: pd.DataFrame, score: np.ndarray) -> float:

@@ -7,13 +7,14 @@ On a simulated world, whose truth says how good each clip is in each dimension. 
 ranks: every clip stands by scores of a model that saw nothing of its creator (a fold's, or the run's where the clip was
 held out from it).
 
-1. Clips recommended by one cue, by the model's fused score, and by two cues at once: the share that is in the top third
+1. Clips recommended by one modality, by the model's fused score, and by two modalities at once: the share that is in
+the top third
    of their challenge by each term of the likes (skill, look, expression, scene). Ten clips are recommended, in a small
    challenge no more than a third of it, so that a perfect ranking has 1; a random one has a third. No spreading, no
    limit a creator.
 2. Diversity of the list against its quality as the weight of diversity rises: intra-list diversity (1 - mean cosine of
    the embeddings; also by the truth: how many scenes are shown), precision, and NDCG. The truth here is all that the
-   clip shows of its likes; for a cue, its own term.
+   clip shows of its likes; for a modality, its own term.
 """
 
 import argparse
@@ -36,9 +37,9 @@ from pipeline.scoring.recommendation_options import FUSED, RecommendOptions, par
 from simulation.render import read_options
 from simulation.truth import read_clips_truth
 
-OWN_TERM = {"skeleton": "skill", "appearance": "look", "face": "expression", "scene": "scene"}
+OWN_TERM = {"pose": "skill", "appearance": "look", "face": "expression", "scene": "scene"}
 TERMS = tuple(OWN_TERM.values())
-RANKINGS = (*OWN_TERM, FUSED, "skeleton=1,scene=1")
+RANKINGS = (*OWN_TERM, FUSED, "pose=1,scene=1")
 DIVERSITIES = tuple(round(step / 10, 1) for step in range(11))
 RESAMPLES = 10_000
 
@@ -81,7 +82,7 @@ def build(options: argparse.Namespace, workspace: str) -> str:
 
 
 class World:
-    """The clips of each challenge that have every cue's score, and their truth; lists are made of these alone."""
+    """The clips of each challenge that have every modality's score, and their truth; lists are made of these alone."""
 
     def __init__(self, standing: Standing, embeddings: Mapping[str, np.ndarray], truth: pd.DataFrame, top: int):
         self.percentile, self.embeddings, self.truth = standing.percentile, embeddings, truth
@@ -95,7 +96,7 @@ class World:
         """The recommended clips' rows, best first."""
         rows = self.rows[challenge]
         wanted = relevance(self.percentile.iloc[rows], dict(options.weights))
-        here = {cue: values[rows] for cue, values in self.embeddings.items()}
+        here = {modality: values[rows] for modality, values in self.embeddings.items()}
         nobody = np.full(len(rows), None)
         taken = pick(wanted, here, self.creator[rows], nobody, self.top[challenge], options.diversity,
                      options.per_creator)  # fmt: skip
@@ -130,7 +131,7 @@ def truth_of(standing: Standing, folder: Path) -> pd.DataFrame:
 
 
 def dimensions(world: World) -> dict:
-    """Precision by ranking and term, means over challenges; and each cue's lead over fused on its own term."""
+    """Precision by ranking and term, means over challenges; and each modality's lead over fused on its own term."""
     plain = RecommendOptions(diversity=0.0, per_creator=0)
     found: dict[str, dict[str, np.ndarray]] = {}
     for ranking in RANKINGS:
@@ -141,11 +142,11 @@ def dimensions(world: World) -> dict:
             for term in (*TERMS, "content")
         }
     leads = {}
-    for cue, term in OWN_TERM.items():
-        more = found[cue][term] - found[FUSED][term]
+    for modality, term in OWN_TERM.items():
+        more = found[modality][term] - found[FUSED][term]
         draws = np.random.default_rng(0).choice(more, (RESAMPLES, len(more))).mean(1)
         low, high = np.quantile(draws, [0.025, 0.975])
-        leads[cue] = {"term": term, "lead": float(more.mean()), "low": float(low), "high": float(high),
+        leads[modality] = {"term": term, "lead": float(more.mean()), "low": float(low), "high": float(high),
                       "challenges": [int((more > 0).sum()), int((more == 0).sum()), int((more < 0).sum())]}  # fmt: skip
     means = {ranking: {term: float(each.mean()) for term, each in row.items()} for ranking, row in found.items()}
     return {"means": means, "leads": leads}
@@ -156,7 +157,7 @@ def what_is_alike(world: World) -> dict[str, list[float]]:
     alike, same_place, same_creator = [], [], []
     place = world.truth["place"].to_numpy(object)
     for rows in world.rows.values():
-        here = {cue: values[rows] for cue, values in world.embeddings.items()}
+        here = {modality: values[rows] for modality, values in world.embeddings.items()}
         pairs = np.triu_indices(len(rows), 1)
         alike.append(np.stack([likeness(here, row) for row in range(len(rows))])[pairs])
         same_place.append((place[rows][:, None] == place[rows])[pairs])
@@ -199,14 +200,14 @@ def print_all(results: dict) -> None:
     rows = [[name, *(row[term] for term in terms)] for name, row in precision["means"].items()]
     print(table(rows, ["recommended by", *(f"top third in {term}" for term in terms)]))
     rows = [
-        [f"{cue} on {lead['term']}", lead["lead"], f"{lead['low']:.3f} to {lead['high']:.3f}",
+        [f"{modality} on {lead['term']}", lead["lead"], f"{lead['low']:.3f} to {lead['high']:.3f}",
          "{} / {} / {}".format(*lead["challenges"])]
-        for cue, lead in precision["leads"].items()
+        for modality, lead in precision["leads"].items()
     ]  # fmt: skip
     print(table(rows, ["ahead of fused", "by", "95 % over challenges", "better / equal / worse in challenges"]))
     for name, (there, otherwise) in results["likeness"].items():
         print(f"mean likeness of two clips of {name}: {there:.2f}, of others {otherwise:.2f}")
-    for weights in (FUSED, "skeleton"):
+    for weights in (FUSED, "pose"):
         print(f"\nby {weights}, as diversity counts for more")
         keys = list(results["curve"][weights][0])
         print(table([[row[key] for key in keys] for row in results["curve"][weights]], keys))

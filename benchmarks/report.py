@@ -116,18 +116,18 @@ def make_run(workspace: str, dataset_dir: str, run_dir: str, folds: int = 3, **o
     evaluate_run(workspace, dataset_dir, run_dir)
 
 
-def made_up_judgement(clips: pd.DataFrame, cues: list[str], folds: int) -> pd.DataFrame:
+def made_up_judgement(clips: pd.DataFrame, modalities: list[str], folds: int) -> pd.DataFrame:
     """As crossval.cross_validate gives it, without rivals."""
     rng = np.random.default_rng(0)
     labelled = clips[clips["label"].notna()]
     judged = labelled[["clip_id", "challenge", "label", "percentile"]].reset_index(drop=True)
     judged.insert(2, "group", clip_groups(clips)[labelled.index])
     judged.insert(3, "fold", judged["group"] % max(folds, 1))
-    for name in ("score", *(f"score_{cue}" for cue in cues)):
+    for name in ("score", *(f"score_{modality}" for modality in modalities)):
         judged[name] = judged["percentile"] + rng.normal(0, 0.3, len(judged))
     judged["abstained"] = False
-    for cue in cues:
-        judged[f"attention_{cue}"] = 1 / len(cues)
+    for modality in modalities:
+        judged[f"attention_{modality}"] = 1 / len(modalities)
     return judged
 
 

@@ -31,9 +31,9 @@ from torch import nn
 from benchmarks.common import save, table
 from benchmarks.made_clips import DATASET, make_dataset
 from models.virality.baselines import parameter_count
-from models.virality.config import CUES, VdvConfig
+from models.virality.config import MODALITIES, VdvConfig
 from models.virality.masked import FEATURE_LIMIT
-from models.virality.vdv import Cue, build_encoder, encode, skeleton_network
+from models.virality.vdv import ModalityInput, build_encoder, encode, pose_network
 from pipeline.dataset.loading import KEPT_BYTES, ChallengeBatches, ClipDataset, Sample, to_device
 from pipeline.training.encoder_training import Lesson, fit_encoder
 from pipeline.training.lightning_loop import deterministic, quiet
@@ -71,7 +71,7 @@ class Watched(ClipDataset):
         return super().__getitems__(keys)
 
 
-def epochs_s(dataset: Watched, cue: str, rows: np.ndarray, device: torch.device, epochs: int) -> np.ndarray:
+def epochs_s(dataset: Watched, modality: str, rows: np.ndarray, device: torch.device, epochs: int) -> np.ndarray:
     """float64 [epochs, 2]: seconds (`now_s`) of each epoch, as pipeline.training.fit trains one encoder.
 
     From one epoch's first batch asked for to the next one's: all that an epoch does is in between.
@@ -81,21 +81,23 @@ def epochs_s(dataset: Watched, cue: str, rows: np.ndarray, device: torch.device,
     percentile = dataset.clips["percentile"].to_numpy(float)
     group = np.arange(len(dataset))
     none = Numbers(np.zeros((len(dataset), 1), np.float32), np.zeros(len(dataset), bool), FEATURE_LIMIT)
-    lesson = Lesson(cue, rows, percentile, percentile, group, np.zeros(len(dataset), int), none)
+    lesson = Lesson(modality, rows, percentile, percentile, group, np.zeros(len(dataset), int), none)
     with quiet(), deterministic(), suppress(Timed):
         fit_encoder(dataset, lesson, rows, VdvConfig(epochs=epochs + 1), device)
     return np.diff([dataset.asked[epoch] for epoch in range(epochs + 1)], axis=0)
 
 
-def batches_in_memory(dataset: ClipDataset, cue: str, rows: np.ndarray, device: torch.device) -> list[Cue]:
+def batches_in_memory(
+    dataset: ClipDataset, modality: str, rows: np.ndarray, device: torch.device
+) -> list[ModalityInput]:
     """Those of the epoch after the first."""
-    view, config = dataset.view(cue, training=True), VdvConfig()
+    view, config = dataset.view(modality, training=True), VdvConfig()
     names = dataset.clips["challenge"].tolist()
     keys = ChallengeBatches(names, rows.tolist(), config.batch_clips, config.seed, first_epoch=1)
-    return [to_device(view.collate(ClipDataset.__getitems__(view, some)).cues, device)[cue] for some in keys]
+    return [to_device(view.collate(ClipDataset.__getitems__(view, some)).inputs, device)[modality] for some in keys]
 
 
-def passes(network: nn.Module, name: str, batches: Sequence[Cue], device: torch.device) -> None:
+def passes(network: nn.Module, name: str, batches: Sequence[ModalityInput], device: torch.device) -> None:
     """Forward and backward pass of each batch."""
     for batch in batches:
         network.zero_grad()
@@ -106,23 +108,23 @@ def passes(network: nn.Module, name: str, batches: Sequence[Cue], device: torch.
 
 def measure_loop(dataset: Watched, device: torch.device, turns: int) -> dict:
     rows = np.arange(min(LOOP_CLIPS, len(dataset)))
-    loops, bares = np.zeros((len(CUES), turns, 2)), np.zeros((len(CUES), turns, 2))  # seconds of an epoch
-    for place, cue in enumerate(CUES):
-        batches = batches_in_memory(dataset, cue, rows, device)
-        bare = build_encoder(cue, VdvConfig(), dataset.widths).to(device).train()
-        passes(bare, cue, batches[:1], device)
+    loops, bares = np.zeros((len(MODALITIES), turns, 2)), np.zeros((len(MODALITIES), turns, 2))  # seconds of an epoch
+    for place, modality in enumerate(MODALITIES):
+        batches = batches_in_memory(dataset, modality, rows, device)
+        bare = build_encoder(modality, VdvConfig(), dataset.widths).to(device).train()
+        passes(bare, modality, batches[:1], device)
         for turn in range(turns):
-            loops[place, turn] = epochs_s(dataset, cue, rows, device, LOOP_EPOCHS)[1:].mean(0)
+            loops[place, turn] = epochs_s(dataset, modality, rows, device, LOOP_EPOCHS)[1:].mean(0)
             start = now_s()
             for _ in range(LOOP_EPOCHS - 1):
-                passes(bare, cue, batches, device)
+                passes(bare, modality, batches, device)
             bares[place, turn] = (now_s() - start) / (LOOP_EPOCHS - 1)
-    found = {cue: _speeds(len(rows), loops[place], bares[place]) for place, cue in enumerate(CUES)}
+    found = {modality: _speeds(len(rows), loops[place], bares[place]) for place, modality in enumerate(MODALITIES)}
     found["all"] = _speeds(len(rows), loops.sum(0), bares.sum(0))
-    header = ["cue", "loop, clips/s", "bare", "loop / bare", "the same, by CPU time"]
-    print(table([[cue, *row.values()] for cue, row in found.items()], header))
-    print(f"loop / bare of all cues: at least {LIMIT_LOOP} is to be reached\n")
-    return {"clips": len(rows), "turns": turns, "by_cue": found}
+    header = ["modality", "loop, clips/s", "bare", "loop / bare", "the same, by CPU time"]
+    print(table([[modality, *row.values()] for modality, row in found.items()], header))
+    print(f"loop / bare of all modalities: at least {LIMIT_LOOP} is to be reached\n")
+    return {"clips": len(rows), "turns": turns, "by_modality": found}
 
 
 def _speeds(clips: int, loop: np.ndarray, bare: np.ndarray) -> dict[str, float]:
@@ -135,15 +137,14 @@ def _speeds(clips: int, loop: np.ndarray, bare: np.ndarray) -> dict[str, float]:
 
 
 def measure_networks(dataset: ClipDataset, device: torch.device, turns: int, threads: Sequence[int]) -> dict:
-    config, cue = VdvConfig(), CUES[0]
-    (batch, *_) = batches_in_memory(dataset, cue, np.arange(min(LOOP_CLIPS, len(dataset))), device)
+    config, modality = VdvConfig(), MODALITIES[0]
+    (batch, *_) = batches_in_memory(dataset, modality, np.arange(min(LOOP_CLIPS, len(dataset))), device)
     networks = {
-        name: skeleton_network(replace(config, skeleton_network=name)).to(device).train()
-        for name in ("psgcn", "st_gcn")
+        name: pose_network(replace(config, pose_network=name)).to(device).train() for name in ("psgcn", "st_gcn")
     }
 
     def steps(network: nn.Module) -> Callable[[], None]:
-        return lambda: passes(network, cue, [batch] * STEPS, device)
+        return lambda: passes(network, modality, [batch] * STEPS, device)
 
     sides = {name: steps(network) for name, network in networks.items()}
     found, before = {}, torch.get_num_threads()
@@ -168,29 +169,29 @@ def measure_networks(dataset: ClipDataset, device: torch.device, turns: int, thr
 
 
 def measure_memory(workspace: str, counts: Sequence[int], options: argparse.Namespace) -> dict:
-    """A process for each cue and number of clips."""
+    """A process for each modality and number of clips."""
     rows = []
-    for cue in CUES:
+    for modality in MODALITIES:
         for count in counts:
             command = [sys.executable, "-m", "benchmarks.training", "--device", options.device, "--clips", str(count)]
-            command += ["--threads", str(options.threads), "--workspace", workspace, "--only-epochs", cue]
+            command += ["--threads", str(options.threads), "--workspace", workspace, "--only-epochs", modality]
             said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-            rows.append({"cue": cue, "clips": count, **json.loads(said.splitlines()[-1])})
+            rows.append({"modality": modality, "clips": count, **json.loads(said.splitlines()[-1])})
             print(json.dumps(rows[-1]), flush=True)
-    growth = max(row["peak_mib"] - of[0]["peak_mib"] for of in _by_cue(rows) for row in of)
-    header = ["cue", "clips", "first epoch, s", "later, s", "peak MiB"]
+    growth = max(row["peak_mib"] - of[0]["peak_mib"] for of in _by_modality(rows) for row in of)
+    header = ["modality", "clips", "first epoch, s", "later, s", "peak MiB"]
     print(table([list(row.values()) for row in rows], header))
     print(f"most that clips added: {growth} MiB; kept in memory are at most {KEPT_BYTES >> 20} MiB of them\n")
     return {"kept_mib": KEPT_BYTES >> 20, "growth_mib": growth, "rows": rows}
 
 
-def _by_cue(rows: Sequence[dict]) -> list[list[dict]]:
-    return [[row for row in rows if row["cue"] == cue] for cue in CUES]
+def _by_modality(rows: Sequence[dict]) -> list[list[dict]]:
+    return [[row for row in rows if row["modality"] == modality] for modality in MODALITIES]
 
 
-def only_epochs(workspace: str, cue: str, clips: int, device: torch.device) -> dict:
+def only_epochs(workspace: str, modality: str, clips: int, device: torch.device) -> dict:
     """Two epochs of the first clips: the first reads them, later ones only what was not kept."""
-    (first, _), (later, _) = epochs_s(Watched(workspace, VdvConfig()), cue, np.arange(clips), device, 2).tolist()
+    (first, _), (later, _) = epochs_s(Watched(workspace, VdvConfig()), modality, np.arange(clips), device, 2).tolist()
     return {"first_epoch_s": round(first, 2), "later_epoch_s": round(later, 2), "peak_mib": peak_mib()}
 
 
@@ -210,7 +211,9 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--workspace", help="of an earlier run with --keep-in; else one is made and deleted")
     parser.add_argument("--keep-in", type=Path, help="an empty folder for the workspace, which stays there")
-    parser.add_argument("--only-epochs", choices=CUES, help="of the part memory: measure this cue in this process")
+    parser.add_argument(
+        "--only-epochs", choices=MODALITIES, help="of the part memory: measure this modality in this process"
+    )
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     device = torch.device(options.device)

@@ -3,7 +3,7 @@
     python -m benchmarks.world --folder FOLDER      # renders 256 clips there, extracts, trains five folds by creator
 
 Prints what the extractors get right, how well the scores rank clips of creators never seen beside what the best
-possible predictor reaches, and which cue recovers which term of the likes. Goes on where it was interrupted.
+possible predictor reaches, and which modality recovers which term of the likes. Goes on where it was interrupted.
 """
 
 import argparse
@@ -155,7 +155,7 @@ def ranking(scores: pd.DataFrame, folder: Path, workspace: str, dataset: str) ->
         "spearman": {name: round(value, 4) for name, value in found.items()},
         "fused_95": [round(end, 4) for end in judged["fused"]["mean"]["spearman_95"]],
         "fused_of_best": round(found["fused"] / best, 4),
-        "matrix": {cue: {term: round(value, 3) for term, value in row.items()} for cue, row in
+        "matrix": {modality: {term: round(value, 3) for term, value in row.items()} for modality, row in
                    matrix.to_dict("index").items()},
     }  # fmt: skip
 
@@ -165,10 +165,17 @@ def print_ranking(result: dict) -> None:
     rows.append(["best possible", result["best_possible"], 1.0])
     print(table(rows, ["adjusted likes, creators never seen", "Spearman", "of the ceiling"]))
     terms = list(next(iter(result["matrix"].values())))
-    print(table([[cue, *row.values()] for cue, row in result["matrix"].items()], ["cue by term of the likes", *terms]))
-    diagonal = {"skeleton": "skill", "face": "expression", "scene": "scene", "appearance": "look"}
-    clear = all(max(row, key=lambda term: abs(row[term])) == diagonal[cue] for cue, row in result["matrix"].items())
-    print(f"each cue recovers its own term best: {'yes' if clear else 'NO'}")
+    print(
+        table(
+            [[modality, *row.values()] for modality, row in result["matrix"].items()],
+            ["modality by term of the likes", *terms],
+        )
+    )
+    diagonal = {"pose": "skill", "face": "expression", "scene": "scene", "appearance": "look"}
+    clear = all(
+        max(row, key=lambda term: abs(row[term])) == diagonal[modality] for modality, row in result["matrix"].items()
+    )
+    print(f"each modality recovers its own term best: {'yes' if clear else 'NO'}")
     print(f"fused, of the best possible: {result['fused_of_best']:.3f} (at least 0.85)")
 
 

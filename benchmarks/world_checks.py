@@ -267,36 +267,39 @@ def _iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def term_matrix(scores: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
-    """Spearman of every cue's score with every term of the likes, within challenge, averaged: cues x terms."""
+    """Spearman of every modality's score with every term of the likes, within challenge, averaged: modalities x terms."""
     from simulation.ceiling import mean_spearman
 
     joined = scores.merge(truth, on="clip_id", suffixes=("", "_truth"))
-    cues = [name for name in ("skeleton", "face", "scene", "appearance") if f"score_{name}" in joined]
+    modalities = [name for name in ("pose", "face", "scene", "appearance") if f"score_{name}" in joined]
     terms = ("skill", "expression", "scene", "look")
     table = {
-        term: [mean_spearman(joined[f"score_{cue}"], joined[f"likes_{term}"], joined["challenge"]) for cue in cues]
+        term: [
+            mean_spearman(joined[f"score_{modality}"], joined[f"likes_{term}"], joined["challenge"])
+            for modality in modalities
+        ]
         for term in terms
     }
-    return pd.DataFrame(table, index=cues)
+    return pd.DataFrame(table, index=modalities)
 
 
-# What hides which cue, and the term of the likes that the cue tells.
-HIDES = {"close_up": ("skeleton", "skill"), "covered_face": ("face", "expression"),
+# What hides which modality, and the term of the likes that the modality tells.
+HIDES = {"close_up": ("pose", "skill"), "covered_face": ("face", "expression"),
          "blurred_place": ("scene", "scene"), "colourless": ("appearance", "look")}  # fmt: skip
 
 
-def hidden_cues(scores: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
-    """A row a kind of hiding and whether the clip hides its cue so: `clips`; of the cue's score within challenge the
-    `spread` and the `correlation` with its term of the likes (Spearman), over all of them."""
+def hidden_modalities(scores: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
+    """A row a kind of hiding and whether the clip hides its modality so: `clips`; of the modality's score within
+    challenge the `spread` and the `correlation` with its term of the likes (Spearman), over all of them."""
     joined = scores.merge(truth, on="clip_id", suffixes=("", "_truth"))
     rows = []
-    for name, (cue, term) in HIDES.items():
+    for name, (modality, term) in HIDES.items():
         hides = joined["hidden"].str.split().map(lambda found, name=name: name in found)
-        for hidden, clips in joined[joined[f"score_{cue}"].notna()].groupby(hides):
+        for hidden, clips in joined[joined[f"score_{modality}"].notna()].groupby(hides):
             said, told = (
                 clips[column] - clips.groupby("challenge")[column].transform("mean")
-                for column in (f"score_{cue}", f"likes_{term}")
+                for column in (f"score_{modality}", f"likes_{term}")
             )
-            rows.append({"kind": name, "cue": cue, "hidden": bool(hidden), "clips": len(clips), "spread": said.std(),
+            rows.append({"kind": name, "modality": modality, "hidden": bool(hidden), "clips": len(clips), "spread": said.std(),
                          "correlation": said.corr(told, method="spearman")})  # fmt: skip
     return pd.DataFrame(rows)

@@ -7,7 +7,7 @@ import numpy as np
 # Names are those of Places365.
 SCENES = ("bedroom", "kitchen", "gymnasium/indoor", "corridor", "stage/indoor", "street", "park", "beach")
 DANCES = ("arms_up", "side_step", "wave", "squat_drop", "cross_arms", "kick", "spin_hands", "hip_sway")
-# What people do to a clip that hides one of its cues: the skeleton, the face, the scene, the look (appearance).
+# What people do to a clip that hides one of its modalities: the skeleton, the face, the scene, the look (appearance).
 HIDDEN = ("close_up", "covered_face", "blurred_place", "colourless")
 LIMBS = ("left_arm", "right_arm", "left_leg", "right_leg", "trunk")
 

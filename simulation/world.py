@@ -59,7 +59,7 @@ class WorldOptions:
     challenges: how many of script.DANCES, from the first.
     seconds: shortest and longest clip.
     broken: share of the clips whose file is damaged.
-    hidden: share of the clips that hide a cue, each of script.HIDDEN by itself.
+    hidden: share of the clips that hide a modality, each of script.HIDDEN by itself.
     """
 
     seed: int = 0
@@ -80,7 +80,7 @@ class WorldOptions:
         low, high = self.seconds
         if not 0.5 <= low <= high <= 60 or not 0 <= self.broken <= 1 or not 0 <= self.hidden <= 1:
             raise DataError(
-                f"clips of {low} to {high} s, {self.broken:.0%} of them broken, a cue hidden in {self.hidden:.0%}, "
+                f"clips of {low} to {high} s, {self.broken:.0%} of them broken, a modality hidden in {self.hidden:.0%}, "
                 "cannot be: clips last 0.5 to 60 s, the shorter first, and broken and hidden are shares, 0 to 1"
             )
 
@@ -240,7 +240,7 @@ def _likes(
 
 
 def _hidden(options: WorldOptions, index: int) -> tuple[str, ...]:
-    """Which cues a clip hides; a larger share hides what a smaller one did, and more."""
+    """Which modalities a clip hides; a larger share hides what a smaller one did, and more."""
     luck = np.random.default_rng((options.seed, _HIDDEN, index)).random(len(HIDDEN))
     return tuple(name for name, drawn in zip(HIDDEN, luck, strict=True) if drawn < options.hidden)
 

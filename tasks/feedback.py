@@ -17,7 +17,7 @@ class ActionFeedback(luigi.Task):
 
     For example: ActionFeedback --run june --clip a17. Prints a sentence a difference, and writes them as JSON, with an
     MP4 of both skeletons side by side, into runs/<id>/feedback/. Only what good clips do not do among themselves is
-    named, so there may be nothing. Needs a run with the pose cue; trains nothing and takes seconds.
+    named, so there may be nothing. Needs a run with the pose modality; trains nothing and takes seconds.
     """
 
     run_id = luigi.Parameter(description=RUN_HELP)

@@ -126,7 +126,7 @@ class ExtractOptions(WorkspaceTask):
     profile = luigi.Parameter(
         default="demo", description="networks and weights: full, light, demo, untrained, or the path of a TOML file"
     )
-    modalities = luigi.Parameter(default=",".join(MODALITIES), description="which cues, comma-separated")
+    modalities = luigi.Parameter(default=",".join(MODALITIES), description="which modalities, comma-separated")
     device = luigi.Parameter(default="auto", significant=False, description="auto, cpu, cuda or cuda:N")
     engine = luigi.ChoiceParameter(
         choices=["local"], default="local", significant=False, description="what runs the extraction: this machine"

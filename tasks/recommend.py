@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 
 
 class Recommend(luigi.Task):
-    """Picks clips worth showing from each challenge: the best by the cues asked for, not all of one creator or look.
+    """Picks clips worth showing from each challenge: the best by the modalities asked for, not all of one creator or
+    look.
 
-    For example: Recommend --run june --weights skeleton=2,scene=1 --top 5. Prints a table, and writes it as Parquet and
+    For example: Recommend --run june --weights pose=2,scene=1 --top 5. Prints a table, and writes it as Parquet and
     JSON into runs/<id>/recommendations/. Trains nothing and takes seconds.
     """
 
@@ -30,7 +31,7 @@ class Recommend(luigi.Task):
     weights = luigi.Parameter(
         default="fused=1",
         description="what makes a clip good, and how much each counts: skeleton (the dancing), appearance (clothes and"
-        " picture), face, scene (the place), fused (the model's score of all), as in skeleton=2,scene=1",
+        " picture), face, scene (the place), fused (the model's score of all), as in pose=2,scene=1",
     )
     top = NumberOption(int, 1, 10_000, default=10, description="most clips of a challenge")
     diversity = NumberOption(
@@ -100,7 +101,7 @@ class Recommend(luigi.Task):
 
 def recommendation_text(made: "Recommended", options: RecommendOptions, run: str) -> str:
     """A table a challenge: what each clip is good for, what it looks like, and whose place it took."""
-    asked = ", ".join(f"{cue} {weight:g}" for cue, weight in options.weights if weight)
+    asked = ", ".join(f"{modality} {weight:g}" for modality, weight in options.weights if weight)
     creators = f"at most {options.per_creator} a creator" if options.per_creator else "any number a creator"
     lines = [f"recommended from run {run} by {asked}; diversity {options.diversity:g}, {creators}"]
     for about in made.challenges:

@@ -27,7 +27,7 @@ class RenderWorld(luigi.Task):
         0.0,
         1.0,
         default=0.0,
-        description="share of a new world's clips that hide a cue, each of four by itself",
+        description="share of a new world's clips that hide a modality, each of four by itself",
     )
     challenges = NumberOption(int, 1, 8, default=8, description="of a new world, 1 to 8")
     processes = NumberOption(

@@ -4,9 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-# The model's cues and the modality whose shards each is made from. The order is the order of every [B, M] tensor.
-CUE_MODALITY = {"skeleton": "pose", "appearance": "appearance", "face": "face", "scene": "scene"}
-CUES = tuple(CUE_MODALITY)
+MODALITIES = ("pose", "appearance", "face", "scene")  # in the order of every [B, M] tensor
 SCENE_CATEGORIES = 365  # of Places; a profile's own set of categories is never larger
 
 SKELETON_NETWORKS = ("psgcn", "st_gcn", "st_gcn_plus")
@@ -17,9 +15,9 @@ RANKINGS = ("ranknet", "listnet", "lambdarank")
 # Options that decide nothing of an encoder: the fusion's, and those that reach it through what it is to learn.
 _NO_ENCODERS = frozenset({"modalities", "fusion", "rounds", "line_folds", "inner_folds"})
 _SKELETON_ONLY = frozenset(
-    {"frames", "min_joint_score", "samplings", "rotation", "scale", "jitter", "crop", "mirror", "skeleton_network",
+    {"frames", "min_joint_score", "samplings", "rotation", "scale", "jitter", "crop", "mirror", "pose_network",
      "pyramid", "refine", "joint_channels", "part_channels", "body_channels", "refined_channels", "blocks", "gradnorm",
-     "skeleton_rate"}
+     "pose_rate"}
 )  # fmt: skip
 _SEQUENCES_ONLY = frozenset(
     {"sequence_network", "width", "dilations", "relations_after", "dropout", "max_frames", "scene_frames",
@@ -31,7 +29,7 @@ _SEQUENCES_ONLY = frozenset(
 class VdvConfig:
     """Sizes and training are chosen for a few hundred clips, on simulated worlds of their own (docs/model.md)."""
 
-    modalities: tuple[str, ...] = ("pose", "face", "scene", "appearance")  # of the dataset's, which to learn from
+    modalities: tuple[str, ...] = MODALITIES  # of the dataset's, which to learn from
 
     # Skeleton input
     frames: int = 48  # T sampled from a clip
@@ -44,7 +42,7 @@ class VdvConfig:
     mirror: float = 0.5  # probability
 
     # Which networks; those that are not the default are there to be compared with it
-    skeleton_network: str = "psgcn"  # or st_gcn, st_gcn_plus: as many parameters, a flat graph of joints
+    pose_network: str = "psgcn"  # or st_gcn, st_gcn_plus: as many parameters, a flat graph of joints
     sequence_network: str = "rtcn"  # or lstm, mean_mlp, of `width`; a plain TCN is rtcn with relations_after=()
     line: bool = True  # beside each network; False: its score is the network's alone
     attention_pool: bool = True  # of psgcn and rtcn; False: the plain mean
@@ -68,7 +66,9 @@ class VdvConfig:
 
     # Fusion
     fusion: str = "attention"  # reliability: weights that no clip's quality moves; mean: equal weights
-    rounds: int = 3  # of backfitting, before each cue learns what the other cues leave of the label; 0: all of it
+    rounds: int = (
+        3  # of backfitting, before each modality learns what the other modalities leave of the label; 0: all of it
+    )
     line_folds: int = 5  # of that, by creator: lines are quick to fit
     inner_folds: int = 3  # encoders trained beside the final ones, whose scores of clips unseen the fusion learns from
 
@@ -83,7 +83,7 @@ class VdvConfig:
     epochs: int = 12
     batch_clips: int = 64  # a larger challenge is dealt into random parts of about this size every epoch
     learning_rate: float = 5e-4  # of appearance, face, scene: at 2e-3 they learn 200 clips by heart
-    skeleton_rate: float = 2e-3  # of the skeleton's network: at 5e-4 it learns next to nothing of 400 clips
+    pose_rate: float = 2e-3  # of the skeleton's network: at 5e-4 it learns next to nothing of 400 clips
     weight_decay: float = 0.05
     clip_norm: float = 1.0
     ema: float = 0.0  # decay a step of an average of the weights, which then scores; 0: the last weights do
@@ -92,7 +92,7 @@ class VdvConfig:
 
     def __post_init__(self) -> None:
         if self.line_folds < 2:
-            raise ValueError(f"line_folds {self.line_folds} must be at least 2: cues learn from clips held out")
+            raise ValueError(f"line_folds {self.line_folds} must be at least 2: modalities learn from clips held out")
         if self.rounds < 0:
             raise ValueError(f"rounds {self.rounds} must be at least 0")
         if self.inner_folds < 2:
@@ -106,7 +106,7 @@ class VdvConfig:
         if self.gradnorm < 0:
             raise ValueError(f"gradnorm {self.gradnorm} must be at least 0")
         choices = {
-            "skeleton_network": SKELETON_NETWORKS,
+            "pose_network": SKELETON_NETWORKS,
             "sequence_network": SEQUENCE_NETWORKS,
             "fusion": FUSIONS,
             "ranking": RANKINGS,
@@ -114,8 +114,8 @@ class VdvConfig:
         for option, known in choices.items():
             if getattr(self, option) not in known:
                 raise ValueError(f"{option} {getattr(self, option)!r} is none of {', '.join(known)}")
-        if self.skeleton_network != "psgcn" and not (self.pyramid and self.refine):
-            raise ValueError(f"pyramid and refine are psgcn's: with {self.skeleton_network} they can't be switched off")
+        if self.pose_network != "psgcn" and not (self.pyramid and self.refine):
+            raise ValueError(f"pyramid and refine are psgcn's: with {self.pose_network} they can't be switched off")
 
     @classmethod
     def from_dict(cls, values: Mapping) -> "VdvConfig":
@@ -130,11 +130,11 @@ class VdvConfig:
         typed: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
         return cls(**typed)
 
-    def rate(self, cue: str) -> float:
-        """The learning rate of the cue's network."""
-        return self.skeleton_rate if cue == "skeleton" else self.learning_rate
+    def rate(self, modality: str) -> float:
+        """The learning rate of the modality's network."""
+        return self.pose_rate if modality == "pose" else self.learning_rate
 
-    def of_encoder(self, cue: str) -> dict[str, Any]:
-        """The options that the cue's encoder depends on, its training included, given what it is to learn."""
-        idle = _NO_ENCODERS | (_SEQUENCES_ONLY if cue == "skeleton" else _SKELETON_ONLY)
+    def of_encoder(self, modality: str) -> dict[str, Any]:
+        """The options that the modality's encoder depends on, its training included, given what it is to learn."""
+        idle = _NO_ENCODERS | (_SEQUENCES_ONLY if modality == "pose" else _SKELETON_ONLY)
         return {name: value for name, value in asdict(self).items() if name not in idle}

@@ -5,7 +5,9 @@ from torch import Tensor, nn
 
 from models.virality.config import FUSIONS
 
-FLOOR = 1e-3  # reliability, as a share of the best one's: a cue that proved nothing still decides where it is alone
+FLOOR = (
+    1e-3  # reliability, as a share of the best one's: a modality that proved nothing still decides where it is alone
+)
 _QUALITY_LIMIT = 3.0  # standard deviations
 _LEAST_TRUST, _MOST_TRUST = -4.0, 2.0  # logarithms
 
@@ -25,7 +27,7 @@ class AttentiveFusion(nn.Module):
     can be compared.
 
     Args:
-        cues: M.
+        modalities: M.
         mode: how much of this there is. attention: all; reliability: the quality is not looked at; mean: nor the
             reliability, calibrated scores count alike.
     """
@@ -38,15 +40,15 @@ class AttentiveFusion(nn.Module):
     steepness: Tensor  # [M] at least 0; stays 0 but for the mode attention
     gain: Tensor  # []
 
-    def __init__(self, cues: int, mode: str = "attention"):
+    def __init__(self, modalities: int, mode: str = "attention"):
         super().__init__()
         if mode not in FUSIONS:
             raise ValueError(f"fusion mode {mode!r} is none of {', '.join(FUSIONS)}")
         self.mode = mode
         for name in ("centre", "usual", "steepness"):
-            self.register_buffer(name, torch.zeros(cues))
+            self.register_buffer(name, torch.zeros(modalities))
         for name in ("spread", "reliability", "varies"):
-            self.register_buffer(name, torch.ones(cues))
+            self.register_buffer(name, torch.ones(modalities))
         self.register_buffer("gain", torch.ones(()))
 
     def calibrate(self, **measured: Tensor) -> None:
@@ -77,5 +79,5 @@ class AttentiveFusion(nn.Module):
 
 
 def trust_of(steepness: Tensor, clarity: Tensor) -> Tensor:
-    """[B, M] what a cue's weight is multiplied by: 1 at the usual quality."""
+    """[B, M] what a modality's weight is multiplied by: 1 at the usual quality."""
     return (steepness * clarity).clamp(_LEAST_TRUST, _MOST_TRUST).exp()

@@ -120,8 +120,8 @@ class MeanPool(nn.Module):
 class Line(nn.Module):
     """A line through numbers of a clip, to stand beside a network: with few clips it is the better half.
 
-    Not trained with the network but fitted in closed form (pipeline.training.ridge); says 0 till it is. A number that is NaN,
-    not known, counts as the mean.
+    Not trained with the network but fitted in closed form (pipeline.training.ridge); says 0 till it is. A number that
+    is NaN, not known, counts as the mean.
 
     Args:
         numbers: S of a clip.

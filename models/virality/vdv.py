@@ -1,4 +1,4 @@
-"""VDV: the encoders of the chosen cues and the fusion of what they predict."""
+"""VDV: the encoders of the chosen modalities and the fusion of what they predict."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from models.virality.baselines import Lstm, MeanMlp, StGcn, StGcnPlus, matched_width, parameter_count
-from models.virality.config import CUE_MODALITY, CUES, SCENE_CATEGORIES, VdvConfig
+from models.virality.config import MODALITIES, SCENE_CATEGORIES, VdvConfig
 from models.virality.fusion import AttentiveFusion
 from models.virality.masked import Encoded
 from models.virality.psgcn import Psgcn, motion_statistics
@@ -16,9 +16,8 @@ from models.virality.rtcn import Rtcn
 from models.virality.skeleton import COCO17, Layout
 
 __all__ = [
-    "CUES",
-    "CUE_MODALITY",
-    "Cue",
+    "MODALITIES",
+    "ModalityInput",
     "Prediction",
     "Vdv",
     "VdvConfig",
@@ -26,12 +25,12 @@ __all__ = [
     "build_fusion",
     "clip_numbers",
     "encode",
-    "skeleton_network",
+    "pose_network",
 ]
 
 
-class Cue(NamedTuple):
-    """One cue of a batch of B clips, padded; where the mask is False the values have no influence."""
+class ModalityInput(NamedTuple):
+    """One modality of a batch of B clips, padded; where the mask is False the values have no influence."""
 
     values: Tensor  # skeleton: [B, K, 9, T, V] of K samplings; others: [B, T, D]
     mask: Tensor  # bool; skeleton: [B, K, T, V]; others: [B, T]
@@ -41,7 +40,7 @@ class Cue(NamedTuple):
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the model says of B clips; M cues in the order of `Vdv.cues`."""
+    """What the model says of B clips; M modalities in the order of `Vdv.modalities`."""
 
     score: Tensor  # [B] higher is more popular within the challenge; 0 where abstained
     attention: Tensor  # [B, M]
@@ -50,44 +49,46 @@ class Prediction:
 
 
 class Vdv(nn.Module):
-    """Encoders of the chosen cues and their fusion.
+    """Encoders of the chosen modalities and their fusion.
 
     The fused score's gradient ends at the encoders: a modality's score is that of the modality alone.
 
     Args:
-        config: its `modalities` say which cues there are.
+        config: its `modalities` say which modalities there are.
         features: D of each of appearance, face and scene that is among them.
     """
 
     def __init__(self, config: VdvConfig, features: Mapping[str, int]):
         super().__init__()
         self.config = config
-        self.cues = tuple(cue for cue in CUES if CUE_MODALITY[cue] in config.modalities)
-        if not self.cues:
-            raise ValueError(f"modalities {config.modalities} hold none of {tuple(CUE_MODALITY.values())}")
-        self.encoders = nn.ModuleDict({cue: build_encoder(cue, config, features) for cue in self.cues})
-        self.fusion = build_fusion(len(self.cues), config)
+        self.modalities = tuple(modality for modality in MODALITIES if modality in config.modalities)
+        if not self.modalities:
+            raise ValueError(f"modalities {config.modalities} hold none of {MODALITIES}")
+        self.encoders = nn.ModuleDict(
+            {modality: build_encoder(modality, config, features) for modality in self.modalities}
+        )
+        self.fusion = build_fusion(len(self.modalities), config)
 
-    def forward(self, batch: Mapping[str, Cue]) -> Prediction:
-        encoded = {cue: encode(self.encoders[cue], cue, batch[cue]) for cue in self.cues}
-        scores = torch.stack([encoded[cue].score for cue in self.cues], 1).detach()
-        present = torch.stack([encoded[cue].present for cue in self.cues], 1)
-        quality = torch.stack([batch[cue].quality for cue in self.cues], 1)
+    def forward(self, batch: Mapping[str, ModalityInput]) -> Prediction:
+        encoded = {modality: encode(self.encoders[modality], modality, batch[modality]) for modality in self.modalities}
+        scores = torch.stack([encoded[modality].score for modality in self.modalities], 1).detach()
+        present = torch.stack([encoded[modality].present for modality in self.modalities], 1)
+        quality = torch.stack([batch[modality].quality for modality in self.modalities], 1)
         score, attention = self.fusion(scores, quality, present)
         return Prediction(score, attention, ~present.any(1), encoded)
 
 
-def build_encoder(cue: str, config: VdvConfig, features: Mapping[str, int]) -> nn.Module:
-    """The network of one cue. features: as Vdv's."""
-    if cue == "skeleton":
-        return skeleton_network(config)
-    line = line_width(cue, features) if config.line else 0
+def build_encoder(modality: str, config: VdvConfig, features: Mapping[str, int]) -> nn.Module:
+    """The network of one modality. features: as Vdv's."""
+    if modality == "pose":
+        return pose_network(config)
+    line = line_width(modality, features) if config.line else 0
     if config.sequence_network == "lstm":
-        return Lstm(features[cue], config.width, config.dropout, line)
+        return Lstm(features[modality], config.width, config.dropout, line)
     if config.sequence_network == "mean_mlp":
-        return MeanMlp(features[cue], config.width, config.dropout, line)
+        return MeanMlp(features[modality], config.width, config.dropout, line)
     return Rtcn(
-        features[cue],
+        features[modality],
         config.width,
         config.dilations,
         config.relations_after,
@@ -97,32 +98,33 @@ def build_encoder(cue: str, config: VdvConfig, features: Mapping[str, int]) -> n
     )
 
 
-def line_width(cue: str, features: Mapping[str, int]) -> int:
-    """How many of a cue's features, the last, the line sees: all, but of the scene the categories' probabilities only.
+def line_width(modality: str, features: Mapping[str, int]) -> int:
+    """How many of a modality's features, the last, the line sees: all, but of the scene the categories' probabilities
+    only.
 
     Which place it is says more of a clip than 2,048 features of it, and takes fewer clips to learn.
     """
-    return SCENE_CATEGORIES if cue == "scene" else features[cue]
+    return SCENE_CATEGORIES if modality == "scene" else features[modality]
 
 
-def clip_numbers(name: str, cue: Cue) -> tuple[Tensor, Tensor]:
-    """What the line of a cue sees of each of B clips [B, S], and whether it is present, bool [B]; absent or NaN, a
+def clip_numbers(name: str, given: ModalityInput) -> tuple[Tensor, Tensor]:
+    """What the line of a modality sees of each of B clips [B, S], and whether it is present, bool [B]; absent or NaN, a
     number is not known.
 
     Of a skeleton the mean of its K samplings, as `encode` takes the mean of what is said of them.
     """
-    if name == "skeleton":
-        flat, seen = cue.values.flatten(0, 1), cue.mask.flatten(0, 1)
-        numbers = motion_statistics(flat, seen).unflatten(0, cue.mask.shape[:2]).nanmean(1)
-        return numbers, cue.mask.flatten(1).any(1)
-    present = cue.mask.any(1)
-    features = torch.where(cue.mask[..., None], cue.values, 0.0)
-    mean = features.sum(1) / cue.mask.sum(1, keepdim=True).clamp(min=1)
+    if name == "pose":
+        flat, seen = given.values.flatten(0, 1), given.mask.flatten(0, 1)
+        numbers = motion_statistics(flat, seen).unflatten(0, given.mask.shape[:2]).nanmean(1)
+        return numbers, given.mask.flatten(1).any(1)
+    present = given.mask.any(1)
+    features = torch.where(given.mask[..., None], given.values, 0.0)
+    mean = features.sum(1) / given.mask.sum(1, keepdim=True).clamp(min=1)
     return mean[:, -line_width(name, {name: mean.shape[1]}) :], present
 
 
-def skeleton_network(config: VdvConfig, layout: Layout = COCO17, coordinates: int = 2) -> nn.Module:
-    """The network of the skeleton cue; one that is not the pyramid is as wide as gives it the pyramid's parameters."""
+def pose_network(config: VdvConfig, layout: Layout = COCO17, coordinates: int = 2) -> nn.Module:
+    """The network of the skeleton modality; one that is not the pyramid is as wide as gives it the pyramid's parameters."""
     common = (layout, coordinates, config.line)
 
     def psgcn(channels: tuple[int, ...], blocks: int) -> nn.Module:
@@ -132,30 +134,30 @@ def skeleton_network(config: VdvConfig, layout: Layout = COCO17, coordinates: in
         return psgcn((config.joint_channels, config.part_channels, config.body_channels), config.blocks)
 
     def flat(width: int) -> nn.Module:
-        if config.skeleton_network == "st_gcn":
+        if config.pose_network == "st_gcn":
             return StGcn(width, *common)
-        if config.skeleton_network == "st_gcn_plus":
+        if config.pose_network == "st_gcn_plus":
             return StGcnPlus(width, *common)
         return psgcn((width,), 3 * config.blocks + 2 * config.refine)  # as deep as the pyramid is, up and down again
 
-    if config.skeleton_network == "psgcn" and config.pyramid:
+    if config.pose_network == "psgcn" and config.pyramid:
         return pyramid()
     with torch.device("meta"):
         parameters = parameter_count(pyramid())
     return flat(matched_width(flat, parameters))
 
 
-def build_fusion(cues: int, config: VdvConfig) -> AttentiveFusion:
-    """The fusion of so many cues, not trained yet."""
-    return AttentiveFusion(cues, config.fusion)
+def build_fusion(modalities: int, config: VdvConfig) -> AttentiveFusion:
+    """The fusion of so many modalities, not trained yet."""
+    return AttentiveFusion(modalities, config.fusion)
 
 
-def encode(encoder: nn.Module, name: str, cue: Cue) -> Encoded:
+def encode(encoder: nn.Module, name: str, given: ModalityInput) -> Encoded:
     """What `encoder` says of a batch; of a skeleton, the mean over its K samplings."""
-    if name != "skeleton":
-        return encoder(cue.values, cue.mask, cue.seconds)
-    batch, samplings = cue.values.shape[:2]
-    flat = encoder(cue.values.flatten(0, 1), cue.mask.flatten(0, 1))
+    if name != "pose":
+        return encoder(given.values, given.mask, given.seconds)
+    batch, samplings = given.values.shape[:2]
+    flat = encoder(given.values.flatten(0, 1), given.mask.flatten(0, 1))
     score, levels, embedding, attention, present = (
         value.unflatten(0, (batch, samplings))
         for value in (flat.score, flat.levels, flat.embedding, flat.attention, flat.present)

@@ -1,6 +1,7 @@
 """Profiles: which networks, weights and options a run uses, read from TOML. Imports no torch: planning needs only this.
 
-A profile says everything, so that nothing hides in defaults; a new one starts as a copy of models/weights/profile_files/*.toml.
+A profile says everything, so that nothing hides in defaults; a new one starts as a copy of
+models/weights/profile_files/*.toml.
 """
 
 import tomllib
@@ -16,7 +17,7 @@ from models.extractors.places365 import CATEGORY_SETS
 from models.weights import catalogue as weights_module
 from models.weights.catalogue import load_catalogue
 
-MODALITIES = ("pose", "face", "scene", "appearance")
+MODALITIES = ("pose", "appearance", "face", "scene")
 _FOLDER = Path(__file__).with_name("profile_files")
 _RESNETS = ("resnet10-w32", "resnet18", "resnet34", "resnet50")
 _FACE_NETWORKS = ("inception-resnet-v1", "resnet10-w32")
@@ -179,9 +180,9 @@ def load_profile(name_or_path: str | Path) -> Profile:
 
 _ENTRIES: dict[str, type] = {
     "pose": PoseEntry,
+    "appearance": AppearanceEntry,
     "face": FaceEntry,
     "scene": SceneEntry,
-    "appearance": AppearanceEntry,
 }
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-MODALITIES = ("pose", "face", "scene", "appearance")
+MODALITIES = ("pose", "appearance", "face", "scene")
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from models.virality import skeleton
-from models.virality.config import CUE_MODALITY, CUES, SCENE_CATEGORIES, VdvConfig
-from models.virality.vdv import Cue
+from models.virality.config import MODALITIES, SCENE_CATEGORIES, VdvConfig
+from models.virality.vdv import ModalityInput
 from pipeline.core import storage
 from pipeline.dataset.assemble import lead_of, read_clips, read_faces, read_statistics
 from pipeline.features.reader import ShardReader, tensors
@@ -28,24 +28,24 @@ DRAWN_TOGETHER = 16
 
 
 class Sample(NamedTuple):
-    """One clip; its cues without the batch dimension."""
+    """One clip; its inputs without the batch dimension."""
 
     row: int
-    cues: dict[str, Cue]
+    inputs: dict[str, ModalityInput]
 
 
 class ClipBatch(NamedTuple):
     """B clips. `counted`: has a label."""
 
     row: Tensor  # int64 [B] in clips.parquet
-    cues: dict[str, Cue]
+    inputs: dict[str, ModalityInput]
     challenge: Tensor  # int64 [B]
     percentile: Tensor  # float32 [B] 0 where not counted
     counted: Tensor  # bool [B]
 
 
 class ClipDataset(Dataset):
-    """The clips of a dataset by (epoch, row). A clip without a modality gives an empty cue, masked out.
+    """The clips of a dataset by (epoch, row). A clip without a modality gives an empty input, masked out.
 
     What is read of a clip stays in memory, up to KEPT_BYTES, for the next epoch and for every view of the dataset. May
     be pickled and cross a fork; each process opens its shards for itself, and after pickling starts with none kept.
@@ -69,13 +69,13 @@ class ClipDataset(Dataset):
         self._shards = _OpenShards()
         self._kept = _Kept(KEPT_BYTES)
 
-    def view(self, *cues: str, training: bool, percentile: np.ndarray | None = None) -> "ClipDataset":
-        """The same clips, with these cues only; what is kept in memory is shared.
+    def view(self, *modalities: str, training: bool, percentile: np.ndarray | None = None) -> "ClipDataset":
+        """The same clips, with these modalities only; what is kept in memory is shared.
 
         percentile: float [clips], what to learn instead of the clips' own.
         """
         seen = copy.copy(self)
-        seen.widths = {cue: self.widths[cue] for cue in cues}
+        seen.widths = {modality: self.widths[modality] for modality in modalities}
         seen._training = training
         if percentile is not None:
             seen.clips = self.clips.assign(percentile=percentile)
@@ -89,45 +89,46 @@ class ClipDataset(Dataset):
 
     def __getitems__(self, keys: Sequence[tuple[int, int]]) -> list[Sample]:
         """The clips of a batch, drawn together; torch's loader asks for batches in this way where it can."""
-        cues = {cue: self._cues(cue, keys) for cue in self.widths}
-        return [Sample(row, {cue: of[place] for cue, of in cues.items()}) for place, (_, row) in enumerate(keys)]
+        inputs = {modality: self._inputs(modality, keys) for modality in self.widths}
+        return [
+            Sample(row, {modality: of[place] for modality, of in inputs.items()}) for place, (_, row) in enumerate(keys)
+        ]
 
     def shard_path(self, index: int, modality: str) -> str | None:
         """Relative to the workspace; None: the clip has no rows of it."""
         value = self.clips[f"shard_{modality}"].iat[index] if f"shard_{modality}" in self.clips else None
         return None if value is None or pd.isna(value) else str(value)
 
-    def _cues(self, cue: str, keys: Sequence[tuple[int, int]]) -> list[Cue]:
-        found = [self._find(cue, row) for _, row in keys]
-        if cue != "skeleton":
-            return [one for one in found if isinstance(one, Cue)]
+    def _inputs(self, modality: str, keys: Sequence[tuple[int, int]]) -> list[ModalityInput]:
+        found = [self._find(modality, row) for _, row in keys]
+        if modality != "pose":
+            return [one for one in found if isinstance(one, ModalityInput)]
         dancers = [one for one in found if isinstance(one, Dancer)]
         generators = [np.random.default_rng((self._config.seed, *key)) for key in keys] if self._training else None
         return draw_all(dancers, self._config, generators)
 
-    def _find(self, cue: str, index: int) -> "Cue | Dancer":
-        found = self._kept.get((cue, index))
+    def _find(self, modality: str, index: int) -> "ModalityInput | Dancer":
+        found = self._kept.get((modality, index))
         if found is None:
-            found = self._read(cue, index)
-            self._kept.put((cue, index), found)
+            found = self._read(modality, index)
+            self._kept.put((modality, index), found)
         return found
 
-    def _read(self, cue: str, index: int) -> "Cue | Dancer":
-        modality = CUE_MODALITY[cue]
+    def _read(self, modality: str, index: int) -> "ModalityInput | Dancer":
         path = self.shard_path(index, modality)
         clip_id = str(self.clips["clip_id"].iat[index])
         rows = None if path is None else self._shards.read(storage.join(self._workspace, path), clip_id)
         quality = float(self.clips[f"quality_{modality}"].iat[index]) if rows is not None else 0.0
-        return read_cue(cue, rows, self._config, self.widths[cue], self._faces.get(clip_id), quality)
+        return read_input(modality, rows, self._config, self.widths[modality], self._faces.get(clip_id), quality)
 
     def collate(self, samples: Sequence[Sample]) -> ClipBatch:
         index = [sample.row for sample in samples]
-        cues = {cue: pad([sample.cues[cue] for sample in samples], cue) for cue in self.widths}
+        inputs = {modality: pad([sample.inputs[modality] for sample in samples], modality) for modality in self.widths}
         percentile = self.clips["percentile"].to_numpy(np.float32)[index]
         challenge = [self.challenges.index(name) for name in self.clips["challenge"].iloc[index]]
         return ClipBatch(
             torch.tensor(index),
-            cues,
+            inputs,
             torch.tensor(challenge),
             torch.from_numpy(np.nan_to_num(percentile)),
             torch.from_numpy(np.isfinite(percentile)),
@@ -146,12 +147,12 @@ class _Kept:
 
     def __init__(self, limit: int):
         self._limit, self._bytes = limit, 0
-        self._values: dict[tuple[str, int], Cue | Dancer] = {}
+        self._values: dict[tuple[str, int], ModalityInput | Dancer] = {}
 
-    def get(self, key: tuple[str, int]) -> "Cue | Dancer | None":
+    def get(self, key: tuple[str, int]) -> "ModalityInput | Dancer | None":
         return self._values.get(key)
 
-    def put(self, key: tuple[str, int], value: "Cue | Dancer") -> None:
+    def put(self, key: tuple[str, int], value: "ModalityInput | Dancer") -> None:
         arrays = vars(value.posture).values() if isinstance(value, Dancer) and value.posture else value
         size = sum(array.nbytes for array in arrays if isinstance(array, np.ndarray | Tensor))
         if self._bytes + size <= self._limit:
@@ -163,16 +164,15 @@ class _Kept:
 
 
 def feature_widths(statistics: Mapping, config: VdvConfig) -> dict[str, int]:
-    """D by cue, of the chosen cues that at least one clip of the dataset has; the skeleton's is its streams.
+    """D by modality, of the chosen modalities that at least one clip of the dataset has; the skeleton's is its streams.
 
     The scene's is that of the feature and, after it, of the categories' probabilities.
     """
     widths = {}
-    for cue in CUES:
-        modality = CUE_MODALITY[cue]
+    for modality in MODALITIES:
         if modality in config.modalities and statistics["modalities"].get(modality):
-            widths[cue] = skeleton.STREAMS if cue == "skeleton" else int(statistics["features"][modality])
-            widths[cue] += SCENE_CATEGORIES if cue == "scene" else 0
+            widths[modality] = skeleton.STREAMS if modality == "pose" else int(statistics["features"][modality])
+            widths[modality] += SCENE_CATEGORIES if modality == "scene" else 0
     return widths
 
 
@@ -195,31 +195,31 @@ class _OpenShards:
         return reader.read(clip_id, crops=False) if clip_id in reader.clip_ids else None
 
 
-def read_cue(
-    cue: str,
+def read_input(
+    modality: str,
     rows: ModalityRows | None,
     config: VdvConfig,
     width: int,
     faces: np.ndarray | None = None,
     quality: float = 0.0,
-) -> Cue | Dancer:
-    """One clip's input of one cue, without the batch dimension; of the skeleton, what `draw` draws it from.
+) -> ModalityInput | Dancer:
+    """One clip's input of one modality, without the batch dimension; of the skeleton, what `draw` draws it from.
 
     values float32 [T, D], mask bool [T], seconds float32 [T]; T may be 0.
 
     Args:
-        rows: of the cue's modality; None: the clip has none.
+        rows: of the modality; None: the clip has none.
         faces: which of the clip's faces are the lead dancer's; None: none.
     """
     clear = torch.tensor(quality)
-    if cue == "skeleton":
+    if modality == "pose":
         lead = lead_of(rows) if isinstance(rows, PoseRows) else None
         if lead is None or rows is None or not lead.valid.any():
             return Dancer(None, clear)
         posture = skeleton.normalise(lead.keypoints, lead.valid, rows.grid.timestamp, config.min_joint_score)
         return Dancer(posture, clear)
     if rows is None:
-        return Cue(torch.zeros(0, width), torch.zeros(0, dtype=torch.bool), torch.zeros(0), clear)
+        return ModalityInput(torch.zeros(0, width), torch.zeros(0, dtype=torch.bool), torch.zeros(0), clear)
     if isinstance(rows, FaceRows):
         kept = torch.from_numpy(faces if faces is not None else np.zeros(0, np.int64))
         faces_read = tensors(rows)
@@ -232,8 +232,8 @@ def read_cue(
         values, mask, seconds = read.feature, read.valid, read.timestamp
         if isinstance(rows, SceneRows):
             values = torch.cat([values, _probabilities(rows)], 1)
-    few = torch.from_numpy(evenly(len(values), config.scene_frames if cue == "scene" else config.max_frames))
-    return Cue(values[few], mask[few], seconds[few], clear)
+    few = torch.from_numpy(evenly(len(values), config.scene_frames if modality == "scene" else config.max_frames))
+    return ModalityInput(values[few], mask[few], seconds[few], clear)
 
 
 def _probabilities(rows: SceneRows) -> Tensor:
@@ -250,7 +250,7 @@ def evenly(count: int, most: int) -> np.ndarray:
     return ((np.arange(most) + 0.5) * count / most).astype(np.int64)
 
 
-def draw(dancer: Dancer, config: VdvConfig, rng: np.random.Generator | None) -> Cue:
+def draw(dancer: Dancer, config: VdvConfig, rng: np.random.Generator | None) -> ModalityInput:
     """The skeleton's input: values float32 [K, 9, frames, 17], mask bool [K, frames, 17].
 
     rng: randomness of training, K = 1, augmented; None: the K = `config.samplings` fixed samplings of scoring.
@@ -260,7 +260,7 @@ def draw(dancer: Dancer, config: VdvConfig, rng: np.random.Generator | None) -> 
 
 def draw_all(
     dancers: Sequence[Dancer], config: VdvConfig, generators: Sequence[np.random.Generator] | None
-) -> list[Cue]:
+) -> list[ModalityInput]:
     """`draw` of a batch of clips, some at a time; each has its own generator in training."""
     samplings = config.samplings if generators is None else 1
     values = torch.zeros(len(dancers), samplings, skeleton.STREAMS, config.frames, JOINTS)
@@ -278,13 +278,16 @@ def draw_all(
         values[places] = torch.from_numpy(streams).unflatten(2, (samplings, config.frames)).transpose(1, 2)
         mask[places] = torch.from_numpy(seen).unflatten(1, (samplings, config.frames))
     none = torch.zeros(0)
-    return [Cue(value, there, none, dancer.quality) for value, there, dancer in zip(values, mask, dancers, strict=True)]
+    return [
+        ModalityInput(value, there, none, dancer.quality)
+        for value, there, dancer in zip(values, mask, dancers, strict=True)
+    ]
 
 
-def skeletons_to_score(postures: Sequence[skeleton.Posture], config: VdvConfig, device: torch.device) -> Cue:
+def skeletons_to_score(postures: Sequence[skeleton.Posture], config: VdvConfig, device: torch.device) -> ModalityInput:
     """The skeletons' input as scoring draws it: all samplings, nothing changed."""
     drawn = draw_all([Dancer(posture, torch.tensor(1.0)) for posture in postures], config, None)
-    return to_device({"skeleton": pad(drawn, "skeleton")}, device)["skeleton"]
+    return to_device({"pose": pad(drawn, "pose")}, device)["pose"]
 
 
 def fixed_frames(posture: skeleton.Posture, config: VdvConfig) -> np.ndarray:
@@ -310,26 +313,26 @@ def frames_by_chance(
     return first + skeleton.sample_frames(shown[first:last], config.frames, pick), change
 
 
-def pad(cues: Sequence[Cue], name: str) -> Cue:
-    """Cues of clips as one of a batch; sequences are filled up with zeros, masked out, to the longest (at least 1)."""
-    quality = torch.stack([cue.quality for cue in cues])
-    if name == "skeleton":
-        values, mask = torch.stack([cue.values for cue in cues]), torch.stack([cue.mask for cue in cues])
-        return Cue(values, mask, torch.zeros(len(cues), 1), quality)
-    longest = max(1, *(len(cue.mask) for cue in cues)) if cues else 1
+def pad(inputs: Sequence[ModalityInput], name: str) -> ModalityInput:
+    """Modalities of clips as one of a batch; sequences are filled up with zeros, masked out, to the longest (at least 1)."""
+    quality = torch.stack([one.quality for one in inputs])
+    if name == "pose":
+        values, mask = torch.stack([one.values for one in inputs]), torch.stack([one.mask for one in inputs])
+        return ModalityInput(values, mask, torch.zeros(len(inputs), 1), quality)
+    longest = max(1, *(len(one.mask) for one in inputs)) if inputs else 1
     # Of numpy, whose zeros cost nothing till something is written over them: torch would write all of them first.
-    values = torch.from_numpy(np.zeros((len(cues), longest, cues[0].values.shape[1]), np.float32))
-    mask = torch.zeros(len(cues), longest, dtype=torch.bool)
-    seconds = torch.zeros(len(cues), longest)
-    for place, cue in enumerate(cues):
-        values[place, : len(cue.mask)] = cue.values
-        mask[place, : len(cue.mask)] = cue.mask
-        seconds[place, : len(cue.mask)] = cue.seconds
-    return Cue(values, mask, seconds, quality)
+    values = torch.from_numpy(np.zeros((len(inputs), longest, inputs[0].values.shape[1]), np.float32))
+    mask = torch.zeros(len(inputs), longest, dtype=torch.bool)
+    seconds = torch.zeros(len(inputs), longest)
+    for place, one in enumerate(inputs):
+        values[place, : len(one.mask)] = one.values
+        mask[place, : len(one.mask)] = one.mask
+        seconds[place, : len(one.mask)] = one.seconds
+    return ModalityInput(values, mask, seconds, quality)
 
 
-def to_device(cues: Mapping[str, Cue], device: torch.device) -> dict[str, Cue]:
-    return {name: Cue(*(value.to(device) for value in cue)) for name, cue in cues.items()}
+def to_device(inputs: Mapping[str, ModalityInput], device: torch.device) -> dict[str, ModalityInput]:
+    return {name: ModalityInput(*(value.to(device) for value in one)) for name, one in inputs.items()}
 
 
 class ChallengeBatches:

@@ -1,7 +1,8 @@
 """The process that decodes: video from strangers is hostile input, so it runs where it can be killed.
 
-Started by pipeline.decode.worker_process as `python -m pipeline.decode.worker <json>`. Commands come and events go as JSON lines
-on two pipes of their own (libraries print on stdout); pictures go into shared memory, in slots that the parent lends.
+Started by pipeline.decode.worker_process as `python -m pipeline.decode.worker <json>`. Commands come and events go as
+JSON lines on two pipes of their own (libraries print on stdout); pictures go into shared memory, in slots that the
+parent lends.
 
     commands   {"op": "decode", ...}  {"op": "probe", ...}  {"op": "free", "slot": n}      end of file: exit
     events     ready | hashed | chunk | wait (no free slot: the deadline's clock stops) | done

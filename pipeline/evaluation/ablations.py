@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from models.virality.config import CUE_MODALITY, VdvConfig
+from models.virality.config import MODALITIES, VdvConfig
 from pipeline.core import storage
 from pipeline.core.errors import DataError, OptionError
 from pipeline.dataset.assemble import read_table
@@ -48,15 +48,15 @@ class Variant:
     name: str
     what: str  # is other than in the run
     config: VdvConfig
-    cues: tuple[str, ...]  # whose encoders it changes; judged alone, too, for the fused score hides much of it
+    modalities: tuple[str, ...]  # whose encoders it changes; judged alone, too, for the fused score hides much of it
 
 
 def variants(config: VdvConfig) -> list[Variant]:
-    """The ablations of a run; those of cues that it has not are left out, and those that change nothing of it."""
-    whole = replace(config, skeleton_network="psgcn", pyramid=True, refine=True)
+    """The ablations of a run; those of modalities that it has not are left out, and those that change nothing of it."""
+    whole = replace(config, pose_network="psgcn", pyramid=True, refine=True)
     skeleton = (
-        ("st_gcn", "skeleton by ST-GCN", replace(whole, skeleton_network="st_gcn")),
-        ("st_gcn_plus", "skeleton by STGCN++", replace(whole, skeleton_network="st_gcn_plus")),
+        ("st_gcn", "skeleton by ST-GCN", replace(whole, pose_network="st_gcn")),
+        ("st_gcn_plus", "skeleton by STGCN++", replace(whole, pose_network="st_gcn_plus")),
         ("no_pyramid", "joints alone, no pyramid", replace(whole, pyramid=False)),
         ("no_refinement", "pyramid without refinement", replace(whole, refine=False)),
         ("no_levels", "levels not supervised one by one", replace(whole, level_weight=0.0)),
@@ -72,7 +72,7 @@ def variants(config: VdvConfig) -> list[Variant]:
     every = (
         ("mean_pool", "plain mean for attention pooling", replace(config, attention_pool=False)),
         ("no_line", "no line beside the networks", replace(config, line=False)),
-        ("no_backfitting", "each cue learns the whole label", replace(config, rounds=0)),
+        ("no_backfitting", "each modality learns the whole label", replace(config, rounds=0)),
         ("listnet", "ListNet for RankNet", replace(config, ranking="listnet")),
         ("lambdarank", "LambdaRank for RankNet", replace(config, ranking="lambdarank")),
         ("no_huber", "ranking loss alone", replace(config, huber_weight=0.0)),
@@ -83,12 +83,12 @@ def variants(config: VdvConfig) -> list[Variant]:
         ("reliability_fusion", "fusion by reliability alone", replace(config, fusion="reliability")),
         ("mean_fusion", "fusion by the uniform mean", replace(config, fusion="mean")),
     )
-    known = tuple(cue for cue, modality in CUE_MODALITY.items() if modality in config.modalities)
+    known = tuple(modality for modality in MODALITIES if modality in config.modalities)
     found = []
-    for group, touched in ((skeleton, ("skeleton",)), (sequence, SEQUENCES), (every, known), (fusion, ())):
-        cues = tuple(cue for cue in touched if cue in known)
-        if cues or (not touched and len(known) > 1):
-            found += [Variant(name, what, other, cues) for name, what, other in group if other != config]
+    for group, touched in ((skeleton, ("pose",)), (sequence, SEQUENCES), (every, known), (fusion, ())):
+        modalities = tuple(modality for modality in touched if modality in known)
+        if modalities or (not touched and len(known) > 1):
+            found += [Variant(name, what, other, modalities) for name, what, other in group if other != config]
     return [variant for variant in found if len(known) > 1 or variant.name != "no_backfitting"]
 
 
@@ -179,8 +179,8 @@ def ablation_table(
             order; of the run itself those of `default`.
 
     Returns:
-        One row a variant (the run itself is `default`), predictor (`fused`, and each cue that the variant changes) and
-        metric: variant, what, predictor, metric, seeds, clips; value, low, high, spread; difference (variant less
+        One row a variant (the run itself is `default`), predictor (`fused`, and each modality that the variant changes)
+        and metric: variant, what, predictor, metric, seeds, clips; value, low, high, spread; difference (variant less
         default), difference_low, difference_high, difference_spread; p, p_holm (of the primary metric, corrected over
         the table; NaN elsewhere); detectable. Intervals are 95 %, by bootstrap over creators; a spread is the standard
         deviation over seeds, NaN of a single one.
@@ -192,15 +192,15 @@ def ablation_table(
     clips = clips_of(run[0])
     draws = draw_creators(clips.group, resamples, seed)
     rows = []
-    cues = [name.removeprefix("score_") for name in run[0] if name.startswith("score_")]
+    modalities = [name.removeprefix("score_") for name in run[0] if name.startswith("score_")]
     for name, trainings in found.items():
         for one in trainings:
             if not one["clip_id"].equals(run[0]["clip_id"]) or not one["fold"].equals(run[0]["fold"]):
                 raise DataError(f"{name} was judged on other folds than the run; build the run and its ablations again")
-    for predictor in (FUSED, *cues):
+    for predictor in (FUSED, *modalities):
         rows += _rows(DEFAULT, "the model", predictor, clips, run, None, draws, permutations, seed)
     for variant in chosen:
-        for predictor in (FUSED, *(cue for cue in variant.cues if cue in cues)):
+        for predictor in (FUSED, *(modality for modality in variant.modalities if modality in modalities)):
             rows += _rows(
                 variant.name, variant.what, predictor, clips, found[variant.name], run, draws, permutations, seed
             )

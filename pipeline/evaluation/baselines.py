@@ -13,9 +13,9 @@ from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.model_selection import GridSearchCV, GroupKFold
 from threadpoolctl import threadpool_limits
 
-from models.virality.config import CUE_MODALITY, VdvConfig
+from models.virality.config import VdvConfig
 from pipeline.core import storage
-from pipeline.dataset.loading import ClipDataset, Dancer, read_cue
+from pipeline.dataset.loading import ClipDataset, Dancer, read_input
 from pipeline.evaluation.pose_statistics import TREES, pose_statistics
 from pipeline.evaluation.protocol import Fold
 from pipeline.features.reader import ShardReader
@@ -31,7 +31,7 @@ class BaselineInputs:
     followers: np.ndarray  # float64 [N, 1] log(followers + 1)
     followers_age: np.ndarray  # float64 [N, 2] and log(days before the last upload + 1)
     duration: np.ndarray  # float64 [N, 1] log(seconds + 1)
-    means: np.ndarray  # float32 [N, D] every cue's features, mean over time
+    means: np.ndarray  # float32 [N, D] every modality's features, mean over time
     pose: np.ndarray  # float32 [N, S] pose_statistics of the lead dancer; S = 0 without the skeleton
 
 
@@ -158,7 +158,7 @@ def baseline_inputs(
     duration = np.log1p(clips["duration_s"].to_numpy("float64", na_value=np.nan))[:, None]
     means = _mean_features(dataset, rows)
     pose = np.zeros((len(clips), 0), np.float32)
-    if "skeleton" in dataset.widths:
+    if "pose" in dataset.widths:
         pose = _filled(len(clips), _pose_statistics(workspace, dataset, config, rows))
     return BaselineInputs(followers, np.concatenate([followers, age], 1), duration, means, pose)
 
@@ -166,11 +166,11 @@ def baseline_inputs(
 def _mean_features(dataset: ClipDataset, rows: Sequence[int]) -> np.ndarray:
     """float32 [N, D]: means over the frames that are there; of the skeleton's motion streams, of their size."""
     view = dataset.view(*dataset.widths, training=False)
-    found: dict[str, dict[int, np.ndarray]] = {cue: {} for cue in dataset.widths}
+    found: dict[str, dict[int, np.ndarray]] = {modality: {} for modality in dataset.widths}
     for row in rows:
-        for cue, said in view[(0, row)].cues.items():
+        for modality, said in view[(0, row)].inputs.items():
             values, mask = said.values.numpy(), said.mask.numpy()
-            if cue == "skeleton":  # [K, 9, T, V] and [K, T, V] -> [T, 9 V], NaN where a joint is not seen
+            if modality == "pose":  # [K, 9, T, V] and [K, T, V] -> [T, 9 V], NaN where a joint is not seen
                 values = np.where(mask[:, None], np.concatenate([values[:, :4], np.abs(values[:, 4:])], 1), np.nan)
                 values = values.transpose(0, 2, 1, 3).reshape(-1, values.shape[1] * values.shape[3])
             else:
@@ -178,8 +178,8 @@ def _mean_features(dataset: ClipDataset, rows: Sequence[int]) -> np.ndarray:
             if len(values) and mask.any():
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # numpy's, about joints that are never seen
-                    found[cue][row] = np.nanmean(values, 0)
-    return np.concatenate([_filled(len(dataset.clips), of_cue) for of_cue in found.values()], 1)
+                    found[modality][row] = np.nanmean(values, 0)
+    return np.concatenate([_filled(len(dataset.clips), of_modality) for of_modality in found.values()], 1)
 
 
 def _pose_statistics(
@@ -188,7 +188,7 @@ def _pose_statistics(
     """By row, of the clips in which the lead is seen. Reads the shards one after the other."""
     by_shard: dict[str, list[int]] = {}
     for row in rows:
-        path = dataset.shard_path(row, CUE_MODALITY["skeleton"])
+        path = dataset.shard_path(row, "pose")
         if path is not None:
             by_shard.setdefault(path, []).append(row)
     found = {}
@@ -198,7 +198,7 @@ def _pose_statistics(
             for row in members:
                 clip_id = str(dataset.clips["clip_id"].iat[row])
                 if clip_id in reader.clip_ids:
-                    dancer = read_cue("skeleton", reader.read(clip_id, crops=False), config, 0)
+                    dancer = read_input("pose", reader.read(clip_id, crops=False), config, 0)
                     if isinstance(dancer, Dancer) and dancer.posture is not None:
                         found[row] = pose_statistics(dancer.posture)
         finally:

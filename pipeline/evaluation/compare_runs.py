@@ -20,7 +20,7 @@ _NAMED = 5  # clips in one message
 
 @dataclass(frozen=True)
 class Row:
-    """One predictor of both runs: `fused`, or a cue alone."""
+    """One predictor of both runs: `fused`, or a modality alone."""
 
     name: str
     first: dict[str, Estimate]  # by metric of pipeline.metrics.ranking
@@ -43,8 +43,8 @@ def compare_runs(workspace: str, first: str, second: str, resamples: int = RESAM
     """How much better the first run orders clips of creators never seen than the second.
 
     Each run is judged by its own folds; differences are taken clip by clip, intervals and tests over creators (see
-    pipeline.metrics.significance). Where followers are taken out of the label, each fold fits that anew, and a clip's label is the
-    mean of what the two runs' folds have.
+    pipeline.metrics.significance). Where followers are taken out of the label, each fold fits that anew, and a clip's
+    label is the mean of what the two runs' folds have.
 
     Args:
         first, second: ids, as runs.find_run gives them.

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from models.virality.config import VdvConfig
-from models.virality.vdv import Cue, build_encoder, encode
+from models.virality.vdv import ModalityInput, build_encoder, encode
 from pipeline.dataset.folds import deal_folds
 from pipeline.dataset.loading import ChallengeBatches, ClipBatch, ClipDataset, to_device
 from pipeline.training.optimisation import forget_statistics, loss_of, parameter_groups
@@ -20,7 +20,8 @@ _HIDDEN = 32
 
 
 class Concatenation(nn.Module):
-    """The cues' networks, and a perceptron on what they say one after the other: embedding, score, the cue's line.
+    """The modalities' networks, and a perceptron on what they say one after the other: embedding, score, the modality's
+    line.
 
     Trained end to end on the training clips, so that the head reads the embeddings of the very encoders that it is
     used with. The networks' own levels are supervised too, as they are in Vdv. Their lines are fitted beforehand.
@@ -29,16 +30,18 @@ class Concatenation(nn.Module):
     def __init__(self, config: VdvConfig, widths: Mapping[str, int]):
         super().__init__()
         bare = replace(config, line=False)
-        self.encoders = nn.ModuleDict({cue: build_encoder(cue, bare, widths) for cue in widths})
+        self.encoders = nn.ModuleDict({modality: build_encoder(modality, bare, widths) for modality in widths})
         size = sum(cast(int, encoder.embedding_size) + 3 for encoder in self.encoders.values())
         self.head = nn.Sequential(
             nn.LayerNorm(size), nn.Dropout(config.dropout), nn.Linear(size, _HIDDEN), nn.ReLU(), nn.Linear(_HIDDEN, 1)
         )
 
-    def forward(self, cues: Mapping[str, Cue], lines: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """cues: of B clips; lines: [B, M] what each cue's line says -> score [B], levels supervised beside it [B, L],
-        bool [B] whether a cue is there."""
-        said = {cue: encode(encoder, cue, cues[cue]) for cue, encoder in self.encoders.items()}
+    def forward(self, modalities: Mapping[str, ModalityInput], lines: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """modalities: of B clips; lines: [B, M] what each modality's line says -> score [B], levels supervised beside
+        it [B, L], bool [B] whether a modality is there."""
+        said = {
+            modality: encode(encoder, modality, modalities[modality]) for modality, encoder in self.encoders.items()
+        }
         present = torch.stack([one.present for one in said.values()], 1)
         embeddings = [one.embedding for one in said.values()]
         scores = torch.stack([one.levels.mean(1) for one in said.values()], 1)
@@ -54,7 +57,7 @@ def concatenated(
     config: VdvConfig,
     device: torch.device,
 ) -> np.ndarray:
-    """float64 [test clips]: scores by a Concatenation trained on `train` as the encoders are; NaN where no cue is.
+    """float64 [test clips]: scores by a Concatenation trained on `train` as the encoders are; NaN where no modality is.
 
     Args:
         dataset: with the labels to train towards; `train` as fit.learnable_rows gives it.
@@ -73,7 +76,7 @@ def concatenated(
 
 
 def _lines(dataset: ClipDataset, train: np.ndarray, test: np.ndarray, groups: np.ndarray, config: VdvConfig) -> Tensor:
-    """float32 [clips, M]: each cue's line, in units of its spread over the training clips; 0 where there is none."""
+    """float32 [clips, M]: each modality's line, in units of its spread over the training clips; 0 where there is none."""
     said = np.zeros((len(dataset), len(dataset.widths)), np.float32)
     if not config.line:
         return torch.from_numpy(said)
@@ -82,8 +85,8 @@ def _lines(dataset: ClipDataset, train: np.ndarray, test: np.ndarray, groups: np
     fold_of = np.full(len(dataset), -1)
     fold_of[train] = deal_folds(groups[train], challenge[train].tolist(), config.inner_folds, config.seed)
     learned = np.isin(np.arange(len(dataset)), train)
-    for place, cue in enumerate(dataset.widths):
-        numbers = read_numbers(dataset, cue, [*train, *test])
+    for place, modality in enumerate(dataset.widths):
+        numbers = read_numbers(dataset, modality, [*train, *test])
         for fold in range(-1, fold_of.max() + 1):  # -1: the test clips, by a line through all training clips
             seen = np.flatnonzero(learned & numbers.present & (fold_of != fold))
             unseen = np.intersect1d(np.flatnonzero(numbers.present & (fold_of == fold)), [*train, *test])
@@ -116,8 +119,8 @@ def _train(
 
 
 def _parameter_groups(model: Concatenation, config: VdvConfig) -> list[dict]:
-    """For an optimiser: each cue's network at the rate that it has alone, the head at that of most cues."""
-    parts = [(encoder, config.rate(cue)) for cue, encoder in model.encoders.items()]
+    """For an optimiser: each modality's network at the rate that it has alone, the head at that of most modalities."""
+    parts = [(encoder, config.rate(modality)) for modality, encoder in model.encoders.items()]
     return [
         {**group, "lr": rate}
         for part, rate in [*parts, (model.head, config.learning_rate)]
@@ -126,7 +129,7 @@ def _parameter_groups(model: Concatenation, config: VdvConfig) -> list[dict]:
 
 
 def _loss(model: Concatenation, batch: ClipBatch, lines: Tensor, config: VdvConfig, device: torch.device) -> Tensor:
-    score, levels, present = model(to_device(batch.cues, device), lines[batch.row].to(device))
+    score, levels, present = model(to_device(batch.inputs, device), lines[batch.row].to(device))
     target, challenge = batch.percentile.to(device), batch.challenge.to(device)
     counted = batch.counted.to(device) & present
     return loss_of(score, levels, target, challenge, counted, config)
@@ -135,7 +138,7 @@ def _loss(model: Concatenation, batch: ClipBatch, lines: Tensor, config: VdvConf
 @torch.no_grad()
 def _settle_norms(model: Concatenation, loader: DataLoader, lines: Tensor, device: torch.device) -> None:
     for batch in loader if forget_statistics(model) else ():
-        model(to_device(batch.cues, device), lines[batch.row].to(device))
+        model(to_device(batch.inputs, device), lines[batch.row].to(device))
 
 
 @torch.inference_mode()
@@ -151,6 +154,6 @@ def _score(
     keys = [[(0, row) for row in rows[at : at + size]] for at in range(0, len(rows), size)]
     found = []
     for batch in DataLoader(view, batch_sampler=keys, collate_fn=view.collate):
-        score, _, present = model(to_device(batch.cues, device), lines[batch.row].to(device))
+        score, _, present = model(to_device(batch.inputs, device), lines[batch.row].to(device))
         found.append(torch.where(present, score, torch.nan).cpu())
     return torch.cat(found).double().numpy() if found else np.zeros(0)

@@ -77,14 +77,15 @@ def cross_validate(
         permuted: the model, too, is trained once more on permuted labels. Doubles the time.
         checkpoints: folder, anywhere that pipeline.core.storage writes, where finished folds and encoders are kept; the
             caller clears it. What is there is not trained again: of the same arguments nothing, and of a config that
-            differs in one cue's network the other cues' encoders. The frame is the same. None: nothing is kept.
+            differs in one modality's network the other modalities' encoders. The frame is the same. None: nothing is
+            kept.
         split_seed: of the folds; None: `config.seed`. Given, folds stay where the training's seed is another.
 
     Returns:
         One row a clip judged, in the dataset's order: clip_id, challenge, group (int64, one number for a creator's
         clips and copies of a file), fold, label (as fitted without the fold), percentile (of the label among the fold's
-        training clips, 0..1), score, abstained, score_<cue> and attention_<cue> (see score.score_clips). Scores of
-        different folds come from different models: evaluate.on_one_scale puts them on one.
+        training clips, 0..1), score, abstained, score_<modality> and attention_<modality> (see score.score_clips).
+        Scores of different folds come from different models: evaluate.on_one_scale puts them on one.
         With `rivals`: baseline_<name>, fusion_<name>; label_permuted and permuted_ridge, and with `permuted`
         permuted_fused: engagement, followers and upload time are dealt anew among a challenge's clips before anything
         else is done, and the score is to be held against label_permuted. It must find nothing.
@@ -218,7 +219,7 @@ def _learn_and_score(work: _Work, clips: pd.DataFrame, fusions: bool) -> tuple[p
     assert_apart(clips, clip_groups(clips), np.asarray(fitted.rows), work.fold.test)
     rows = work.fold.test.tolist()
     model = fitted.model.to(work.device)
-    scores = score_rows(model, dataset.view(*model.cues, training=False), rows, work.device)
+    scores = score_rows(model, dataset.view(*model.modalities, training=False), rows, work.device)
     if fusions:
         others = fuse_otherwise(model.cpu(), fitted.held, scores, clips)
         others["concatenation"] = concatenated(dataset, fitted.rows, rows, clip_groups(clips), work.config, work.device)

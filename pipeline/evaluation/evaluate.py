@@ -62,9 +62,9 @@ def evaluate_run(workspace: str, dataset_dir: str, run_dir: str) -> None:
     """Writes metrics.json from scores.parquet and, where there are folds, from folds.parquet.
 
     `splits`: by split, by predictor, for each challenge and their mean, what ranking_metrics.agreement returns. The
-    predictors are the fused score, each cue alone, the creator's followers alone where any are known, and chance (its
-    expectation). A clip counts where the predictor says something of it; `n` says how many do. A number that cannot be
-    had is null, and `reason` says why.
+    predictors are the fused score, each modality alone, the creator's followers alone where any are known, and chance
+    (its expectation). A clip counts where the predictor says something of it; `n` says how many do. A number that
+    cannot be had is null, and `reason` says why.
 
     `coverage`: of the scores' intervals, as intervals.coverage_of_run gives it.
 
@@ -122,8 +122,8 @@ def judge_folds(judged: pd.DataFrame, resamples: int = RESAMPLES, seed: int = 0)
         resamples: of the bootstrap.
 
     Returns:
-        By predictor (fused, each cue): what `evaluate_run` writes of a split, and in `mean` beside it spearman_95, the
-        ends of the interval of the mean Spearman; None where the mean is None.
+        By predictor (fused, each modality): what `evaluate_run` writes of a split, and in `mean` beside it spearman_95,
+        the ends of the interval of the mean Spearman; None where the mean is None.
     """
     clips = clips_of(judged)
     draws = draw_creators(clips.group, resamples, seed)

@@ -1,6 +1,6 @@
 """Pictures of a run for everybody: runs/<id>/figures/*.png and *.svg, beside metrics.json.
 
-training       loss of each cue's encoder over epochs
+training       loss of each modality's encoder over epochs
 spearman       how well each predictor orders the clips, with intervals
 calibration    where clips were expected, and where they were
 ablations      the model without one idea at a time, where ablations were made
@@ -20,7 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from models.virality.config import CUES
+from models.virality.config import MODALITIES
 from pipeline.core import storage
 from pipeline.dataset.assemble import read_table
 from pipeline.evaluation.calibration import calibration
@@ -32,7 +32,7 @@ from pipeline.scoring.intervals import read_judged
 FIGURES = "figures"
 KINDS = ("png", "svg")
 _LOGS = "logs/csv"  # a folder an encoder, as Lightning's CSVLogger writes it
-_RESUMED = "-from-"  # <cue>-from-<epoch>: of an encoder that went on after its training was killed
+_RESUMED = "-from-"  # <modality>-from-<epoch>: of an encoder that went on after its training was killed
 # Okabe and Ito's colours, which differ for every kind of colour vision and in grey.
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#666666"
 _STYLE: Any = {
@@ -41,7 +41,7 @@ _STYLE: Any = {
 }  # fmt: skip
 _BAR = 0.27  # inches a line of a chart with names at its side
 _SECTIONS = {
-    "the model": BLUE, "one cue, its encoder alone": GREEN, "no network": ORANGE, "other fusions": RED,
+    "the model": BLUE, "one modality, its encoder alone": GREEN, "no network": ORANGE, "other fusions": RED,
     "controls": GREY,
 }  # fmt: skip
 
@@ -67,30 +67,30 @@ def draw_figures(workspace: str, run_dir: str) -> list[str]:
 
 
 def read_losses(folder: str) -> dict[str, pd.DataFrame]:
-    """By cue, one row a step or epoch: epoch, loss (of a batch), held_out (of clips not trained on), NaN where none."""
+    """By modality, one row a step or epoch: epoch, loss (of a batch), held_out (of clips not trained on), NaN where none."""
     parts: dict[str, list[tuple[int, pd.DataFrame]]] = {}
     for path in sorted(storage.listing(storage.join(folder, _LOGS))):
         place, _, name = path.rpartition("/")
         if name == "metrics.csv":
-            cue, _, first = place.partition(_RESUMED)
+            modality, _, first = place.partition(_RESUMED)
             text = storage.read_bytes(storage.join(folder, _LOGS, path)).decode()
-            parts.setdefault(cue, []).append((int(first or 0), _losses(text, cue)))
+            parts.setdefault(modality, []).append((int(first or 0), _losses(text, modality)))
     found = {}
-    for cue, logs in parts.items():
+    for modality, logs in parts.items():
         ordered = sorted(logs, key=lambda log: log[0])
         ends = [*(first for first, _ in ordered[1:]), math.inf]
         # What an encoder did in the epoch in which it was killed it did again.
         whole = [rows[rows["epoch"] < end] for (_, rows), end in zip(ordered, ends, strict=True)]
-        found[cue] = pd.concat(whole, ignore_index=True)
+        found[modality] = pd.concat(whole, ignore_index=True)
     return found
 
 
-def _losses(text: str, cue: str) -> pd.DataFrame:
+def _losses(text: str, modality: str) -> pd.DataFrame:
     rows = [
         {
             "epoch": int(row["epoch"]),
-            "loss": float(row.get(f"loss/{cue}") or "nan"),
-            "held_out": float(row.get(f"held_out/{cue}") or "nan"),
+            "loss": float(row.get(f"loss/{modality}") or "nan"),
+            "held_out": float(row.get(f"held_out/{modality}") or "nan"),
         }
         for row in csv.DictReader(io.StringIO(text))
         if row.get("epoch")
@@ -99,13 +99,17 @@ def _losses(text: str, cue: str) -> pd.DataFrame:
 
 
 def training_figure(losses: Mapping[str, pd.DataFrame]) -> Figure | None:
-    """A panel a cue; None: nothing was trained (lines alone)."""
-    known = {cue: losses[cue] for cue in CUES if cue in losses and losses[cue]["loss"].notna().any()}
+    """A panel a modality; None: nothing was trained (lines alone)."""
+    known = {
+        modality: losses[modality]
+        for modality in MODALITIES
+        if modality in losses and losses[modality]["loss"].notna().any()
+    }
     if not known:
         return None
     figure = Figure(figsize=(3.1 * len(known) + 0.4, 3.0))
     panels = figure.subplots(1, len(known), squeeze=False)[0]
-    for axes, (cue, rows) in zip(panels, known.items(), strict=True):
+    for axes, (modality, rows) in zip(panels, known.items(), strict=True):
         trained = rows.dropna(subset=["loss"])
         axes.scatter(trained["epoch"] + 1, trained["loss"], s=9, color=GREY, alpha=0.6, label="a batch")
         mean = trained.groupby("epoch")["loss"].mean()
@@ -113,7 +117,7 @@ def training_figure(losses: Mapping[str, pd.DataFrame]) -> Figure | None:
         held_out = rows.dropna(subset=["held_out"])
         if len(held_out):
             axes.plot(held_out["epoch"] + 1, held_out["held_out"], color=ORANGE, linestyle="--", label="clips held out")
-        axes.set_title(cue)
+        axes.set_title(modality)
         axes.set_xlabel("epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
     panels[0].set_ylabel("loss")

@@ -25,9 +25,9 @@ from pipeline.metrics.significance import (
 
 TITLES = {"spearman": "Spearman", "pairwise_accuracy": "pairs right", "kendall_tau_b": "Kendall tau-b",
           "ndcg_10": "NDCG@10", "top_decile_precision": "top decile"}  # fmt: skip
-_MODEL, _CUES, _BASELINES, _FUSIONS, _SUBSETS, _MISSING, _CONTROLS = (
-    "the model", "one cue, its encoder alone", "no network", "other fusions", "fewer cues, fused anew",
-    "a cue missing at test", "controls",
+_MODEL, _MODALITIES, _BASELINES, _FUSIONS, _SUBSETS, _MISSING, _CONTROLS = (
+    "the model", "one modality, its encoder alone", "no network", "other fusions", "fewer modalities, fused anew",
+    "a modality missing at test", "controls",
 )  # fmt: skip
 _BASELINE_TITLES = {
     "followers": "followers alone", "followers_age": "followers and age alone", "duration": "duration alone",
@@ -36,7 +36,7 @@ _BASELINE_TITLES = {
     "trees_all": "ExtraTrees on mean features and pose statistics",
 }  # fmt: skip
 _FUSION_TITLES = {
-    "mean": "uniform mean", "reliability": "ridge stacking", "best_single": "best single cue of the training clips",
+    "mean": "uniform mean", "reliability": "ridge stacking", "best_single": "best single modality of the training clips",
     "concatenation": "concatenation, trained together",
 }  # fmt: skip
 _PERMUTED_TITLES = {"ridge": "ridge on mean features, labels permuted", "fused": "the model, labels permuted"}
@@ -117,9 +117,9 @@ def _of_all(trainings: Sequence[pd.DataFrame], name: str) -> np.ndarray:
 
 def _predictors(judged: pd.DataFrame) -> list[tuple[str, str, str]]:
     """Section, column and title of each predictor among the columns."""
-    cues = [name.removeprefix("score_") for name in judged if name.startswith("score_")]
-    found = [(_MODEL, "score", "VDV, all cues" if len(cues) > 1 else "VDV")]
-    found += [(_CUES, f"score_{cue}", cue) for cue in cues if len(cues) > 1]
+    modalities = [name.removeprefix("score_") for name in judged if name.startswith("score_")]
+    found = [(_MODEL, "score", "VDV, all modalities" if len(modalities) > 1 else "VDV")]
+    found += [(_MODALITIES, f"score_{modality}", modality) for modality in modalities if len(modalities) > 1]
     known = ((_BASELINES, BASELINE, _BASELINE_TITLES), (_FUSIONS, FUSION, _FUSION_TITLES))
     for section, prefix, titles in known:
         found += [(section, prefix + name, title) for name, title in titles.items() if prefix + name in judged]

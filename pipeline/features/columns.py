@@ -16,7 +16,8 @@ def to_batch(rows: ModalityRows) -> pa.RecordBatch:
     """The clip's rows as a record batch of its modality's schema: one row; of pose one a person, so perhaps none.
 
     Raises:
-        ValueError: an array has not the shape or dtype that pipeline.features.rows promises; the message names clip and array.
+        ValueError: an array has not the shape or dtype that pipeline.features.rows promises; the message names clip and
+            array.
     """
     modality = modality_of(rows)
     stacked = _stacked(rows)

@@ -42,7 +42,7 @@ class Extracted:
 
 
 @dataclass
-class _Cue:
+class _Partial:
     """What one modality has gathered of one clip."""
 
     frame_index: list[int] = field(default_factory=list)
@@ -58,16 +58,16 @@ class _ClipInFlight:
     shard: "_ShardInFlight"
     attempt: int = 1
     scale: float = 1.0  # frame pixels a source pixel
-    cues: dict[str, _Cue] = field(default_factory=dict)
+    partials: dict[str, _Partial] = field(default_factory=dict)
     ending: Ending | None = None
 
     def restart(self, attempt: int) -> None:
         """A new decoding attempt begins: what the older one gave is dropped."""
         self.attempt = attempt
-        self.cues = {recipe.modality: _Cue() for recipe in self.shard.plan.missing}
+        self.partials = {recipe.modality: _Partial() for recipe in self.shard.plan.missing}
 
     def done(self) -> bool:
-        return self.ending is not None and all(cue.waiting == 0 for cue in self.cues.values())
+        return self.ending is not None and all(partial.waiting == 0 for partial in self.partials.values())
 
 
 @dataclass
@@ -86,21 +86,21 @@ class _Batcher:
         self.extractor = extractor
         self.seconds = 0.0  # in the network and in making its inputs
         self._inputs: list[torch.Tensor] = []
-        self._targets: list[tuple[_ClipInFlight, _Cue, int, Any]] = []  # clip, its cue, slot in results, extra
+        self._targets: list[tuple[_ClipInFlight, _Partial, int, Any]] = []  # clip, its partial, slot in results, extra
 
     def add(self, clip: _ClipInFlight, frames: torch.Tensor) -> list[_ClipInFlight]:
         """frames: uint8 [N, H, W, 3] of one clip. Returns clips that got their last result by the batches run."""
-        cue = clip.cues[self.extractor.modality]
-        first = len(cue.frame_index) - frames.shape[0]
+        partial = clip.partials[self.extractor.modality]
+        first = len(partial.frame_index) - frames.shape[0]
         start = perf_counter()
         with _named(self.extractor.modality, [clip]):
             prepared = self.extractor.prepare(frames)
         self.seconds += perf_counter() - start
         for frame, extra in zip(prepared.frame, prepared.extras, strict=True):
-            self._targets.append((clip, cue, len(cue.results), extra))
-            cue.frame.append(first + frame)
-            cue.results.append(None)
-            cue.waiting += 1
+            self._targets.append((clip, partial, len(partial.results), extra))
+            partial.frame.append(first + frame)
+            partial.results.append(None)
+            partial.waiting += 1
         if len(prepared.frame):
             self._inputs.append(prepared.inputs)
         finished = []
@@ -120,11 +120,11 @@ class _Batcher:
             results = self.extractor.infer(inputs[:size], [extra for *_, extra in targets])
         self.seconds += perf_counter() - start
         finished = []
-        for (clip, cue, slot, _), result in zip(targets, results, strict=True):
-            cue.results[slot] = result
-            cue.waiting -= 1
-            # A cue of an older attempt is no longer the clip's: its results go nowhere.
-            if cue.waiting == 0 and clip.cues.get(self.extractor.modality) is cue and clip.done():
+        for (clip, partial, slot, _), result in zip(targets, results, strict=True):
+            partial.results[slot] = result
+            partial.waiting -= 1
+            # A partial of an older attempt is no longer the clip's: its results go nowhere.
+            if partial.waiting == 0 and clip.partials.get(self.extractor.modality) is partial and clip.done():
                 finished.append(clip)
         return finished
 
@@ -300,9 +300,9 @@ def _take_chunk(
         keep = np.flatnonzero(chunk.position % recipe.stride == 0).astype(np.int64)
         if not len(keep):
             continue
-        cue = clip.cues[recipe.modality]
-        cue.frame_index += chunk.frame_index[keep].tolist()
-        cue.timestamp += chunk.timestamp[keep].tolist()
+        partial = clip.partials[recipe.modality]
+        partial.frame_index += chunk.frame_index[keep].tolist()
+        partial.timestamp += chunk.timestamp[keep].tolist()
         taken = frames if len(keep) == len(chunk.position) else frames[torch.from_numpy(keep).to(device)]
         finished += batchers[recipe.modality].add(clip, taken)
     return finished
@@ -316,7 +316,7 @@ def _write_clip(clip: _ClipInFlight) -> None:
         if ending.status == "failed":
             writer.skip(ending.clip_id, ending.code)
             continue
-        cue = clip.cues[modality]
-        grid = Grid(np.array(cue.frame_index, np.int32), np.array(cue.timestamp, np.float32))
-        frames = np.array(cue.frame, np.int32)
-        writer.add(ASSEMBLE[modality](ending, grid, frames, cue.results, clip.scale))
+        partial = clip.partials[modality]
+        grid = Grid(np.array(partial.frame_index, np.int32), np.array(partial.timestamp, np.float32))
+        frames = np.array(partial.frame, np.int32)
+        writer.add(ASSEMBLE[modality](ending, grid, frames, partial.results, clip.scale))

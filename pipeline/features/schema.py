@@ -57,6 +57,7 @@ COLUMNS: Mapping[str, tuple[Column, ...]] = {
         Column("box", "float32", "T,4"),
         Column("score", "float32", "T"),
     ),
+    "appearance": (*_CLIP, *_GRID, Column("feature", "float16", "T,D", wide=True)),
     "face": (
         *_CLIP,
         *_GRID,
@@ -75,7 +76,6 @@ COLUMNS: Mapping[str, tuple[Column, ...]] = {
         Column("top_probability", "float32", "T,5"),
         Column("indoor", "float32", "T"),
     ),
-    "appearance": (*_CLIP, *_GRID, Column("feature", "float16", "T,D", wide=True)),
 }
 assert tuple(COLUMNS) == MODALITIES
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from models.virality.config import VdvConfig
 from models.virality.skeleton import Posture
-from models.virality.vdv import Cue, encode
+from models.virality.vdv import ModalityInput, encode
 from pipeline.dataset.loading import fixed_frames
 
 # Clips x samplings x steps that go through the network at once, with what backward needs of them: 0.2 GB.
@@ -21,7 +21,7 @@ _TOGETHER = 192
 _EASE = 2
 
 
-def integrated_gradients(encoder: nn.Module, cue: Cue, steps: int = 24) -> Tensor:
+def integrated_gradients(encoder: nn.Module, modality: ModalityInput, steps: int = 24) -> Tensor:
     """What each joint in each segment of time adds to the skeleton's score, float32 [B, T, V], 0 of absent clips.
 
     Of the mixed score, network and line, of the K samplings' mean: segment t is the t-th frame of each sampling
@@ -29,15 +29,15 @@ def integrated_gradients(encoder: nn.Module, cue: Cue, steps: int = 24) -> Tenso
     score(clip) - score(baseline).
 
     Args:
-        encoder: of the skeleton cue, in eval mode, on the device of `cue`.
-        cue: of B clips, as pipeline.dataset.loading's `pad` gives it.
+        encoder: of the skeleton modality, in eval mode, on the device of `modality`.
+        modality: of B clips, as pipeline.dataset.loading's `pad` gives it.
         steps: nodes of the Gauss-Legendre quadrature along the way.
     """
-    present = cue.mask.flatten(1).any(1)
-    found = torch.zeros(cue.mask.shape[0], *cue.mask.shape[2:], device=cue.mask.device)
+    present = modality.mask.flatten(1).any(1)
+    found = torch.zeros(modality.mask.shape[0], *modality.mask.shape[2:], device=modality.mask.device)
     if not present.any():
         return found
-    values, mask = cue.values[present], cue.mask[present]
+    values, mask = modality.values[present], modality.mask[present]
     values = torch.where(mask.any(-1)[:, :, None, :, None], values, 0.0)  # what is not there may be anything, NaN too
     baseline = mean_pose(values, mask)
     ones = torch.ones_like(values)
@@ -46,7 +46,7 @@ def integrated_gradients(encoder: nn.Module, cue: Cue, steps: int = 24) -> Tenso
         """way: 0 at the baseline, 1 at the clip."""
         between = baseline + way.pow(_EASE) * (values - baseline)
         none = between.new_zeros(len(between))
-        return encode(encoder, "skeleton", Cue(between, mask, none, none)).score
+        return encode(encoder, "pose", ModalityInput(between, mask, none, none)).score
 
     with torch.enable_grad():
         parts = IntegratedGradients(score).attribute(

@@ -49,7 +49,7 @@ class Compared:
 def compare_clip(
     posture: Posture, references: Sequence[Posture], encoder: nn.Module, config: VdvConfig, device: torch.device
 ) -> Compared:
-    """encoder: of the skeleton cue, in eval mode, trained with `config`."""
+    """encoder: of the skeleton modality, in eval mode, trained with `config`."""
     ours = as_dance(posture)
     if ours is None or ours.seconds[-1] - ours.seconds[0] < WINDOW_S:
         return Compared(None, (), (), 0)

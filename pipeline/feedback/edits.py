@@ -107,9 +107,9 @@ def rescore(postures: Sequence[Posture], encoder: nn.Module, config: VdvConfig, 
     """float64 [B], the skeleton's score of each, as scoring computes it."""
     found = []
     for first in range(0, len(postures), _TOGETHER):
-        cue = skeletons_to_score(postures[first : first + _TOGETHER], config, device)
+        modality = skeletons_to_score(postures[first : first + _TOGETHER], config, device)
         with torch.inference_mode():
-            found.append(encode(encoder, "skeleton", cue).score.cpu().numpy())
+            found.append(encode(encoder, "pose", modality).score.cpu().numpy())
     return np.concatenate(found).astype(float)
 
 

@@ -15,7 +15,7 @@ from models.virality.config import VdvConfig
 from models.virality.skeleton import Posture
 from pipeline.core import storage
 from pipeline.core.errors import DataError
-from pipeline.dataset.loading import Dancer, read_cue
+from pipeline.dataset.loading import Dancer, read_input
 from pipeline.features.reader import ShardReader
 from pipeline.feedback.compare import LEAST_FITTING, Compared, Said, compare_clip, meaning
 from pipeline.feedback.film import draw_film
@@ -53,7 +53,7 @@ def make_feedback(workspace: str, run_id: str, clip_id: str, device: torch.devic
     posture, *references = (
         read_posture(workspace, chosen.clips, row, model.config) for row in (chosen.row, *chosen.references)
     )
-    compared = compare_clip(posture, references, model.encoders["skeleton"], model.config, device)
+    compared = compare_clip(posture, references, model.encoders["pose"], model.config, device)
     if compared.ours is None:
         raise DataError(f"clip {clip_id} shows the dancer for less than {WINDOW_S:.0f} seconds, too short to compare")
     if not compared.comparable:
@@ -84,7 +84,7 @@ def make_feedback(workspace: str, run_id: str, clip_id: str, device: torch.devic
 def read_posture(workspace: str, clips: pd.DataFrame, row: int, config: VdvConfig) -> Posture:
     """The lead dancer of a clip of the dataset in which somebody was found."""
     reader = ShardReader(storage.join(workspace, str(clips["shard_pose"].iloc[row])))
-    dancer = read_cue("skeleton", reader.read(str(clips["clip_id"].iloc[row])), config, 0)
+    dancer = read_input("pose", reader.read(str(clips["clip_id"].iloc[row])), config, 0)
     reader.close()
     assert isinstance(dancer, Dancer)
     if dancer.posture is None:

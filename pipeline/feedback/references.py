@@ -34,9 +34,9 @@ def choose(workspace: str, run_dir: str, clip_id: str) -> Chosen:
         DataError: the clip shows nobody, or its challenge has too few clips to hold it against.
     """
     run = read_run(workspace, run_dir)
-    if "pose" not in run["config"]["modalities"] or "skeleton" not in run["features"]:
+    if "pose" not in run["config"]["modalities"] or "pose" not in run["features"]:
         raise OptionError(
-            f"{run_dir} was made without the pose cue: feedback needs skeletons; train a run with pose among"
+            f"{run_dir} was made without the pose modality: feedback needs skeletons; train a run with pose among"
             " --modalities"
         )
     clips = read_clips(workspace, f"datasets/{run['dataset']}")
@@ -47,7 +47,7 @@ def choose(workspace: str, run_dir: str, clip_id: str) -> Chosen:
         raise OptionError(f"--clip {clip_id!r}: run {run_dir} has no such clip; its {len(clips)} clips are {some}, ...")
     row = int(rows[0])
     own = clips.loc[row]
-    score = clips["clip_id"].map(scores["score_skeleton"]).astype(float)
+    score = clips["clip_id"].map(scores["score_pose"]).astype(float)
     if math.isnan(score[row]):
         why = f"it {own['status']} ({own['code']})" if own["status"] == "failed" else "nobody was found in it"
         raise DataError(f"clip {clip_id} has no skeleton: {why}; feedback needs a clip in which a dancer is seen")

@@ -156,9 +156,9 @@ def run_ingest(
     a run that is killed loses at most the last `checkpoint_s` seconds of probing.
 
     workers: processes that probe. limits: what a clip may cost. progress: called with clips done, clips in all, and
-    what is being done. probe: pipeline.decode.pool.probe_clips, or one of its kind. retry: clip_ids to begin anew, in a new
-    shard, though nothing of them has changed: those whose decoding failed for a reason that may have passed. marks: see
-    `ingest_fingerprint`.
+    what is being done. probe: pipeline.decode.pool.probe_clips, or one of its kind. retry: clip_ids to begin anew, in a
+    new shard, though nothing of them has changed: those whose decoding failed for a reason that may have passed. marks:
+    see `ingest_fingerprint`.
 
     Raises:
         TooManyFailed: most of the clips that could be read last time cannot be now, as when a disk is not mounted or a

@@ -31,7 +31,8 @@ class Found:
     feedback: tuple[Feedback, ...] = ()  # on the clips that have some
 
     @property
-    def cues(self) -> list[str]:
+    def scored_modalities(self) -> list[str]:
+        """Those of the run's model."""
         return [name.removeprefix("score_") for name in self.clips if name.startswith("score_")]
 
     @property

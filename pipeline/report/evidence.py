@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from models.virality.vdv import Cue, Vdv
+from models.virality.vdv import ModalityInput, Vdv
 from pipeline.dataset.loading import Dancer, draw_all, pad, to_device
 from pipeline.feedback.attribution import integrated_gradients, segment_seconds
 
@@ -29,23 +29,23 @@ class Evidence:
 
 
 def evidence(model: Vdv, dancers: Sequence[tuple[int, Dancer]], device: torch.device) -> Iterator[tuple[int, Evidence]]:
-    """Of each of these clips in which somebody is seen. dancers: with the row of each. model: with a skeleton cue."""
+    """Of each of these clips in which somebody is seen. dancers: with the row of each. model: with a skeleton modality."""
     present = [(row, dancer) for row, dancer in dancers if dancer.posture is not None]
     for first in range(0, len(present), _BATCH):
         some = present[first : first + _BATCH]
-        cue = pad(draw_all([dancer for _, dancer in some], model.config, None), "skeleton")
-        cue = to_device({"skeleton": cue}, device)["skeleton"]
-        cue = _middle(cue)
-        found = integrated_gradients(model.encoders["skeleton"], cue, STEPS).cpu().numpy().astype(np.float64)
+        modality = pad(draw_all([dancer for _, dancer in some], model.config, None), "pose")
+        modality = to_device({"pose": modality}, device)["pose"]
+        modality = _middle(modality)
+        found = integrated_gradients(model.encoders["pose"], modality, STEPS).cpu().numpy().astype(np.float64)
         for (row, dancer), parts in zip(some, found, strict=True):
             assert dancer.posture is not None
             yield row, Evidence(parts.sum(1), parts.sum(0), segment_seconds(dancer.posture, model.config))
 
 
-def _middle(cue: Cue) -> Cue:
+def _middle(modality: ModalityInput) -> ModalityInput:
     """One of a skeleton's samplings: a third of the work, for evidence that correlates 0.96 with that of all three."""
-    middle = cue.mask.shape[1] // 2
-    return cue._replace(values=cue.values[:, middle : middle + 1], mask=cue.mask[:, middle : middle + 1])
+    middle = modality.mask.shape[1] // 2
+    return modality._replace(values=modality.values[:, middle : middle + 1], mask=modality.mask[:, middle : middle + 1])
 
 
 def _scaled(values: np.ndarray) -> list[float]:

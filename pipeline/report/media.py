@@ -12,7 +12,7 @@ from models.virality.vdv import Vdv
 from pipeline.core import storage
 from pipeline.core.options import DecodeLimits, SamplingOptions
 from pipeline.dataset.assemble import lead_of, read_faces
-from pipeline.dataset.loading import Dancer, read_cue
+from pipeline.dataset.loading import Dancer, read_input
 from pipeline.features.reader import ShardReader
 from pipeline.features.rows import FaceRows, ModalityRows, PoseRows, SceneRows
 from pipeline.metrics.ranking import percentile_within
@@ -155,7 +155,7 @@ def _skeletons(
         shown = skeletons.preview(lead_of(pose), pose.grid, fast if row in key else slow, model.config.min_joint_score)
         if shown is not None:
             previews[row] = shown
-            if row in key and "skeleton" in model.cues:
+            if row in key and "pose" in model.modalities:
                 dancers.append((row, _dancer(pose, model.config)))
     entries = {row: one.entry() | {"evidence": None, "film": None} for row, one in previews.items()}
     for row, one in attributed.evidence(model, dancers, device):
@@ -164,7 +164,7 @@ def _skeletons(
 
 
 def _dancer(pose: PoseRows, config: VdvConfig) -> Dancer:
-    dancer = read_cue("skeleton", pose, config, 0)
+    dancer = read_input("pose", pose, config, 0)
     assert isinstance(dancer, Dancer)
     return dancer
 

@@ -47,7 +47,7 @@ def build_payload(
             "about": about(found, name, faces),
             "data": data(found),
             "quality": quality(found) | {"cautions": list(cautions)},
-            "cues": found.cues,
+            "modalities": found.scored_modalities,
             "challenges": challenges(found),
             "clips": clips(found, vectors, media),
             "embedding": {"size": int(vectors.shape[1]), "values": packed(vectors)},
@@ -169,8 +169,10 @@ def clips(found: Found, vectors: np.ndarray, media: np.ndarray) -> dict:
         "low": table["low"],
         "high": table["high"],
         "unseen": unseen(found),
-        "cue_percentile": {cue: percentile_within(table[f"score_{cue}"], challenge) for cue in found.cues},
-        "attention": {cue: table[f"attention_{cue}"] for cue in found.cues},
+        "modality_percentile": {
+            modality: percentile_within(table[f"score_{modality}"], challenge) for modality in found.scored_modalities
+        },
+        "attention": {modality: table[f"attention_{modality}"] for modality in found.scored_modalities},
         "better": nearest_better(vectors, challenge.to_numpy(str), percentile_within(score, challenge)),
         "media": media,
     }

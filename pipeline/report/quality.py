@@ -75,8 +75,8 @@ def ablations(table: pd.DataFrame | None) -> list[dict] | None:
 
 
 def attention(found: Found) -> list[dict]:
-    """By challenge, the mean weight of each cue over the clips that have a score."""
-    names = {f"attention_{cue}": cue for cue in found.cues}
+    """By challenge, the mean weight of each modality over the clips that have a score."""
+    names = {f"attention_{modality}": modality for modality in found.scored_modalities}
     scored = found.clips[found.clips["score"].notna()]
     means = scored.groupby("challenge")[list(names)].mean().rename(columns=names)
     return [{"challenge": str(name), **row} for name, row in means.to_dict("index").items()]

@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 NOTHING = "–"
 _MODEL = "the model"  # a section of metrics.json's table
-RIVALS = 3  # the sections after it that the model must beat: each cue alone, what needs no network, other fusions
+RIVALS = 3  # the sections after it that the model must beat: each modality alone, what needs no network, other fusions
 _PAIRS = "pairwise_accuracy"
 
 

@@ -12,12 +12,12 @@ _ROWS = 512  # compared at once
 
 
 def projected(embeddings: Mapping[str, np.ndarray]) -> np.ndarray:
-    """int8 [N, E] whose cosines are about those of the cues' embeddings side by side; 0 where a clip has none.
+    """int8 [N, E] whose cosines are about those of the modalities' embeddings side by side; 0 where a clip has none.
 
     The first SIZE principal directions, without the mean taken out once more, for that would change the cosines. Each
     row is scaled by itself to fill the numbers.
 
-    embeddings: by cue float32 [N, D], NaN rows where the clip lacks the cue (pipeline.scoring.embeddings).
+    embeddings: by modality float32 [N, D], NaN rows where the clip lacks the modality (pipeline.scoring.embeddings).
     """
     if not embeddings:
         return np.zeros((0, 0), np.int8)

@@ -9,14 +9,14 @@ WARNING, NOTE = "warning", "note"
 FEW_CLIPS = 100  # judged in all: below, the interval of a mean Spearman is wider than about 0.4
 FEW_IN_CHALLENGE = 10
 FEW_CREATORS = 20
-MANY_LACK = 0.3  # share of the decoded clips that may lack a cue unremarked
+MANY_LACK = 0.3  # share of the decoded clips that may lack a modality unremarked
 MANY_FAILED = 0.02
 WIDE = 0.6  # mean width of the intervals
-ONE_CUE = 0.8  # mean weight of a cue that is as good as alone
+ONE_MODALITY = 0.8  # mean weight of a modality that is as good as alone
 _RIVALS = (
     "no network",
     "other fusions",
-    "one cue, its encoder alone",
+    "one modality, its encoder alone",
 )  # sections of the table that the model must beat
 _CONTROLS = "controls"
 NAMED = 4  # in one sentence; more are counted
@@ -31,8 +31,8 @@ def find_cautions(found: Found, faces: str, lost_films: Mapping[str, int], blind
     out because no network that finds faces was at work.
     """
     looks: Sequence[Callable[[Found], list[Caution]]] = (
-        untrained, judging, spread, rivals, controls, intervals, missing_cues, creators, label, endings,
-        small_challenges, one_cue,
+        untrained, judging, spread, rivals, controls, intervals, missing_modalities, creators, label, endings,
+        small_challenges, one_modality,
     )  # fmt: skip
     told = [caution for look in looks for caution in look(found)]
     told += pictures(faces, lost_films, blind)
@@ -156,7 +156,7 @@ def intervals(found: Found) -> list[Caution]:
     return told
 
 
-def missing_cues(found: Found) -> list[Caution]:
+def missing_modalities(found: Found) -> list[Caution]:
     decoded = found.clips["status"] != "failed"
     lacking = []
     for modality in found.modalities:
@@ -167,7 +167,7 @@ def missing_cues(found: Found) -> list[Caution]:
         return []
     return [
         warning(
-            f"Cues that many decoded clips lack: {_and(lacking)}. Such a clip is judged by its other cues, and its"
+            f"Modalities that many decoded clips lack: {_and(lacking)}. Such a clip is judged by its other modalities, and its"
             " score is drawn to the middle."
         )
     ]
@@ -219,15 +219,15 @@ def small_challenges(found: Found) -> list[Caution]:
     return [note(f"Challenges with under {FEW_IN_CHALLENGE} labelled clips, whose figures are worth little: {shown}.")]
 
 
-def one_cue(found: Found) -> list[Caution]:
+def one_modality(found: Found) -> list[Caution]:
     scored = found.clips[found.clips["score"].notna()]
-    if len(found.cues) < 2 or scored.empty:
+    if len(found.scored_modalities) < 2 or scored.empty:
         return []
-    weights = {cue: float(scored[f"attention_{cue}"].mean()) for cue in found.cues}
-    cue = max(weights, key=lambda name: weights[name])
-    if weights[cue] <= ONE_CUE:
+    weights = {modality: float(scored[f"attention_{modality}"].mean()) for modality in found.scored_modalities}
+    modality = max(weights, key=lambda name: weights[name])
+    if weights[modality] <= ONE_MODALITY:
         return []
-    return [note(f"The fused score is nearly the {cue} score alone: its mean weight is {weights[cue]:.0%}.")]
+    return [note(f"The fused score is nearly the {modality} score alone: its mean weight is {weights[modality]:.0%}.")]
 
 
 def pictures(faces: str, lost: Mapping[str, int], blind: bool) -> list[Caution]:

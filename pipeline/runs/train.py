@@ -133,17 +133,19 @@ def _held_out(dataset: ClipDataset, fitted: Fitted) -> pd.DataFrame:
 
 
 def _fusion_of(fitted: Fitted) -> dict:
-    """On how many clips held out the fusion was trained, what it found each cue to be worth there, and how steeply that
-    follows the quality."""
+    """On how many clips held out the fusion was trained, what it found each modality to be worth there, and how steeply
+    that follows the quality."""
     fusion = fitted.model.fusion
 
-    def by_cue(values: torch.Tensor) -> dict[str, float]:
-        return {cue: round(value, 4) for cue, value in zip(fitted.model.cues, values.tolist(), strict=True)}
+    def by_modality(values: torch.Tensor) -> dict[str, float]:
+        return {
+            modality: round(value, 4) for modality, value in zip(fitted.model.modalities, values.tolist(), strict=True)
+        }
 
     return {
         "held_out": len(fitted.held.score),
-        "reliability": by_cue(fusion.reliability / fusion.reliability.sum()),
-        "steepness": by_cue(fusion.steepness),
+        "reliability": by_modality(fusion.reliability / fusion.reliability.sum()),
+        "steepness": by_modality(fusion.steepness),
     }
 
 

@@ -28,11 +28,13 @@ _SCHEMA = "1"  # of the file, which holds the layers as they are; raised when th
 def read_embeddings(
     workspace: str, dataset_dir: str, run_dir: str, device: "torch.device", workers: int = 0
 ) -> dict[str, np.ndarray]:
-    """By cue of the run: float32 [N, E], rows as in the dataset's clips.parquet; NaN where a clip lacks the cue.
+    """By modality of the run: float32 [N, E], rows as in the dataset's clips.parquet; NaN where a clip lacks the
+    modality.
 
     A row is the pooled layer from which the encoder's network reads its score, less that layer's mean over the clips
-    that have the cue, scaled to length 1 (0 where nothing is left). Without the mean taken out all clips look alike:
-    what they share is most of the layer. The product of two rows is their cosine, -1..1. E differs between cues.
+    that have the modality, scaled to length 1 (0 where nothing is left). Without the mean taken out all clips look
+    alike: what they share is most of the layer. The product of two rows is their cosine, -1..1. E differs between
+        modalities.
 
     Args:
         dataset_dir, run_dir: relative to the workspace; the dataset is the one that the run was trained on.
@@ -50,7 +52,7 @@ def read_embeddings(
             " dataset can be laid beside one another"
         )
     layers = _layers_of_run(workspace, run_dir, run, device, workers)
-    return {cue: unit_rows(values, _mean(values)) for cue, values in layers.items()}
+    return {modality: unit_rows(values, _mean(values)) for modality, values in layers.items()}
 
 
 def read_upload_embeddings(
@@ -68,14 +70,14 @@ def read_upload_embeddings(
     own = _layers_of_run(workspace, run_dir, run, device, workers)
     layers, scores = _encode(workspace, uploads_dir, run_dir, device, workers)
     written = read_table(storage.join(workspace, uploads_dir, SCORES))
-    for cue, score in scores.items():
-        column = written.get(f"score_{cue}")
+    for modality, score in scores.items():
+        column = written.get(f"score_{modality}")
         if column is None or not np.allclose(score, column.astype("float64"), rtol=1e-2, atol=1e-2, equal_nan=True):
             raise DataError(
                 f"{uploads_dir} was not scored by {run_dir}, or the run was trained anew since; give the run that"
                 " scored it with --run, or score it again with ScoreUploads"
             )
-    return {cue: unit_rows(values, _mean(own[cue])) for cue, values in layers.items()}
+    return {modality: unit_rows(values, _mean(own[modality])) for modality, values in layers.items()}
 
 
 def unit_rows(values: np.ndarray, mean: np.ndarray) -> np.ndarray:
@@ -96,7 +98,7 @@ def _mean(values: np.ndarray) -> np.ndarray:
 def _layers_of_run(
     workspace: str, run_dir: str, run: Mapping, device: "torch.device", workers: int
 ) -> dict[str, np.ndarray]:
-    """float32 [N, E] by cue, as the encoders give them of the run's own clips; kept in the run's folder."""
+    """float32 [N, E] by modality, as the encoders give them of the run's own clips; kept in the run's folder."""
     path, dataset_dir = storage.join(workspace, run_dir, EMBEDDINGS), f"datasets/{run['dataset']}"
     about = {"schema": _SCHEMA, "dataset": run["dataset"], "finished_at": run["finished_at"]}
     kept = _read(path, about) if storage.exists(path) else None
@@ -110,7 +112,7 @@ def _layers_of_run(
 def _encode(
     workspace: str, dataset_dir: str, run_dir: str, device: "torch.device", workers: int
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """The encoders' pooled layers, float32 [N, E], and their scores, [N], by cue; NaN where absent."""
+    """The encoders' pooled layers, float32 [N, E], and their scores, [N], by modality; NaN where absent."""
     # Seconds of imports that are not needed where embeddings are kept.
     import torch
     from torch.utils.data import DataLoader
@@ -121,29 +123,29 @@ def _encode(
 
     model, run = load_run(workspace, run_dir, device)
     dataset = ClipDataset(workspace, dataset_dir, model.config, training=False)
-    dataset.widths = run["features"]  # a cue that no clip of this dataset has is missing in each of them
+    dataset.widths = run["features"]  # a modality that no clip of this dataset has is missing in each of them
     size, count = model.config.batch_clips, len(dataset)
     batches = [[(0, row) for row in range(at, min(at + size, count))] for at in range(0, count, size)]
     loader = DataLoader(dataset, batch_sampler=batches, collate_fn=dataset.collate, num_workers=workers)
-    layers: dict[str, list[np.ndarray]] = {cue: [] for cue in model.cues}
-    scores: dict[str, list[np.ndarray]] = {cue: [] for cue in model.cues}
+    layers: dict[str, list[np.ndarray]] = {modality: [] for modality in model.modalities}
+    scores: dict[str, list[np.ndarray]] = {modality: [] for modality in model.modalities}
     with torch.inference_mode():
         for batch in loader:
-            for cue, given in to_device(batch.cues, device).items():
-                said = encode(model.encoders[cue], cue, given)
-                for parts, values in ((layers[cue], said.embedding), (scores[cue], said.score[:, None])):
+            for modality, given in to_device(batch.inputs, device).items():
+                said = encode(model.encoders[modality], modality, given)
+                for parts, values in ((layers[modality], said.embedding), (scores[modality], said.score[:, None])):
                     parts.append(values.masked_fill(~said.present[:, None], torch.nan).float().cpu().numpy())
-    of_clips = {cue: np.concatenate(parts) for cue, parts in layers.items()}
-    return of_clips, {cue: np.concatenate(parts)[:, 0] for cue, parts in scores.items()}
+    of_clips = {modality: np.concatenate(parts) for modality, parts in layers.items()}
+    return of_clips, {modality: np.concatenate(parts)[:, 0] for modality, parts in scores.items()}
 
 
 def _write(path: str, clip_ids: list[str], found: Mapping[str, np.ndarray], about: Mapping[str, str]) -> None:
-    """A row a clip: clip_id, and each cue's vector as a fixed-size list, null where there is none."""
+    """A row a clip: clip_id, and each modality's vector as a fixed-size list, null where there is none."""
     columns: dict[str, pa.Array] = {"clip_id": pa.array(clip_ids, pa.string())}
-    for cue, values in found.items():
+    for modality, values in found.items():
         missing = pa.array(~np.isfinite(values).all(1))
         flat = pa.array(values.reshape(-1), pa.float32())
-        columns[cue] = pa.FixedSizeListArray.from_arrays(flat, values.shape[1], mask=missing)
+        columns[modality] = pa.FixedSizeListArray.from_arrays(flat, values.shape[1], mask=missing)
     table = pa.table(columns).replace_schema_metadata(dict(about))
     with storage.staged(path) as local:
         pq.write_table(table, local, compression="zstd")
@@ -156,7 +158,7 @@ def _read(path: str, about: Mapping[str, str]) -> dict[str, np.ndarray] | None:
         kept = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
         if any(kept.get(key) != value for key, value in about.items()):
             return None
-        return {cue: _rows(table.column(cue).combine_chunks()) for cue in table.column_names[1:]}
+        return {modality: _rows(table.column(modality).combine_chunks()) for modality in table.column_names[1:]}
 
 
 def _rows(column: pa.FixedSizeListArray) -> np.ndarray:

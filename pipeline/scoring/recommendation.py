@@ -1,12 +1,12 @@
-"""Clips to show: the best of each challenge by any weighting of the cues, spread over creators and looks.
+"""Clips to show: the best of each challenge by any weighting of the modalities, spread over creators and looks.
 
 runs/<id>/recommendations/<name>.parquet    a row a clip that is recommended, or would be by relevance alone
 runs/<id>/recommendations/<name>.json       the same for programs, with what was asked
 
 Percentiles within the challenge, weighed, are a clip's relevance; clips are then taken one by one, the next being the
 one of highest (1 - diversity) * relevance - diversity * similarity to the most similar one taken (maximal marginal
-relevance, Carbonell and Goldstein, SIGIR 1998; diversity is 1 - lambda). What is a percentile of, what a missing cue
-counts, and similarity are ours.
+relevance, Carbonell and Goldstein, SIGIR 1998; diversity is 1 - lambda). What is a percentile of, what a missing
+modality counts, and similarity are ours.
 """
 
 import json
@@ -29,7 +29,9 @@ from pipeline.scoring.intervals import read_judged
 from pipeline.scoring.recommendation_options import FUSED, RecommendOptions, eligible
 
 FOLDER = "recommendations"
-MIDDLE = 0.5  # the percentile that a missing cue counts as, as the fusion is drawn to the middle by what is missing
+MIDDLE = (
+    0.5  # the percentile that a missing modality counts as, as the fusion is drawn to the middle by what is missing
+)
 
 CREATOR, COPY, ALIKE = "creator", "copy", "alike"  # why a clip of high relevance is passed over
 
@@ -42,7 +44,7 @@ class Standing:
     """
 
     clips: pd.DataFrame  # clip_id, challenge, creator_id, copies, uploaded_at, engagement; known, unseen (bool)
-    percentile: pd.DataFrame  # of each cue and of the fused score, 0..1; NaN: the clip lacks it
+    percentile: pd.DataFrame  # of each modality and of the fused score, 0..1; NaN: the clip lacks it
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,8 @@ def read_standing(workspace: str, run_dir: str, options: RecommendOptions) -> St
     folder = options.folder(run)
     clips = read_clips(workspace, folder)
     scores = read_table(storage.join(workspace, folder if options.uploads else run_dir, SCORES)).set_index("clip_id")
-    cues = {name: name.removeprefix("score_") for name in scores if name.startswith("score_")}
-    said = scores[["score", *cues]].astype("float64")
+    modalities = {name: name.removeprefix("score_") for name in scores if name.startswith("score_")}
+    said = scores[["score", *modalities]].astype("float64")
     seen = pd.Series(False, said.index) if options.uploads else scores["split"] == TRAIN
     judged, source = read_judged(workspace, run_dir)
     if seen.any() and source == "folds":
@@ -75,7 +77,7 @@ def read_standing(workspace: str, run_dir: str, options: RecommendOptions) -> St
         held = held[held.index.isin(seen.index[seen])]
         said.loc[held.index] = held
         seen[held.index] = False
-    ordered = said.rename(columns={"score": FUSED} | cues).reindex(clips["clip_id"]).reset_index(drop=True)
+    ordered = said.rename(columns={"score": FUSED} | modalities).reindex(clips["clip_id"]).reset_index(drop=True)
     percentile = percentile_within(ordered, clips["challenge"])
     kept = clips[["clip_id", "challenge", "creator_id", "copies", "uploaded_at", *ENGAGEMENT]]
     known = clips["challenge"].isin(run["data"]["challenges"])
@@ -85,8 +87,8 @@ def read_standing(workspace: str, run_dir: str, options: RecommendOptions) -> St
 def relevance(percentile: pd.DataFrame, weights: Mapping[str, float]) -> np.ndarray:
     """float64 [N], 0..1: the weighted mean of percentiles.
 
-    A cue that a clip lacks counts as the middle of its challenge, MIDDLE: it speaks neither for nor against the clip. A
-    clip that lacks all that is asked for is NaN, and never recommended.
+    A modality that a clip lacks counts as the middle of its challenge, MIDDLE: it speaks neither for nor against the
+    clip. A clip that lacks all that is asked for is NaN, and never recommended.
     """
     asked = percentile[list(weights)].to_numpy(float)
     weight = np.array(list(weights.values()), float)
@@ -96,8 +98,8 @@ def relevance(percentile: pd.DataFrame, weights: Mapping[str, float]) -> np.ndar
 
 
 def likeness(embeddings: Mapping[str, np.ndarray], row: int) -> np.ndarray:
-    """float64 [N], -1..1: the cosine of each clip's embedding with that of `row`, averaged over the cues that both
-    have; 0 where they share none. embeddings: as embeddings.read_embeddings gives them."""
+    """float64 [N], -1..1: the cosine of each clip's embedding with that of `row`, averaged over the modalities that
+    both have; 0 where they share none. embeddings: as embeddings.read_embeddings gives them."""
     cosines = np.stack([values @ values[row] for values in embeddings.values()]).astype(float)
     both = np.isfinite(cosines)
     return np.where(both, cosines, 0.0).sum(0) / np.maximum(both.sum(0), 1)
@@ -126,7 +128,7 @@ def pick(
 
     Args:
         wanted: float64 [N] relevance, 0..1; NaN: not to be taken.
-        embeddings: by cue, [N, E].
+        embeddings: by modality, [N, E].
         creator: object [N], None: unknown, which no limit holds for.
         copies: object [N], one value for clips that are copies of one another, of which one is taken; None: no copy.
         diversity: 0, the most relevant ones, to 1, the most different ones from the most relevant.
@@ -160,8 +162,8 @@ def recommend(standing: Standing, embeddings: Mapping[str, np.ndarray], options:
     Columns: challenge; place (from 1; null: passed over); clip_id, creator_id; relevance; relevance_place (by relevance
     alone, among the clips to choose from); value (what it was taken for; NaN: passed over); similarity, most_similar
     (to which of those above it, of a clip passed over to which of all recommended; null: to none); passed_over
-    (CREATOR, COPY or ALIKE; null: recommended), instead (the clip that took its place by that); missing (cues asked for
-    that the clip lacks); unseen (it stands by scores of a model that did not see it); percentile_<cue>,
+    (CREATOR, COPY or ALIKE; null: recommended), instead (the clip that took its place by that); missing (modalities
+    asked for that the clip lacks); unseen (it stands by scores of a model that did not see it); percentile_<modality>,
     percentile_fused.
     """
     clips, percentile = standing.clips, standing.percentile
@@ -170,17 +172,21 @@ def recommend(standing: Standing, embeddings: Mapping[str, np.ndarray], options:
     rows: list[dict] = []
     for _, group in clips.sort_values("clip_id").groupby("challenge"):
         at = group.index.to_numpy()
-        here = {cue: values[at] for cue, values in embeddings.items()}
+        here = {modality: values[at] for modality, values in embeddings.items()}
         for place, row, about in _of_challenge(group, wanted[at], here, options):
-            missing = [cue for cue, weight in options.weights if weight and not percentile[cue].notna().iat[at[row]]]
+            missing = [
+                modality
+                for modality, weight in options.weights
+                if weight and not percentile[modality].notna().iat[at[row]]
+            ]
             clip = group.iloc[row]
-            named = {f"percentile_{cue}": value for cue, value in percentile.iloc[at[row]].items()}
+            named = {f"percentile_{modality}": value for modality, value in percentile.iloc[at[row]].items()}
             rows.append(
                 {"challenge": clip["challenge"], "place": place, "clip_id": clip["clip_id"],
                  "creator_id": clip["creator_id"], "relevance": wanted[at[row]], **about,
                  "missing": ",".join(missing) or None, "unseen": clip["unseen"], **named}
             )  # fmt: skip
-    columns = [*_COLUMNS, *(f"percentile_{cue}" for cue in percentile)]
+    columns = [*_COLUMNS, *(f"percentile_{modality}" for modality in percentile)]
     return pd.DataFrame(rows, columns=columns).astype(_TYPES)
 
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pandas as pd
 
-from models.virality.config import CUE_MODALITY, CUES
+from models.virality.config import MODALITIES
 from pipeline.core import storage
 from pipeline.core.errors import OptionError, WorkspaceError
 from pipeline.core.fingerprint import fingerprint
@@ -22,8 +22,8 @@ FUSED = "fused"
 @dataclass(frozen=True)
 class RecommendOptions:
     """
-    weights: (cue or "fused", weight) pairs, as `parse_weights` gives them; how much each counts in a clip's relevance.
-    challenge: the only one; "": each.
+    weights: (modality or "fused", weight) pairs, as `parse_weights` gives them; how much each counts in a clip's
+    relevance. challenge: the only one; "": each.
     top: most clips of a challenge.
     diversity: 0, the most relevant clips, to 1, the most different ones: 1 - the lambda of maximal marginal relevance.
     per_creator: most clips of one creator in a challenge; 0: no limit.
@@ -51,40 +51,40 @@ class RecommendOptions:
 
 
 def parse_weights(text: str) -> tuple[tuple[str, float], ...]:
-    """`skeleton=2,scene=1` as pairs, in that order; a cue without a number counts 1.
+    """`pose=2,scene=1` as pairs, in that order; a modality without a number counts 1.
 
     Raises:
-        OptionError: a cue that there is none of or that is named twice, a weight that is no number or below 0, nothing
-            above 0.
+        OptionError: a modality that there is none of or that is named twice, a weight that is no number or below 0,
+            nothing above 0.
     """
     found: dict[str, float] = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
-        cue, _, number = (word.strip() for word in part.partition("="))
-        if cue not in (*CUES, FUSED):
-            of_modality = {modality: name for name, modality in CUE_MODALITY.items()}
-            meant = f"; of {cue} the cue is {of_modality[cue]}" if cue in of_modality else ""
+        modality, _, number = (word.strip() for word in part.partition("="))
+        if modality not in (*MODALITIES, FUSED):
             raise OptionError(
-                f"--weights names {cue!r}; there are {', '.join(CUES)}, and {FUSED} for all of them as the model weighs"
-                f" them{meant}"
+                f"--weights names {modality!r}; there are {', '.join(MODALITIES)}, and {FUSED} for all of them"
+                " as the model weighs them"
             )
-        if cue in found:
-            raise OptionError(f"--weights names {cue} twice; give it one weight")
-        found[cue] = _weight(cue, number if "=" in part else "1")
+        if modality in found:
+            raise OptionError(f"--weights names {modality} twice; give it one weight")
+        found[modality] = _weight(modality, number if "=" in part else "1")
     if not any(found.values()):
         raise OptionError(
-            f"--weights is {text!r}, which leaves nothing to recommend by; give at least one cue a weight above 0, as"
-            " in --weights skeleton=2,scene=1"
+            f"--weights is {text!r}, which leaves nothing to recommend by; give at least one modality a weight above 0, as"
+            " in --weights pose=2,scene=1"
         )
     return tuple(found.items())
 
 
-def _weight(cue: str, text: str) -> float:
+def _weight(modality: str, text: str) -> float:
     try:
         weight = float(text)
     except ValueError:
         weight = math.nan
     if not 0 <= weight < math.inf:
-        raise OptionError(f"--weights gives {cue} the weight {text!r}; a weight is a number from 0 up, as in {cue}=2")
+        raise OptionError(
+            f"--weights gives {modality} the weight {text!r}; a weight is a number from 0 up, as in {modality}=2"
+        )
     return weight
 
 
@@ -112,7 +112,7 @@ def check_options(workspace: str, run_dir: str, options: RecommendOptions) -> No
     """Whether a finished run has what is asked for.
 
     Raises:
-        OptionError: the run lacks a cue or the challenge, or no clip of it is as new as asked.
+        OptionError: the run lacks a modality or the challenge, or no clip of it is as new as asked.
         WorkspaceError: the run's scores or its dataset are not there.
     """
     from pipeline.dataset.assemble import CLIPS, read_clips  # scipy and av with it, which other tasks plan without
@@ -125,11 +125,11 @@ def check_options(workspace: str, run_dir: str, options: RecommendOptions) -> No
     for path in (scores, storage.join(folder, CLIPS)):
         if not storage.exists(storage.join(workspace, path)):
             raise WorkspaceError(f"{storage.join(workspace, path)} is missing; run the run's BuildVDV again to make it")
-    lacking = [cue for cue, _ in options.weights if cue != FUSED and cue not in run["features"]]
+    lacking = [modality for modality, _ in options.weights if modality != FUSED and modality not in run["features"]]
     if lacking:
         raise OptionError(
             f"--weights names {' and '.join(lacking)}, but the run was made without; it has"
-            f" {', '.join(cue for cue in CUES if cue in run['features'])}, and {FUSED}"
+            f" {', '.join(modality for modality in MODALITIES if modality in run['features'])}, and {FUSED}"
         )
     if options.since:
         since_time(options.since)

@@ -26,9 +26,10 @@ def score_clips(
 
     Columns: clip_id, challenge, split, label; score (higher: more popular within its challenge; null where abstained),
     percentile (of the score within the challenge, 0..1); expected_percentile, low, high (0..1, of the label within the
-    challenge: what is to be expected, and the interval of the run's level around it; see pipeline.scoring.intervals; null where
-    abstained and where the run cannot tell); abstained (the clip has no cue at all); for each cue of the run
-    score_<cue> (null where the clip lacks it) and attention_<cue> (its weight in the fused score, 0 where lacking).
+    challenge: what is to be expected, and the interval of the run's level around it; see pipeline.scoring.intervals;
+    null where abstained and where the run cannot tell); abstained (the clip has no modality at all); for each modality
+    of the run score_<modality> (null where the clip lacks it) and attention_<modality> (its weight in the fused score,
+    0 where lacking).
 
     The score of a clip that was trained on flatters it. What is expected of it comes from the score of a model that
     did not see it, where there is one, else is null.
@@ -56,13 +57,13 @@ def score_table(
     """What `score_clips` writes, but for what is to be expected. model, run: as train.load_run gives them."""
     warn_if_untrained(run)
     dataset = ClipDataset(workspace, dataset_dir, model.config, training=False)
-    for cue, width in dataset.widths.items():
-        if width != run["features"][cue]:
+    for modality, width in dataset.widths.items():
+        if width != run["features"][modality]:
             raise DataError(
-                f"{dataset_dir} has {cue} features {width} wide, {run_dir} was trained on {run['features'][cue]};"
+                f"{dataset_dir} has {modality} features {width} wide, {run_dir} was trained on {run['features'][modality]};"
                 " extract with the profile that the run was trained with"
             )
-    dataset.widths = run["features"]  # a cue that no clip of this dataset has is missing in each of them
+    dataset.widths = run["features"]  # a modality that no clip of this dataset has is missing in each of them
     clips = dataset.clips
     scores = score_rows(model, dataset, range(len(clips)), device, workers)
     table = pd.concat([clips[["clip_id", "challenge", "split", "label"]], scores], axis=1)
@@ -86,9 +87,10 @@ def write_scores(path: str, table: pd.DataFrame) -> None:
 def score_rows(
     model: Vdv, dataset: ClipDataset, rows: Sequence[int], device: torch.device, workers: int = 0
 ) -> pd.DataFrame:
-    """score, abstained, score_<cue> and attention_<cue>, as `score_clips` writes them, of these rows of the dataset.
+    """score, abstained, score_<modality> and attention_<modality>, as `score_clips` writes them, of these rows of the
+    dataset.
 
-    Indexed by row. `dataset` must have the model's cues and draw as for scoring, not for training.
+    Indexed by row. `dataset` must have the model's modalities and draw as for scoring, not for training.
     """
     size = model.config.batch_clips
     batches = [[(0, row) for row in rows[at : at + size]] for at in range(0, len(rows), size)]  # keys: (epoch, row)
@@ -101,14 +103,14 @@ def score_rows(
 @torch.inference_mode()
 def _score_batch(model: torch.nn.Module, batch: ClipBatch, device: torch.device) -> dict[str, list]:
     """Columns of the batch's rows."""
-    said = model(to_device(batch.cues, device))
+    said = model(to_device(batch.inputs, device))
     columns = {
         "score": _where(said.score, ~said.abstained),
         "abstained": said.abstained.tolist(),
     }
-    for place, (cue, encoded) in enumerate(said.encoded.items()):
-        columns[f"score_{cue}"] = _where(encoded.score, encoded.present)
-        columns[f"attention_{cue}"] = said.attention[:, place].tolist()
+    for place, (modality, encoded) in enumerate(said.encoded.items()):
+        columns[f"score_{modality}"] = _where(encoded.score, encoded.present)
+        columns[f"attention_{modality}"] = said.attention[:, place].tolist()
     return columns
 
 

@@ -1,7 +1,7 @@
 """What a training has finished, kept until all of it is: a training killed and started again goes on from there.
 
-<folder>/<fold>.<cue>.<mark>.safetensors    an encoder that is trained
-<folder>/<fold>.<cue>.<mark>.ckpt           the one in flight after its last whole epoch, as Lightning keeps it
+<folder>/<fold>.<modality>.<mark>.safetensors    an encoder that is trained
+<folder>/<fold>.<modality>.<mark>.ckpt           the one in flight after its last whole epoch, as Lightning keeps it
 <folder>/fold-<n>.<mark>.parquet            a fold of a cross-validation, judged
 
 (the encoders' <fold> is an inner one, and all folds of a cross-validation share the folder)

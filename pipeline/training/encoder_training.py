@@ -1,4 +1,4 @@
-"""One cue's encoder, from a lesson to weights, by Lightning; killed and started again, it goes on where it was."""
+"""One modality's encoder, from a lesson to weights, by Lightning; killed and started again, it goes on where it was."""
 
 import copy
 import math
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
-from models.virality.config import CUE_MODALITY, VdvConfig
+from models.virality.config import VdvConfig
 from models.virality.losses import GradNorm
 from models.virality.masked import Line, Mix
 from models.virality.psgcn import Psgcn
@@ -35,11 +35,11 @@ LOGS = "logs"
 
 @dataclass(frozen=True)
 class Lesson:
-    """What one cue is to learn."""
+    """What one modality is to learn."""
 
-    cue: str
+    modality: str
     rows: np.ndarray  # int64 [n] of the dataset, to train on
-    percentile: np.ndarray  # float64 [clips of the dataset] what the cue is to tell; the line is fitted to it
+    percentile: np.ndarray  # float64 [clips of the dataset] what the modality is to tell; the line is fitted to it
     left: np.ndarray  # float64 [clips of the dataset] what the line leaves of it; the network is trained towards it
     group: np.ndarray  # int64 [clips of the dataset] labels.group_clips
     fold_of: np.ndarray  # int64 [clips of the dataset] inner fold of each of `rows`; -1: none of them
@@ -57,7 +57,7 @@ class FittedEncoder:
 
 @dataclass(frozen=True)
 class _Course:
-    """One cue's way through a dataset."""
+    """One modality's way through a dataset."""
 
     dataset: ClipDataset
     lesson: Lesson
@@ -76,7 +76,7 @@ class _Course:
         return self._loader(self.unseen, 0, training=False)
 
     def _loader(self, rows: np.ndarray, first_epoch: int, training: bool) -> DataLoader:
-        view = self.dataset.view(self.lesson.cue, training=training, percentile=self.lesson.left)
+        view = self.dataset.view(self.lesson.modality, training=training, percentile=self.lesson.left)
         names = self.dataset.clips["challenge"].tolist()
         batches = ChallengeBatches(names, rows.tolist(), self.config.batch_clips, self.config.seed, first_epoch)
         return DataLoader(view, batch_sampler=batches, collate_fn=view.collate, num_workers=self.workers)
@@ -94,25 +94,25 @@ def fit_encoder(
     epochs: int | None = None,
     checkpoint: str | None = None,
 ) -> FittedEncoder:
-    """One cue's encoder, its line fitted and its network trained on the clips of `rows`.
+    """One modality's encoder, its line fitted and its network trained on the clips of `rows`.
 
     Args:
         unseen: with `config.patience`, clips whose loss stops the training; the encoder is the one of the best epoch.
         epochs: of the schedule of `config.epochs`, how many are trained; None: all.
         checkpoint: how the paths of its checkpoints start (pipeline.training.checkpoints); None: none are kept.
     """
-    cue = lesson.cue
+    modality = lesson.modality
     some = np.asarray(rows)
     course = _Course(dataset, lesson, some, unseen if config.patience else None, config, workers)
     with tempfile.TemporaryDirectory(prefix="vdv-fit-") as scratch:
         name = checkpoint and f"{checkpoint}.{_mark(course, epochs, device)}"
         done = read_encoder(f"{name}.safetensors", scratch) if name else None
         if done:
-            encoder = build_encoder(cue, config, dataset.widths)
+            encoder = build_encoder(modality, config, dataset.widths)
             encoder.load_state_dict(done[0])
             return FittedEncoder(encoder.eval(), **done[1])
         lightning.seed_everything(config.seed, workers=True, verbose=False)
-        training = _Training(build_encoder(cue, config, dataset.widths), course, epochs or config.epochs)
+        training = _Training(build_encoder(modality, config, dataset.widths), course, epochs or config.epochs)
         _train(training, device, logs, scratch, f"{name}.ckpt" if name else None)
         encoder = training.best_encoder(device)
         if encoder.line is not None:
@@ -126,15 +126,15 @@ def fit_encoder(
 
 def _mark(course: _Course, epochs: int | None, device: torch.device) -> str:
     lesson, clips = course.lesson, course.dataset.clips
-    modality = CUE_MODALITY[lesson.cue]
+    modality = lesson.modality
     seen = course.rows if course.unseen is None else np.concatenate([course.rows, course.unseen])
     columns = ["clip_id", "content_hash", "challenge", f"shard_{modality}", f"quality_{modality}"]
     return mark(
         device,
-        cue=lesson.cue,
-        config=course.config.of_encoder(lesson.cue),
+        modality=lesson.modality,
+        config=course.config.of_encoder(lesson.modality),
         epochs=epochs,
-        width=course.dataset.widths[lesson.cue],
+        width=course.dataset.widths[lesson.modality],
         rows=course.rows,
         unseen=course.unseen,
         clips=clips[columns].iloc[seen],
@@ -158,7 +158,7 @@ def _fit_line(line: Line, dataset: ClipDataset, lesson: Lesson, rows: np.ndarray
 
 def _train(training: "_Training", device: torch.device, logs: str | None, scratch: str, checkpoint: str | None) -> None:
     """Trains the epochs that are left."""
-    cue = training.course.lesson.cue
+    modality = training.course.lesson.modality
     local = fetch(checkpoint, scratch) if checkpoint else None
     if local:
         state = torch.load(local, map_location="cpu", weights_only=True)
@@ -170,8 +170,8 @@ def _train(training: "_Training", device: torch.device, logs: str | None, scratc
     loggers: list[Logger] = []
     if logs:
         if not first:
-            _forget_logs(logs, cue)
-        place = f"{cue}-from-{first}" if first else cue
+            _forget_logs(logs, modality)
+        place = f"{modality}-from-{first}" if first else modality
         loggers = [CSVLogger(logs, LOGS, f"csv/{place}"), TensorBoardLogger(logs, LOGS, f"tensorboard/{place}")]
     callbacks: list[Callback] = [_KeepEpoch(checkpoint, scratch)] if checkpoint else []
     terminal = sys.stderr.isatty()
@@ -192,9 +192,9 @@ def _train(training: "_Training", device: torch.device, logs: str | None, scratc
     trainer.fit(training, training.course.batches(first), ckpt_path=local, weights_only=True)
 
 
-def _forget_logs(logs: str, cue: str) -> None:
-    """Of a training of this cue that was killed and cannot be gone on with."""
-    for folder in Path(logs, LOGS).glob(f"*/{cue}*"):
+def _forget_logs(logs: str, modality: str) -> None:
+    """Of a training of this modality that was killed and cannot be gone on with."""
+    for folder in Path(logs, LOGS).glob(f"*/{modality}*"):
         shutil.rmtree(folder)
 
 
@@ -257,8 +257,8 @@ class _Training(lightning.LightningModule):
             _seed(self.course.config.seed, self.current_epoch)
         loss, _ = self._loss(self.encoder, batch, self.balance)
         if loss is None:
-            return None  # nothing of this cue in the batch: Lightning goes on to the next
-        self.log(f"loss/{self.course.lesson.cue}", loss.detach(), batch_size=len(batch.row))
+            return None  # nothing of this modality in the batch: Lightning goes on to the next
+        self.log(f"loss/{self.course.lesson.modality}", loss.detach(), batch_size=len(batch.row))
         if self.balance is not None:
             for level, weight in enumerate(self.balance.weight.tolist()):  # coarse first
                 self.log(f"weight/level{level}", weight, batch_size=len(batch.row))
@@ -275,8 +275,8 @@ class _Training(lightning.LightningModule):
             return
         judged = self._settled(copy.deepcopy(self.weights), self.device).eval()
         loss = self._held_out_loss(judged)
-        self.log(f"held_out/{self.course.lesson.cue}", loss)
-        # Not a number: none of the clips unseen has the cue, which is no reason to stop.
+        self.log(f"held_out/{self.course.lesson.modality}", loss)
+        # Not a number: none of the clips unseen has the modality, which is no reason to stop.
         if not loss >= self.best_loss:
             self.best = {name: value.cpu() for name, value in judged.state_dict().items()}
             self.best_loss, self.best_epochs = loss, self.epochs_done
@@ -287,7 +287,7 @@ class _Training(lightning.LightningModule):
         losses, counts = [], []
         for batch in self.course.held_out():
             there = ClipBatch(
-                batch.row, to_device(batch.cues, self.device), *(value.to(self.device) for value in batch[2:])
+                batch.row, to_device(batch.inputs, self.device), *(value.to(self.device) for value in batch[2:])
             )
             loss, count = self._loss(judged, there)
             if loss is not None:
@@ -297,8 +297,8 @@ class _Training(lightning.LightningModule):
 
     def _loss(self, encoder: nn.Module, batch: ClipBatch, balance: GradNorm | None = None) -> tuple[Tensor | None, int]:
         """And of how many clips it is; None: of none. Without `balance` the levels weigh the same."""
-        config, cue = self.course.config, self.course.lesson.cue
-        said = encode(encoder, cue, batch.cues[cue])
+        config, modality = self.course.config, self.course.lesson.modality
+        said = encode(encoder, modality, batch.inputs[modality])
         counted = batch.counted & said.present
         if not counted.any():
             return None, 0
@@ -316,15 +316,15 @@ class _Training(lightning.LightningModule):
             return encoder
         _seed(self.course.config.seed, self.epochs_done)
         encoder.train()
-        cue = self.course.lesson.cue
+        modality = self.course.lesson.modality
         for batch in self.course.batches(self.epochs_done):
-            encode(encoder, cue, to_device(batch.cues, device)[cue])
+            encode(encoder, modality, to_device(batch.inputs, device)[modality])
         return encoder
 
     def configure_optimizers(self) -> dict:  # type: ignore[override]
         config = self.course.config
         groups = parameter_groups(self.encoder, config.weight_decay)
-        rate = config.rate(self.course.lesson.cue)
+        rate = config.rate(self.course.lesson.modality)
         optimiser = torch.optim.AdamW(groups, lr=rate)
         # The whole schedule, also where only its first epochs are trained: as those were that chose their number.
         steps = config.epochs * len(self.course.batches(0))

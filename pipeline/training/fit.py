@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from models.virality.config import CUE_MODALITY, VdvConfig
+from models.virality.config import VdvConfig
 from models.virality.masked import Mix
 from models.virality.vdv import Vdv, build_fusion, encode
 from pipeline.core import storage
@@ -30,9 +30,9 @@ class Fitted:
 
     model: Vdv  # in eval mode, on the CPU
     rows: list[int]  # trained on
-    held: HeldOut  # the clips that the fusion learned from, a column a cue of the model
-    loss: dict[str, float]  # by cue, of the last batch
-    epochs: dict[str, int]  # by cue, trained
+    held: HeldOut  # the clips that the fusion learned from, a column a modality of the model
+    loss: dict[str, float]  # by modality, of the last batch
+    epochs: dict[str, int]  # by modality, trained
 
 
 def fit(
@@ -45,13 +45,13 @@ def fit(
 ) -> Fitted:
     """Trains on the dataset's training clips.
 
-    The fusion must not trust a cue that merely memorised the clips: the training clips are dealt into
+    The fusion must not trust a modality that merely memorised the clips: the training clips are dealt into
     `config.inner_folds` folds by creator, encoders are trained on all folds but one and score that one, and the fusion
     learns from these scores only. By them, too, each encoder's line and network get their shares of its score. The
     encoders of the model are trained on all training clips.
 
-    To a cue, what the other cues tell of a clip's label is noise: each is trained towards what they leave of it, as
-    lines.backfit finds.
+    To a modality, what the other modalities tell of a clip's label is noise: each is trained towards what they leave of
+    it, as lines.backfit finds.
 
     With `config.patience` an encoder of the folds stops when its loss on the fold that it scores no longer falls; the
     encoders of the model are trained for as many epochs as those took to their best, on average.
@@ -62,9 +62,9 @@ def fit(
     Args:
         logs: folder for the logs of the model's encoders; None: none are written.
         workers: processes that read clips; 0: this one.
-        checkpoints: folder, anywhere that pipeline.core.storage writes, where encoders are kept once they are trained, and
-            the one in flight after each epoch (pipeline.training.checkpoints); the caller clears it. What is there is not
-            trained again. None: nothing is kept.
+        checkpoints: folder, anywhere that pipeline.core.storage writes, where encoders are kept once they are trained,
+            and the one in flight after each epoch (pipeline.training.checkpoints); the caller clears it. What is there
+            is not trained again. None: nothing is kept.
 
     Raises:
         DataError: there is nothing to learn from; says what to add. Or numbers ran out of bounds.
@@ -72,22 +72,22 @@ def fit(
     if device.type == "cpu":
         keep_blocks()
     rows = learnable_rows(dataset, config)
-    # Only the cues that the dataset has: an encoder that never sees an input would be noise in the file.
-    modalities = tuple(CUE_MODALITY[cue] for cue in dataset.widths)
+    # Only the modalities that the dataset has: an encoder that never sees an input would be noise in the file.
+    modalities = tuple(dataset.widths)
     model = Vdv(VdvConfig(**{**asdict(config), "modalities": modalities}), dataset.widths)
     loss, epochs = {}, {}
-    lessons = _lessons(dataset, rows, model.cues, config, workers)
+    lessons = _lessons(dataset, rows, model.modalities, config, workers)
     with quiet(), deterministic():
         held, mixes, chosen = _out_of_fold(dataset, lessons, config, device, workers, checkpoints)
-        for cue in model.cues:
+        for modality in model.modalities:
             fitted = fit_encoder(
-                dataset, lessons[cue], lessons[cue].rows, config, device, logs, workers,
-                epochs=chosen.get(cue), checkpoint=_place(checkpoints, "all", cue),
+                dataset, lessons[modality], lessons[modality].rows, config, device, logs, workers,
+                epochs=chosen.get(modality), checkpoint=_place(checkpoints, "all", modality),
             )  # fmt: skip
-            model.encoders[cue], loss[cue], epochs[cue] = fitted.encoder, fitted.loss, fitted.epochs
-            if cue in mixes:
-                cast(Mix, model.encoders[cue].mix).set(*mixes[cue])
-        fusion = build_fusion(len(model.cues), config)
+            model.encoders[modality], loss[modality], epochs[modality] = fitted.encoder, fitted.loss, fitted.epochs
+            if modality in mixes:
+                cast(Mix, model.encoders[modality].mix).set(*mixes[modality])
+        fusion = build_fusion(len(model.modalities), config)
         train_attention(fusion, held, config)
         model.fusion = fusion
     if not all(bool(parameter.isfinite().all()) for parameter in model.parameters()):
@@ -96,17 +96,17 @@ def fit(
 
 
 def learnable_rows(dataset: ClipDataset, config: VdvConfig) -> list[int]:
-    """Rows of the training clips that have a label and at least one cue.
+    """Rows of the training clips that have a label and at least one modality.
 
     Raises:
         DataError: no challenge has two of them with labels that differ.
     """
     clips = dataset.clips
-    has_cue = np.zeros(len(clips), bool)
-    for cue in dataset.widths:
-        has_cue |= clips[f"shard_{CUE_MODALITY[cue]}"].notna().to_numpy(bool)
+    has_modality = np.zeros(len(clips), bool)
+    for modality in dataset.widths:
+        has_modality |= clips[f"shard_{modality}"].notna().to_numpy(bool)
     training = (clips["split"] == TRAIN).to_numpy(bool)
-    rows = np.flatnonzero(training & has_cue & clips["percentile"].notna().to_numpy(bool)).tolist()
+    rows = np.flatnonzero(training & has_modality & clips["percentile"].notna().to_numpy(bool)).tolist()
     if not _teaches(dataset, rows, config):
         raise DataError(
             f"nothing can be learned: of {len(clips)} clips {int(clips['percentile'].notna().sum())} have engagement,"
@@ -123,7 +123,7 @@ def _teaches(dataset: ClipDataset, rows: Sequence[int], config: VdvConfig) -> bo
 
 
 def _lessons(
-    dataset: ClipDataset, rows: Sequence[int], cues: Sequence[str], config: VdvConfig, workers: int
+    dataset: ClipDataset, rows: Sequence[int], modalities: Sequence[str], config: VdvConfig, workers: int
 ) -> dict[str, Lesson]:
     clips = dataset.clips
     some = np.asarray(rows)
@@ -131,17 +131,17 @@ def _lessons(
     challenge = clips["challenge"].to_numpy(str)
     fold_of = np.full(len(clips), -1)
     fold_of[some] = deal_folds(group[some], challenge[some].tolist(), config.inner_folds, config.seed)
-    numbers = {cue: read_numbers(dataset, cue, rows, workers) for cue in cues}
+    numbers = {modality: read_numbers(dataset, modality, rows, workers) for modality in modalities}
     own = clips["percentile"].to_numpy(float)
     of_lines = deal_folds(group[some], challenge[some].tolist(), config.line_folds, config.seed)
     dealt = Dealt(some, challenge[some], group[some], of_lines, config.seed)
     targets = backfit(numbers, dealt, own[some], config.rounds)
     lessons = {}
-    for cue in cues:
+    for modality in modalities:
         percentile, left = own.copy(), own.copy()
-        percentile[some] = targets[cue]
-        left[some] = left_by_line(numbers[cue], dealt, targets[cue]) if config.line else targets[cue]
-        lessons[cue] = Lesson(cue, some, percentile, left, group, fold_of, numbers[cue])
+        percentile[some] = targets[modality]
+        left[some] = left_by_line(numbers[modality], dealt, targets[modality]) if config.line else targets[modality]
+        lessons[modality] = Lesson(modality, some, percentile, left, group, fold_of, numbers[modality])
     return lessons
 
 
@@ -150,14 +150,14 @@ class _Judged:
     """What encoders said of N clips."""
 
     row: Tensor  # int64 [N]
-    levels: dict[str, Tensor]  # [N, L] by cue
+    levels: dict[str, Tensor]  # [N, L] by modality
     quality: Tensor  # [N, M]
     present: Tensor  # bool [N, M]
 
 
-def _place(checkpoints: str | None, fold: str, cue: str) -> str | None:
+def _place(checkpoints: str | None, fold: str, modality: str) -> str | None:
     """How the names of an encoder's checkpoints start."""
-    return storage.join(checkpoints, f"{fold}.{cue}") if checkpoints else None
+    return storage.join(checkpoints, f"{fold}.{modality}") if checkpoints else None
 
 
 def _out_of_fold(
@@ -169,38 +169,38 @@ def _out_of_fold(
     checkpoints: str | None,
 ) -> tuple[HeldOut, dict[str, tuple[Tensor, Tensor]], dict[str, int]]:
     """Of those training clips whose fold leaves clips to learn from: what encoders that did not see them say. And, by
-    cue, the centres and weights of its levels that go best with what the cue was to learn, and how many epochs were
-    best; none where nobody can tell.
+    modality, the centres and weights of its levels that go best with what the modality was to learn, and how many
+    epochs were best; none where nobody can tell.
     """
     first = next(iter(lessons.values()))
     fold_of = first.fold_of[first.rows]
     parts = []
-    epochs: dict[str, list[int]] = {cue: [] for cue in lessons}
+    epochs: dict[str, list[int]] = {modality: [] for modality in lessons}
     for fold in range(fold_of.max() + 1):
         seen, unseen = first.rows[fold_of != fold], first.rows[fold_of == fold]
         if not len(seen) or not _teaches(dataset, seen, config):
             continue
         encoders = {}
-        for cue, lesson in lessons.items():
+        for modality, lesson in lessons.items():
             fitted = fit_encoder(
                 dataset, lesson, seen, config, device, None, workers,
-                unseen=unseen, checkpoint=_place(checkpoints, f"fold-{fold}", cue),
+                unseen=unseen, checkpoint=_place(checkpoints, f"fold-{fold}", modality),
             )  # fmt: skip
-            encoders[cue] = fitted.encoder
-            epochs[cue].append(fitted.epochs)
+            encoders[modality] = fitted.encoder
+            epochs[modality].append(fitted.epochs)
         parts.append(_judge(dataset, unseen, encoders, config, device, workers))
     row = torch.cat([torch.zeros(0, dtype=torch.int64), *(part.row for part in parts)])
     challenges = dataset.clips["challenge"].to_numpy(str)[row.numpy()]
     mixes, scores = {}, []
-    for place, (cue, lesson) in enumerate(lessons.items()):
+    for place, (modality, lesson) in enumerate(lessons.items()):
         if not parts:
             scores.append(torch.zeros(0))
             continue
-        levels = torch.cat([part.levels[cue] for part in parts])
+        levels = torch.cat([part.levels[modality] for part in parts])
         present = torch.cat([part.present[:, place] for part in parts])
         wanted = torch.from_numpy(lesson.percentile[row.numpy()])
-        mixes[cue] = _mix(levels, present, wanted, challenges)
-        scores.append(torch.where(present, (levels - mixes[cue][0]) @ mixes[cue][1], 0.0))
+        mixes[modality] = _mix(levels, present, wanted, challenges)
+        scores.append(torch.where(present, (levels - mixes[modality][0]) @ mixes[modality][1], 0.0))
     none = torch.zeros(0, len(lessons))
     return (
         HeldOut(
@@ -213,7 +213,7 @@ def _out_of_fold(
             torch.from_numpy(dataset.clips["percentile"].to_numpy(np.float32)[row.numpy()]),
         ),
         mixes,
-        {cue: max(1, round(float(np.mean(best)))) for cue, best in epochs.items() if best},
+        {modality: max(1, round(float(np.mean(best)))) for modality, best in epochs.items() if best},
     )
 
 
@@ -250,14 +250,19 @@ def _judge(
     ]
     parts = []
     for batch in DataLoader(view, batch_sampler=keys, collate_fn=view.collate, num_workers=workers):
-        cues = to_device(batch.cues, device)
-        said = {cue: encode(encoder.to(device), cue, cues[cue]) for cue, encoder in encoders.items()}
+        modalities = to_device(batch.inputs, device)
+        said = {
+            modality: encode(encoder.to(device), modality, modalities[modality])
+            for modality, encoder in encoders.items()
+        }
         present = torch.stack([one.present for one in said.values()], 1).cpu()
-        quality = torch.stack([batch.cues[cue].quality for cue in encoders], 1)
-        parts.append(_Judged(batch.row, {cue: one.levels.cpu() for cue, one in said.items()}, quality, present))
+        quality = torch.stack([batch.inputs[modality].quality for modality in encoders], 1)
+        parts.append(
+            _Judged(batch.row, {modality: one.levels.cpu() for modality, one in said.items()}, quality, present)
+        )
     return _Judged(
         torch.cat([part.row for part in parts]),
-        {cue: torch.cat([part.levels[cue] for part in parts]).clone() for cue in encoders},
+        {modality: torch.cat([part.levels[modality] for part in parts]).clone() for modality in encoders},
         torch.cat([part.quality for part in parts]).clone(),
         torch.cat([part.present for part in parts]).clone(),
     )

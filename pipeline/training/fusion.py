@@ -47,7 +47,7 @@ def train_attention(fusion: AttentiveFusion, held: HeldOut, config: VdvConfig) -
 
 
 def _usual_quality(held: HeldOut) -> dict[str, Tensor]:
-    """`usual` and `varies` of the fusion: of each cue's quality where the cue is present."""
+    """`usual` and `varies` of the fusion: of each modality's quality where the modality is present."""
     there = held.present.double()
     count = there.sum(0).clamp(min=1)
     usual = (held.quality * there).sum(0) / count
@@ -58,8 +58,8 @@ def _usual_quality(held: HeldOut) -> dict[str, Tensor]:
 def _steepness(fusion: AttentiveFusion, held: HeldOut, seed: int) -> np.ndarray:
     """float32 [M], at least 0: least squares of the label's normal score on the fused score, its size penalised.
 
-    As in a cue's line (lines.fit_line) all penalties have a say, each by how likely its steepness, found on some
-    creators, makes the others' labels. A cue is never trusted less for being seen better: chance may say so.
+    As in a modality's line (lines.fit_line) all penalties have a say, each by how likely its steepness, found on some
+    creators, makes the others' labels. A modality is never trusted less for being seen better: chance may say so.
     """
     challenge, group = held.challenge.numpy(), held.group.numpy()
     wanted = within(normal_score(held.percentile.numpy())[:, None], challenge)[:, 0]
@@ -114,7 +114,7 @@ def _gain(fusion: AttentiveFusion, held: HeldOut) -> Tensor:
 
 
 def _centre_and_spread(held: HeldOut) -> tuple[Tensor, Tensor]:
-    """[M] mean of each cue's scores, and their standard deviation within a challenge (1 where there is none)."""
+    """[M] mean of each modality's scores, and their standard deviation within a challenge (1 where there is none)."""
     count = held.present.sum(0)
     centre = torch.where(held.present, held.score, 0.0).sum(0) / count.clamp(min=1)
     centred = within(held.score.double().numpy(), held.challenge.numpy(), held.present.numpy())
@@ -123,11 +123,11 @@ def _centre_and_spread(held: HeldOut) -> tuple[Tensor, Tensor]:
 
 
 def reliability(held: HeldOut, centre: Tensor, spread: Tensor) -> np.ndarray:
-    """float32 [M]: how far the label goes with each cue's calibrated score when the others are given.
+    """float32 [M]: how far the label goes with each modality's calibrated score when the others are given.
 
-    Coefficients of the stack (`slopes_of_cues`), drawn to their mean by the share of their variance that is no more
-    than the error of a coefficient (empirical Bayes, Efron and Morris 1973): few clips can't tell cues apart that are
-    nearly equal. Where nothing is left, or there are fewer clips than could tell, the cues are equal.
+    Coefficients of the stack (`slopes_of_modalities`), drawn to their mean by the share of their variance that is no
+    more than the error of a coefficient (empirical Bayes, Efron and Morris 1973): few clips can't tell modalities apart
+    that are nearly equal. Where nothing is left, or there are fewer clips than could tell, the modalities are equal.
     """
     design, target = _within_challenge(held, centre, spread)
     slopes = stack(design, target, held.challenge.numpy())
@@ -140,7 +140,7 @@ def reliability(held: HeldOut, centre: Tensor, spread: Tensor) -> np.ndarray:
     return (slopes.mean() + kept * (slopes - slopes.mean())).astype(np.float32)
 
 
-def slopes_of_cues(held: HeldOut) -> np.ndarray:
+def slopes_of_modalities(held: HeldOut) -> np.ndarray:
     """float64 [M]: coefficients of the stack (lines.stack) of the percentile's normal score on the calibrated scores
     within the challenge, an absent one 0."""
     return stack(*_within_challenge(held, *_centre_and_spread(held)), held.challenge.numpy())

@@ -1,8 +1,9 @@
-"""The lines beside the networks: ridge regressions in closed form, and what each cue is to learn, found by them.
+"""The lines beside the networks: ridge regressions in closed form, and what each modality is to learn, found by them.
 
-A clip's label is a sum over cues; to one cue, what the others tell is noise. Lines are fitted in milliseconds, so they
-find out first what each cue tells: by backfitting (Breiman and Friedman 1985), every cue's line is fitted to what the
-other cues' lines leave of the label, again and again. What is left in the end is what the cue's network is trained to.
+A clip's label is a sum over modalities; to one modality, what the others tell is noise. Lines are fitted in
+milliseconds, so they find out first what each modality tells: by backfitting (Breiman and Friedman 1985), every
+modality's line is fitted to what the other modalities' lines leave of the label, again and again. What is left in the
+end is what the modality's network is trained to.
 """
 
 from collections.abc import Mapping, Sequence
@@ -101,25 +102,25 @@ def _ridge(numbers: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Numbers:
-    """What a cue's line sees of every clip of a dataset."""
+    """What a modality's line sees of every clip of a dataset."""
 
     values: np.ndarray  # float32 [clips, S], NaN where not known
     present: np.ndarray  # bool [clips]
     limit: float  # of the line
 
 
-def read_numbers(dataset: ClipDataset, cue: str, rows: Sequence[int], workers: int = 0) -> Numbers:
+def read_numbers(dataset: ClipDataset, modality: str, rows: Sequence[int], workers: int = 0) -> Numbers:
     """Of these rows of the dataset, drawn as for scoring; the others count as not present."""
-    view = dataset.view(cue, training=False)
+    view = dataset.view(modality, training=False)
     size = 64
     keys = [[(0, row) for row in rows[at : at + size]] for at in range(0, len(rows), size)]
     values, present = np.zeros((len(dataset), 0), np.float32), np.zeros(len(dataset), bool)
     for batch in DataLoader(view, batch_sampler=keys, collate_fn=view.collate, num_workers=workers):
-        numbers, there = clip_numbers(cue, batch.cues[cue])
+        numbers, there = clip_numbers(modality, batch.inputs[modality])
         if not values.shape[1]:
             values = np.zeros((len(dataset), numbers.shape[1]), np.float32)
         values[batch.row.numpy()], present[batch.row.numpy()] = numbers.numpy(), there.numpy()
-    return Numbers(values, present, MOTION_LIMIT if cue == "skeleton" else FEATURE_LIMIT)
+    return Numbers(values, present, MOTION_LIMIT if modality == "pose" else FEATURE_LIMIT)
 
 
 @dataclass(frozen=True)
@@ -134,23 +135,25 @@ class Dealt:
 
 
 def backfit(numbers: Mapping[str, Numbers], clips: Dealt, percentile: np.ndarray, rounds: int) -> dict[str, np.ndarray]:
-    """float64 [n] by cue: the percentile, 0..1, within its challenge of what the other cues leave of each clip's label.
+    """float64 [n] by modality: the percentile, 0..1, within its challenge of what the other modalities leave of each
+    clip's label.
 
     `rounds` times lines are fitted on all folds but one and judge that one; the label less what the stack of the other
-    cues' judgements tells is what the cue is fitted to next. Without rounds it is the label's own percentile, [n].
+    modalities' judgements tells is what the modality is fitted to next. Without rounds it is the label's own
+    percentile, [n].
     """
     targets = dict.fromkeys(numbers, percentile)
     wanted = within(normal_score(percentile)[:, None], clips.challenge)[:, 0]
     for _ in range(rounds if len(numbers) > 1 else 0):
-        design = np.stack([judge(known, clips, targets[cue]) for cue, known in numbers.items()], 1)
+        design = np.stack([judge(known, clips, targets[modality]) for modality, known in numbers.items()], 1)
         told = design * stack(design, wanted, clips.challenge)
         rest = wanted[:, None] - (told.sum(1, keepdims=True) - told)
-        targets = {cue: place_within(rest[:, place], clips.challenge) for place, cue in enumerate(numbers)}
+        targets = {modality: place_within(rest[:, place], clips.challenge) for place, modality in enumerate(numbers)}
     return targets
 
 
 def left_by_line(numbers: Numbers, clips: Dealt, target: np.ndarray) -> np.ndarray:
-    """float64 [n]: the percentile, 0..1, within its challenge of what the cue's own line leaves of `target`, a
+    """float64 [n]: the percentile, 0..1, within its challenge of what the modality's own line leaves of `target`, a
     percentile, on clips that it was not fitted to."""
     told = judge(numbers, clips, target)
     wanted = within(normal_score(target)[:, None], clips.challenge)[:, 0]
@@ -159,7 +162,7 @@ def left_by_line(numbers: Numbers, clips: Dealt, target: np.ndarray) -> np.ndarr
 
 def judge(numbers: Numbers, clips: Dealt, target: np.ndarray) -> np.ndarray:
     """float64 [n]: what a line fitted on the other folds to `target`, a percentile, says of each clip, within the
-    challenge and in units of its spread; 0 where the cue is absent or nobody can tell."""
+    challenge and in units of its spread; 0 where the modality is absent or nobody can tell."""
     present, wanted = numbers.present[clips.row], normal_score(target)
     said, there = np.zeros((len(clips.row), 1)), np.zeros((len(clips.row), 1), bool)
     for fold in range(clips.fold_of.max() + 1):

@@ -1,4 +1,5 @@
-"""What people do to their clips before they post them, and what hides a cue: in the pictures, after they are drawn.
+"""What people do to their clips before they post them, and what hides a modality: in the pictures, after they are
+drawn.
 
 A close-up, which hides the legs, is a matter of the camera (shots.close_up).
 """

@@ -14,22 +14,22 @@ CLIPS = 30
 
 @pytest.fixture
 def world() -> World:
-    """One challenge; every cue ranks its own term without a mistake, the fused score ranks at random."""
+    """One challenge; every modality ranks its own term without a mistake, the fused score ranks at random."""
     rng = np.random.default_rng(0)
     truth = pd.DataFrame({term: rng.permutation(CLIPS) / CLIPS for term in ("skill", "look", "expression", "content")})
     truth["scene"] = np.repeat([0.0, 0.5, 1.0], CLIPS // 3)
     truth["place"] = np.repeat(["street", "hall", "beach"], CLIPS // 3)
-    own = {"skeleton": "skill", "appearance": "look", "face": "expression", "scene": "scene"}
-    percentile = pd.DataFrame({cue: truth[term].rank() / CLIPS for cue, term in own.items()})
+    own = {"pose": "skill", "appearance": "look", "face": "expression", "scene": "scene"}
+    percentile = pd.DataFrame({modality: truth[term].rank() / CLIPS for modality, term in own.items()})
     percentile["fused"] = rng.permutation(CLIPS) / CLIPS
     clips = pd.DataFrame({"challenge": "wave", "creator_id": [f"u{place // 2}" for place in range(CLIPS)]})
     embeddings = {"scene": unit_rows(pd.get_dummies(truth["place"]).to_numpy(np.float32), np.zeros(3))}
     return World(Standing(clips, percentile), embeddings, truth, top=10)
 
 
-def test_a_cue_that_ranks_its_term_perfectly_has_precision_one_and_leads_the_fused_score(world):
+def test_a_modality_that_ranks_its_term_perfectly_has_precision_one_and_leads_the_fused_score(world):
     found = dimensions(world)
-    assert [found["means"][cue][lead["term"]] for cue, lead in found["leads"].items()] == [1.0] * 4
+    assert [found["means"][modality][lead["term"]] for modality, lead in found["leads"].items()] == [1.0] * 4
     assert all(lead["lead"] == 1 - found["means"]["fused"][lead["term"]] for lead in found["leads"].values())
     assert all(lead["challenges"] == [1, 0, 0] for lead in found["leads"].values())
 
@@ -60,11 +60,11 @@ def test_the_curve_goes_from_the_best_clips_to_those_of_all_places(world):
     assert (rows[-1]["diversity"], rows[-1]["per_creator"], rows[-1]["creators"]) == (0.3, 1, 1.0)
 
 
-def test_lists_are_of_clips_with_every_cue_and_of_a_third_at_most(world):
+def test_lists_are_of_clips_with_every_modality_and_of_a_third_at_most(world):
     percentile = world.percentile.copy()
     percentile.loc[[0, 1, 2], "face"] = np.nan
     clips = pd.DataFrame({"challenge": "wave", "creator_id": "u0"}, index=range(CLIPS))
     fewer = World(Standing(clips, percentile), world.embeddings, world.truth, top=10)
     assert fewer.top == {"wave": 9}
-    options = RecommendOptions(weights=parse_weights("skeleton"), per_creator=0)
+    options = RecommendOptions(weights=parse_weights("pose"), per_creator=0)
     assert not {0, 1, 2} & set(fewer.list_of("wave", options))

@@ -9,7 +9,7 @@ import torch
 
 from benchmarks.made_clips import make_dataset
 from benchmarks.training import Watched, batches_in_memory, epochs_s
-from models.virality.config import CUES, VdvConfig
+from models.virality.config import MODALITIES, VdvConfig
 from pipeline.dataset.loading import ClipBatch, Sample
 
 CPU = torch.device("cpu")
@@ -25,12 +25,12 @@ def dataset(workspace: str) -> Watched:
     return Watched(workspace, VdvConfig())
 
 
-def test_every_made_clip_has_every_cue_at_its_full_width(dataset):
-    assert dataset.widths == {"skeleton": 9, "appearance": 2048, "face": 512, "scene": 2048 + 365}
-    for cue in CUES:
-        (batch,) = batches_in_memory(dataset, cue, np.arange(20), CPU)
+def test_every_made_clip_has_every_modality_at_its_full_width(dataset):
+    assert dataset.widths == {"pose": 9, "appearance": 2048, "face": 512, "scene": 2048 + 365}
+    for modality in MODALITIES:
+        (batch,) = batches_in_memory(dataset, modality, np.arange(20), CPU)
         assert batch.mask.flatten(1).any(1).all()
-        assert batch.values.shape[-1] == (17 if cue == "skeleton" else dataset.widths[cue])
+        assert batch.values.shape[-1] == (17 if modality == "pose" else dataset.widths[modality])
 
 
 class Noted(Watched):
@@ -47,9 +47,9 @@ class Noted(Watched):
 
 def test_the_batches_in_memory_are_those_of_the_loops_second_epoch(workspace):
     dataset = Noted(workspace, VdvConfig())
-    epochs_s(dataset, "skeleton", np.arange(20), CPU, 2)
-    first, second = [batch.cues["skeleton"].values for batch in dataset.batches]
-    (bare,) = batches_in_memory(dataset, "skeleton", np.arange(20), CPU)
+    epochs_s(dataset, "pose", np.arange(20), CPU, 2)
+    first, second = [batch.inputs["pose"].values for batch in dataset.batches]
+    (bare,) = batches_in_memory(dataset, "pose", np.arange(20), CPU)
     assert torch.equal(bare.values, second)
     assert not torch.equal(bare.values, first)
 

@@ -42,9 +42,9 @@ def test_everything_that_is_known_of_a_clip_is_there(opened: Opened):
         text = page.locator("#clip").inner_text()
         better = clips["id"][clips["better"][row]]
         scored = page.locator("#clip table").first.inner_text()
-        for cue in payload["cues"]:
-            assert cue.capitalize() in scored
-            assert f"{round(100 * clips['attention'][cue][row])} %" in scored
+        for modality in payload["modalities"]:
+            assert modality.capitalize() in scored
+            assert f"{round(100 * clips['attention'][modality][row])} %" in scored
         assert better in text
         assert page.locator("#clip canvas").count() == 6  # of both clips: skeleton, film, evidence over time
         assert page.locator("#clip table").nth(1).locator("tbody tr").count() == 17

@@ -159,18 +159,18 @@ def test_a_clip_without_a_skeleton_has_no_command(opened: Opened):
         assert page.locator(SECTION).locator("button, code").count() == 0
         said = page.evaluate(
             """async (clip) => {
-              const { clips, cues } = await import("report/data");
+              const { clips, modalities } = await import("report/data");
               const { feedback } = await import("report/feedback");
               const said = () => feedback(clip, 1, () => {}).map((one) => one.textContent).join(" ");
-              clips.cue_percentile.skeleton[clip] = null;
+              clips.modality_percentile.pose[clip] = null;
               const nobody = said();
-              cues.splice(cues.indexOf("skeleton"), 1);
+              modalities.splice(modalities.indexOf("pose"), 1);
               return [nobody, said()];
             }""",
             seen,
         )
         assert "no skeleton, for no dancer was found in the clip" in said[0]
-        assert "made without the pose cue" in said[1]
+        assert "made without the pose modality" in said[1]
         assert "luigi" not in said[0] + said[1]
 
 

@@ -72,8 +72,10 @@ def told(*table: dict, **quality: object) -> list[str]:
 )
 def test_the_strongest_rival_is_named_with_a_verdict(by, verdict):
     model = row("VDV", "the model", 0.5, pairs=(0.7, 0.6, 0.8))
-    weak, ridge = row("weak", "cue", 0.1, (0.4, 0.3, 0.5)), row("ridge", "no network", 0.4, by)
-    said = told(model, weak, ridge, row("parts", "other fusions", 0.0), row("own", "fewer cues", 0.9, (0.0, 0.0, 0.0)))
+    weak, ridge = row("weak", "modality", 0.1, (0.4, 0.3, 0.5)), row("ridge", "no network", 0.4, by)
+    said = told(
+        model, weak, ridge, row("parts", "other fusions", 0.0), row("own", "fewer modalities", 0.9, (0.0, 0.0, 0.0))
+    )
     assert "70 % of all cases (95 % interval 60 % to 80 %)" in said[0]
     assert "2 rivals, ridge" in said[1]
     assert said[1].endswith(f"{verdict}.")

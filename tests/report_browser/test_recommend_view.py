@@ -20,7 +20,7 @@ def of_pipeline(
     unseen = [
         fair if fair is not None else final for fair, final in zip(clips["unseen"], clips["percentile"], strict=True)
     ]
-    percentile = pd.DataFrame(clips["cue_percentile"] | {"fused": unseen}, dtype=float)
+    percentile = pd.DataFrame(clips["modality_percentile"] | {"fused": unseen}, dtype=float)
     values = np.frombuffer(base64.b64decode(payload["embedding"]["values"]), np.int8)
     values = values.reshape(-1, payload["embedding"]["size"]).astype(float)
     length = np.linalg.norm(values, axis=1, keepdims=True)
@@ -42,7 +42,7 @@ def of_pipeline(
     ("weights", "diversity", "top", "new", "each"),
     [
         ({"fused": 1.0}, 0.3, 10, False, True),
-        ({"fused": 1.0, "skeleton": 2.0, "face": 0.5}, 0.0, 20, False, False),
+        ({"fused": 1.0, "pose": 2.0, "face": 0.5}, 0.0, 20, False, False),
         ({"face": 3.0}, 1.0, 20, False, True),
         ({"scene": 1.0, "appearance": 1.5}, 0.7, 50, True, False),
     ],
@@ -69,7 +69,7 @@ def test_sliders_change_the_picks_at_once(opened: Opened):
     with opened(256, "recommend") as page:
         assert page.locator(PICKS).all_inner_texts() == of_pipeline(payload, 0, {"fused": 1}, 0.3, 10, False, True)
         page.get_by_label("Scene").fill("2.5")
-        page.get_by_label("All cues, as the model weighs them").fill("0")
+        page.get_by_label("All modalities, as the model weighs them").fill("0")
         page.get_by_label("Diversity").fill("0.6")
         page.get_by_label("How many").select_option("5")
         page.get_by_label("One clip a creator").uncheck()
@@ -101,7 +101,7 @@ def test_a_slider_is_moved_by_keyboard(opened: Opened):
 
 def test_no_weight_at_all_is_said(opened: Opened):
     with opened(256, "recommend") as page:
-        page.get_by_label("All cues, as the model weighs them").fill("0")
+        page.get_by_label("All modalities, as the model weighs them").fill("0")
         assert page.locator(PICKS).count() == 0
         assert "above 0" in page.locator("#recommend .content").inner_text()
 
@@ -112,11 +112,11 @@ def test_the_curve_says_what_diversity_costs_and_gives(opened: Opened):
     row_of = {name: row for row, name in enumerate(payload["clips"]["id"])}
     with opened(256, "recommend") as page:
         page.get_by_label("Scene").fill("2.5")
-        page.get_by_label("All cues, as the model weighs them").fill("0")
+        page.get_by_label("All modalities, as the model weighs them").fill("0")
         rows = page.locator("#recommend details tbody tr")
         page.get_by_text("The curve's numbers").click()
         page.locator("#recommend figure svg").wait_for()
-        scene = payload["clips"]["cue_percentile"]["scene"]
+        scene = payload["clips"]["modality_percentile"]["scene"]
         for step in (0, 5, 10):
             picked = [row_of[name] for name in of_pipeline(payload, 0, {"scene": 1}, step / 10, 10, False, True)]
             worth = np.mean([0.5 if scene[row] is None else scene[row] for row in picked])
@@ -132,6 +132,6 @@ def test_the_curve_says_what_diversity_costs_and_gives(opened: Opened):
             assert shown[3] == f"{100 * good:.0f} %"
         unlike = [float(rows.nth(step).inner_text().split("\t")[2].split()[0]) for step in (0, 10)]
         assert unlike[1] > unlike[0]
-        page.get_by_label("All cues, as the model weighs them").fill("0")
+        page.get_by_label("All modalities, as the model weighs them").fill("0")
         page.get_by_label("Scene").fill("0")
         page.locator("#recommend figure").wait_for(state="hidden")

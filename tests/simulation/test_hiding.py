@@ -1,4 +1,4 @@
-"""Clips that hide a cue: which, how often, and that nothing but the picture changes."""
+"""Clips that hide a modality: which, how often, and that nothing but the picture changes."""
 
 from dataclasses import replace
 
@@ -43,9 +43,11 @@ def upright() -> Upload:
     )
 
 
-def test_each_cue_is_hidden_in_its_share_of_the_clips_by_itself():
+def test_each_modality_is_hidden_in_its_share_of_the_clips_by_itself():
     table = clips_table(make_world(replace(PLAIN, hidden=0.4)))
-    hides = np.stack([table["hidden"].str.split().map(lambda names, cue=cue: cue in names) for cue in HIDDEN], 1)
+    hides = np.stack(
+        [table["hidden"].str.split().map(lambda names, modality=modality: modality in names) for modality in HIDDEN], 1
+    )
     assert (np.abs(hides.mean(0) - 0.4) < 0.1).all()
     assert np.abs(np.corrcoef(hides.T) - np.eye(4)).max() < 0.2
     assert not clips_table(make_world(PLAIN))["hidden"].any()
@@ -64,7 +66,7 @@ def test_a_larger_share_hides_what_a_smaller_one_did():
 
 
 def test_a_share_that_cannot_be_is_refused():
-    with pytest.raises(DataError, match="a cue hidden in 150%, cannot be"):
+    with pytest.raises(DataError, match="a modality hidden in 150%, cannot be"):
         WorldOptions(hidden=1.5)
 
 

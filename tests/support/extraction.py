@@ -116,7 +116,8 @@ def bits(value: Any) -> Any:
 
 
 class SquareFinder:
-    """Finds the bright square of tests.support.tiny_clips, exactly: a face, or a person six times its size around its middle.
+    """Finds the bright square of tests.support.tiny_clips, exactly: a face, or a person six times its size around its
+    middle.
 
     (A person as small as the square would not be the same one in the next frame: it moves by half its size.) Where
     there is no square there is nobody. So a test knows what a frame must give, and which frame a row is of.

@@ -119,7 +119,7 @@ def test_an_unknown_modality_or_none_is_refused_and_the_choices_are_named(modali
     with pytest.raises(ProfileError) as caught:
         fingerprints(modalities=modalities)
     assert repr(modalities) in str(caught.value)
-    assert "pose, face, scene, appearance" in str(caught.value)
+    assert "pose, appearance, face, scene" in str(caught.value)
 
 
 def test_decode_limits_are_those_given() -> None:

@@ -32,7 +32,7 @@ def task(workspace: Path, **options: object) -> Recommend:
 
 def test_every_option_can_be_given_as_the_docs_write_it(workspace):
     words = ["Recommend", "--run", "june", "--workspace", str(workspace), "--challenge", "wave", "--top", "3",
-             "--weights", "skeleton=2,scene=1", "--diversity", "0.5", "--new-only", "--per-creator", "0"]  # fmt: skip
+             "--weights", "pose=2,scene=1", "--diversity", "0.5", "--new-only", "--per-creator", "0"]  # fmt: skip
     with CmdlineParser.global_instance(["--module", "tasks.recommend", *words]) as parser:
         given = parser.get_task_obj()
     assert isinstance(given, luigi.Task)
@@ -40,16 +40,16 @@ def test_every_option_can_be_given_as_the_docs_write_it(workspace):
 
 
 def test_the_table_says_place_relevance_and_what_each_clip_gained_and_lost(workspace, capsys):
-    task(workspace, top=4, weights="skeleton=2,scene=1", diversity=0.6, name="mine").run()
+    task(workspace, top=4, weights="pose=2,scene=1", diversity=0.6, name="mine").run()
     said = capsys.readouterr().err
-    assert said.startswith("recommended from run june by skeleton 2, scene 1; diversity 0.6, at most 1 a creator")
+    assert said.startswith("recommended from run june by pose 2, scene 1; diversity 0.6, at most 1 a creator")
     table = pd.read_parquet(workspace / RUN / "recommendations/mine.parquet")
     for name, clips in table.groupby("challenge"):
         assert re.search(rf"^{name}: \d+ of 20 clips to choose from; mean relevance 0\.\d\d \(0\.\d\d by", said, re.M)
         for clip in clips.itertuples():
             (line,) = [line for line in said.splitlines() if re.match(rf" +[-\d]+  {clip.clip_id} ", line)]
             words = line.split()
-            figures = [clip.relevance, clip.percentile_fused, clip.percentile_skeleton, clip.percentile_scene]
+            figures = [clip.relevance, clip.percentile_fused, clip.percentile_pose, clip.percentile_scene]
             assert words[:2] == ["-" if pd.isna(clip.place) else str(clip.place), clip.clip_id]
             assert words[-len(words) + 2 + pd.notna(clip.creator_id) :][:4] == [
                 "-" if pd.isna(one) else f"{100 * one:.0f}" for one in figures
@@ -79,10 +79,10 @@ def test_a_name_used_again_is_replaced_and_other_options_get_other_files(workspa
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"weights": "dance=1"}, "there are skeleton"),
+        ({"weights": "dance=1"}, "there are pose"),
         ({"weights": "face=1"}, "the run was made without"),
-        ({"weights": "skeleton=-1"}, "a number from 0 up"),
-        ({"weights": "skeleton=0"}, "nothing to recommend by"),
+        ({"weights": "pose=-1"}, "a number from 0 up"),
+        ({"weights": "pose=0"}, "nothing to recommend by"),
         ({"challenge": "polka"}, "shuffle, wave"),
         ({"run_id": "july"}, "'july'; there are"),
         ({"name": "a/b"}, "--name"),

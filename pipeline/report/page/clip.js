@@ -1,6 +1,6 @@
 /** The page of one clip: how it moves, how it is scored and why, and the nearest better clip of its challenge beside it. */
 
-import { challenges, clipOf, clips, clipsOf, cues, fairPercentile, layout, payload } from "report/data";
+import { challenges, clipOf, clips, clipsOf, modalities, fairPercentile, layout, payload } from "report/data";
 import { barred, clipLink, h, picture } from "report/dom";
 import { feedback, stretches } from "report/feedback";
 import { capital, count, day, NOTHING, percent, seconds, signed, words } from "report/format";
@@ -51,9 +51,9 @@ function scores(clip, better) {
   const row = (name, value, weight) => h("tr", {}, h("th", { scope: "row" }, name),
     h("td", {}, barred(value(clip), percent(value(clip)))), better < 0 ? null : h("td", {}, percent(value(better))),
     h("td", {}, weight == null ? NOTHING : barred(weight, percent(weight))));
-  return headTable("How it is scored", ["cue", "this clip", ...(better < 0 ? [] : ["the better one"]), "weight in the score"], [
+  return headTable("How it is scored", ["modality", "this clip", ...(better < 0 ? [] : ["the better one"]), "weight in the score"], [
     row("all, fused", fairPercentile, null),
-    ...cues.map((cue) => row(capital(cue), (one) => clips.cue_percentile[cue][one], clips.attention[cue][clip])),
+    ...modalities.map((modality) => row(capital(modality), (one) => clips.modality_percentile[modality][one], clips.attention[modality][clip])),
   ]);
 }
 

@@ -5,7 +5,7 @@ const read = (id) => JSON.parse(document.getElementById(id).textContent);
 export const payload = read("data");
 export const layout = read("layout"); // of the skeleton: joints [17] names, edges [[joint, joint]]
 export const clips = payload.clips;
-export const cues = payload.cues;
+export const modalities = payload.modalities;
 export const count = clips.id.length;
 export const challenges = payload.challenges.map((challenge) => challenge.name);
 

@@ -1,7 +1,7 @@
 /** What a dancer does otherwise than the best of the challenge, where ActionFeedback was run on the clip; else how to run it. */
 
 import { commandBox, task } from "report/command";
-import { clips, cues, payload } from "report/data";
+import { clips, modalities, payload } from "report/data";
 import { announce, clipLink, h } from "report/dom";
 import { capital, plural, seconds } from "report/format";
 
@@ -46,8 +46,8 @@ function item({ sentence, meaning, start_s: start }, shown, jump) {
 }
 
 function missing(clip) {
-  if (!cues.includes("skeleton")) return [h("p", {}, "Nothing to compare: the run was made without the pose cue, so there are no skeletons.")];
-  if (clips.cue_percentile.skeleton[clip] == null) {
+  if (!modalities.includes("pose")) return [h("p", {}, "Nothing to compare: the run was made without the pose modality, so there are no skeletons.")];
+  if (clips.modality_percentile.skeleton[clip] == null) {
     const why = clips.status[clip] === "failed" ? "the clip could not be read" : "no dancer was found in the clip";
     return [h("p", {}, `Nothing to compare: there is no skeleton, for ${why}.`)];
   }

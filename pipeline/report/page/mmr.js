@@ -1,6 +1,6 @@
 /** Which clips to recommend, by the rule of pipeline/scoring/recommendation.py: relevance, and maximal marginal relevance. */
 
-const MIDDLE = 0.5; // the percentile that a missing cue counts as
+const MIDDLE = 0.5; // the percentile that a missing modality counts as
 
 /** Cosines between clips: rows of E whole numbers, all 0 where nothing is known of a clip. */
 export class Likeness {
@@ -28,12 +28,12 @@ export class Likeness {
 /**
  * The weighted mean of percentiles, 0..1; null: the clip lacks all that counts.
  *
- * percentiles: by cue, a column; weights: by cue, 0 and up.
+ * percentiles: by modality, a column; weights: by modality, 0 and up.
  */
 export function relevance(percentiles, weights, clip) {
   let [sum, total, counted] = [0, 0, false];
-  for (const [cue, weight] of Object.entries(weights)) {
-    const value = percentiles[cue][clip];
+  for (const [modality, weight] of Object.entries(weights)) {
+    const value = percentiles[modality][clip];
     sum += weight * (value ?? MIDDLE);
     total += weight;
     counted ||= weight > 0 && value != null;

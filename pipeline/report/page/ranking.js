@@ -1,7 +1,7 @@
 /** The challenges: how well each is ordered, the list of clips with its filters, and predicted against actual. */
 
 import { drawChart, PAPER_PX } from "report/charts";
-import { challenges, clips, clipsOf, count as all, cues, everyClip, fairPercentile, payload } from "report/data";
+import { challenges, clips, clipsOf, count as all, modalities, everyClip, fairPercentile, payload } from "report/data";
 import { announce, barred, clipLink, field, h, select } from "report/dom";
 import { capital, count, day, NOTHING, number, percent, plural } from "report/format";
 import { predictedAgainstActual } from "report/specs";
@@ -27,9 +27,9 @@ const COLUMNS = [
   { key: "actual", title: "Actual", value: (clip) => clips.actual[clip],
     cell: (clip) => barred(clips.actual[clip], percent(clips.actual[clip])) },
   { key: "expected", title: "Interval", value: (clip) => clips.expected[clip], cell: scale, optional: true },
-  ...cues.map((cue) => ({
-    key: `cue-${cue}`, title: capital(cue), value: (clip) => clips.cue_percentile[cue][clip],
-    cell: (clip) => barred(clips.cue_percentile[cue][clip], percent(clips.cue_percentile[cue][clip])),
+  ...modalities.map((modality) => ({
+    key: `modality-${modality}`, title: capital(modality), value: (clip) => clips.modality_percentile[modality][clip],
+    cell: (clip) => barred(clips.modality_percentile[modality][clip], percent(clips.modality_percentile[modality][clip])),
   })),
   { key: "challenge", title: "Challenge", words: true, value: (clip) => challenges[clips.challenge[clip]],
     cell: (clip) => challenges[clips.challenge[clip]] },

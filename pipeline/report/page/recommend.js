@@ -2,7 +2,7 @@
 
 import { drawChart, PAPER_PX } from "report/charts";
 import { task } from "report/command";
-import { bytes, challenges, clips, clipsOf, cues, fairPercentile, payload } from "report/data";
+import { bytes, challenges, clips, clipsOf, modalities, fairPercentile, payload } from "report/data";
 import { announce, clipLink, field, h, select, whenNear } from "report/dom";
 import { capital, NOTHING, number, percent, plural } from "report/format";
 import { Likeness, pick, relevance } from "report/mmr";
@@ -15,10 +15,10 @@ const STEPS = Array.from({ length: 11 }, (_, step) => step / 10); // of diversit
 const GOOD = 2 / 3; // a clip that ended above so much of its challenge is one of the top third
 
 const asked = {
-  weights: Object.fromEntries([[FUSED, 1], ...cues.map((cue) => [cue, 0])]),
+  weights: Object.fromEntries([[FUSED, 1], ...modalities.map((modality) => [modality, 0])]),
   challenge: 0, diversity: 0.3, top: 10, newOnly: false, oneEach: true,
 };
-const percentiles = { ...clips.cue_percentile, [FUSED]: clips.id.map((_, clip) => fairPercentile(clip)) };
+const percentiles = { ...clips.modality_percentile, [FUSED]: clips.id.map((_, clip) => fairPercentile(clip)) };
 let likeness = null;
 
 /** The picks of one challenge; its clips in the order of their ids, as ties go to the first. */
@@ -80,8 +80,8 @@ function tick(label, key, changed) {
 }
 
 function controls(changed) {
-  const weights = [FUSED, ...cues].map((cue) => slider(cue === FUSED ? "All cues, as the model weighs them" : capital(cue),
-    asked.weights[cue], 3, (value) => { asked.weights[cue] = value; }, changed));
+  const weights = [FUSED, ...modalities].map((modality) => slider(modality === FUSED ? "All modalities, as the model weighs them" : capital(modality),
+    asked.weights[modality], 3, (value) => { asked.weights[modality] = value; }, changed));
   return h("form", { class: "controls", "aria-label": "What to recommend", onsubmit: (event) => event.preventDefault() },
     field("Challenge", select(challenges.map((name, place) => [String(place), name]), String(asked.challenge), (value) => {
       asked.challenge = Number(value);
@@ -99,7 +99,7 @@ function controls(changed) {
 function shown({ clip, relevance: worth, similarity, nearest }) {
   const canvas = h("canvas", { "aria-hidden": "true" });
   whenNear(canvas, () => still(canvas, clip));
-  const values = [FUSED, ...cues].map((cue) => h("span", {}, `${cue} ${percent(percentiles[cue][clip])}`));
+  const values = [FUSED, ...modalities].map((modality) => h("span", {}, `${modality} ${percent(percentiles[modality][clip])}`));
   const alike = nearest == null ? [] : [` Most like ${clips.id[nearest]} above (${number(similarity)}).`];
   return h("li", { class: "pick" }, canvas, h("div", {},
     h("a", { href: clipLink(clips.id[clip]) }, clips.id[clip]),
@@ -130,7 +130,7 @@ function build(content) {
     const counts = Object.values(asked.weights).some((weight) => weight > 0);
     const found = counts ? recommended(asked.challenge, asked) : [];
     picks.replaceChildren(...found.map(shown));
-    told.textContent = !counts ? "Give at least one cue a weight above 0."
+    told.textContent = !counts ? "Give at least one modality a weight above 0."
       : found.length ? `${plural(found.length, "clip")} of ${challenges[asked.challenge]}, the first to push on top.`
         : "No clip fits. New uploads are those without likes, views, comments and shares.";
     command.textContent = commandOf();
@@ -147,7 +147,7 @@ function build(content) {
 }
 
 function commandOf() {
-  const weights = Object.entries(asked.weights).filter(([, weight]) => weight > 0).map(([cue, weight]) => `${cue}=${weight}`);
+  const weights = Object.entries(asked.weights).filter(([, weight]) => weight > 0).map(([modality, weight]) => `${modality}=${weight}`);
   return task("Recommend", {
     "--weights": weights.join(","), "--diversity": asked.diversity, "--top": asked.top,
     "--per-creator": asked.oneEach ? 1 : 0, "--new-only": asked.newOnly,

@@ -1,6 +1,6 @@
 /** What the charts show, as Vega-Lite. Colours are the page's own, so that they follow light, dark and paper. */
 
-import { clips, cues, fairPercentile, payload } from "report/data";
+import { clips, modalities, fairPercentile, payload } from "report/data";
 
 const { quality } = payload;
 const [INK, QUIET, ACCENT] = ["var(--ink)", "var(--quiet)", "var(--accent)"];
@@ -64,16 +64,16 @@ function diagonal() {
   };
 }
 
-/** A small bar chart a cue, side by side, one line a challenge. */
+/** A small bar chart a modality, side by side, one line a challenge. */
 export function attentionChart() {
-  const values = quality.attention.flatMap((row) => cues.map((cue) => ({ challenge: row.challenge, cue, weight: row[cue] })));
+  const values = quality.attention.flatMap((row) => modalities.map((modality) => ({ challenge: row.challenge, modality, weight: row[modality] })));
   return {
     data: { values },
-    columns: cues.length,
+    columns: modalities.length,
     mark: { type: "bar", color: ACCENT, height: 12 },
     height: { step: LINE_PX },
     encoding: {
-      column: { field: "cue", type: "nominal", sort: cues, title: null, header: { labelColor: INK, labelFontWeight: 600 }, spacing: 12 },
+      column: { field: "modality", type: "nominal", sort: modalities, title: null, header: { labelColor: INK, labelFontWeight: 600 }, spacing: 12 },
       y: { field: "challenge", type: "nominal", sort: null, title: null, axis: { ticks: false, domain: false } },
       x: { field: "weight", type: "quantitative", title: null, scale: { domain: [0, 1] }, axis: { format: "%", values: [0, 0.5, 1], labelFlush: true } },
     },

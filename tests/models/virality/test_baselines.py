@@ -13,7 +13,7 @@ from models.virality.masked import AttentionPool, Encoded, MaskedBatchNorm, Mean
 from models.virality.psgcn import Psgcn
 from models.virality.rtcn import Rtcn
 from models.virality.skeleton import COCO17, pyramid
-from models.virality.vdv import build_encoder, encode, skeleton_network
+from models.virality.vdv import build_encoder, encode, pose_network
 from tests.models.virality.test_fusion import batch
 
 SKELETONS = (StGcn, StGcnPlus)
@@ -215,12 +215,10 @@ def test_flat_networks_have_as_many_parameters_as_psgcn(network):
 
 
 @pytest.mark.parametrize("config", [VdvConfig(), VdvConfig(line=False), LARGER])
-@pytest.mark.parametrize(
-    "changes", [{"skeleton_network": "st_gcn"}, {"skeleton_network": "st_gcn_plus"}, {"pyramid": False}]
-)
+@pytest.mark.parametrize("changes", [{"pose_network": "st_gcn"}, {"pose_network": "st_gcn_plus"}, {"pyramid": False}])
 def test_networks_in_the_pyramids_place_are_as_large_whatever_its_size(config, changes):
-    size = parameter_count(skeleton_network(config))
-    assert parameter_count(skeleton_network(replace(config, **changes))) == pytest.approx(size, rel=0.05)
+    size = parameter_count(pose_network(config))
+    assert parameter_count(pose_network(replace(config, **changes))) == pytest.approx(size, rel=0.05)
 
 
 def test_a_width_is_found_without_drawing_random_numbers():
@@ -233,52 +231,52 @@ def test_a_width_is_found_without_drawing_random_numbers():
     assert matched_width(StGcn, 1) == 4
 
 
-def encoder(cue: str, **changes) -> nn.Module:
+def encoder(modality: str, **changes) -> nn.Module:
     torch.manual_seed(0)
-    return build_encoder(cue, replace(VdvConfig(frames=8, width=16), **changes), {"appearance": 12})
+    return build_encoder(modality, replace(VdvConfig(frames=8, width=16), **changes), {"appearance": 12})
 
 
 def parts(net: nn.Module) -> dict[str, tuple[int, ...]]:
     return {name: tuple(value.shape) for name, value in net.state_dict().items() if not name.startswith("mix.")}
 
 
-def gone_and_come(cue: str, **changes) -> tuple[set[str], set[str]]:
+def gone_and_come(modality: str, **changes) -> tuple[set[str], set[str]]:
     """First names of what the switch takes from the network and of what it brings, but for the levels' mix."""
-    usual, switched = parts(encoder(cue)), parts(encoder(cue, **changes))
+    usual, switched = parts(encoder(modality)), parts(encoder(modality, **changes))
     assert all(usual[name] == switched[name] for name in usual.keys() & switched.keys())
     gone, come = usual.keys() - switched.keys(), switched.keys() - usual.keys()
     return {name.split(".")[0] for name in gone}, {name.split(".")[0] for name in come}
 
 
 @pytest.mark.parametrize(
-    ("cue", "changes", "gone"),
+    ("modality", "changes", "gone"),
     [
-        ("skeleton", {"line": False}, {"line"}),
-        ("skeleton", {"refine": False}, {"refine"}),
-        ("skeleton", {"attention_pool": False}, {"pool"}),
+        ("pose", {"line": False}, {"line"}),
+        ("pose", {"refine": False}, {"refine"}),
+        ("pose", {"attention_pool": False}, {"pool"}),
         ("appearance", {"line": False}, {"line"}),
         ("appearance", {"relations_after": ()}, {"relations"}),
         ("appearance", {"attention_pool": False}, {"pool"}),
-        ("skeleton", {"sequence_network": "lstm"}, set()),
-        ("skeleton", {"fusion": "mean"}, set()),
+        ("pose", {"sequence_network": "lstm"}, set()),
+        ("pose", {"fusion": "mean"}, set()),
         ("appearance", {"refine": False}, set()),
         ("appearance", {"pyramid": False}, set()),
-        ("appearance", {"skeleton_network": "st_gcn"}, set()),
+        ("appearance", {"pose_network": "st_gcn"}, set()),
     ],
 )
-def test_a_switch_takes_out_what_it_names_and_nothing_else(cue, changes, gone):
-    assert gone_and_come(cue, **changes) == (gone, set())
+def test_a_switch_takes_out_what_it_names_and_nothing_else(modality, changes, gone):
+    assert gone_and_come(modality, **changes) == (gone, set())
 
 
 SWITCHED: list[tuple[str, dict, Callable[[nn.Module], bool], int]] = [
-    ("skeleton", {}, lambda net: len(net.levels) == 3, 4),
-    ("skeleton", {"line": False}, lambda net: net.line is None, 3),
-    ("skeleton", {"refine": False}, lambda net: len(net.refine) == 0, 4),
-    ("skeleton", {"pyramid": False}, lambda net: [len(level) for level in net.levels] == [5], 2),
-    ("skeleton", {"pyramid": False, "line": False}, lambda net: len(net.pool) == 1, 1),
-    ("skeleton", {"attention_pool": False}, lambda net: isinstance(net.pool[0], MeanPool), 4),
-    ("skeleton", {"skeleton_network": "st_gcn"}, lambda net: isinstance(net, StGcn), 2),
-    ("skeleton", {"skeleton_network": "st_gcn_plus", "line": False}, lambda net: isinstance(net, StGcnPlus), 1),
+    ("pose", {}, lambda net: len(net.levels) == 3, 4),
+    ("pose", {"line": False}, lambda net: net.line is None, 3),
+    ("pose", {"refine": False}, lambda net: len(net.refine) == 0, 4),
+    ("pose", {"pyramid": False}, lambda net: [len(level) for level in net.levels] == [5], 2),
+    ("pose", {"pyramid": False, "line": False}, lambda net: len(net.pool) == 1, 1),
+    ("pose", {"attention_pool": False}, lambda net: isinstance(net.pool[0], MeanPool), 4),
+    ("pose", {"pose_network": "st_gcn"}, lambda net: isinstance(net, StGcn), 2),
+    ("pose", {"pose_network": "st_gcn_plus", "line": False}, lambda net: isinstance(net, StGcnPlus), 1),
     ("appearance", {"line": False}, lambda net: net.line is None, 1),
     ("appearance", {"relations_after": ()}, lambda net: isinstance(net, Rtcn), 2),
     ("appearance", {"attention_pool": False}, lambda net: isinstance(net.pool, MeanPool), 2),
@@ -287,11 +285,11 @@ SWITCHED: list[tuple[str, dict, Callable[[nn.Module], bool], int]] = [
 ]
 
 
-@pytest.mark.parametrize(("cue", "changes", "is_so", "levels"), SWITCHED)
-def test_a_switched_network_is_what_was_asked_for_and_trains(cue, changes, is_so, levels):
-    net = encoder(cue, **changes).train()
+@pytest.mark.parametrize(("modality", "changes", "is_so", "levels"), SWITCHED)
+def test_a_switched_network_is_what_was_asked_for_and_trains(modality, changes, is_so, levels):
+    net = encoder(modality, **changes).train()
     assert is_so(net)
-    said = encode(net, cue, batch()[cue])
+    said = encode(net, modality, batch()[modality])
     assert said.score.shape == (4,)
     assert said.levels.shape == (4, levels)
     (said.score.sum() + said.levels.square().sum() + said.embedding.square().sum()).backward()
@@ -300,12 +298,12 @@ def test_a_switched_network_is_what_was_asked_for_and_trains(cue, changes, is_so
 
 
 def test_without_the_line_the_score_is_the_mean_of_the_levels():
-    for cue in ("skeleton", "appearance"):
-        cues = batch()
-        alone = encode(encoder(cue, line=False).eval(), cue, cues[cue])
-        usual = encode(encoder(cue).eval(), cue, cues[cue])  # same seed: the line starts at 0
+    for modality in ("pose", "appearance"):
+        modalities = batch()
+        alone = encode(encoder(modality, line=False).eval(), modality, modalities[modality])
+        usual = encode(encoder(modality).eval(), modality, modalities[modality])  # same seed: the line starts at 0
         torch.testing.assert_close(alone.score, 2 * usual.score)
-        if cue == "skeleton":
+        if modality == "pose":
             torch.testing.assert_close(alone.score, alone.levels.mean(1))
 
 
@@ -332,10 +330,10 @@ def test_the_mean_pool_is_where_the_attention_pool_starts():
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"skeleton_network": "gcn"}, "skeleton_network 'gcn' is none of psgcn, st_gcn, st_gcn_plus"),
+        ({"pose_network": "gcn"}, "pose_network 'gcn' is none of psgcn, st_gcn, st_gcn_plus"),
         ({"sequence_network": "tcn"}, "sequence_network 'tcn' is none of rtcn, lstm, mean_mlp"),
         ({"fusion": "median"}, "fusion 'median' is none of attention, reliability, mean"),
-        ({"skeleton_network": "st_gcn", "refine": False}, "are psgcn's"),
+        ({"pose_network": "st_gcn", "refine": False}, "are psgcn's"),
     ],
 )
 def test_a_choice_that_there_is_not_is_refused_with_those_that_there_are(changes, says):

@@ -10,7 +10,7 @@ import torch
 from models.virality.config import FUSIONS, SCENE_CATEGORIES, VdvConfig
 from models.virality.fusion import AttentiveFusion
 from models.virality.losses import percentile_huber, ranknet
-from models.virality.vdv import Cue, Vdv
+from models.virality.vdv import ModalityInput, Vdv
 
 SMALL = VdvConfig(
     frames=8, joint_channels=8, part_channels=8, body_channels=8, refined_channels=8, blocks=1, width=16,
@@ -26,40 +26,42 @@ def model() -> Vdv:
     return whole.eval()
 
 
-def batch(clips: int = 4, frames: int = 5) -> dict[str, Cue]:
+def batch(clips: int = 4, frames: int = 5) -> dict[str, ModalityInput]:
     torch.manual_seed(1)
     seen = torch.ones(clips, 2, 8, 17, dtype=torch.bool)
-    cues = {"skeleton": Cue(torch.randn(clips, 2, 9, 8, 17), seen, torch.zeros(clips, 1), torch.rand(clips))}
+    modalities = {
+        "pose": ModalityInput(torch.randn(clips, 2, 9, 8, 17), seen, torch.zeros(clips, 1), torch.rand(clips))
+    }
     for name, width in FEATURES.items():
         mask = torch.ones(clips, frames, dtype=torch.bool)
         seconds = torch.arange(frames).expand(clips, -1) / 5.0
-        cues[name] = Cue(torch.randn(clips, frames, width), mask, seconds, torch.rand(clips))
-    return cues
+        modalities[name] = ModalityInput(torch.randn(clips, frames, width), mask, seconds, torch.rand(clips))
+    return modalities
 
 
-def without(cues: dict[str, Cue], names: tuple[str, ...], clip: int) -> dict[str, Cue]:
-    changed = dict(cues)
+def without(modalities: dict[str, ModalityInput], names: tuple[str, ...], clip: int) -> dict[str, ModalityInput]:
+    changed = dict(modalities)
     for name in names:
-        mask = cues[name].mask.clone()
+        mask = modalities[name].mask.clone()
         mask[clip] = False
-        changed[name] = cues[name]._replace(mask=mask)
+        changed[name] = modalities[name]._replace(mask=mask)
     return changed
 
 
-def test_every_subset_of_cues_gives_a_finite_score_and_attention_on_what_is_there():
-    whole, cues = model(), batch()
+def test_every_subset_of_modalities_gives_a_finite_score_and_attention_on_what_is_there():
+    whole, modalities = model(), batch()
     for count in range(4):
-        for names in itertools.combinations(cues, count):
-            said = whole(without(cues, names, clip=2))
+        for names in itertools.combinations(modalities, count):
+            said = whole(without(modalities, names, clip=2))
             assert said.score.isfinite().all()
             assert not said.abstained.any()
             torch.testing.assert_close(said.attention.sum(1), torch.ones(4))
-            assert all(said.attention[2, whole.cues.index(name)] == 0 for name in names)
+            assert all(said.attention[2, whole.modalities.index(name)] == 0 for name in names)
 
 
 def test_a_clip_with_nothing_is_abstained_on_and_changes_no_other():
-    whole, cues = model(), batch()
-    said, usual = whole(without(cues, tuple(cues), clip=2)), whole(cues)
+    whole, modalities = model(), batch()
+    said, usual = whole(without(modalities, tuple(modalities), clip=2)), whole(modalities)
     assert said.abstained.tolist() == [False, False, True, False]
     assert said.score[2] == 0
     assert not said.attention[2].any()
@@ -67,14 +69,14 @@ def test_a_clip_with_nothing_is_abstained_on_and_changes_no_other():
 
 
 def test_the_fused_score_lies_between_the_modalities():
-    whole, cues = model(), batch()
-    said = whole({name: cue._replace(quality=torch.full((4,), 0.5)) for name, cue in cues.items()})
+    whole, modalities = model(), batch()
+    said = whole({name: modality._replace(quality=torch.full((4,), 0.5)) for name, modality in modalities.items()})
     alone = torch.stack([encoded.score for encoded in said.encoded.values()], 1)
     assert (said.score <= alone.amax(1) + 1e-6).all()
     assert (said.score >= alone.amin(1) - 1e-6).all()
 
 
-def test_a_cue_seen_worse_than_usual_has_less_weight_and_the_score_is_nearer_the_middle():
+def test_a_modality_seen_worse_than_usual_has_less_weight_and_the_score_is_nearer_the_middle():
     fusion = AttentiveFusion(2)
     fusion.calibrate(usual=torch.full((2,), 0.6), varies=torch.full((2,), 0.2), steepness=torch.tensor([1.0, 0.0]))
     scores, present = torch.ones(3, 2), torch.ones(3, 2, dtype=torch.bool)
@@ -147,12 +149,12 @@ def test_the_fused_score_teaches_no_encoder():
 
 
 def test_samplings_of_a_clip_are_averaged():
-    whole, cues = model(), batch()
-    both = whole(cues).encoded["skeleton"].score
+    whole, modalities = model(), batch()
+    both = whole(modalities).encoded["pose"].score
     each = [
-        whole({**cues, "skeleton": cues["skeleton"]._replace(
-            values=cues["skeleton"].values[:, [turn]], mask=cues["skeleton"].mask[:, [turn]]
-        )}).encoded["skeleton"].score
+        whole({**modalities, "pose": modalities["pose"]._replace(
+            values=modalities["pose"].values[:, [turn]], mask=modalities["pose"].mask[:, [turn]]
+        )}).encoded["pose"].score
         for turn in (0, 1)
     ]  # fmt: skip
     torch.testing.assert_close(both, (each[0] + each[1]) / 2)

@@ -111,7 +111,7 @@ def test_all_problems_are_named_at_once_with_table_key_and_what_is_allowed(tmp_p
         "[pose.batch_size] cpu: True is not an integer of 1 or more",
         "[face] thresholds: [0.6, 0.7] is not 3 values, each a number from 0.01 to 0.99",
         "[scene] weights: there are no weights 'places365-resnet51' (did you mean places365-resnet50?)",
-        "[looks]: unknown; the tables are sampling, pose, face, scene, appearance",
+        "[looks]: unknown; the tables are sampling, pose, appearance, face, scene",
         "[appearance]: missing",
     ):
         assert expected in message

@@ -98,49 +98,49 @@ def test_a_workspace_can_be_moved(workspace, tmp_path):
     clips = read_clips(str(moved), "datasets/one")
     assert not clips["shard_pose"].str.startswith("/").any()
     original, copy = samples(workspace), samples(moved)
-    torch.testing.assert_close(original["plain"].cues["skeleton"].values, copy["plain"].cues["skeleton"].values)
+    torch.testing.assert_close(original["plain"].inputs["pose"].values, copy["plain"].inputs["pose"].values)
 
 
 def test_clips_are_loaded_with_masks_and_bounded_lengths(workspace):
     of = samples(workspace)
-    skeleton = of["plain"].cues["skeleton"]
+    skeleton = of["plain"].inputs["pose"]
     assert skeleton.values.shape == (2, 9, 16, 17)
     assert skeleton.mask.any()
-    assert of["short"].cues["skeleton"].mask.any()
-    assert of["long"].cues["appearance"].values.shape == (30, 24)
-    scene = of["long"].cues["scene"].values
+    assert of["short"].inputs["pose"].mask.any()
+    assert of["long"].inputs["appearance"].values.shape == (30, 24)
+    scene = of["long"].inputs["scene"].values
     assert scene.shape == (8, 16 + SCENE_CATEGORIES)
     probability = scene[:, 16:]
     assert ((probability > 0).sum(1) <= 5).all()  # those that shards keep
     assert (probability.sum(1) > 0).all()
-    assert (of["long"].cues["appearance"].seconds.diff() > 0).all()
-    assert of["plain"].cues["face"].values.shape[1] == 512
+    assert (of["long"].inputs["appearance"].seconds.diff() > 0).all()
+    assert of["plain"].inputs["face"].values.shape[1] == 512
 
 
 def test_missing_modalities_are_ordinary(workspace):
     of = samples(workspace)
     for clip_id in ("not-a-video", "damaged"):
-        assert not any(cue.mask.any() for cue in of[clip_id].cues.values())
-    assert not of["empty-stage"].cues["skeleton"].mask.any()
-    assert of["empty-stage"].cues["scene"].mask.any()
+        assert not any(modality.mask.any() for modality in of[clip_id].inputs.values())
+    assert not of["empty-stage"].inputs["pose"].mask.any()
+    assert of["empty-stage"].inputs["scene"].mask.any()
 
 
 def test_a_collated_clip_is_the_clip_and_padding_behind(workspace):
     dataset = ClipDataset(str(workspace), "datasets/one", SMALL, training=False)
     together = dataset.collate([dataset[0, row] for row in range(len(dataset))])
-    alone = dataset[0, 0].cues["appearance"]
+    alone = dataset[0, 0].inputs["appearance"]
     length = len(alone.mask)
-    torch.testing.assert_close(together.cues["appearance"].values[0, :length], alone.values)
-    assert not together.cues["appearance"].mask[0, length:].any()
+    torch.testing.assert_close(together.inputs["appearance"].values[0, :length], alone.values)
+    assert not together.inputs["appearance"].mask[0, length:].any()
     assert together.counted.tolist() == [True] * 5 + [False, True]
     assert together.percentile.isfinite().all()
     nothing = dataset.collate([dataset[0, 2]])
-    assert nothing.cues["face"].values.shape == (1, 1, 512)
+    assert nothing.inputs["face"].values.shape == (1, 1, 512)
 
 
 def test_a_training_sample_is_decided_by_seed_epoch_and_clip(workspace):
     def values(config: VdvConfig, epoch: int) -> torch.Tensor:
-        return ClipDataset(str(workspace), "datasets/one", config, training=True)[epoch, 0].cues["skeleton"].values
+        return ClipDataset(str(workspace), "datasets/one", config, training=True)[epoch, 0].inputs["pose"].values
 
     assert values(SMALL, 3).shape == (1, 9, 16, 17)
     torch.testing.assert_close(values(SMALL, 3), values(SMALL, 3), rtol=0, atol=0)
@@ -160,9 +160,9 @@ def test_a_clip_is_read_from_its_shard_once_for_all_epochs_and_views(workspace, 
     for epoch in range(3):
         dataset[epoch, 0]
     assert len(reads) == len(dataset.widths)
-    scoring = dataset.view("skeleton", training=False)
-    torch.testing.assert_close(scoring[0, 0].cues["skeleton"].values, scoring[9, 0].cues["skeleton"].values)
-    assert list(scoring[0, 0].cues) == ["skeleton"]
+    scoring = dataset.view("pose", training=False)
+    torch.testing.assert_close(scoring[0, 0].inputs["pose"].values, scoring[9, 0].inputs["pose"].values)
+    assert list(scoring[0, 0].inputs) == ["pose"]
     assert len(reads) == len(dataset.widths)
 
 
@@ -172,7 +172,7 @@ def test_what_does_not_fit_in_memory_is_read_anew_and_is_the_same(workspace, mon
     monkeypatch.undo()
     kept = ClipDataset(str(workspace), "datasets/one", SMALL, training=True)
     for epoch in (0, 1):
-        for one, other in zip(nothing_kept[epoch, 0].cues.values(), kept[epoch, 0].cues.values(), strict=True):
+        for one, other in zip(nothing_kept[epoch, 0].inputs.values(), kept[epoch, 0].inputs.values(), strict=True):
             torch.testing.assert_close(one.values, other.values, rtol=0, atol=0)
     assert len(pickle.dumps(kept)) < 2 * len(pickle.dumps(nothing_kept)), "kept clips do not travel"
 
@@ -183,7 +183,7 @@ def test_without_poses_the_largest_face_stands_for_the_leads(tmp_path):
     face = rows_of("face", CLIPS[0])
     assert isinstance(face, FaceRows)
     assert len(read_faces(str(tmp_path / "ws"), "datasets/one")["plain"]) == len(np.unique(face.frame))
-    assert list(samples(tmp_path / "ws")["plain"].cues) == ["face"]
+    assert list(samples(tmp_path / "ws")["plain"].inputs) == ["face"]
 
 
 def test_a_clip_that_left_its_shard_since_is_missing_not_fatal(tmp_path):
@@ -193,9 +193,9 @@ def test_a_clip_that_left_its_shard_since_is_missing_not_fatal(tmp_path):
     with ShardWriter(str(shard), "scene", ["plain"], {}) as writer:
         writer.add(rows_of("scene", CLIPS[0]))
     of = samples(tmp_path / "ws")
-    assert not of["short"].cues["scene"].mask.any()
-    assert of["short"].cues["scene"].quality == 0
-    assert of["plain"].cues["scene"].mask.any()
+    assert not of["short"].inputs["scene"].mask.any()
+    assert of["short"].inputs["scene"].quality == 0
+    assert of["plain"].inputs["scene"].mask.any()
 
 
 def test_a_dataset_appears_whole_or_not_at_all(tmp_path):

@@ -102,11 +102,11 @@ def test_what_the_loader_asks_for_by_the_batch_is_what_each_clip_gives(tmp_path)
     (batch,) = DataLoader(dataset, batch_sampler=[keys], collate_fn=dataset.collate)
     one_by_one = dataset.collate([dataset[key] for key in keys])
     assert batch.row.tolist() == [4, 0, 2]
-    for cue, found in batch.cues.items():
-        for value, expected in zip(found, one_by_one.cues[cue], strict=True):
+    for modality, found in batch.inputs.items():
+        for value, expected in zip(found, one_by_one.inputs[modality], strict=True):
             torch.testing.assert_close(value, expected, rtol=0, atol=0)
     other_epoch = dataset.collate([dataset[4, row] for _, row in keys])
-    assert not torch.equal(batch.cues["skeleton"].values, other_epoch.cues["skeleton"].values)
+    assert not torch.equal(batch.inputs["pose"].values, other_epoch.inputs["pose"].values)
 
 
 def by_a_loop(shown: np.ndarray, frames: int, pick: Sequence[float]) -> list[int]:

@@ -31,11 +31,11 @@ def test_every_variant_differs_from_the_run_in_what_it_says_and_can_be_built():
     for variant in chosen:
         changed = [name for name, value in asdict(config).items() if asdict(variant.config)[name] != value]
         assert len(changed) == 1 or variant.name == "no_augmentation", changed
-        for cue in variant.cues:
-            build_encoder(cue, variant.config, WIDTHS)
+        for modality in variant.modalities:
+            build_encoder(modality, variant.config, WIDTHS)
 
 
-def test_a_run_without_a_cue_has_no_variants_of_it():
+def test_a_run_without_a_modality_has_no_variants_of_it():
     names = {variant.name for variant in variants(VdvConfig(modalities=("scene",)))}
     assert "plain_tcn" in names
     assert not names & {"st_gcn", "no_pyramid", "no_levels", "gradnorm", "mean_fusion", "no_backfitting"}
@@ -45,18 +45,18 @@ def test_a_run_without_a_cue_has_no_variants_of_it():
 def test_a_worse_variant_is_found_worse_and_the_table_says_by_how_much():
     default = judged()
     rng = np.random.default_rng(9)
-    worse = default.assign(score=rng.normal(size=len(default)), score_skeleton=rng.normal(size=len(default)))
+    worse = default.assign(score=rng.normal(size=len(default)), score_pose=rng.normal(size=len(default)))
     chosen = [
-        Variant("broken", "noise for a skeleton", VdvConfig(), ("skeleton",)),
+        Variant("broken", "noise for a skeleton", VdvConfig(), ("pose",)),
         Variant("same", "nothing", VdvConfig(), ()),
     ]
     table = ablation_table(chosen, {"default": [default], "broken": [worse], "same": [default]}, 200, 200)
     rows = table[table["metric"] == "spearman"].set_index(["variant", "predictor"])
     assert set(rows.index) == {
-        ("default", "fused"), ("default", "skeleton"), ("default", "face"), ("broken", "fused"), ("broken", "skeleton"),
+        ("default", "fused"), ("default", "pose"), ("default", "face"), ("broken", "fused"), ("broken", "pose"),
         ("same", "fused"),
     }  # fmt: skip
-    for predictor in ("fused", "skeleton"):
+    for predictor in ("fused", "pose"):
         found = rows.loc[("broken", predictor)]
         assert found["difference"] == pytest.approx(found["value"] - rows.loc[("default", predictor), "value"])
         assert found["difference_low"] < found["difference"] < found["difference_high"] < 0
@@ -66,7 +66,7 @@ def test_a_worse_variant_is_found_worse_and_the_table_says_by_how_much():
     assert table.loc[table["metric"] != "spearman", "p"].isna().all()
     text = printed(table).markdown()
     assert text.count("noise for a skeleton") == 2
-    assert text.index("fused score") < text.index("score of skeleton")
+    assert text.index("fused score") < text.index("score of pose")
     assert "one seed" in text
     assert "sd" not in text
     assert table[["spread", "difference_spread"]].isna().all().all()
@@ -136,7 +136,7 @@ def test_a_run_is_trained_judged_and_taken_apart(tmp_path: Path):
     folder = tmp_path / "ws/runs/one"
     metrics = json.loads((folder / "metrics.json").read_text())["folds"]
     assert (metrics["protocol"], metrics["folds"], metrics["clips"]) == ("kfold", 2, 16)
-    assert set(metrics["predictors"]) == {"fused", "skeleton", "scene"}
+    assert set(metrics["predictors"]) == {"fused", "pose", "scene"}
     assert {row["name"] for row in metrics["table"]} >= {"score", "baseline_trees_pose", "fusion_mean", "chance"}
     assert "\\toprule" in (folder / "table.tex").read_text()
     assert "ExtraTrees" in (folder / "table.md").read_text()

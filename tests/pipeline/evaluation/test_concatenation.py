@@ -75,12 +75,12 @@ def test_a_training_clips_line_has_not_seen_its_creator(dataset, monkeypatch):
 @pytest.mark.parametrize(
     ("rates", "moving"),
     [
-        ({"skeleton_rate": 0.0}, {"encoders.scene", "head"}),
-        ({"learning_rate": 0.0}, {"encoders.skeleton"}),
-        ({}, {"encoders.scene", "encoders.skeleton", "head"}),
+        ({"pose_rate": 0.0}, {"encoders.scene", "head"}),
+        ({"learning_rate": 0.0}, {"encoders.pose"}),
+        ({}, {"encoders.scene", "encoders.pose", "head"}),
     ],
 )
-def test_each_cues_network_is_trained_at_the_rate_that_it_has_alone(dataset, rates, moving):
+def test_each_modalities_network_is_trained_at_the_rate_that_it_has_alone(dataset, rates, moving):
     config = replace(CONFIG, epochs=1, **rates)
     model = Concatenation(config, dataset.widths)
     before = {name: value.detach().clone() for name, value in model.named_parameters()}
@@ -89,7 +89,7 @@ def test_each_cues_network_is_trained_at_the_rate_that_it_has_alone(dataset, rat
     loader = DataLoader(view, batch_sampler=batches, collate_fn=view.collate)
     concatenation._train(model, loader, torch.zeros(len(dataset), 2), config, CPU, steps=len(batches))
     changed = [name for name, value in model.named_parameters() if not torch.equal(value, before[name])]
-    parts = ("encoders.scene", "encoders.skeleton", "head")
+    parts = ("encoders.scene", "encoders.pose", "head")
     assert {part for part in parts for name in changed if name.startswith(part)} == moving
 
 
@@ -97,7 +97,7 @@ def test_gradients_are_finite_though_a_clip_lacks_everything(dataset):
     model = Concatenation(CONFIG, dataset.widths)
     view = dataset.view(*dataset.widths, training=True)
     batch = view.collate([view[(0, row)] for row in (0, 1, 30)])
-    score, levels, present = model(batch.cues, torch.zeros(3, 2))
+    score, levels, present = model(batch.inputs, torch.zeros(3, 2))
     assert present.tolist() == [True, True, False]
     (score.sum() + levels.sum()).backward()
     assert all(bool(p.grad.isfinite().all()) for p in model.parameters() if p.grad is not None)

@@ -46,8 +46,8 @@ def test_every_labelled_clip_is_scored_once_and_in_the_datasets_order(workspace,
     assert set(judged["fold"]) == {0, 1, 2}
     assert judged.loc[judged["clip_id"] == "broken", "abstained"].all()
     seen = judged[judged["clip_id"] != "broken"]
-    assert seen[["score", "score_skeleton", "score_scene", "label", "percentile"]].notna().all().all()
-    np.testing.assert_allclose(seen["attention_skeleton"] + seen["attention_scene"], 1, atol=1e-6)
+    assert seen[["score", "score_pose", "score_scene", "label", "percentile"]].notna().all().all()
+    np.testing.assert_allclose(seen["attention_pose"] + seen["attention_scene"], 1, atol=1e-6)
 
 
 def test_creators_and_copies_of_a_file_are_in_one_fold(judged):
@@ -125,7 +125,7 @@ def test_rivals_are_judged_on_the_same_clips_and_change_nothing_of_the_model(wor
     assert {
         "baseline_ridge_means", "baseline_boosting_means", "baseline_trees_pose", "baseline_ridge_all",
         "baseline_trees_all", "fusion_mean", "fusion_reliability", "fusion_best_single", "fusion_concatenation",
-        "fusion_without_skeleton", "fusion_without_scene", "permuted_ridge", "permuted_fused", "label_permuted",
+        "fusion_without_pose", "fusion_without_scene", "permuted_ridge", "permuted_fused", "label_permuted",
     } == set(rivals) - set(plain)  # fmt: skip
     seen = rivals[rivals["clip_id"] != "broken"]
     assert seen[sorted(set(rivals) - set(plain))].notna().all().all()

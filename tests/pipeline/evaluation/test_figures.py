@@ -75,9 +75,9 @@ def row(title: str, section: str, found: list) -> dict:
 def test_every_predictor_stands_beside_its_spearman_with_its_interval():
     table = [
         row("VDV", "the model", [0.4, 0.2, 0.6]),
-        row("scene", "one cue, its encoder alone", [0.1, -0.1, 0.3]),
+        row("scene", "one modality, its encoder alone", [0.1, -0.1, 0.3]),
         row("said nothing", "no network", [None, None, None]),
-        row("scene + face", "fewer cues, fused anew", [0.2, 0.0, 0.4]),
+        row("scene + face", "fewer modalities, fused anew", [0.2, 0.0, 0.4]),
         row("chance (expectation)", "controls", [0.0, None, None]),
     ]
     figure = spearman_figure({"folds": {"table": table}})

@@ -58,7 +58,7 @@ def test_what_cannot_be_compared_has_no_interval():
     json.dumps(found, allow_nan=False)
 
 
-def test_clips_that_a_cue_lacks_are_left_out():
+def test_clips_that_a_modality_lacks_are_left_out():
     judged = folds()
     judged.loc[::2, "score_scene"] = None
     assert judge_folds(judged, 5)["scene"]["mean"]["n"] == len(judged) / 2

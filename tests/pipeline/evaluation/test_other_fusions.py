@@ -1,4 +1,4 @@
-"""Other fusions of the same scores: which cues have a say, and by how much."""
+"""Other fusions of the same scores: which modalities have a say, and by how much."""
 
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ from pipeline.metrics.ranking import agreement
 from pipeline.training.fusion import HeldOut, train_attention
 
 CONFIG = VdvConfig(modalities=("pose", "face", "scene"))
-CUES = ("skeleton", "face", "scene")
+MODALITIES = ("pose", "face", "scene")
 
 
 def held_out(count: int = 120, seed: int = 0) -> HeldOut:
@@ -37,7 +37,8 @@ def judged() -> tuple[Vdv, HeldOut, pd.DataFrame, pd.DataFrame, np.ndarray]:
     train_attention(model.fusion, held_out(), CONFIG)
     test = held_out(seed=1)
     scores = pd.DataFrame(
-        torch.where(test.present, test.score, torch.nan).numpy(), columns=[f"score_{cue}" for cue in CUES]
+        torch.where(test.present, test.score, torch.nan).numpy(),
+        columns=[f"score_{modality}" for modality in MODALITIES],
     )
     fused, _ = model.eval().fusion(test.score, test.quality, test.present)
     scores["score"] = fused.detach().numpy()
@@ -49,11 +50,11 @@ def skill(found: pd.DataFrame, name: str, percentile: np.ndarray) -> float:
     return agreement(found[name].to_numpy(float), percentile)["spearman"]
 
 
-def test_every_set_of_two_and_more_cues_is_fused_and_each_cue_removed(judged):
+def test_every_set_of_two_and_more_modalities_is_fused_and_each_modality_removed(judged):
     model, held, scores, clips, _ = judged
     assert list(fuse_otherwise(model, held, scores, clips)) == [
-        "mean", "reliability", "best_single", "only_skeleton+face", "only_skeleton+scene", "only_face+scene",
-        "without_skeleton", "without_face", "without_scene",
+        "mean", "reliability", "best_single", "only_pose+face", "only_pose+scene", "only_face+scene",
+        "without_pose", "without_face", "without_scene",
     ]  # fmt: skip
 
 
@@ -61,16 +62,16 @@ def test_what_tells_most_is_worth_most(judged):
     model, held, scores, clips, percentile = judged
     found = fuse_otherwise(model, held, scores, clips)
     assert skill(found, "reliability", percentile) > skill(found, "mean", percentile)
-    assert skill(found, "only_skeleton+face", percentile) > skill(found, "only_face+scene", percentile) + 0.2
-    assert skill(found, "without_scene", percentile) > skill(found, "without_skeleton", percentile) + 0.2
-    np.testing.assert_allclose(found["best_single"].corr(scores["score_skeleton"]), 1)
+    assert skill(found, "only_pose+face", percentile) > skill(found, "only_face+scene", percentile) + 0.2
+    assert skill(found, "without_scene", percentile) > skill(found, "without_pose", percentile) + 0.2
+    np.testing.assert_allclose(found["best_single"].corr(scores["score_pose"]), 1)
 
 
-def test_a_cue_left_out_has_no_say(judged):
+def test_a_modality_left_out_has_no_say(judged):
     model, held, scores, clips, _ = judged
     other = scores.assign(score_scene=scores["score_scene"] * -7 + 3)
     first, again = (fuse_otherwise(model, held, table, clips) for table in (scores, other))
-    for name in ("only_skeleton+face", "without_scene", "best_single"):
+    for name in ("only_pose+face", "without_scene", "best_single"):
         pd.testing.assert_series_equal(first[name], again[name])
     assert not first["mean"].equals(again["mean"])
 
@@ -79,8 +80,8 @@ def test_a_fusion_that_is_given_nothing_says_nothing(judged):
     model, held, scores, clips, _ = judged
     alone = scores.assign(score_face=np.nan, score_scene=np.nan)
     found = fuse_otherwise(model, held, alone, clips)
-    assert found[["only_face+scene", "without_skeleton"]].isna().all().all()
-    there = scores["score_skeleton"].notna()
+    assert found[["only_face+scene", "without_pose"]].isna().all().all()
+    there = scores["score_pose"].notna()
     assert (found["mean"].notna() == there).all()
 
 
@@ -91,7 +92,7 @@ def test_the_model_itself_is_left_as_it_was(judged):
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
-def test_one_cue_leaves_nothing_to_fuse(judged):
+def test_one_modality_leaves_nothing_to_fuse(judged):
     _, held, scores, clips, _ = judged
     alone = Vdv(replace(CONFIG, modalities=("pose",)), {})
     assert fuse_otherwise(alone, held, scores, clips).empty

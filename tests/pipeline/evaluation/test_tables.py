@@ -27,10 +27,10 @@ def judged(creators: int = 40, each: int = 4, seed: int = 0) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "clip_id": [f"c{n}" for n in range(count)], "challenge": np.array(["hop", "wave"])[np.arange(count) % 2],
-            "group": group, "fold": fold, "label": label, "score": told(0.5), "score_skeleton": told(0.6),
+            "group": group, "fold": fold, "label": label, "score": told(0.5), "score_pose": told(0.6),
             "score_face": np.where(np.arange(count) % 4 == 0, np.nan, told(2)),
             "baseline_followers": rng.normal(size=count), "baseline_trees_pose": told(3),
-            "fusion_mean": told(1), "fusion_concatenation": told(1) * own, "fusion_only_skeleton+face": told(0.5),
+            "fusion_mean": told(1), "fusion_concatenation": told(1) * own, "fusion_only_pose+face": told(0.5),
             "fusion_without_face": told(0.7), "label_permuted": rng.permutation(label), "permuted_ridge": told(9),
         }
     )  # fmt: skip
@@ -57,11 +57,11 @@ def test_the_model_is_held_against_all_but_the_controls(rows):
         assert (row.difference is None) == (name in ("score", "chance", "permuted_ridge"))
     assert rows["baseline_trees_pose"].difference.by_metric[PRIMARY].low > 0
     assert rows["baseline_trees_pose"].p_holm < 0.05
-    assert rows["fusion_only_skeleton+face"].p_holm > 0.05
+    assert rows["fusion_only_pose+face"].p_holm > 0.05
     assert all(row.p_holm >= row.difference.p for row in rows.values() if row.difference)
 
 
-def test_a_cue_that_clips_lack_is_compared_on_those_that_have_it(rows):
+def test_a_modality_that_clips_lack_is_compared_on_those_that_have_it(rows):
     assert rows["score_face"].clips == rows["score_face"].difference.clips == 120
 
 
@@ -73,7 +73,7 @@ def test_controls_are_judged_by_the_permuted_label(rows):
 
 def test_scores_that_are_not_calibrated_are_put_on_one_scale_and_others_stay_as_they_are():
     table = judged()
-    for name in ("score", "score_skeleton", "baseline_followers", "fusion_mean"):
+    for name in ("score", "score_pose", "baseline_followers", "fusion_mean"):
         np.testing.assert_array_equal(on_one_scale(table, name), table[name])
     score = on_one_scale(table, "fusion_concatenation")
     assert pd.Series(score).groupby(table["fold"]).std().to_numpy() == pytest.approx(1)
@@ -86,7 +86,7 @@ def test_json_markdown_and_latex_hold_the_same_rows(rows):
     found = json.loads(json.dumps(as_json(table), allow_nan=False))
     assert [row["name"] for row in found] == list(rows)
     assert found[0]["model_better_by"] is None
-    assert found[1]["model_better_by"]["p_holm"] == rows["score_skeleton"].p_holm
+    assert found[1]["model_better_by"]["p_holm"] == rows["score_pose"].p_holm
     assert found[-1][PRIMARY] == [0.0, None, None]
     text = printed(table)
     for said in (text.markdown(), text.latex()):
@@ -100,9 +100,9 @@ def test_json_markdown_and_latex_hold_the_same_rows(rows):
     assert not [line for line in body if "%" in line.replace("\\%", "")]
 
 
-def test_one_cue_is_the_model():
+def test_one_modality_is_the_model():
     alone = judged()[["clip_id", "challenge", "group", "fold", "label", "score"]]
-    table = rival_table(alone.assign(score_skeleton=alone["score"]), resamples=20, permutations=20)
+    table = rival_table(alone.assign(score_pose=alone["score"]), resamples=20, permutations=20)
     assert [row.name for row in table] == ["score", "chance"]
 
 

@@ -7,7 +7,7 @@ import torch
 from models.virality.config import VdvConfig
 from models.virality.psgcn import Psgcn
 from models.virality.skeleton import normalise
-from models.virality.vdv import Cue, encode
+from models.virality.vdv import ModalityInput, encode
 from pipeline.dataset.loading import Dancer, draw_all, pad
 from pipeline.feedback.attribution import integrated_gradients, mean_pose, segment_seconds
 from tests.support.learnable_world import UPRIGHT
@@ -28,17 +28,17 @@ def dancer(seed: int, frames: int = 40) -> Dancer:
     return Dancer(normalise(keypoints, np.ones(frames, bool), seconds, 0.3), torch.tensor(0.9))
 
 
-def cue_of(count: int) -> Cue:
-    return pad(draw_all([dancer(seed) for seed in range(count)], CONFIG, None), "skeleton")
+def modality_of(count: int) -> ModalityInput:
+    return pad(draw_all([dancer(seed) for seed in range(count)], CONFIG, None), "pose")
 
 
 def encoder(line: bool) -> Psgcn:
     torch.manual_seed(0)
     found = Psgcn((16, 16, 16), 16, 1, line=line)
-    cue = cue_of(8)
+    modality = modality_of(8)
     found.train()
     for _ in range(3):  # norms that have seen some clips
-        encode(found, "skeleton", cue)
+        encode(found, "pose", modality)
     if found.line is not None:
         size = len(found.line.slope)
         found.line.set(torch.zeros(size), torch.ones(size), 0.05 * torch.randn(size))
@@ -47,29 +47,29 @@ def encoder(line: bool) -> Psgcn:
 
 @pytest.mark.parametrize("line", [False, True])
 def test_attributions_add_up_to_what_the_clip_scores_above_standing_still(line):
-    net, cue = encoder(line), cue_of(4)
-    parts = integrated_gradients(net, cue, steps=64)
+    net, modality = encoder(line), modality_of(4)
+    parts = integrated_gradients(net, modality, steps=64)
     assert parts.shape == (4, CONFIG.frames, 17)
-    still = cue._replace(values=mean_pose(cue.values, cue.mask))
+    still = modality._replace(values=mean_pose(modality.values, modality.mask))
     with torch.inference_mode():
-        more = encode(net, "skeleton", cue).score - encode(net, "skeleton", still).score
+        more = encode(net, "pose", modality).score - encode(net, "pose", still).score
     assert more.abs().max() > 0.01, "there is something to explain"
     torch.testing.assert_close(parts.sum((1, 2)), more, atol=0.03 * more.abs().max().item(), rtol=0.05)
 
 
 def test_what_moves_explains_the_score_and_not_what_stands_still():
-    parts = integrated_gradients(encoder(line=False), cue_of(4), steps=32).abs().sum(1)
+    parts = integrated_gradients(encoder(line=False), modality_of(4), steps=32).abs().sum(1)
     wrists = parts[:, [LEFT_WRIST, RIGHT_WRIST]].mean(1)
     others = parts[:, :LEFT_WRIST].mean(1)
     assert (wrists > 2 * others).all()
 
 
 def test_a_clip_in_which_nobody_is_seen_gets_nothing_and_changes_nothing_for_the_others():
-    net, cue = encoder(line=True), cue_of(2)
-    alone = integrated_gradients(net, cue, steps=8)
-    nobody = cue._replace(
-        values=torch.cat([cue.values, torch.full_like(cue.values[:1], torch.nan)]),
-        mask=torch.cat([cue.mask, torch.zeros_like(cue.mask[:1])]),
+    net, modality = encoder(line=True), modality_of(2)
+    alone = integrated_gradients(net, modality, steps=8)
+    nobody = modality._replace(
+        values=torch.cat([modality.values, torch.full_like(modality.values[:1], torch.nan)]),
+        mask=torch.cat([modality.mask, torch.zeros_like(modality.mask[:1])]),
     )
     found = integrated_gradients(net, nobody, steps=8)
     assert not found[2].any()

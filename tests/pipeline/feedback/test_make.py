@@ -35,7 +35,7 @@ def scored(workspace: Path):
 
     def set_scores(scores: dict[str, float]) -> None:
         table = pd.read_parquet(path)
-        table["score_skeleton"] = table["clip_id"].map(scores).fillna(table["score_skeleton"])
+        table["score_pose"] = table["clip_id"].map(scores).fillna(table["score_pose"])
         table.to_parquet(path)
 
     yield set_scores
@@ -153,5 +153,5 @@ def test_what_cannot_be_told_is_refused_with_the_reason(workspace, scored, clip,
 
 def test_a_run_without_poses_is_refused(tmp_path):
     workspace = make_dancing_run(tmp_path / "ws", modalities=("scene",))
-    with pytest.raises(OptionError, match="made without the pose cue: feedback needs skeletons"):
+    with pytest.raises(OptionError, match="made without the pose modality: feedback needs skeletons"):
         make_feedback(str(workspace), RUN_ID, "late", CPU)

@@ -35,8 +35,8 @@ def test_every_clip_has_a_place_in_every_column(page_data):
     assert len(clips["id"]) == 28
     for name in COLUMNS:
         assert len(clips[name]) == 28, name
-    for name in ("cue_percentile", "attention"):
-        assert set(clips[name]) == {"skeleton", "appearance", "face", "scene"}
+    for name in ("modality_percentile", "attention"):
+        assert set(clips[name]) == {"pose", "appearance", "face", "scene"}
         assert {len(values) for values in clips[name].values()} == {28}
     assert [one["clips"] for one in payload["challenges"]] == [15, 13]
 

@@ -28,7 +28,7 @@ def clips(**columns: Any) -> pd.DataFrame:
     table = {
         "clip_id": [f"c{place}" for place in range(count)], "challenge": ["a", "b"] * (count // 2), "status": "ok",
         "creator_id": [f"creator{place}" for place in range(count)], "label": np.arange(count, dtype=float),
-        "score": np.arange(count, dtype=float), "score_skeleton": 0.0, "score_scene": 0.0, "attention_skeleton": 0.5,
+        "score": np.arange(count, dtype=float), "score_pose": 0.0, "score_scene": 0.0, "attention_pose": 0.5,
         "attention_scene": 0.5, "quality_pose": 0.9, "quality_scene": 0.9,
     }  # fmt: skip
     return pd.DataFrame({**table, **columns})
@@ -95,7 +95,7 @@ def test_a_run_with_nothing_wrong_with_it_has_no_caution():
         (run(label={"kind": "likes", "why": "asked for"}), "note", "The label is likes, .* Why: asked for"),
         (run(table=clips(status=some(0.1, "failed", "ok"))), "note", "6 of 60 clips failed"),
         (run(table=clips(challenge=some(0.1, "tiny", "b"))), "note", "worth little: tiny"),
-        (run(table=clips(attention_scene=0.9, attention_skeleton=0.1)), "note", "nearly the scene score alone.* 90%"),
+        (run(table=clips(attention_scene=0.9, attention_pose=0.1)), "note", "nearly the scene score alone.* 90%"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said_and_nothing_else(found, kind, says):
@@ -111,14 +111,14 @@ def test_what_is_wrong_is_said_and_nothing_else(found, kind, says):
     [
         run(metrics(clips=100)),
         run(metrics(row("trees", "no network", better=(0.01, -0.3, 0.4)))),
-        run(metrics(row("skeleton + scene", "fewer cues, fused anew", better=(-0.2, -0.3, -0.1)))),
+        run(metrics(row("skeleton + scene", "fewer modalities, fused anew", better=(-0.2, -0.3, -0.1)))),
         run(metrics(row("chance", "controls", (0.0, None, None)), row("permuted", "controls", (0.2, -0.1, 0.5)))),
         run(table=clips(quality_pose=some(0.3, 0.0, 0.9))),
         # Clips that failed lack everything, and are told of by themselves.
         run(table=clips(status=some(0.01, "failed", "ok"), quality_pose=some(0.3, 0.0, 0.9))),
         # The creator of a clip without likes does not matter.
         run(table=clips(creator_id=[None, *(f"c{at}" for at in range(59))], label=[np.nan, *range(59)])),
-        run(table=clips(attention_scene=0.8, attention_skeleton=0.2)),
+        run(table=clips(attention_scene=0.8, attention_pose=0.2)),
     ],
 )
 def test_what_is_just_well_enough_is_not_spoken_of(found):

@@ -28,7 +28,7 @@ from tests.support.learnable_world import Clip, make_batch, speed_decides
 CPU = torch.device("cpu")
 SMALL = VdvConfig(
     frames=32, samplings=2, joint_channels=24, part_channels=32, body_channels=48, refined_channels=24, blocks=1,
-    width=32, epochs=20, learning_rate=4e-3, skeleton_rate=4e-3, seed=1,
+    width=32, epochs=20, learning_rate=4e-3, pose_rate=4e-3, seed=1,
 )  # fmt: skip
 ONE_EPOCH = replace(SMALL, epochs=1, frames=16)
 
@@ -56,9 +56,9 @@ def learned(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_planted_signal_is_learned_and_holds_on_creators_not_seen(learned):
     found = json.loads((learned / "runs/one/metrics.json").read_text())["splits"]["test"]
     assert found["clips"] == 16
-    skeleton, fused = (found["predictors"][name]["mean"]["spearman"] for name in ("skeleton", "fused"))
+    skeleton, fused = (found["predictors"][name]["mean"]["spearman"] for name in ("pose", "fused"))
     assert skeleton > 0.7
-    assert fused > skeleton - 0.1, "a cue of noise, learned by heart, costs next to nothing"
+    assert fused > skeleton - 0.1, "a modality of noise, learned by heart, costs next to nothing"
     assert abs(found["predictors"]["scene"]["mean"]["spearman"]) < 0.6
     assert found["predictors"]["chance"]["mean"] == {
         "spearman": 0.0, "kendall_tau_b": 0.0, "pairwise_accuracy": 0.5, "note": "expectation",
@@ -71,11 +71,11 @@ def test_clips_without_likes_are_scored_and_clips_without_anything_abstained_on(
     assert scores.loc["later", "split"] == "unlabelled"
     assert np.isfinite(scores.loc["later", "score"])
     assert bool(scores.loc["broken", "abstained"])
-    assert scores.loc["broken", ["score", "percentile", "score_skeleton", "score_scene"]].isna().all()
-    assert scores.loc["broken", ["attention_skeleton", "attention_scene"]].tolist() == [0, 0]
+    assert scores.loc["broken", ["score", "percentile", "score_pose", "score_scene"]].isna().all()
+    assert scores.loc["broken", ["attention_pose", "attention_scene"]].tolist() == [0, 0]
     rest = scores.drop("broken")
     assert not rest["abstained"].any()
-    np.testing.assert_allclose(rest["attention_skeleton"] + rest["attention_scene"], 1, atol=1e-6)
+    np.testing.assert_allclose(rest["attention_pose"] + rest["attention_scene"], 1, atol=1e-6)
     for _, group in rest.groupby("challenge"):
         assert (group["score"].rank() == group["percentile"].rank()).all()
         assert group["percentile"].between(0, 1, inclusive="neither").all()
@@ -88,10 +88,10 @@ def test_a_run_records_what_made_it_and_nothing_of_where(learned):
     assert run["trained_on"] == 24
     assert run["config"]["modalities"] == ["pose", "scene"]
     assert run["untrained"] == []
-    assert set(run["final_loss"]) == {"skeleton", "scene"}
-    assert run["epochs"] == {"skeleton": 20, "scene": 20}
+    assert set(run["final_loss"]) == {"pose", "scene"}
+    assert run["epochs"] == {"pose": 20, "scene": 20}
     assert run["fusion"]["held_out"] == 24
-    assert run["fusion"]["reliability"]["skeleton"] > 0.8
+    assert run["fusion"]["reliability"]["pose"] > 0.8
     assert all(value >= 0 for value in run["fusion"]["steepness"].values())
     assert run["data"]["clips"] == 42
     assert run["data"]["challenges"] == ["shuffle", "wave"]
@@ -126,7 +126,7 @@ def test_metrics_say_how_often_intervals_hold(learned):
     assert found["share_95"][0] < found["share"] <= found["share_95"][1]
 
 
-def test_without_backfitting_a_cue_is_learned_the_same_whatever_other_cues_there_are(learned, tmp_path):
+def test_without_backfitting_a_modality_is_learned_the_same_whatever_other_modalities_there_are(learned, tmp_path):
     once = replace(ONE_EPOCH, rounds=0)
     both = fit(ClipDataset(str(learned), "datasets/one", once, training=True), once, CPU).model
     alone = replace(once, modalities=("scene",))
@@ -144,8 +144,8 @@ def test_the_fusion_learns_from_encoders_that_did_not_see_the_clip(learned, monk
     train, judge = fitting.fit_encoder, fitting._judge
 
     def watched_training(dataset, lesson, rows, *rest, **options):
-        trained.append((lesson.cue, set(creators.iloc[rows])))
-        lessons[lesson.cue] = lesson
+        trained.append((lesson.modality, set(creators.iloc[rows])))
+        lessons[lesson.modality] = lesson
         return train(dataset, lesson, rows, *rest, **options)
 
     def watched_judging(dataset, rows, *rest):
@@ -159,15 +159,15 @@ def test_the_fusion_learns_from_encoders_that_did_not_see_the_clip(learned, monk
     assert [len(names) for names in judged] == [8, 8, 8]
     assert set.union(*judged) == everybody
     for fold, held in enumerate(judged):
-        assert trained[2 * fold : 2 * fold + 2] == [("skeleton", everybody - held), ("scene", everybody - held)]
-    assert trained[6:] == [("skeleton", everybody), ("scene", everybody)]
+        assert trained[2 * fold : 2 * fold + 2] == [("pose", everybody - held), ("scene", everybody - held)]
+    assert trained[6:] == [("pose", everybody), ("scene", everybody)]
 
     # What moves decides: to the skeleton the scene leaves all, to the scene little is left; nor leaves a line much.
     label = dataset.clips["percentile"].to_numpy()[fitted.rows]
-    skeleton, scene = (lessons[cue] for cue in ("skeleton", "scene"))
-    goes = {lesson.cue: spearmanr(lesson.percentile[fitted.rows], label).statistic for lesson in (skeleton, scene)}
-    assert goes["skeleton"] > goes["scene"] + 0.2
-    assert spearmanr(skeleton.left[fitted.rows], label).statistic < goes["skeleton"] - 0.2
+    skeleton, scene = (lessons[modality] for modality in ("pose", "scene"))
+    goes = {lesson.modality: spearmanr(lesson.percentile[fitted.rows], label).statistic for lesson in (skeleton, scene)}
+    assert goes["pose"] > goes["scene"] + 0.2
+    assert spearmanr(skeleton.left[fitted.rows], label).statistic < goes["pose"] - 0.2
 
 
 def test_the_clips_of_a_single_creator_still_train(tmp_path):
@@ -175,15 +175,15 @@ def test_the_clips_of_a_single_creator_still_train(tmp_path):
     scores = build(tmp_path / "ws", clips, ONE_EPOCH)
     assert scores["score"].notna().all()
     run = json.loads((tmp_path / "ws/runs/one/run.json").read_text())
-    nothing = {"skeleton": 0.0, "scene": 0.0}
-    assert run["fusion"] == {"held_out": 0, "reliability": {"skeleton": 0.5, "scene": 0.5}, "steepness": nothing}
+    nothing = {"pose": 0.0, "scene": 0.0}
+    assert run["fusion"] == {"held_out": 0, "reliability": {"pose": 0.5, "scene": 0.5}, "steepness": nothing}
 
 
-def test_a_cue_that_only_a_few_clips_have_trains(tmp_path):
+def test_a_modality_that_only_a_few_clips_have_trains(tmp_path):
     clips = [replace(clip, nobody=place > 1) for place, clip in enumerate(speed_decides(12))]
     scores = build(tmp_path / "ws", clips, ONE_EPOCH)
     assert scores["score"].notna().all()
-    assert scores["score_skeleton"].notna().sum() == 2
+    assert scores["score_pose"].notna().sum() == 2
 
 
 def test_the_same_seed_gives_the_same_scores_and_another_others(tmp_path):
@@ -204,7 +204,7 @@ def test_four_labelled_clips_in_two_challenges_are_enough(tmp_path):
     assert test["mean"]["spearman"] is None
     assert "no challenge" in test["mean"]["reason"]
     train = metrics["splits"]["train"]["predictors"]
-    assert set(train) == {"fused", "skeleton", "scene", "followers", "chance"}
+    assert set(train) == {"fused", "pose", "scene", "followers", "chance"}
     assert train["followers"]["mean"]["spearman"] == pytest.approx(1)
 
 
@@ -248,7 +248,7 @@ def test_a_run_scores_a_dataset_that_lacks_a_modality_and_refuses_another_width(
     scores = pd.read_parquet(tmp_path / "ws/uploads/june.parquet")
     assert scores["score"].notna().all()
     assert scores["score_scene"].isna().all()
-    assert (scores["attention_skeleton"] == 1).all()
+    assert (scores["attention_pose"] == 1).all()
 
     statistics = tmp_path / "ws/datasets/new/statistics.json"
     said = json.loads(statistics.read_text())

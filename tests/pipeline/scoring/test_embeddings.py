@@ -43,12 +43,12 @@ def embeddings(workspace: Path) -> dict[str, np.ndarray]:
     return read_embeddings(str(workspace), "datasets/one", "runs/one", CPU)
 
 
-def test_rows_are_unit_vectors_in_the_datasets_order_and_nan_where_the_cue_is_missing(workspace):
+def test_rows_are_unit_vectors_in_the_datasets_order_and_nan_where_the_modality_is_missing(workspace):
     found = embeddings(workspace)
-    assert set(found) == {"skeleton", "scene"}
+    assert set(found) == {"pose", "scene"}
     clips = pd.read_parquet(workspace / "datasets/one/clips.parquet")["clip_id"]
-    for cue, lacking in (("skeleton", {"nobody", "broken"}), ("scene", {"broken"})):
-        values = found[cue]
+    for modality, lacking in (("pose", {"nobody", "broken"}), ("scene", {"broken"})):
+        values = found[modality]
         assert values.dtype == np.float32
         missing = np.isnan(values).all(1)
         assert set(clips[missing]) == lacking
@@ -62,7 +62,7 @@ def test_a_row_is_what_the_encoder_says_of_that_clip_less_the_mean(workspace):
     dataset = ClipDataset(str(workspace), "datasets/one", model.config, training=False)
     there = np.flatnonzero(~np.isnan(found).any(1))
     batch = dataset.collate([dataset[0, int(row)] for row in there])
-    raw = encode(model.encoders["scene"], "scene", batch.cues["scene"]).embedding.detach().numpy()
+    raw = encode(model.encoders["scene"], "scene", batch.inputs["scene"]).embedding.detach().numpy()
     centred = raw - raw.mean(0)
     np.testing.assert_allclose(found[there], centred / np.linalg.norm(centred, axis=1, keepdims=True), atol=1e-4)
 
@@ -80,8 +80,8 @@ def test_they_are_made_once_and_read_the_same_from_the_file(workspace):
         model.write_bytes(weights)
     assert path.stat().st_mtime_ns == made
     assert set(first) == set(second)
-    for cue in first:
-        np.testing.assert_array_equal(first[cue], second[cue])
+    for modality in first:
+        np.testing.assert_array_equal(first[modality], second[modality])
     assert pq.read_table(path).column("clip_id").to_pylist()[:2] == ["clip000", "clip001"]
 
 
@@ -116,10 +116,10 @@ def test_clips_that_all_look_the_same_have_no_direction():
 
 
 def test_what_all_clips_share_does_not_make_them_alike(workspace):
-    for cue, found in embeddings(workspace).items():
+    for modality, found in embeddings(workspace).items():
         there = found[~np.isnan(found).any(1)]
         likeness = (there @ there.T)[np.triu_indices(len(there), 1)]
-        assert abs(likeness.mean()) < 0.1, cue
+        assert abs(likeness.mean()) < 0.1, modality
 
 
 def test_uploads_lie_in_the_space_of_the_runs_own_clips(workspace):
@@ -129,8 +129,8 @@ def test_uploads_lie_in_the_space_of_the_runs_own_clips(workspace):
     score_uploads(str(workspace), "uploads/again", "runs/one", CPU)
     own = embeddings(workspace)
     found = read_upload_embeddings(str(workspace), "uploads/again", "runs/one", CPU)
-    for cue in ("skeleton", "scene"):
-        np.testing.assert_allclose(found[cue], own[cue][[3, 7]], atol=1e-4)
+    for modality in ("pose", "scene"):
+        np.testing.assert_allclose(found[modality], own[modality][[3, 7]], atol=1e-4)
     assert not (workspace / "uploads/again" / EMBEDDINGS).exists()
 
 

@@ -50,7 +50,8 @@ def recommended(workspace: Path, embeddings: dict[str, np.ndarray], **options: o
 def looks(count: int, seed: int = 0) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(seed)
     made = {
-        cue: unit_rows(rng.normal(size=(count, 4)).astype(np.float32), np.zeros(4)) for cue in ("skeleton", "scene")
+        modality: unit_rows(rng.normal(size=(count, 4)).astype(np.float32), np.zeros(4))
+        for modality in ("pose", "scene")
     }
     made["scene"][1] = NAN
     return made
@@ -66,16 +67,16 @@ def chosen(wanted: list[float], found: dict[str, np.ndarray], top: int, diversit
 
 
 def test_relevance_is_the_weighted_mean_of_percentiles():
-    percentile = pd.DataFrame({"skeleton": [0.9, 0.1], "scene": [0.3, 0.7], "face": [0.0, 1.0]})
-    np.testing.assert_allclose(relevance(percentile, {"skeleton": 2.0, "scene": 1.0}), [0.7, 0.3])
-    np.testing.assert_allclose(relevance(percentile, {"skeleton": 5.0, "face": 0.0}), [0.9, 0.1])
+    percentile = pd.DataFrame({"pose": [0.9, 0.1], "scene": [0.3, 0.7], "face": [0.0, 1.0]})
+    np.testing.assert_allclose(relevance(percentile, {"pose": 2.0, "scene": 1.0}), [0.7, 0.3])
+    np.testing.assert_allclose(relevance(percentile, {"pose": 5.0, "face": 0.0}), [0.9, 0.1])
 
 
-def test_a_missing_cue_counts_as_the_middle_and_a_clip_that_lacks_all_that_is_asked_for_is_out():
-    percentile = pd.DataFrame({"skeleton": [NAN, 0.9, NAN], "scene": [0.8, NAN, NAN], "fused": [0.9, 0.9, 0.9]})
-    np.testing.assert_allclose(relevance(percentile, {"skeleton": 1.0, "scene": 1.0}), [0.65, 0.7, NAN])
-    np.testing.assert_allclose(relevance(percentile, {"skeleton": 1.0}), [NAN, 0.9, NAN])
-    np.testing.assert_allclose(relevance(percentile, {"skeleton": 1.0, "scene": 0.0}), [NAN, 0.9, NAN])
+def test_a_missing_modality_counts_as_the_middle_and_a_clip_that_lacks_all_that_is_asked_for_is_out():
+    percentile = pd.DataFrame({"pose": [NAN, 0.9, NAN], "scene": [0.8, NAN, NAN], "fused": [0.9, 0.9, 0.9]})
+    np.testing.assert_allclose(relevance(percentile, {"pose": 1.0, "scene": 1.0}), [0.65, 0.7, NAN])
+    np.testing.assert_allclose(relevance(percentile, {"pose": 1.0}), [NAN, 0.9, NAN])
+    np.testing.assert_allclose(relevance(percentile, {"pose": 1.0, "scene": 0.0}), [NAN, 0.9, NAN])
 
 
 # --- maximal marginal relevance
@@ -121,7 +122,7 @@ def test_the_opposite_of_a_clip_is_no_better_than_one_that_is_merely_different()
     assert chosen([0.9, 0.5, 0.4], {"scene": around}, top=3, diversity=1.0) == [0, 1, 2]
 
 
-def test_clips_that_share_no_cue_are_not_alike():
+def test_clips_that_share_no_modality_are_not_alike():
     found = {"scene": np.float32([[1, 0], [NAN, NAN]]), "face": np.float32([[NAN, NAN], [0, 1]])}
     assert likeness(found, 0).tolist() == [1.0, 0.0]
     assert intra_list_diversity(found, [0, 1]) == 1.0
@@ -158,10 +159,10 @@ def test_a_clip_that_was_trained_on_stands_by_what_a_fold_that_did_not_see_it_sa
     trained = scores["split"] == "train"
     assert trained.sum() > 20
     assert (~trained).sum() > 5
-    names = ["score", "score_skeleton", "score_scene"]
+    names = ["score", "score_pose", "score_scene"]
     by_hand = scores[names].astype(float).copy()
     by_hand.loc[trained] = folds.loc[by_hand.index[trained], names].astype(float)
-    for column, name in (("score", "fused"), ("score_skeleton", "skeleton"), ("score_scene", "scene")):
+    for column, name in (("score", "fused"), ("score_pose", "pose"), ("score_scene", "scene")):
         for challenge, clips in standing.clips.groupby("challenge"):
             values = by_hand.loc[clips["clip_id"], column]
             expected = (values.rank() - 0.5) / values.count()
@@ -184,16 +185,16 @@ def test_without_folds_it_stands_by_the_runs_own_score_and_that_is_told(workspac
 
 
 def test_only_clips_with_what_is_asked_for_are_recommended_and_copies_once(workspace, embeddings):
-    everything = recommended(workspace, embeddings, weights=parse_weights("skeleton=1,scene=1"))
+    everything = recommended(workspace, embeddings, weights=parse_weights("pose=1,scene=1"))
     taken = everything[everything["place"].notna()]
     clips = pd.read_parquet(workspace / "datasets/one/clips.parquet")
     left_out = set(clips["clip_id"]) - set(taken.index)
     assert left_out == {"broken", *({"twin0", "twin1"} - set(taken.index))}
     assert len({"twin0", "twin1"} & set(taken.index)) == 1
-    assert taken.loc["nobody", "missing"] == "skeleton"
+    assert taken.loc["nobody", "missing"] == "pose"
     assert taken.loc["nobody", "relevance"] == pytest.approx((0.5 + taken.loc["nobody", "percentile_scene"]) / 2)
     assert taken["missing"].notna().sum() == 1
-    assert "nobody" not in recommended(workspace, embeddings, weights=parse_weights("skeleton")).index
+    assert "nobody" not in recommended(workspace, embeddings, weights=parse_weights("pose")).index
 
 
 def test_places_count_from_one_in_each_challenge_and_follow_what_clips_were_taken_for(workspace, embeddings):
@@ -288,21 +289,21 @@ def test_both_files_say_the_same_and_what_was_asked(workspace, embeddings):
 # --- what is refused
 
 
-def test_weights_are_cues_and_numbers():
-    assert parse_weights(" skeleton=2, scene = 0.5 ,fused") == (("skeleton", 2.0), ("scene", 0.5), ("fused", 1.0))
+def test_weights_are_modalities_and_numbers():
+    assert parse_weights(" pose=2, scene = 0.5 ,fused") == (("pose", 2.0), ("scene", 0.5), ("fused", 1.0))
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("dance=1", "names 'dance'; there are skeleton, appearance, face, scene, and fused"),
-        ("pose=1", "of pose the cue is skeleton"),
-        ("skeleton=-1", "the weight '-1'; a weight is a number from 0 up"),
-        ("skeleton=nan", "the weight 'nan'"),
-        ("skeleton=inf", "the weight 'inf'"),
-        ("skeleton=much", "the weight 'much'"),
-        ("skeleton=", "the weight ''"),
-        ("skeleton=0,scene=0", "leaves nothing to recommend by"),
+        ("dance=1", "names 'dance'; there are pose, appearance, face, scene, and fused"),
+        ("skeleton=1", "names 'skeleton'"),
+        ("pose=-1", "the weight '-1'; a weight is a number from 0 up"),
+        ("pose=nan", "the weight 'nan'"),
+        ("pose=inf", "the weight 'inf'"),
+        ("pose=much", "the weight 'much'"),
+        ("pose=", "the weight ''"),
+        ("pose=0,scene=0", "leaves nothing to recommend by"),
         ("", "leaves nothing to recommend by"),
         ("face=1,face=2", "names face twice"),
     ],
@@ -325,7 +326,7 @@ def test_days_and_names_that_are_none_are_refused():
     [
         (
             {"weights": (("face", 1.0), ("scene", 1.0))},
-            "names face, but the run was made without; it has skeleton, scene",
+            "names face, but the run was made without; it has pose, scene",
         ),
         ({"challenge": "polka"}, "--challenge 'polka' is none of those there: shuffle, wave"),
         ({"since": "2030-01-01"}, "no clip was uploaded then or later; the last is of 2024-07-03"),

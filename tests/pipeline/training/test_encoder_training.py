@@ -87,7 +87,7 @@ def test_the_levels_of_a_pyramid_are_balanced_and_nothing_else_is(trained, balan
 @pytest.mark.parametrize("refine", [True, False])
 def test_levels_are_balanced_on_the_last_block_that_all_of_them_depend_on(refine):
     config = replace(SKELETON, gradnorm=1.5, refine=refine)
-    encoder = build_encoder("skeleton", config, {})
+    encoder = build_encoder("pose", config, {})
     balance = _balance(encoder, config)
     levels = encoder(torch.randn(3, 9, 16, 17), torch.ones(3, 16, 17, dtype=torch.bool)).levels
     for level in levels.T:
@@ -112,7 +112,7 @@ def test_balanced_levels_killed_and_gone_on_with_give_the_same_weights(workspace
 
 def test_the_logs_say_how_the_levels_weigh(workspace):
     train_fusion(str(workspace), "datasets/one", "runs/logged", BALANCED, CPU)
-    log = pd.read_csv(next((workspace / "runs/logged/logs/csv/skeleton").glob("*.csv")))
+    log = pd.read_csv(next((workspace / "runs/logged/logs/csv/pose").glob("*.csv")))
     weights = log[["weight/level0", "weight/level1", "weight/level2"]].dropna()
     assert weights.sum(axis=1).to_numpy() == pytest.approx(3)
     assert weights.nunique().min() > 2

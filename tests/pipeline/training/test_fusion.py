@@ -1,4 +1,4 @@
-"""The fusion trusts a cue by what it said of clips it had not seen, and by nothing else."""
+"""The fusion trusts a modality by what it said of clips it had not seen, and by nothing else."""
 
 from dataclasses import replace
 
@@ -9,14 +9,14 @@ from scipy.stats import spearmanr
 
 from models.virality.config import VdvConfig
 from models.virality.fusion import AttentiveFusion
-from pipeline.training.fusion import HeldOut, slopes_of_cues, train_attention
+from pipeline.training.fusion import HeldOut, slopes_of_modalities, train_attention
 from pipeline.training.ridge import normal_score
 
 CONFIG = VdvConfig(seed=3)
 
 
 def held_out(clips: int = 200, weights: tuple[float, ...] = (1.0, 0.0), noise: float = 0.5, seed: int = 0) -> HeldOut:
-    """Scores of as many cues as there are weights; the label is their weighted sum and noise. Spreads differ widely."""
+    """Scores of as many modalities as there are weights; the label is their weighted sum and noise. Spreads differ widely."""
     rng = np.random.default_rng(seed)
     values = rng.normal(size=(clips, len(weights)))
     label = values @ np.array(weights) + rng.normal(0, noise, clips)
@@ -51,15 +51,15 @@ def agreement(score: torch.Tensor, held: HeldOut) -> float:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_cue_of_noise_gets_next_to_no_weight_and_costs_nothing(seed):
+def test_a_modality_of_noise_gets_next_to_no_weight_and_costs_nothing(seed):
     fusion, unseen = trained(held_out(seed=seed)), held_out(seed=100 + seed)
     score, attention = fusion(unseen.score, unseen.quality, unseen.present)
     assert attention[:, 1].mean() < 0.15
     assert agreement(score, unseen) > agreement(unseen.score[:, 0], unseen) - 0.02
 
 
-def test_few_clips_do_not_tell_apart_cues_that_are_nearly_equal_and_many_do():
-    """Weights found on few clips differ by luck; those of cues that do differ stay as they are found."""
+def test_few_clips_do_not_tell_apart_modalities_that_are_nearly_equal_and_many_do():
+    """Weights found on few clips differ by luck; those of modalities that do differ stay as they are found."""
 
     def apart(clips: int, weights: tuple[float, ...], seed: int) -> float:
         found = trained(
@@ -67,24 +67,24 @@ def test_few_clips_do_not_tell_apart_cues_that_are_nearly_equal_and_many_do():
         ).reliability
         return float(found.std() / found.mean())
 
-    plain = [slopes_of_cues(held_out(120, (1.0, 1.0, 1.0), noise=2.0, seed=seed)) for seed in range(8)]
+    plain = [slopes_of_modalities(held_out(120, (1.0, 1.0, 1.0), noise=2.0, seed=seed)) for seed in range(8)]
     luck = np.mean([slopes.std(ddof=1) / slopes.mean() for slopes in plain])
     assert np.mean([apart(120, (1.0, 1.0, 1.0), seed) for seed in range(8)]) < 0.5 * luck
     true = np.std([1.5, 1.0, 0.5], ddof=1)
     assert apart(4000, (1.5, 1.0, 0.5), 0) == pytest.approx(true, rel=0.25)
 
 
-def test_cues_that_each_hold_a_part_are_better_together():
+def test_modalities_that_each_hold_a_part_are_better_together():
     fusion, unseen = trained(held_out(weights=(1.0, 0.6, 0.6))), held_out(weights=(1.0, 0.6, 0.6), seed=100)
     score, attention = fusion(unseen.score, unseen.quality, unseen.present)
-    best = max(agreement(unseen.score[:, cue], unseen) for cue in range(3))
+    best = max(agreement(unseen.score[:, modality], unseen) for modality in range(3))
     assert agreement(score, unseen) > best + 0.05
     by_hand = (unseen.score - 3) / torch.tensor([5.0, 20.0, 0.1]) @ torch.tensor([1.0, 0.6, 0.6])
     assert agreement(score, unseen) > agreement(by_hand, unseen) - 0.03
     assert attention.mean(0).argmax() == 0
 
 
-def test_a_cue_that_is_poor_where_its_quality_is_low_is_weighed_clip_by_clip():
+def test_a_modality_that_is_poor_where_its_quality_is_low_is_weighed_clip_by_clip():
     def muddied(seed: int) -> HeldOut:
         held = held_out(240, weights=(1.0, 1.0), seed=seed)
         rng = torch.Generator().manual_seed(seed)
@@ -123,7 +123,7 @@ def test_the_scale_in_which_an_encoder_scores_does_not_matter():
     torch.testing.assert_close(plain, other, atol=1e-2, rtol=0)
 
 
-def test_a_clip_known_by_a_poor_cue_alone_is_placed_near_the_middle():
+def test_a_clip_known_by_a_poor_modality_alone_is_placed_near_the_middle():
     held = held_out(weights=(1.0, 0.3))
     fusion = trained(held)
     with_both, _ = fusion(held.score, held.quality, held.present)
@@ -164,7 +164,7 @@ def test_a_fused_score_is_on_the_labels_own_scale():
     assert 0.8 < slope < 1.25
 
 
-def test_a_cue_is_never_trusted_less_for_being_seen_better():
+def test_a_modality_is_never_trusted_less_for_being_seen_better():
     """Where chance has it that the label goes with the worse seen, as here by construction, quality decides nothing."""
     held = held_out(240, weights=(1.0, 1.0))
     order = (held.percentile - 0.5).abs().argsort()

@@ -29,7 +29,7 @@ from pipeline.training.fit import fit
 from tests.pipeline.runs.test_train import CPU, ONE_EPOCH
 from tests.support.learnable_world import make_small_dataset
 
-# Six encoders of three epochs of some batches each; with a single cue three.
+# Six encoders of three epochs of some batches each; with a single modality three.
 PLAIN = replace(ONE_EPOCH, epochs=3, inner_folds=2, batch_clips=4)
 AVERAGED = replace(PLAIN, ema=0.8, patience=2)
 SCENE = replace(PLAIN, modalities=("scene",))
@@ -72,7 +72,7 @@ def killed(workspace: Path, run: str, config: VdvConfig, where: str, count: int)
 
 
 class Epoch(NamedTuple):
-    cue: str
+    modality: str
     number: int
     batches: int
 
@@ -85,7 +85,7 @@ def epochs_trained(monkeypatch) -> list[Epoch]:
 
     def watched(training):
         batches = int(training.trainer.num_training_batches)
-        trained.append(Epoch(training.course.lesson.cue, training.current_epoch, batches))
+        trained.append(Epoch(training.course.lesson.modality, training.current_epoch, batches))
         whole(training)
 
     monkeypatch.setattr(_Training, "on_train_epoch_end", watched)
@@ -124,18 +124,18 @@ def test_a_training_killed_three_times_gives_the_same_model(workspace, epochs_tr
     batches = [epoch.batches for epoch in epochs_trained]
     assert min(batches) > 1
     killed(workspace, "runs/killed", PLAIN, "training_step", batches[0] + 2)  # amid the first encoder's second epoch
-    assert kept(workspace, "runs/killed") == ["fold-0.skeleton.ckpt"]
+    assert kept(workspace, "runs/killed") == ["fold-0.pose.ckpt"]
     killed(workspace, "runs/killed", PLAIN, "write_encoder", 2)  # when it is trained, but not kept yet
-    assert kept(workspace, "runs/killed") == ["fold-0.scene.ckpt", "fold-0.skeleton.safetensors"]
+    assert kept(workspace, "runs/killed") == ["fold-0.scene.ckpt", "fold-0.pose.safetensors"]
     killed(workspace, "runs/killed", PLAIN, "training_step", sum(batches[6:14]) + 2)  # in the last epoch of a final one
     assert kept(workspace, "runs/killed") == [
-        "all.skeleton.ckpt", "fold-0.scene.safetensors", "fold-0.skeleton.safetensors", "fold-1.scene.safetensors",
-        "fold-1.skeleton.safetensors",
+        "all.pose.ckpt", "fold-0.scene.safetensors", "fold-0.pose.safetensors", "fold-1.scene.safetensors",
+        "fold-1.pose.safetensors",
     ]  # fmt: skip
     epochs_trained.clear()
     train_fusion(str(workspace), "datasets/one", "runs/killed", PLAIN, CPU)
-    left = [(epoch.cue, epoch.number) for epoch in epochs_trained]
-    assert left == [("skeleton", 2), ("scene", 0), ("scene", 1), ("scene", 2)]
+    left = [(epoch.modality, epoch.number) for epoch in epochs_trained]
+    assert left == [("pose", 2), ("scene", 0), ("scene", 1), ("scene", 2)]
     assert_same(files(workspace, "runs/whole"), files(workspace, "runs/killed"))
     held, again = (pd.read_parquet(workspace / run / "held_out.parquet") for run in ("runs/whole", "runs/killed"))
     pd.testing.assert_frame_equal(held, again, check_exact=True)
@@ -145,7 +145,7 @@ def test_a_training_killed_three_times_gives_the_same_model(workspace, epochs_tr
     assert losses == losses_again
     assert not (workspace / "runs/killed/checkpoints").exists()
     logs = sorted(path.name for path in (workspace / "runs/killed/logs/csv").iterdir())
-    assert logs == ["scene", "skeleton", "skeleton-from-2"]
+    assert logs == ["scene", "pose", "skeleton-from-2"]
 
 
 @pytest.mark.parametrize(
@@ -186,9 +186,9 @@ def test_what_another_configuration_or_other_labels_left_is_never_taken(dataset,
     ("other", "trained"),
     [
         ({"fusion": "mean"}, set()),
-        ({"rotation": 0.3, "skeleton_network": "st_gcn"}, {"skeleton"}),
+        ({"rotation": 0.3, "pose_network": "st_gcn"}, {"pose"}),
         ({"width": 16, "dropout": 0.1, "relations_after": ()}, {"scene"}),
-        ({"huber_weight": 0.0}, {"skeleton", "scene"}),
+        ({"huber_weight": 0.0}, {"pose", "scene"}),
     ],
     ids=["the fusion's", "the skeleton's", "the sequences'", "everybody's"],
 )
@@ -199,7 +199,7 @@ def test_an_option_trains_those_encoders_anew_that_depend_on_it(dataset, tmp_pat
     alone = fit(dataset(config), config, CPU).model.state_dict()
     epochs_trained.clear()
     assert_same(fit(dataset(config), config, CPU, checkpoints=place).model.state_dict(), alone)
-    assert {epoch.cue for epoch in epochs_trained} == trained
+    assert {epoch.modality for epoch in epochs_trained} == trained
 
 
 def test_a_mark_tells_apart_threads_devices_and_content():

@@ -22,17 +22,19 @@ from pipeline.training.ridge import (
 CLIPS = 240
 
 
-def world(seed: int = 0, cues: int = 3, width: int = 12) -> dict:
-    """Each cue's first two numbers tell its own part of the label, the rest are noise; challenges differ wildly."""
+def world(seed: int = 0, modalities: int = 3, width: int = 12) -> dict:
+    """Each modality's first two numbers tell its own part of the label, the rest are noise; challenges differ wildly."""
     rng = np.random.default_rng(seed)
-    numbers = rng.normal(size=(cues, CLIPS, width)).astype(np.float32)
+    numbers = rng.normal(size=(modalities, CLIPS, width)).astype(np.float32)
     parts = numbers[:, :, 0] + 0.5 * numbers[:, :, 1]
     challenge = np.array([f"dance{n % 4}" for n in range(CLIPS)])
     numbers[:, :, 2] += 30 * (np.arange(CLIPS) % 4)  # what tells challenges apart tells nothing within one
     group = np.arange(CLIPS) // 3
     label = parts.sum(0) + rng.normal(0, 0.5, CLIPS) + 5 * (np.arange(CLIPS) % 4)
     return {
-        "numbers": {f"cue{n}": Numbers(numbers[n], np.ones(CLIPS, bool), FEATURE_LIMIT) for n in range(cues)},
+        "numbers": {
+            f"modality{n}": Numbers(numbers[n], np.ones(CLIPS, bool), FEATURE_LIMIT) for n in range(modalities)
+        },
         "parts": parts,
         "challenge": challenge,
         "group": group,
@@ -50,9 +52,9 @@ def backfitted(known: dict, rounds: int = 3) -> dict[str, np.ndarray]:
 
 
 def test_a_line_finds_what_tells_and_leaves_the_rest():
-    known = world(cues=1)
+    known = world(modalities=1)
     line = fit_line(
-        known["numbers"]["cue0"].values,
+        known["numbers"]["modality0"].values,
         normal_score(known["percentile"]),
         known["challenge"],
         known["group"],
@@ -61,14 +63,14 @@ def test_a_line_finds_what_tells_and_leaves_the_rest():
     )
     assert line.slope[0] > 1.5 * line.slope[1] > 0
     assert np.abs(line.slope[2:]).max() < 0.2 * line.slope[0]
-    fresh = world(seed=1, cues=1)
-    said = within(line(fresh["numbers"]["cue0"].values)[:, None], fresh["challenge"])[:, 0]
+    fresh = world(seed=1, modalities=1)
+    said = within(line(fresh["numbers"]["modality0"].values)[:, None], fresh["challenge"])[:, 0]
     assert spearmanr(said, fresh["parts"][0]).statistic > 0.95
 
 
 def test_a_line_of_more_numbers_than_clips_learns_too_and_one_of_noise_says_next_to_nothing():
-    known, rng = world(cues=1), np.random.default_rng(5)
-    many = np.concatenate([known["numbers"]["cue0"].values, rng.normal(size=(CLIPS, 400))], 1).astype(np.float32)
+    known, rng = world(modalities=1), np.random.default_rng(5)
+    many = np.concatenate([known["numbers"]["modality0"].values, rng.normal(size=(CLIPS, 400))], 1).astype(np.float32)
     target = normal_score(known["percentile"])
     wide = fit_line(many, target, known["challenge"], known["group"], 0, FEATURE_LIMIT)
     assert np.abs(wide.slope).argmax() == 0
@@ -78,8 +80,8 @@ def test_a_line_of_more_numbers_than_clips_learns_too_and_one_of_noise_says_next
 
 
 def test_numbers_that_never_change_and_wild_ones_do_no_harm():
-    known = world(cues=1)
-    numbers = known["numbers"]["cue0"].values.copy()
+    known = world(modalities=1)
+    numbers = known["numbers"]["modality0"].values.copy()
     numbers[:, 5] = 7.0
     line = fit_line(numbers, normal_score(known["percentile"]), known["challenge"], known["group"], 0, FEATURE_LIMIT)
     assert line.slope[5] == 0
@@ -93,8 +95,8 @@ def test_numbers_that_never_change_and_wild_ones_do_no_harm():
 
 
 def test_a_number_that_is_not_known_counts_as_the_mean_of_those_that_are():
-    known = world(cues=1)
-    numbers = known["numbers"]["cue0"].values.copy()
+    known = world(modalities=1)
+    numbers = known["numbers"]["modality0"].values.copy()
     about = (normal_score(known["percentile"]), known["challenge"], known["group"], 0, FEATURE_LIMIT)
     whole = fit_line(numbers, *about)
     # A number known of nobody tells nothing, and one known of some is learned from these.
@@ -124,37 +126,40 @@ def test_creators_are_not_learned_by_heart():
     assert alone(who).std() > 0.8
 
 
-def test_backfitting_gives_each_cue_its_own_part_of_the_label():
+def test_backfitting_gives_each_modality_its_own_part_of_the_label():
     known = world()
     targets = backfitted(known)
-    for place, (cue, target) in enumerate(targets.items()):
+    for place, (modality, target) in enumerate(targets.items()):
         own = spearmanr(target, known["parts"][place]).statistic
         assert own > 0.8
         assert own > spearmanr(known["percentile"], known["parts"][place]).statistic + 0.15
         for name in np.unique(known["challenge"]):
             rows = known["challenge"] == name
-            np.testing.assert_allclose(np.sort(target[rows]), (np.arange(60) + 0.5) / 60, err_msg=cue)
+            np.testing.assert_allclose(np.sort(target[rows]), (np.arange(60) + 0.5) / 60, err_msg=modality)
 
 
-@pytest.mark.parametrize(("cues", "rounds"), [(3, 0), (1, 3)])
-def test_a_cue_alone_and_without_rounds_learns_the_label_itself(cues, rounds):
-    known = world(cues=cues)
+@pytest.mark.parametrize(("modalities", "rounds"), [(3, 0), (1, 3)])
+def test_a_modality_alone_and_without_rounds_learns_the_label_itself(modalities, rounds):
+    known = world(modalities=modalities)
     assert all(np.array_equal(target, known["percentile"]) for target in backfitted(known, rounds).values())
 
 
-def test_where_a_cue_is_absent_the_others_learn_all_of_the_label():
-    known = world(cues=2)
+def test_where_a_modality_is_absent_the_others_learn_all_of_the_label():
+    known = world(modalities=2)
     absent = np.arange(CLIPS) % 2 == 0
     numbers = known["numbers"]
-    known["numbers"] = {"cue0": Numbers(numbers["cue0"].values, ~absent, FEATURE_LIMIT), "cue1": numbers["cue1"]}
-    target = backfitted(known)["cue1"]
+    known["numbers"] = {
+        "modality0": Numbers(numbers["modality0"].values, ~absent, FEATURE_LIMIT),
+        "modality1": numbers["modality1"],
+    }
+    target = backfitted(known)["modality1"]
     assert spearmanr(target[absent], known["percentile"][absent]).statistic > 0.9
     assert spearmanr(target[~absent], known["percentile"][~absent]).statistic < 0.8
 
 
 def test_a_judgement_of_a_clip_is_by_a_line_that_did_not_see_its_fold():
-    known = world(cues=1)
-    numbers, clips = known["numbers"]["cue0"], dealt(known)
+    known = world(modalities=1)
+    numbers, clips = known["numbers"]["modality0"], dealt(known)
     said = judge(numbers, clips, known["percentile"])
     changed = known["percentile"].copy()
     mine = known["fold_of"] == 1
@@ -167,8 +172,8 @@ def test_a_judgement_of_a_clip_is_by_a_line_that_did_not_see_its_fold():
 
 
 def test_what_a_line_leaves_does_not_go_with_it():
-    known = world(cues=1)
-    numbers, clips = known["numbers"]["cue0"], dealt(known)
+    known = world(modalities=1)
+    numbers, clips = known["numbers"]["modality0"], dealt(known)
     left = left_by_line(numbers, clips, known["percentile"])
     said = judge(numbers, clips, known["percentile"])
     assert abs(spearmanr(left, said).statistic) < 0.15

@@ -79,7 +79,7 @@ def test_no_world_is_both_learned_from_and_judged_on():
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--only", "pose,hands"], "the networks are pose, face, scene, appearance"),
+        (["--only", "pose,hands"], "the networks are pose, appearance, face, scene"),
         (["--worlds", "0"], "give 1 to 100"),
     ],
 )
