@@ -75,7 +75,7 @@ class UserErrors(logging.Filter):
     """Shortens Luigi's report of an error that the user can act on to its message; others keep their traceback."""
 
     _HEADING = "Traceback (most recent call last):"
-    _IN_TRACEBACK = re.compile(r"^(?:pipeline|models)\.errors\.\w+: ", re.MULTILINE)
+    _IN_TRACEBACK = re.compile(r"^(?:pipeline\.core|models)\.errors\.\w+: ", re.MULTILINE)
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
