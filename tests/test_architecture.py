@@ -1,0 +1,69 @@
+"""The layout that pipeline/__init__.py and docs/architecture.md promise, read from the source.
+
+An import counts wherever it stands: at the top, in a function, under TYPE_CHECKING.
+"""
+
+from collections.abc import Mapping
+
+import pytest
+
+from docs.draw_architecture import STAGES, imports, modules, path_of
+
+MAY_IMPORT = {  # of our own code
+    "models": {"models"},
+    "pipeline": {"models", "pipeline"},
+    "simulation": {"models", "pipeline", "simulation"},
+    "tasks": {"models", "pipeline", "simulation", "tasks"},
+}
+MAX_LINES, MAX_FUNCTION_LINES, MAX_MODULES, MAX_FLOORS = 400, 60, 15, 3
+RIDDLES = ("What", "Which", "How", "Where", "Whether", "Who")
+PROMISES = ("In: ", "Out: ", "Never known here: ")
+
+
+def stage_of(module: str) -> str:
+    return module.split(".")[1] if "." in module else ""
+
+
+def floors(package: str) -> Mapping[str, int]:
+    """Module -> the floor that it stands on: 1 where it imports none of its own package."""
+    inside = {name: found for name, found in imports().items() if name.startswith(f"{package}.")}
+    known: dict[str, int] = {}
+
+    def floor(module: str, above: tuple[str, ...]) -> int:
+        assert module not in above, f"modules import each other: {' -> '.join([*above, module])}"
+        if module not in known:
+            below = [floor(other, (*above, module)) for other in inside[module] if other in inside]
+            known[module] = 1 + max(below, default=0)
+        return known[module]
+
+    return {module: floor(module, ()) for module in inside}
+
+
+@pytest.mark.parametrize("top", MAY_IMPORT)
+def test_imports_go_from_tasks_over_the_pipeline_to_the_models(top):
+    found = [(module, other) for module, others in imports().items() for other in others if module.split(".")[0] == top]
+    assert found
+    assert not [pair for pair in found if pair[1].split(".")[0] not in MAY_IMPORT[top]]
+
+
+def test_only_tasks_know_the_simulation():
+    importers = {
+        module.split(".")[0]
+        for module, others in imports().items()
+        for other in others
+        if other.split(".")[0] == "simulation"
+    }
+    assert importers <= {"simulation", "tasks"}
+
+
+@pytest.mark.parametrize(
+    "stage", [stage for stage in STAGES if stage not in ("features", "evaluation", "feedback", "report")]
+)
+def test_a_package_of_the_pipeline_has_at_most_three_floors(stage):
+    high = {module: floor for module, floor in floors(f"pipeline.{stage}").items() if floor > MAX_FLOORS}
+    assert not high
+
+
+def test_no_module_is_long():
+    lengths = {module: len(path_of(module).read_text().splitlines()) for module in modules()}
+    assert not {module: lines for module, lines in lengths.items() if lines > MAX_LINES}
