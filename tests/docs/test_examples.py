@@ -1,10 +1,12 @@
-"""Python on the pages for users runs as it stands there, on a small workspace, and gives what the page says."""
+"""Python on the pages for users and in the notebook runs as it stands, on a small workspace, and gives what is said."""
 
+import ast
 import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 import torch
@@ -18,6 +20,9 @@ from pipeline.scoring.recommendation_options import RecommendOptions
 from tests.docs.pages import PAGES, ROOT, find
 from tests.support.learnable_world import make_batch, speed_decides
 from tests.support.small_run import RUN, make_run
+
+NOTEBOOK = ROOT / "examples/explore_workspace.ipynb"
+CELLS = [cell for cell in json.loads(NOTEBOOK.read_text())["cells"] if cell["cell_type"] == "code"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,7 @@ WITH_EXAMPLES = {page.name: examples(page) for page in PAGES if examples(page)}
 def made(tmp_path_factory):
     """What the pages' examples are given: a finished run and its workspace, and one shard of each modality."""
     folder = tmp_path_factory.mktemp("examples")
-    workspace, path = make_run(folder / "run"), folder / "shards"
+    workspace, path = make_run(folder / "workspace"), folder / "shards"
     evaluate_run(str(workspace), "datasets/one", RUN)
     embeddings = read_embeddings(str(workspace), "datasets/one", RUN, torch.device("cpu"))
     write_recommendation(str(workspace), RUN, embeddings, RecommendOptions(top=3), "june")
@@ -69,6 +74,29 @@ def run_page(made, tmp_path, monkeypatch):
         return names
 
     return run
+
+
+@pytest.fixture(scope="module")
+def notebook(made):
+    """The names that the notebook leaves and the tables that it shows, run in a folder beside the workspace."""
+    folder = Path(made["workspace"]).parent / "examples"
+    folder.mkdir()
+    plt.switch_backend("Agg")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        names: dict = {}
+        shown = [run_cell("".join(cell["source"]), names) for cell in CELLS]
+    yield names, [value for value in shown if isinstance(value, pd.DataFrame)]
+    plt.close("all")
+
+
+def run_cell(source: str, names: dict) -> object:
+    """Executes a cell as Jupyter does, without it: the value of its last expression, if it ends in one."""
+    *statements, last = ast.parse(source).body
+    exec(compile(ast.Module(statements, []), str(NOTEBOOK), "exec"), names)
+    if isinstance(last, ast.Expr):
+        return eval(compile(ast.Expression(last.value), str(NOTEBOOK), "eval"), names)
+    return exec(compile(ast.Module([last], []), str(NOTEBOOK), "exec"), names)
 
 
 def test_no_example_is_overlooked():
@@ -117,3 +145,34 @@ def test_the_clips_recommended_are_read_in_their_order(run_page, made, capsys):
     written = json.loads(Path(made["workspace"], RUN, "recommendations/june.json").read_text())["challenges"]
     expected = [[about["name"], *(clip["clip_id"] for clip in about["recommended"])] for about in written]
     assert [line.split() for line in capsys.readouterr().out.splitlines()] == expected
+
+
+def test_the_notebook_is_committed_without_what_it_prints():
+    assert len(CELLS) >= 6
+    assert not [cell for cell in CELLS if cell["outputs"] or cell["execution_count"]]
+
+
+def test_the_notebook_counts_how_every_clip_ended(notebook):
+    names, (endings, _, _) = notebook
+    assert endings["clips"].sum() == len(names["clips"]) == 40
+    assert endings.loc[("june", "failed", "corrupt"), "clips"] == 1
+
+
+def test_the_notebook_draws_the_lead_of_the_clip_scored_highest(notebook):
+    names, _ = notebook
+    scores = names["scores"].set_index("clip_id")
+    assert scores["score"][names["best"]] == scores["score"][scores["attention_pose"] > 0].max()
+    assert names["pose"].valid[names["pose"].lead, names["frame"]]
+    assert names["joints"][:, 2].mean() > 0.5
+
+
+def test_the_notebook_lists_the_best_of_each_challenge(notebook):
+    names, (_, top, _) = notebook
+    assert top.groupby("challenge").size().to_dict() == {"shuffle": 3, "wave": 3}
+    for challenge, clips in names["once"].groupby("challenge"):
+        assert set(top.loc[top["challenge"] == challenge, "clip_id"]) == set(clips.nlargest(3, "score")["clip_id"])
+
+
+def test_the_notebook_counts_the_people_of_every_clip_that_shows_some(notebook):
+    names, (_, _, people) = notebook
+    assert people["clips"].sum() == names["scores"]["attention_pose"].gt(0).sum()
