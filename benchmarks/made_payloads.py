@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from pipeline.evaluation.predictors import CONTROL, EXPECTED_CHANCE, MODEL, judged_predictors
 from pipeline.metrics.ranking import percentile_within
 from pipeline.report.page_file import MEDIA_BLOCK
 
@@ -196,22 +197,18 @@ def _quality(rng: np.random.Generator, clips: int, challenges: list[str]) -> dic
                "calibration": [], "ablations": None, "attention": [], "cautions": []}  # fmt: skip
     if clips < 50:
         return nothing
-    titles = {
-        "the model": ["VDV, all modalities"], "one modality, its encoder alone": list(MODALITIES),
-        "no network": ["followers alone", "ridge on mean features", "ExtraTrees on mean features and pose statistics"],
-        "other fusions": ["uniform mean", "ridge stacking", "concatenation, trained together"],
-        "fewer modalities, fused anew": ["skeleton + appearance", "face + scene"], "controls": ["chance (expectation)"],
-    }  # fmt: skip
+    columns = ("score", *(f"score_{name}" for name in MODALITIES), "baseline_followers", "baseline_ridge_means",
+               "baseline_trees_all", "fusion_mean", "fusion_reliability", "fusion_concatenation",
+               "fusion_only_pose+appearance", "fusion_only_face+scene")  # fmt: skip
     table = []
-    for section, those in titles.items():
-        for title in those:
-            at = 0.7 if section == "the model" else float(rng.uniform(0, 0.7))
-            compared = section not in ("the model", "controls")
-            better = {"spearman": [0.7 - at, 0.6 - at, 0.8 - at], "p": 0.01, "p_holm": 0.04, "detectable": 0.1}
-            table.append({"section": section, "name": title, "title": title, "clips": clips,
-                          "spearman": [at, at - 0.1, at + 0.1], "kendall_tau_b": [at * 0.7, None, None],
-                          "pairwise_accuracy": [0.5 + at / 3, 0.45 + at / 3, 0.55 + at / 3],
-                          "model_better_by": better if compared else None})  # fmt: skip
+    for predictor in [*judged_predictors(columns), EXPECTED_CHANCE]:
+        at = 0.7 if predictor.section == MODEL else float(rng.uniform(0, 0.7))
+        better = {"spearman": [0.7 - at, 0.6 - at, 0.8 - at], "p": 0.01, "p_holm": 0.04, "detectable": 0.1}
+        table.append(predictor.entry() | {
+            "clips": clips, "spearman": [at, at - 0.1, at + 0.1], "kendall_tau_b": [at * 0.7, None, None],
+            "pairwise_accuracy": [0.5 + at / 3, 0.45 + at / 3, 0.55 + at / 3],
+            "model_better_by": better if predictor.section not in (MODEL, CONTROL) else None,
+        })  # fmt: skip
     return {
         "note": "test clips are of creators that training did not see; train shows the fit, not the skill",
         "folds": {"protocol": "kfold", "asked": 5, "folds": 5, "clips": clips},

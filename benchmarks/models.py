@@ -102,11 +102,11 @@ def judge_model(trainer: Trainer, seeds: int) -> dict:
 
 def not_beaten(rows: Sequence[Row]) -> list[str]:
     """Titles of those in MUST_BEAT whose interval of the model's lead does not lie above 0."""
-    by_name = {row.name: row for row in rows}
+    by_column = {row.predictor.column: row for row in rows}
     return [
-        by_name[name].title
+        by_column[name].predictor.title
         for name in MUST_BEAT
-        if not (difference := by_name[name].difference) or not difference.by_metric[PRIMARY].low > 0
+        if not (difference := by_column[name].difference) or not difference.by_metric[PRIMARY].low > 0
     ]
 
 

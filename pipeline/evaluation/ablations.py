@@ -13,6 +13,7 @@ from pipeline.core import storage
 from pipeline.core.errors import DataError, OptionError
 from pipeline.dataset.assemble import read_table
 from pipeline.evaluation.cross_validation import cross_validate
+from pipeline.evaluation.predictors import FUSED
 from pipeline.evaluation.tables import (
     TITLES,
     Printed,
@@ -38,7 +39,7 @@ from pipeline.runs.files import ABLATIONS, FOLDS, FOLDS_ABOUT, RUN
 from pipeline.training.checkpoints import CHECKPOINTS, clear
 
 SEQUENCES = ("appearance", "face", "scene")
-FUSED, DEFAULT = "fused", "default"
+DEFAULT = "default"
 
 
 @dataclass(frozen=True)
@@ -269,7 +270,7 @@ def printed(table: pd.DataFrame) -> Printed:
         compared = [estimate_text(*ends, sign=True), *([figure_text(first["difference_spread"])] if spread else []),
                     p_text(first["p_holm"])]  # fmt: skip
         cells += compared if np.isfinite(ends[0]) else [""] * len(compared)
-        sections.setdefault(f"score of {predictor}" if predictor != FUSED else "fused score", []).append(cells)
+        sections.setdefault(predictor, []).append(cells)
     header = ("variant", f"{TITLES[PRIMARY]} (95 %)", *spread, *(TITLES[name] for name in METRICS if name != PRIMARY),
               "less the model's (95 %)", *spread, "p")  # fmt: skip
     trained = "one seed." if not spread else (
@@ -281,4 +282,5 @@ def printed(table: pd.DataFrame) -> Printed:
         f" permutation of {TITLES[PRIMARY]} over creators, Holm-corrected over the table.",
         *detectable_note(table["detectable"].tolist()),
     )
-    return Printed(header, sections, told)
+    titles = {predictor: "fused score" if predictor == FUSED else f"score of {predictor}" for predictor in sections}
+    return Printed(header, [(titles[predictor], lines) for predictor, lines in sections.items()], told)

@@ -10,6 +10,7 @@ from pipeline.core import storage
 from pipeline.core.errors import DataError, WorkspaceError
 from pipeline.dataset.assemble import read_clips, read_table
 from pipeline.dataset.labels import ENGAGEMENT, group_clips
+from pipeline.evaluation.predictors import predictor_id
 from pipeline.evaluation.tables import on_one_scale
 from pipeline.metrics.significance import RESAMPLES, Clips, Difference, Estimate, compare, draw_creators, estimate, holm
 from pipeline.runs.files import FOLDS, FOLDS_ABOUT
@@ -142,7 +143,7 @@ def _rows(clips: Clips, one: pd.DataFrame, other: pd.DataFrame, resamples: int) 
         found.append((name, *figures, compare(clips, scores[0], scores[1], draws)))
     corrected = holm([difference.p for *_, difference in found])
     return tuple(
-        Row("fused" if name == "score" else name.removeprefix("score_"), figure, against, difference, p)
+        Row(predictor_id(name), figure, against, difference, p)
         for (name, figure, against, difference), p in zip(found, corrected, strict=True)
     )
 

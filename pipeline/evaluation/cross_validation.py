@@ -18,12 +18,11 @@ from pipeline.dataset.loading import ClipDataset
 from pipeline.evaluation.baselines import BaselineInputs, Ridge, baseline_inputs, fit_and_predict, predict
 from pipeline.evaluation.concatenation import concatenated
 from pipeline.evaluation.other_fusions import fuse_otherwise
+from pipeline.evaluation.predictors import BASELINE, FUSION, PERMUTED
 from pipeline.evaluation.protocol import Fold, assert_apart, clip_groups, fold_labels, make_folds
 from pipeline.scoring.scores import score_rows
 from pipeline.training.checkpoints import mark
 from pipeline.training.fit import fit
-
-BASELINE, FUSION, PERMUTED = "baseline_", "fusion_", "permuted_"  # how the columns of `rivals` start
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from pipeline.core.errors import DataError
 from pipeline.dataset.assemble import read_clips, read_statistics, read_table
 from pipeline.dataset.labels import TEST, TRAIN, VAL
 from pipeline.evaluation.cross_validation import cross_validate
+from pipeline.evaluation.predictors import CHANCE, SCORE, predictor_id
 from pipeline.evaluation.tables import as_json, clips_of, numbers, on_one_scale, printed, rival_table
 from pipeline.metrics.ranking import by_challenge
 from pipeline.metrics.significance import PRIMARY, RESAMPLES, draw_creators, estimate
@@ -73,8 +74,7 @@ def evaluate_run(workspace: str, dataset_dir: str, run_dir: str) -> None:
     """
     scores = read_table(storage.join(workspace, run_dir, SCORES))
     clips = read_clips(workspace, dataset_dir).set_index("clip_id").loc[scores["clip_id"]]
-    predictors = {"fused": scores["score"]}
-    predictors |= {name.removeprefix("score_"): scores[name] for name in scores if name.startswith("score_")}
+    predictors = {predictor_id(name): scores[name] for name in scores if name == SCORE or name.startswith(f"{SCORE}_")}
     if clips["followers"].notna().any():
         predictors["followers"] = clips["followers"].astype("Float64").reset_index(drop=True)
     splits = {}
@@ -84,7 +84,7 @@ def evaluate_run(workspace: str, dataset_dir: str, run_dir: str) -> None:
             judged = {
                 name: by_challenge(some["challenge"], some["label"], values) for name, values in predictors.items()
             }
-            splits[split] = {"clips": len(some), "predictors": judged | {"chance": _chance()}}
+            splits[split] = {"clips": len(some), "predictors": judged | {CHANCE: _chance()}}
     metrics = {
         "label": read_statistics(workspace, dataset_dir)["label"]["kind"],
         "note": "test clips are of creators that training did not see; train shows the fit, not the skill",
@@ -128,12 +128,12 @@ def judge_folds(judged: pd.DataFrame, resamples: int = RESAMPLES, seed: int = 0)
     clips = clips_of(judged)
     draws = draw_creators(clips.group, resamples, seed)
     found = {}
-    for name in (column for column in judged if column == "score" or column.startswith("score_")):
+    for name in (column for column in judged if column == SCORE or column.startswith(f"{SCORE}_")):
         score = on_one_scale(judged, name)
         agreed = by_challenge(judged["challenge"], judged["label"], pd.Series(score, index=judged.index))
         ends = numbers(estimate(clips, score, draws)[PRIMARY])[1:]
         agreed["mean"][f"{PRIMARY}_95"] = None if None in ends else ends
-        found["fused" if name == "score" else name.removeprefix("score_")] = agreed
+        found[predictor_id(name)] = agreed
     return found
 
 

@@ -24,6 +24,7 @@ from models.virality.config import MODALITIES
 from pipeline.core import storage
 from pipeline.dataset.assemble import read_table
 from pipeline.evaluation.calibration import calibration
+from pipeline.evaluation.predictors import CHANCE, CONTROL, FUSED, MODALITY, MODEL, NO_NETWORK, OTHER_FUSION
 from pipeline.evaluation.tables import TITLES
 from pipeline.metrics.significance import PRIMARY
 from pipeline.runs.files import ABLATIONS, METRICS, RUN
@@ -40,10 +41,7 @@ _STYLE: Any = {
     "axes.axisbelow": True, "figure.constrained_layout.use": True, "svg.hashsalt": "vdv",
 }  # fmt: skip
 _BAR = 0.27  # inches a line of a chart with names at its side
-_SECTIONS = {
-    "the model": BLUE, "one modality, its encoder alone": GREEN, "no network": ORANGE, "other fusions": RED,
-    "controls": GREY,
-}  # fmt: skip
+_COLOURS = {MODEL: BLUE, MODALITY: GREEN, NO_NETWORK: ORANGE, OTHER_FUSION: RED, CONTROL: GREY}  # by section
 
 
 def draw_figures(workspace: str, run_dir: str) -> list[str]:
@@ -128,28 +126,27 @@ def training_figure(losses: Mapping[str, pd.DataFrame]) -> Figure | None:
 def spearman_figure(metrics: Mapping) -> Figure | None:
     """Every predictor of the folds with its 95 % interval; without folds those of the clips held out, without."""
     table = metrics.get("folds", {}).get("table") or []
-    rows = [
-        (row["title"], row[PRIMARY], _SECTIONS[row["section"]])
-        for row in table
-        if row["section"] in _SECTIONS and row[PRIMARY][0] is not None
-    ]
-    said = "each clip judged by a training without its creator; lines: 95 % intervals"
+    shown = [row for row in table if row["section_id"] in _COLOURS and row[PRIMARY][0] is not None]
+    predictors = [row["predictor_id"] for row in shown]
+    rows = [(row["title"], row[PRIMARY], _COLOURS[row["section_id"]]) for row in shown]
+    text = "each clip judged by a training without its creator; lines: 95 % intervals"
     if not rows:
-        judged = metrics["splits"]["test"]["predictors"]
-        rows = [
-            (name, (found["mean"][PRIMARY], None, None), BLUE if name == "fused" else GREY)
-            for name, found in judged.items()
-            if found["mean"][PRIMARY] is not None
-        ]
-        said = "clips held out"
-    if not [row for row in rows if row[0] not in ("chance", "chance (expectation)")]:
+        means = {name: judged["mean"] for name, judged in metrics["splits"]["test"]["predictors"].items()}
+        predictors = [name for name, mean in means.items() if mean[PRIMARY] is not None]
+        rows = [(name, (means[name][PRIMARY], None, None), BLUE if name == FUSED else GREY) for name in predictors]
+        text = "clips held out"
+    if set(predictors) <= {CHANCE}:
         return None
     figure, axes = _ladder(rows)
     axes.set_xlabel(f"{TITLES[PRIMARY]} within a challenge")
-    figure.supxlabel(said, fontsize=8)
+    figure.supxlabel(text, fontsize=8)
     if table:
-        shown = {colour: section for section, colour in _SECTIONS.items() if colour in {row[2] for row in rows}}
-        marks = [Line2D([], [], color=colour, marker="o", linewidth=0, label=name) for colour, name in shown.items()]
+        titles = {row["section_id"]: row["section"] for row in shown}
+        marks = [
+            Line2D([], [], color=colour, marker="o", linewidth=0, label=titles[section])
+            for section, colour in _COLOURS.items()
+            if section in titles
+        ]
         figure.legend(handles=marks, loc="outside upper center", ncols=3, frameon=False, fontsize=8)
     return figure
 
@@ -173,7 +170,7 @@ def ablations_figure(table: pd.DataFrame | None) -> Figure | None:
     """Each variant's Spearman less the model's, of the fused score."""
     if table is None:
         return None
-    chosen = table[(table["metric"] == PRIMARY) & (table["predictor"] == "fused") & table["difference"].notna()]
+    chosen = table[(table["metric"] == PRIMARY) & (table["predictor"] == FUSED) & table["difference"].notna()]
     if chosen.empty:
         return None
     rows = [

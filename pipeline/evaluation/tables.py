@@ -1,13 +1,21 @@
 """Every predictor of a cross-validation in one table, held against the model, as JSON, Markdown and LaTeX."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
-from pipeline.evaluation.cross_validation import BASELINE, FUSION, PERMUTED
+from pipeline.evaluation.predictors import (
+    CONTROL,
+    EXPECTED_CHANCE,
+    FUSION,
+    SCORE,
+    SECTIONS,
+    Predictor,
+    judged_predictors,
+)
 from pipeline.metrics.ranking import METRICS, expected_at_random
 from pipeline.metrics.significance import (
     PERMUTATIONS,
@@ -25,21 +33,6 @@ from pipeline.metrics.significance import (
 
 TITLES = {"spearman": "Spearman", "pairwise_accuracy": "pairs right", "kendall_tau_b": "Kendall tau-b",
           "ndcg_10": "NDCG@10", "top_decile_precision": "top decile"}  # fmt: skip
-_MODEL, _MODALITIES, _BASELINES, _FUSIONS, _SUBSETS, _MISSING, _CONTROLS = (
-    "the model", "one modality, its encoder alone", "no network", "other fusions", "fewer modalities, fused anew",
-    "a modality missing at test", "controls",
-)  # fmt: skip
-_BASELINE_TITLES = {
-    "followers": "followers alone", "followers_age": "followers and age alone", "duration": "duration alone",
-    "ridge_means": "ridge on mean features", "boosting_means": "gradient boosting on mean features",
-    "trees_pose": "ExtraTrees on pose statistics", "ridge_all": "ridge on mean features and pose statistics",
-    "trees_all": "ExtraTrees on mean features and pose statistics",
-}  # fmt: skip
-_FUSION_TITLES = {
-    "mean": "uniform mean", "reliability": "ridge stacking", "best_single": "best single modality of the training clips",
-    "concatenation": "concatenation, trained together",
-}  # fmt: skip
-_PERMUTED_TITLES = {"ridge": "ridge on mean features, labels permuted", "fused": "the model, labels permuted"}
 # Nearly all is on one scale in all folds: the label's, towards which it is calibrated on training clips, or that of a
 # number of the clip itself. These are in units of their own fold's model.
 _OWN_UNITS = (f"{FUSION}concatenation",)
@@ -49,10 +42,8 @@ _OWN_UNITS = (f"{FUSION}concatenation",)
 class Row:
     """One predictor of the table."""
 
-    section: str
-    name: str  # the column of folds.parquet; or chance
-    title: str
-    clips: int  # that it says something of
+    predictor: Predictor
+    clips: int  # that it has a score of
     metrics: dict[str, Estimate]
     difference: Difference | None = None  # of the model less this; None for the model and the controls
     p_holm: float = math.nan  # corrected over the table
@@ -90,46 +81,30 @@ def rival_table(
     judged = trainings[0]
     clips = clips_of(judged)
     draws = draw_creators(clips.group, resamples, seed)
-    model = _of_all(trainings, "score")
+    model = _of_all(trainings, SCORE)
     rows = []
-    for section, name, title in _predictors(judged):
-        if section == _CONTROLS:
+    for predictor in judged_predictors(judged):
+        name = predictor.column
+        if predictor.section == CONTROL:
             each = [(clips_of(one, "label_permuted"), on_one_scale(one, name)) for one in trainings if name in one]
             count = int(np.isfinite(np.stack([score for _, score in each])).all(0).sum())
-            rows.append(Row(section, name, title, count, estimate_several(each, draws)))
+            rows.append(Row(predictor, count, estimate_several(each, draws)))
             continue
         score = _of_all(trainings, name)
         count = int(np.isfinite(np.atleast_2d(score)).all(0).sum())
-        row = Row(section, name, title, count, estimate(clips, score, draws))
-        if name != "score":
+        row = Row(predictor, count, estimate(clips, score, draws))
+        if name != SCORE:
             row = replace(row, difference=compare(clips, model, score, draws, permutations, seed))
         rows.append(row)
     corrected = holm([row.difference.p if row.difference else math.nan for row in rows])
     rows = [replace(row, p_holm=p) for row, p in zip(rows, corrected, strict=True)]
-    return [*rows, Row(_CONTROLS, "chance", "chance (expectation)", len(judged), _chance(clips))]
+    return [*rows, Row(EXPECTED_CHANCE, len(judged), _chance(clips))]
 
 
 def _of_all(trainings: Sequence[pd.DataFrame], name: str) -> np.ndarray:
     """float64 [N], or [S, N] of several trainings."""
     scores = np.stack([on_one_scale(judged, name) for judged in trainings])
     return scores[0] if len(scores) == 1 else scores
-
-
-def _predictors(judged: pd.DataFrame) -> list[tuple[str, str, str]]:
-    """Section, column and title of each predictor among the columns."""
-    modalities = [name.removeprefix("score_") for name in judged if name.startswith("score_")]
-    found = [(_MODEL, "score", "VDV, all modalities" if len(modalities) > 1 else "VDV")]
-    found += [(_MODALITIES, f"score_{modality}", modality) for modality in modalities if len(modalities) > 1]
-    known = ((_BASELINES, BASELINE, _BASELINE_TITLES), (_FUSIONS, FUSION, _FUSION_TITLES))
-    for section, prefix, titles in known:
-        found += [(section, prefix + name, title) for name, title in titles.items() if prefix + name in judged]
-    for section, prefix, words in ((_SUBSETS, f"{FUSION}only_", "{}"), (_MISSING, f"{FUSION}without_", "without {}")):
-        for name in judged:
-            if name.startswith(prefix):
-                found.append((section, name, words.format(name.removeprefix(prefix).replace("+", " + "))))
-    found += [(_CONTROLS, PERMUTED + name, title) for name, title in _PERMUTED_TITLES.items()
-              if PERMUTED + name in judged]  # fmt: skip
-    return found
 
 
 def _chance(clips: Clips) -> dict[str, Estimate]:
@@ -147,9 +122,7 @@ def as_json(rows: Sequence[Row]) -> list[dict]:
     """For metrics.json; an estimate is [value, low, high], what is not known null."""
     return [
         {
-            "section": row.section,
-            "name": row.name,
-            "title": row.title,
+            **row.predictor.entry(),
             "clips": row.clips,
             **{metric: numbers(found) for metric, found in row.metrics.items()},
             "model_better_by": _difference(row.difference, row.p_holm),
@@ -180,24 +153,24 @@ def number(value: float) -> float | None:
 
 @dataclass(frozen=True)
 class Printed:
-    """A table as text: sections of rows of cells. The first column is words, the others are figures."""
+    """A table as text, in sections of a title and rows of cells. The first column is words, the others are figures."""
 
     header: tuple[str, ...]
-    sections: Mapping[str, Sequence[Sequence[str]]]
+    sections: Sequence[tuple[str, Sequence[Sequence[str]]]]
     notes: tuple[str, ...]
 
     def markdown(self) -> str:
         lines = ["| " + " | ".join(self.header) + " |", "|---" + "|---:" * (len(self.header) - 1) + "|"]
-        for section, rows in self.sections.items():
-            lines.append(f"| **{section}** |" + " |" * (len(self.header) - 1))
+        for title, rows in self.sections:
+            lines.append(f"| **{title}** |" + " |" * (len(self.header) - 1))
             lines += ["| " + " | ".join(row) + " |" for row in rows]
         return "\n".join([*lines, "", *self.notes]) + "\n"
 
     def latex(self) -> str:
         """A tabular for the package booktabs."""
         lines = [f"\\begin{{tabular}}{{l{'r' * (len(self.header) - 1)}}}", "\\toprule", _tex_row(self.header)]
-        for section, rows in self.sections.items():
-            lines += ["\\midrule", f"\\multicolumn{{{len(self.header)}}}{{l}}{{\\emph{{{_tex(section)}}}}} \\\\"]
+        for title, rows in self.sections:
+            lines += ["\\midrule", f"\\multicolumn{{{len(self.header)}}}{{l}}{{\\emph{{{_tex(title)}}}}} \\\\"]
             lines += [_tex_row(row) for row in rows]
         lines += ["\\bottomrule", "\\end{tabular}"]
         return "\n".join([*(f"% {note}" for note in self.notes), *lines]) + "\n"
@@ -208,17 +181,17 @@ def printed(rows: Sequence[Row]) -> Printed:
     sections: dict[str, list[list[str]]] = {}
     for row in rows:
         first = row.metrics[PRIMARY]
-        cells = [row.title, str(row.clips), estimate_text(first.value, first.low, first.high)]
+        cells = [row.predictor.title, str(row.clips), estimate_text(first.value, first.low, first.high)]
         cells += [figure_text(row.metrics[name].value) for name in METRICS if name != PRIMARY]
         if row.difference:
             more = row.difference.by_metric[PRIMARY]
             cells += [estimate_text(more.value, more.low, more.high, sign=True), p_text(row.p_holm)]
         else:
             cells += ["", ""]
-        sections.setdefault(row.section, []).append(cells)
+        sections.setdefault(row.predictor.section, []).append(cells)
     header = ("predictor", "clips", f"{TITLES[PRIMARY]} (95 %)", *(TITLES[name] for name in METRICS if name != PRIMARY),
               "model better by (95 %)", "p")  # fmt: skip
-    return Printed(header, sections, _notes(rows))
+    return Printed(header, [(SECTIONS[section], lines) for section, lines in sections.items()], _notes(rows))
 
 
 def _notes(rows: Sequence[Row]) -> tuple[str, ...]:

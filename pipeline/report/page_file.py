@@ -18,6 +18,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from models.virality.skeleton import COCO17
+from pipeline.evaluation.predictors import MODEL, RIVALS
 from pipeline.report import sentences as words
 
 MEDIA_BLOCK = 64  # clips in one of the media blocks
@@ -37,13 +38,12 @@ def make_page(payload: Mapping[str, Any], media: Sequence[Any]) -> str:
     Raises:
         ValueError: a number that JSON does not know (NaN, infinity).
     """
-    shown = 1 + words.RIVALS
-    sections = list(words.sections(payload["quality"]["table"]).items())
+    sections = words.sections(payload["quality"]["table"])
     return _environment().get_template("template.html.j2").render(
         payload=payload,
         told=words.headlines(payload),
-        sections=dict(sections[:shown]),
-        more_sections=dict(sections[shown:]),
+        sections=[rows for section, rows in sections.items() if section in (MODEL, *RIVALS)],
+        more_sections=[rows for section, rows in sections.items() if section not in (MODEL, *RIVALS)],
         data=embedded(payload),
         layout=embedded({"joints": COCO17.joints, "edges": COCO17.edges}),
         media=[embedded(block) for block in media],

@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
+from pipeline.dataset.labels import TEST
+from pipeline.evaluation.predictors import FUSED, RIVALS
+
 NOTHING = "–"
-_MODEL = "the model"  # a section of metrics.json's table
-RIVALS = 3  # the sections after it that the model must beat: each modality alone, what needs no network, other fusions
 _PAIRS = "pairwise_accuracy"
 
 
@@ -28,7 +29,7 @@ def _order(quality: Mapping[str, Any]) -> dict[str, str]:
             f" {percent(share)} of all cases{between}. Tossing a coin: 50 %.",
         }
     held_out = next(
-        (row for row in quality["splits"] if (row["split"], row["predictor"]) == ("test", "fused")), {"pairwise": None}
+        (row for row in quality["splits"] if (row["split"], row["predictor"]) == (TEST, FUSED)), {"pairwise": None}
     )
     if held_out["pairwise"] is not None:
         return {
@@ -43,8 +44,8 @@ def _order(quality: Mapping[str, Any]) -> dict[str, str]:
 
 def _rival(quality: Mapping[str, Any]) -> dict[str, str] | None:
     """The model against the strongest of what it must beat."""
-    rivals = [rows for section, rows in sections(quality["table"]).items() if section != _MODEL][:RIVALS]
-    known = [row for rows in rivals for row in rows if row["spearman"][0] is not None and row["model_better_by"]]
+    rivals = [row for row in quality["table"] if row["section_id"] in RIVALS]
+    known = [row for row in rivals if row["spearman"][0] is not None and row["model_better_by"]]
     if not known:
         return None
     rival = max(known, key=lambda row: row["spearman"][0])
@@ -88,15 +89,15 @@ def _reading(data: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _model(table: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    return next((row for row in table if row["section"] == _MODEL), None)
+    return next((row for row in table if row["predictor_id"] == FUSED), None)
 
 
 def sections(table: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
-    """The rows of metrics.json's table by section, as they come."""
-    found: dict[str, list[Mapping[str, Any]]] = {}
+    """The rows of metrics.json's table by the section's id, as they come."""
+    by_section: dict[str, list[Mapping[str, Any]]] = {}
     for row in table:
-        found.setdefault(row["section"], []).append(row)
-    return found
+        by_section.setdefault(row["section_id"], []).append(row)
+    return by_section
 
 
 def number(value: float | None, digits: int = 2) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
+from pipeline.evaluation.predictors import CONTROL, FUSED, RIVALS
 from pipeline.metrics.significance import PRIMARY
 from pipeline.report.contents import Found
 
@@ -13,12 +14,6 @@ MANY_LACK = 0.3  # share of the decoded clips that may lack a modality unremarke
 MANY_FAILED = 0.02
 WIDE = 0.6  # mean width of the intervals
 ONE_MODALITY = 0.8  # mean weight of a modality that is as good as alone
-_RIVALS = (
-    "no network",
-    "other fusions",
-    "one modality, its encoder alone",
-)  # sections of the table that the model must beat
-_CONTROLS = "controls"
 NAMED = 4  # in one sentence; more are counted
 
 Caution = dict[str, str]
@@ -84,7 +79,7 @@ def judging(found: Found) -> list[Caution]:
 def spread(found: Found) -> list[Caution]:
     """The model's own interval holds chance."""
     for row in _table(found):
-        if row["name"] == "score":
+        if row["predictor_id"] == FUSED:
             value, low, high = row[PRIMARY]
             if value is not None and low is not None and low <= 0:
                 return [
@@ -101,7 +96,7 @@ def rivals(found: Found) -> list[Caution]:
     surely: dict[str, float] = {}  # by how much
     perhaps: dict[str, float] = {}
     for row in _table(found):
-        if row["section"] in _RIVALS and row["model_better_by"]:
+        if row["section_id"] in RIVALS and row["model_better_by"]:
             value, _, high = row["model_better_by"][PRIMARY]
             if value is not None and value < 0:
                 (surely if high is not None and high < 0 else perhaps)[row["title"]] = -value
@@ -120,7 +115,7 @@ def controls(found: Found) -> list[Caution]:
     leaks = [
         row["title"]
         for row in _table(found)
-        if row["section"] == _CONTROLS and row[PRIMARY][1] is not None and row[PRIMARY][1] > 0
+        if row["section_id"] == CONTROL and row[PRIMARY][1] is not None and row[PRIMARY][1] > 0
     ]
     if not leaks:
         return []

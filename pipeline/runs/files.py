@@ -1,6 +1,6 @@
 """Names of the files in a run's folder. Imports nothing, so that a run without work stays quick."""
 
-RUN_SCHEMA = 3  # of run.json; raised when it or the files beside it change meaning
+RUN_SCHEMA = 4  # of run.json; raised when it or the files beside it change meaning
 RUN, MODEL, HELD_OUT = "run.json", "model.safetensors", "held_out.parquet"
 SCORES, SCORES_CSV = "scores.parquet", "scores.csv"
 REPORT = "report.html"

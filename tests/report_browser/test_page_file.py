@@ -52,7 +52,8 @@ def test_every_module_is_in_the_page_and_small():
 
 def row(title: str, section: str, spearman: float, by: tuple | None = None, pairs: tuple = (None, None, None)) -> dict:
     better = None if by is None else {"spearman": list(by)}
-    return {"section": section, "title": title, "spearman": [spearman, None, None], "pairwise_accuracy": list(pairs),
+    ids = {"section_id": section, "predictor_id": "fused" if section == "model" else title}
+    return {**ids, "title": title, "spearman": [spearman, None, None], "pairwise_accuracy": list(pairs),
             "model_better_by": better}  # fmt: skip
 
 
@@ -71,11 +72,9 @@ def told(*table: dict, **quality: object) -> list[str]:
     ],
 )
 def test_the_strongest_rival_is_named_with_a_verdict(by, verdict):
-    model = row("VDV", "the model", 0.5, pairs=(0.7, 0.6, 0.8))
-    weak, ridge = row("weak", "modality", 0.1, (0.4, 0.3, 0.5)), row("ridge", "no network", 0.4, by)
-    said = told(
-        model, weak, ridge, row("parts", "other fusions", 0.0), row("own", "fewer modalities", 0.9, (0.0, 0.0, 0.0))
-    )
+    model = row("VDV", "model", 0.5, pairs=(0.7, 0.6, 0.8))
+    weak, ridge = row("weak", "modality", 0.1, (0.4, 0.3, 0.5)), row("ridge", "no_network", 0.4, by)
+    said = told(model, weak, ridge, row("parts", "other_fusion", 0.0), row("own", "subset", 0.9, (0.0, 0.0, 0.0)))
     assert "70 % of all cases (95 % interval 60 % to 80 %)" in said[0]
     assert "2 rivals, ridge" in said[1]
     assert said[1].endswith(f"{verdict}.")

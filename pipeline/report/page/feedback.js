@@ -47,7 +47,7 @@ function item({ sentence, meaning, start_s: start }, shown, jump) {
 
 function missing(clip) {
   if (!modalities.includes("pose")) return [h("p", {}, "Nothing to compare: the run was made without the pose modality, so there are no skeletons.")];
-  if (clips.modality_percentile.skeleton[clip] == null) {
+  if (clips.modality_percentile.pose[clip] == null) {
     const why = clips.status[clip] === "failed" ? "the clip could not be read" : "no dancer was found in the clip";
     return [h("p", {}, `Nothing to compare: there is no skeleton, for ${why}.`)];
   }

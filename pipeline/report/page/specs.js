@@ -4,7 +4,7 @@ import { clips, modalities, fairPercentile, payload } from "report/data";
 
 const { quality } = payload;
 const [INK, QUIET, ACCENT] = ["var(--ink)", "var(--quiet)", "var(--accent)"];
-const RIVALS = 3; // sections of the table after the model's own; those behind are its own parts, and controls
+const SHOWN = ["model", "modality", "no_network", "other_fusion"]; // sections of the table: the model, and what it must beat
 const LINE_PX = 22;
 const MANY = 700; // points; more are counted in squares instead
 const BINS = 20; // squares a side
@@ -13,28 +13,27 @@ const SHARE = { scale: { domain: [0, 1] }, axis: { format: "%", values: [0, 0.25
 
 /** Spearman of the model, in the accent colour, and of what it must beat. */
 export function qualityChart() {
-  const sections = [...new Set(quality.table.map((row) => row.section))].slice(0, RIVALS + 1);
   const values = quality.table
-    .filter((row) => sections.includes(row.section) && row.spearman[0] != null)
-    .map((row) => ({ title: row.title, section: row.section, value: row.spearman[0], low: row.spearman[1], high: row.spearman[2],
-      model: row.section === "the model" }));
+    .filter((row) => SHOWN.includes(row.section_id) && row.spearman[0] != null)
+    .map(({ predictor_id: id, title, spearman: [value, low, high] }) => ({ id, title, value, low, high, model: id === "fused" }));
   return intervals(values, "Spearman", { field: "model", scale: { domain: [true, false], range: [ACCENT, QUIET] }, legend: null });
 }
 
 export function ablationChart() {
   const values = (quality.ablations ?? [])
     .filter((row) => row.difference?.[0] != null)
-    .map(({ what, predictor, difference: [value, low, high] }) =>
-      ({ title: predictor === "fused" ? what : `${what} (${predictor})`, value, low, high }));
+    .map(({ variant, what, predictor, difference: [value, low, high] }) =>
+      ({ id: `${variant} ${predictor}`, title: predictor === "fused" ? what : `${what} (${predictor})`, value, low, high }));
   return intervals(values, "Spearman less the model's", { value: ACCENT });
 }
 
-/** One line a title: a point and its interval, and a rule at 0. */
+/** One line per id, labelled with its title: a point and its interval, and a rule at 0. */
 function intervals(values, title, color) {
-  const y = { field: "title", type: "nominal", sort: null, title: null, axis: { ticks: false, domain: false } };
+  const titles = JSON.stringify(Object.fromEntries(values.map((value) => [value.id, value.title])));
+  const y = { field: "id", type: "nominal", sort: null, title: null, axis: { ticks: false, domain: false, labelExpr: `${titles}[datum.value]` } };
   return {
     data: { values },
-    height: LINE_PX * new Set(values.map((value) => value.title)).size,
+    height: LINE_PX * values.length,
     encoding: { y },
     layer: [
       { mark: { type: "rule", color: QUIET, strokeDash: [3, 3] }, encoding: { x: { datum: 0 }, y: null } },

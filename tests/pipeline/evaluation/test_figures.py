@@ -68,17 +68,18 @@ def names_and_values(figure) -> dict[str, float]:
     return dict(zip(names, (float(line.get_xdata()[0]) for line in points), strict=True))
 
 
-def row(title: str, section: str, found: list) -> dict:
-    return {"title": title, "section": section, "spearman": found}
+def row(predictor: str, title: str, section: str, spearman: list) -> dict:
+    titles = {"section": f"section {section}", "title": title}
+    return {"predictor_id": predictor, "section_id": section, "spearman": spearman, **titles}
 
 
 def test_every_predictor_stands_beside_its_spearman_with_its_interval():
     table = [
-        row("VDV", "the model", [0.4, 0.2, 0.6]),
-        row("scene", "one modality, its encoder alone", [0.1, -0.1, 0.3]),
-        row("said nothing", "no network", [None, None, None]),
-        row("scene + face", "fewer modalities, fused anew", [0.2, 0.0, 0.4]),
-        row("chance (expectation)", "controls", [0.0, None, None]),
+        row("fused", "VDV", "model", [0.4, 0.2, 0.6]),
+        row("scene", "scene", "modality", [0.1, -0.1, 0.3]),
+        row("baseline_duration", "said nothing", "no_network", [None, None, None]),
+        row("fusion_only_face+scene", "scene + face", "subset", [0.2, 0.0, 0.4]),
+        row("chance", "chance (expectation)", "control", [0.0, None, None]),
     ]
     figure = spearman_figure({"folds": {"table": table}})
     assert names_and_values(figure) == {"VDV": 0.4, "scene": 0.1, "chance (expectation)": 0.0}

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pipeline.evaluation.predictors import SECTIONS
 from pipeline.evaluation.tables import as_json, on_one_scale, printed, rival_table
 from pipeline.metrics.ranking import METRICS
 from pipeline.metrics.significance import PRIMARY
@@ -38,7 +39,7 @@ def judged(creators: int = 40, each: int = 4, seed: int = 0) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def rows():
-    return {row.name: row for row in rival_table(judged(), resamples=200, permutations=200)}
+    return {row.predictor.column: row for row in rival_table(judged(), resamples=200, permutations=200)}
 
 
 def test_everybody_is_in_the_table_with_every_metric(rows):
@@ -46,9 +47,9 @@ def test_everybody_is_in_the_table_with_every_metric(rows):
     assert set(rows) == {*predictors, "chance"}
     for row in rows.values():
         assert set(row.metrics) == set(METRICS)
-    sections = list(dict.fromkeys(row.section for row in rows.values()))
-    assert sections[0] == "the model"
-    assert sections[-1] == "controls"
+    sections = list(dict.fromkeys(row.predictor.section for row in rows.values()))
+    assert sections[0] == "model"
+    assert sections[-1] == "control"
     assert len(sections) == 7
 
 
@@ -85,6 +86,9 @@ def test_json_markdown_and_latex_hold_the_same_rows(rows):
     table = list(rows.values())
     found = json.loads(json.dumps(as_json(table), allow_nan=False))
     assert [row["name"] for row in found] == list(rows)
+    assert [row["predictor_id"] for row in found[:3]] == ["fused", "pose", "face"]
+    assert [row["section_id"] for row in found] == [row.predictor.section for row in table]
+    assert {row["section_id"]: row["section"] for row in found} == SECTIONS
     assert found[0]["model_better_by"] is None
     assert found[1]["model_better_by"]["p_holm"] == rows["score_pose"].p_holm
     assert found[-1][PRIMARY] == [0.0, None, None]
@@ -103,7 +107,7 @@ def test_json_markdown_and_latex_hold_the_same_rows(rows):
 def test_one_modality_is_the_model():
     alone = judged()[["clip_id", "challenge", "group", "fold", "label", "score"]]
     table = rival_table(alone.assign(score_pose=alone["score"]), resamples=20, permutations=20)
-    assert [row.name for row in table] == ["score", "chance"]
+    assert [row.predictor.column for row in table] == ["score", "chance"]
 
 
 def test_where_nothing_can_be_compared_the_table_says_so():
@@ -119,7 +123,7 @@ def test_figures_of_several_trainings_are_their_mean():
     noise = np.random.default_rng(1).normal(size=len(first))
     other = first.assign(score=first["score"] + noise, permuted_ridge=noise, label_permuted=first["label"])
     alone, also, both = (
-        {row.name: row for row in rival_table(*trainings, resamples=50, permutations=50)}
+        {row.predictor.column: row for row in rival_table(*trainings, resamples=50, permutations=50)}
         for trainings in ((first,), (other,), (first, other))
     )
     found = [table["score"].metrics[PRIMARY].value for table in (alone, also, both)]
@@ -128,7 +132,7 @@ def test_figures_of_several_trainings_are_their_mean():
     control = [table["permuted_ridge"].metrics[PRIMARY].value for table in (alone, also, both)]
     assert control[2] == pytest.approx((control[0] + control[1]) / 2)
     without = rival_table(first, other.drop(columns="permuted_ridge"), resamples=50, permutations=50)
-    still = {row.name: row for row in without}["permuted_ridge"].metrics[PRIMARY]
+    still = {row.predictor.column: row for row in without}["permuted_ridge"].metrics[PRIMARY]
     assert (still.value, still.low, still.high) == dataclasses.astuple(alone["permuted_ridge"].metrics[PRIMARY])[:3]
     better = [table["fusion_mean"].difference.by_metric[PRIMARY].value for table in (alone, also, both)]
     assert better[2] == pytest.approx((better[0] + better[1]) / 2)

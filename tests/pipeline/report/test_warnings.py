@@ -11,9 +11,10 @@ from pipeline.report.warnings import find_cautions
 from tests.support.made_reports import built
 
 
-def row(name: str = "score", section: str = "the model", spearman: Any = (0.4, 0.2, 0.6), better: Any = None) -> dict:
+def row(name: str = "fused", section: str = "model", spearman: Any = (0.4, 0.2, 0.6), better: Any = None) -> dict:
     by = {"spearman": list(better)} if better else None
-    return {"section": section, "name": name, "title": name, "spearman": list(spearman), "model_better_by": by}
+    ids = {"section_id": section, "predictor_id": name}
+    return {**ids, "title": name, "spearman": list(spearman), "model_better_by": by}
 
 
 def metrics(*rows: dict, **folds: Any) -> dict:
@@ -63,16 +64,16 @@ def test_a_run_with_nothing_wrong_with_it_has_no_caution():
         (run(metrics(protocol="leave-challenge-out")), "note", "challenges that it did not know"),
         (run(metrics(table=[row(spearman=(0.1, -0.05, 0.3))])), "warning", "no better than chance: .* -0.05 to 0.30"),
         (
-            run(metrics(row("trees", "no network", better=(-0.2, -0.3, -0.1)))),
+            run(metrics(row("trees", "no_network", better=(-0.2, -0.3, -0.1)))),
             "warning",
             r"Better than the model, by more than chance explains: trees \(\+0.20\)",
         ),
         (
-            run(metrics(row("mean", "other fusions", better=(-0.02, -0.1, 0.1)))),
+            run(metrics(row("mean", "other_fusion", better=(-0.02, -0.1, 0.1)))),
             "note",
             r"by no more than chance may explain: mean \(\+0.02\)",
         ),
-        (run(metrics(row("permuted", "controls", (0.2, 0.1, 0.3)))), "warning", "found what is not there .permuted"),
+        (run(metrics(row("permuted", "control", (0.2, 0.1, 0.3)))), "warning", "found what is not there .permuted"),
         (
             run(metrics() | {"coverage": {"level": 0.8, "share": 0.6, "share_95": [0.5, 0.7], "mean_width": 0.5}}),
             "warning",
@@ -110,9 +111,9 @@ def test_what_is_wrong_is_said_and_nothing_else(found, kind, says):
     "found",
     [
         run(metrics(clips=100)),
-        run(metrics(row("trees", "no network", better=(0.01, -0.3, 0.4)))),
-        run(metrics(row("skeleton + scene", "fewer modalities, fused anew", better=(-0.2, -0.3, -0.1)))),
-        run(metrics(row("chance", "controls", (0.0, None, None)), row("permuted", "controls", (0.2, -0.1, 0.5)))),
+        run(metrics(row("trees", "no_network", better=(0.01, -0.3, 0.4)))),
+        run(metrics(row("pose + scene", "subset", better=(-0.2, -0.3, -0.1)))),
+        run(metrics(row("chance", "control", (0.0, None, None)), row("permuted", "control", (0.2, -0.1, 0.5)))),
         run(table=clips(quality_pose=some(0.3, 0.0, 0.9))),
         # Clips that failed lack everything, and are told of by themselves.
         run(table=clips(status=some(0.01, "failed", "ok"), quality_pose=some(0.3, 0.0, 0.9))),
@@ -126,7 +127,7 @@ def test_what_is_just_well_enough_is_not_spoken_of(found):
 
 
 def test_many_rivals_are_counted_and_the_best_named_first():
-    rivals = [row(f"r{place}", "no network", better=(-0.1 - place / 100, -1, 1)) for place in range(6)]
+    rivals = [row(f"r{place}", "no_network", better=(-0.1 - place / 100, -1, 1)) for place in range(6)]
     ((_, text),) = of(run(metrics(*rivals)))
     assert text.endswith("r5 (+0.15), r4 (+0.14), r3 (+0.13) and 3 more.")
 

@@ -15,7 +15,7 @@ A, B, C = "a" * 16, "b" * 16, "c" * 16
 
 def add_run(workspace: str, run_id: str, finished_at: str = "2026-01-01T00:00:00+00:00", **more) -> None:
     folder = storage.join(workspace, "runs", run_id)
-    run = {"schema": 3, "dataset": f"d{run_id}", "finished_at": finished_at} | more
+    run = {"schema": 4, "dataset": f"d{run_id}", "finished_at": finished_at} | more
     storage.write_bytes(storage.join(folder, "run.json"), json.dumps(run).encode())
     storage.write_bytes(storage.join(folder, "report.html"), b"<html>")
     storage.write_bytes(storage.join(folder, "logs/csv/metrics.csv"), b"1,2")
@@ -111,7 +111,7 @@ def test_what_is_no_runs_id_deletes_nothing(tmp_path, run_id):
 def test_links_are_not_followed_out_of_the_runs_folder(tmp_path: Path):
     outside = tmp_path / "outside"
     outside.mkdir()
-    (outside / "run.json").write_text('{"schema": 3}')
+    (outside / "run.json").write_text('{"schema": 4}')
     workspace = tmp_path / "ws"
     add_run(str(workspace), A)
     (workspace / "runs" / B).symlink_to(outside)
@@ -120,10 +120,10 @@ def test_links_are_not_followed_out_of_the_runs_folder(tmp_path: Path):
         delete_run(str(workspace), find_run(str(workspace), B))
     delete_run(str(workspace), A)
     assert not (workspace / "runs" / A).exists()
-    assert (outside / "run.json").read_text() == '{"schema": 3}'
+    assert (outside / "run.json").read_text() == '{"schema": 4}'
 
 
 def test_a_run_of_another_schema_is_not_read(tmp_path):
     add_run(str(tmp_path), A, schema=2)
-    with pytest.raises(WorkspaceError, match="schema 2, this version reads 3; train anew"):
+    with pytest.raises(WorkspaceError, match="schema 2, this version reads 4; train anew"):
         read_run(str(tmp_path), f"runs/{A}")

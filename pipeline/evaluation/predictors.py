@@ -1,0 +1,92 @@
+"""Ids of the predictors in a cross-validation's table and of its sections. Titles are for people alone."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+BASELINE, FUSION, PERMUTED = "baseline_", "fusion_", "permuted_"  # how columns of cross_validate's `rivals` start
+SCORE, FUSED = "score", "fused"  # the model's column and its id; a modality's are score_<modality> and <modality>
+CHANCE = "chance"  # has no column
+# Sections of the table, in the order in which they are read.
+MODEL, MODALITY, NO_NETWORK, OTHER_FUSION, SUBSET, MISSING, CONTROL = (
+    "model", "modality", "no_network", "other_fusion", "subset", "missing", "control",
+)  # fmt: skip
+SECTIONS = {
+    MODEL: "the model",
+    MODALITY: "one modality, its encoder alone",
+    NO_NETWORK: "no network",
+    OTHER_FUSION: "other fusions",
+    SUBSET: "fewer modalities, fused anew",
+    MISSING: "a modality missing at test",
+    CONTROL: "controls",
+}
+RIVALS = (MODALITY, NO_NETWORK, OTHER_FUSION)  # sections of what the model must beat
+_TITLES = {
+    "baseline_followers": "followers alone",
+    "baseline_followers_age": "followers and age alone",
+    "baseline_duration": "duration alone",
+    "baseline_ridge_means": "ridge on mean features",
+    "baseline_boosting_means": "gradient boosting on mean features",
+    "baseline_trees_pose": "ExtraTrees on pose statistics",
+    "baseline_ridge_all": "ridge on mean features and pose statistics",
+    "baseline_trees_all": "ExtraTrees on mean features and pose statistics",
+    "fusion_mean": "uniform mean",
+    "fusion_reliability": "ridge stacking",
+    "fusion_best_single": "best single modality of the training clips",
+    "fusion_concatenation": "concatenation, trained together",
+    "permuted_ridge": "ridge on mean features, labels permuted",
+    "permuted_fused": "the model, labels permuted",
+}
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """One row of the table, without its figures."""
+
+    section: str  # id
+    column: str  # of folds.parquet; or chance
+    title: str
+
+    @property
+    def id(self) -> str:
+        return predictor_id(self.column)
+
+    def entry(self) -> dict[str, str]:
+        """Ids and titles as metrics.json has them."""
+        return {
+            "section_id": self.section,
+            "section": SECTIONS[self.section],
+            "predictor_id": self.id,
+            "name": self.column,
+            "title": self.title,
+        }
+
+
+EXPECTED_CHANCE = Predictor(CONTROL, CHANCE, "chance (expectation)")
+
+
+def predictor_id(column: str) -> str:
+    """The id of the predictor whose scores stand in this column of folds.parquet or scores.parquet."""
+    return FUSED if column == SCORE else column.removeprefix(f"{SCORE}_")
+
+
+def judged_predictors(columns: Iterable[str]) -> list[Predictor]:
+    """The predictors among the columns of folds.parquet, in the table's order; chance is none of them."""
+    columns = list(columns)
+    modalities = [predictor_id(name) for name in columns if name.startswith(f"{SCORE}_")]
+    listed = [Predictor(MODEL, SCORE, "VDV, all modalities" if len(modalities) > 1 else "VDV")]
+    listed += [Predictor(MODALITY, f"{SCORE}_{name}", name) for name in modalities if len(modalities) > 1]
+    for section, prefix in ((NO_NETWORK, BASELINE), (OTHER_FUSION, FUSION)):
+        listed += _titled(section, prefix, columns)
+    for section, prefix, form in ((SUBSET, f"{FUSION}only_", "{}"), (MISSING, f"{FUSION}without_", "without {}")):
+        for name in columns:
+            if name.startswith(prefix):
+                listed.append(Predictor(section, name, form.format(name.removeprefix(prefix).replace("+", " + "))))
+    return listed + _titled(CONTROL, PERMUTED, columns)
+
+
+def _titled(section: str, prefix: str, columns: Iterable[str]) -> list[Predictor]:
+    return [
+        Predictor(section, name, title)
+        for name, title in _TITLES.items()
+        if name.startswith(prefix) and name in columns
+    ]
