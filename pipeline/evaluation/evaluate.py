@@ -14,7 +14,7 @@ from pipeline.dataset.labels import TEST, TRAIN, VAL
 from pipeline.evaluation.cross_validation import cross_validate
 from pipeline.evaluation.predictors import CHANCE, SCORE, predictor_id
 from pipeline.evaluation.tables import as_json, clips_of, numbers, on_one_scale, printed, rival_table
-from pipeline.metrics.ranking import by_challenge
+from pipeline.metrics.ranking import metrics_by_challenge
 from pipeline.metrics.significance import PRIMARY, RESAMPLES, draw_creators, estimate
 from pipeline.runs.files import FOLDS, FOLDS_ABOUT, METRICS, RUN, SCORES, TABLE
 from pipeline.scoring.intervals import coverage_of_run
@@ -62,8 +62,8 @@ def judge_training(
 def evaluate_run(workspace: str, dataset_dir: str, run_dir: str) -> None:
     """Writes metrics.json from scores.parquet and, where there are folds, from folds.parquet.
 
-    `splits`: by split, by predictor, for each challenge and their mean, what ranking_metrics.agreement returns. The
-    predictors are the fused score, each modality alone, the creator's followers alone where any are known, and chance
+    `splits`: by split, by predictor, for each challenge and their mean, what ranking.ranking_metrics returns. The predictors
+    are the fused score, each modality alone, the creator's followers alone where any are known, and chance
     (its expectation). A clip counts where the predictor says something of it; `n` says how many do. A number that
     cannot be had is null, and `reason` says why.
 
@@ -82,7 +82,8 @@ def evaluate_run(workspace: str, dataset_dir: str, run_dir: str) -> None:
         some = scores[scores["split"] == split]
         if split != VAL or len(some):
             judged = {
-                name: by_challenge(some["challenge"], some["label"], values) for name, values in predictors.items()
+                name: metrics_by_challenge(some["challenge"], some["label"], values)
+                for name, values in predictors.items()
             }
             splits[split] = {"clips": len(some), "predictors": judged | {CHANCE: _chance()}}
     metrics = {
@@ -130,7 +131,7 @@ def judge_folds(judged: pd.DataFrame, resamples: int = RESAMPLES, seed: int = 0)
     found = {}
     for name in (column for column in judged if column == SCORE or column.startswith(f"{SCORE}_")):
         score = on_one_scale(judged, name)
-        agreed = by_challenge(judged["challenge"], judged["label"], pd.Series(score, index=judged.index))
+        agreed = metrics_by_challenge(judged["challenge"], judged["label"], pd.Series(score, index=judged.index))
         ends = numbers(estimate(clips, score, draws)[PRIMARY])[1:]
         agreed["mean"][f"{PRIMARY}_95"] = None if None in ends else ends
         found[predictor_id(name)] = agreed

@@ -1,4 +1,4 @@
-"""How well scores order clips, and how certain that is: pure functions of arrays.
+"""Ranking metrics of scores, with intervals and tests: pure functions of arrays.
 
 In: scores, labels, challenges and creators as arrays. Out: metrics, intervals, p-values. Never known here: files, runs,
 models."""

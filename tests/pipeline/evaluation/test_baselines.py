@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.evaluation.baselines import BaselineInputs, Ridge, fit_and_predict, predict, within_challenge
 from pipeline.evaluation.protocol import Fold
-from pipeline.metrics.ranking import agreement
+from pipeline.metrics.ranking import ranking_metrics
 
 CLIPS = 120
 CHALLENGE = np.array(["shuffle", "wave"])[np.arange(CLIPS) % 2]
@@ -34,7 +34,7 @@ def world(seed: int = 0) -> tuple[BaselineInputs, np.ndarray]:
 def skill(numbers: BaselineInputs, percentile: np.ndarray) -> dict[str, float]:
     found = predict(numbers, percentile, GROUPS, CHALLENGE, FOLD)
     assert found.index.tolist() == FOLD.test.tolist()
-    return {name: agreement(found[name].to_numpy(), percentile[FOLD.test])["spearman"] for name in found}
+    return {name: ranking_metrics(found[name].to_numpy(), percentile[FOLD.test])["spearman"] for name in found}
 
 
 def test_each_baseline_finds_what_its_numbers_tell():
@@ -95,4 +95,4 @@ def test_ridges_penalty_is_chosen_by_what_there_is_to_find():
     )
     assert np.std(of_noise) < 0.4, "there is next to nothing to say"
     assert np.std(of_signal) > 0.7
-    assert agreement(of_signal, percentile[FOLD.test])["spearman"] > 0.9
+    assert ranking_metrics(of_signal, percentile[FOLD.test])["spearman"] > 0.9

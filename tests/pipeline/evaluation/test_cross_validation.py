@@ -14,7 +14,7 @@ from pipeline.dataset.assemble import assemble, read_clips
 from pipeline.dataset.labels import LabelOptions, group_clips
 from pipeline.evaluation.cross_validation import cross_validate, permute_facts
 from pipeline.evaluation.protocol import fold_labels, make_folds
-from pipeline.metrics.ranking import by_challenge
+from pipeline.metrics.ranking import metrics_by_challenge
 from pipeline.training.fit import fit
 from tests.pipeline.runs.test_train import CPU, ONE_EPOCH, SMALL
 from tests.support.learnable_world import Clip, make_batch, speed_decides
@@ -135,7 +135,7 @@ def test_rivals_are_judged_on_the_same_clips_and_change_nothing_of_the_model(wor
 
 def test_hand_made_statistics_see_what_decides(rivals):
     seen = rivals[rivals["clip_id"] != "broken"]
-    assert by_challenge(seen["challenge"], seen["label"], seen["baseline_trees_pose"])["mean"]["spearman"] > 0.5
+    assert metrics_by_challenge(seen["challenge"], seen["label"], seen["baseline_trees_pose"])["mean"]["spearman"] > 0.5
 
 
 def test_permuting_deals_engagement_followers_and_time_together_within_the_challenge(workspace):

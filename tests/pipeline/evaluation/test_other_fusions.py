@@ -10,7 +10,7 @@ import torch
 from models.virality.config import VdvConfig
 from models.virality.vdv import Vdv
 from pipeline.evaluation.other_fusions import fuse_otherwise
-from pipeline.metrics.ranking import agreement
+from pipeline.metrics.ranking import ranking_metrics
 from pipeline.training.fusion import HeldOut, train_attention
 
 CONFIG = VdvConfig(modalities=("pose", "face", "scene"))
@@ -47,7 +47,7 @@ def judged() -> tuple[Vdv, HeldOut, pd.DataFrame, pd.DataFrame, np.ndarray]:
 
 
 def skill(found: pd.DataFrame, name: str, percentile: np.ndarray) -> float:
-    return agreement(found[name].to_numpy(float), percentile)["spearman"]
+    return ranking_metrics(found[name].to_numpy(float), percentile)["spearman"]
 
 
 def test_every_set_of_two_and_more_modalities_is_fused_and_each_modality_removed(judged):

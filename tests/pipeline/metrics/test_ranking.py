@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.metrics.ranking import METRICS, agreement, by_challenge, expected_at_random, in_top
+from pipeline.metrics.ranking import METRICS, expected_at_random, in_top, metrics_by_challenge, ranking_metrics
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,7 @@ from pipeline.metrics.ranking import METRICS, agreement, by_challenge, expected_
     ],
 )
 def test_agreement_is_what_it_says(score, label, expected):
-    found = agreement(np.array(score, float), np.array(label, float))
+    found = ranking_metrics(np.array(score, float), np.array(label, float))
     values = (found["spearman"], found["kendall_tau_b"], found["pairwise_accuracy"])
     assert values == pytest.approx(expected, abs=1e-3)
 
@@ -34,7 +34,7 @@ def test_agreement_is_what_it_says(score, label, expected):
     ],
 )
 def test_what_cannot_be_compared_is_null_with_a_reason(score, label, reason):
-    found = agreement(np.array(score, float), np.array(label, float))
+    found = ranking_metrics(np.array(score, float), np.array(label, float))
     assert found["spearman"] is None
     assert reason in found["reason"]
     json.dumps(found, allow_nan=False)
@@ -45,23 +45,23 @@ def test_the_first_places_count_in_ndcg_and_the_rest_does_not():
     late, early = label.copy(), label.copy()
     late[:10] = late[:10][::-1]  # the lowest in a wrong order
     early[-10:] = early[-10:][::-1]
-    assert agreement(late, label)["ndcg_10"] == pytest.approx(1)
-    assert agreement(early, label)["ndcg_10"] < 0.999
+    assert ranking_metrics(late, label)["ndcg_10"] == pytest.approx(1)
+    assert ranking_metrics(early, label)["ndcg_10"] < 0.999
 
 
 def test_the_top_decile_is_found_or_not_and_ties_count_by_their_chance():
     label = np.arange(20.0)
-    assert agreement(label, label)["top_decile_precision"] == 1
-    assert agreement(-label, label)["top_decile_precision"] == 0
+    assert ranking_metrics(label, label)["top_decile_precision"] == 1
+    assert ranking_metrics(-label, label)["top_decile_precision"] == 0
     half = np.where(label == 19, 2.0, np.where(label < 10, 1.0, 0.0))  # one of two found, ten tie for the other place
-    assert agreement(half, label)["top_decile_precision"] == 0.5
+    assert ranking_metrics(half, label)["top_decile_precision"] == 0.5
     np.testing.assert_allclose(in_top(np.array([3.0, 1.0, 1.0, 1.0] + [0.0] * 11)), [1, 1 / 3, 1 / 3, 1 / 3] + [0] * 11)
 
 
 def test_what_a_random_order_reaches_is_what_random_orders_reach():
     rng = np.random.default_rng(0)
     label = rng.integers(0, 25, 33).astype(float)
-    found = [agreement(rng.permutation(33).astype(float), label) for _ in range(200)]
+    found = [ranking_metrics(rng.permutation(33).astype(float), label) for _ in range(200)]
     for name, expected in expected_at_random(label).items():
         values = [one[name] for one in found]
         assert np.mean(values) == pytest.approx(expected, abs=4 * np.std(values) / np.sqrt(200)), name
@@ -71,13 +71,13 @@ def test_a_large_challenge_weighs_as_much_as_a_small_one():
     challenge = pd.Series(["small"] * 3 + ["large"] * 30)
     label = pd.Series([1.0, 2, 3, *range(30)])
     score = pd.Series([1.0, 2, 3, *range(30, 0, -1)])
-    found = by_challenge(challenge, label, score)
+    found = metrics_by_challenge(challenge, label, score)
     assert found["mean"]["spearman"] == pytest.approx(0)
     assert found["mean"]["n"] == 33
     assert set(METRICS) < set(found["challenges"]["small"])
 
 
 def test_challenges_that_cannot_be_compared_do_not_count():
-    found = by_challenge(pd.Series(["a", "a", "b"]), pd.Series([1.0, 2, 3]), pd.Series([1.0, 2, 3]))
+    found = metrics_by_challenge(pd.Series(["a", "a", "b"]), pd.Series([1.0, 2, 3]), pd.Series([1.0, 2, 3]))
     assert found["mean"]["spearman"] == pytest.approx(1)
     assert found["mean"]["challenges"] == 1

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline.metrics.ranking import METRICS, agreement
+from pipeline.metrics.ranking import METRICS, ranking_metrics
 from pipeline.metrics.significance import (
     PRIMARY,
     Clips,
@@ -37,7 +37,7 @@ def test_a_resample_gives_what_the_libraries_give_of_the_repeated_clips():
         weights = np.concatenate([np.ones((1, count)), rng.integers(0, 4, (3, count))])
         found = weighted_metrics(score, label, weights)
         for row, copies in enumerate(weights.astype(int)):
-            expected = agreement(np.repeat(score, copies), np.repeat(label, copies))
+            expected = ranking_metrics(np.repeat(score, copies), np.repeat(label, copies))
             # NDCG's gains are those of the clips as they are, so only the first row has the library's.
             for name in METRICS if row == 0 else [name for name in METRICS if name != "ndcg_10"]:
                 assert found[name][row] == pytest.approx(_number(expected[name]), abs=1e-9, nan_ok=True), name
