@@ -26,11 +26,10 @@ from models.virality.vdv import ModalityInput, encode
 from pipeline.dataset.assemble import read_clips
 from pipeline.dataset.loading import skeletons_to_score
 from pipeline.feedback.attribution import integrated_gradients, mean_pose, segment_seconds
-from pipeline.feedback.compare import Compared, compare_clip
-from pipeline.feedback.edits import edited, gain_map, rescore, typical_change
-from pipeline.feedback.find import Finding
-from pipeline.feedback.limbs import LIMBS, limb_joints
-from pipeline.feedback.make import read_posture
+from pipeline.feedback.clip_feedback import ClipComparison, compare_clip, read_posture
+from pipeline.feedback.edits import apply_change, gain_map, median_change, rescore
+from pipeline.feedback.findings import Finding
+from pipeline.feedback.motion import LIMBS, limb_joints
 from pipeline.runs.runs import find_run, run_dir
 from pipeline.runs.train import load_run
 from simulation.script import Fault
@@ -45,7 +44,7 @@ WINDOW_S = 1.0
 class Clip:
     judged: Judged
     posture: Posture
-    compared: Compared
+    comparison: ClipComparison
 
 
 def main() -> None:
@@ -70,7 +69,7 @@ def main() -> None:
     clips = list(compared_clips(options, encoder, config))
     results["faults"] = faults(clips, encoder, config)
     print_faults(results["faults"])
-    some = [clip for clip in clips if clip.judged.fault and clip.compared.comparable][: options.curves]
+    some = [clip for clip in clips if clip.judged.fault and clip.comparison.comparable][: options.curves]
     results["curves"] = curves(some, encoder, config)
     print_curves(results["curves"])
     if options.data:
@@ -116,7 +115,7 @@ def faults(clips: list[Clip], encoder: nn.Module, config: VdvConfig) -> dict:
     kinds: dict[str, Counter] = {}
     clips_of = []
     for clip in clips:
-        fault, said = clip.judged.fault, clip.compared.said
+        fault, said = clip.judged.fault, clip.comparison.findings
         kind = fault.kind if fault else "perfect"
         count = kinds.setdefault(kind, Counter())
         first = said[0].finding if said else None
@@ -126,12 +125,12 @@ def faults(clips: list[Clip], encoder: nn.Module, config: VdvConfig) -> dict:
             right = any(_is(one.finding, fault) for one in said[:1])
             count["anywhere"] += any(_is(one.finding, fault) for one in said)
             count["kind"] += right and first is not None and first.kind == fault.kind
-            count["gains"] += right and said[0].gain.gain > 0
+            count["gains"] += right and said[0].edit.gain > 0
             count["others"] += sum(not _is(one.finding, fault) for one in said)
-            count["best edit"] += clip.compared.comparable and _best_edit_is(clip, fault, encoder, config)
+            count["best edit"] += clip.comparison.comparable and _best_edit_is(clip, fault, encoder, config)
         count["of"] += 1
         count["right"] += right
-        count["not comparable"] += not clip.compared.comparable
+        count["not comparable"] += not clip.comparison.comparable
         named = [first.limb, first.kind, round(first.start_s, 2), round(first.end_s, 2)] if first else None
         planted = [fault.limb, fault.kind, fault.start_s, fault.end_s, round(fault.size, 3)] if fault else None
         clips_of.append({"clip": clip.judged.clip_id, "dance": clip.judged.dance, "planted": planted, "named": named})
@@ -160,7 +159,7 @@ def _best_edit_is(clip: Clip, fault: Fault, encoder: nn.Module, config: VdvConfi
 
 def _gains(clip: Clip, encoder: nn.Module, config: VdvConfig) -> tuple[np.ndarray, np.ndarray]:
     """Windows [W, 2], one after the other, and what the top clips' motion would gain there [limbs, W]."""
-    ours, views = clip.compared.ours, clip.compared.views
+    ours, views = clip.comparison.motion, clip.comparison.aligned
     assert ours is not None
     starts = np.arange(ours.seconds[0], ours.seconds[-1] - WINDOW_S, WINDOW_S)
     windows = np.stack([starts, starts + WINDOW_S], 1)
@@ -246,13 +245,13 @@ def _replaced(modality: ModalityInput, order: Tensor, encoder: nn.Module, insert
 
 def _put_in(clip: Clip, windows: np.ndarray, order: np.ndarray, encoder: nn.Module, config: VdvConfig) -> np.ndarray:
     """Scores less the clip's own with the top clips' motion in more and more limbs x windows."""
-    ours, views = clip.compared.ours, clip.compared.views
+    ours, views = clip.comparison.motion, clip.comparison.aligned
     assert ours is not None
-    changes = {limb: typical_change(ours, views, limb) for limb in LIMBS}
+    changes = {limb: median_change(ours, views, limb) for limb in LIMBS}
     made, posture, done = [], clip.posture, 0
     for share in SHARES:
         for limb, window in order[done : round(share * len(order))]:
-            posture = edited(posture, ours, changes[LIMBS[limb]], LIMBS[limb], *windows[window])
+            posture = apply_change(posture, ours, changes[LIMBS[limb]], LIMBS[limb], *windows[window])
         done = round(share * len(order))
         made.append(posture)
     scores = rescore(made, encoder, config, CPU)

@@ -17,9 +17,9 @@ from benchmarks.ui_prmd import draw, load_episodes
 from models.virality.config import VdvConfig
 from models.virality.masked import MOTION_LIMIT
 from models.virality.skeleton import KINECT22, Posture
-from pipeline.feedback.align import lay_over
-from pipeline.feedback.edits import BLEND_S, covered_share, edited, typical_change
-from pipeline.feedback.limbs import LIMBS, Dance, as_dance
+from pipeline.feedback.alignment import align_reference
+from pipeline.feedback.edits import BLEND_S, apply_change, covered_share, median_change
+from pipeline.feedback.motion import LIMBS, Motion, to_motion
 from pipeline.training.ridge import Slopes, fit_line, normal_score, place_within
 
 ABOUT = {
@@ -44,7 +44,7 @@ def limbs_of_movements(path: Path) -> dict:
             target = normal_score(place_within(episodes.correct[train], compared[train]))
             line = fit_line(numbers[train], target, compared[train], episodes.subject[train], 0, MOTION_LIMIT)
             best = train[np.argsort(-line(numbers[train]))[:REFERENCES]]
-            dances = [as_dance(episodes.postures[row], KINECT22) for row in best]
+            dances = [to_motion(episodes.postures[row], KINECT22) for row in best]
             own = (episodes.movement == movement) & (episodes.subject == subject) & (episodes.correct == 0)
             for row in np.flatnonzero(own)[:EACH]:
                 gains = _gains(episodes.postures[row], dances, line, config)
@@ -64,20 +64,20 @@ def limbs_of_movements(path: Path) -> dict:
     }
 
 
-def _gains(posture: Posture, dances: Sequence[Dance | None], line: Slopes, config: VdvConfig) -> dict[str, float]:
+def _gains(posture: Posture, dances: Sequence[Motion | None], line: Slopes, config: VdvConfig) -> dict[str, float]:
     """Of arm, leg, trunk and head, as far as a reference covers them; of arms and legs the better side's."""
-    ours = as_dance(posture, KINECT22)
+    ours = to_motion(posture, KINECT22)
     views = [] if ours is None else [
-        view for number, dance in enumerate(dances) if dance for view in lay_over(dance, number, ours, KINECT22)
+        view for number, dance in enumerate(dances) if dance for view in align_reference(dance, number, ours, KINECT22)
     ]  # fmt: skip
     if ours is None or not views:
         return {}
     made, limbs = [posture], []
     start, end = float(ours.seconds[0]), float(ours.seconds[-1])
     for limb in LIMBS:
-        change = typical_change(ours, views, limb, KINECT22)
+        change = median_change(ours, views, limb, KINECT22)
         if covered_share(ours, change, limb, start, end, KINECT22) > 0.5:
-            made.append(edited(posture, ours, change, limb, start - BLEND_S, end + BLEND_S, KINECT22))
+            made.append(apply_change(posture, ours, change, limb, start - BLEND_S, end + BLEND_S, KINECT22))
             limbs.append(limb.rsplit("_", maxsplit=1)[-1])
     fixed = torch.from_numpy(np.stack([draw(one, config, None) for one in made]))
     scores = line(line_numbers(fixed))

@@ -9,7 +9,7 @@ from tasks.console import say
 from tasks.run_options import RUN_HELP
 
 if TYPE_CHECKING:
-    from pipeline.feedback.make import Made
+    from pipeline.feedback.clip_feedback import ClipFeedback
 
 
 class ActionFeedback(luigi.Task):
@@ -31,7 +31,7 @@ class ActionFeedback(luigi.Task):
 
     def run(self) -> None:
         from models.device import resolve_device
-        from pipeline.feedback.make import make_feedback
+        from pipeline.feedback.clip_feedback import write_feedback
         from pipeline.runs.runs import read_run, run_dir
 
         found = find_run(self.workspace, self.run_id)
@@ -40,16 +40,15 @@ class ActionFeedback(luigi.Task):
             from pipeline.runs.train import warn_if_untrained
 
             warn_if_untrained(run)
-        say(feedback_text(self.clip, make_feedback(self.workspace, found, self.clip, resolve_device(self.device))))
+        say(feedback_text(self.clip, write_feedback(self.workspace, found, self.clip, resolve_device(self.device))))
 
 
-def feedback_text(clip: str, made: "Made") -> str:
+def feedback_text(clip: str, feedback: "ClipFeedback") -> str:
     """The sentences, strongest first, and what they are worth."""
-    from pipeline.feedback.compare import meaning
-
-    lines = [f"clip {clip} against the best {len(made.references)} of its challenge: {', '.join(made.references)}"]
-    for one in made.compared.said:
-        lines += [f"  {one.sentence}", f"      {meaning(one.gain)}"]
-    if not made.compared.said:
+    references, findings = feedback.references, feedback.comparison.findings
+    lines = [f"clip {clip} against the best {len(references)} of its challenge: {', '.join(references)}"]
+    for explained in findings:
+        lines += [f"  {explained.sentence}", f"      {explained.meaning}"]
+    if not findings:
         lines.append("  nothing stands out: it differs from them no more than they do from one another")
-    return "\n".join([*lines, f"written: {made.json} and {made.film}"])
+    return "\n".join([*lines, f"written: {feedback.json_path} and {feedback.film_path}"])

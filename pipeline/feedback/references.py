@@ -1,4 +1,4 @@
-"""The clips that a clip is held against: the best of its challenge, by others."""
+"""References of a clip: the best-scored clips of its challenge, by other creators."""
 
 import math
 from dataclasses import dataclass
@@ -8,30 +8,32 @@ import pandas as pd
 from pipeline.core import storage
 from pipeline.core.errors import DataError, OptionError
 from pipeline.dataset.assemble import read_clips, read_table
-from pipeline.feedback.compare import LEAST_FITTING
 from pipeline.runs.files import SCORES
 from pipeline.runs.runs import read_run
 
-MOST, LEAST, SHARE = 8, 5, 0.1  # the best tenth of the challenge, but at least 5 and at most 8
-_SHOWN = 10
+# The best tenth of the challenge, within limits.
+MAX_REFERENCES, MIN_REFERENCES, REFERENCE_SHARE = 8, 5, 0.1
+MIN_FITTING = 4  # references that fit the clip: fewer do not show what good clips have in common
+_LISTED = 10  # clip ids in a message
 
 
 @dataclass(frozen=True)
-class Chosen:
-    """Rows of the dataset's clips.parquet."""
+class References:
+    """Rows of the dataset's clips.parquet: the clip's and its references', best first."""
 
     clips: pd.DataFrame
     row: int
     references: tuple[int, ...]
 
 
-def choose(workspace: str, run_dir: str, clip_id: str) -> Chosen:
-    """The clip and its references: those of its challenge with the highest skeleton score, by other creators and no
-    copies of it, one clip a creator; more of a creator only where there are too few.
+def choose_references(workspace: str, run_dir: str, clip_id: str) -> References:
+    """The clip's challenge by skeleton score, without the clip's creator and copies of it.
+
+    One clip a creator; more of a creator only where there are too few.
 
     Raises:
         OptionError: no such clip, or the run has no skeletons.
-        DataError: the clip shows nobody, or its challenge has too few clips to hold it against.
+        DataError: the clip shows nobody, or its challenge has too few clips to compare it with.
     """
     run = read_run(workspace, run_dir)
     if "pose" not in run["config"]["modalities"] or "pose" not in run["features"]:
@@ -43,27 +45,26 @@ def choose(workspace: str, run_dir: str, clip_id: str) -> Chosen:
     scores = read_table(storage.join(workspace, run_dir, SCORES)).set_index("clip_id")
     rows = clips.index[clips["clip_id"] == clip_id]
     if not len(rows):
-        some = ", ".join(clips["clip_id"].head(_SHOWN))
+        some = ", ".join(clips["clip_id"].head(_LISTED))
         raise OptionError(f"--clip {clip_id!r}: run {run_dir} has no such clip; its {len(clips)} clips are {some}, ...")
     row = int(rows[0])
-    own = clips.loc[row]
+    clip = clips.loc[row]
     score = clips["clip_id"].map(scores["score_pose"]).astype(float)
     if math.isnan(score[row]):
-        why = f"it {own['status']} ({own['code']})" if own["status"] == "failed" else "nobody was found in it"
+        why = f"it {clip['status']} ({clip['code']})" if clip["status"] == "failed" else "nobody was found in it"
         raise DataError(f"clip {clip_id} has no skeleton: {why}; feedback needs a clip in which a dancer is seen")
-    others = (clips["challenge"] == own["challenge"]) & score.notna() & (clips.index != row)
-    if not pd.isna(own["creator_id"]):
-        others &= (clips["creator_id"] != own["creator_id"]).fillna(True).astype(bool)
-    if not pd.isna(own["copies"]):
-        others &= (clips["copies"] != own["copies"]).fillna(True).astype(bool)
-    ranked = score[others].sort_values(ascending=False, kind="stable").index
-    wanted = min(MOST, max(LEAST, math.ceil(SHARE * int((clips["challenge"] == own["challenge"]).sum()))))
-    if len(ranked) < LEAST_FITTING:
+    same_challenge = clips["challenge"] == clip["challenge"]
+    eligible = same_challenge & score.notna() & (clips.index != row)
+    for column in ("creator_id", "copies"):
+        if not pd.isna(clip[column]):
+            eligible &= (clips[column] != clip[column]).fillna(True).astype(bool)
+    ranked = score[eligible].sort_values(ascending=False, kind="stable").index
+    if len(ranked) < MIN_FITTING:
         raise DataError(
-            f"challenge {own['challenge']!r} has {len(ranked)} clips with a skeleton by others than {clip_id}'s"
-            f" creator; feedback needs {LEAST_FITTING} to hold it against"
+            f"challenge {clip['challenge']!r} has {len(ranked)} clips with a skeleton by others than {clip_id}'s"
+            f" creator; feedback needs {MIN_FITTING} to hold it against"
         )
+    wanted = min(MAX_REFERENCES, max(MIN_REFERENCES, math.ceil(REFERENCE_SHARE * int(same_challenge.sum()))))
     creators = clips.loc[ranked, "creator_id"]
-    again = creators.notna() & creators.duplicated()
-    ordered = [*ranked[~again], *ranked[again]][:wanted]
-    return Chosen(clips, row, tuple(int(one) for one in ordered))
+    repeated = creators.notna() & creators.duplicated()
+    return References(clips, row, tuple(int(row) for row in [*ranked[~repeated], *ranked[repeated]][:wanted]))

@@ -1,4 +1,4 @@
-"""The feedback that was made on clips of a run (pipeline.feedback.make), checked, for the page."""
+"""The feedback that was made on clips of a run (pipeline.feedback.clip_feedback), checked, for the page."""
 
 import json
 import math
@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from pipeline.core import storage
 from pipeline.core.errors import WorkspaceError
-from pipeline.feedback.make import FEEDBACK_SCHEMA
+from pipeline.feedback.clip_feedback import FEEDBACK_SCHEMA
 from pipeline.runs.files import FEEDBACK
 
 T = TypeVar("T")
@@ -65,7 +65,7 @@ def _read(workspace: str, run_dir: str, clip_id: str, filmed: bool) -> Feedback:
 
 
 def _checked(said: Any, clip_id: str, film: str | None) -> Feedback:
-    """Raises ValueError, TypeError or KeyError where something is not what make_feedback writes."""
+    """Raises ValueError, TypeError or KeyError where something is not what write_feedback writes."""
     if said["clip"] != clip_id:
         raise ValueError(f"it is on clip {said['clip']!r}")
     return Feedback(

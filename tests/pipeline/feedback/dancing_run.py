@@ -8,7 +8,7 @@ from pipeline.dataset.assemble import assemble
 from pipeline.dataset.labels import LabelOptions
 from pipeline.runs.train import train_fusion
 from pipeline.scoring.scores import score_clips
-from tests.pipeline.feedback.dances import LATE, keypoints, pose_rows
+from tests.pipeline.feedback.simulated_dancers import LATE, keypoints, pose_rows
 from tests.pipeline.runs.test_train import CPU, ONE_EPOCH
 from tests.support.learnable_world import Clip, make_batch
 

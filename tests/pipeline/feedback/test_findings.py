@@ -7,26 +7,25 @@ import pytest
 from scipy.ndimage import gaussian_filter1d
 
 from models.virality.skeleton import COCO17, Posture
-from pipeline.feedback.align import lay_over
-from pipeline.feedback.find import Finding, find
-from pipeline.feedback.limbs import limb_joints, mirrored
-from pipeline.feedback.measure import measure, window_ends
+from pipeline.feedback.alignment import align_reference
+from pipeline.feedback.findings import Finding, measure_limbs, select_findings, window_bounds
+from pipeline.feedback.motion import limb_joints, mirror
 from simulation.script import Fault
-from tests.pipeline.feedback.dances import (
+from tests.pipeline.feedback.simulated_dancers import (
     LATE,
     SMALL,
     UNSTEADY,
-    dance_of,
+    alignments_of,
     mirrored_posture,
+    motion_of,
     posture,
     references,
-    views_of,
 )
 
 
 def findings(one, dance: str = "arms_up") -> list[Finding]:
-    ours = dance_of(one)
-    return find(measure(ours, views_of(one, dance)), window_ends(ours))
+    ours = motion_of(one)
+    return select_findings(measure_limbs(ours, alignments_of(one, dance)), window_bounds(ours))
 
 
 def overlaps(one: Finding, fault: Fault) -> bool:
@@ -75,16 +74,16 @@ def test_an_arm_ahead_of_the_body_is_early():
 def test_what_good_clips_differ_in_among_themselves_is_not_said():
     """The same fault, where every reference moves that arm in a way of its own."""
     one = posture(fault=SMALL)
-    ours, views = dance_of(one), views_of(one)
+    ours, views = motion_of(one), alignments_of(one)
     rng = np.random.default_rng(0)
     arm = list(limb_joints()["right_arm"])
     free = []
     for view in views:
-        theirs = view.by_limb["right_arm"].copy()
+        theirs = view.vectors_by_limb["right_arm"].copy()
         theirs[:, arm] += gaussian_filter1d(rng.normal(size=(len(theirs), 2, 2)), 6, axis=0) * 3
-        free.append(replace(view, by_limb=view.by_limb | {"right_arm": theirs}))
-    assert [found.limb for found in find(measure(ours, views), window_ends(ours))] == ["right_arm"]
-    assert find(measure(ours, free), window_ends(ours)) == []
+        free.append(replace(view, vectors_by_limb=view.vectors_by_limb | {"right_arm": theirs}))
+    assert [found.limb for found in select_findings(measure_limbs(ours, views), window_bounds(ours))] == ["right_arm"]
+    assert select_findings(measure_limbs(ours, free), window_bounds(ours)) == []
 
 
 def test_joints_that_the_pose_network_doubts_count_little():
@@ -100,11 +99,11 @@ def test_joints_that_the_pose_network_doubts_count_little():
 
 
 def test_where_few_references_reach_nothing_is_measured():
-    ours = dance_of(posture(fault=LATE))
-    views = [view for view in views_of(posture(fault=LATE)) if view.reference < 2]
-    measured = measure(ours, views)
-    assert all(np.isnan(of.ours.plain).all() for of in measured.values())
-    assert find(measured, window_ends(ours)) == []
+    ours = motion_of(posture(fault=LATE))
+    views = [view for view in alignments_of(posture(fault=LATE)) if view.reference < 2]
+    measured = measure_limbs(ours, views)
+    assert all(np.isnan(measurement.differences.energy).all() for measurement in measured.values())
+    assert select_findings(measured, window_bounds(ours)) == []
 
 
 def test_a_limb_has_one_finding_at_a_time_strongest_first():
@@ -117,20 +116,24 @@ def test_a_limb_has_one_finding_at_a_time_strongest_first():
 
 def test_the_least_strength_is_a_threshold():
     one = posture(fault=LATE)
-    ours = dance_of(one)
-    measured = measure(ours, views_of(one))
-    strongest = find(measured, window_ends(ours))[0].strength
-    assert find(measured, window_ends(ours), least=1.01 * strongest) == []
-    assert len(find(measured, window_ends(ours), least=0.3)) >= len(find(measured, window_ends(ours)))
+    ours = motion_of(one)
+    measured = measure_limbs(ours, alignments_of(one))
+    strongest = select_findings(measured, window_bounds(ours))[0].strength
+    assert select_findings(measured, window_bounds(ours), min_strength=1.01 * strongest) == []
+    assert len(select_findings(measured, window_bounds(ours), min_strength=0.3)) >= len(
+        select_findings(measured, window_bounds(ours))
+    )
 
 
 def test_mirroring_the_references_changes_nothing():
     one = posture(fault=SMALL)
-    ours = dance_of(one)
+    ours = motion_of(one)
     views = [
-        view for number, other in enumerate(references()) for view in lay_over(mirrored(dance_of(other)), number, ours)
+        view
+        for number, other in enumerate(references())
+        for view in align_reference(mirror(motion_of(other)), number, ours)
     ]
-    turned = find(measure(ours, views), window_ends(ours))
+    turned = select_findings(measure_limbs(ours, views), window_bounds(ours))
     assert [(found.limb, found.kind) for found in turned] == [(found.limb, found.kind) for found in findings(one)]
 
 
@@ -138,6 +141,6 @@ def test_the_shortest_clip_has_one_window():
     whole = posture()
     first = whole.seconds <= 2.0
     short = Posture(whole.position[first], whole.seen[first], whole.confidence[first], whole.seconds[first])
-    ours = dance_of(short)
-    assert window_ends(ours).tolist() == [[0.0, 2.0]]
-    assert find(measure(ours, views_of(short)), window_ends(ours)) == []
+    ours = motion_of(short)
+    assert window_bounds(ours).tolist() == [[0.0, 2.0]]
+    assert select_findings(measure_limbs(ours, alignments_of(short)), window_bounds(ours)) == []

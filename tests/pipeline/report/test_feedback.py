@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.core.errors import WorkspaceError
 from pipeline.dataset.assemble import read_table
-from pipeline.feedback.make import FEEDBACK_SCHEMA
+from pipeline.feedback.clip_feedback import FEEDBACK_SCHEMA
 from pipeline.runs.files import FEEDBACK
 from pipeline.scoring.recommendation import read_standing
 from pipeline.scoring.recommendation_options import RecommendOptions, eligible
@@ -26,7 +26,7 @@ REFERENCES = ["clip002", "clip004", "clip006", "clip008", "clip010"]
 
 
 def said(clip: str, *findings: dict, **other: Any) -> dict:
-    """As pipeline.feedback.make writes it."""
+    """As pipeline.feedback.clip_feedback writes it."""
     return {
         "schema": FEEDBACK_SCHEMA, "clip": clip, "run": "a" * 16, "challenge": "shuffle", "references": REFERENCES,
         "fitting": 4, "untrained": False, "findings": list(findings), "summary": "", "caution": "Goes along with it.",

@@ -7,8 +7,8 @@ import numpy as np
 
 from models.virality.skeleton import COCO17, Posture, normalise
 from pipeline.features.rows import Grid, PoseRows, Track
-from pipeline.feedback.align import View, lay_over
-from pipeline.feedback.limbs import Dance, as_dance
+from pipeline.feedback.alignment import AlignedReference, align_reference
+from pipeline.feedback.motion import Motion, to_motion
 from simulation.dancers.body import draw_body
 from simulation.dancers.looks import draw_face, draw_outfit
 from simulation.filming.keypoints import film_keypoints
@@ -53,8 +53,8 @@ def mirrored_posture(one: Posture) -> Posture:
     return Posture(position, one.seen[:, order], one.confidence[:, order], one.seconds)
 
 
-def dance_of(one: Posture) -> Dance:
-    found = as_dance(one)
+def motion_of(one: Posture) -> Motion:
+    found = to_motion(one)
     assert found is not None
     return found
 
@@ -65,9 +65,9 @@ def references(dance: str = "arms_up") -> tuple[Posture, ...]:
     return tuple(posture(dance, 100 + number, skill=0.9) for number in range(6))
 
 
-def views_of(one: Posture, dance: str = "arms_up") -> list[View]:
-    ours = dance_of(one)
-    found = [lay_over(dance_of(reference), number, ours) for number, reference in enumerate(references(dance))]
+def alignments_of(one: Posture, dance: str = "arms_up") -> list[AlignedReference]:
+    ours = motion_of(one)
+    found = [align_reference(motion_of(reference), number, ours) for number, reference in enumerate(references(dance))]
     return [view for views in found for view in views]
 
 

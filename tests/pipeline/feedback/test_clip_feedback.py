@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from pipeline.core.errors import DataError, OptionError
+from pipeline.feedback.clip_feedback import write_feedback
 from pipeline.feedback.film import CAPTION, HEIGHT, SIDE
-from pipeline.feedback.limbs import RATE
-from pipeline.feedback.make import make_feedback
-from pipeline.feedback.references import choose
-from tests.pipeline.feedback.dances import LATE
+from pipeline.feedback.motion import RATE_HZ
+from pipeline.feedback.references import choose_references
 from tests.pipeline.feedback.dancing_run import GOOD, RUN, make_dancing_run
+from tests.pipeline.feedback.simulated_dancers import LATE
 
 CPU = torch.device("cpu")
 RUN_ID = RUN.removeprefix("runs/")
@@ -43,7 +43,7 @@ def scored(workspace: Path):
 
 
 def chosen_for(workspace: Path, clip: str) -> list[str]:
-    chosen = choose(str(workspace), RUN, clip)
+    chosen = choose_references(str(workspace), RUN, clip)
     return [str(chosen.clips["clip_id"].iloc[row]) for row in chosen.references]
 
 
@@ -65,8 +65,8 @@ def test_a_creator_is_a_reference_twice_only_where_there_are_too_few(workspace, 
 
 def test_the_fault_is_said_with_its_sentence_and_what_the_model_makes_of_it(workspace, scored):
     scored(dict.fromkeys(GOOD, 5.0) | {"odd": -9.0, "short": -9.0})
-    made = make_feedback(str(workspace), RUN_ID, "late", CPU)
-    said = json.loads(Path(made.json).read_text())
+    made = write_feedback(str(workspace), RUN_ID, "late", CPU)
+    said = json.loads(Path(made.json_path).read_text())
     assert (said["clip"], said["run"], said["challenge"]) == ("late", RUN_ID, "arms")
     assert len(said["references"]) == 5
     assert set(said["references"]) <= set(GOOD)
@@ -88,24 +88,24 @@ def test_the_fault_is_said_with_its_sentence_and_what_the_model_makes_of_it(work
 
 def test_a_good_clip_gets_no_words(workspace, scored):
     scored({"odd": -9.0, "short": -9.0, "late": -9.0})
-    made = make_feedback(str(workspace), RUN_ID, "good4", CPU)
-    said = json.loads(Path(made.json).read_text())
+    made = write_feedback(str(workspace), RUN_ID, "good4", CPU)
+    said = json.loads(Path(made.json_path).read_text())
     assert said["findings"] == []
     assert said["summary"] == "nothing stands out"
 
 
 def test_the_film_shows_both_and_colours_what_differs_while_it_does(workspace, scored):
     scored(dict.fromkeys(GOOD, 5.0) | {"odd": -9.0, "short": -9.0})
-    made = make_feedback(str(workspace), RUN_ID, "late", CPU)
-    first = made.compared.said[0].finding
-    with av.open(made.film) as file:
+    made = write_feedback(str(workspace), RUN_ID, "late", CPU)
+    first = made.comparison.findings[0].finding
+    with av.open(made.film_path) as file:
         stream = file.streams.video[0]
         assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ("h264", "yuv420p")
         assert (stream.width, stream.height) == (2 * SIDE, HEIGHT + CAPTION)
         pictures = [(frame.time, frame.to_ndarray(format="rgb24").astype(int)) for frame in file.decode(stream)]
-    assert made.compared.ours is not None
-    assert len(pictures) == len(made.compared.ours.seconds)
-    start = made.compared.ours.seconds[0]
+    assert made.comparison.motion is not None
+    assert len(pictures) == len(made.comparison.motion.seconds)
+    start = made.comparison.motion.seconds[0]
 
     def coloured(picture: np.ndarray, left: int) -> tuple[int, int]:
         """Pixels of orange and of blue in a figure's field."""
@@ -113,8 +113,8 @@ def test_the_film_shows_both_and_colours_what_differs_while_it_does(workspace, s
         red, blue = field[..., 0], field[..., 2]
         return int((red - blue > 120).sum()), int((blue - red > 100).sum())
 
-    others = [one.finding for one in made.compared.said]
-    for time, picture in pictures[:: RATE // 2]:
+    others = [one.finding for one in made.comparison.findings]
+    for time, picture in pictures[:: RATE_HZ // 2]:
         orange, blue = coloured(picture, 0)[0], coloured(picture, SIDE)[1]
         if any(one.start_s <= start + time <= one.end_s for one in others):
             assert orange > 600, time  # bones and joints
@@ -125,8 +125,8 @@ def test_the_film_shows_both_and_colours_what_differs_while_it_does(workspace, s
 
 
 def test_made_again_it_is_the_same(workspace):
-    first = Path(make_feedback(str(workspace), RUN_ID, "good5", CPU).json).read_bytes()
-    assert Path(make_feedback(str(workspace), RUN_ID, "good5", CPU).json).read_bytes() == first
+    first = Path(write_feedback(str(workspace), RUN_ID, "good5", CPU).json_path).read_bytes()
+    assert Path(write_feedback(str(workspace), RUN_ID, "good5", CPU).json_path).read_bytes() == first
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_made_again_it_is_the_same(workspace):
 def test_what_cannot_be_told_is_refused_with_the_reason(workspace, scored, clip, error, words):
     scored(dict.fromkeys(GOOD, 5.0) | {"late": 4.0})
     with pytest.raises(error, match=words):
-        make_feedback(str(workspace), RUN_ID, clip, CPU)
+        write_feedback(str(workspace), RUN_ID, clip, CPU)
     assert not (workspace / RUN / f"feedback/{clip}.json").exists()
     assert not (workspace / RUN / f"feedback/{clip}.mp4").exists()
 
@@ -154,4 +154,4 @@ def test_what_cannot_be_told_is_refused_with_the_reason(workspace, scored, clip,
 def test_a_run_without_poses_is_refused(tmp_path):
     workspace = make_dancing_run(tmp_path / "ws", modalities=("scene",))
     with pytest.raises(OptionError, match="made without the pose modality: feedback needs skeletons"):
-        make_feedback(str(workspace), RUN_ID, "late", CPU)
+        write_feedback(str(workspace), RUN_ID, "late", CPU)
