@@ -40,13 +40,13 @@ def floors(package: str) -> Mapping[str, int]:
 
 
 @pytest.mark.parametrize("top", MAY_IMPORT)
-def test_imports_go_from_tasks_over_the_pipeline_to_the_models(top):
+def test_imports_go_from_tasks_over_the_pipeline_to_the_models(top: str) -> None:
     found = [(module, other) for module, others in imports().items() for other in others if module.split(".")[0] == top]
     assert found
     assert not [pair for pair in found if pair[1].split(".")[0] not in MAY_IMPORT[top]]
 
 
-def test_only_tasks_know_the_simulation():
+def test_only_tasks_know_the_simulation() -> None:
     importers = {
         module.split(".")[0]
         for module, others in imports().items()
@@ -59,11 +59,11 @@ def test_only_tasks_know_the_simulation():
 @pytest.mark.parametrize(
     "stage", [stage for stage in STAGES if stage not in ("features", "evaluation", "feedback", "report")]
 )
-def test_a_package_of_the_pipeline_has_at_most_three_floors(stage):
+def test_a_package_of_the_pipeline_has_at_most_three_floors(stage: str) -> None:
     high = {module: floor for module, floor in floors(f"pipeline.{stage}").items() if floor > MAX_FLOORS}
     assert not high
 
 
-def test_no_module_is_long():
+def test_no_module_is_long() -> None:
     lengths = {module: len(path_of(module).read_text().splitlines()) for module in modules()}
     assert not {module: lines for module, lines in lengths.items() if lines > MAX_LINES}

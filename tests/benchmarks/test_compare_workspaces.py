@@ -57,7 +57,9 @@ def flip(values: pa.ChunkedArray, row: int, byte: int) -> pa.Array:
     return pa.array(rows, values.type)
 
 
-def test_new_fingerprints_and_a_column_s_new_name_are_no_difference(before: Path, after: Path, capsys):
+def test_new_fingerprints_and_a_column_s_new_name_are_no_difference(
+    before: Path, after: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main([str(before), str(after)]) == 0
     compared = {d.name: d.compared for d in compare_workspaces(before, after)}
     assert compared["features/pose/*/june"] > 24  # rows of clips and persons
@@ -66,7 +68,7 @@ def test_new_fingerprints_and_a_column_s_new_name_are_no_difference(before: Path
     assert "runs/*/scores.parquet" in capsys.readouterr().out
 
 
-def test_one_bit_of_a_tensor_is_found_and_named(before: Path, after: Path, capsys):
+def test_one_bit_of_a_tensor_is_found_and_named(before: Path, after: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = shard(after, "scene")
     change(path, lambda rows: rows.set_column(4, rows.field("feature"), flip(rows["feature"], 2, 5)))
     assert main([str(before), str(after)]) == 1
@@ -74,7 +76,7 @@ def test_one_bit_of_a_tensor_is_found_and_named(before: Path, after: Path, capsy
     assert f"features/scene/0000/june: {clip} differs in feature" in capsys.readouterr().out
 
 
-def test_a_joint_of_one_person_is_found_and_named(before: Path, after: Path):
+def test_a_joint_of_one_person_is_found_and_named(before: Path, after: Path) -> None:
     def moved(rows: pa.Table) -> pa.Table:
         people = rows["keypoints"].to_pylist()
         people[1][2][7][0] = float(np.nextafter(np.float32(people[1][2][7][0]), np.float32(np.inf)))
@@ -89,7 +91,7 @@ def test_a_joint_of_one_person_is_found_and_named(before: Path, after: Path):
     assert found.unequal == {(person["clip_id"], person["track_id"]): ["keypoints"]}
 
 
-def test_a_number_in_place_of_none_is_found(before: Path, after: Path):
+def test_a_number_in_place_of_none_is_found(before: Path, after: Path) -> None:
     scores = after / "runs" / NEW / "scores.parquet"
     change(scores, lambda rows: rows.set_column(1, "score", rows["score"].fill_null(0.0)))
     clip = pq.read_table(scores)["clip_id"][3].as_py()
@@ -110,20 +112,22 @@ def test_a_number_in_place_of_none_is_found(before: Path, after: Path):
         ),
     ],
 )
-def test_a_row_or_column_gone_added_or_moved_is_named(before: Path, after: Path, change_rows, note: str):
+def test_a_row_or_column_gone_added_or_moved_is_named(
+    before: Path, after: Path, change_rows: Callable[[pa.Table], pa.Table], note: str
+) -> None:
     change(after / "runs" / NEW / "scores.parquet", change_rows)
     (found,) = [d for d in compare_workspaces(before, after) if d.notes]
     assert found.name == "runs/*/scores.parquet"
     assert note in found.notes
 
 
-def test_a_table_that_only_one_has_is_a_difference(before: Path, after: Path):
+def test_a_table_that_only_one_has_is_a_difference(before: Path, after: Path) -> None:
     (after / "datasets/one/faces.parquet").unlink(missing_ok=True)
     (after / "datasets/one/clips.parquet").unlink()
     assert main([str(before), str(after)]) == 1
 
 
-def test_a_clip_that_failed_for_another_reason_differs_in_the_file_s_metadata(before: Path, after: Path):
+def test_a_clip_that_failed_for_another_reason_differs_in_the_file_s_metadata(before: Path, after: Path) -> None:
     path = shard(after, "scene")
     metadata = pq.ParquetFile(path).metadata.metadata | {b"skipped": b'{"x": "crash"}'}
     change(path, lambda rows: rows.replace_schema_metadata(metadata))
@@ -131,11 +135,11 @@ def test_a_clip_that_failed_for_another_reason_differs_in_the_file_s_metadata(be
     assert found.notes == [f"metadata differ: skipped of {path.name}"]
 
 
-def test_two_builds_in_one_workspace_are_refused(before: Path, after: Path):
+def test_two_builds_in_one_workspace_are_refused(before: Path, after: Path) -> None:
     shutil.copytree(after / "runs" / NEW, after / "runs" / OLD)
     with pytest.raises(ValueError, match="compare workspaces built once each"):
         compare_workspaces(before, after)
 
 
-def test_folders_without_tables_are_not_called_equal(tmp_path: Path):
+def test_folders_without_tables_are_not_called_equal(tmp_path: Path) -> None:
     assert main([str(tmp_path), str(tmp_path)]) == 1
