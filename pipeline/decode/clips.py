@@ -8,16 +8,16 @@ class Probe:
     """Description of a clip's container, read without decoding. `code` says why it is unusable; empty: usable."""
 
     clip_id: str
-    content_hash: str  # sha256 of the file's bytes, hex; empty where they could not be read
-    size_bytes: int
-    container: str  # FFmpeg's short name: mov,mp4,m4a,3gp,3g2,mj2
-    codec: str  # FFmpeg's name: h264, hevc, vp9, av1, ...
-    width: int  # px, upright (after rotation)
-    height: int
-    rotation: int  # degrees clockwise that the stored picture must be turned to stand upright: 0, 90, 180, 270
-    fps: float  # average frames a second; 0 where the container does not say
-    duration_s: float  # stated by the container; 0 where it does not say
-    frames: int  # stated by the container; 0 where it does not say
+    content_hash: str = ""  # sha256 of the file's bytes, hex; empty where they could not be read
+    size_bytes: int = 0
+    container: str = ""  # FFmpeg's short name: mov,mp4,m4a,3gp,3g2,mj2
+    codec: str = ""  # FFmpeg's name: h264, hevc, vp9, av1, ...
+    width: int = 0  # px, upright (after rotation)
+    height: int = 0
+    rotation: int = 0  # degrees clockwise that the stored picture must be turned to stand upright: 0, 90, 180, 270
+    fps: float = 0.0  # average frames a second; 0 where the container does not say
+    duration_s: float = 0.0  # stated by the container; 0 where it does not say
+    frames: int = 0  # stated by the container; 0 where it does not say
     code: str = ""  # one of errors.CLIP_CODES
     reason: str = ""
 
@@ -30,13 +30,13 @@ class Ending:
     status: str  # ok: to its end; partial: what came before `code` struck is used; failed: nothing is used
     code: str  # one of errors.CLIP_CODES; empty for ok
     reason: str
-    frames: int  # sampled frames delivered
-    expected: int  # sampled frames that the stated duration would give; equals `frames` where it is not stated
-    decoder: str  # decord, pyav, or decord+pyav where the second went on from where the first stopped; empty: failed
-    width: int  # px of the upright source frame; 0 where no frame was seen
-    height: int
-    attempts: int  # 1..
-    decode_s: float  # worker's time on it, all attempts
+    frames: int = 0  # sampled frames delivered
+    expected: int = 0  # sampled frames that the stated duration would give; equals `frames` where it is not stated
+    decoder: str = ""  # decord, pyav, or both joined by + where the second went on from the first; empty: failed
+    width: int = 0  # px of the upright source frame; 0 where no frame was seen
+    height: int = 0
+    attempts: int = 1  # 1..
+    decode_s: float = 0.0  # worker's time on it, all attempts
     # Of S of the clip's pictures, a few each second; flat ones are left out.
     sketch_ms: tuple[int, ...] = ()  # [S] from the clip's first frame
     sketches: bytes = b""  # int8 [S, 100], each as pipeline.decode.picture_sketch makes it

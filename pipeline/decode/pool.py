@@ -1,4 +1,4 @@
-"""Clips to frames: a pool of worker processes that can be killed, one clip at a time each.
+"""A pool of worker processes that turn clips into frames, each one clip at a time, and that can be killed.
 
 Frames come in chunks, as views of memory shared with the worker. A clip that hangs, crashes or outgrows its worker
 costs that clip only; every clip gets exactly one ending.
@@ -8,23 +8,25 @@ import base64
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, fields
+from typing import Any, TypeVar
 
 import numpy as np
 
 from pipeline.core.options import DecodeLimits, SamplingOptions
 from pipeline.decode.clips import Ending, Probe
-from pipeline.decode.worker_process import Seat, Stopped
+from pipeline.decode.worker_process import Stopped, WorkerProcess
 
-# Jobs pulled ahead, a worker. While the consumer is busy with one chunk a worker may end as many short clips as it
-# has slots; then it waits for the consumer anyhow.
+Record = TypeVar("Record", Ending, Probe)
+
+# Jobs pulled ahead for each worker. While the consumer is busy with one chunk a worker may end as many short clips as
+# it has slots; then it waits for the consumer anyhow.
 _AHEAD = 4
 
 
 @dataclass(frozen=True)
 class DecodeJob:
-    """A clip to decode; of its sampled frames those are delivered whose position is a multiple of any stride."""
+    """A clip to decode; the sampled frames are delivered whose position is a multiple of any stride."""
 
     clip_id: str
     uri: str
@@ -33,7 +35,7 @@ class DecodeJob:
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some consecutive sampled frames of one clip. The arrays of pictures are valid until `release()`.
+    """Consecutive sampled frames of one clip. `frames` is valid until `release()`.
 
     A chunk of a later attempt makes those of the earlier ones void: the clip is decoded from its start again.
     """
@@ -50,19 +52,19 @@ class Chunk:
     _release: Callable[[], None] = field(repr=False)
 
     def release(self) -> None:
-        """Gives the memory back to the worker, which waits when all of its slots are out. Call it once done."""
+        """Give the memory back to the worker, which waits while all of its slots are out."""
         self._release()
 
 
 @dataclass(frozen=True)
 class _Job:
-    key: str  # clip_id
+    clip_id: str
     command: dict
 
 
 @dataclass(frozen=True)
 class _Event:
-    seat: Seat
+    worker: WorkerProcess
     job: _Job
     attempt: int
     event: dict
@@ -95,7 +97,7 @@ class DecodePool:
         self.close()
 
     def run(self, jobs: Iterable[DecodeJob]) -> Iterator[Chunk | Ending]:
-        """Decodes clips; yields the chunks of many interleaved, those of one in order and before its one ending.
+        """Decode clips; yield the chunks of many interleaved, those of one in order and before its one ending.
 
         Args:
             jobs: pulled as workers need them, in the caller's thread. A clip_id may be used again once it has ended.
@@ -108,16 +110,16 @@ class DecodePool:
             yield _ending(event) if event.event["event"] == "done" else _chunk(event)
 
     def probe(self, clips: Iterable[tuple[str, str]]) -> Iterator[Probe]:
-        """Describes clips, (clip_id, uri) each, in any order: even a header may be hostile."""
+        """Describe clips, (clip_id, uri) each, in any order: even a header may be hostile."""
         hashed: dict[str, dict] = {}
         for event in self._stream(_Job(clip_id, {"op": "probe", "uri": uri}) for clip_id, uri in clips):
             if event.event["event"] == "hashed":
-                hashed[event.job.key] = event.event
+                hashed[event.job.clip_id] = event.event
             else:
-                yield _probe(event, hashed.pop(event.job.key, {}))
+                yield _record(Probe, event, hashed.pop(event.job.clip_id, {}))
 
     def close(self) -> None:
-        """Kills all workers and waits until they are gone."""
+        """Kill all workers and wait until they are gone."""
         self._stop.set()
         for _ in self._threads:
             self._jobs.put(None)
@@ -156,20 +158,20 @@ class DecodePool:
                 self.close()
 
     def _start_thread(self, under_way: int) -> None:
-        """One more seat where there are more jobs than seats: two clips do not start sixteen workers."""
+        """Add a worker where there are more jobs than workers: two clips do not start sixteen."""
         if len(self._threads) < min(self._workers, under_way + 1):
             thread = threading.Thread(target=self._serve, name=f"decode-{len(self._threads)}", daemon=True)
             self._threads.append(thread)
             thread.start()
 
     def _serve(self) -> None:
-        """A seat's thread: job after job until the pool closes."""
-        seat = None
+        """Body of a worker's thread: job after job until the pool closes."""
+        worker = None
         try:
-            seat = Seat(self._sampling, self._limits, self._stop)
+            worker = WorkerProcess(self._sampling, self._limits, self._stop)
             while (job := self._jobs.get()) is not None and not self._stop.is_set():
-                for attempt, event in seat.attempts(job.command):
-                    self._events.put(_Event(seat, job, attempt, event))
+                for attempt, event in worker.run(job.command):
+                    self._events.put(_Event(worker, job, attempt, event))
         except Stopped:
             pass
         except BaseException as error:  # whatever it is, it is raised where the pool is used
@@ -177,12 +179,12 @@ class DecodePool:
             if not isinstance(error, Exception):
                 raise
         finally:
-            if seat is not None:
-                seat.close()
+            if worker is not None:
+                worker.close()
 
 
 def probe_clips(clips: Iterable[tuple[str, str]], limits: DecodeLimits, workers: int) -> Iterator[Probe]:
-    """Describes and hashes clips without decoding them, in workers that can be killed; in any order.
+    """Describe and hash clips without decoding them, in workers that can be killed; in any order.
 
     Args:
         clips: (clip_id, uri) each; pulled as workers need them.
@@ -192,37 +194,28 @@ def probe_clips(clips: Iterable[tuple[str, str]], limits: DecodeLimits, workers:
 
 
 def _chunk(event: _Event) -> Chunk:
-    seat, fields = event.seat, event.event
-    size = int(np.prod(fields["shape"]))
-    frames = np.frombuffer(seat.memory, np.uint8, size, fields["slot"] * seat.slot_bytes).reshape(fields["shape"])
+    worker, chunk = event.worker, event.event
+    size = int(np.prod(chunk["shape"]))
+    frames = np.frombuffer(worker.memory, np.uint8, size, chunk["slot"] * worker.slot_bytes).reshape(chunk["shape"])
     released = threading.Lock()  # a second release must not lend a slot that is being filled again
 
     def release() -> None:
         if released.acquire(blocking=False):
-            seat.release(fields["slot"])
+            worker.release(chunk["slot"])
 
     return Chunk(
-        event.job.key, event.attempt, frames, np.array(fields["position"], np.int32),
-        np.array(fields["frame_index"], np.int32), np.array(fields["timestamp"], np.float32),
-        fields["scale"], fields["width"], fields["height"], release,
+        event.job.clip_id, event.attempt, frames, np.array(chunk["position"], np.int32),
+        np.array(chunk["frame_index"], np.int32), np.array(chunk["timestamp"], np.float32),
+        chunk["scale"], chunk["width"], chunk["height"], release,
     )  # fmt: skip
 
 
 def _ending(event: _Event) -> Ending:
-    fields: dict[str, Any] = event.event
-    return Ending(
-        event.job.key, fields["status"], fields["code"], fields["reason"], fields.get("frames", 0),
-        fields.get("expected", 0), fields.get("decoder", ""), fields.get("width", 0), fields.get("height", 0),
-        fields["attempts"], fields["worked_s"], tuple(fields.get("sketch_ms", ())),
-        base64.b64decode(fields.get("sketches", "")),
-    )  # fmt: skip
+    sketches = base64.b64decode(event.event.get("sketches", ""))
+    return _record(Ending, event, {"sketches": sketches, "sketch_ms": tuple(event.event.get("sketch_ms", ()))})
 
 
-def _probe(event: _Event, hashed: dict) -> Probe:
-    fields: dict[str, Any] = event.event
-    return Probe(
-        event.job.key, hashed.get("content_hash", ""), hashed.get("size_bytes", 0), fields.get("container", ""),
-        fields.get("codec", ""), fields.get("width", 0), fields.get("height", 0), fields.get("rotation", 0),
-        fields.get("fps", 0.0), fields.get("duration_s", 0.0), fields.get("frames", 0), fields.get("code", ""),
-        fields.get("reason", ""),
-    )  # fmt: skip
+def _record(kind: type[Record], event: _Event, values: dict[str, Any]) -> Record:
+    """The clip's record as the worker's event gives it; `values` go before those of the event."""
+    given = event.event | {"clip_id": event.job.clip_id} | values
+    return kind(**{column.name: given[column.name] for column in fields(kind) if column.name in given})

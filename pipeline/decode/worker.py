@@ -1,8 +1,8 @@
-"""The process that decodes: video from strangers is hostile input, so it runs where it can be killed.
+"""Main program of a decode worker: video from strangers is hostile input, decoded in a process that can be killed.
 
 Started by pipeline.decode.worker_process as `python -m pipeline.decode.worker <json>`. Commands come and events go as
-JSON lines on two pipes of their own (libraries print on stdout); pictures go into shared memory, in slots that the
-parent lends.
+JSON messages on a connection (libraries print on stdout); pictures go into shared memory, in slots that the parent
+lends.
 
     commands   {"op": "decode", ...}  {"op": "probe", ...}  {"op": "free", "slot": n}      end of file: exit
     events     ready | hashed | chunk | wait (no free slot: the deadline's clock stops) | done
@@ -16,11 +16,11 @@ import json
 import mmap
 import os
 import resource
-import select
 import signal
 import sys
 from collections import deque
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
 from typing import Any
 
 import numpy as np
@@ -40,32 +40,27 @@ MAX_CHUNK_FRAMES = 32  # what an extractor's batch can use; small pictures would
 
 @dataclass
 class Link:
-    """The worker's end of the pipes, and the slots it may fill."""
+    """The worker's end of the connection to its parent, and the slots it may fill."""
 
-    commands: int  # file descriptors
-    events: int
+    connection: Connection
     free: deque[int] = field(default_factory=deque)
     jobs: deque[dict] = field(default_factory=deque)
-    rest: bytes = b""
 
     def send(self, **event: Any) -> None:
-        line = json.dumps(event).encode() + b"\n"
-        while line:
-            line = line[os.write(self.events, line) :]
+        self.connection.send_bytes(json.dumps(event).encode())
 
     def receive(self, wait: bool) -> None:
-        """Reads what commands have come; with `wait`, at least one. Exits where the parent is gone."""
-        while wait or select.select([self.commands], [], [], 0)[0]:
-            data = os.read(self.commands, 65536)
-            if not data:
+        """Read the commands that have come; with `wait`, at least one. Exits where the parent is gone."""
+        while wait or self.connection.poll():
+            try:
+                command = json.loads(self.connection.recv_bytes())
+            except (EOFError, OSError):
                 os._exit(0)  # not sys.exit: a decoder's threads must not hold the process up
-            *lines, self.rest = (self.rest + data).split(b"\n")
-            for command in map(json.loads, lines):
-                if command["op"] == "free":
-                    self.free.append(command["slot"])
-                else:
-                    self.jobs.append(command)
-            wait = wait and not lines
+            if command["op"] == "free":
+                self.free.append(command["slot"])
+            else:
+                self.jobs.append(command)
+            wait = False
 
     def next_job(self) -> dict:
         while not self.jobs:
@@ -81,8 +76,8 @@ class Link:
         return self.free.popleft()
 
 
-class Slots:
-    """Collects frames into chunks: one covers the positions [c K, (c + 1) K), K set by the size of a frame alone."""
+class ChunkWriter:
+    """Collects frames into chunks. Chunk c covers the positions [c K, (c + 1) K); K depends on a frame's size alone."""
 
     def __init__(self, memory: mmap.mmap, slot_bytes: int, link: Link):
         self.memory, self.slot_bytes, self.link = memory, slot_bytes, link
@@ -119,7 +114,7 @@ class Slots:
         self.filled.append(frame)
 
     def flush(self) -> None:
-        """Hands the slot over with what it holds."""
+        """Publish the frames collected so far as a chunk."""
         if not self.filled:
             return
         assert self.shape is not None
@@ -133,14 +128,14 @@ class Slots:
         self.pictures, self.slot, self.filled = None, -1, []
 
     def give_back(self) -> None:
-        """Keeps an unpublished slot for the next clip."""
+        """Keep an unpublished slot for the next clip."""
         if self.slot >= 0:
             self.link.free.append(self.slot)
         self.pictures, self.slot, self.filled = None, -1, []
 
 
-def decode(job: dict, slots: Slots, sampling: SamplingOptions, limits: DecodeLimits) -> dict:
-    """Decodes one clip into chunks; returns the fields of its ending."""
+def decode(job: dict, chunks: ChunkWriter, sampling: SamplingOptions, limits: DecodeLimits) -> dict:
+    """Decode one clip into chunks; return fields of its Ending, sketches as base64."""
     strides, every = job["strides"], sketch_stride(sampling)
 
     def wanted(position: int) -> bool:
@@ -152,13 +147,13 @@ def decode(job: dict, slots: Slots, sampling: SamplingOptions, limits: DecodeLim
     sketches: dict[int, bytes] = {}  # by ms
     try:
         for frame in decoding.frames():
-            if frame.position % every == 0 and (found := picture_sketch(frame.rgb)) is not None:
-                sketches[round(1000 * frame.timestamp)] = found.tobytes()
+            if frame.position % every == 0 and (sketch := picture_sketch(frame.rgb)) is not None:
+                sketches[round(1000 * frame.timestamp)] = sketch.tobytes()
             if wanted(frame.position):
-                slots.add(frame)
-        slots.flush()
+                chunks.add(frame)
+        chunks.flush()
     finally:
-        slots.give_back()
+        chunks.give_back()
     frames = decoding.cursor.frames
     header = decoding.header
     stated = expected_frames(header.duration_s, header.fps, sampling)
@@ -166,13 +161,13 @@ def decode(job: dict, slots: Slots, sampling: SamplingOptions, limits: DecodeLim
         "status": decoding.status, "code": decoding.code, "reason": decoding.reason, "decoder": decoding.decoder,
         # A clip that came to its end has all its frames, whatever its average rate made one expect.
         "frames": frames, "expected": frames if decoding.status == "ok" else max(frames, stated),
-        "width": slots.source[0], "height": slots.source[1],
+        "width": chunks.source[0], "height": chunks.source[1],
         "sketch_ms": list(sketches), "sketches": base64.b64encode(b"".join(sketches.values())).decode(),
     }  # fmt: skip
 
 
 def probe(job: dict, link: Link, limits: DecodeLimits) -> dict:
-    """Hashes and describes one clip; returns the fields of its Probe."""
+    """Hash and describe one clip; return fields of its Probe."""
     source = fetch(job["uri"])
     link.send(event="hashed", content_hash=sha256(source), size_bytes=source.size_bytes)
     container, stream, header = open_clip(source, limits)
@@ -192,7 +187,7 @@ def sha256(source: Source) -> str:
 
 
 def _limit_memory(megabytes: int) -> None:
-    """Caps the address space at what is mapped now and `megabytes` more; a no-op where /proc does not tell."""
+    """Limit the address space to what is mapped now and `megabytes` more; no effect where there is no /proc."""
     try:
         with open("/proc/self/statm", encoding="ascii") as file:
             mapped = int(file.read().split()[0]) * resource.getpagesize()
@@ -206,12 +201,12 @@ def _limit_memory(megabytes: int) -> None:
 def main() -> None:
     setting = json.loads(sys.argv[1])
     die_with_parent(setting["parent"])
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle; it ends this process
-    faulthandler.enable()  # a crash leaves its kind on stderr, which the parent reads
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to handle, which ends this process
+    faulthandler.enable()  # a crash is named on stderr, which the parent reads
     sampling, limits = SamplingOptions(**setting["sampling"]), DecodeLimits(**setting["limits"])
     slot_bytes = limits.slot_mb * 2**20
     memory = mmap.mmap(setting["memory"], limits.slots * slot_bytes)
-    link = Link(setting["commands"], setting["events"])
+    link = Link(Connection(setting["connection"]))
     _limit_memory(limits.memory_limit_mb)
     link.send(event="ready")
     while True:
@@ -220,7 +215,7 @@ def main() -> None:
             if job["op"] == "probe":
                 ending = probe(job, link, limits)
             else:
-                ending = decode(job, Slots(memory, slot_bytes, link), sampling, limits)
+                ending = decode(job, ChunkWriter(memory, slot_bytes, link), sampling, limits)
         except ClipError as error:
             ending = {"status": "failed", "code": error.code, "reason": error.reason}
         except MemoryError:

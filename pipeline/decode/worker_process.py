@@ -1,13 +1,13 @@
-"""One place for a decode worker: starts it, gives it one clip at a time, kills it when it must, replaces it.
+"""A decode worker as its parent sees it: started, given one clip at a time, killed when it must be, and replaced.
 
-A seat is used by one thread, which lives as long as the pool (a worker dies with the thread that started it). Only
-`release` is called from elsewhere.
+A `WorkerProcess` is used by one thread, which lives as long as the pool (a worker dies with the thread that started
+it). Only `release` is called from elsewhere. Messages are JSON in both directions: the worker handles hostile input, so
+nothing it sends is ever unpickled.
 """
 
 import json
 import mmap
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -17,12 +17,14 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict
+from multiprocessing.connection import Connection, Pipe
 
 from pipeline.core.errors import CLIP_CODES, VdvError
 from pipeline.core.options import DecodeLimits, SamplingOptions
 
 _START_S = 120.0  # a worker's imports on a busy machine with a cold disk
 _POLL_S = 0.2  # how soon a stopping pool is noticed
+_MESSAGE_BYTES = 64 * 2**20  # no message is longer; an ending's sketches take 0.7 KiB a second of the clip
 # Pictures are megabytes each: glibc would map and unmap, and the kernel clear, every single one.
 _ENVIRONMENT = {
     "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1",
@@ -32,17 +34,17 @@ _RETRY_PAUSE_S = 0.5  # before another try of what the network or the disk refus
 
 
 class WorkerError(VdvError):
-    """Decode workers cannot be started at all: nothing of any clip's doing."""
+    """Decode workers cannot be started at all; no clip is the cause."""
 
     code = "worker"
 
 
 class Stopped(Exception):
-    """The pool is closing; whatever was under way is dropped."""
+    """Raised when the pool is closing; whatever was under way is dropped."""
 
 
-class Seat:
-    """A worker's place; its shared memory outlives the workers that come and go."""
+class WorkerProcess:
+    """A worker that is replaced when it dies; its shared memory outlives the processes that come and go."""
 
     def __init__(self, sampling: SamplingOptions, limits: DecodeLimits, stop: threading.Event):
         self.limits, self._sampling, self._stop = limits, sampling, stop
@@ -50,25 +52,23 @@ class Seat:
         self._memory_fd = _anonymous_file(limits.slots * self.slot_bytes)
         self.memory = mmap.mmap(self._memory_fd, limits.slots * self.slot_bytes, prot=mmap.PROT_READ)
         self._stderr = tempfile.TemporaryFile("a+b")  # noqa: SIM115 (closed by `close`)
-        self._lock = threading.Lock()  # guards what `release` shares with the seat's thread
+        self._lock = threading.Lock()  # guards what `release` shares with the worker's thread
         self._lent: set[int] = set()  # slots whose chunks the consumer still holds
-        self._commands = -1
         self._waiting = False  # the worker waits for a slot: its clock stands still
-        self._worker: subprocess.Popen | None = None
-        self._events = -1
-        self._rest = b""
+        self._process: subprocess.Popen | None = None
+        self._connection: Connection | None = None
 
-    def attempts(self, job: dict) -> Iterator[tuple[int, dict]]:
-        """Runs a job, again where its failure may pass; yields (attempt, event), the last one being `done`.
+    def run(self, job: dict) -> Iterator[tuple[int, dict]]:
+        """Run a job, again where its failure may pass; yield (attempt, event), the last one being `done`.
 
         Raises: Stopped, WorkerError.
         """
         worked_s = 0.0
         for attempt in range(1, self.limits.attempts + 1):
-            for event in self._attempt(job):
+            for event in self._run_once(job):
                 if event["event"] == "done":
-                    worked_s += event["worked_s"]
-                    event.update(worked_s=worked_s, attempts=attempt)
+                    worked_s += event["decode_s"]
+                    event.update(decode_s=worked_s, attempts=attempt)
                     retry = bool(event.get("code")) and CLIP_CODES[event["code"]].retryable
                     if retry:
                         self.kill()  # the next try, or the next clip, gets a fresh worker
@@ -80,14 +80,15 @@ class Seat:
                     return
                 yield attempt, event
 
-    def _attempt(self, job: dict) -> Iterator[dict]:
+    def _run_once(self, job: dict) -> Iterator[dict]:
         """One try. Ends with a `done` event in every case, made here when the worker did not live to send it."""
-        if self._worker is None:
+        if self._process is None:
             self._start()
         else:
             os.ftruncate(self._stderr.fileno(), 0)
         self._waiting = False
-        self._send(job)
+        with self._lock:
+            self._send(job)
         clock = time.monotonic()
         worked_s = 0.0
         while True:
@@ -101,14 +102,14 @@ class Seat:
                     self.kill()
                     reason = f"not done after {self.limits.deadline_s:g} s of decoding; the worker was killed"
                     yield {"event": "done", "status": "failed", "code": "deadline", "reason": reason,
-                           "worked_s": worked_s}  # fmt: skip
+                           "decode_s": worked_s}  # fmt: skip
                     return
             elif event["event"] == "wait":
                 with self._lock:
                     # Slots that came back before this event was read are on their way to the worker already.
                     self._waiting = len(self._lent) == self.limits.slots
             elif event["event"] == "done":
-                yield {**event, "worked_s": worked_s}
+                yield {**event, "decode_s": worked_s}
                 return
             else:
                 if event["event"] == "chunk":
@@ -120,27 +121,25 @@ class Seat:
                 clock = time.monotonic()
 
     def release(self, slot: int) -> None:
-        """The consumer is done with a slot: lends it to the worker again. Any thread."""
+        """Lend a slot to the worker again, now that the consumer is done with it. Any thread."""
         with self._lock:
             self._lent.discard(slot)
             self._waiting = False
-            if self._commands >= 0:
-                self._write({"op": "free", "slot": slot})
+            self._send({"op": "free", "slot": slot})
 
     def kill(self) -> None:
-        """Ends the worker, however stuck it is, and reaps it."""
+        """End the process, however stuck it is, and reap it."""
         with self._lock:
-            if self._commands >= 0:
-                os.close(self._commands)
-            self._commands = -1
-        if self._worker is not None:
-            self._worker.kill()
-            self._worker.wait()
-            os.close(self._events)
-        self._worker, self._events, self._rest = None, -1, b""
+            if self._connection is not None:
+                self._connection.close()
+            self._connection = None
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
 
     def close(self) -> None:
-        """After this the seat is gone; chunks that a consumer still holds stay readable until it drops them."""
+        """End the process for good; chunks that a consumer still holds stay readable until it drops them."""
         self.kill()
         self._stderr.close()
         if self._memory_fd >= 0:
@@ -149,83 +148,70 @@ class Seat:
 
     def _start(self) -> None:
         os.ftruncate(self._stderr.fileno(), 0)
-        command_read, command_write = os.pipe()
-        event_read, event_write = os.pipe()
+        connection, far_end = Pipe()
         setting = {
-            "parent": os.getpid(), "commands": command_read, "events": event_write, "memory": self._memory_fd,
+            "parent": os.getpid(), "connection": far_end.fileno(), "memory": self._memory_fd,
             "sampling": asdict(self._sampling), "limits": asdict(self.limits),
         }  # fmt: skip
-        try:
-            self._worker = subprocess.Popen(
+        with far_end:
+            self._process = subprocess.Popen(
                 [sys.executable, "-m", "pipeline.decode.worker", json.dumps(setting)],
-                pass_fds=(command_read, event_write, self._memory_fd), stdin=subprocess.DEVNULL,
+                pass_fds=(far_end.fileno(), self._memory_fd), stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL, stderr=self._stderr, env={**os.environ, **_ENVIRONMENT},
             )  # fmt: skip
-        except BaseException:
-            os.close(command_write)
-            os.close(event_read)
-            raise
-        finally:
-            os.close(command_read)
-            os.close(event_write)
-        self._events = event_read
         with self._lock:
             # In one go: from now on `release` frees its slot by itself, and a slot freed twice would be filled twice.
-            self._commands = command_write
+            self._connection = connection
             for slot in range(self.limits.slots):
                 if slot not in self._lent:
-                    self._write({"op": "free", "slot": slot})
+                    self._send({"op": "free", "slot": slot})
         until = time.monotonic() + _START_S
         event = None
         while event is None and time.monotonic() < until:
             event = self._next_event(_POLL_S)
         if event is None or event["event"] != "ready":
-            said = self._last_words()
+            error = self._stderr_summary() or "it printed nothing"
             self.kill()
-            raise WorkerError(f"a decode worker does not start ({said or 'it said nothing'}); is vdv installed whole?")
+            raise WorkerError(f"a decode worker does not start ({error}); is vdv installed whole?")
 
     def _next_event(self, timeout_s: float) -> dict | None:
         """The worker's next event; None when none comes in time; a `done` of code crash when it has died.
 
         Raises: Stopped.
         """
-        while b"\n" not in self._rest:
-            if self._stop.is_set():
-                raise Stopped
-            if not select.select([self._events], [], [], max(0.0, timeout_s))[0]:
-                return None
-            data = os.read(self._events, 1 << 16)
-            if not data:
-                return self._crashed()
-            self._rest += data
-        line, self._rest = self._rest.split(b"\n", 1)
-        return json.loads(line)
+        assert self._connection is not None
+        if self._stop.is_set():
+            raise Stopped
+        if not self._connection.poll(max(0.0, timeout_s)):
+            return None
+        try:
+            return json.loads(self._connection.recv_bytes(_MESSAGE_BYTES))
+        except (EOFError, OSError):
+            return self._crashed()
 
     def _crashed(self) -> dict:
-        assert self._worker is not None
-        status = self._worker.wait()
+        assert self._process is not None
+        self._process.kill()  # no effect on the dead; one that only broke off its messages must not be waited for
+        status = self._process.wait()
         how = f"signal {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
         reason = f"the worker died by {how}"
-        if said := self._last_words():
-            reason += f": {said}"
+        if error := self._stderr_summary():
+            reason += f": {error}"
         self.kill()
         return {"event": "done", "status": "failed", "code": "crash", "reason": reason}
 
-    def _last_words(self) -> str:
-        """What says most of a dead worker's stderr: a fatal error's first line, else the last line."""
+    def _stderr_summary(self) -> str:
+        """The most telling line of the worker's stderr: a fatal error's, else the last; at most 300 characters."""
         self._stderr.seek(0)
         lines = [line for line in self._stderr.read(1 << 16).decode(errors="replace").splitlines() if line.strip()]
         fatal = [line for line in lines if line.startswith("Fatal Python error")]
         return (fatal or lines[-1:] or [""])[0][:300]
 
     def _send(self, command: dict) -> None:
-        with self._lock:
-            self._write(command)
-
-    def _write(self, command: dict) -> None:
-        """Caller holds the lock. Commands are small, and few are under way: the pipe never fills."""
-        with suppress(BrokenPipeError):  # the worker has died: reading its events finds out how
-            os.write(self._commands, json.dumps(command).encode() + b"\n")
+        """Caller holds the lock. Commands are small, and few are under way: the connection's buffer never fills."""
+        if self._connection is not None:
+            with suppress(ConnectionError):  # the worker has died: reading its events finds out how
+                self._connection.send_bytes(json.dumps(command).encode())
 
 
 def _anonymous_file(size: int) -> int:

@@ -138,9 +138,9 @@ def test_a_frame_that_fits_no_slot_fails_its_clip_and_says_what_to_do(tmp_path):
     assert "slot_mb" in endings["large"].reason
 
 
-@pytest.mark.parametrize("kind", ["spin", "segfault", "ask", "eat"])
+@pytest.mark.parametrize("kind", ["spin", "segfault", "ask", "eat", "mute"])
 def test_a_clip_that_hangs_crashes_or_eats_memory_costs_only_itself(tmp_path, hostile, kind):
-    code = {"spin": "deadline", "segfault": "crash", "ask": "memory", "eat": "memory"}[kind]
+    code = {"spin": "deadline", "segfault": "crash", "ask": "memory", "eat": "memory", "mute": "crash"}[kind]
     jobs = []
     for name in ("good-1", f"{kind}-1", "good-2", "good-3"):
         clip = write_clip(tmp_path / f"{name}.mp4", frames=96, size=(320, 240))

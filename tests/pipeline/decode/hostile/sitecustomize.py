@@ -5,6 +5,7 @@ In a worker, a clip whose file name begins with one of these does its worst once
     segfault  a read from address 0
     eat       memory, until there is no more
     ask       one allocation larger than any machine's memory
+    mute      closes the connection to its parent and runs on
 and `once-...` does it in the first attempt only, as told by a file beside the clip.
 """
 
@@ -13,6 +14,7 @@ import sys
 
 def _worst(kind):
     import ctypes
+    import os
     import re
 
     if kind == "spin":
@@ -25,6 +27,10 @@ def _worst(kind):
             hoard.append(bytearray(64 << 20))
     elif kind == "ask":
         bytearray(1 << 46)
+    elif kind == "mute":
+        os.closerange(3, 256)
+        while True:
+            pass
 
 
 def _install():
