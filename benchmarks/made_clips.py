@@ -17,9 +17,10 @@ from models.virality.config import SCENE_CATEGORIES
 from pipeline.core.options import MODALITIES, DecodeLimits
 from pipeline.dataset.assemble import BatchFiles, assemble
 from pipeline.decode.clips import Ending, Probe
+from pipeline.features.endings import write_endings
 from pipeline.features.plan import shard_path
 from pipeline.features.rows import AppearanceRows, FaceRows, Grid, ModalityRows, PoseRows, SceneRows, Track
-from pipeline.features.shards import ShardWriter, write_endings
+from pipeline.features.shards import ShardWriter
 from pipeline.ingest.ingest import read_ingest, run_ingest
 from pipeline.ingest.manifest import read_manifests
 

@@ -24,7 +24,7 @@ from pipeline.dataset.near_duplicates import Film, agree, film, near_copies
 from pipeline.decode.clips import Ending
 from pipeline.decode.picture_sketch import SKETCH
 from pipeline.decode.pool import DecodeJob, DecodePool
-from pipeline.features.shards import read_endings, write_endings
+from pipeline.features.endings import read_endings, write_endings
 from simulation.truth import read_clips_truth
 
 AT_A_TIME = 64  # clips that are decoded anew after an interruption

@@ -22,10 +22,10 @@ from pipeline.core.errors import WorkspaceError
 from pipeline.dataset.labels import TRAIN, LabelOptions, make_labels
 from pipeline.dataset.near_duplicates import Film, film, name_copies, near_copies
 from pipeline.decode.clips import Ending
+from pipeline.features.endings import read_endings
 from pipeline.features.plan import shard_path
 from pipeline.features.reader import ShardReader
 from pipeline.features.rows import AppearanceRows, FaceRows, ModalityRows, PoseRows, SceneRows, Track
-from pipeline.features.shards import read_endings
 from pipeline.features.tracks import match_faces
 from pipeline.ingest.ingest import IngestedClip, read_ingest
 from pipeline.ingest.manifest import Batch

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pipeline.core import storage
 from pipeline.core.errors import CLIP_CODES, TooManyFailed
 from pipeline.dataset.assemble import BatchFiles
+from pipeline.features.endings import read_endings
 from pipeline.features.plan import shard_path
-from pipeline.features.shards import read_endings
 from pipeline.ingest.ingest import Ingest, read_ingest
 
 _NAMED = 10  # clips in one message

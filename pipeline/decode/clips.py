@@ -1,6 +1,8 @@
 """Records of a clip: what its container states, and how its decoding ended."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from pipeline.core.records import Int64
 
 
 @dataclass(frozen=True)
@@ -9,7 +11,7 @@ class Probe:
 
     clip_id: str
     content_hash: str = ""  # sha256 of the file's bytes, hex; empty where they could not be read
-    size_bytes: int = 0
+    size_bytes: Int64 = 0
     container: str = ""  # FFmpeg's short name: mov,mp4,m4a,3gp,3g2,mj2
     codec: str = ""  # FFmpeg's name: h264, hevc, vp9, av1, ...
     width: int = 0  # px, upright (after rotation)
@@ -17,7 +19,7 @@ class Probe:
     rotation: int = 0  # degrees clockwise that the stored picture must be turned to stand upright: 0, 90, 180, 270
     fps: float = 0.0  # average frames a second; 0 where the container does not say
     duration_s: float = 0.0  # stated by the container; 0 where it does not say
-    frames: int = 0  # stated by the container; 0 where it does not say
+    frames: Int64 = 0  # stated by the container; 0 where it does not say
     code: str = ""  # one of errors.CLIP_CODES
     reason: str = ""
 
@@ -39,4 +41,4 @@ class Ending:
     decode_s: float = 0.0  # worker's time on it, all attempts
     # Of S of the clip's pictures, a few each second; flat ones are left out.
     sketch_ms: tuple[int, ...] = ()  # [S] from the clip's first frame
-    sketches: bytes = b""  # int8 [S, 100], each as pipeline.decode.picture_sketch makes it
+    sketches: bytes = field(default=b"", metadata={"shape": "S,100", "dtype": "int8"})  # see decode.picture_sketch

@@ -7,7 +7,7 @@ numbers near zero turn, and a crop of 5 % turns others. In dances cropped so, ch
 original's by 0.2 to 0.5, of the most similar strangers by 0.3; those of these numbers by 0.66 or more, of strangers by
 0.43 at most. So no library of hashes (imagehash, pdqhash) is used.
 
-A change of which pictures are sketched, or how, raises schema.ENDINGS_VERSION.
+A change of which pictures are sketched, or how, raises ENDINGS_VERSION of pipeline.features.parquet_files.
 """
 
 import av

@@ -24,9 +24,10 @@ from pipeline.core.options import DecodeLimits, SamplingOptions
 from pipeline.decode.clips import Ending
 from pipeline.decode.pool import Chunk, DecodeJob, DecodePool
 from pipeline.features.assemble_rows import ASSEMBLE
+from pipeline.features.endings import read_endings, write_endings
 from pipeline.features.plan import Recipe, ShardPlan, endings_folder, features_folder, shard_path
 from pipeline.features.rows import Grid
-from pipeline.features.shards import ShardWriter, provenance, read_endings, write_endings
+from pipeline.features.shards import ShardWriter, provenance
 
 _KEPT_BYTES = 512 * 2**20  # free memory kept for the next batch: about what its activations take
 

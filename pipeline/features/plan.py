@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pipeline.core import storage
 from pipeline.core.fingerprint import fingerprint
 from pipeline.core.options import SamplingOptions
-from pipeline.features.schema import ENDINGS_VERSION, SCHEMA_VERSION
+from pipeline.features.parquet_files import ENDINGS_VERSION, SCHEMA_VERSION
 from pipeline.ingest.ingest import Ingest, IngestedClip
 
 

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 
 from pipeline.core.errors import WorkspaceError
 from pipeline.features.columns import ROW_CLASSES, from_table
+from pipeline.features.parquet_files import CLIPS_KEY, KIND_KEY, NOBODY_KEY, SKIPPED_KEY, open_parquet, reading
 from pipeline.features.rows import AppearanceRows, FaceRows, Grid, ModalityRows, PoseRows, SceneRows
-from pipeline.features.schema import CLIPS_KEY, COLUMNS, KIND_KEY, NOBODY_KEY, SKIPPED_KEY
-from pipeline.features.shards import open_parquet, reading
+from pipeline.features.schema import COLUMNS
 
 if TYPE_CHECKING:
     import torch

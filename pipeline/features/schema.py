@@ -16,20 +16,6 @@ import pyarrow as pa
 
 from pipeline.core.options import MODALITIES
 
-SCHEMA_VERSION = 1  # raise it with every change to what a shard holds; it is part of every feature's fingerprint
-ENDINGS_VERSION = 2  # raise it when endings hold something else: clips are decoded again for them, features stay
-
-# Keys of a file's metadata that the writer sets; all other keys are the caller's (pipeline.features.shards.provenance).
-SCHEMA_KEY = "schema_version"
-KIND_KEY = "modality"  # one of MODALITIES, or ENDINGS
-TENSORS_KEY = "tensors"  # JSON {column: {"shape": ..., "dtype": ...}}
-CLIPS_KEY = "clips"  # JSON [clip_id] of the clips that were processed, in the order of their row groups
-SKIPPED_KEY = "skipped"  # JSON {clip_id: reason} of the clips that have no rows because they failed
-NOBODY_KEY = "nobody"  # pose: JSON {clip_id: {"frame_index": [T], "timestamp": [T]}} of the clips without a person
-WRITER_KEYS = frozenset({SCHEMA_KEY, KIND_KEY, TENSORS_KEY, CLIPS_KEY, SKIPPED_KEY, NOBODY_KEY, "huggingface"})
-
-ENDINGS = "endings"
-
 # HF `datasets` then shows crops as images without being told. It knows `Sequence` in all its versions.
 _HUGGINGFACE = {"info": {"features": {"crop": {"_type": "Sequence", "feature": {"_type": "Image"}}}}}
 
@@ -87,24 +73,6 @@ _SCALARS = {
     "float32": pa.float32(),
     "jpeg": pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())]),
 }
-
-ENDINGS_SCHEMA = pa.schema(
-    [
-        pa.field("clip_id", pa.string(), nullable=False),
-        pa.field("status", pa.string(), nullable=False),
-        pa.field("code", pa.string(), nullable=False),
-        pa.field("reason", pa.string(), nullable=False),
-        pa.field("frames", pa.int32(), nullable=False),
-        pa.field("expected", pa.int32(), nullable=False),
-        pa.field("decoder", pa.string(), nullable=False),
-        pa.field("width", pa.int32(), nullable=False),
-        pa.field("height", pa.int32(), nullable=False),
-        pa.field("attempts", pa.int32(), nullable=False),
-        pa.field("decode_s", pa.float64(), nullable=False),
-        pa.field("sketch_ms", pa.list_(pa.int32()), nullable=False),
-        pa.field("sketches", pa.binary(), nullable=False, metadata={"shape": "S,100", "dtype": "int8"}),
-    ]
-)
 
 
 def arrow_type(column: Column) -> pa.DataType:

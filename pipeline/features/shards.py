@@ -1,35 +1,29 @@
 """Shards: Parquet files of many clips, one row group a clip. Reading them by clip is `pipeline.features.reader`."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
 from importlib.metadata import version
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.core import storage
-from pipeline.core.errors import WorkspaceError
 from pipeline.core.fingerprint import canonical_json
-from pipeline.decode.clips import Ending
 from pipeline.features.columns import feature_width, modality_of, to_batch
-from pipeline.features.rows import Grid, ModalityRows
-from pipeline.features.schema import (
+from pipeline.features.parquet_files import (
     CLIPS_KEY,
-    COLUMNS,
-    ENDINGS,
-    ENDINGS_SCHEMA,
     KIND_KEY,
     NOBODY_KEY,
     SCHEMA_KEY,
     SCHEMA_VERSION,
     SKIPPED_KEY,
     TENSORS_KEY,
-    WRITER_KEYS,
-    arrow_schema,
-    shapes,
+    refuse_writer_keys,
+    writing,
 )
+from pipeline.features.rows import Grid, ModalityRows
+from pipeline.features.schema import COLUMNS, arrow_schema, shapes
 
 _WRITE_OPTIONS = {
     "compression": "zstd",
@@ -77,7 +71,7 @@ class ShardWriter:
             raise ValueError(f"{modality!r} is not one of the modalities {list(COLUMNS)}")
         if len(set(order)) != len(order):
             raise ValueError(f"{path}: a clip is in the shard's order twice")
-        _refuse_writer_keys(path, metadata)
+        refuse_writer_keys(path, metadata)
         self.path = path
         self.modality = modality
         self._order = tuple(order)
@@ -138,7 +132,7 @@ class ShardWriter:
             self.discard()
             raise ValueError(f"{self.path}: neither added nor skipped: {', '.join(missing)}")
         try:
-            with _writing(self.path), self._staged:
+            with writing(self.path), self._staged:
                 file = self._open()
                 file.add_key_value_metadata(self._final_metadata())
                 file.close()
@@ -194,7 +188,7 @@ class ShardWriter:
             timestamps = [float(str(second)) for second in what.timestamp]
             self._nobody[clip_id] = {"frame_index": what.frame_index.tolist(), "timestamp": timestamps}
         else:
-            with _writing(self.path):
+            with writing(self.path):
                 self._open().write_batch(what)
         self._clips.append(clip_id)
 
@@ -223,95 +217,3 @@ def _axes(modality: str) -> set[str]:
 
 class _Discarded(Exception):
     """Makes pipeline.core.storage.staged take its file away."""
-
-
-def write_endings(path: str, endings: Sequence[Ending], metadata: Mapping[str, str]) -> None:
-    """Writes how the clips of a shard ended, a row each, in the order given.
-
-    Raises:
-        ValueError: `metadata` holds a key that is the writer's own.
-        WorkspaceError: the file cannot be written.
-    """
-    _refuse_writer_keys(path, metadata)
-    table = pa.Table.from_pylist([asdict(ending) for ending in endings], ENDINGS_SCHEMA)
-    own = {SCHEMA_KEY: str(SCHEMA_VERSION), KIND_KEY: ENDINGS}
-    table = table.replace_schema_metadata(own | dict(sorted(metadata.items())))
-    with _writing(path), storage.staged(path) as local:
-        pq.write_table(table, local, compression="zstd", write_page_checksum=True)
-
-
-def read_endings(path: str) -> list[Ending]:
-    """Raises WorkspaceError: the file is missing, damaged, or of another schema version."""
-    with reading(path):
-        file, _ = open_parquet(path, ENDINGS)
-        with file:
-            rows = file.read(use_threads=False).to_pylist()
-            return [Ending(**(row | {"sketch_ms": tuple(row["sketch_ms"])})) for row in rows]
-
-
-def open_parquet(path: str, kind: str | None = None) -> tuple[pq.ParquetFile, dict[str, str]]:
-    """A file of this pipeline and its metadata; reads the footer only. `kind`: the modality it must be of, or ENDINGS.
-
-    Call it, and read from what it returns, inside `reading`.
-    """
-    local = storage.is_local(path)
-    if local:
-        source = str(storage.local_path(path))
-    else:
-        filesystem, inner = storage.remote(path)
-        # Exact ranges: the default of s3fs reads 50 MB ahead, where one clip is some 100 kB.
-        source = filesystem.open(inner, "rb", cache_type="none")
-    # pre_buffer joins the reads of a row group's columns: fewer requests to an object store, of no use on a disk.
-    file = pq.ParquetFile(source, pre_buffer=not local, page_checksum_verification=True)
-    found = {key.decode(): value.decode() for key, value in (file.metadata.metadata or {}).items()}
-    found.pop("ARROW:schema", None)
-    problem = ""
-    if SCHEMA_KEY not in found or KIND_KEY not in found:
-        problem = "is a Parquet file, but none that this pipeline wrote; take it out of the workspace"
-    elif found[SCHEMA_KEY] != str(SCHEMA_VERSION):
-        problem = (
-            f"was written with schema version {found[SCHEMA_KEY]}, this version of vdv reads {SCHEMA_VERSION};"
-            f" run the same command again to build it anew, or read it with the version that wrote it"
-            f" ({found.get('code_version', 'not stated')})"
-        )
-    elif kind is not None and found[KIND_KEY] != kind:
-        problem = f"holds {found[KIND_KEY]}, not {kind}; delete it and run the same command again"
-    if problem:
-        file.close(force=True)
-        raise WorkspaceError(f"{path} {problem}")
-    return file, found
-
-
-@contextmanager
-def reading(path: str) -> Iterator[None]:
-    """Turns what can go wrong with a file of the workspace into WorkspaceErrors that say what to do."""
-    try:
-        yield
-    except WorkspaceError:
-        raise
-    except FileNotFoundError as error:
-        raise WorkspaceError(f"{path} is missing; run the same command again to make it") from error
-    except Exception as error:
-        what = (str(error).splitlines() or [type(error).__name__])[0]
-        # Damage shows as an error of Arrow's, as an OSError without a number, or as columns that do not fit together.
-        no_number = isinstance(error, OSError) and error.errno is None
-        if no_number or isinstance(error, pa.ArrowException | ValueError):
-            raise WorkspaceError(f"{path} is damaged ({what}); delete it and run the same command again") from error
-        raise WorkspaceError(
-            f"{path} cannot be read ({what}); check its rights, or the network, and run again"
-        ) from error
-
-
-@contextmanager
-def _writing(path: str) -> Iterator[None]:
-    try:
-        yield
-    except (pa.ArrowException, OSError) as error:
-        raise WorkspaceError(
-            f"cannot write {path}: {error}; check the disk's free space and the folder's rights"
-        ) from error
-
-
-def _refuse_writer_keys(path: str, metadata: Mapping[str, str]) -> None:
-    if taken := sorted(WRITER_KEYS & set(metadata)):
-        raise ValueError(f"{path}: the metadata keys {taken} are set by the writer")

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from pipeline.core import storage
 from pipeline.core.errors import DataError
 from pipeline.dataset.assemble import read_clips, read_table
-from pipeline.features.shards import reading
+from pipeline.features.parquet_files import reading
 from pipeline.runs.files import SCORES
 from pipeline.runs.runs import read_run
 

@@ -18,10 +18,10 @@ from models.weights.profiles import load_profile
 from pipeline.core import storage
 from pipeline.core.options import DecodeLimits, SamplingOptions
 from pipeline.decode.clips import Ending, Probe
+from pipeline.features.endings import read_endings
 from pipeline.features.extract import Progress, extract_shards
 from pipeline.features.plan import Recipe, endings_folder, features_folder, plan_shards, recipe, shard_path
 from pipeline.features.reader import ShardReader
-from pipeline.features.shards import read_endings
 from pipeline.ingest.ingest import Ingest, IngestedClip
 from tests.end_to_end.workspaces import TINY_PROFILE
 from tests.support.feature_rows import jpeg

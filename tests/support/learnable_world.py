@@ -14,9 +14,10 @@ from pipeline.dataset.assemble import BatchFiles, assemble
 from pipeline.dataset.labels import LabelOptions
 from pipeline.decode.clips import Ending, Probe
 from pipeline.decode.picture_sketch import SKETCH
+from pipeline.features.endings import write_endings
 from pipeline.features.plan import shard_path
 from pipeline.features.rows import FaceRows, Grid, ModalityRows, PoseRows, Track
-from pipeline.features.shards import ShardWriter, write_endings
+from pipeline.features.shards import ShardWriter
 from pipeline.ingest.ingest import IngestedClip, read_ingest, run_ingest
 from pipeline.ingest.manifest import read_manifests
 from tests.support.feature_rows import appearance_rows, face_rows, scene_rows

@@ -11,7 +11,7 @@ from pipeline.core.options import DecodeLimits
 from pipeline.dataset.assemble import BatchFiles
 from pipeline.dataset.failures import failures, refuse_too_many
 from pipeline.decode.clips import Ending
-from pipeline.features.shards import write_endings
+from pipeline.features.endings import write_endings
 from pipeline.ingest.ingest import read_ingest, run_ingest
 from pipeline.ingest.manifest import read_manifests
 from tests.support.ingest_world import Probing

@@ -10,7 +10,8 @@ import pytest
 
 from pipeline.core.options import MODALITIES
 from pipeline.decode.clips import Ending
-from pipeline.features.schema import COLUMNS, ENDINGS_SCHEMA, arrow_schema
+from pipeline.features.endings import ENDINGS_SCHEMA
+from pipeline.features.schema import COLUMNS, arrow_schema
 from pipeline.features.shards import ShardWriter, provenance
 from tests.support.feature_rows import appearance_rows, pose_rows, rows_of, scene_rows
 
@@ -49,6 +50,9 @@ def test_endings_have_a_column_for_every_field_of_an_ending():
     kinds = {str: pa.string(), int: pa.int32(), float: pa.float64(), bytes: pa.binary()}
     kinds |= {tuple[int, ...]: pa.list_(pa.int32())}
     assert ENDINGS_SCHEMA.types == [kinds[field.type] for field in fields(Ending)]
+    assert not any(column.nullable for column in ENDINGS_SCHEMA)
+    described = {column.name: column.metadata for column in ENDINGS_SCHEMA if column.metadata}
+    assert described == {"sketches": {b"shape": b"S,100", b"dtype": b"int8"}}
 
 
 PAGE = (Path(__file__).parents[3] / "docs" / "parquet.md").read_text()

@@ -26,8 +26,9 @@ from pipeline.core.errors import WorkspaceError
 from pipeline.core.options import MODALITIES
 from pipeline.decode.clips import Ending
 from pipeline.features.columns import from_table, to_batch
+from pipeline.features.endings import read_endings, write_endings
 from pipeline.features.reader import ShardReader
-from pipeline.features.shards import ShardWriter, provenance, read_endings, write_endings
+from pipeline.features.shards import ShardWriter, provenance
 from tests.support.feature_rows import WIDTH, appearance_rows, face_rows, pose_rows, rows_of, scene_rows
 
 PROVENANCE = provenance(profile="demo", weights={"net": "ab" * 32}, decoder="decord 0.6.0", options={"stride": 2})
