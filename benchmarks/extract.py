@@ -37,7 +37,8 @@ from pipeline.core.options import MODALITIES, DecodeLimits, SamplingOptions
 from pipeline.decode.pool import Chunk, DecodeJob, DecodePool
 from pipeline.features.extract import extract_shards
 from pipeline.features.plan import Recipe, plan_shards, recipe
-from pipeline.ingest.ingest import Ingest, read_ingest, run_ingest
+from pipeline.ingest.clip_table import IngestedBatch, read_ingest
+from pipeline.ingest.ingest_batch import run_ingest
 from pipeline.ingest.manifest import read_manifests
 
 
@@ -62,7 +63,7 @@ class Work:
     cores: int
     sampling: SamplingOptions
     batch: str
-    ingest: Ingest
+    ingest: IngestedBatch
     extractors: dict[str, Extractor]
     recipes: list[Recipe]
 

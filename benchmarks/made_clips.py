@@ -21,7 +21,8 @@ from pipeline.features.endings import write_endings
 from pipeline.features.plan import shard_path
 from pipeline.features.rows import AppearanceRows, FaceRows, Grid, ModalityRows, PoseRows, SceneRows, Track
 from pipeline.features.shards import ShardWriter
-from pipeline.ingest.ingest import read_ingest, run_ingest
+from pipeline.ingest.clip_table import read_ingest
+from pipeline.ingest.ingest_batch import run_ingest
 from pipeline.ingest.manifest import read_manifests
 
 DATASET = "datasets/made"

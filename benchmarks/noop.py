@@ -67,7 +67,8 @@ def make_workspace(folder: Path, count: int) -> None:
 
 def pretend_done(folder: Path) -> None:
     from pipeline.features.plan import endings_folder, features_folder, shard_path
-    from pipeline.ingest.ingest import read_ingest, run_ingest
+    from pipeline.ingest.clip_table import read_ingest
+    from pipeline.ingest.ingest_batch import run_ingest
 
     workspace = str(folder / "workspace")
     build = BuildVDV(manifest=str(folder / "manifests"), workspace=workspace)

@@ -64,7 +64,8 @@ from pipeline.features.extract import extract_shards
 from pipeline.features.plan import features_folder, plan_shards, recipe, shard_path
 from pipeline.features.reader import FeatureStore
 from pipeline.features.rows import PoseRows
-from pipeline.ingest.ingest import IngestedClip, read_ingest, run_ingest
+from pipeline.ingest.clip_table import IngestedClip, read_ingest
+from pipeline.ingest.ingest_batch import run_ingest
 from pipeline.ingest.manifest import read_manifests
 
 CHECKED = 3  # frames a clip that are compared before the clock starts

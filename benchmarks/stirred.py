@@ -13,7 +13,7 @@ from models.weights.profiles import Profile
 from pipeline.core.options import DecodeLimits, SamplingOptions
 from pipeline.decode.pool import Chunk, DecodeJob, DecodePool
 from pipeline.decode.sampling import expected_frames
-from pipeline.ingest.ingest import IngestedClip
+from pipeline.ingest.clip_table import IngestedClip
 
 _THRESHOLD = 0.1  # mmpose's own for RTMO
 

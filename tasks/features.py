@@ -9,7 +9,7 @@ from models.weights.profiles import load_profile
 from pipeline.core import storage
 from pipeline.core.fingerprint import fingerprint
 from pipeline.features.plan import ShardPlan, endings_folder, features_folder, plan_shards
-from pipeline.ingest.ingest import run_ingest
+from pipeline.ingest.ingest_batch import run_ingest
 from tasks.console import Progress, note_parts
 from tasks.number_option import NumberOption
 from tasks.options import ExtractOptions, Snapshot, WorkspaceTask, ingest_table, snapshot, snapshots
@@ -48,7 +48,7 @@ class IngestBatch(WorkspaceTask):
                 self.shard_clips,
                 progress=progress,
                 retry=frozenset(self.retry),
-                marks=seen.marks,
+                signatures=seen.signatures,
             )
         self.retried.update(self._again())
 

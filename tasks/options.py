@@ -12,10 +12,11 @@ from models.weights.profiles import Profile, load_profile
 from pipeline.core.errors import ProfileError
 from pipeline.core.options import MODALITIES, DecodeLimits, SamplingOptions
 from pipeline.features.plan import Recipe, recipe
-from pipeline.ingest.ingest import Ingest, find_ingest, ingest_fingerprint, read_ingest
+from pipeline.ingest.clip_table import IngestedBatch, find_ingest, read_ingest
+from pipeline.ingest.ingest_batch import ingest_fingerprint
 from pipeline.ingest.manifest import Batch, read_manifests
 from pipeline.ingest.shard_assignment import SHARD_CLIPS
-from pipeline.ingest.signatures import signatures
+from pipeline.ingest.signatures import file_signatures
 from tasks.number_option import NumberOption
 
 
@@ -24,11 +25,11 @@ class Snapshot:
     """A batch and its clips' files as they were when the run first looked: all of its tasks agree on what there is."""
 
     batch: Batch
-    marks: tuple[str, ...]  # pipeline.ingest.signatures of the rows' uris
+    signatures: tuple[str, ...]  # of the files at the rows' uris; pipeline.ingest.signatures
 
     @cache  # noqa: B019  snapshots live as long as the process
     def fingerprint(self, shard_clips: int) -> str:
-        return ingest_fingerprint(self.batch, shard_clips, self.marks)
+        return ingest_fingerprint(self.batch, shard_clips, self.signatures)
 
 
 _seen: dict[str, Snapshot] = {}  # by the manifest file's path
@@ -39,7 +40,7 @@ def snapshots(manifest: str) -> tuple[Snapshot, ...]:
     """Of every batch of a manifest file, folder or glob. Raises ManifestError where any row of any file is wrong."""
     for batch in (batches := read_manifests(manifest)):
         if batch.path not in _seen:
-            _seen[batch.path] = Snapshot(batch, tuple(signatures(batch.rows["uri"].tolist())))
+            _seen[batch.path] = Snapshot(batch, tuple(file_signatures(batch.rows["uri"].tolist())))
     return tuple(_seen[batch.path] for batch in batches)
 
 
@@ -58,7 +59,7 @@ def forget_snapshots() -> None:
 
 
 @cache
-def ingest_table(path: str) -> Ingest:
+def ingest_table(path: str) -> IngestedBatch:
     """An ingest file never changes once it is there."""
     return read_ingest(path)
 

@@ -27,7 +27,7 @@ from pipeline.features.plan import shard_path
 from pipeline.features.reader import ShardReader
 from pipeline.features.rows import AppearanceRows, FaceRows, ModalityRows, PoseRows, SceneRows, Track
 from pipeline.features.tracks import match_faces
-from pipeline.ingest.ingest import IngestedClip, read_ingest
+from pipeline.ingest.clip_table import IngestedClip, read_ingest
 from pipeline.ingest.manifest import Batch
 
 DATASET_SCHEMA = 2

@@ -9,7 +9,7 @@ from pipeline.core.errors import CLIP_CODES, TooManyFailed
 from pipeline.dataset.assemble import BatchFiles
 from pipeline.features.endings import read_endings
 from pipeline.features.plan import shard_path
-from pipeline.ingest.ingest import Ingest, read_ingest
+from pipeline.ingest.clip_table import IngestedBatch, read_ingest
 
 _NAMED = 10  # clips in one message
 
@@ -25,7 +25,7 @@ class Failure:
         return CLIP_CODES[self.code].retryable
 
 
-def failures(ingest: Ingest, endings_folder: str) -> Iterator[Failure]:
+def failures(ingest: IngestedBatch, endings_folder: str) -> Iterator[Failure]:
     """The clips of a batch that failed, before decoding or in it. Shards not extracted yet say nothing."""
     home: dict[str, set[str]] = {}
     for clip in ingest.clips:

@@ -1,4 +1,4 @@
-"""Parquet files of endings: the outcome of decoding each clip of a shard, one row a clip, one column a field of Ending."""
+"""Parquet files of endings: the outcome of decoding each clip of a shard, one row per clip and one column per field."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict

@@ -11,7 +11,7 @@ from pipeline.core import storage
 from pipeline.core.fingerprint import fingerprint
 from pipeline.core.options import SamplingOptions
 from pipeline.features.parquet_files import ENDINGS_VERSION, SCHEMA_VERSION
-from pipeline.ingest.ingest import Ingest, IngestedClip
+from pipeline.ingest.clip_table import IngestedBatch, IngestedClip
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class ShardPlan:
 
 
 def plan_shards(
-    workspace: str, batch: str, ingest: Ingest, recipes: Sequence[Recipe], sampling: SamplingOptions
+    workspace: str, batch: str, ingest: IngestedBatch, recipes: Sequence[Recipe], sampling: SamplingOptions
 ) -> list[ShardPlan]:
     """The shards of a batch that lack a modality's file or their endings; empty when nothing is to be done."""
     present = {recipe.modality: storage.listing(features_folder(workspace, batch, recipe)) for recipe in recipes}

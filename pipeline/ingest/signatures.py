@@ -1,4 +1,4 @@
-"""Whether a clip's file changed, without reading it: from its size and what its filesystem says of its content."""
+"""Signatures of clips' files: texts that change when a file does, made of its size and its filesystem's metadata."""
 
 import os
 from collections import defaultdict
@@ -19,24 +19,19 @@ _UNLISTED = ("http://", "https://")  # fsspec "lists" a web server by reading li
 _IDENTITY = ("ETag", "etag", "md5Hash", "generation", "LastModified", "last_modified", "mtime", "updated", "created")
 
 
-def stat_signature(uri: str) -> str:
-    """A text that changes when the file at `uri` does: see `signatures`."""
-    return signatures([uri])[0]
-
-
-def signatures(uris: Sequence[str]) -> list[str]:
-    """One text a uri, equal as long as the file is (very probably) the same; no file is read.
+def file_signatures(uris: Sequence[str]) -> list[str]:
+    """The signature of the file at each uri, equal as long as the file is (very probably) the same; no file is read.
 
     Local: size and time of change (ns). Remote: size and ETag, else checksum, else time of change, as the store states
     them; only the size where it states none. "missing" where there is no file, "unreachable:<error>" where the
     filesystem does not say. Folders that hold many of the clips are listed at once; the other remote files are asked
     for one by one, some at a time.
     """
-    found: dict[str, str] = {}
+    by_uri: dict[str, str] = {}
     folders: dict[str, list[str]] = defaultdict(list)
     for uri in dict.fromkeys(uris):
         if storage.is_local(uri):
-            found[uri] = _local(uri)
+            by_uri[uri] = _local(uri)
         else:
             folders[uri.rsplit("/", 1)[0]].append(uri)
     single: list[str] = []
@@ -44,15 +39,15 @@ def signatures(uris: Sequence[str]) -> list[str]:
         if len(members) < _LIST_FROM or folder.startswith(_UNLISTED) or "::" in folder:
             single += members
         else:
-            found.update(_listed(folder, members))
+            by_uri.update(_listed(folder, members))
     if single:
         with ThreadPoolExecutor(_THREADS) as pool:
-            found.update(zip(single, pool.map(_remote, single), strict=True))
-    return [found[uri] for uri in uris]
+            by_uri.update(zip(single, pool.map(_remote, single), strict=True))
+    return [by_uri[uri] for uri in uris]
 
 
 def states_content(signature: str) -> bool:
-    """Whether an equal signature later means an equal file: not where there was none, or none could be seen."""
+    """Whether an equal signature later means an equal file: not where the file was missing or out of reach."""
     return signature != MISSING and not signature.startswith(UNREACHABLE)
 
 
@@ -68,7 +63,7 @@ def _local(uri: str) -> str:
 
 def _remote(uri: str) -> str:
     try:
-        return _of(storage.info(uri))
+        return _from_info(storage.info(uri))
     except FileNotFoundError:
         return MISSING
     except WorkspaceError as error:
@@ -81,11 +76,11 @@ def _listed(folder: str, uris: Iterable[str]) -> dict[str, str]:
     except WorkspaceError as error:
         return dict.fromkeys(uris, UNREACHABLE + type(error.__cause__ or error).__name__)
     names = {uri: uri.rsplit("/", 1)[1] for uri in uris}
-    return {uri: _of(entries[name]) if name in entries else MISSING for uri, name in names.items()}
+    return {uri: _from_info(entries[name]) if name in entries else MISSING for uri, name in names.items()}
 
 
-def _of(info: Mapping) -> str:
-    """The same for one file whether its folder was listed or it was asked for alone."""
+def _from_info(info: Mapping) -> str:
+    """The signature from a filesystem's info; the same whether the folder was listed or the file asked for alone."""
     size = info.get("size")
     for key in _IDENTITY:
         value = info.get(key)
@@ -95,7 +90,7 @@ def _of(info: Mapping) -> str:
 
 
 def _text(value: object) -> str:
-    """Times come as datetime from one call and as seconds from the other (fsspec's memory filesystem does so)."""
+    """One text for a time given as datetime or as seconds (fsspec's memory filesystem gives both)."""
     if isinstance(value, datetime):
         value = value.timestamp()
     return str(round(value * 1e6)) if isinstance(value, float) else str(value).strip('"')

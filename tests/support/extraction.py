@@ -22,7 +22,7 @@ from pipeline.features.endings import read_endings
 from pipeline.features.extract import Progress, extract_shards
 from pipeline.features.plan import Recipe, endings_folder, features_folder, plan_shards, recipe, shard_path
 from pipeline.features.reader import ShardReader
-from pipeline.ingest.ingest import Ingest, IngestedClip
+from pipeline.ingest.clip_table import IngestedBatch, IngestedClip
 from tests.end_to_end.workspaces import TINY_PROFILE
 from tests.support.feature_rows import jpeg
 
@@ -50,7 +50,7 @@ def recipes(*modalities: str, sampling: SamplingOptions = SAMPLING, **strides: i
     )
 
 
-def ingested(shards: Shards, gone: Mapping[str, Sequence[str]] | None = None) -> Ingest:
+def ingested(shards: Shards, gone: Mapping[str, Sequence[str]] | None = None) -> IngestedBatch:
     """The ingest of clips that could all be read. gone: clip_ids that were members of a shard and no longer are."""
     gone = gone or {}
     clips, members = [], {}
@@ -59,7 +59,7 @@ def ingested(shards: Shards, gone: Mapping[str, Sequence[str]] | None = None) ->
         clips += [IngestedClip(str(path), "1-1", probe, shard) for path, probe in zip(paths, probes, strict=True)]
         left = [(clip_id, "hash") for clip_id in gone.get(shard, ())]
         members[shard] = (*left, *((probe.clip_id, probe.content_hash) for probe in probes))
-    return Ingest(tuple(clips), members)
+    return IngestedBatch(tuple(clips), members)
 
 
 def extract(

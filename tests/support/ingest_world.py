@@ -7,7 +7,8 @@ from pathlib import Path
 from pipeline.core import storage
 from pipeline.core.options import DecodeLimits
 from pipeline.decode.clips import Probe
-from pipeline.ingest.ingest import read_ingest, run_ingest
+from pipeline.ingest.clip_table import read_ingest
+from pipeline.ingest.ingest_batch import run_ingest
 from pipeline.ingest.manifest import Batch, read_manifests
 
 LIMITS = DecodeLimits()

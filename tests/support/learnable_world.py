@@ -18,7 +18,8 @@ from pipeline.features.endings import write_endings
 from pipeline.features.plan import shard_path
 from pipeline.features.rows import FaceRows, Grid, ModalityRows, PoseRows, Track
 from pipeline.features.shards import ShardWriter
-from pipeline.ingest.ingest import IngestedClip, read_ingest, run_ingest
+from pipeline.ingest.clip_table import IngestedClip, read_ingest
+from pipeline.ingest.ingest_batch import run_ingest
 from pipeline.ingest.manifest import read_manifests
 from tests.support.feature_rows import appearance_rows, face_rows, scene_rows
 

@@ -152,7 +152,7 @@ def test_a_run_sees_one_state_of_its_clips_however_they_change_meanwhile(folder:
     (folder / "june.csv").write_text("clip_id,uri,challenge\nlate,clips/june0,dance\n")
     _, june = snapshots(str(folder))
     assert june == before
-    assert june.marks == before.marks
+    assert june.signatures == before.signatures
     assert june.batch.rows["clip_id"].tolist() == ["june0", "june1"]
 
 
@@ -171,7 +171,7 @@ def test_touched_clips_make_another_state_for_the_next_run(folder: Path) -> None
     text = (folder / "june.csv").read_text().replace("clips/", f"{folder}/clips/")
     (folder / "again" / "june.csv").write_text(text)
     after = snapshot(str(folder / "again" / "june.csv"))
-    assert [a == b for a, b in zip(before.marks, after.marks, strict=True)] == [True, False]
+    assert [a == b for a, b in zip(before.signatures, after.signatures, strict=True)] == [True, False]
     assert after.fingerprint(64) != before.fingerprint(64)
 
 

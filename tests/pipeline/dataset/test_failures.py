@@ -12,7 +12,8 @@ from pipeline.dataset.assemble import BatchFiles
 from pipeline.dataset.failures import failures, refuse_too_many
 from pipeline.decode.clips import Ending
 from pipeline.features.endings import write_endings
-from pipeline.ingest.ingest import read_ingest, run_ingest
+from pipeline.ingest.clip_table import read_ingest
+from pipeline.ingest.ingest_batch import run_ingest
 from pipeline.ingest.manifest import read_manifests
 from tests.support.ingest_world import Probing
 

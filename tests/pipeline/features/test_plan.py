@@ -9,7 +9,7 @@ from pipeline.core import storage
 from pipeline.core.options import MODALITIES, SamplingOptions
 from pipeline.features import plan as workspace
 from pipeline.features.plan import Recipe, endings_folder, features_folder, plan_shards, recipe, shard_path
-from pipeline.ingest.ingest import Ingest, IngestedClip
+from pipeline.ingest.clip_table import IngestedBatch, IngestedClip
 from tests.support.extraction import BATCH, endings_file, ingested, shard_file
 from tests.support.extraction import recipes as real_recipes
 from tests.support.watched_store import WatchedStore
@@ -18,12 +18,12 @@ SAMPLING = SamplingOptions()
 RECIPES = tuple(recipe(name, SAMPLING, 2, {"weights": "untrained:0"}) for name in MODALITIES)
 
 
-def batch(shards: int, clips: int = 2, **gone: tuple[str, ...]) -> Ingest:
+def batch(shards: int, clips: int = 2, **gone: tuple[str, ...]) -> IngestedBatch:
     paths = {f"{n:05d}-a": [Path(f"clip{n}-{at}.mp4") for at in range(clips)] for n in range(shards)}
     return ingested(paths, {name.replace("_", "-").removeprefix("s"): ids for name, ids in gone.items()})
 
 
-def finish(workspace: str, ingest: Ingest, recipes: tuple[Recipe, ...] = RECIPES) -> None:
+def finish(workspace: str, ingest: IngestedBatch, recipes: tuple[Recipe, ...] = RECIPES) -> None:
     """Files with the names that a finished extraction has; planning never opens them."""
     for shard in ingest.shards:
         for one in recipes:
@@ -31,7 +31,7 @@ def finish(workspace: str, ingest: Ingest, recipes: tuple[Recipe, ...] = RECIPES
         storage.write_bytes(endings_file(workspace, shard, SAMPLING), b"-")
 
 
-def plan(workspace: str, ingest: Ingest, recipes: tuple[Recipe, ...] = RECIPES) -> list[tuple]:
+def plan(workspace: str, ingest: IngestedBatch, recipes: tuple[Recipe, ...] = RECIPES) -> list[tuple]:
     """(shard, missing modalities, whether the endings are)."""
     plans = plan_shards(workspace, BATCH, ingest, recipes, SAMPLING)
     return [(p.shard, tuple(r.modality for r in p.missing), p.endings_missing) for p in plans]
@@ -42,7 +42,7 @@ def test_a_new_batch_lacks_everything_in_the_order_of_its_shards(store: str) -> 
 
 
 def test_a_finished_batch_lacks_nothing_nor_does_an_empty_one(store: str) -> None:
-    assert plan(store, Ingest((), {})) == []
+    assert plan(store, IngestedBatch((), {})) == []
     ingest = batch(3)
     finish(store, ingest)
     assert plan(store, ingest) == []
@@ -89,14 +89,14 @@ def test_clips_that_could_not_be_read_are_in_no_shard(tmp_path: Path) -> None:
     ingest = batch(1)
     (first, second) = ingest.clips
     failed = IngestedClip(second.uri, second.signature, second.probe, None)
-    (one,) = plan_shards(str(tmp_path), BATCH, Ingest((first, failed), ingest.shards), RECIPES, SAMPLING)
+    (one,) = plan_shards(str(tmp_path), BATCH, IngestedBatch((first, failed), ingest.shards), RECIPES, SAMPLING)
     assert [clip.clip_id for clip in one.clips] == ["clip0-0"]
 
 
 def test_a_shard_all_of_whose_clips_live_elsewhere_is_not_made_again(tmp_path: Path) -> None:
     ingest = batch(2)
     kept = tuple(clip for clip in ingest.clips if clip.shard == "00001-a")
-    assert [p.shard for p in plan_shards(str(tmp_path), BATCH, Ingest(kept, ingest.shards), RECIPES, SAMPLING)] == [
+    assert [p.shard for p in plan_shards(str(tmp_path), BATCH, IngestedBatch(kept, ingest.shards), RECIPES, SAMPLING)] == [
         "00001-a"
     ]
 

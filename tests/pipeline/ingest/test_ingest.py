@@ -16,9 +16,10 @@ from pipeline.core import storage
 from pipeline.core.errors import WorkspaceError
 from pipeline.core.options import DecodeLimits
 from pipeline.decode.clips import Probe
-from pipeline.ingest.ingest import find_ingest, ingest_fingerprint, read_ingest, run_ingest
+from pipeline.ingest.clip_table import find_ingest, read_ingest
+from pipeline.ingest.ingest_batch import ingest_fingerprint, run_ingest
 from pipeline.ingest.manifest import Batch, read_manifests
-from pipeline.ingest.signatures import stat_signature
+from pipeline.ingest.signatures import file_signatures
 from tests.support.ingest_world import LIMITS, Probing, World
 
 
@@ -39,7 +40,7 @@ def test_every_clip_is_a_row_with_what_was_found(world: World) -> None:
     ]
     first = ingest.clips[0]
     assert first.uri == f"{world.folder}/clips/b"
-    assert first.signature == stat_signature(first.uri)
+    assert [first.signature] == file_signatures([first.uri])
     digest = hashlib.sha256(b"content of b").hexdigest()
     assert first.probe == Probe("b", digest, 12, "mp4", "h264", 720, 1280, 90, 29.97, 9.5, 285)
     assert ingest.clips[2].shard is None
@@ -162,13 +163,13 @@ def test_real_clips_are_probed_with_the_real_decoder(dance_clips: Path, hard_cli
 def test_the_fingerprint_of_ten_thousand_clips_takes_half_a_second() -> None:
     names = [f"c{at}" for at in range(10_000)]
     batch = Batch("b", "b.csv", "", pd.DataFrame({"clip_id": names, "uri": [f"/none/{name}" for name in names]}), ())
-    marks = ["123-456"] * len(names)
+    signatures = ["123-456"] * len(names)
     start = time.process_time()
-    ingest_fingerprint(batch, 64, marks)
+    ingest_fingerprint(batch, 64, signatures)
     assert time.process_time() - start < 0.5
 
 
 def test_planning_needs_no_torch() -> None:
-    modules = "pipeline.ingest.manifest, pipeline.ingest.ingest, pipeline.core.storage"
+    modules = "pipeline.ingest.manifest, pipeline.ingest.ingest_batch, pipeline.core.storage"
     code = f"import sys, {modules}; sys.exit(bool({{'torch', 'decord', 'av', 's3fs'}} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -12,7 +12,8 @@ import pytest
 
 from pipeline.core import storage
 from pipeline.core.errors import TooManyFailed
-from pipeline.ingest.ingest import ingest_fingerprint, read_ingest, run_ingest
+from pipeline.ingest.clip_table import read_ingest
+from pipeline.ingest.ingest_batch import ingest_fingerprint, run_ingest
 from tests.support.ingest_world import LIMITS, Probing, World
 
 
@@ -191,7 +192,7 @@ _KILLED = """
 import sys
 from pathlib import Path
 from tests.support.ingest_world import Probing, LIMITS
-from pipeline.ingest.ingest import run_ingest
+from pipeline.ingest.ingest_batch import run_ingest
 from pipeline.ingest.manifest import read_manifests
 (batch,) = read_manifests(sys.argv[1])
 print("go", flush=True)

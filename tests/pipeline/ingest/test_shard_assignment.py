@@ -61,9 +61,9 @@ def test_a_clip_that_comes_back_takes_a_new_shard_since_its_old_one_may_lack_it(
     clips = _clips(*"abc")
     before = assign_shards(clips, {}, shard_clips=3)
     away = assign_shards(clips[1:], before, shard_clips=3)
-    back = assign_shards(clips, away, lived=_home(away, clips[1:]), shard_clips=3)
+    back = assign_shards(clips, away, homes=_home(away, clips[1:]), shard_clips=3)
     assert _home(back, clips)[clips[0]] not in before
-    again = assign_shards(clips, back, lived=_home(back, clips), shard_clips=3)
+    again = assign_shards(clips, back, homes=_home(back, clips), shard_clips=3)
     assert again == back
 
 
@@ -137,26 +137,27 @@ def test_the_promises_hold_under_any_history(history: list[dict[int, int]], shar
     number = 0
     named: dict[str, tuple[Member, ...]] = {}
     for state in history:
-        lived = _home(shards, current)
+        previous_homes = _home(shards, current)
         previous, before = shards, list(current)
         current = [(f"c{clip}", f"v{version}") for clip, version in state.items()]
         random.shuffle(current)
-        shards = assign_shards(current, previous, lived, shard_clips, number)
+        shards = assign_shards(current, previous, previous_homes, shard_clips, number)
         number = next_number(shards, number)
-        home = _home(shards, current)  # every clip has a shard
+        homes = _home(shards, current)  # every clip has a shard
 
         for name, members in shards.items():
             assert named.setdefault(name, members) == members, "a shard changed its members"
             assert len(members) <= shard_clips
             assert name.split("-")[1] == shard_name(0, members).split("-")[1]
-            assert any(home.get(member) == name for member in members), "a shard without a living clip was kept"
+            assert any(homes.get(member) == name for member in members), "a shard without a living clip was kept"
         stayed = [member for member in current if member in set(before)]
         new = [member for member in current if member not in set(before)]
-        moved = [member for member in stayed if home[member] != lived[member]]
-        assert all(home[member] not in previous for member in [*new, *moved]), "a clip was put in an old shard"
+        moved = [member for member in stayed if homes[member] != previous_homes[member]]
+        assert all(homes[member] not in previous for member in [*new, *moved]), "a clip was put in an old shard"
         assert len(moved) <= shard_clips
         if moved:
             assert new
-            living = [sum(lived[member] == name for member in stayed) for name in previous]
+            living = [sum(previous_homes[member] == name for member in stayed) for name in previous]
             assert sum(0 < 2 * clips < shard_clips for clips in living) >= MAX_SMALL
-        assert assign_shards(current, previous, lived, shard_clips, number - len(set(shards) - set(previous))) == shards
+        first_number = number - len(set(shards) - set(previous))
+        assert assign_shards(current, previous, previous_homes, shard_clips, first_number) == shards

@@ -8,21 +8,25 @@ import fsspec
 import pytest
 
 from pipeline.core import storage
-from pipeline.ingest.signatures import signatures, stat_signature
+from pipeline.ingest.signatures import file_signatures
+
+
+def signature(uri: str) -> str:
+    return file_signatures([uri])[0]
 
 
 def test_a_local_signature_changes_with_size_and_time_and_says_what_is_missing(tmp_path: Path) -> None:
     file = tmp_path / "clip"
-    assert stat_signature(str(file)) == "missing"
+    assert signature(str(file)) == "missing"
     file.write_bytes(b"123")
-    before = stat_signature(str(file))
-    assert stat_signature(f"file://{file}") == before
-    assert stat_signature(f"{file}/below") == "missing"
+    before = signature(str(file))
+    assert signature(f"file://{file}") == before
+    assert signature(f"{file}/below") == "missing"
     os.utime(file, ns=(5, 5))
-    touched = stat_signature(str(file))
+    touched = signature(str(file))
     file.write_bytes(b"1234")
     os.utime(file, ns=(5, 5))
-    assert len({before, touched, stat_signature(str(file))}) == 3
+    assert len({before, touched, signature(str(file))}) == 3
 
 
 @pytest.mark.parametrize("kind", ["memory", "s3"])
@@ -31,12 +35,12 @@ def test_a_remote_signature_is_the_same_whether_listed_or_asked_for(kind: str, r
     uris = [f"{store}/clips/{at:03d}" for at in range(70)]
     for uri in uris[1:]:
         storage.write_bytes(uri, uri.encode())
-    listed = signatures(uris)
+    listed = file_signatures(uris)
     assert listed[0] == "missing"
     assert "missing" not in listed[1:]
-    assert [stat_signature(uri) for uri in uris[:3]] == listed[:3]
+    assert [signature(uri) for uri in uris[:3]] == listed[:3]
     storage.write_bytes(uris[5], b"other")
-    assert [at for at, now in enumerate(signatures(uris)) if now != listed[at]] == [5]
+    assert [at for at, now in enumerate(file_signatures(uris)) if now != listed[at]] == [5]
 
 
 def test_many_clips_of_one_remote_folder_cost_one_listing(s3: str, caplog: pytest.LogCaptureFixture) -> None:
@@ -44,14 +48,14 @@ def test_many_clips_of_one_remote_folder_cost_one_listing(s3: str, caplog: pytes
     filesystem.pipe({f"{s3}/clips/{at:03d}": b"x" for at in range(70)})
     with caplog.at_level("INFO", logger="werkzeug"):
         caplog.clear()
-        found = signatures([f"{s3}/clips/{at:03d}" for at in range(70)])
+        found = file_signatures([f"{s3}/clips/{at:03d}" for at in range(70)])
     assert "missing" not in found
     requests = [record.getMessage() for record in caplog.records if record.name == "werkzeug"]
     assert len(requests) == 1, requests
 
 
 def test_a_store_that_does_not_answer_is_unreachable_and_not_missing() -> None:
-    assert stat_signature("s4://bucket/a") == "unreachable:ValueError"
+    assert signature("s4://bucket/a") == "unreachable:ValueError"
 
 
 def test_ten_thousand_local_signatures_take_half_a_second(tmp_path: Path) -> None:
@@ -59,6 +63,6 @@ def test_ten_thousand_local_signatures_take_half_a_second(tmp_path: Path) -> Non
     for uri in uris:
         Path(uri).touch()
     start = time.process_time()
-    found = signatures(uris)
+    found = file_signatures(uris)
     assert time.process_time() - start < 0.5
     assert "missing" not in found

@@ -1,0 +1,173 @@
+"""Ingest of a batch: from a checked manifest to its table in `clips/<batch>/`.
+
+Every clip is probed and hashed, and given its shard; what is known from the last time is kept.
+"""
+
+import time
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+from pipeline.core import storage
+from pipeline.core.errors import TooManyFailed
+from pipeline.core.fingerprint import fingerprint as fingerprint_of
+from pipeline.core.options import DecodeLimits
+from pipeline.decode.clips import Probe
+from pipeline.ingest.clip_table import (
+    SCHEMA,
+    IngestedBatch,
+    IngestedClip,
+    clips_folder,
+    newest_file,
+    read_ingest,
+    write_ingest,
+)
+from pipeline.ingest.manifest import Batch
+from pipeline.ingest.shard_assignment import SHARD_CLIPS, assign_shards, home_shards, next_number
+from pipeline.ingest.signatures import file_signatures, states_content
+
+CHECKPOINT_S = 20.0  # at most so much probing is lost when the process is killed
+MAX_LOST = 8  # clips that may be lost in one go before MAX_LOST_SHARE is asked
+MAX_LOST_SHARE = 0.5
+
+_CHECKPOINT = "probed.parquet"
+
+ProbeClips = Callable[[Iterable[tuple[str, str]], DecodeLimits, int], Iterator[Probe]]
+Progress = Callable[[int, int, str], None]
+ManifestClip = tuple[str, str, str]  # clip_id, uri, signature of the file
+
+
+def ingest_fingerprint(batch: Batch, shard_clips: int = SHARD_CLIPS, signatures: Sequence[str] | None = None) -> str:
+    """16 hex digits of what the ingest of a batch depends on: its clips' ids, uris and files as they are now.
+
+    Likes, challenges and the like are not in it. signatures: of the files at the rows' uris, taken now where not given.
+    """
+    clips = _manifest_clips(batch, signatures)
+    return fingerprint_of({"schema": SCHEMA, "shard_clips": shard_clips, "clips": clips})
+
+
+def _manifest_clips(batch: Batch, signatures: Sequence[str] | None) -> list[ManifestClip]:
+    uris = batch.rows["uri"].tolist()
+    signatures = file_signatures(uris) if signatures is None else signatures
+    return list(zip(batch.rows["clip_id"].tolist(), uris, signatures, strict=True))
+
+
+def run_ingest(
+    workspace: str,
+    batch: Batch,
+    workers: int,
+    limits: DecodeLimits,
+    shard_clips: int = SHARD_CLIPS,
+    progress: Progress = lambda *_: None,
+    probe: ProbeClips | None = None,
+    checkpoint_s: float = CHECKPOINT_S,
+    retry: Collection[str] = (),
+    signatures: Sequence[str] | None = None,
+) -> str:
+    """Bring `clips/<batch>/` up to date with a batch and its files; return the path of the batch's table.
+
+    Only clips are probed whose file, uri or id is new since the last time, or whose failure then may have passed.
+    A clip that cannot be used becomes a row with its code, and ends nothing. The file appears whole or not at all;
+    a run that is killed loses at most the last `checkpoint_s` seconds of probing.
+
+    workers: processes that probe. limits: what a clip may cost. progress: called with clips done, clips in all, and
+    what is being done. probe: pipeline.decode.pool.probe_clips, or one of its kind. retry: clip_ids to begin anew, in a
+    new shard, though nothing of them has changed: those whose decoding failed for a reason that may have passed.
+    signatures: see `ingest_fingerprint`.
+
+    Raises:
+        TooManyFailed: most of the clips that could be read last time cannot be now, as when a disk is not mounted or a
+            network is down. Nothing is written, since all of them would be done anew when they are back.
+        WorkspaceError: the workspace cannot be read or written.
+    """
+    manifest_clips = _manifest_clips(batch, signatures)
+    fingerprint = ingest_fingerprint(batch, shard_clips, [signature for _, _, signature in manifest_clips])
+    newest = newest_file(workspace, batch.name)
+    if newest and newest.fingerprint == fingerprint and not retry:
+        return newest.path
+    previous = read_ingest(newest.path, other_version_ok=True) if newest else IngestedBatch((), {})
+
+    folder = clips_folder(workspace, batch.name)
+    checkpoint = storage.join(folder, _CHECKPOINT)
+    interrupted = read_ingest(checkpoint, other_version_ok=True).clips if storage.exists(checkpoint) else ()
+    probes = _still_true((*previous.clips, *interrupted), manifest_clips)
+    todo = [(clip_id, uri) for clip_id, uri, _ in manifest_clips if clip_id not in probes]
+    progress(len(probes), len(manifest_clips), "probing" if todo else "every clip is known from before")
+    saved_at = time.monotonic()
+    with _closing((probe or _default_probe())(todo, limits, workers) if todo else iter(())) as results:
+        for result in results:
+            probes[result.clip_id] = result
+            progress(len(probes), len(manifest_clips), "probing")
+            if time.monotonic() - saved_at >= checkpoint_s:
+                write_ingest(checkpoint, IngestedBatch(_clips(manifest_clips, probes), {}), batch.name, fingerprint)
+                saved_at = time.monotonic()
+    clips = _clips(manifest_clips, probes)
+    if lacking := len(manifest_clips) - len(clips):
+        raise RuntimeError(f"probing gave no answer for {lacking} of {len(manifest_clips)} clips")
+
+    _refuse_an_outage(batch, previous, clips)
+    path = storage.join(folder, f"{newest.sequence + 1 if newest else 1:04d}-{fingerprint}.parquet")
+    write_ingest(path, _assigned(clips, previous, shard_clips, retry), batch.name, fingerprint)
+    storage.remove(checkpoint)
+    return path
+
+
+@contextmanager
+def _closing(results: Iterator[Probe]) -> Iterator[Iterator[Probe]]:
+    """End a probe's workers now, and not when the last traceback that mentions them is forgotten."""
+    try:
+        yield results
+    finally:
+        if isinstance(results, Generator):
+            results.close()
+
+
+def _default_probe() -> ProbeClips:
+    from pipeline.decode.pool import probe_clips  # planning reads this module, and needs no decoder
+
+    return probe_clips
+
+
+def _still_true(clips: Iterable[IngestedClip], manifest_clips: Iterable[ManifestClip]) -> dict[str, Probe]:
+    """The probes that need not be repeated, by clip_id: same uri, same file, and no failure that may have passed."""
+    current = set(manifest_clips)
+    return {
+        clip.clip_id: clip.probe
+        for clip in clips
+        if (clip.clip_id, clip.uri, clip.signature) in current and states_content(clip.signature) and not clip.retryable
+    }
+
+
+def _clips(manifest_clips: Iterable[ManifestClip], probes: Mapping[str, Probe]) -> tuple[IngestedClip, ...]:
+    """The clips that are probed, in the manifest's order; they have no shard yet."""
+    return tuple(
+        IngestedClip(uri, signature, probes[clip_id], None)
+        for clip_id, uri, signature in manifest_clips
+        if clip_id in probes
+    )
+
+
+def _refuse_an_outage(batch: Batch, previous: IngestedBatch, clips: Sequence[IngestedClip]) -> None:
+    readable = {clip.clip_id for clip in previous.clips if clip.status == "ok"}
+    still = [clip for clip in clips if clip.clip_id in readable]
+    lost = [clip for clip in still if clip.retryable]
+    if len(lost) > MAX_LOST and len(lost) > MAX_LOST_SHARE * len(still):
+        raise TooManyFailed(
+            f"{batch.path}: {len(lost)} of {len(still)} clips that could be read before cannot be now (the first: "
+            f"{lost[0].clip_id} at {lost[0].uri}: {lost[0].reason}); check that their disk is mounted and the network "
+            "up, and run again; if they are gone for good, take them out of the manifest or set removed=true"
+        )
+
+
+def _assigned(
+    clips: Sequence[IngestedClip], previous: IngestedBatch, shard_clips: int, retry: Collection[str]
+) -> IngestedBatch:
+    """The batch with every usable clip in its shard; those of `retry` get a new one."""
+    usable = [clip.member for clip in clips if clip.status == "ok"]
+    previous_homes = {
+        clip.member: clip.shard for clip in previous.clips if clip.shard is not None and clip.clip_id not in retry
+    }
+    shards = assign_shards(usable, previous.shards, previous_homes, shard_clips, previous.next_shard)
+    homes = home_shards(shards)
+    placed = tuple(replace(clip, shard=homes[clip.member]) if clip.status == "ok" else clip for clip in clips)
+    return IngestedBatch(placed, shards, next_number(shards, previous.next_shard))
