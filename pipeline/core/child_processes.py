@@ -1,4 +1,4 @@
-"""Processes that end when the one that started them does, however that ends."""
+"""Processes that end when the process that started them does, however that ends."""
 
 import ctypes
 import multiprocessing
@@ -12,23 +12,23 @@ _PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 
 
 def die_with_parent(parent: int) -> None:
-    """The kernel kills this process when the parent's thread that started it ends. Linux; elsewhere nothing happens.
+    """Have the kernel kill this process when the thread that started it ends. No effect but on Linux.
 
-    parent: process id of who started this one.
+    parent: id of the process that started this one.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:  # it went before the line above
+    if os.getppid() != parent:  # the parent ended before the line above
         os._exit(0)
 
 
 def spawned_pool(workers: int, start: Callable[..., None] | None = None, arguments: tuple = ()) -> ProcessPoolExecutor:
-    """A pool whose processes do not outlive this one: those of the standard library wait for work for ever.
+    """A pool whose processes do not outlive this one; the standard library's wait for work for ever.
 
     Spawned, because a fork of a process with threads may hang.
 
     Args:
-        start, arguments: called in every process before its first task; it must be a module's function.
+        start, arguments: `start(*arguments)` is called in every process before its first task; a module's function.
     """
     context = multiprocessing.get_context("spawn")
     return ProcessPoolExecutor(workers, context, _start, (os.getpid(), start, arguments))

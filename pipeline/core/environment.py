@@ -1,4 +1,4 @@
-"""What a run was made with, beside its data and options: the code, the packages, the machine. For `run.json`."""
+"""Code, packages and machine that a run was made with, for `run.json`."""
 
 import platform
 import subprocess
@@ -13,20 +13,20 @@ _CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 def code_version(checkout: Path = _CHECKOUT) -> dict:
-    """Of this package: version; commit, the checkout's, and dirty, whether tracked files differ from it.
+    """Version of this package, commit of its checkout, and dirty: whether tracked files differ from the commit.
 
-    commit and dirty are None where the package does not lie at the top of a git checkout, or git is not there.
+    commit and dirty are None where the package does not lie at the top of a git checkout, or git is not installed.
     """
-    found: dict = {"version": version("vdv"), "commit": None, "dirty": None}
+    code: dict = {"version": version("vdv"), "commit": None, "dirty": None}
     top = _git(checkout, "rev-parse", "--show-toplevel")
     # An installed package may lie inside a checkout of something else.
     if top is None or Path(top).resolve() != checkout.resolve():
-        return found
+        return code
     commit = _git(checkout, "rev-parse", "HEAD")
     if commit is None:  # nothing was ever committed
-        return found
+        return code
     changed = _git(checkout, "status", "--porcelain", "--untracked-files=no")
-    return found | {"commit": commit, "dirty": None if changed is None else bool(changed)}
+    return code | {"commit": commit, "dirty": None if changed is None else bool(changed)}
 
 
 def environment(device: torch.device) -> dict:
@@ -45,14 +45,14 @@ def environment(device: torch.device) -> dict:
 
 
 def cpu_model(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """As the kernel names it, else the architecture."""
+    """Name of the processor as the kernel gives it, else the architecture."""
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return named[0] if named else platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
 
 
 def _git(folder: Path, *command: str) -> str | None:
-    """What git answers; None: it is not installed, or this is none of its folders."""
+    """Output of a git command; None where git is not installed or `folder` is in no checkout."""
     try:
         done = subprocess.run(["git", "-C", str(folder), *command], capture_output=True, text=True, timeout=30)
     except (FileNotFoundError, subprocess.TimeoutExpired):

@@ -29,7 +29,7 @@ class WorkspaceError(VdvError):
 
 
 class DataError(VdvError):
-    """Clips from which nothing can be learned or scored (no labels, one clip a challenge, ...)."""
+    """Clips from which nothing can be learned or scored (no labels, one clip per challenge, ...)."""
 
     code = "data"
 
@@ -42,7 +42,7 @@ class TooManyFailed(VdvError):
 
 @dataclass(frozen=True)
 class ClipCode:
-    """What a clip's ending code means; `retryable`: another try may end otherwise."""
+    """Meaning of a clip's ending code; `retryable`: another try may end otherwise."""
 
     retryable: bool
     meaning: str

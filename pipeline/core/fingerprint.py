@@ -1,4 +1,4 @@
-"""A short name for everything that made a file: same inputs, same name; anything else, another."""
+"""Fingerprints: short names for everything that made a file. Equal inputs give equal names, others give others."""
 
 import hashlib
 import json
@@ -18,14 +18,14 @@ def fingerprint(value: object) -> str:
     value: None, bool, int, float, str, and lists, tuples, mappings with str keys and dataclasses of these.
 
     Raises:
-        TypeError: anything else is in it (a set has no order, an object no content); the message says where.
-        ValueError: it holds NaN or an infinity, which JSON cannot hold.
+        TypeError: `value` holds anything else (a set has no order, an object no content); the message says where.
+        ValueError: `value` holds NaN or an infinity, which JSON cannot hold.
     """
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:LENGTH]
 
 
 def canonical_json(value: object) -> str:
-    """The one JSON text of `value`: sorted keys, no spaces, ASCII, floats by repr. Raises what `fingerprint` does."""
+    """Canonical JSON text of `value`: sorted keys, no spaces, ASCII, floats by repr. Raises what `fingerprint` does."""
     return json.dumps(_plain(value, "value"), sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 

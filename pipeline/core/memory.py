@@ -1,4 +1,4 @@
-"""What glibc does with memory that was freed: kept while a clip is worked on, given back after it."""
+"""Control of the memory that glibc holds after it was freed: kept during the work on a clip, given back after it."""
 
 import ctypes
 import sys
@@ -17,7 +17,7 @@ def _of_glibc(name: str) -> Any:
 
 
 def keep_blocks() -> None:
-    """Has glibc use freed blocks of up to 32 MiB again, for as long as the process lives; elsewhere nothing.
+    """Have glibc reuse freed blocks of up to 32 MiB, for as long as the process lives. No effect on other C libraries.
 
     A network's activations are megabytes each. Mapped and unmapped one by one, the kernel has to clear each of their
     pages again and again: on a CPU about a seventh of the time of a forward pass, and of a training step.
@@ -28,11 +28,11 @@ def keep_blocks() -> None:
 
 
 def trim(above: int = 0) -> None:
-    """Asks glibc to return what it holds free, where that is more than `above` bytes. Elsewhere the allocator knows by
-    itself.
+    """Have glibc return its free memory to the system, where that is more than `above` bytes. No effect on other C
+    libraries, whose allocators do so by themselves.
 
-    Pictures of many sizes come and go; what they leave free in between, glibc keeps, and clip by clip it adds up. What
-    is returned must be fetched and cleared again: 3 ms for 4 MiB.
+    Pictures of many sizes come and go; glibc keeps the gaps that they leave, which add up clip by clip. Memory that is
+    returned must be fetched and cleared again: 3 ms for 4 MiB.
     """
     if _malloc_trim is not None and _free_bytes() >= above:
         _malloc_trim(0)
@@ -47,7 +47,7 @@ class _Mallinfo2(ctypes.Structure):
 
 
 def _free_bytes() -> int:
-    """Free in the heap; of a glibc before 2.33, which does not say, as much as can be."""
+    """Free bytes in the heap; sys.maxsize with a glibc before 2.33, which does not report them."""
     return _mallinfo2().fordblks if _mallinfo2 is not None else sys.maxsize
 
 

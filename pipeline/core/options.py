@@ -7,16 +7,16 @@ MODALITIES = ("pose", "appearance", "face", "scene")
 
 @dataclass(frozen=True)
 class SamplingOptions:
-    """What decides *which* pixels the extractors see; part of every feature's fingerprint."""
+    """Options that decide *which* pixels the extractors see; part of every feature's fingerprint."""
 
     sample_fps: float = 10.0  # frames a second of the grid
-    max_seconds: float = 60.0  # what comes later in a clip is not looked at
+    max_seconds: float = 60.0  # later parts of a clip are ignored
     max_side: int = 1280  # px; larger frames are scaled down by the decoder, smaller ones are left alone
 
 
 @dataclass(frozen=True)
 class DecodeLimits:
-    """What a clip may cost; changes no pixel, so it is in no fingerprint."""
+    """Limits on what a clip may cost. They change no pixel, so they are in no fingerprint."""
 
     deadline_s: float = 120.0  # of the worker's own working time; waiting for a free slot does not count
     memory_limit_mb: int = 4096  # address space of a worker beyond what its libraries map at start

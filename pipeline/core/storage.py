@@ -57,10 +57,10 @@ def exists(path: str) -> bool:
 
 
 def info(path: str) -> dict:
-    """What a remote filesystem says of one file (fsspec's `info`): size, and ETag or times where it has them.
+    """Metadata of one remote file (fsspec's `info`): size, and ETag or times where the filesystem has them.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: no such file.
         WorkspaceError: the filesystem does not answer.
     """
     filesystem, inner = remote(path)
@@ -73,10 +73,10 @@ def infos(folder: str) -> dict[str, dict]:
     filesystem, inner = remote(folder)
     try:
         with _explained("list", folder):
-            found = filesystem.ls(inner, detail=True)
+            entries = filesystem.ls(inner, detail=True)
     except FileNotFoundError:
         return {}
-    return {entry["name"].rsplit("/", 1)[-1]: entry for entry in found if entry["type"] == "file"}
+    return {entry["name"].rsplit("/", 1)[-1]: entry for entry in entries if entry["type"] == "file"}
 
 
 def listing(folder: str, recursive: bool = True) -> dict[str, int]:
@@ -87,23 +87,23 @@ def listing(folder: str, recursive: bool = True) -> dict[str, int]:
     One listing on an object store, one scan of the folders on a local disk; never a stat a file.
 
     Raises:
-        WorkspaceError: the folder is there but cannot be read, or its filesystem does not answer.
+        WorkspaceError: the folder exists but cannot be read, or its filesystem does not answer.
     """
     if is_local(folder):
         root = str(local_path(folder))
         try:
             return dict(_walk(root, "", recursive))
         except OSError as error:
-            raise _trouble("list", error.filename or folder, error) from error
+            raise _workspace_error("list", error.filename or folder, error) from error
     filesystem, inner = remote(folder)
     inner = inner.rstrip("/")
     try:
         with _explained("list", folder):
-            found = filesystem.find(inner, maxdepth=None if recursive else 1, detail=True)
+            entries = filesystem.find(inner, maxdepth=None if recursive else 1, detail=True)
     except FileNotFoundError:
         return {}
     below = len(inner) + 1
-    return {name[below:]: info["size"] for name, info in found.items() if info["type"] == "file" and name[below:]}
+    return {name[below:]: info["size"] for name, info in entries.items() if info["type"] == "file" and name[below:]}
 
 
 def _walk(root: str, prefix: str, recursive: bool) -> Iterator[tuple[str, int]]:
@@ -130,8 +130,8 @@ def read_bytes(path: str) -> bytes:
     """The whole file.
 
     Raises:
-        FileNotFoundError: there is none.
-        WorkspaceError: it is there but cannot be read, or its filesystem does not answer.
+        FileNotFoundError: no such file.
+        WorkspaceError: it exists but cannot be read, or its filesystem does not answer.
     """
     if is_local(path):
         with _explained("read", path):
@@ -142,13 +142,13 @@ def read_bytes(path: str) -> bytes:
 
 
 def write_bytes(path: str, data: bytes) -> None:
-    """Writes a small file; a reader sees all of it or none."""
+    """Write a small file; a reader sees all of it or none."""
     with staged(path) as local:
         local.write_bytes(data)
 
 
 def remove(path: str) -> None:
-    """Removes one file; it is no error where there is none."""
+    """Remove one file; no error where there is none."""
     try:
         if is_local(path):
             with _explained("remove", path):
@@ -163,7 +163,7 @@ def remove(path: str) -> None:
 
 @contextmanager
 def staged(path: str) -> Iterator[Path]:
-    """A local file to write; it takes its place at `path` when the block ends well, and is removed when it raises.
+    """A local file to write, which takes its place at `path` when the block ends well, and is removed when it raises.
 
     On a local filesystem: flushed to disk, then renamed. On an object store: one upload.
 
@@ -177,16 +177,16 @@ def staged(path: str) -> Iterator[Path]:
 @contextmanager
 def _staged_local(path: str) -> Iterator[Path]:
     target = local_path(path)
-    with _explained("write", path, missing_is_trouble=True):
+    with _explained("write", path, missing_is_error=True):
         target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f"{_STAGED}{uuid.uuid4().hex[:12]}-{target.name}"[:250] + ".part")
-    with _explained("write", path, missing_is_trouble=True):
+    with _explained("write", path, missing_is_error=True):
         lock = os.open(temporary, os.O_CREAT | os.O_RDWR, 0o666)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel lets go when this process dies: see remove_stale
         with _disk_full_explained(path):
             yield temporary
-        with _explained("write", path, missing_is_trouble=True):
+        with _explained("write", path, missing_is_error=True):
             with open(temporary, "rb") as file:
                 os.fsync(file.fileno())
             os.replace(temporary, target)
@@ -199,7 +199,7 @@ def _staged_local(path: str) -> Iterator[Path]:
 @contextmanager
 def _staged_remote(path: str) -> Iterator[Path]:
     filesystem, inner = remote(path)
-    with _explained("write", tempfile.gettempdir(), missing_is_trouble=True):
+    with _explained("write", tempfile.gettempdir(), missing_is_error=True):
         outbox = Path(tempfile.mkdtemp(prefix=_OUTBOX))
     lock = os.open(outbox, os.O_RDONLY)
     try:
@@ -207,7 +207,7 @@ def _staged_remote(path: str) -> Iterator[Path]:
         temporary = outbox / path.rsplit("/", 1)[-1]
         with _disk_full_explained(str(temporary)):
             yield temporary
-        with _explained("write", path, missing_is_trouble=True):
+        with _explained("write", path, missing_is_error=True):
             filesystem.put_file(str(temporary), inner)
     finally:
         shutil.rmtree(outbox, ignore_errors=True)
@@ -224,10 +224,10 @@ def _sync_folder(folder: Path) -> None:
 
 
 def remove_stale(folder: str) -> int:
-    """Removes what killed writers left, but nothing of living ones; returns how many files.
+    """Remove the files that killed writers left, but none of living ones; return how many.
 
-    A local `folder`: whatever is staged under it. A remote one: this machine's temporary folders from which uploads to
-    anywhere were under way.
+    Of a local `folder`: whatever is staged under it. Of a remote one: this machine's temporary folders from which
+    uploads to anywhere were under way.
     """
     removed = 0
     if is_local(folder):
@@ -268,31 +268,31 @@ def _deserted(path: Path) -> bool:
 
 
 @contextmanager
-def _explained(doing: str, path: str, missing_is_trouble: bool = False) -> Iterator[None]:
-    """Whatever a filesystem or its network library raises comes out as a WorkspaceError that says what to do.
+def _explained(doing: str, path: str, missing_is_error: bool = False) -> Iterator[None]:
+    """Turn whatever a filesystem or its network library raises into a WorkspaceError that says what to do.
 
-    FileNotFoundError passes as it is, unless `missing_is_trouble`.
+    FileNotFoundError passes unchanged, unless `missing_is_error`.
     """
     try:
         yield
     except Exception as error:  # botocore, aiohttp, gcsfs ... each have families of their own, none an OSError
-        if isinstance(error, WorkspaceError) or (isinstance(error, FileNotFoundError) and not missing_is_trouble):
+        if isinstance(error, WorkspaceError) or (isinstance(error, FileNotFoundError) and not missing_is_error):
             raise
-        raise _trouble(doing, path, error) from error
+        raise _workspace_error(doing, path, error) from error
 
 
 @contextmanager
 def _disk_full_explained(path: str) -> Iterator[None]:
-    """Only a full disk is explained: every other error of the caller's block is the caller's."""
+    """Turn the error of a full disk into a WorkspaceError; every other error of the block is the caller's."""
     try:
         yield
     except OSError as error:
         if error.errno not in _DISK_FULL:
             raise
-        raise _trouble("write", path, error) from error
+        raise _workspace_error("write", path, error) from error
 
 
-def _trouble(doing: str, path: str, error: Exception) -> WorkspaceError:
+def _workspace_error(doing: str, path: str, error: Exception) -> WorkspaceError:
     what = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
     return WorkspaceError(f"cannot {doing} {path}: {what}; {_advice(path, error)}")
 

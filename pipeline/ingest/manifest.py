@@ -1,7 +1,4 @@
-"""What goes in: manifest files, read, checked and typed before any work starts.
-
-data_manifest/README.md says the format to users.
-"""
+"""Manifest files: read, checked and typed before any work starts. data_manifest/README.md has the format for users."""
 
 import glob
 import os
@@ -21,7 +18,7 @@ from pipeline.core.errors import ManifestError, WorkspaceError
 from pipeline.ingest.manifest_files import COLUMNS, COUNTS, REQUIRED, ManifestFile, Problem, read_file
 
 SPLITS = ("train", "val", "test")
-MAX_PROBLEMS = 50  # listed in one message; more scroll the first ones away
+MAX_PROBLEMS = 50  # listed in one message; more would scroll the first ones away
 
 _SUFFIXES = (".csv", ".parquet")
 _BATCH_NAME = re.compile(r"[A-Za-z0-9._-]{1,128}")
@@ -33,7 +30,7 @@ _TRUE, _FALSE = ("true", "yes", "1", "1.0"), ("false", "no", "0", "0.0")
 
 @dataclass(frozen=True)
 class Batch:
-    """One manifest file, checked.
+    """A checked manifest file.
 
     rows: one row a clip that is not removed, in the file's order; every column of COLUMNS but `removed`, whether or not
     the file has it: clip_id, uri (absolute path or URL), challenge, creator_id, split: string; uploaded_at:
@@ -48,7 +45,7 @@ class Batch:
 
 
 def read_manifests(spec: str) -> tuple[Batch, ...]:
-    """The manifests that `spec` names, sorted by path, with every row checked.
+    """The batches of the manifests that `spec` names, sorted by path, with every row checked.
 
     spec: a file, a folder (every *.csv and *.parquet directly in it) or a glob; local, or any fsspec URL.
 
@@ -70,15 +67,15 @@ def read_manifests(spec: str) -> tuple[Batch, ...]:
     typed["uri"] = typed["uri"].astype("string")
     batches = []
     for file in files:
-        mine = typed[cells["file"] == file.position]
-        removed = mine["removed"]
-        rows = mine[~removed].drop(columns="removed").reset_index(drop=True)
-        batches.append(Batch(file.name, file.path, file.content_hash, rows, tuple(mine["clip_id"][removed])))
+        typed_rows = typed[cells["file"] == file.position]
+        removed = typed_rows["removed"]
+        rows = typed_rows[~removed].drop(columns="removed").reset_index(drop=True)
+        batches.append(Batch(file.name, file.path, file.content_hash, rows, tuple(typed_rows["clip_id"][removed])))
     return tuple(batches)
 
 
 def resolve_uri(uri: str, manifest_path: str) -> str:
-    """A clip's uri as an absolute path or URL: URLs and absolute paths stay; others start at the manifest's folder."""
+    """A clip's uri as an absolute path or URL; relative paths start at the manifest's folder."""
     if _SCHEME.search(uri) or uri.startswith("/"):
         return uri
     if storage.is_local(manifest_path):
@@ -107,14 +104,14 @@ def _local_paths(spec: str) -> list[str]:
     if os.path.exists(path):
         return [_manifest_file(path)]
     if glob.has_magic(path):
-        return [found for found in glob.glob(path, recursive=True) if _is_manifest(found) and os.path.isfile(found)]
+        return [match for match in glob.glob(path, recursive=True) if _is_manifest(match) and os.path.isfile(match)]
     raise ManifestError(f"{spec}: no such file or folder; check the path (it starts at {os.getcwd()})")
 
 
 def _remote_paths(spec: str) -> list[str]:
     filesystem, inner = storage.remote(spec)
     if glob.has_magic(inner):
-        return [filesystem.unstrip_protocol(found) for found in filesystem.glob(inner) if _is_manifest(found)]
+        return [filesystem.unstrip_protocol(match) for match in filesystem.glob(inner) if _is_manifest(match)]
     if inner.lower().endswith(_SUFFIXES):
         return [spec]
     names = [name for name in storage.listing(spec, recursive=False) if _is_manifest(name)]
@@ -157,7 +154,7 @@ def _is_time(cells: pd.Series) -> pd.Series:
 
 
 def _time(cell: str) -> datetime | None:
-    """A moment in UTC; one without an offset is taken as UTC. None where the cell is no ISO 8601."""
+    """An ISO 8601 time in UTC, which it is taken for where it has no offset. None where the cell is no ISO 8601."""
     try:
         moment = datetime.fromisoformat(cell)
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
@@ -212,11 +209,11 @@ _SCHEMA = pa.DataFrameSchema(
 
 
 def _cell_problems(files: list[ManifestFile], cells: pd.DataFrame) -> list[Problem]:
-    """Every cell that breaks a rule, found by Pandera in one pass over all files."""
+    """Every cell that breaks a rule, by Pandera in one pass over all files."""
     try:
         _SCHEMA.validate(cells, lazy=True)
-    except pa.errors.SchemaErrors as found:
-        failures = found.failure_cases
+    except pa.errors.SchemaErrors as errors:
+        failures = errors.failure_cases
     else:
         return []
     file_of, line_of = cells["file"].tolist(), cells["line"].tolist()
@@ -225,10 +222,10 @@ def _cell_problems(files: list[ManifestFile], cells: pd.DataFrame) -> list[Probl
         first.setdefault(clip_id, at)
     problems = []
     for column, rule, at in zip(failures["column"], failures["check"], failures["index"], strict=True):
-        if at is None:  # a rule that could not be run at all is a fault of ours
+        if at is None:  # a rule that cannot be run at all is a bug
             raise RuntimeError(f"the rule {rule!r} of column {column!r} failed to run: {failures['failure_case'][0]}")
         file, value = files[file_of[at]], cells[column].array[at]
-        if column in file.absent:
+        if column in file.missing_columns:
             continue
         if rule == "unique":
             other = first[value]
@@ -241,7 +238,7 @@ def _cell_problems(files: list[ManifestFile], cells: pd.DataFrame) -> list[Probl
 
 
 def _typed(cells: pd.DataFrame) -> pd.DataFrame:
-    """Cells that obey every rule, in the types that `Batch.rows` states."""
+    """Cells that obey every rule, in the types that `Batch.rows` has."""
     typed = cells[[*COLUMNS]].copy()
     for name in COUNTS:
         typed[name] = cells[name].str.replace(r"\.0+$", "", regex=True).astype("Int64")

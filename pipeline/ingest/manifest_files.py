@@ -1,4 +1,4 @@
-"""One manifest file as text cells, whatever its format, and what is wrong with its frame."""
+"""Reading of one manifest file, CSV or Parquet, into text cells, and the problems of its header and rows."""
 
 import csv
 import difflib
@@ -19,13 +19,15 @@ from pipeline.core.errors import ManifestError, WorkspaceError
 REQUIRED = ("clip_id", "uri", "challenge")
 COUNTS = ("likes", "views", "comments", "shares", "followers")
 COLUMNS = (*REQUIRED, "creator_id", "uploaded_at", *COUNTS, "split", "removed")
-OWN_PREFIX = "x_"  # columns of the user's own, which are not read
+USER_PREFIX = "x_"  # of columns of the user's own, which are not read
 
 _PANDAS_INDEX = re.compile(r"__index_level_\d+__")  # what DataFrame.to_parquet adds after a filter or a sort
 
 
 @dataclass(frozen=True)
 class Problem:
+    """One thing that is wrong with a manifest."""
+
     file: int  # position among the files read
     line: int  # 0: the file as a whole
     column: int  # position in COLUMNS
@@ -34,14 +36,14 @@ class Problem:
 
 @dataclass
 class ManifestFile:
-    """One manifest file as text cells, and what is wrong with its frame."""
+    """One manifest file as text cells, and the problems met in reading it."""
 
     position: int
     path: str
     name: str
     content_hash: str
     cells: pd.DataFrame  # string columns of COLUMNS, and `line`
-    absent: frozenset[str]  # required columns that it lacks; said once, not for every row
+    missing_columns: frozenset[str]  # of the required ones; reported once, not for every row
     problems: list[Problem]
 
     @property
@@ -125,7 +127,7 @@ def _read_parquet(file: ManifestFile, data: bytes) -> None:
 
 
 def _as_text(value: object) -> str | None:
-    """A Parquet value as the text that a CSV would hold, so that one set of rules serves both."""
+    """A Parquet value as the text that a CSV would hold; one set of rules then serves both."""
     if value is None or value != value:  # NaN is pandas' missing
         return None
     if isinstance(value, datetime):  # dates come as datetime.date, which prints as ISO 8601 anyway
@@ -138,22 +140,22 @@ def _as_text(value: object) -> str | None:
 
 
 def _check_header(file: ManifestFile, header: list[str]) -> None:
-    """Notes unknown, doubled and missing columns."""
+    """Add a problem for each unknown, doubled and missing column."""
     for at, name in enumerate(header, start=1):
         text = ""
         if not name:
             text = f"column {at} has no name; name it, or remove the column (and commas at the lines' ends)"
         elif header.index(name) < at - 1:
             text = f"column {name!r} : is there twice; remove or rename one"
-        elif name not in COLUMNS and not name.startswith(OWN_PREFIX):
+        elif name not in COLUMNS and not name.startswith(USER_PREFIX):
             near = difflib.get_close_matches(name.lower(), COLUMNS, n=1, cutoff=0.6)
             hint = f"did you mean {near[0]!r}?" if near else f"the columns are {', '.join(COLUMNS)};"
-            text = f"column {name!r} : is not known; {hint} Columns of your own start with {OWN_PREFIX!r}"
+            text = f"column {name!r} : is not known; {hint} Columns of your own start with {USER_PREFIX!r}"
         if text:
             file.problems.append(Problem(file.position, 1 if file.is_csv else 0, 0, text))
-    file.absent = frozenset(REQUIRED) - frozenset(header)
+    file.missing_columns = frozenset(REQUIRED) - frozenset(header)
     for name in REQUIRED:
-        if name in file.absent:
+        if name in file.missing_columns:
             text = f"column {name!r} : is missing; every manifest has {', '.join(REQUIRED)}"
             file.problems.append(Problem(file.position, 1 if file.is_csv else 0, 0, text))
 

@@ -1,4 +1,4 @@
-"""A folder of clips to ingest, of any content: a probe that needs no decoder tells them apart."""
+"""A folder of files to ingest as clips; their probe hashes them and needs no decoder."""
 
 import hashlib
 from collections.abc import Iterable, Iterator
@@ -15,7 +15,7 @@ LIMITS = DecodeLimits()
 
 
 class Probing:
-    """Hashes files without a video decoder, and remembers which clips it was asked for."""
+    """A probe that hashes files without a video decoder, and records which clips it was asked for."""
 
     def __init__(self, failing: dict[str, str] | None = None) -> None:
         self.asked: list[str] = []
@@ -54,7 +54,7 @@ class World:
         return batch
 
     def ingest(self, *names: str, probe: Probing | None = None, **kwargs):
-        """The new state, and which clips were probed for it."""
+        """The batch as ingested, and the ids of the clips that were probed for it."""
         probe = probe or Probing()
         path = run_ingest(
             self.workspace, self.batch(*names), 1, LIMITS, kwargs.pop("shard_clips", 4), probe=probe, **kwargs

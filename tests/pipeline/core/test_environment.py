@@ -1,4 +1,4 @@
-"""What run.json says of code and machine."""
+"""Code and machine in run.json."""
 
 import json
 import subprocess
@@ -39,9 +39,9 @@ def test_a_checkout_says_its_commit_and_whether_it_was_changed(checkout):
 def test_a_package_that_lies_inside_another_checkout_does_not_claim_its_commit(checkout):
     installed = checkout / "lib/site-packages"
     installed.mkdir(parents=True)
-    found = code_version(installed)
-    assert (found["commit"], found["dirty"]) == (None, None)
-    assert found["version"]
+    code = code_version(installed)
+    assert (code["commit"], code["dirty"]) == (None, None)
+    assert code["version"]
 
 
 def test_without_git_the_version_is_all_there_is(checkout, monkeypatch):
@@ -55,12 +55,12 @@ def test_a_repository_without_commits_has_none(tmp_path):
 
 
 def test_the_environment_names_packages_and_processor_and_no_folder():
-    found = environment(torch.device("cpu"))
-    assert set(found["packages"]) == set(PACKAGES)
-    assert found["packages"]["numpy"]
-    assert found["device"] == "cpu"
-    assert found["gpu"] is None
-    assert str(Path.home()) not in json.dumps(found)
+    description = environment(torch.device("cpu"))
+    assert set(description["packages"]) == set(PACKAGES)
+    assert description["packages"]["numpy"]
+    assert description["device"] == "cpu"
+    assert description["gpu"] is None
+    assert str(Path.home()) not in json.dumps(description)
 
 
 def test_the_processor_is_named_as_the_kernel_does(tmp_path):

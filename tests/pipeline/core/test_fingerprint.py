@@ -1,4 +1,4 @@
-"""A fingerprint changes when, and only when, what it is taken of does."""
+"""A fingerprint changes when, and only when, its inputs do."""
 
 import os
 import subprocess

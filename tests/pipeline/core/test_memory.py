@@ -25,18 +25,18 @@ full = resident()
 """
 
 
-def said(code: str) -> str:
+def printed(code: str) -> str:
     return subprocess.run([sys.executable, "-c", FREED + code], capture_output=True, text=True, check=True).stdout
 
 
 def test_what_is_free_is_known_and_given_back() -> None:
-    free, full, after = map(int, said("print(memory._free_bytes(), full); memory.trim(); print(resident())").split())
+    free, full, after = map(int, printed("print(memory._free_bytes(), full); memory.trim(); print(resident())").split())
     assert free >= 64 * 2**20
     assert full - after >= 60 * 2**20
 
 
 def test_a_bound_that_is_not_reached_leaves_it_in_place() -> None:
-    full, after = map(int, said("memory.trim(above=2**30); print(full, resident())").split())
+    full, after = map(int, printed("memory.trim(above=2**30); print(full, resident())").split())
     assert abs(full - after) < 2**20
 
 
@@ -53,4 +53,4 @@ before = faults()
 for _ in range(10): use()
 print(faults() - before)
 """
-    assert int(said(again)) < 10 * 16 * 2**20 / 4096 / 10
+    assert int(printed(again)) < 10 * 16 * 2**20 / 4096 / 10

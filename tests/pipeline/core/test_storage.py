@@ -39,9 +39,9 @@ def test_a_listing_holds_the_finished_files_by_their_relative_paths(store: str) 
     storage.write_bytes(storage.join(store, "features2", "d.parquet"), b"")  # a name that starts alike
     with storage.staged(storage.join(store, "features", "unfinished.parquet")) as local:
         local.write_bytes(b"half")
-        found = storage.listing(storage.join(store, "features"))
-    assert found == {"a.parquet": 1, "deep/er/b.parquet": 22, "deep/c.parquet": 333}
-    assert set(storage.listing(storage.join(store, "features") + "/")) == {*found, "unfinished.parquet"}
+        sizes = storage.listing(storage.join(store, "features"))
+    assert sizes == {"a.parquet": 1, "deep/er/b.parquet": 22, "deep/c.parquet": 333}
+    assert set(storage.listing(storage.join(store, "features") + "/")) == {*sizes, "unfinished.parquet"}
     assert set(storage.listing(storage.join(store, "features"), recursive=False)) == {"a.parquet", "unfinished.parquet"}
 
 

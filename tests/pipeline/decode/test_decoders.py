@@ -1,3 +1,5 @@
+"""Both decoders on whole, hard and damaged clips: frames, times, and how each clip ends."""
+
 import itertools
 import re
 import subprocess
@@ -48,10 +50,10 @@ def write_clip(path, frames=48, size=(128, 96), rate=24, codec="libx264", pts=No
 @pytest.mark.parametrize("max_side", [4096, 300])
 def test_both_decoders_give_the_same_frames_upright_and_at_the_same_times(hard_clips, name, max_side):
     sampling = SamplingOptions(max_seconds=2.0, max_side=max_side)
-    (_, ours), (_, theirs) = (decode(hard_clips / name, (decoder,), sampling) for decoder in DECODERS)
-    assert [(f.position, f.frame_index) for f in ours] == [(f.position, f.frame_index) for f in theirs]
-    assert [f.timestamp for f in ours] == pytest.approx([f.timestamp for f in theirs], abs=1e-4)
-    for a, b in zip(ours, theirs, strict=True):
+    (_, by_pyav), (_, by_decord) = (decode(hard_clips / name, (decoder,), sampling) for decoder in DECODERS)
+    assert [(f.position, f.frame_index) for f in by_pyav] == [(f.position, f.frame_index) for f in by_decord]
+    assert [f.timestamp for f in by_pyav] == pytest.approx([f.timestamp for f in by_decord], abs=1e-4)
+    for a, b in zip(by_pyav, by_decord, strict=True):
         assert a.rgb.shape == b.rgb.shape
         assert (a.width, a.height) == (b.width, b.height)
         assert np.abs(a.rgb.astype(int) - b.rgb).mean() < 2.0

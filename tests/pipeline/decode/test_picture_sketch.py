@@ -40,9 +40,9 @@ def test_a_changed_picture_keeps_its_sketch(change, least):
 
 
 def test_sketches_of_different_pictures_have_little_in_common():
-    found = [cosine(scene(one), scene(other)) for one in range(12) for other in range(one)]
-    assert np.mean(found) == pytest.approx(0, abs=0.1)
-    assert max(found) < 0.5
+    cosines = [cosine(scene(one), scene(other)) for one in range(12) for other in range(one)]
+    assert np.mean(cosines) == pytest.approx(0, abs=0.1)
+    assert max(cosines) < 0.5
 
 
 def test_a_mirrored_pictures_sketch_is_known_without_it():

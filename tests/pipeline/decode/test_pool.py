@@ -1,3 +1,5 @@
+"""The pool of decode workers: chunks and endings, whatever a clip does to its worker."""
+
 import functools
 import http.server
 import os
@@ -42,8 +44,8 @@ def decode(jobs, limits=LIMITS, workers=1, sampling=SAMPLING):
 
 
 def workers_of(pid=None):
-    found = psutil.Process(pid).children(recursive=True)
-    return [child for child in found if "pipeline.decode.worker" in " ".join(child.cmdline())]
+    children = psutil.Process(pid).children(recursive=True)
+    return [child for child in children if "pipeline.decode.worker" in " ".join(child.cmdline())]
 
 
 @pytest.fixture
@@ -105,7 +107,7 @@ def test_chunks_hold_the_decoders_frames_whichever_strides_ask(tmp_path):
     assert len(expected) == 100
     cuts = {}
     for strides in [(1,), (2, 10), (10,)]:
-        seen = []
+        positions = []
         with DecodePool(SAMPLING, LIMITS, 1) as pool:
             for event in pool.run([DecodeJob("c", str(clip), strides)]):
                 if isinstance(event, Ending):
@@ -117,10 +119,10 @@ def test_chunks_hold_the_decoders_frames_whichever_strides_ask(tmp_path):
                     assert event.timestamp[row] == np.float32(expected[position].timestamp)
                     assert event.frame_index[row] == expected[position].frame_index
                     cuts.setdefault(int(position), set()).add(int(position) // 9)
-                seen += event.position.tolist()
+                positions += event.position.tolist()
                 assert len({position // 9 for position in event.position.tolist()}) == 1  # 9 frames fit 2 MB
                 event.release()
-        assert seen == [i for i in range(100) if any(i % stride == 0 for stride in strides)]
+        assert positions == [i for i in range(100) if any(i % stride == 0 for stride in strides)]
 
 
 def test_large_pictures_are_scaled_and_chunks_say_by_how_much(tmp_path):
@@ -261,11 +263,11 @@ def test_an_error_in_the_list_of_jobs_reaches_the_caller_and_leaves_no_worker(tm
 def test_a_pool_can_run_again_and_keeps_its_workers(tmp_path):
     clip = write_clip(tmp_path / "clip.mp4", frames=5)
     with DecodePool(SAMPLING, LIMITS, 1) as pool:
-        seen = set()
+        pids = set()
         for _ in range(2):
             assert list(_released(pool.run([DecodeJob("c", str(clip), (1,))])))[-1].status == "ok"
-            seen |= {worker.pid for worker in workers_of()}
-    assert len(seen) == 1
+            pids |= {worker.pid for worker in workers_of()}
+    assert len(pids) == 1
 
 
 def test_killing_the_parent_leaves_no_worker(tmp_path, hostile):

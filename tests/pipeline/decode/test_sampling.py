@@ -1,3 +1,5 @@
+"""The grid's frames at any frame rate, and the sizes that they are scaled to."""
+
 import math
 from fractions import Fraction
 

@@ -1,4 +1,4 @@
-"""What an ingest writes of clips, wherever they are, and what it says of files that are none."""
+"""A first ingest: the table of clips, wherever they lie, and the messages on files that are no table."""
 
 import hashlib
 import subprocess
@@ -82,9 +82,9 @@ def test_a_batch_whose_clips_are_all_removed_is_empty(world: World) -> None:
 def test_progress_counts_to_the_end(world: World) -> None:
     world.put(*"abc")
     world.ingest(*"a")
-    said: list[tuple[int, int, str]] = []
-    world.ingest(*"abc", progress=lambda *args: said.append(args))
-    assert [(done, total) for done, total, _ in said] == [(1, 3), (2, 3), (3, 3)]
+    calls: list[tuple[int, int, str]] = []
+    world.ingest(*"abc", progress=lambda *args: calls.append(args))
+    assert [(done, total) for done, total, _ in calls] == [(1, 3), (2, 3), (3, 3)]
 
 
 def test_a_probe_that_forgets_a_clip_is_caught(world: World) -> None:

@@ -1,4 +1,4 @@
-"""What a second ingest redoes and what it keeps, whatever became of the files and of the one before it."""
+"""A second ingest: the work it repeats and the work it keeps, whatever happened to the files and to the first."""
 
 import os
 import signal

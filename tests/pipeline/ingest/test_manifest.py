@@ -144,7 +144,7 @@ def test_a_clip_id_used_twice_names_both_places(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("header", "said"),
+    ("header", "message"),
     [
         ("clip_id,uri,challenge,Likes", "did you mean 'likes'?"),
         ("clip_id,uri,challenge,colour", "is not known; the columns are clip_id"),
@@ -152,11 +152,11 @@ def test_a_clip_id_used_twice_names_both_places(tmp_path: Path) -> None:
         ("clip_id,uri,challenge,", "column 4 has no name"),
     ],
 )
-def test_a_bad_header_is_told_once(tmp_path: Path, header: str, said: str) -> None:
+def test_a_bad_header_is_told_once(tmp_path: Path, header: str, message: str) -> None:
     path = _write(tmp_path / "m.csv", header, "a,a,x,1", "b,b,x,2")
     (problem,) = _problems(path)
     assert problem.startswith(f"{path}:1: column ")
-    assert said in problem
+    assert message in problem
 
 
 def test_a_missing_required_column_is_told_once_beside_the_rows_problems(tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_a_missing_required_column_is_told_once_beside_the_rows_problems(tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (b"", "is empty; its first line must name the columns: clip_id,uri,challenge"),
         (b"\n \n", "is empty"),
@@ -178,15 +178,15 @@ def test_a_missing_required_column_is_told_once_beside_the_rows_problems(tmp_pat
         (b'clip_id,uri,challenge\na,b,c\nb,"b,c\n', "unexpected end of data (row from line 3); check the quotes"),
     ],
 )
-def test_a_file_that_is_no_manifest_says_what_to_do(tmp_path: Path, content: bytes, said: str) -> None:
+def test_a_file_that_is_no_manifest_says_what_to_do(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "m.csv"
     path.write_bytes(content)
     (problem,) = _problems(str(path))
-    assert said in problem
+    assert message in problem
 
 
 def test_what_is_not_there_is_told_with_what_to_give_instead(tmp_path: Path) -> None:
-    for spec, said in [
+    for spec, message in [
         (tmp_path / "none.csv", "no such file or folder; check the path"),
         (tmp_path, "no manifest there; give a .csv or .parquet file, a folder of them, or a glob"),
         (tmp_path / "*.csv", "no manifest there"),
@@ -197,7 +197,7 @@ def test_what_is_not_there_is_told_with_what_to_give_instead(tmp_path: Path) -> 
     ]:
         with pytest.raises(ManifestError) as caught:
             read_manifests(str(spec))
-        assert said in str(caught.value)
+        assert message in str(caught.value)
 
 
 def test_a_folder_a_glob_and_a_file_give_their_manifests_in_order(tmp_path: Path) -> None:

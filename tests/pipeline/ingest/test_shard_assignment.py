@@ -1,4 +1,4 @@
-"""Which clip belongs to which shard: the promises, under any history of a manifest."""
+"""The promises of the assignment of clips to shards, under any history of a manifest."""
 
 import pytest
 from hypothesis import given, settings

@@ -1,4 +1,4 @@
-"""What tells without reading a clip that it is still the same one."""
+"""Signatures tell changed files from unchanged ones without reading them."""
 
 import os
 import time
@@ -48,8 +48,8 @@ def test_many_clips_of_one_remote_folder_cost_one_listing(s3: str, caplog: pytes
     filesystem.pipe({f"{s3}/clips/{at:03d}": b"x" for at in range(70)})
     with caplog.at_level("INFO", logger="werkzeug"):
         caplog.clear()
-        found = file_signatures([f"{s3}/clips/{at:03d}" for at in range(70)])
-    assert "missing" not in found
+        signatures = file_signatures([f"{s3}/clips/{at:03d}" for at in range(70)])
+    assert "missing" not in signatures
     requests = [record.getMessage() for record in caplog.records if record.name == "werkzeug"]
     assert len(requests) == 1, requests
 
@@ -63,6 +63,6 @@ def test_ten_thousand_local_signatures_take_half_a_second(tmp_path: Path) -> Non
     for uri in uris:
         Path(uri).touch()
     start = time.process_time()
-    found = file_signatures(uris)
+    signatures = file_signatures(uris)
     assert time.process_time() - start < 0.5
-    assert "missing" not in found
+    assert "missing" not in signatures
