@@ -1,4 +1,4 @@
-"""Whether feedback is true: planted faults found, perfect clips left alone, edits and gradients held against chance.
+"""Accuracy of feedback: planted faults found, perfect clips left alone, edits and gradients compared with chance.
 
     python -m benchmarks.feedback --folder FOLDER --run-workspace WORKSPACE --run RUN      # renders and extracts there
 
@@ -27,7 +27,7 @@ from pipeline.dataset.assemble import read_clips
 from pipeline.dataset.loading import skeletons_to_score
 from pipeline.feedback.attribution import integrated_gradients, mean_pose, segment_seconds
 from pipeline.feedback.clip_feedback import ClipComparison, compare_clip, read_posture
-from pipeline.feedback.edits import apply_change, gain_map, median_change, rescore
+from pipeline.feedback.edits import PoseScorer, apply_change, gain_map, median_change
 from pipeline.feedback.findings import Finding
 from pipeline.feedback.motion import LIMBS, limb_joints
 from pipeline.runs.runs import find_run, run_dir
@@ -65,12 +65,12 @@ def main() -> None:
 
     run = run_dir(find_run(options.run_workspace, options.run))
     model, _ = load_run(options.run_workspace, run, CPU)
-    encoder, config = model.encoders["pose"], model.config
-    clips = list(compared_clips(options, encoder, config))
-    results["faults"] = faults(clips, encoder, config)
+    scorer = PoseScorer(model.encoders["pose"], model.config, CPU)
+    clips = list(compared_clips(options, scorer))
+    results["faults"] = faults(clips, scorer)
     print_faults(results["faults"])
     some = [clip for clip in clips if clip.judged.fault and clip.comparison.comparable][: options.curves]
-    results["curves"] = curves(some, encoder, config)
+    results["curves"] = curves(some, scorer)
     print_curves(results["curves"])
     if options.data:
         results["ui_prmd"] = limbs_of_movements(options.data)
@@ -84,7 +84,7 @@ def main() -> None:
     save("feedback", results)
 
 
-def compared_clips(options: argparse.Namespace, encoder: nn.Module, config: VdvConfig) -> Iterator[Clip]:
+def compared_clips(options: argparse.Namespace, scorer: PoseScorer) -> Iterator[Clip]:
     """Rendered, extracted by the real pose network, and held against the references of their dance."""
     references, judged = (
         references_of(options.seed, options.references),
@@ -97,17 +97,17 @@ def compared_clips(options: argparse.Namespace, encoder: nn.Module, config: VdvC
     row_of = {name: row for row, name in enumerate(clips["clip_id"])}
 
     def posture(clip_id: str) -> Posture:
-        return read_posture(workspace, clips, row_of[clip_id], config)
+        return read_posture(workspace, clips, row_of[clip_id], scorer.config)
 
     good: dict[str, list[Posture]] = {}
     for script in references:
         good.setdefault(script.dance, []).append(posture(script.clip_id))
-    for _, one in judged:
-        seen = posture(one.clip_id)
-        yield Clip(one, seen, compare_clip(seen, good[one.dance], encoder, config, CPU))
+    for _, clip in judged:
+        seen = posture(clip.clip_id)
+        yield Clip(clip, seen, compare_clip(seen, good[clip.dance], scorer))
 
 
-def faults(clips: list[Clip], encoder: nn.Module, config: VdvConfig) -> dict:
+def faults(clips: list[Clip], scorer: PoseScorer) -> dict:
     """Named first: the limb is right and the windows overlap.
 
     Beside it, how often the edit that gains most is of that limb and time: what the model alone would name.
@@ -115,19 +115,19 @@ def faults(clips: list[Clip], encoder: nn.Module, config: VdvConfig) -> dict:
     kinds: dict[str, Counter] = {}
     clips_of = []
     for clip in clips:
-        fault, said = clip.judged.fault, clip.comparison.findings
+        fault, findings = clip.judged.fault, clip.comparison.findings
         kind = fault.kind if fault else "perfect"
         count = kinds.setdefault(kind, Counter())
-        first = said[0].finding if said else None
+        first = findings[0].finding if findings else None
         if fault is None:
-            right = not said
+            right = not findings
         else:
-            right = any(_is(one.finding, fault) for one in said[:1])
-            count["anywhere"] += any(_is(one.finding, fault) for one in said)
+            right = any(_is(explained.finding, fault) for explained in findings[:1])
+            count["anywhere"] += any(_is(explained.finding, fault) for explained in findings)
             count["kind"] += right and first is not None and first.kind == fault.kind
-            count["gains"] += right and said[0].edit.gain > 0
-            count["others"] += sum(not _is(one.finding, fault) for one in said)
-            count["best edit"] += clip.comparison.comparable and _best_edit_is(clip, fault, encoder, config)
+            count["gains"] += right and findings[0].edit.gain > 0
+            count["others"] += sum(not _is(explained.finding, fault) for explained in findings)
+            count["best edit"] += clip.comparison.comparable and _best_edit_is(clip, fault, scorer)
         count["of"] += 1
         count["right"] += right
         count["not comparable"] += not clip.comparison.comparable
@@ -148,8 +148,8 @@ def _is(finding: Finding, fault: Fault) -> bool:
     return finding.limb == fault.limb and finding.start_s < fault.end_s and finding.end_s > fault.start_s
 
 
-def _best_edit_is(clip: Clip, fault: Fault, encoder: nn.Module, config: VdvConfig) -> bool:
-    windows, gains = _gains(clip, encoder, config)
+def _best_edit_is(clip: Clip, fault: Fault, scorer: PoseScorer) -> bool:
+    windows, gains = _gains(clip, scorer)
     if not np.isfinite(gains).any():
         return False
     limb, window = np.unravel_index(np.nanargmax(gains), gains.shape)
@@ -157,104 +157,104 @@ def _best_edit_is(clip: Clip, fault: Fault, encoder: nn.Module, config: VdvConfi
     return bool(LIMBS[limb] == fault.limb and start < fault.end_s and end > fault.start_s)
 
 
-def _gains(clip: Clip, encoder: nn.Module, config: VdvConfig) -> tuple[np.ndarray, np.ndarray]:
+def _gains(clip: Clip, scorer: PoseScorer) -> tuple[np.ndarray, np.ndarray]:
     """Windows [W, 2], one after the other, and what the top clips' motion would gain there [limbs, W]."""
-    ours, views = clip.comparison.motion, clip.comparison.aligned
-    assert ours is not None
-    starts = np.arange(ours.seconds[0], ours.seconds[-1] - WINDOW_S, WINDOW_S)
+    motion, aligned = clip.comparison.motion, clip.comparison.aligned
+    assert motion is not None
+    starts = np.arange(motion.seconds[0], motion.seconds[-1] - WINDOW_S, WINDOW_S)
     windows = np.stack([starts, starts + WINDOW_S], 1)
-    return windows, gain_map(clip.posture, ours, views, windows, encoder, config, CPU)
+    return windows, gain_map(clip.posture, motion, aligned, windows, scorer)
 
 
-def print_faults(found: dict) -> None:
+def print_faults(faults: dict) -> None:
     columns = ("of", "right", "anywhere", "kind", "gains", "best edit", "others", "not comparable")
-    print(table([[kind, *(count.get(name, 0) for name in columns)] for kind, count in found["kinds"].items()],
+    print(table([[kind, *(count.get(name, 0) for name in columns)] for kind, count in faults["kinds"].items()],
                 ["planted", "clips", "right first", "right anywhere", "and its kind", "and the edit gains",
                  "best edit is there", "other findings", "not comparable"]))  # fmt: skip
-    print(f"named first: {found['named_first']:.3f} (at least 0.8); perfect clips left alone: "
-          f"{found['perfect_left_alone']:.3f} (at least 0.9)")  # fmt: skip
+    print(f"named first: {faults['named_first']:.3f} (at least 0.8); perfect clips left alone: "
+          f"{faults['perfect_left_alone']:.3f} (at least 0.9)")  # fmt: skip
 
 
-def curves(clips: list[Clip], encoder: nn.Module, config: VdvConfig) -> dict:
+def curves(clips: list[Clip], scorer: PoseScorer) -> dict:
     """Mean over clips of the area under each curve, in units of the score, by the order and by chance."""
     rows: dict[str, list[float]] = {}
     for place, clip in enumerate(clips):
         rng = np.random.default_rng(place)
-        for name, value in _of_clip(clip, encoder, config, rng).items():
+        for name, value in _of_clip(clip, scorer, rng).items():
             rows.setdefault(name, []).append(value)
-    found: dict = {"clips": len(clips)}
+    areas: dict = {"clips": len(clips)}
     for name in ("deletion", "insertion", "edits"):
         less = np.array(rows[name]) - np.array(rows[f"{name}_chance"])
         draws = np.random.default_rng(0).choice(less, (2000, len(less))).mean(1)
-        found[name] = {
+        areas[name] = {
             "ordered": float(np.mean(rows[name])),
             "chance": float(np.mean(rows[f"{name}_chance"])),
             "difference": [float(less.mean()), *(float(end) for end in np.percentile(draws, [2.5, 97.5]))],
         }
     agreement = np.array(rows["agreement"])
-    found["agreement"] = {"spearman": float(np.nanmean(agreement)), "above_0": float((agreement > 0).mean())}
-    return found
+    areas["agreement"] = {"spearman": float(np.nanmean(agreement)), "above_0": float((agreement > 0).mean())}
+    return areas
 
 
-def print_curves(found: dict) -> None:
-    rows = [[name, found[name]["ordered"], found[name]["chance"], *found[name]["difference"]]
+def print_curves(curves: dict) -> None:
+    rows = [[name, curves[name]["ordered"], curves[name]["chance"], *curves[name]["difference"]]
             for name in ("deletion", "insertion", "edits")]  # fmt: skip
     print(table(rows, ["area under the curve", "ordered", "random joints", "difference", "low", "high"]))
-    print(f"edits and integrated gradients, Spearman over limbs x windows: {found['agreement']['spearman']:.3f}, above"
-          f" 0 in {found['agreement']['above_0']:.2f} of {found['clips']} clips")  # fmt: skip
+    print(f"edits and integrated gradients, Spearman over limbs x windows: {curves['agreement']['spearman']:.3f}, above"
+          f" 0 in {curves['agreement']['above_0']:.2f} of {curves['clips']} clips")  # fmt: skip
 
 
-def _of_clip(clip: Clip, encoder: nn.Module, config: VdvConfig, rng: np.random.Generator) -> dict[str, float]:
-    modality = skeletons_to_score([clip.posture], config, CPU)
-    parts = integrated_gradients(encoder, modality)[0]
-    seen = modality.mask[0].any(0).flatten()
-    ordered = parts.flatten().masked_fill(~seen, -torch.inf).argsort(descending=True)[: int(seen.sum())]
-    found: dict[str, float] = {}
+def _of_clip(clip: Clip, scorer: PoseScorer, rng: np.random.Generator) -> dict[str, float]:
+    pose = skeletons_to_score([clip.posture], scorer.config, CPU)
+    gradients = integrated_gradients(scorer.encoder, pose)[0]
+    seen = pose.mask[0].any(0).flatten()
+    ordered = gradients.flatten().masked_fill(~seen, -torch.inf).argsort(descending=True)[: int(seen.sum())]
+    areas: dict[str, float] = {}
     places = seen.nonzero().flatten()
     chance = [places[torch.from_numpy(rng.permutation(len(places)))] for _ in range(CONTROLS)]
     for name, insert in (("deletion", False), ("insertion", True)):
-        areas = [_area(_replaced(modality, order, encoder, insert)) for order in (ordered, *chance)]
-        found[name], found[f"{name}_chance"] = areas[0], float(np.mean(areas[1:]))
+        values = [_area(_replaced(pose, order, scorer.encoder, insert)) for order in (ordered, *chance)]
+        areas[name], areas[f"{name}_chance"] = values[0], float(np.mean(values[1:]))
 
-    windows, gains = _gains(clip, encoder, config)
+    windows, gains = _gains(clip, scorer)
     known = np.argwhere(np.isfinite(gains))
     best = known[np.argsort(-gains[tuple(known.T)])]
-    areas = [_area(_put_in(clip, windows, order, encoder, config))
-             for order in (best, *(rng.permutation(known) for _ in range(CONTROLS)))]  # fmt: skip
-    found["edits"], found["edits_chance"] = areas[0], float(np.mean(areas[1:]))
-    found["agreement"] = _agreement(clip, parts, gains, windows, config)
-    return found
+    values = [_area(_put_in(clip, windows, order, scorer))
+              for order in (best, *(rng.permutation(known) for _ in range(CONTROLS)))]  # fmt: skip
+    areas["edits"], areas["edits_chance"] = values[0], float(np.mean(values[1:]))
+    areas["agreement"] = _agreement(clip, gradients, gains, windows, scorer.config)
+    return areas
 
 
-def _replaced(modality: ModalityInput, order: Tensor, encoder: nn.Module, insert: bool) -> np.ndarray:
+def _replaced(pose: ModalityInput, order: Tensor, encoder: nn.Module, insert: bool) -> np.ndarray:
     """Scores with more and more joints x frames in the mean pose, the first of the order first; or taken back out."""
-    still = mean_pose(torch.where(modality.mask.any(-1)[:, :, None, :, None], modality.values, 0.0), modality.mask)
-    made = []
+    still = mean_pose(torch.where(pose.mask.any(-1)[:, :, None, :, None], pose.values, 0.0), pose.mask)
+    versions = []
     for share in SHARES:
-        chosen = torch.zeros(modality.mask[0, 0].numel(), dtype=torch.bool)
+        chosen = torch.zeros(pose.mask[0, 0].numel(), dtype=torch.bool)
         chosen[order[: round(share * len(order))]] = True
-        at = chosen.view(modality.mask.shape[2:])
-        made.append(torch.where(at if insert else ~at, modality.values, still))
-    values = torch.cat(made)
+        at = chosen.view(pose.mask.shape[2:])
+        versions.append(torch.where(at if insert else ~at, pose.values, still))
+    values = torch.cat(versions)
     with torch.inference_mode():
         none = torch.zeros(len(values), 1)
         return encode(
-            encoder, "pose", ModalityInput(values, modality.mask.expand(len(values), -1, -1, -1), none, none[:, 0])
+            encoder, "pose", ModalityInput(values, pose.mask.expand(len(values), -1, -1, -1), none, none[:, 0])
         ).score.numpy()
 
 
-def _put_in(clip: Clip, windows: np.ndarray, order: np.ndarray, encoder: nn.Module, config: VdvConfig) -> np.ndarray:
+def _put_in(clip: Clip, windows: np.ndarray, order: np.ndarray, scorer: PoseScorer) -> np.ndarray:
     """Scores less the clip's own with the top clips' motion in more and more limbs x windows."""
-    ours, views = clip.comparison.motion, clip.comparison.aligned
-    assert ours is not None
-    changes = {limb: median_change(ours, views, limb) for limb in LIMBS}
-    made, posture, done = [], clip.posture, 0
+    motion, aligned = clip.comparison.motion, clip.comparison.aligned
+    assert motion is not None
+    changes = {limb: median_change(motion, aligned, limb) for limb in LIMBS}
+    postures, posture, done = [], clip.posture, 0
     for share in SHARES:
         for limb, window in order[done : round(share * len(order))]:
-            posture = apply_change(posture, ours, changes[LIMBS[limb]], LIMBS[limb], *windows[window])
+            posture = apply_change(posture, motion, changes[LIMBS[limb]], LIMBS[limb], *windows[window])
         done = round(share * len(order))
-        made.append(posture)
-    scores = rescore(made, encoder, config, CPU)
+        postures.append(posture)
+    scores = scorer.scores(postures)
     return scores - scores[0]
 
 
@@ -262,17 +262,17 @@ def _area(scores: np.ndarray) -> float:
     return float(np.trapezoid(scores, SHARES))
 
 
-def _agreement(clip: Clip, parts: Tensor, gains: np.ndarray, windows: np.ndarray, config: VdvConfig) -> float:
+def _agreement(clip: Clip, gradients: Tensor, gains: np.ndarray, windows: np.ndarray, config: VdvConfig) -> float:
     """Spearman of what an edit gains and how little the gradients give the same limb and window."""
     seconds, joints = segment_seconds(clip.posture, config), limb_joints()
-    given = np.full(gains.shape, np.nan)
+    shares = np.full(gains.shape, np.nan)
     for row, limb in enumerate(LIMBS):
-        members = [joint for joint in joints[limb] if joint < parts.shape[1]]
+        members = [joint for joint in joints[limb] if joint < gradients.shape[1]]
         for column, (start, end) in enumerate(windows):
             inside = (seconds >= start) & (seconds < end)
-            given[row, column] = parts.numpy()[inside][:, members].sum()
+            shares[row, column] = gradients.numpy()[inside][:, members].sum()
     known = np.isfinite(gains)
-    return float(spearmanr(gains[known], -given[known]).statistic)
+    return float(spearmanr(gains[known], -shares[known]).statistic)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Edits held against UI-PRMD: does the edit that gains most, in an episode done wrong, name the limbs that count?
+"""Accuracy of edits on UI-PRMD: how often the edit that gains most, in an episode done wrong, names the right limb.
 
 A line a movement (the product's, pipeline.training.ridge) learns from nine subjects what is right, and scores the
 tenth's. Into each episode done wrong the references' median motion of one limb is put, from its start to its end, for
@@ -44,10 +44,10 @@ def limbs_of_movements(path: Path) -> dict:
             target = normal_score(place_within(episodes.correct[train], compared[train]))
             line = fit_line(numbers[train], target, compared[train], episodes.subject[train], 0, MOTION_LIMIT)
             best = train[np.argsort(-line(numbers[train]))[:REFERENCES]]
-            dances = [to_motion(episodes.postures[row], KINECT22) for row in best]
+            references = [to_motion(episodes.postures[row], KINECT22) for row in best]
             own = (episodes.movement == movement) & (episodes.subject == subject) & (episodes.correct == 0)
             for row in np.flatnonzero(own)[:EACH]:
-                gains = _gains(episodes.postures[row], dances, line, config)
+                gains = _gains(episodes.postures[row], references, line, config)
                 named[max(gains, key=gains.__getitem__) if gains else "none"] += 1
                 limbs += bool(gains) and max(("arm", "leg"), key=lambda limb: gains.get(limb, -np.inf)) == about
         rows.append({"movement": title, "about": about, **named, "right of arm and leg": limbs})
@@ -64,24 +64,25 @@ def limbs_of_movements(path: Path) -> dict:
     }
 
 
-def _gains(posture: Posture, dances: Sequence[Motion | None], line: Slopes, config: VdvConfig) -> dict[str, float]:
+def _gains(posture: Posture, references: Sequence[Motion | None], line: Slopes, config: VdvConfig) -> dict[str, float]:
     """Of arm, leg, trunk and head, as far as a reference covers them; of arms and legs the better side's."""
-    ours = to_motion(posture, KINECT22)
-    views = [] if ours is None else [
-        view for number, dance in enumerate(dances) if dance for view in align_reference(dance, number, ours, KINECT22)
+    motion = to_motion(posture, KINECT22)
+    aligned = [] if motion is None else [
+        alignment for number, reference in enumerate(references) if reference
+        for alignment in align_reference(reference, number, motion, KINECT22)
     ]  # fmt: skip
-    if ours is None or not views:
+    if motion is None or not aligned:
         return {}
-    made, limbs = [posture], []
-    start, end = float(ours.seconds[0]), float(ours.seconds[-1])
+    postures, limbs = [posture], []
+    start, end = float(motion.seconds[0]), float(motion.seconds[-1])
     for limb in LIMBS:
-        change = median_change(ours, views, limb, KINECT22)
-        if covered_share(ours, change, limb, start, end, KINECT22) > 0.5:
-            made.append(apply_change(posture, ours, change, limb, start - BLEND_S, end + BLEND_S, KINECT22))
+        change = median_change(motion, aligned, limb, KINECT22)
+        if covered_share(motion, change, limb, start, end, KINECT22) > 0.5:
+            postures.append(apply_change(posture, motion, change, limb, start - BLEND_S, end + BLEND_S, KINECT22))
             limbs.append(limb.rsplit("_", maxsplit=1)[-1])
-    fixed = torch.from_numpy(np.stack([draw(one, config, None) for one in made]))
+    fixed = torch.from_numpy(np.stack([draw(edited, config, None) for edited in postures]))
     scores = line(line_numbers(fixed))
-    found: dict[str, float] = {}
+    gains: dict[str, float] = {}
     for limb, score in zip(limbs, scores[1:] - scores[0], strict=True):
-        found[limb] = max(found.get(limb, -np.inf), float(score))
-    return found
+        gains[limb] = max(gains.get(limb, -np.inf), float(score))
+    return gains

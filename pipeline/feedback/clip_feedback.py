@@ -12,17 +12,16 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
-from torch import nn
 
 from models.virality.config import VdvConfig
-from models.virality.skeleton import COCO17, Layout, Posture
+from models.virality.skeleton import Posture
 from pipeline.core import storage
 from pipeline.core.errors import DataError
 from pipeline.dataset.loading import Dancer, read_input, skeletons_to_score
 from pipeline.features.reader import ShardReader
 from pipeline.feedback.alignment import align_reference
 from pipeline.feedback.attribution import integrated_gradients, segment_seconds
-from pipeline.feedback.edits import EditEffect, edit_effect, median_positions
+from pipeline.feedback.edits import EditEffect, PoseScorer, edit_effect, median_positions
 from pipeline.feedback.film import Highlight, draw_film
 from pipeline.feedback.findings import MIN_LOSS, WINDOW_S, Finding, measure_limbs, select_findings, window_bounds
 from pipeline.feedback.motion import AlignedReference, Motion, limb_joints, to_motion
@@ -116,7 +115,7 @@ def write_feedback(workspace: str, run_id: str, clip_id: str, device: torch.devi
     posture, *references = (
         read_posture(workspace, chosen.clips, row, model.config) for row in (chosen.row, *chosen.references)
     )
-    comparison = compare_clip(posture, references, model.encoders["pose"], model.config, device)
+    comparison = compare_clip(posture, references, PoseScorer(model.encoders["pose"], model.config, device))
     if comparison.motion is None:
         raise DataError(f"clip {clip_id} shows the dancer for less than {WINDOW_S:.0f} seconds, too short to compare")
     if not comparison.comparable:
@@ -149,10 +148,8 @@ def write_feedback(workspace: str, run_id: str, clip_id: str, device: torch.devi
     return ClipFeedback(comparison, reference_ids, f"{base}.json", f"{base}.mp4")
 
 
-def compare_clip(
-    posture: Posture, references: Sequence[Posture], encoder: nn.Module, config: VdvConfig, device: torch.device
-) -> ClipComparison:
-    """Comparison of a clip with references. encoder: of the pose modality, in eval mode, trained with `config`."""
+def compare_clip(posture: Posture, references: Sequence[Posture], scorer: PoseScorer) -> ClipComparison:
+    """Comparison of a clip with references."""
     motion = to_motion(posture)
     if motion is None or motion.seconds[-1] - motion.seconds[0] < WINDOW_S:
         return ClipComparison()
@@ -170,20 +167,18 @@ def compare_clip(
     if not findings:
         return unexplained
     effects = [
-        edit_effect(posture, motion, aligned, finding.limb, finding.start_s, finding.end_s, encoder, config, device)
+        edit_effect(posture, motion, aligned, finding.limb, finding.start_s, finding.end_s, scorer)
         for finding in findings
     ]
-    shares = gradient_shares(posture, findings, encoder, config, device)
+    shares = gradient_shares(posture, findings, scorer)
     return ClipComparison(motion, aligned, tuple(map(ExplainedFinding, findings, effects, shares)))
 
 
-def gradient_shares(
-    posture: Posture, findings: Sequence[Finding], encoder: nn.Module, config: VdvConfig, device: torch.device,
-    layout: Layout = COCO17,
-) -> list[float]:  # fmt: skip
+def gradient_shares(posture: Posture, findings: Sequence[Finding], scorer: PoseScorer) -> list[float]:
     """By finding: sum of the integrated gradients of its joints and time, over the sum of all absolute ones."""
-    gradients = integrated_gradients(encoder, skeletons_to_score([posture], config, device))[0].cpu().numpy()
-    seconds, joints = segment_seconds(posture, config), limb_joints(layout)
+    pose = skeletons_to_score([posture], scorer.config, scorer.device)
+    gradients = integrated_gradients(scorer.encoder, pose)[0].cpu().numpy()
+    seconds, joints = segment_seconds(posture, scorer.config), limb_joints()
     total = float(np.abs(gradients).sum()) or 1.0
     shares = []
     for finding in findings:

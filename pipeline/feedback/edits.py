@@ -21,6 +21,24 @@ _BATCH = 32  # clips that are scored at once
 
 
 @dataclass(frozen=True)
+class PoseScorer:
+    """The pose encoder of a run, in eval mode, trained with `config`."""
+
+    encoder: nn.Module
+    config: VdvConfig
+    device: torch.device
+
+    def scores(self, postures: Sequence[Posture]) -> np.ndarray:
+        """float64 [B], the skeleton's score of each, as scoring computes it."""
+        scores = []
+        for first in range(0, len(postures), _BATCH):
+            pose = skeletons_to_score(postures[first : first + _BATCH], self.config, self.device)
+            with torch.inference_mode():
+                scores.append(encode(self.encoder, "pose", pose).score.cpu().numpy())
+        return np.concatenate(scores).astype(float)
+
+
+@dataclass(frozen=True)
 class EditEffect:
     """Change of the score by edits of one limb and stretch, one edit a reference."""
 
@@ -31,7 +49,7 @@ class EditEffect:
 
 def edit_effect(
     posture: Posture, motion: Motion, aligned: Sequence[AlignedReference], limb: str, start_s: float, end_s: float,
-    encoder: nn.Module, config: VdvConfig, device: torch.device, layout: Layout = COCO17,
+    scorer: PoseScorer,
 ) -> EditEffect:  # fmt: skip
     """Effect on the score of the clip as scoring computes it, over all samplings.
 
@@ -39,13 +57,13 @@ def edit_effect(
     """
     best: dict[int, tuple[float, Posture]] = {}
     for alignment in aligned:
-        change = motion_change(motion, alignment.vectors_by_limb[limb], limb, layout)
-        share = covered_share(motion, change, limb, start_s, end_s, layout)
+        change = motion_change(motion, alignment.vectors_by_limb[limb], limb)
+        share = covered_share(motion, change, limb, start_s, end_s)
         if share > 0.5 and share > best.get(alignment.reference, (0.0, posture))[0]:
-            best[alignment.reference] = share, apply_change(posture, motion, change, limb, start_s, end_s, layout)
+            best[alignment.reference] = share, apply_change(posture, motion, change, limb, start_s, end_s)
     if not best:
         return EditEffect(float("nan"), float("nan"), 0)
-    scores = rescore([posture, *(edited for _, edited in best.values())], encoder, config, device)
+    scores = scorer.scores([posture, *(edited for _, edited in best.values())])
     gains = scores[1:] - scores[0]
     return EditEffect(float(np.median(gains)), float((gains > 0).mean()), len(gains))
 
@@ -76,12 +94,12 @@ def median_change(
     return change
 
 
-def median_positions(motion: Motion, aligned: Sequence[AlignedReference], layout: Layout = COCO17) -> np.ndarray:
+def median_positions(motion: Motion, aligned: Sequence[AlignedReference]) -> np.ndarray:
     """float64 [N, V, C] the references' median motion on the clip's time line; NaN where it is not known."""
     vectors = motion.vectors.copy()
     for limb in LIMBS:
-        vectors += median_change(motion, aligned, limb, layout)
-    return to_positions(vectors, layout)
+        vectors += median_change(motion, aligned, limb)
+    return to_positions(vectors)
 
 
 def covered_share(
@@ -120,29 +138,18 @@ def apply_change(
     return replace(posture, position=position.astype(np.float32))
 
 
-def rescore(postures: Sequence[Posture], encoder: nn.Module, config: VdvConfig, device: torch.device) -> np.ndarray:
-    """float64 [B], the skeleton's score of each, as scoring computes it."""
-    scores = []
-    for first in range(0, len(postures), _BATCH):
-        pose = skeletons_to_score(postures[first : first + _BATCH], config, device)
-        with torch.inference_mode():
-            scores.append(encode(encoder, "pose", pose).score.cpu().numpy())
-    return np.concatenate(scores).astype(float)
-
-
 def gain_map(
-    posture: Posture, motion: Motion, aligned: Sequence[AlignedReference], windows: np.ndarray,
-    encoder: nn.Module, config: VdvConfig, device: torch.device, layout: Layout = COCO17,
-) -> np.ndarray:  # fmt: skip
+    posture: Posture, motion: Motion, aligned: Sequence[AlignedReference], windows: np.ndarray, scorer: PoseScorer
+) -> np.ndarray:
     """float64 [limbs, W] gain of the score by the median change of each limb in each window; NaN where not known."""
     postures, cells = [posture], []
     for row, limb in enumerate(LIMBS):
-        change = median_change(motion, aligned, limb, layout)
+        change = median_change(motion, aligned, limb)
         for column, (start, end) in enumerate(windows):
-            if covered_share(motion, change, limb, start, end, layout) > 0.5:
-                postures.append(apply_change(posture, motion, change, limb, start, end, layout))
+            if covered_share(motion, change, limb, start, end) > 0.5:
+                postures.append(apply_change(posture, motion, change, limb, start, end))
                 cells.append((row, column))
-    scores = rescore(postures, encoder, config, device)
+    scores = scorer.scores(postures)
     gains = np.full((len(LIMBS), len(windows)), np.nan)
     for (row, column), score in zip(cells, scores[1:], strict=True):
         gains[row, column] = score - scores[0]

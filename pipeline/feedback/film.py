@@ -10,7 +10,7 @@ import av
 import cv2
 import numpy as np
 
-from models.virality.skeleton import COCO17, Layout
+from models.virality.skeleton import COCO17
 from pipeline.feedback.motion import RATE_HZ, Motion, limb_joints, to_positions
 
 SIDE, HEIGHT, CAPTION = 480, 560, 80  # px: width and height of each figure, and of the words below
@@ -31,14 +31,12 @@ class Highlight:
     sentence: str
 
 
-def draw_film(
-    path: Path, motion: Motion, top: np.ndarray, highlights: Sequence[Highlight], layout: Layout = COCO17
-) -> None:
+def draw_film(path: Path, motion: Motion, top: np.ndarray, highlights: Sequence[Highlight]) -> None:
     """Write H.264, yuv420p, RATE_HZ frames a second, as long as the dancer is seen.
 
     top: float64 [N, V, C], the top clips' positions at the motion's moments; NaN where not known.
     """
-    clip = np.where(motion.seen[:, :-1, None], to_positions(motion.vectors, layout), np.nan)
+    clip = np.where(motion.seen[:, :-1, None], to_positions(motion.vectors), np.nan)
     to_pixels = _projection([clip, top])
     with av.open(path, "w", format="mp4", options={"movflags": "faststart"}) as file:
         stream = file.add_stream("libx264", rate=Fraction(RATE_HZ), options={"crf": "20"})
@@ -46,12 +44,12 @@ def draw_film(
         for frame, second in enumerate(motion.seconds):
             picture = np.full((HEIGHT + CAPTION, 2 * SIDE, 3), _PAPER, np.uint8)
             shown = [highlight for highlight in highlights if highlight.start_s <= second <= highlight.end_s]
-            coloured = {joint for highlight in shown for joint in limb_joints(layout)[highlight.limb]}
+            coloured = {joint for highlight in shown for joint in limb_joints()[highlight.limb]}
             for left, title, points, colour in (
                 (0, "this clip", clip[frame], _CLIP_COLOUR),
                 (SIDE, "the top clips, at this clip's proportions", top[frame], _TOP_COLOUR),
             ):
-                _draw_figure(picture, to_pixels(points) + np.array([left, 0]), coloured, colour, layout)
+                _draw_figure(picture, to_pixels(points) + np.array([left, 0]), coloured, colour)
                 _write(picture, title, (left + 16, 30))
             _write(picture, f"{second:.1f} s", (2 * SIDE - 76, 30))
             sentences = [highlight.sentence for highlight in shown]
@@ -72,12 +70,10 @@ def _projection(dances: Sequence[np.ndarray]) -> Callable[[np.ndarray], np.ndarr
     return lambda points: (points[:, :2] - middle) * scale + field
 
 
-def _draw_figure(
-    picture: np.ndarray, points: np.ndarray, coloured: set[int], colour: tuple[int, int, int], layout: Layout
-) -> None:
+def _draw_figure(picture: np.ndarray, points: np.ndarray, coloured: set[int], colour: tuple[int, int, int]) -> None:
     known = np.isfinite(points).all(1)
     pixels = np.nan_to_num(points).round().astype(int).tolist()
-    for joint, parent in layout.edges:
+    for joint, parent in COCO17.edges:
         if known[joint] and known[parent]:
             shade, width = (colour, 7) if joint in coloured else (_FAINT, 4)
             cv2.line(picture, pixels[joint], pixels[parent], shade, width, cv2.LINE_AA)

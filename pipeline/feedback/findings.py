@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.ndimage import gaussian_filter1d, uniform_filter1d
 
-from models.virality.skeleton import COCO17, Layout
+from models.virality.skeleton import COCO17
 from pipeline.feedback.motion import RATE_HZ, AlignedReference, Motion, limb_joints, upright
 
 # Of two seconds: shorter ones hold too little motion to tell a fault from what a pose network gets wrong.
@@ -95,22 +95,20 @@ def window_bounds(motion: Motion) -> np.ndarray:
     return np.stack([starts, starts + WINDOW_S], 1)
 
 
-def measure_limbs(
-    clip: Motion, aligned: Sequence[AlignedReference], layout: Layout = COCO17
-) -> dict[str, LimbMeasurement]:
+def measure_limbs(clip: Motion, aligned: Sequence[AlignedReference]) -> dict[str, LimbMeasurement]:
     """Measurements by limb. `aligned`: one at least."""
     middles = np.round((window_bounds(clip).mean(1) - clip.seconds[0]) * RATE_HZ).astype(int)
     numbers = np.array([alignment.reference for alignment in aligned])
     measured = {}
-    for limb, joints in limb_joints(layout).items():
-        mine, theirs = _limb_coordinates(clip, aligned, limb, list(joints), layout)
+    for limb, joints in limb_joints().items():
+        mine, theirs = _limb_coordinates(clip, aligned, limb, list(joints))
         rest = _rest_pose(mine.values.reshape(len(mine.values), len(joints), -1), limb.endswith(("arm", "leg")))
         measured[limb] = _measure_limb(mine, theirs, numbers, rest, middles)
-    return measured | {"trunk": replace(measured["trunk"], sway=_sway(clip, aligned, middles, layout))}
+    return measured | {"trunk": replace(measured["trunk"], sway=_sway(clip, aligned, middles))}
 
 
 def _limb_coordinates(
-    clip: Motion, aligned: Sequence[AlignedReference], limb: str, joints: list[int], layout: Layout
+    clip: Motion, aligned: Sequence[AlignedReference], limb: str, joints: list[int]
 ) -> tuple[Coordinates, Coordinates]:
     """One limb of the clip [N, D] and of the references [R, N, D], shifted so that their medians agree.
 
@@ -120,7 +118,7 @@ def _limb_coordinates(
     mine = np.where(clip.seen[..., None], clip.vectors, np.nan)
     theirs = np.stack([alignment.vectors_by_limb[limb] for alignment in aligned])
     if limb.endswith("arm") or limb == "head":
-        mine, theirs = upright(mine, layout), upright(theirs, layout)
+        mine, theirs = upright(mine), upright(theirs)
     x = mine[:, joints].reshape(len(mine), -1)
     y = _centred_on(x, theirs[:, :, joints].reshape(*theirs.shape[:2], -1))
     weights = np.stack([alignment.weights_by_limb[limb][:, joints] for alignment in aligned])
@@ -191,7 +189,7 @@ def _typical(good: Sequence[np.ndarray], length: int) -> np.ndarray:
     return 0.5 * _median(values, 0) + 0.5 * _median(values, None)
 
 
-def _sway(clip: Motion, aligned: Sequence[AlignedReference], middles: np.ndarray, layout: Layout) -> np.ndarray:
+def _sway(clip: Motion, aligned: Sequence[AlignedReference], middles: np.ndarray) -> np.ndarray:
     """[W] amplitude of the trunk's swing about the references' median, over that of good clips.
 
     Of two things, which count alike: how it leans, and where the hips are. Only to the sides: up and down are steps.
@@ -210,7 +208,7 @@ def _sway(clip: Motion, aligned: Sequence[AlignedReference], middles: np.ndarray
         ]
         return _swing_energy(x - _consensus(y, numbers)) / (_typical(good, len(x)) + _NOISE**2)
 
-    lean = (vectors[..., list(layout.shoulders), :].mean(-2)[..., sideways] for vectors in (mine, theirs))
+    lean = (vectors[..., list(COCO17.shoulders), :].mean(-2)[..., sideways] for vectors in (mine, theirs))
     hips = (vectors[..., -1, sideways] for vectors in (mine, theirs))
     ratios = [ratio(*lean), ratio(*hips)]
     return np.sqrt(np.mean(ratios, 0))[np.minimum(middles, len(mine) - 1)]

@@ -142,11 +142,11 @@ def mirror(motion: Motion, layout: Layout = COCO17) -> Motion:
     return Motion(motion.seconds, vectors, motion.seen[:, order], motion.weights[:, order])
 
 
-def upright(vectors: np.ndarray, layout: Layout = COCO17) -> np.ndarray:
+def upright(vectors: np.ndarray) -> np.ndarray:
     """Vectors of a picture [..., V + 1, 2] turned so that the trunk stands upright; vectors in space as they are."""
     if vectors.shape[-1] != 2:
         return vectors
-    up = vectors[..., list(layout.shoulders), :].mean(-2)  # from the hips' middle
+    up = vectors[..., list(COCO17.shoulders), :].mean(-2)  # from the hips' middle
     angle = np.arctan2(up[..., 0], -up[..., 1])
     cos, sin = np.cos(angle)[..., None], np.sin(angle)[..., None]
     x, y = vectors[..., 0], vectors[..., 1]

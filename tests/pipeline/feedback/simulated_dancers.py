@@ -47,16 +47,16 @@ def posture(dance: str = "arms_up", number: int = 0, skill: float = 1.0, fault: 
     return normalise(seen, np.ones(len(seen), bool), seconds(), 0.3)
 
 
-def mirrored_posture(one: Posture) -> Posture:
+def mirrored_posture(clip: Posture) -> Posture:
     order = list(COCO17.mirror)
-    position = one.position[:, order] * np.array([-1, 1], np.float32)
-    return Posture(position, one.seen[:, order], one.confidence[:, order], one.seconds)
+    position = clip.position[:, order] * np.array([-1, 1], np.float32)
+    return Posture(position, clip.seen[:, order], clip.confidence[:, order], clip.seconds)
 
 
-def motion_of(one: Posture) -> Motion:
-    found = to_motion(one)
-    assert found is not None
-    return found
+def motion_of(clip: Posture) -> Motion:
+    motion = to_motion(clip)
+    assert motion is not None
+    return motion
 
 
 @cache
@@ -65,10 +65,12 @@ def references(dance: str = "arms_up") -> tuple[Posture, ...]:
     return tuple(posture(dance, 100 + number, skill=0.9) for number in range(6))
 
 
-def alignments_of(one: Posture, dance: str = "arms_up") -> list[AlignedReference]:
-    ours = motion_of(one)
-    found = [align_reference(motion_of(reference), number, ours) for number, reference in enumerate(references(dance))]
-    return [view for views in found for view in views]
+def alignments_of(clip: Posture, dance: str = "arms_up") -> list[AlignedReference]:
+    motion = motion_of(clip)
+    alignments = [
+        align_reference(motion_of(reference), number, motion) for number, reference in enumerate(references(dance))
+    ]
+    return [alignment for of_one in alignments for alignment in of_one]
 
 
 def pose_rows(clip_id: str, seen: np.ndarray) -> PoseRows:

@@ -1,4 +1,4 @@
-"""References are laid over a clip: at its proportions, at the right moment, mirrored where that is what was danced."""
+"""References are aligned with a clip: at its proportions, at the right moment, mirrored where that was danced."""
 
 from dataclasses import replace
 
@@ -18,8 +18,8 @@ from tests.pipeline.feedback.simulated_dancers import (
 )
 
 
-def cut(dance: Motion, first: int, last: int) -> Motion:
-    return Motion(*(values[first:last] for values in (dance.seconds, dance.vectors, dance.seen, dance.weights)))
+def cut(motion: Motion, first: int, last: int) -> Motion:
+    return Motion(*(values[first:last] for values in (motion.seconds, motion.vectors, motion.seen, motion.weights)))
 
 
 def test_a_later_start_is_found():
@@ -37,26 +37,26 @@ def test_a_later_start_is_found():
 
 
 def test_a_dance_filmed_in_a_mirror_is_turned_back():
-    one = posture()
-    best = align_reference(motion_of(mirrored_posture(one)), 0, motion_of(one))[0]
+    clip = posture()
+    best = align_reference(motion_of(mirrored_posture(clip)), 0, motion_of(clip))[0]
     assert best.mirrored
     assert best.residual < 0.01
 
 
 def test_other_bones_become_ours():
-    one = motion_of(posture(number=1))
+    clip = motion_of(posture(number=1))
     longer = np.ones(18)
     longer[[7, 8, 9, 10]] = 1.3
-    other = replace(one, vectors=one.vectors * longer[:, None])
-    np.testing.assert_allclose(match_bone_lengths(other, one).vectors, one.vectors, atol=1e-9)
+    other = replace(clip, vectors=clip.vectors * longer[:, None])
+    np.testing.assert_allclose(match_bone_lengths(other, clip).vectors, clip.vectors, atol=1e-9)
 
 
 def test_somebody_elses_tempo_is_followed():
-    one = posture()
-    slower = Posture(one.position, one.seen, one.confidence, one.seconds * 1.06)
-    views = align_reference(motion_of(slower), 0, motion_of(one))
-    best = max(views, key=lambda view: np.isfinite(view.vectors_by_limb["head"]).sum())
-    mine = motion_of(one).vectors
+    clip = posture()
+    slower = Posture(clip.position, clip.seen, clip.confidence, clip.seconds * 1.06)
+    aligned = align_reference(motion_of(slower), 0, motion_of(clip))
+    best = max(aligned, key=lambda alignment: np.isfinite(alignment.vectors_by_limb["head"]).sum())
+    mine = motion_of(clip).vectors
     inside = slice(20, 110)
     straight = np.abs(motion_of(slower).vectors[: len(mine)][inside, 9] - mine[inside, 9]).mean()
     followed = np.abs(best.vectors_by_limb["head"][inside, 9] - mine[inside, 9])
@@ -65,10 +65,12 @@ def test_somebody_elses_tempo_is_followed():
 
 
 def test_other_people_who_dance_the_same_fit_and_another_dance_does_not():
-    views = alignments_of(posture())
-    assert {view.reference for view in views} == {*range(6)}
+    aligned = alignments_of(posture())
+    assert {alignment.reference for alignment in aligned} == {*range(6)}
     ours = motion_of(posture("kick"))
-    assert [view for one in references() for view in align_reference(motion_of(one), 0, ours)] == []
+    assert [
+        alignment for reference in references() for alignment in align_reference(motion_of(reference), 0, ours)
+    ] == []
 
 
 def test_a_late_arm_does_not_hide_in_its_own_timing():
@@ -76,10 +78,12 @@ def test_a_late_arm_does_not_hide_in_its_own_timing():
     late, punctual = motion_of(posture(fault=LATE)), motion_of(posture())
     during = (late.seconds > LATE.start_s + 0.8) & (late.seconds < LATE.end_s - 0.8)
     wrist = COCO17.joints.index("left_wrist")
-    laid = np.stack([view.vectors_by_limb["left_arm"][during][:, wrist] for view in alignments_of(posture(fault=LATE))])
+    laid = np.stack(
+        [alignment.vectors_by_limb["left_arm"][during][:, wrist] for alignment in alignments_of(posture(fault=LATE))]
+    )
     typical = np.nanmedian(laid, 0)
 
-    def away(dance: Motion) -> float:
-        return float(np.abs(typical - dance.vectors[during][:, wrist]).mean())
+    def away(motion: Motion) -> float:
+        return float(np.abs(typical - motion.vectors[during][:, wrist]).mean())
 
     assert away(late) > 2 * away(punctual)

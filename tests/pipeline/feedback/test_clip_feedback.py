@@ -59,28 +59,28 @@ def test_a_creator_is_a_reference_twice_only_where_there_are_too_few(workspace, 
     scored({name: 5.0 - number for number, name in enumerate(GOOD)} | {"late": 9.0, "odd": -9.0, "short": -8.0})
     assert chosen_for(workspace, "good3") == ["late", "good0", "good1", "good4", "good5"]
     scored({"good2": 8.0})
-    found = chosen_for(workspace, "good3")
-    assert "good2" not in found  # her other clip, `late`, stands before it
+    chosen = chosen_for(workspace, "good3")
+    assert "good2" not in chosen  # her other clip, `late`, stands before it
 
 
 def test_the_fault_is_said_with_its_sentence_and_what_the_model_makes_of_it(workspace, scored):
     scored(dict.fromkeys(GOOD, 5.0) | {"odd": -9.0, "short": -9.0})
-    made = write_feedback(str(workspace), RUN_ID, "late", CPU)
-    said = json.loads(Path(made.json_path).read_text())
-    assert (said["clip"], said["run"], said["challenge"]) == ("late", RUN_ID, "arms")
-    assert len(said["references"]) == 5
-    assert set(said["references"]) <= set(GOOD)
-    first = said["findings"][0]
+    feedback = write_feedback(str(workspace), RUN_ID, "late", CPU)
+    content = json.loads(Path(feedback.json_path).read_text())
+    assert (content["clip"], content["run"], content["challenge"]) == ("late", RUN_ID, "arms")
+    assert len(content["references"]) == 5
+    assert set(content["references"]) <= set(GOOD)
+    first = content["findings"][0]
     assert (first["limb"], first["kind"]) == ("left_arm", "late")
     assert first["start_s"] < LATE.end_s
     assert first["end_s"] > LATE.start_s
     assert first["late_s"] == pytest.approx(LATE.size, abs=0.15)
     assert re.match(r"left arm, \d\.\d-\d\.\d s: 0\.[345] s late against the rest of the body", first["sentence"])
-    assert said["summary"] == first["sentence"]
-    assert first["edit"]["references"] == said["fitting"] == 5
+    assert content["summary"] == first["sentence"]
+    assert first["edit"]["references"] == content["fitting"] == 5
     assert 0 <= first["edit"]["agreement"] <= 1
     assert -1 <= first["integrated_gradients_share"] <= 1
-    assert "associated" in said["caution"]
+    assert "associated" in content["caution"]
     # An association and no promise, and only where the edits gain.
     gains = first["edit"]["gain"] > 0.01 and first["edit"]["agreement"] > 0.5
     assert first["meaning"].startswith("associated with a lower score" if gains else "this run's model does not")
@@ -88,24 +88,24 @@ def test_the_fault_is_said_with_its_sentence_and_what_the_model_makes_of_it(work
 
 def test_a_good_clip_gets_no_words(workspace, scored):
     scored({"odd": -9.0, "short": -9.0, "late": -9.0})
-    made = write_feedback(str(workspace), RUN_ID, "good4", CPU)
-    said = json.loads(Path(made.json_path).read_text())
-    assert said["findings"] == []
-    assert said["summary"] == "nothing stands out"
+    feedback = write_feedback(str(workspace), RUN_ID, "good4", CPU)
+    content = json.loads(Path(feedback.json_path).read_text())
+    assert content["findings"] == []
+    assert content["summary"] == "nothing stands out"
 
 
 def test_the_film_shows_both_and_colours_what_differs_while_it_does(workspace, scored):
     scored(dict.fromkeys(GOOD, 5.0) | {"odd": -9.0, "short": -9.0})
-    made = write_feedback(str(workspace), RUN_ID, "late", CPU)
-    first = made.comparison.findings[0].finding
-    with av.open(made.film_path) as file:
+    feedback = write_feedback(str(workspace), RUN_ID, "late", CPU)
+    first = feedback.comparison.findings[0].finding
+    with av.open(feedback.film_path) as file:
         stream = file.streams.video[0]
         assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ("h264", "yuv420p")
         assert (stream.width, stream.height) == (2 * SIDE, HEIGHT + CAPTION)
         pictures = [(frame.time, frame.to_ndarray(format="rgb24").astype(int)) for frame in file.decode(stream)]
-    assert made.comparison.motion is not None
-    assert len(pictures) == len(made.comparison.motion.seconds)
-    start = made.comparison.motion.seconds[0]
+    assert feedback.comparison.motion is not None
+    assert len(pictures) == len(feedback.comparison.motion.seconds)
+    start = feedback.comparison.motion.seconds[0]
 
     def coloured(picture: np.ndarray, left: int) -> tuple[int, int]:
         """Pixels of orange and of blue in a figure's field."""
@@ -113,14 +113,14 @@ def test_the_film_shows_both_and_colours_what_differs_while_it_does(workspace, s
         red, blue = field[..., 0], field[..., 2]
         return int((red - blue > 120).sum()), int((blue - red > 100).sum())
 
-    others = [one.finding for one in made.comparison.findings]
+    findings = [explained.finding for explained in feedback.comparison.findings]
     for time, picture in pictures[:: RATE_HZ // 2]:
         orange, blue = coloured(picture, 0)[0], coloured(picture, SIDE)[1]
-        if any(one.start_s <= start + time <= one.end_s for one in others):
+        if any(finding.start_s <= start + time <= finding.end_s for finding in findings):
             assert orange > 600, time  # bones and joints
         else:
             assert (orange, blue) == (0, 0), time
-    middle = min(pictures, key=lambda one: abs(start + one[0] - (first.start_s + first.end_s) / 2))[1]
+    middle = min(pictures, key=lambda timed: abs(start + timed[0] - (first.start_s + first.end_s) / 2))[1]
     assert coloured(middle, SIDE)[1] > 600
 
 

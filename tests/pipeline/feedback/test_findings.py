@@ -23,13 +23,13 @@ from tests.pipeline.feedback.simulated_dancers import (
 )
 
 
-def findings(one, dance: str = "arms_up") -> list[Finding]:
-    ours = motion_of(one)
-    return select_findings(measure_limbs(ours, alignments_of(one, dance)), window_bounds(ours))
+def findings(clip, dance: str = "arms_up") -> list[Finding]:
+    motion = motion_of(clip)
+    return select_findings(measure_limbs(motion, alignments_of(clip, dance)), window_bounds(motion))
 
 
-def overlaps(one: Finding, fault: Fault) -> bool:
-    return one.start_s < fault.end_s and one.end_s > fault.start_s
+def overlaps(finding: Finding, fault: Fault) -> bool:
+    return finding.start_s < fault.end_s and finding.end_s > fault.start_s
 
 
 def test_a_late_arm_is_named_with_its_delay():
@@ -73,74 +73,78 @@ def test_an_arm_ahead_of_the_body_is_early():
 
 def test_what_good_clips_differ_in_among_themselves_is_not_said():
     """The same fault, where every reference moves that arm in a way of its own."""
-    one = posture(fault=SMALL)
-    ours, views = motion_of(one), alignments_of(one)
+    clip = posture(fault=SMALL)
+    motion, aligned = motion_of(clip), alignments_of(clip)
     rng = np.random.default_rng(0)
     arm = list(limb_joints()["right_arm"])
-    free = []
-    for view in views:
-        theirs = view.vectors_by_limb["right_arm"].copy()
+    varied = []
+    for alignment in aligned:
+        theirs = alignment.vectors_by_limb["right_arm"].copy()
         theirs[:, arm] += gaussian_filter1d(rng.normal(size=(len(theirs), 2, 2)), 6, axis=0) * 3
-        free.append(replace(view, vectors_by_limb=view.vectors_by_limb | {"right_arm": theirs}))
-    assert [found.limb for found in select_findings(measure_limbs(ours, views), window_bounds(ours))] == ["right_arm"]
-    assert select_findings(measure_limbs(ours, free), window_bounds(ours)) == []
+        varied.append(replace(alignment, vectors_by_limb=alignment.vectors_by_limb | {"right_arm": theirs}))
+    assert [finding.limb for finding in select_findings(measure_limbs(motion, aligned), window_bounds(motion))] == [
+        "right_arm"
+    ]
+    assert select_findings(measure_limbs(motion, varied), window_bounds(motion)) == []
 
 
 def test_joints_that_the_pose_network_doubts_count_little():
     """A wrist that hangs down for a second and a half: told where the network is sure of it, and else not."""
-    one = posture(number=1)
-    wrong = (one.seconds > 2.0) & (one.seconds < 3.5)
+    clip = posture(number=1)
+    wrong = (clip.seconds > 2.0) & (clip.seconds < 3.5)
     wrist, elbow = COCO17.joints.index("left_wrist"), COCO17.joints.index("left_elbow")
-    position, doubted = one.position.copy(), one.confidence.copy()
+    position, doubted = clip.position.copy(), clip.confidence.copy()
     position[wrong, wrist] = position[wrong, elbow] + np.array([0.0, 0.6], np.float32)
     doubted[wrong, wrist] *= 0.7
-    assert [found.limb for found in findings(replace(one, position=position))] == ["left_arm"]
-    assert findings(replace(one, position=position, confidence=doubted)) == []
+    assert [finding.limb for finding in findings(replace(clip, position=position))] == ["left_arm"]
+    assert findings(replace(clip, position=position, confidence=doubted)) == []
 
 
 def test_where_few_references_reach_nothing_is_measured():
-    ours = motion_of(posture(fault=LATE))
-    views = [view for view in alignments_of(posture(fault=LATE)) if view.reference < 2]
-    measured = measure_limbs(ours, views)
+    motion = motion_of(posture(fault=LATE))
+    aligned = [alignment for alignment in alignments_of(posture(fault=LATE)) if alignment.reference < 2]
+    measured = measure_limbs(motion, aligned)
     assert all(np.isnan(measurement.differences.energy).all() for measurement in measured.values())
-    assert select_findings(measured, window_bounds(ours)) == []
+    assert select_findings(measured, window_bounds(motion)) == []
 
 
 def test_a_limb_has_one_finding_at_a_time_strongest_first():
     both = findings(posture(fault=LATE), "arms_up")
-    assert [one.strength for one in both] == sorted((one.strength for one in both), reverse=True)
-    for place, one in enumerate(both):
+    assert [finding.strength for finding in both] == sorted((finding.strength for finding in both), reverse=True)
+    for place, finding in enumerate(both):
         for other in both[:place]:
-            assert one.limb != other.limb or one.start_s >= other.end_s or other.start_s >= one.end_s
+            assert finding.limb != other.limb or finding.start_s >= other.end_s or other.start_s >= finding.end_s
 
 
 def test_the_least_strength_is_a_threshold():
-    one = posture(fault=LATE)
-    ours = motion_of(one)
-    measured = measure_limbs(ours, alignments_of(one))
-    strongest = select_findings(measured, window_bounds(ours))[0].strength
-    assert select_findings(measured, window_bounds(ours), min_strength=1.01 * strongest) == []
-    assert len(select_findings(measured, window_bounds(ours), min_strength=0.3)) >= len(
-        select_findings(measured, window_bounds(ours))
+    clip = posture(fault=LATE)
+    motion = motion_of(clip)
+    measured = measure_limbs(motion, alignments_of(clip))
+    strongest = select_findings(measured, window_bounds(motion))[0].strength
+    assert select_findings(measured, window_bounds(motion), min_strength=1.01 * strongest) == []
+    assert len(select_findings(measured, window_bounds(motion), min_strength=0.3)) >= len(
+        select_findings(measured, window_bounds(motion))
     )
 
 
 def test_mirroring_the_references_changes_nothing():
-    one = posture(fault=SMALL)
-    ours = motion_of(one)
-    views = [
-        view
+    clip = posture(fault=SMALL)
+    motion = motion_of(clip)
+    aligned = [
+        alignment
         for number, other in enumerate(references())
-        for view in align_reference(mirror(motion_of(other)), number, ours)
+        for alignment in align_reference(mirror(motion_of(other)), number, motion)
     ]
-    turned = select_findings(measure_limbs(ours, views), window_bounds(ours))
-    assert [(found.limb, found.kind) for found in turned] == [(found.limb, found.kind) for found in findings(one)]
+    turned = select_findings(measure_limbs(motion, aligned), window_bounds(motion))
+    assert [(finding.limb, finding.kind) for finding in turned] == [
+        (finding.limb, finding.kind) for finding in findings(clip)
+    ]
 
 
 def test_the_shortest_clip_has_one_window():
     whole = posture()
     first = whole.seconds <= 2.0
     short = Posture(whole.position[first], whole.seen[first], whole.confidence[first], whole.seconds[first])
-    ours = motion_of(short)
-    assert window_bounds(ours).tolist() == [[0.0, 2.0]]
-    assert select_findings(measure_limbs(ours, alignments_of(short)), window_bounds(ours)) == []
+    motion = motion_of(short)
+    assert window_bounds(motion).tolist() == [[0.0, 2.0]]
+    assert select_findings(measure_limbs(motion, alignments_of(short)), window_bounds(motion)) == []

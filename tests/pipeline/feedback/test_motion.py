@@ -1,4 +1,4 @@
-"""A dance as vectors of limbs: nothing is lost on the way there and back, and what was not seen stays unknown."""
+"""Motion as limb vectors: nothing is lost on the way there and back, and what was not seen stays unknown."""
 
 from dataclasses import replace
 
@@ -33,45 +33,45 @@ def test_moving_a_limbs_vectors_moves_that_limb_only():
 
 
 def test_a_dance_keeps_its_motion_at_an_even_rate():
-    one = posture()
-    dance = motion_of(one)
-    np.testing.assert_allclose(np.diff(dance.seconds), 1 / RATE_HZ)
-    at = np.searchsorted(dance.seconds, one.seconds[10:-10] - 1e-6)
-    np.testing.assert_allclose(to_positions(dance.vectors)[at], one.position[10:-10], atol=1e-5)
+    clip = posture()
+    motion = motion_of(clip)
+    np.testing.assert_allclose(np.diff(motion.seconds), 1 / RATE_HZ)
+    at = np.searchsorted(motion.seconds, clip.seconds[10:-10] - 1e-6)
+    np.testing.assert_allclose(to_positions(motion.vectors)[at], clip.position[10:-10], atol=1e-5)
 
 
 def test_a_mirrored_dance_is_that_of_a_mirrored_picture():
-    one = posture()
-    np.testing.assert_allclose(mirror(motion_of(one)).vectors, motion_of(mirrored_posture(one)).vectors, atol=1e-6)
+    clip = posture()
+    np.testing.assert_allclose(mirror(motion_of(clip)).vectors, motion_of(mirrored_posture(clip)).vectors, atol=1e-6)
 
 
 def test_what_hangs_on_a_joint_out_of_sight_is_not_seen_there():
-    one = posture()
-    seen = np.ones_like(one.seen)
+    clip = posture()
+    seen = np.ones_like(clip.seen)
     seen[20:40, COCO17.joints.index("left_elbow")] = False
     seen[50, COCO17.joints.index("right_wrist")] = False  # so short a gap is bridged
-    dance = motion_of(replace(one, seen=seen))
-    gone = (dance.seconds > 2.0) & (dance.seconds < 3.9)
-    assert not dance.seen[gone][:, [COCO17.joints.index("left_elbow"), COCO17.joints.index("left_wrist")]].any()
-    assert dance.seen[:, COCO17.joints.index("right_wrist")].all()
-    assert dance.seen[~gone & (dance.seconds > 4)].all()
+    motion = motion_of(replace(clip, seen=seen))
+    gone = (motion.seconds > 2.0) & (motion.seconds < 3.9)
+    assert not motion.seen[gone][:, [COCO17.joints.index("left_elbow"), COCO17.joints.index("left_wrist")]].any()
+    assert motion.seen[:, COCO17.joints.index("right_wrist")].all()
+    assert motion.seen[~gone & (motion.seconds > 4)].all()
 
 
 def test_less_than_a_second_is_no_dance():
-    one = posture()
-    seen = np.zeros_like(one.seen)
+    clip = posture()
+    seen = np.zeros_like(clip.seen)
     seen[10:19] = True
-    assert to_motion(replace(one, seen=seen)) is None
-    assert to_motion(replace(one, seen=np.zeros_like(seen))) is None
+    assert to_motion(replace(clip, seen=seen)) is None
+    assert to_motion(replace(clip, seen=np.zeros_like(seen))) is None
     seen[10:22] = True
-    dance = to_motion(replace(one, seen=seen))
-    assert dance is not None
-    assert dance.seconds[[0, -1]] == pytest.approx([1.0, 2.1])
+    motion = to_motion(replace(clip, seen=seen))
+    assert motion is not None
+    assert motion.seconds[[0, -1]] == pytest.approx([1.0, 2.1])
 
 
 def test_two_frames_at_one_time_are_one():
-    one = posture()
-    times = one.seconds.copy()
+    clip = posture()
+    times = clip.seconds.copy()
     times[11] = times[10]
-    twice = Posture(one.position, one.seen, one.confidence, times)
+    twice = Posture(clip.position, clip.seen, clip.confidence, times)
     assert np.isfinite(motion_of(twice).vectors).all()
