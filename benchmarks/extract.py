@@ -26,20 +26,20 @@ import torch
 from benchmarks.common import interleaved, median_ratio, save, table
 from benchmarks.stirred import some_frames, stir, to_stir
 from models.device import resolve_device
-from models.extractors.build import build_extractor, modality_identity
 from models.extractors.extractor import Extractor, pad_batch
 from models.extractors.face import FaceExtractor
 from models.extractors.pose import PoseExtractor
-from models.weights.profiles import Profile, load_profile
+from models.weights.profiles import Profile
 from pipeline.core.child_processes import spawned_pool
 from pipeline.core.memory import keep_blocks
-from pipeline.core.options import MODALITIES, DecodeLimits, SamplingOptions
+from pipeline.core.options import DecodeLimits, SamplingOptions
 from pipeline.decode.pool import Chunk, DecodeJob, DecodePool
 from pipeline.features.extract import extract_shards
 from pipeline.features.plan import Recipe, plan_shards, recipe
 from pipeline.ingest.clip_table import IngestedBatch, read_ingest
 from pipeline.ingest.ingest_batch import run_ingest
 from pipeline.ingest.manifest import read_manifests
+from pipeline.modalities.registry import build_extractor, load_profile, modality_identity, modality_names
 
 
 def network_of(extractor: Extractor) -> Callable[[torch.Tensor], object]:
@@ -76,8 +76,8 @@ def set_up(options: argparse.Namespace, folder: str) -> Work:
     max_seconds = options.max_seconds or given["max_seconds"]
     sampling = SamplingOptions(given["sample_fps"], max_seconds, int(given["max_side"]))
     (batch,) = read_manifests(options.clips)
-    extractors = {modality: build_extractor(modality, profile, device) for modality in MODALITIES}
-    recipes = [recipe(m, sampling, profile.entry(m).stride, modality_identity(m, profile)) for m in MODALITIES]
+    extractors = {modality: build_extractor(modality, profile, device) for modality in modality_names()}
+    recipes = [recipe(m, sampling, profile.entry(m).stride, modality_identity(m, profile)) for m in modality_names()]
     ingest = read_ingest(run_ingest(folder, batch, cores, DecodeLimits()))
     if stirred:
         frames = some_frames([clip for clip in ingest.clips if clip.shard], sampling, 3)

@@ -21,10 +21,11 @@ from benchmarks.common import save, table
 from benchmarks.feedback_prmd import limbs_of_movements
 from benchmarks.feedback_world import Judged, extract_poses, judged_of, references_of, render
 from models.virality.config import VdvConfig
+from models.virality.inputs import ModalityInput
+from models.virality.pose_sampling import scoring_input
 from models.virality.skeleton import Posture
-from models.virality.vdv import ModalityInput, encode
+from models.virality.vdv import encode
 from pipeline.dataset.assemble import read_clips
-from pipeline.dataset.loading import skeletons_to_score
 from pipeline.feedback.attribution import integrated_gradients, mean_pose, segment_seconds
 from pipeline.feedback.clip_feedback import ClipComparison, compare_clip, read_posture
 from pipeline.feedback.edits import PoseScorer, apply_change, gain_map, median_change
@@ -205,7 +206,7 @@ def print_curves(curves: dict) -> None:
 
 
 def _of_clip(clip: Clip, scorer: PoseScorer, rng: np.random.Generator) -> dict[str, float]:
-    pose = skeletons_to_score([clip.posture], scorer.config, CPU)
+    pose = scoring_input([clip.posture], scorer.config, CPU)
     gradients = integrated_gradients(scorer.encoder, pose)[0]
     seen = pose.mask[0].any(0).flatten()
     ordered = gradients.flatten().masked_fill(~seen, -torch.inf).argsort(descending=True)[: int(seen.sum())]
@@ -239,7 +240,7 @@ def _replaced(pose: ModalityInput, order: Tensor, encoder: nn.Module, insert: bo
     with torch.inference_mode():
         none = torch.zeros(len(values), 1)
         return encode(
-            encoder, "pose", ModalityInput(values, pose.mask.expand(len(values), -1, -1, -1), none, none[:, 0])
+            encoder, ModalityInput(values, pose.mask.expand(len(values), -1, -1, -1), none, none[:, 0])
         ).score.numpy()
 
 

@@ -24,9 +24,10 @@ from torch import Tensor, nn
 
 from benchmarks.common import save, table
 from models.virality.config import VdvConfig
+from models.virality.inputs import InputSpec, ModalityInput, pad
+from models.virality.pose_sampling import LeadPose, sample_pose
 from models.virality.skeleton import normalise
-from models.virality.vdv import ModalityInput, build_encoder, build_fusion, encode
-from pipeline.dataset.loading import Dancer, draw, pad
+from models.virality.vdv import build_encoder, build_fusion, encode
 from pipeline.metrics.significance import PRIMARY, Clips, compare, draw_creators, estimate
 from pipeline.training.fusion import HeldOut, train_attention
 from pipeline.training.optimisation import loss_of, parameter_groups
@@ -40,7 +41,7 @@ class World:
     """N clips of one modality. The first TRAINED are trained on."""
 
     modality: str
-    clips: tuple[Dancer | ModalityInput, ...]
+    clips: tuple[LeadPose | ModalityInput, ...]
     label: np.ndarray  # float64 [N]
 
 
@@ -52,7 +53,7 @@ def timing_world(seed: int) -> World:
     a swing; how far, how fast and when each limb moves by itself says nothing of it."""
     lag, dancers = lagging_dancers(seed, TRAINED + JUDGED)
     clips = (
-        Dancer(normalise(keypoints, np.ones(len(seconds), bool), seconds, 0.3), torch.tensor(0.9))
+        LeadPose(normalise(keypoints, np.ones(len(seconds), bool), seconds, 0.3), torch.tensor(0.9))
         for keypoints, seconds in dancers
     )
     return World("pose", tuple(clips), -lag)
@@ -161,10 +162,10 @@ def network_scores(world: World, config: VdvConfig) -> np.ndarray:
     """float64 [N - TRAINED]: what an encoder says that learned from the first clips, of the others."""
     torch.manual_seed(config.seed)
     rng = np.random.default_rng(config.seed)
-    encoder = build_encoder(world.modality, config, {world.modality: WIDTH})
+    encoder = build_encoder(config, InputSpec(WIDTH, is_skeleton=world.modality == "pose"))
     percentile = torch.from_numpy(((rankdata(world.label[:TRAINED]) - 0.5) / TRAINED).astype(np.float32))
     batches = -(-TRAINED // config.batch_clips)
-    rate = config.rate(world.modality)
+    rate = config.rate(world.modality == "pose")
     optimiser = torch.optim.AdamW(parameter_groups(encoder, config.weight_decay), rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, config.epochs * batches)
     encoder.train()
@@ -178,18 +179,18 @@ def network_scores(world: World, config: VdvConfig) -> np.ndarray:
     encoder.eval()
     rows = np.arange(TRAINED, len(world.clips))
     with torch.inference_mode():
-        parts = [encode(encoder, world.modality, _batch(world, some, config, None)) for some in np.array_split(rows, 6)]
+        parts = [encode(encoder, _batch(world, some, config, None)) for some in np.array_split(rows, 6)]
     return torch.cat([part.score for part in parts]).double().numpy()
 
 
 def _batch(world: World, rows: np.ndarray, config: VdvConfig, rng: np.random.Generator | None) -> ModalityInput:
     chosen = (world.clips[row] for row in rows)
-    return pad([draw(clip, config, rng) if isinstance(clip, Dancer) else clip for clip in chosen], world.modality)
+    return pad([sample_pose(clip, config, rng) if isinstance(clip, LeadPose) else clip for clip in chosen])
 
 
 def _loss(encoder: nn.Module, name: str, modality: ModalityInput, percentile: Tensor, config: VdvConfig) -> Tensor:
     """Of clips that are one challenge."""
-    said = encode(encoder, name, modality)
+    said = encode(encoder, modality)
     one, all_of_them = torch.zeros(len(percentile), dtype=torch.int64), torch.ones(len(percentile), dtype=torch.bool)
     return loss_of(said.score, said.levels, percentile, one, all_of_them, config)
 

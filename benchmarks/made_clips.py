@@ -13,17 +13,23 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from models.virality.config import SCENE_CATEGORIES
-from pipeline.core.options import MODALITIES, DecodeLimits
+from pipeline.core.options import DecodeLimits
 from pipeline.dataset.assemble import BatchFiles, assemble
 from pipeline.decode.clips import Ending, Probe
 from pipeline.features.endings import write_endings
 from pipeline.features.plan import shard_path
-from pipeline.features.rows import AppearanceRows, FaceRows, Grid, ModalityRows, PoseRows, SceneRows, Track
 from pipeline.features.shards import ShardWriter
 from pipeline.ingest.clip_table import read_ingest
 from pipeline.ingest.ingest_batch import run_ingest
 from pipeline.ingest.manifest import read_manifests
+from pipeline.modalities.appearance import AppearanceRows
+from pipeline.modalities.face import FaceRows
+from pipeline.modalities.pose import PoseRows
+from pipeline.modalities.record import Grid, ModalityRows
+from pipeline.modalities.registry import modality_names
+from pipeline.modalities.scene import CATEGORIES as SCENE_CATEGORIES
+from pipeline.modalities.scene import SceneRows
+from pipeline.modalities.tracks import Track
 
 DATASET = "datasets/made"
 CHALLENGES = 16
@@ -50,7 +56,7 @@ def make_dataset(folder: Path, clips: int) -> str:
             "likes": np.random.default_rng(0).integers(10, 100_000, clips),
         }
     )
-    return write_dataset(folder, manifest, make_clip, MODALITIES)
+    return write_dataset(folder, manifest, make_clip, modality_names())
 
 
 def write_dataset(

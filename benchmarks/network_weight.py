@@ -33,7 +33,8 @@ from models.virality.config import VdvConfig
 from models.virality.masked import Mix
 from models.virality.vdv import encode
 from pipeline.dataset.loading import ClipDataset
-from pipeline.features.rows import Grid, ModalityRows, PoseRows
+from pipeline.modalities.pose import PoseRows
+from pipeline.modalities.record import Grid, ModalityRows
 from pipeline.training.fit import fit
 from simulation.filming.keypoints import film_keypoints
 from simulation.world import WorldOptions, make_world
@@ -110,7 +111,7 @@ def _levels(encoder: torch.nn.Module, view: ClipDataset) -> np.ndarray:
     """float64 [clips, L]: what the network's levels and the line say."""
     keys = [[(0, row) for row in part] for part in np.array_split(np.arange(len(view)), -(-len(view) // 64))]
     loader = DataLoader(view, batch_sampler=keys, collate_fn=view.collate)
-    return torch.cat([encode(encoder, "pose", batch.inputs["pose"]).levels for batch in loader]).double().numpy()
+    return torch.cat([encode(encoder, batch.inputs["pose"]).levels for batch in loader]).double().numpy()
 
 
 def _spearman(clips: pd.DataFrame, score: np.ndarray) -> float:

@@ -35,7 +35,7 @@ class Chain:
     def __init__(self, extractors: dict[str, Any], profile: Profile, device: torch.device, folder: str):
         self.device, self.profile, self.folder = device, profile, folder
         self.inferencer = mmpose_inferencer(extractors["pose"], device, folder)
-        options = profile.face
+        options = profile.entry("face")
         self.mtcnn = MTCNN(
             keep_all=True, min_face_size=options.min_face_size, thresholds=list(options.thresholds), device=device
         )
@@ -78,7 +78,7 @@ class Chain:
         return features, best
 
     def _pose(self, frame: np.ndarray) -> Found:
-        entry = self.profile.pose
+        entry = self.profile.entry("pose")
         answer = next(self.inferencer(frame, bbox_thr=entry.score_threshold, nms_thr=entry.nms_threshold))
         people = answer["predictions"][0]
         score = np.array([person["bbox_score"] for person in people], np.float32)
@@ -92,7 +92,7 @@ class Chain:
         boxes, probabilities, _ = self.mtcnn.detect(picture, landmarks=True)
         if boxes is None:
             return Found(np.zeros((0, 2, 2)), np.zeros(0), np.zeros((0, 512)))
-        boxes = boxes[: self.profile.face.max_faces].astype(np.float32)  # detect puts the largest first
+        boxes = boxes[: self.profile.entry("face").max_faces].astype(np.float32)  # detect puts the largest first
         crops = torch.stack([fixed_image_standardization(extract_face(picture, box)) for box in boxes])
         embeddings = self.embedder(crops.to(self.device)).cpu().numpy()
         return Found(boxes.reshape(-1, 2, 2), probabilities[: len(boxes)].astype(np.float32), embeddings)

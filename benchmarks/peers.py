@@ -55,18 +55,17 @@ from benchmarks.common import median_ratio, save, table
 from benchmarks.peer_chain import Chain, opencv_frames
 from benchmarks.stirred import some_frames, stir, to_stir
 from models.device import resolve_device
-from models.extractors.build import build_extractor, modality_identity
 from models.extractors.extractor import Extractor
-from models.weights.profiles import load_profile
-from pipeline.core.options import MODALITIES, DecodeLimits, SamplingOptions
+from pipeline.core.options import DecodeLimits, SamplingOptions
 from pipeline.decode.sampling import scaled_size
 from pipeline.features.extract import extract_shards
 from pipeline.features.plan import features_folder, plan_shards, recipe, shard_path
 from pipeline.features.reader import FeatureStore
-from pipeline.features.rows import PoseRows
 from pipeline.ingest.clip_table import IngestedClip, read_ingest
 from pipeline.ingest.ingest_batch import run_ingest
 from pipeline.ingest.manifest import read_manifests
+from pipeline.modalities.pose import PoseRows
+from pipeline.modalities.registry import build_extractor, load_profile, modality_identity, modality_names
 
 CHECKED = 3  # frames a clip that are compared before the clock starts
 TIE = 1e-4  # people whose scores are nearer than this come in any order: such frames are left out of the check
@@ -102,7 +101,7 @@ def differences(extractors: dict[str, Extractor], chain: Chain, frames: dict[str
             theirs = chain.run(modality, clip_id, bgr)
             if modality == "pose":
                 for mine, other in zip(ours, theirs, strict=True):
-                    most = chain.profile.pose.max_persons
+                    most = chain.profile.entry("pose").max_persons
                     if (np.abs(np.diff(other.score[: most + 1])) < TIE).any():
                         largest["pose frames with a tie"] += 1
                         continue
@@ -215,8 +214,8 @@ def main() -> None:
     sampling = replace(sampling, max_seconds=min(sampling.max_seconds, options.max_seconds or sampling.max_seconds))
     max_side = 0 if options.full_size else sampling.max_side
     (batch,) = read_manifests(options.clips)
-    extractors = {modality: build_extractor(modality, profile, device) for modality in MODALITIES}
-    recipes = {m: recipe(m, sampling, profile.entry(m).stride, modality_identity(m, profile)) for m in MODALITIES}
+    extractors = {modality: build_extractor(modality, profile, device) for modality in modality_names()}
+    recipes = {m: recipe(m, sampling, profile.entry(m).stride, modality_identity(m, profile)) for m in modality_names()}
 
     with tempfile.TemporaryDirectory() as folder:
         ingest = read_ingest(run_ingest(folder, batch, cores, DecodeLimits()))
@@ -256,10 +255,10 @@ def main() -> None:
         counts: dict[str, int] = {}
         for turn in range(options.runs):
             place = f"{folder}/{turn}"
-            store, cost = timed(lambda place=place: ours(MODALITIES, f"{place}/all"))
+            store, cost = timed(lambda place=place: ours(modality_names(), f"{place}/all"))
             costs["ours", "all at once"].append(cost)
             results: dict[str, dict[str, Any]] = {}
-            for stage in MODALITIES:
+            for stage in modality_names():
                 index = {c.clip_id: store.read(stage, c.clip_id, crops=False).grid.frame_index for c in clips}
                 counts[stage] = sum(map(len, index.values()))
 
@@ -275,7 +274,7 @@ def main() -> None:
                 costs["chain", stage].append(cost)
                 _, cost = timed(lambda stage=stage, place=place: ours([stage], f"{place}/{stage}"))
                 costs["ours", f"{stage} alone"].append(cost)
-            parts = [costs["chain", stage][turn] for stage in MODALITIES]
+            parts = [costs["chain", stage][turn] for stage in modality_names()]
             costs["chain", "all in turn"].append(Cost(sum(p.wall_s for p in parts), sum(p.cpu_s for p in parts)))
             print(f"turn {turn + 1} of {options.runs} done", flush=True)
         agreed = agreement(clips, store, results, sampling.max_side, max_side)
@@ -292,7 +291,7 @@ def report(
     def wall(side: str, stage: str) -> list[float]:
         return [cost.wall_s for cost in costs[side, stage]]
 
-    lines = [(stage, stage, f"{stage} alone") for stage in MODALITIES] + [("all", "all in turn", "all at once")]
+    lines = [(stage, stage, f"{stage} alone") for stage in modality_names()] + [("all", "all in turn", "all at once")]
     speedups, rows = {}, []
     for name, theirs, mine in lines:
         speedups[name] = median_ratio(wall("chain", theirs), wall("ours", mine))

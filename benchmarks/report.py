@@ -24,7 +24,7 @@ from models.virality.config import VdvConfig
 from models.virality.vdv import Vdv
 from pipeline.core import storage
 from pipeline.dataset.assemble import read_clips, read_statistics
-from pipeline.dataset.loading import feature_widths
+from pipeline.dataset.loading import input_specs
 from pipeline.evaluation.evaluate import evaluate_run
 from pipeline.evaluation.protocol import clip_groups
 from pipeline.report.contents import read_found
@@ -86,18 +86,18 @@ def make_run(workspace: str, dataset_dir: str, run_dir: str, folds: int = 3, **o
     statistics = read_statistics(workspace, dataset_dir)
     clips = read_clips(workspace, dataset_dir)
     config = VdvConfig.from_dict({"modalities": tuple(statistics["modalities"]), **options})
-    widths = feature_widths(statistics, config)
+    specs = input_specs(statistics, config)
     torch.manual_seed(config.seed)
-    model = Vdv(config, widths)
+    model = Vdv(config, specs)
     folder = storage.join(workspace, run_dir)
     with storage.staged(storage.join(folder, MODEL)) as path:
         save_file({name: value.contiguous() for name, value in model.state_dict().items()}, path)
-    judged = made_up_judgement(clips, list(widths), folds)
+    judged = made_up_judgement(clips, list(specs), folds)
     held = ["clip_id", "challenge", "group", "percentile", "score"]
     with storage.staged(storage.join(folder, HELD_OUT)) as path:
         judged[held].to_parquet(path, index=False)
     run = {
-        "schema": RUN_SCHEMA, "dataset": dataset_dir.rsplit("/", 1)[-1], "config": asdict(config), "features": widths,
+        "schema": RUN_SCHEMA, "dataset": dataset_dir.rsplit("/", 1)[-1], "config": asdict(config), "features": {name: asdict(spec) for name, spec in specs.items()},
         "data": {"challenges": sorted(clips["challenge"].unique())}, "seed": config.seed,
         "trained_on": int((clips["split"] == "train").sum()), "label": statistics["label"], "interval_level": LEVEL,
         "profiles": statistics["profiles"], "untrained": statistics["untrained"],

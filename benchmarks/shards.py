@@ -20,8 +20,11 @@ import pyarrow.parquet as pq
 
 from benchmarks.common import save
 from pipeline.features.reader import ShardReader, tensors
-from pipeline.features.rows import AppearanceRows, Grid, ModalityRows, PoseRows, Track
 from pipeline.features.shards import ShardWriter
+from pipeline.modalities.appearance import AppearanceRows
+from pipeline.modalities.pose import PoseRows
+from pipeline.modalities.record import Grid, ModalityRows
+from pipeline.modalities.tracks import Track
 
 ROUNDS = 5
 

@@ -2,18 +2,17 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from models.extractors.build import is_trained
 from models.weights.profiles import Profile
 from pipeline.core.options import DecodeLimits, SamplingOptions
 from pipeline.decode.pool import Chunk, DecodeJob, DecodePool
 from pipeline.decode.sampling import expected_frames
 from pipeline.ingest.clip_table import IngestedClip
+from pipeline.modalities.registry import is_trained
 
 _THRESHOLD = 0.1  # mmpose's own for RTMO
 
@@ -22,7 +21,7 @@ def to_stir(profile: Profile) -> tuple[bool, Profile]:
     """Whether the profile's pose weights are to be stirred, and the profile with the threshold that goes with it."""
     if is_trained(profile)["pose"]:
         return False, profile
-    return True, replace(profile, pose=replace(profile.pose, score_threshold=_THRESHOLD))
+    return True, profile.with_options("pose", score_threshold=_THRESHOLD)
 
 
 def some_frames(clips: Sequence[IngestedClip], sampling: SamplingOptions, count: int) -> dict[str, np.ndarray]:

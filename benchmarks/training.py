@@ -31,10 +31,12 @@ from torch import nn
 from benchmarks.common import save, table
 from benchmarks.made_clips import DATASET, make_dataset
 from models.virality.baselines import parameter_count
-from models.virality.config import MODALITIES, VdvConfig
+from models.virality.config import VdvConfig
+from models.virality.inputs import ModalityInput, to_device
 from models.virality.masked import FEATURE_LIMIT
-from models.virality.vdv import ModalityInput, build_encoder, encode, pose_network
-from pipeline.dataset.loading import KEPT_BYTES, ChallengeBatches, ClipDataset, Sample, to_device
+from models.virality.vdv import build_encoder, encode, pose_network
+from pipeline.dataset.loading import KEPT_BYTES, ChallengeBatches, ClipDataset, Sample
+from pipeline.modalities.registry import modality_names
 from pipeline.training.encoder_training import Lesson, fit_encoder
 from pipeline.training.lightning_loop import deterministic, quiet
 from pipeline.training.ridge import Numbers
@@ -97,29 +99,34 @@ def batches_in_memory(
     return [to_device(view.collate(ClipDataset.__getitems__(view, some)).inputs, device)[modality] for some in keys]
 
 
-def passes(network: nn.Module, name: str, batches: Sequence[ModalityInput], device: torch.device) -> None:
+def passes(network: nn.Module, batches: Sequence[ModalityInput], device: torch.device) -> None:
     """Forward and backward pass of each batch."""
     for batch in batches:
         network.zero_grad()
-        encode(network, name, batch).score.sum().backward()
+        encode(network, batch).score.sum().backward()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def measure_loop(dataset: Watched, device: torch.device, turns: int) -> dict:
     rows = np.arange(min(LOOP_CLIPS, len(dataset)))
-    loops, bares = np.zeros((len(MODALITIES), turns, 2)), np.zeros((len(MODALITIES), turns, 2))  # seconds of an epoch
-    for place, modality in enumerate(MODALITIES):
+    loops, bares = (
+        np.zeros((len(modality_names()), turns, 2)),
+        np.zeros((len(modality_names()), turns, 2)),
+    )  # seconds of an epoch
+    for place, modality in enumerate(modality_names()):
         batches = batches_in_memory(dataset, modality, rows, device)
-        bare = build_encoder(modality, VdvConfig(), dataset.widths).to(device).train()
-        passes(bare, modality, batches[:1], device)
+        bare = build_encoder(VdvConfig(), dataset.inputs[modality]).to(device).train()
+        passes(bare, batches[:1], device)
         for turn in range(turns):
             loops[place, turn] = epochs_s(dataset, modality, rows, device, LOOP_EPOCHS)[1:].mean(0)
             start = now_s()
             for _ in range(LOOP_EPOCHS - 1):
-                passes(bare, modality, batches, device)
+                passes(bare, batches, device)
             bares[place, turn] = (now_s() - start) / (LOOP_EPOCHS - 1)
-    found = {modality: _speeds(len(rows), loops[place], bares[place]) for place, modality in enumerate(MODALITIES)}
+    found = {
+        modality: _speeds(len(rows), loops[place], bares[place]) for place, modality in enumerate(modality_names())
+    }
     found["all"] = _speeds(len(rows), loops.sum(0), bares.sum(0))
     header = ["modality", "loop, clips/s", "bare", "loop / bare", "the same, by CPU time"]
     print(table([[modality, *row.values()] for modality, row in found.items()], header))
@@ -137,14 +144,14 @@ def _speeds(clips: int, loop: np.ndarray, bare: np.ndarray) -> dict[str, float]:
 
 
 def measure_networks(dataset: ClipDataset, device: torch.device, turns: int, threads: Sequence[int]) -> dict:
-    config, modality = VdvConfig(), MODALITIES[0]
+    config, modality = VdvConfig(), modality_names()[0]
     (batch, *_) = batches_in_memory(dataset, modality, np.arange(min(LOOP_CLIPS, len(dataset))), device)
     networks = {
         name: pose_network(replace(config, pose_network=name)).to(device).train() for name in ("psgcn", "st_gcn")
     }
 
     def steps(network: nn.Module) -> Callable[[], None]:
-        return lambda: passes(network, modality, [batch] * STEPS, device)
+        return lambda: passes(network, [batch] * STEPS, device)
 
     sides = {name: steps(network) for name, network in networks.items()}
     found, before = {}, torch.get_num_threads()
@@ -171,7 +178,7 @@ def measure_networks(dataset: ClipDataset, device: torch.device, turns: int, thr
 def measure_memory(workspace: str, counts: Sequence[int], options: argparse.Namespace) -> dict:
     """A process for each modality and number of clips."""
     rows = []
-    for modality in MODALITIES:
+    for modality in modality_names():
         for count in counts:
             command = [sys.executable, "-m", "benchmarks.training", "--device", options.device, "--clips", str(count)]
             command += ["--threads", str(options.threads), "--workspace", workspace, "--only-epochs", modality]
@@ -186,7 +193,7 @@ def measure_memory(workspace: str, counts: Sequence[int], options: argparse.Name
 
 
 def _by_modality(rows: Sequence[dict]) -> list[list[dict]]:
-    return [[row for row in rows if row["modality"] == modality] for modality in MODALITIES]
+    return [[row for row in rows if row["modality"] == modality] for modality in modality_names()]
 
 
 def only_epochs(workspace: str, modality: str, clips: int, device: torch.device) -> dict:
@@ -212,7 +219,7 @@ def main() -> None:
     parser.add_argument("--workspace", help="of an earlier run with --keep-in; else one is made and deleted")
     parser.add_argument("--keep-in", type=Path, help="an empty folder for the workspace, which stays there")
     parser.add_argument(
-        "--only-epochs", choices=MODALITIES, help="of the part memory: measure this modality in this process"
+        "--only-epochs", choices=modality_names(), help="of the part memory: measure this modality in this process"
     )
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from models.virality.config import VdvConfig
+from models.virality.pose_sampling import scoring_frames, training_frames
 from models.virality.skeleton import KINECT22, Posture, normalise, streams_at
-from pipeline.dataset.loading import fixed_frames, frames_by_chance
 
 FRAMES_PER_S = 30
 COORDINATES = 3
@@ -105,9 +105,9 @@ def draw(posture: Posture, config: VdvConfig, rng: np.random.Generator | None) -
     rng: randomness of training, K = 1, augmented; None: the K = `config.samplings` fixed samplings of scoring.
     """
     if rng is None:
-        frames, changes = fixed_frames(posture, config), None
+        frames, changes = scoring_frames(posture, config), None
     else:
-        frames, change = frames_by_chance(posture, config, rng)
+        frames, change = training_frames(posture, config, rng)
         changes = [change]
     (streams,), _ = streams_at([posture], [frames], changes, KINECT22)
     return np.ascontiguousarray(np.moveaxis(streams.reshape(len(streams), -1, config.frames, streams.shape[2]), 1, 0))

@@ -21,10 +21,10 @@ from benchmarks.world_checks import check_world, term_matrix
 from models.device import resolve_device
 from models.extractors.places365 import category_set
 from models.virality.config import VdvConfig
-from models.weights.profiles import load_profile
 from pipeline.dataset.assemble import read_clips
 from pipeline.evaluation.cross_validation import cross_validate
 from pipeline.evaluation.evaluate import judge_folds
+from pipeline.modalities.registry import load_profile
 from simulation.ceiling import ceilings, mean_spearman
 from simulation.render import OPTIONS, manifest_path, read_options
 from simulation.truth import read_clips_truth
@@ -98,7 +98,7 @@ def main() -> None:
     folder, workspace, dataset, seconds = world.folder, world.workspace, world.dataset, world.seconds
 
     results: dict = {"world": asdict(read_options(folder)), "profile": options.profile}
-    categories, _ = category_set(load_profile(options.profile).scene.categories)
+    categories, _ = category_set(load_profile(options.profile).entry("scene").categories)
     checks = check_world(folder, workspace, dataset, categories)
     results["extractors"] = checks
     print_checks(checks)

@@ -11,8 +11,10 @@ from scipy.optimize import linear_sum_assignment
 from pipeline.core import storage
 from pipeline.dataset.assemble import read_clips
 from pipeline.features.reader import ShardReader
-from pipeline.features.rows import FaceRows, PoseRows, SceneRows
-from pipeline.features.tracks import COCO_SIGMAS, match_faces
+from pipeline.modalities.face import FaceRows
+from pipeline.modalities.pose import PoseRows
+from pipeline.modalities.scene import SceneRows
+from pipeline.modalities.tracks import COCO_SIGMAS, match_faces
 from simulation.truth import ClipTruth, read_clips_truth, read_people
 
 VISIBLE = 2

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, ClassVar
 
 import luigi
 
-from models.weights.profiles import load_profile
 from pipeline.core import storage
 from pipeline.core.fingerprint import fingerprint
 from pipeline.features.plan import ShardPlan, endings_folder, features_folder, plan_shards
 from pipeline.ingest.ingest_batch import run_ingest
+from pipeline.modalities.registry import load_profile
 from tasks.console import Progress, note_parts
 from tasks.number_option import NumberOption
 from tasks.options import ExtractOptions, Snapshot, WorkspaceTask, ingest_table, snapshot, snapshots
@@ -123,7 +123,7 @@ def _extractor(modality: str, profile: str, device: str, weights_cache: str) -> 
     """Kept for the next batch of the same run: a network takes seconds to build."""
     import torch
 
-    from models.extractors.build import build_extractor
+    from pipeline.modalities.registry import build_extractor
 
     return build_extractor(modality, load_profile(profile), torch.device(device), weights_cache or None)
 

@@ -7,16 +7,16 @@ from functools import cache, cached_property
 
 import luigi
 
-from models.extractors.build import modality_identity
-from models.weights.profiles import Profile, load_profile
+from models.weights.profiles import Profile
 from pipeline.core.errors import ProfileError
-from pipeline.core.options import MODALITIES, DecodeLimits, SamplingOptions
+from pipeline.core.options import DecodeLimits, SamplingOptions
 from pipeline.features.plan import Recipe, recipe
 from pipeline.ingest.clip_table import IngestedBatch, find_ingest, read_ingest
 from pipeline.ingest.ingest_batch import ingest_fingerprint
 from pipeline.ingest.manifest import Batch, read_manifests
 from pipeline.ingest.shard_assignment import SHARD_CLIPS
 from pipeline.ingest.signatures import file_signatures
+from pipeline.modalities.registry import load_profile, modality_identity, modality_names
 from tasks.number_option import NumberOption
 
 
@@ -127,7 +127,7 @@ class ExtractOptions(WorkspaceTask):
     profile = luigi.Parameter(
         default="demo", description="networks and weights: full, light, demo, untrained, or the path of a TOML file"
     )
-    modalities = luigi.Parameter(default=",".join(MODALITIES), description="which modalities, comma-separated")
+    modalities = luigi.Parameter(default=",".join(modality_names()), description="which modalities, comma-separated")
     device = luigi.Parameter(default="auto", significant=False, description="auto, cpu, cuda or cuda:N")
     engine = luigi.ChoiceParameter(
         choices=["local"], default="local", significant=False, description="what runs the extraction: this machine"
@@ -150,13 +150,13 @@ class ExtractOptions(WorkspaceTask):
 
     @cached_property
     def recipes(self) -> tuple[Recipe, ...]:
-        """One a chosen modality, in the order of MODALITIES."""
+        """One a chosen modality, in the order of modality_names()."""
         chosen = {name.strip() for name in self.modalities.split(",") if name.strip()}
-        if not chosen or not chosen <= set(MODALITIES):
-            raise ProfileError(f"--modalities {self.modalities!r}: choose from {', '.join(MODALITIES)}")
+        if not chosen or not chosen <= set(modality_names()):
+            raise ProfileError(f"--modalities {self.modalities!r}: choose from {', '.join(modality_names())}")
         profile = self.loaded_profile
         return tuple(
             recipe(name, self.sampling, profile.entry(name).stride, modality_identity(name, profile))
-            for name in MODALITIES
+            for name in modality_names()
             if name in chosen
         )

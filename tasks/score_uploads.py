@@ -4,10 +4,11 @@ from functools import cached_property
 
 import luigi
 
-from models.weights.profiles import Profile, load_profile
+from models.weights.profiles import Profile
 from pipeline.core import storage
 from pipeline.core.errors import DataError, ProfileError
 from pipeline.core.fingerprint import fingerprint
+from pipeline.modalities.registry import load_profile
 from pipeline.runs.files import SCORES, SCORES_CSV
 from pipeline.runs.runs import find_run, read_run, run_dir
 from tasks.console import Progress, say

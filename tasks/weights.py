@@ -2,10 +2,9 @@
 
 import luigi
 
-from models.extractors.build import profile_weights
 from models.weights.catalogue import cache_folder, is_here
 from models.weights.fetch import fetch
-from models.weights.profiles import load_profile
+from pipeline.modalities.registry import load_profile, profile_weights
 from tasks.console import say
 
 

@@ -4,9 +4,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-MODALITIES = ("pose", "appearance", "face", "scene")  # in the order of every [B, M] tensor
-SCENE_CATEGORIES = 365  # of Places; a profile's own set of categories is never larger
-
 SKELETON_NETWORKS = ("psgcn", "st_gcn", "st_gcn_plus")
 SEQUENCE_NETWORKS = ("rtcn", "lstm", "mean_mlp")
 FUSIONS = ("attention", "reliability", "mean")
@@ -29,7 +26,7 @@ _SEQUENCES_ONLY = frozenset(
 class VdvConfig:
     """Sizes and training are chosen for a few hundred clips, on simulated worlds of their own (docs/model.md)."""
 
-    modalities: tuple[str, ...] = MODALITIES  # of the dataset's, which to learn from
+    modalities: tuple[str, ...] = ("pose", "appearance", "face", "scene")  # of the dataset's, which to learn from
 
     # Skeleton input
     frames: int = 48  # T sampled from a clip
@@ -130,11 +127,11 @@ class VdvConfig:
         typed: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
         return cls(**typed)
 
-    def rate(self, modality: str) -> float:
-        """The learning rate of the modality's network."""
-        return self.pose_rate if modality == "pose" else self.learning_rate
+    def rate(self, is_skeleton: bool) -> float:
+        """The learning rate of a modality's network."""
+        return self.pose_rate if is_skeleton else self.learning_rate
 
-    def of_encoder(self, modality: str) -> dict[str, Any]:
-        """The options that the modality's encoder depends on, its training included, given what it is to learn."""
-        idle = _NO_ENCODERS | (_SEQUENCES_ONLY if modality == "pose" else _SKELETON_ONLY)
+    def of_encoder(self, is_skeleton: bool) -> dict[str, Any]:
+        """The options that a modality's encoder depends on, its training included, given what it is to learn."""
+        idle = _NO_ENCODERS | (_SEQUENCES_ONLY if is_skeleton else _SKELETON_ONLY)
         return {name: value for name, value in asdict(self).items() if name not in idle}

@@ -2,40 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from models.virality.baselines import Lstm, MeanMlp, StGcn, StGcnPlus, matched_width, parameter_count
-from models.virality.config import MODALITIES, SCENE_CATEGORIES, VdvConfig
+from models.virality.config import VdvConfig
 from models.virality.fusion import AttentiveFusion
+from models.virality.inputs import InputSpec, ModalityInput
 from models.virality.masked import Encoded
 from models.virality.psgcn import Psgcn, motion_statistics
 from models.virality.rtcn import Rtcn
 from models.virality.skeleton import COCO17, Layout
-
-__all__ = [
-    "MODALITIES",
-    "ModalityInput",
-    "Prediction",
-    "Vdv",
-    "VdvConfig",
-    "build_encoder",
-    "build_fusion",
-    "clip_numbers",
-    "encode",
-    "pose_network",
-]
-
-
-class ModalityInput(NamedTuple):
-    """One modality of a batch of B clips, padded; where the mask is False the values have no influence."""
-
-    values: Tensor  # skeleton: [B, K, 9, T, V] of K samplings; others: [B, T, D]
-    mask: Tensor  # bool; skeleton: [B, K, T, V]; others: [B, T]
-    seconds: Tensor  # [B, T]; not used by the skeleton, whose motion was taken per second
-    quality: Tensor  # [B] detection rate x mean confidence, 0..1
 
 
 @dataclass(frozen=True)
@@ -55,22 +33,22 @@ class Vdv(nn.Module):
 
     Args:
         config: its `modalities` say which modalities there are.
-        features: D of each of appearance, face and scene that is among them.
+        inputs: the spec of each modality's input.
     """
 
-    def __init__(self, config: VdvConfig, features: Mapping[str, int]):
+    def __init__(self, config: VdvConfig, inputs: Mapping[str, InputSpec]):
         super().__init__()
         self.config = config
-        self.modalities = tuple(modality for modality in MODALITIES if modality in config.modalities)
+        self.inputs = dict(inputs)
+        self.inputs = dict(inputs)
+        self.modalities = config.modalities
         if not self.modalities:
-            raise ValueError(f"modalities {config.modalities} hold none of {MODALITIES}")
-        self.encoders = nn.ModuleDict(
-            {modality: build_encoder(modality, config, features) for modality in self.modalities}
-        )
+            raise ValueError("a model needs at least one modality")
+        self.encoders = nn.ModuleDict({name: build_encoder(config, inputs[name]) for name in self.modalities})
         self.fusion = build_fusion(len(self.modalities), config)
 
     def forward(self, batch: Mapping[str, ModalityInput]) -> Prediction:
-        encoded = {modality: encode(self.encoders[modality], modality, batch[modality]) for modality in self.modalities}
+        encoded = {modality: encode(self.encoders[modality], batch[modality]) for modality in self.modalities}
         scores = torch.stack([encoded[modality].score for modality in self.modalities], 1).detach()
         present = torch.stack([encoded[modality].present for modality in self.modalities], 1)
         quality = torch.stack([batch[modality].quality for modality in self.modalities], 1)
@@ -78,17 +56,17 @@ class Vdv(nn.Module):
         return Prediction(score, attention, ~present.any(1), encoded)
 
 
-def build_encoder(modality: str, config: VdvConfig, features: Mapping[str, int]) -> nn.Module:
-    """The network of one modality. features: as Vdv's."""
-    if modality == "pose":
+def build_encoder(config: VdvConfig, spec: InputSpec) -> nn.Module:
+    """The network of one modality."""
+    if spec.is_skeleton:
         return pose_network(config)
-    line = line_width(modality, features) if config.line else 0
+    line = ridge_width(spec) if config.line else 0
     if config.sequence_network == "lstm":
-        return Lstm(features[modality], config.width, config.dropout, line)
+        return Lstm(spec.width, config.width, config.dropout, line)
     if config.sequence_network == "mean_mlp":
-        return MeanMlp(features[modality], config.width, config.dropout, line)
+        return MeanMlp(spec.width, config.width, config.dropout, line)
     return Rtcn(
-        features[modality],
+        spec.width,
         config.width,
         config.dilations,
         config.relations_after,
@@ -98,33 +76,29 @@ def build_encoder(modality: str, config: VdvConfig, features: Mapping[str, int])
     )
 
 
-def line_width(modality: str, features: Mapping[str, int]) -> int:
-    """How many of a modality's features, the last, the line sees: all, but of the scene the categories' probabilities
-    only.
-
-    Which place it is says more of a clip than 2,048 features of it, and takes fewer clips to learn.
-    """
-    return SCENE_CATEGORIES if modality == "scene" else features[modality]
+def ridge_width(spec: InputSpec) -> int:
+    """How many of a sequence's features, the last, the ridge regression reads."""
+    return spec.ridge_width or spec.width
 
 
-def clip_numbers(name: str, given: ModalityInput) -> tuple[Tensor, Tensor]:
+def clip_numbers(spec: InputSpec, given: ModalityInput) -> tuple[Tensor, Tensor]:
     """What the line of a modality sees of each of B clips [B, S], and whether it is present, bool [B]; absent or NaN, a
     number is not known.
 
     Of a skeleton the mean of its K samplings, as `encode` takes the mean of what is said of them.
     """
-    if name == "pose":
+    if spec.is_skeleton:
         flat, seen = given.values.flatten(0, 1), given.mask.flatten(0, 1)
         numbers = motion_statistics(flat, seen).unflatten(0, given.mask.shape[:2]).nanmean(1)
         return numbers, given.mask.flatten(1).any(1)
     present = given.mask.any(1)
     features = torch.where(given.mask[..., None], given.values, 0.0)
     mean = features.sum(1) / given.mask.sum(1, keepdim=True).clamp(min=1)
-    return mean[:, -line_width(name, {name: mean.shape[1]}) :], present
+    return mean[:, -ridge_width(spec) :], present
 
 
 def pose_network(config: VdvConfig, layout: Layout = COCO17, coordinates: int = 2) -> nn.Module:
-    """The network of the skeleton modality; one that is not the pyramid is as wide as gives it the pyramid's parameters."""
+    """The network of poses; one that is not the pyramid is as wide as gives it the pyramid's parameters."""
     common = (layout, coordinates, config.line)
 
     def psgcn(channels: tuple[int, ...], blocks: int) -> nn.Module:
@@ -152,9 +126,9 @@ def build_fusion(modalities: int, config: VdvConfig) -> AttentiveFusion:
     return AttentiveFusion(modalities, config.fusion)
 
 
-def encode(encoder: nn.Module, name: str, given: ModalityInput) -> Encoded:
+def encode(encoder: nn.Module, given: ModalityInput) -> Encoded:
     """What `encoder` says of a batch; of a skeleton, the mean over its K samplings."""
-    if name != "pose":
+    if given.values.dim() != 5:
         return encoder(given.values, given.mask, given.seconds)
     batch, samplings = given.values.shape[:2]
     flat = encoder(given.values.flatten(0, 1), given.mask.flatten(0, 1))

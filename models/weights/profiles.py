@@ -7,22 +7,15 @@ models/weights/profile_files/*.toml.
 import tomllib
 import types
 from collections.abc import Callable, Mapping
-from dataclasses import Field, asdict, dataclass, fields, is_dataclass
+from dataclasses import Field, asdict, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 from models.errors import ProfileError, WeightsError
-from models.extractors.mmpose_compat import OWN_CONFIGS
-from models.extractors.places365 import CATEGORY_SETS
-from models.weights import catalogue as weights_module
-from models.weights.catalogue import load_catalogue
+from models.weights import catalogue
 
-MODALITIES = ("pose", "appearance", "face", "scene")
+RESNETS = ("resnet10-w32", "resnet18", "resnet34", "resnet50")
 _FOLDER = Path(__file__).with_name("profile_files")
-_RESNETS = ("resnet10-w32", "resnet18", "resnet34", "resnet50")
-_FACE_NETWORKS = ("inception-resnet-v1", "resnet10-w32")
-# RTMO's head looks at cells of 32 px at its coarsest; other sides would be padded inside the network.
-_RTMO_CELL = 32
 
 T = TypeVar("T")
 
@@ -36,11 +29,6 @@ class Rule:
     choices: Callable[[], tuple[str, ...]] | tuple[str, ...] = ()
     multiple_of: int = 0
     identity: bool = True  # another value gives other features, so it belongs in a fingerprint
-
-
-def _pose_architectures() -> tuple[str, ...]:
-    published = (entry.architecture for entry in load_catalogue().values() if entry.modality == "pose")
-    return (*published, *sorted(path.stem for path in OWN_CONFIGS.glob("*.py")))
 
 
 @dataclass(frozen=True)
@@ -62,45 +50,17 @@ class Entry:
     batch_size: Annotated[BatchSize, Rule(identity=False)]
 
     def identity(self) -> dict[str, Any]:
-        """The options that change results, by name. Weights are not in it: their content is, see `build`."""
-        own = {item.name: getattr(self, item.name) for item in fields(self) if _typed(item)[1].identity}
-        return {name: value for name, value in own.items() if name not in ("weights", "detector_weights")}
+        """The options that change results, by name, without the weights, of which the content counts."""
+        options = {item.name: getattr(self, item.name) for item in fields(self) if _typed(item)[1].identity}
+        return {name: value for name, value in options.items() if not name.endswith("weights")}
 
+    def all_weights(self) -> dict[str, str]:
+        """The options that name weights."""
+        return {item.name: getattr(self, item.name) for item in fields(self) if item.name.endswith("weights")}
 
-@dataclass(frozen=True)
-class PoseEntry(Entry):
-    architecture: Annotated[str, Rule(choices=_pose_architectures)]  # name of a config inside mmpose or pose_configs/
-    # px of the network's input: side of a square, or width and height
-    input_size: Annotated[int | tuple[int, int], Rule(low=_RTMO_CELL, multiple_of=_RTMO_CELL)]
-    score_threshold: Annotated[float, Rule(low=0, high=0.99)]  # persons at or below are dropped
-    nms_threshold: Annotated[
-        float, Rule(low=0.01, high=0.99)
-    ]  # intersection over union above which the less sure person goes
-    max_persons: Annotated[int, Rule(low=1, high=300)]  # kept a frame; models.extractors.pose looks at no more
-
-
-@dataclass(frozen=True)
-class FaceEntry(Entry):
-    architecture: Annotated[str, Rule(choices=_FACE_NETWORKS)]
-    detector_weights: Annotated[str, Rule(choices=("package:facenet-pytorch",))]
-    min_face_size: Annotated[int, Rule(low=12)]  # px; MTCNN's window is 12 px
-    thresholds: Annotated[tuple[float, float, float], Rule(low=0.01, high=0.99)]  # of P-Net, R-Net, O-Net
-    max_faces: Annotated[int, Rule(low=1)]  # kept a frame
-
-
-@dataclass(frozen=True)
-class SceneEntry(Entry):
-    architecture: Annotated[str, Rule(choices=_RESNETS)]
-    categories: Annotated[str, Rule(choices=tuple(CATEGORY_SETS))]
-    resize: Annotated[int, Rule(low=1)]  # px, both sides of the picture that the input is cut from
-    input_size: Annotated[int, Rule(low=32)]  # px, side of the network's input
-
-
-@dataclass(frozen=True)
-class AppearanceEntry(Entry):
-    architecture: Annotated[str, Rule(choices=_RESNETS)]
-    resize: Annotated[int, Rule(low=1)]  # px, shorter side of the picture that the input is cut from
-    input_size: Annotated[int, Rule(low=32)]
+    def problems(self) -> list[str]:
+        """Values that are fine alone and wrong together, each as `option: what is wrong`."""
+        return []
 
 
 @dataclass(frozen=True)
@@ -118,16 +78,21 @@ class Profile:
 
     name: str  # the file's name without .toml
     sampling: Mapping[str, float]  # keyword arguments of pipeline.core.options.SamplingOptions
-    pose: PoseEntry
-    face: FaceEntry
-    scene: SceneEntry
-    appearance: AppearanceEntry
+    entries: Mapping[str, Any]  # Entry by modality
 
-    def entry(self, modality: str) -> Entry:
-        """Raises ProfileError: there is no such modality."""
-        if modality not in MODALITIES:
-            raise ProfileError(f"modality {modality!r} does not exist; use one of {', '.join(MODALITIES)}")
-        return getattr(self, modality)
+    def entry(self, modality: str) -> Any:
+        """The modality's own kind of Entry.
+
+        Raises:
+            ProfileError: there is no such modality.
+        """
+        if modality not in self.entries:
+            raise ProfileError(f"modality {modality!r} does not exist; use one of {', '.join(self.entries)}")
+        return self.entries[modality]
+
+    def with_options(self, modality: str, **options: Any) -> "Profile":
+        """The profile with other options of one modality."""
+        return replace(self, entries={**self.entries, modality: replace(self.entry(modality), **options)})
 
 
 def bundled_profiles() -> tuple[str, ...]:
@@ -135,10 +100,10 @@ def bundled_profiles() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in _FOLDER.glob("*.toml")))
 
 
-def load_profile(name_or_path: str | Path) -> Profile:
+def read_profile(name_or_path: str | Path, entries: Mapping[str, type[Entry]]) -> Profile:
     """The profile of that name, or of that TOML file (anything with a slash or ending in .toml is a file).
 
-    A relative path of a weight file counts from the profile's folder.
+    A relative path of a weight file counts from the profile's folder. entries: the table of each modality.
 
     Raises:
         ProfileError: no such profile; or unknown keys, missing keys, wrong types and values, all of them at once, each
@@ -159,7 +124,7 @@ def load_profile(name_or_path: str | Path) -> Profile:
         raise ProfileError(f"profile {path} is not TOML: {error}") from error
 
     problems: list[str] = []
-    tables: dict[str, type] = {"sampling": _Sampling} | _ENTRIES
+    tables: dict[str, type] = {"sampling": _Sampling, **entries}
     problems += [f"[{key}]: unknown; the tables are {', '.join(tables)}" for key in document if key not in tables]
     found: dict[str, Any] = {}
     for name, kind in tables.items():
@@ -174,16 +139,8 @@ def load_profile(name_or_path: str | Path) -> Profile:
         count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
         raise ProfileError("\n  ".join([f"profile {path} has {count}:", *problems]))
 
-    entries: dict[str, Any] = {name: _place_weights(found[name], path.parent) for name in _ENTRIES}
-    return Profile(name=path.stem, sampling=asdict(found["sampling"]), **entries)
-
-
-_ENTRIES: dict[str, type] = {
-    "pose": PoseEntry,
-    "appearance": AppearanceEntry,
-    "face": FaceEntry,
-    "scene": SceneEntry,
-}
+    placed = {name: _place_weights(found[name], path.parent) for name in entries}
+    return Profile(name=path.stem, sampling=asdict(found["sampling"]), entries=placed)
 
 
 def _read_table(kind: type[T], table: object, where: str, problems: list[str]) -> T | None:
@@ -263,7 +220,7 @@ def _check_entry(where: str, entry: Entry) -> list[str]:
     """Values that are fine alone and wrong together."""
     problems = []
     try:
-        published = weights_module.published(entry.weights)
+        published = catalogue.published(entry.weights)
     except WeightsError as error:
         return [f"[{where}] weights: {error}"]
     if published and (published.modality, published.architecture) != (where, entry.architecture):
@@ -271,14 +228,17 @@ def _check_entry(where: str, entry: Entry) -> list[str]:
             f"[{where}] weights: {entry.weights!r} are for the {published.modality} architecture "
             f"{published.architecture}, not for {where} {entry.architecture}"
         )
-    if isinstance(entry, SceneEntry | AppearanceEntry) and entry.input_size > entry.resize:
-        problems.append(f"[{where}] input_size: {entry.input_size} px cannot be cut from {entry.resize} px (resize)")
-    return problems
+    return problems + [f"[{where}] {problem}" for problem in entry.problems()]
+
+
+def cut_from_resized(input_size: int, resize: int) -> list[str]:
+    """The problem of a network's input that is larger than the picture that it is cut from, if it is."""
+    return [f"input_size: {input_size} px cannot be cut from {resize} px (resize)"] if input_size > resize else []
 
 
 def _place_weights(entry: Entry, folder: Path) -> Entry:
     """The entry with a relative path of weights made absolute."""
-    if not weights_module.is_path(entry.weights):
+    if not catalogue.is_path(entry.weights):
         return entry
     values = {item.name: getattr(entry, item.name) for item in fields(entry)}
     return type(entry)(**{**values, "weights": str((folder / Path(entry.weights).expanduser()).resolve())})

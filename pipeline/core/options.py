@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-MODALITIES = ("pose", "appearance", "face", "scene")
-
 
 @dataclass(frozen=True)
 class SamplingOptions:

@@ -25,10 +25,12 @@ from pipeline.decode.clips import Ending
 from pipeline.features.endings import read_endings
 from pipeline.features.plan import shard_path
 from pipeline.features.reader import ShardReader
-from pipeline.features.rows import AppearanceRows, FaceRows, ModalityRows, PoseRows, SceneRows, Track
-from pipeline.features.tracks import match_faces
 from pipeline.ingest.clip_table import IngestedClip, read_ingest
 from pipeline.ingest.manifest import Batch
+from pipeline.modalities.face import FaceRows, find_lead_faces
+from pipeline.modalities.pose import PoseRows
+from pipeline.modalities.record import ModalityRows
+from pipeline.modalities.registry import find_modality
 
 DATASET_SCHEMA = 2
 CLIPS, FACES, STATISTICS = "clips.parquet", "faces.parquet", "statistics.json"
@@ -177,10 +179,9 @@ class _Features:
         metadata = reader.metadata
         if modality not in self.said["features"]:
             for clip_id in reader.clip_ids[:1]:
-                rows = reader.read(clip_id, crops=False)
-                if not isinstance(rows, PoseRows):
-                    values = rows.embedding if isinstance(rows, FaceRows) else rows.feature
-                    self.said["features"][modality] = int(values.shape[1])
+                width = find_modality(modality).stored_width(reader.read(clip_id, crops=False))
+                if width is not None:
+                    self.said["features"][modality] = width
         profile = metadata.get("profile", "")
         if profile and profile not in self.said["profiles"]:
             self.said["profiles"].append(profile)
@@ -211,17 +212,13 @@ def _read_clip(workspace: str, files: BatchFiles, clip: IngestedClip, endings: _
         row.shards[modality] = _relative(path, workspace)
         rows[modality] = reader.read(clip.clip_id, crops=False)
     decoded = min(ending.frames / ending.expected, 1.0) if ending.expected else 1.0
-    pose, face, scene, appearance = (rows.get(modality) for modality in ("pose", "face", "scene", "appearance"))
-    if isinstance(pose, PoseRows):
-        row.quality["pose"] = _pose_quality(lead_of(pose))
-    if isinstance(scene, SceneRows):
-        row.quality["scene"] = decoded * _mean(scene.top_probability[:, 0])
-    if isinstance(appearance, AppearanceRows):
-        row.quality["appearance"] = decoded * _distinctness(appearance.feature)
+    pose, face = rows.get("pose"), rows.get("face")
     if isinstance(face, FaceRows):
-        row.faces = _lead_faces(pose if isinstance(pose, PoseRows) else None, face)
-        seen = [face.probability[at] for _, at, _ in row.faces]
-        row.quality["face"] = float(np.sum(seen, dtype=float) / max(len(face.grid.timestamp), 1))
+        tracks, pose_frames = (pose.tracks, pose.grid.frame_index) if isinstance(pose, PoseRows) else ((), np.zeros(0))
+        row.faces = find_lead_faces(tracks, pose_frames, face)
+    lead_faces = np.array([at for _, at, _ in row.faces], np.int64)
+    for modality, features_of in rows.items():
+        row.quality[modality] = find_modality(modality).quality(features_of, decoded, lead_faces)
     return row
 
 
@@ -230,45 +227,6 @@ def _relative(path: str, workspace: str) -> str:
     if not path.startswith(prefix):
         raise WorkspaceError(f"{path} is not in the workspace {workspace}; a dataset refers to files of its own only")
     return path[len(prefix) :]
-
-
-def lead_of(rows: PoseRows) -> Track | None:
-    return next((track for track in rows.tracks if track.is_lead), None)
-
-
-def _pose_quality(lead: Track | None) -> float:
-    """Share of frames in which the lead is seen, times the mean score of its joints there."""
-    if lead is None or not lead.valid.any():
-        return 0.0
-    return float(lead.valid.mean() * np.nan_to_num(lead.keypoints[lead.valid, :, 2]).clip(0, 1).mean())
-
-
-def _distinctness(feature: np.ndarray) -> float:
-    """0..1 of n/(1 + n) for the mean length n of features [T, D]: the less a network finds in a picture that it knows,
-    the shorter they are (grey, blurred or dark ones; cf. Meng et al., "MagFace", CVPR 2021)."""
-    length = _mean(np.linalg.norm(feature.astype(np.float32), axis=1))
-    return length / (1 + length)
-
-
-def _mean(values: np.ndarray) -> float:
-    return float(values.mean(dtype=float)) if len(values) else 0.0
-
-
-def _lead_faces(pose: PoseRows | None, face: FaceRows) -> list[tuple[int, int, int | None]]:
-    """(frame, face, track_id) of the lead dancer's face, at most one a frame.
-
-    Where poses were not made, or show nobody, the largest face of a frame stands for the lead's; its track is None.
-    """
-    if pose is not None and pose.tracks:
-        source = face.grid.frame_index[face.frame]
-        owner = match_faces(pose.tracks, pose.grid.frame_index, source, face.box, face.landmarks)
-        lead = lead_of(pose)
-        chosen = np.flatnonzero(owner == lead.track_id) if lead is not None else np.zeros(0, np.int64)
-        return [(int(face.frame[at]), int(at), int(owner[at])) for at in chosen]
-    sides = face.box[:, 2:] - face.box[:, :2]
-    order = np.lexsort((-sides.prod(1), face.frame))
-    _, firsts = np.unique(face.frame[order], return_index=True)
-    return [(int(face.frame[at]), int(at), None) for at in order[firsts]]
 
 
 def _clips_table(batches: Sequence[BatchFiles], rows: Sequence[_Row], modalities: Sequence[str]) -> pd.DataFrame:

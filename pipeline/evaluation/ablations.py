@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from models.virality.config import MODALITIES, VdvConfig
+from models.virality.config import VdvConfig
 from pipeline.core import storage
 from pipeline.core.errors import DataError, OptionError
 from pipeline.dataset.assemble import read_table
@@ -35,6 +35,7 @@ from pipeline.metrics.significance import (
     estimate,
     holm,
 )
+from pipeline.modalities.registry import modality_names
 from pipeline.runs.files import ABLATIONS, FOLDS, FOLDS_ABOUT, RUN
 from pipeline.training.checkpoints import CHECKPOINTS, clear
 
@@ -84,7 +85,7 @@ def variants(config: VdvConfig) -> list[Variant]:
         ("reliability_fusion", "fusion by reliability alone", replace(config, fusion="reliability")),
         ("mean_fusion", "fusion by the uniform mean", replace(config, fusion="mean")),
     )
-    known = tuple(modality for modality in MODALITIES if modality in config.modalities)
+    known = tuple(modality for modality in modality_names() if modality in config.modalities)
     found = []
     for group, touched in ((skeleton, ("pose",)), (sequence, SEQUENCES), (every, known), (fusion, ())):
         modalities = tuple(modality for modality in touched if modality in known)

@@ -15,10 +15,11 @@ from threadpoolctl import threadpool_limits
 
 from models.virality.config import VdvConfig
 from pipeline.core import storage
-from pipeline.dataset.loading import ClipDataset, Dancer, read_input
+from pipeline.dataset.loading import ClipDataset
 from pipeline.evaluation.pose_statistics import TREES, pose_statistics
 from pipeline.evaluation.protocol import Fold
 from pipeline.features.reader import ShardReader
+from pipeline.modalities.pose import PoseRows, read_lead
 
 _PENALTIES = 10.0 ** np.arange(-3, 4)  # of ridge, to choose from, a feature: from hardly any to hardly any slope
 _INNER_FOLDS = 5  # by creator, that choose the penalty
@@ -158,15 +159,15 @@ def baseline_inputs(
     duration = np.log1p(clips["duration_s"].to_numpy("float64", na_value=np.nan))[:, None]
     means = _mean_features(dataset, rows)
     pose = np.zeros((len(clips), 0), np.float32)
-    if "pose" in dataset.widths:
+    if "pose" in dataset.inputs:
         pose = _filled(len(clips), _pose_statistics(workspace, dataset, config, rows))
     return BaselineInputs(followers, np.concatenate([followers, age], 1), duration, means, pose)
 
 
 def _mean_features(dataset: ClipDataset, rows: Sequence[int]) -> np.ndarray:
     """float32 [N, D]: means over the frames that are there; of the skeleton's motion streams, of their size."""
-    view = dataset.view(*dataset.widths, training=False)
-    found: dict[str, dict[int, np.ndarray]] = {modality: {} for modality in dataset.widths}
+    view = dataset.view(*dataset.inputs, training=False)
+    found: dict[str, dict[int, np.ndarray]] = {modality: {} for modality in dataset.inputs}
     for row in rows:
         for modality, said in view[(0, row)].inputs.items():
             values, mask = said.values.numpy(), said.mask.numpy()
@@ -198,9 +199,11 @@ def _pose_statistics(
             for row in members:
                 clip_id = str(dataset.clips["clip_id"].iat[row])
                 if clip_id in reader.clip_ids:
-                    dancer = read_input("pose", reader.read(clip_id, crops=False), config, 0)
-                    if isinstance(dancer, Dancer) and dancer.posture is not None:
-                        found[row] = pose_statistics(dancer.posture)
+                    pose = reader.read(clip_id)
+                    assert isinstance(pose, PoseRows)
+                    posture = read_lead(pose.tracks, pose.grid.timestamp, config).posture
+                    if posture is not None:
+                        found[row] = pose_statistics(posture)
         finally:
             reader.close()
     return found

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from models.virality.config import VdvConfig
-from models.virality.vdv import ModalityInput, build_encoder, encode
+from models.virality.inputs import InputSpec, ModalityInput, to_device
+from models.virality.vdv import build_encoder, encode
 from pipeline.dataset.folds import deal_folds
-from pipeline.dataset.loading import ChallengeBatches, ClipBatch, ClipDataset, to_device
+from pipeline.dataset.loading import ChallengeBatches, ClipBatch, ClipDataset
 from pipeline.training.optimisation import forget_statistics, loss_of, parameter_groups
 from pipeline.training.ridge import fit_line, normal_score, read_numbers
 
@@ -27,10 +28,11 @@ class Concatenation(nn.Module):
     used with. The networks' own levels are supervised too, as they are in Vdv. Their lines are fitted beforehand.
     """
 
-    def __init__(self, config: VdvConfig, widths: Mapping[str, int]):
+    def __init__(self, config: VdvConfig, specs: Mapping[str, InputSpec]):
         super().__init__()
+        self.specs = dict(specs)
         bare = replace(config, line=False)
-        self.encoders = nn.ModuleDict({modality: build_encoder(modality, bare, widths) for modality in widths})
+        self.encoders = nn.ModuleDict({modality: build_encoder(bare, spec) for modality, spec in specs.items()})
         size = sum(cast(int, encoder.embedding_size) + 3 for encoder in self.encoders.values())
         self.head = nn.Sequential(
             nn.LayerNorm(size), nn.Dropout(config.dropout), nn.Linear(size, _HIDDEN), nn.ReLU(), nn.Linear(_HIDDEN, 1)
@@ -39,9 +41,7 @@ class Concatenation(nn.Module):
     def forward(self, modalities: Mapping[str, ModalityInput], lines: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """modalities: of B clips; lines: [B, M] what each modality's line says -> score [B], levels supervised beside
         it [B, L], bool [B] whether a modality is there."""
-        said = {
-            modality: encode(encoder, modality, modalities[modality]) for modality, encoder in self.encoders.items()
-        }
+        said = {modality: encode(encoder, modalities[modality]) for modality, encoder in self.encoders.items()}
         present = torch.stack([one.present for one in said.values()], 1)
         embeddings = [one.embedding for one in said.values()]
         scores = torch.stack([one.levels.mean(1) for one in said.values()], 1)
@@ -65,19 +65,19 @@ def concatenated(
             lines speak of creators that they have not seen.
     """
     torch.manual_seed(config.seed)
-    model = Concatenation(config, dataset.widths).to(device)
+    model = Concatenation(config, dataset.inputs).to(device)
     lines = _lines(dataset, np.asarray(train), np.asarray(test), groups, config)
-    view = dataset.view(*dataset.widths, training=True)
+    view = dataset.view(*dataset.inputs, training=True)
     batches = ChallengeBatches(dataset.clips["challenge"].tolist(), train, config.batch_clips, config.seed)
     loader = DataLoader(view, batch_sampler=batches, collate_fn=view.collate)
     _train(model, loader, lines, config, device, steps=config.epochs * len(batches))
     _settle_norms(model, loader, lines, device)
-    return _score(model.eval(), dataset.view(*dataset.widths, training=False), test, lines, config, device)
+    return _score(model.eval(), dataset.view(*dataset.inputs, training=False), test, lines, config, device)
 
 
 def _lines(dataset: ClipDataset, train: np.ndarray, test: np.ndarray, groups: np.ndarray, config: VdvConfig) -> Tensor:
     """float32 [clips, M]: each modality's line, in units of its spread over the training clips; 0 where there is none."""
-    said = np.zeros((len(dataset), len(dataset.widths)), np.float32)
+    said = np.zeros((len(dataset), len(dataset.inputs)), np.float32)
     if not config.line:
         return torch.from_numpy(said)
     challenge = dataset.clips["challenge"].to_numpy(str)
@@ -85,7 +85,7 @@ def _lines(dataset: ClipDataset, train: np.ndarray, test: np.ndarray, groups: np
     fold_of = np.full(len(dataset), -1)
     fold_of[train] = deal_folds(groups[train], challenge[train].tolist(), config.inner_folds, config.seed)
     learned = np.isin(np.arange(len(dataset)), train)
-    for place, modality in enumerate(dataset.widths):
+    for place, modality in enumerate(dataset.inputs):
         numbers = read_numbers(dataset, modality, [*train, *test])
         for fold in range(-1, fold_of.max() + 1):  # -1: the test clips, by a line through all training clips
             seen = np.flatnonzero(learned & numbers.present & (fold_of != fold))
@@ -120,7 +120,7 @@ def _train(
 
 def _parameter_groups(model: Concatenation, config: VdvConfig) -> list[dict]:
     """For an optimiser: each modality's network at the rate that it has alone, the head at that of most modalities."""
-    parts = [(encoder, config.rate(modality)) for modality, encoder in model.encoders.items()]
+    parts = [(encoder, config.rate(model.specs[modality].is_skeleton)) for modality, encoder in model.encoders.items()]
     return [
         {**group, "lr": rate}
         for part, rate in [*parts, (model.head, config.learning_rate)]

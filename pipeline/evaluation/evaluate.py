@@ -62,8 +62,8 @@ def judge_training(
 def evaluate_run(workspace: str, dataset_dir: str, run_dir: str) -> None:
     """Writes metrics.json from scores.parquet and, where there are folds, from folds.parquet.
 
-    `splits`: by split, by predictor, for each challenge and their mean, what ranking.ranking_metrics returns. The predictors
-    are the fused score, each modality alone, the creator's followers alone where any are known, and chance
+    `splits`: by split, by predictor, for each challenge and their mean, what ranking.ranking_metrics returns. The
+    predictors are the fused score, each modality alone, the creator's followers alone where any are known, and chance
     (its expectation). A clip counts where the predictor says something of it; `n` says how many do. A number that
     cannot be had is null, and `reason` says why.
 

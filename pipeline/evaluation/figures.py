@@ -20,13 +20,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from models.virality.config import MODALITIES
 from pipeline.core import storage
 from pipeline.dataset.assemble import read_table
 from pipeline.evaluation.calibration import calibration
 from pipeline.evaluation.predictors import CHANCE, CONTROL, FUSED, MODALITY, MODEL, NO_NETWORK, OTHER_FUSION
 from pipeline.evaluation.tables import TITLES
 from pipeline.metrics.significance import PRIMARY
+from pipeline.modalities.registry import modality_names
 from pipeline.runs.files import ABLATIONS, METRICS, RUN
 from pipeline.scoring.intervals import read_judged
 
@@ -100,7 +100,7 @@ def training_figure(losses: Mapping[str, pd.DataFrame]) -> Figure | None:
     """A panel a modality; None: nothing was trained (lines alone)."""
     known = {
         modality: losses[modality]
-        for modality in MODALITIES
+        for modality in modality_names()
         if modality in losses and losses[modality]["loss"].notna().any()
     }
     if not known:

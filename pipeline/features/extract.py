@@ -23,11 +23,11 @@ from pipeline.core.memory import keep_blocks, trim
 from pipeline.core.options import DecodeLimits, SamplingOptions
 from pipeline.decode.clips import Ending
 from pipeline.decode.pool import Chunk, DecodeJob, DecodePool
-from pipeline.features.assemble_rows import ASSEMBLE
 from pipeline.features.endings import read_endings, write_endings
 from pipeline.features.plan import Recipe, ShardPlan, endings_folder, features_folder, shard_path
-from pipeline.features.rows import Grid
 from pipeline.features.shards import ShardWriter, provenance
+from pipeline.modalities.record import Grid
+from pipeline.modalities.registry import find_modality
 
 _KEPT_BYTES = 512 * 2**20  # free memory kept for the next batch: about what its activations take
 
@@ -320,4 +320,4 @@ def _write_clip(clip: _ClipInFlight) -> None:
         partial = clip.partials[modality]
         grid = Grid(np.array(partial.frame_index, np.int32), np.array(partial.timestamp, np.float32))
         frames = np.array(partial.frame, np.int32)
-        writer.add(ASSEMBLE[modality](ending, grid, frames, partial.results, clip.scale))
+        writer.add(find_modality(modality).assemble(ending, grid, frames, partial.results, clip.scale))

@@ -25,7 +25,7 @@ class Recipe:
 
 
 def recipe(modality: str, sampling: SamplingOptions, stride: int, identity: Mapping) -> Recipe:
-    """identity: the extractor's options and weights (models.extractors.build.modality_identity)."""
+    """identity: the extractor's options and weights (pipeline.modalities.registry.modality_identity)."""
     whole = {"schema": SCHEMA_VERSION, "sampling": sampling, "stride": stride, "extractor": dict(identity)}
     return Recipe(modality, fingerprint(whole), stride, whole)
 

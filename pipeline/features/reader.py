@@ -5,19 +5,16 @@ import os
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, overload
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 
 from pipeline.core.errors import WorkspaceError
-from pipeline.features.columns import ROW_CLASSES, from_table
+from pipeline.features.columns import from_table
 from pipeline.features.parquet_files import CLIPS_KEY, KIND_KEY, NOBODY_KEY, SKIPPED_KEY, open_parquet, reading
-from pipeline.features.rows import AppearanceRows, FaceRows, Grid, ModalityRows, PoseRows, SceneRows
-from pipeline.features.schema import COLUMNS
-
-if TYPE_CHECKING:
-    import torch
+from pipeline.modalities.record import Grid, ModalityRows
+from pipeline.modalities.registry import find_modality, modality_names
 
 
 @dataclass(frozen=True)
@@ -75,13 +72,13 @@ class ShardReader:
         opened = self._opened()
         if grid := opened.nobody.get(clip_id):
             frame_index, timestamp = np.array(grid["frame_index"], np.int32), np.array(grid["timestamp"], np.float32)
-            return PoseRows(clip_id, Grid(frame_index, timestamp), ())
+            return find_modality(self.modality).nobody(clip_id, Grid(frame_index, timestamp))
         if clip_id not in opened.row_groups:
             why = f"failed ({opened.skipped[clip_id]})" if clip_id in opened.skipped else "is not of this shard"
             raise KeyError(f"{self.path} has no rows of clip {clip_id}: it {why}")
         columns = None
         if not crops:
-            columns = [column.name for column in COLUMNS[opened.metadata[KIND_KEY]] if column.name != "crop"]
+            columns = [column.name for column in find_modality(self.modality).columns if column.name != "crop"]
         with reading(self.path):
             table = opened.file.read_row_group(opened.row_groups[clip_id], columns=columns, use_threads=False)
             rows = from_table(opened.metadata[KIND_KEY], table)
@@ -120,7 +117,7 @@ def _open_shard(path: str) -> _Opened:
 
 
 def _indexed(path: str, file: pq.ParquetFile, metadata: dict[str, str]) -> _Opened:
-    if metadata[KIND_KEY] not in ROW_CLASSES:
+    if metadata[KIND_KEY] not in modality_names():
         raise WorkspaceError(f"{path} holds {metadata[KIND_KEY]}, which is no modality")
     clip_ids = tuple(json.loads(metadata[CLIPS_KEY]))
     nobody = json.loads(metadata.get(NOBODY_KEY, "{}"))
@@ -216,94 +213,10 @@ class FeatureStore:
         return reader
 
 
-@dataclass(frozen=True)
-class PoseTensors:
-    """Where `valid` is False every number is 0. T frames, P persons, of whom perhaps none."""
-
-    keypoints: "torch.Tensor"  # float32 [P, T, 17, 3] COCO-17; x, y in pixels of the upright source frame; score 0..1
-    valid: "torch.Tensor"  # bool [P, T]
-    boxes: "torch.Tensor"  # float32 [P, T, 4] x1, y1, x2, y2, same pixels
-    scores: "torch.Tensor"  # float32 [P, T]
-    lead: int | None  # which of the P dances; None: nobody is there
-    timestamp: "torch.Tensor"  # float32 [T] seconds
-    frame_index: "torch.Tensor"  # int64 [T]
-
-
-@dataclass(frozen=True)
-class FaceTensors:
-    """T frames, M faces in them, in ascending order of frames."""
-
-    embedding: "torch.Tensor"  # float32 [M, 512]
-    frame: "torch.Tensor"  # int64 [M] position in the T frames
-    box: "torch.Tensor"  # float32 [M, 4] x1, y1, x2, y2 in pixels of the upright source frame
-    landmarks: "torch.Tensor"  # float32 [M, 5, 2]
-    probability: "torch.Tensor"  # float32 [M]
-    timestamp: "torch.Tensor"  # float32 [T] seconds
-    frame_index: "torch.Tensor"  # int64 [T]
-    valid: "torch.Tensor"  # bool [T] the frame shows a face
-
-
-@dataclass(frozen=True)
-class FeatureTensors:
-    """Scene or appearance. Where `valid` is False (the network overflowed float16) the feature is 0."""
-
-    feature: "torch.Tensor"  # float32 [T, D]
-    timestamp: "torch.Tensor"  # float32 [T] seconds
-    frame_index: "torch.Tensor"  # int64 [T]
-    valid: "torch.Tensor"  # bool [T]
-
-
-@overload
-def tensors(rows: PoseRows) -> PoseTensors: ...
-@overload
-def tensors(rows: FaceRows) -> FaceTensors: ...
-@overload
-def tensors(rows: SceneRows | AppearanceRows) -> FeatureTensors: ...
-
-
-def tensors(rows: ModalityRows) -> PoseTensors | FaceTensors | FeatureTensors:
+def tensors(rows: ModalityRows) -> Any:
     """A clip's rows as torch tensors of their own memory, on the CPU: float32, int64 for what indexes, bool masks.
 
-    Faces come without their crops, scenes without their categories; take those from the rows.
+    Of poses PoseTensors, of faces FaceTensors, of all others FeatureTensors (pipeline.modalities). Faces come without
+    their crops, scenes without their categories; take those from the rows.
     """
-    import torch
-
-    def tensor(array: np.ndarray, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-        return torch.tensor(array, dtype=dtype)
-
-    timestamp, frame_index = tensor(rows.grid.timestamp), tensor(rows.grid.frame_index, torch.int64)
-    frames = len(rows.grid.timestamp)
-    if isinstance(rows, PoseRows):
-        persons = len(rows.tracks)
-
-        def stacked(name: str, *shape: int) -> np.ndarray:
-            return np.array([getattr(track, name) for track in rows.tracks]).reshape(persons, frames, *shape)
-
-        leads = [position for position, track in enumerate(rows.tracks) if track.is_lead]
-        return PoseTensors(
-            keypoints=tensor(stacked("keypoints", 17, 3)),
-            valid=tensor(stacked("valid"), torch.bool),
-            boxes=tensor(stacked("box", 4)),
-            scores=tensor(stacked("score")),
-            lead=leads[0] if leads else None,
-            timestamp=timestamp,
-            frame_index=frame_index,
-        )
-    if isinstance(rows, FaceRows):
-        frame = tensor(rows.frame, torch.int64)
-        valid = torch.zeros(frames, dtype=torch.bool)
-        valid[frame] = True
-        return FaceTensors(
-            embedding=tensor(rows.embedding),
-            frame=frame,
-            box=tensor(rows.box),
-            landmarks=tensor(rows.landmarks),
-            probability=tensor(rows.probability),
-            timestamp=timestamp,
-            frame_index=frame_index,
-            valid=valid,
-        )
-    feature = tensor(rows.feature)
-    valid = torch.isfinite(feature.sum(dim=1))  # float32 sums of float16 cannot overflow, and are quicker to look at
-    feature[~valid] = 0
-    return FeatureTensors(feature, timestamp, frame_index, valid)
+    return find_modality(rows.modality).tensors(rows)

@@ -9,61 +9,11 @@ Lists of these would read eight times slower.
 """
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
 
 import pyarrow as pa
 
-from pipeline.core.options import MODALITIES
-
-# HF `datasets` then shows crops as images without being told. It knows `Sequence` in all its versions.
-_HUGGINGFACE = {"info": {"features": {"crop": {"_type": "Sequence", "feature": {"_type": "Image"}}}}}
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column: `shape` names an array's axes, "" for a scalar; `wide` arrays are stored as bytes."""
-
-    name: str
-    dtype: str  # numpy's name; string, jpeg
-    shape: str = ""
-    wide: bool = False
-
-
-_CLIP = (Column("clip_id", "string"),)
-_GRID = (Column("frame_index", "int32", "T"), Column("timestamp", "float32", "T"), Column("valid", "bool", "T"))
-
-COLUMNS: Mapping[str, tuple[Column, ...]] = {
-    "pose": (
-        *_CLIP,
-        Column("track_id", "int32"),
-        Column("is_lead", "bool"),
-        *_GRID,
-        Column("keypoints", "float32", "T,17,3"),
-        Column("box", "float32", "T,4"),
-        Column("score", "float32", "T"),
-    ),
-    "appearance": (*_CLIP, *_GRID, Column("feature", "float16", "T,D", wide=True)),
-    "face": (
-        *_CLIP,
-        *_GRID,
-        Column("frame", "int32", "M"),
-        Column("box", "float32", "M,4"),
-        Column("landmarks", "float32", "M,5,2"),
-        Column("probability", "float32", "M"),
-        Column("embedding", "float16", "M,512", wide=True),
-        Column("crop", "jpeg", "M"),
-    ),
-    "scene": (
-        *_CLIP,
-        *_GRID,
-        Column("feature", "float16", "T,D", wide=True),
-        Column("top_category", "int16", "T,5"),
-        Column("top_probability", "float32", "T,5"),
-        Column("indoor", "float32", "T"),
-    ),
-}
-assert tuple(COLUMNS) == MODALITIES
+from pipeline.modalities.record import Column
+from pipeline.modalities.registry import find_modality
 
 _SCALARS = {
     "string": pa.string(),
@@ -90,7 +40,7 @@ def shapes(modality: str, width: int) -> dict[str, dict[str, str]]:
     """Shape and dtype of every array column, with `width` in the place of D."""
     return {
         column.name: {"shape": column.shape.replace("D", str(width)), "dtype": column.dtype}
-        for column in COLUMNS[modality]
+        for column in find_modality(modality).columns
         if column.shape
     }
 
@@ -98,10 +48,11 @@ def shapes(modality: str, width: int) -> dict[str, dict[str, str]]:
 def arrow_schema(modality: str, width: int = 0) -> pa.Schema:
     """The schema of a modality's shard, with each array's shape and dtype in its field's metadata.
 
-    width: D of the scene's and the appearance's features; of no meaning to pose and face.
+    width: D of its features; of no meaning to a modality without them.
     """
-    described = shapes(modality, width)
+    described, record = shapes(modality, width), find_modality(modality)
     fields = [
-        pa.field(column.name, arrow_type(column), metadata=described.get(column.name)) for column in COLUMNS[modality]
+        pa.field(column.name, arrow_type(column), metadata=described.get(column.name)) for column in record.columns
     ]
-    return pa.schema(fields, metadata={"huggingface": json.dumps(_HUGGINGFACE)} if modality == "face" else None)
+    features = {"info": {"features": dict(record.huggingface)}}
+    return pa.schema(fields, metadata={"huggingface": json.dumps(features)} if record.huggingface else None)

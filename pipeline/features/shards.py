@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from pipeline.core import storage
 from pipeline.core.fingerprint import canonical_json
-from pipeline.features.columns import feature_width, modality_of, to_batch
+from pipeline.features.columns import to_batch
 from pipeline.features.parquet_files import (
     CLIPS_KEY,
     KIND_KEY,
@@ -22,8 +22,9 @@ from pipeline.features.parquet_files import (
     refuse_writer_keys,
     writing,
 )
-from pipeline.features.rows import Grid, ModalityRows
-from pipeline.features.schema import COLUMNS, arrow_schema, shapes
+from pipeline.features.schema import arrow_schema, shapes
+from pipeline.modalities.record import Grid, ModalityRows
+from pipeline.modalities.registry import find_modality
 
 _WRITE_OPTIONS = {
     "compression": "zstd",
@@ -67,8 +68,7 @@ class ShardWriter:
         Raises:
             ValueError: a clip is twice in `order`, or `metadata` holds a key that is the writer's own.
         """
-        if modality not in COLUMNS:
-            raise ValueError(f"{modality!r} is not one of the modalities {list(COLUMNS)}")
+        self._record = find_modality(modality)
         if len(set(order)) != len(order):
             raise ValueError(f"{path}: a clip is in the shard's order twice")
         refuse_writer_keys(path, metadata)
@@ -83,7 +83,8 @@ class ShardWriter:
         self._clips: list[str] = []
         self._skipped: dict[str, str] = {}
         self._nobody: dict[str, dict[str, list]] = {}
-        self._width: int | None = None if "D" in _axes(modality) else 0  # of features; None: no frame seen yet
+        axes = {axis for column in self._record.columns for axis in column.shape.split(",")}
+        self._width: int | None = None if "D" in axes else 0  # of features; None: no frame seen yet
         self._file: pq.ParquetWriter | None = None
         self._staged = ExitStack()
         self._closed = False
@@ -98,13 +99,13 @@ class ShardWriter:
 
         Raises:
             TypeError: rows of another modality.
-            ValueError: a clip not in `order` or already there; arrays that are not as pipeline.features.rows promises.
+            ValueError: a clip not in `order` or already there; arrays that are not as its class promises.
             WorkspaceError: the file cannot be written (disk full, no rights).
         """
-        if modality_of(rows) != self.modality:
-            raise TypeError(f"{self.path} takes {self.modality} rows, not {modality_of(rows)} rows")
+        if rows.modality != self.modality:
+            raise TypeError(f"{self.path} takes {self.modality} rows, not {rows.modality} rows")
         # A clip without a frame need not know how wide a feature would have been.
-        width = feature_width(rows) if len(rows.grid.frame_index) else self._width
+        width = self._record.feature_width(rows) if len(rows.grid.frame_index) else self._width
         if self._width not in (None, width):
             raise ValueError(f"{self.path}: features of clip {rows.clip_id} are {width} wide, others {self._width}")
         batch = to_batch(rows)
@@ -206,13 +207,9 @@ class ShardWriter:
             CLIPS_KEY: json.dumps(self._clips),
             SKIPPED_KEY: json.dumps(self._skipped),
         }
-        if self.modality == "pose":
+        if self._record.row_per_person:
             own[NOBODY_KEY] = json.dumps(self._nobody)
         return own | dict(sorted(self._metadata.items()))
-
-
-def _axes(modality: str) -> set[str]:
-    return {axis for column in COLUMNS[modality] for axis in column.shape.split(",")}
 
 
 class _Discarded(Exception):

@@ -10,9 +10,10 @@ from captum.attr import IntegratedGradients
 from torch import Tensor, nn
 
 from models.virality.config import VdvConfig
+from models.virality.inputs import ModalityInput
+from models.virality.pose_sampling import scoring_frames
 from models.virality.skeleton import Posture
-from models.virality.vdv import ModalityInput, encode
-from pipeline.dataset.loading import fixed_frames
+from models.virality.vdv import encode
 
 # Clips x samplings x steps that go through the network at once; with what backward needs of them, 0.2 GB.
 _BATCH = 192
@@ -45,7 +46,7 @@ def integrated_gradients(encoder: nn.Module, pose: ModalityInput, steps: int = 2
         """progress: 0 at the baseline, 1 at the clip."""
         between = baseline + progress.pow(_EASE) * (values - baseline)
         none = between.new_zeros(len(between))
-        return encode(encoder, "pose", ModalityInput(between, mask, none, none)).score
+        return encode(encoder, ModalityInput(between, mask, none, none)).score
 
     with torch.enable_grad():
         gradients = IntegratedGradients(score).attribute(
@@ -79,5 +80,5 @@ def mean_pose(values: Tensor, mask: Tensor) -> Tensor:
 
 def segment_seconds(posture: Posture, config: VdvConfig) -> np.ndarray:
     """float64 [T] seconds of the T segments of `integrated_gradients`, the mean over samplings."""
-    frames = fixed_frames(posture, config).reshape(config.samplings, config.frames)
+    frames = scoring_frames(posture, config).reshape(config.samplings, config.frames)
     return posture.seconds[frames].mean(0)

@@ -14,10 +14,10 @@ import pandas as pd
 import torch
 
 from models.virality.config import VdvConfig
+from models.virality.pose_sampling import scoring_input
 from models.virality.skeleton import Posture
 from pipeline.core import storage
 from pipeline.core.errors import DataError
-from pipeline.dataset.loading import Dancer, read_input, skeletons_to_score
 from pipeline.features.reader import ShardReader
 from pipeline.feedback.alignment import align_reference
 from pipeline.feedback.attribution import integrated_gradients, segment_seconds
@@ -26,6 +26,7 @@ from pipeline.feedback.film import Highlight, draw_film
 from pipeline.feedback.findings import MIN_LOSS, WINDOW_S, Finding, measure_limbs, select_findings, window_bounds
 from pipeline.feedback.motion import AlignedReference, Motion, limb_joints, to_motion
 from pipeline.feedback.references import MIN_FITTING, choose_references
+from pipeline.modalities.pose import PoseRows, read_lead
 from pipeline.runs.files import FEEDBACK
 from pipeline.runs.runs import run_dir
 from pipeline.runs.train import load_run
@@ -176,7 +177,7 @@ def compare_clip(posture: Posture, references: Sequence[Posture], scorer: PoseSc
 
 def gradient_shares(posture: Posture, findings: Sequence[Finding], scorer: PoseScorer) -> list[float]:
     """By finding: sum of the integrated gradients of its joints and time, over the sum of all absolute ones."""
-    pose = skeletons_to_score([posture], scorer.config, scorer.device)
+    pose = scoring_input([posture], scorer.config, scorer.device)
     gradients = integrated_gradients(scorer.encoder, pose)[0].cpu().numpy()
     seconds, joints = segment_seconds(posture, scorer.config), limb_joints()
     total = float(np.abs(gradients).sum()) or 1.0
@@ -195,12 +196,13 @@ def read_posture(workspace: str, clips: pd.DataFrame, row: int, config: VdvConfi
         DataError: nobody was found in the clip.
     """
     reader = ShardReader(storage.join(workspace, str(clips["shard_pose"].iloc[row])))
-    dancer = read_input("pose", reader.read(str(clips["clip_id"].iloc[row])), config, 0)
+    rows = reader.read(str(clips["clip_id"].iloc[row]))
     reader.close()
-    assert isinstance(dancer, Dancer)
-    if dancer.posture is None:
+    assert isinstance(rows, PoseRows)
+    posture = read_lead(rows.tracks, rows.grid.timestamp, config).posture
+    if posture is None:
         raise DataError(f"clip {clips['clip_id'].iloc[row]} has no skeleton: nobody was found in it")
-    return dancer.posture
+    return posture
 
 
 def _entry(explained: ExplainedFinding) -> dict:

@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from models.virality.config import VdvConfig
+from models.virality.pose_sampling import scoring_input
 from models.virality.skeleton import COCO17, Layout, Posture
 from models.virality.vdv import encode
-from pipeline.dataset.loading import skeletons_to_score
 from pipeline.feedback.motion import LIMBS, AlignedReference, Motion, limb_joints, to_positions, to_vectors
 
 BLEND_S = 0.25  # at both ends of an edit
@@ -32,9 +32,9 @@ class PoseScorer:
         """float64 [B], the skeleton's score of each, as scoring computes it."""
         scores = []
         for first in range(0, len(postures), _BATCH):
-            pose = skeletons_to_score(postures[first : first + _BATCH], self.config, self.device)
+            pose = scoring_input(postures[first : first + _BATCH], self.config, self.device)
             with torch.inference_mode():
-                scores.append(encode(self.encoder, "pose", pose).score.cpu().numpy())
+                scores.append(encode(self.encoder, pose).score.cpu().numpy())
         return np.concatenate(scores).astype(float)
 
 

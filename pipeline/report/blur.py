@@ -3,7 +3,9 @@
 import cv2
 import numpy as np
 
-from pipeline.features.rows import FaceRows, PoseRows, Track
+from pipeline.modalities.face import FaceRows
+from pipeline.modalities.pose import PoseRows
+from pipeline.modalities.tracks import Track
 
 REACH_S = 0.25  # a head is covered wherever it was found so near in time: networks lose heads for a frame or two
 CELLS = 6  # of a face, along its longer side: what is left of it to be seen

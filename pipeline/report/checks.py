@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from models.extractors.places365 import category_set
-from pipeline.dataset.assemble import lead_of
-from pipeline.features.rows import FaceRows, PoseRows, SceneRows
+from pipeline.modalities.face import FaceRows
+from pipeline.modalities.pose import PoseRows
+from pipeline.modalities.scene import SceneRows
+from pipeline.modalities.tracks import lead_of
 from pipeline.report.blur import cover
 from pipeline.report.draw import fitted, read_jpeg, webp
 from pipeline.report.values import data_uri
@@ -19,7 +21,7 @@ _SCENES = 5
 
 def moment(pose: PoseRows | None, duration_s: float) -> float:
     """Seconds into the clip at which to look: the middle of what shows the lead dancer, else of the clip."""
-    lead = lead_of(pose) if pose is not None else None
+    lead = lead_of(pose.tracks) if pose is not None else None
     if pose is None or lead is None or not lead.valid.any():
         return duration_s / 2
     return float(np.median(pose.grid.timestamp[lead.valid]))

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from models.virality.vdv import ModalityInput, Vdv
-from pipeline.dataset.loading import Dancer, draw_all, pad, to_device
+from models.virality.inputs import ModalityInput, pad
+from models.virality.pose_sampling import LeadPose, sample_poses
+from models.virality.vdv import Vdv
 from pipeline.feedback.attribution import integrated_gradients, segment_seconds
 
 CLIPS = 1000  # that get evidence at most: the best and the worst of each challenge
@@ -28,13 +29,14 @@ class Evidence:
         return {"time": _scaled(np.interp(seconds, self.seconds, self.time)), "joint": _scaled(self.joint)}
 
 
-def evidence(model: Vdv, dancers: Sequence[tuple[int, Dancer]], device: torch.device) -> Iterator[tuple[int, Evidence]]:
-    """Of each of these clips in which somebody is seen. dancers: with the row of each. model: with a skeleton modality."""
+def evidence(
+    model: Vdv, dancers: Sequence[tuple[int, LeadPose]], device: torch.device
+) -> Iterator[tuple[int, Evidence]]:
+    """Evidence of each of these clips in which somebody is seen. dancers: with the row of each. model: with poses."""
     present = [(row, dancer) for row, dancer in dancers if dancer.posture is not None]
     for first in range(0, len(present), _BATCH):
         some = present[first : first + _BATCH]
-        modality = pad(draw_all([dancer for _, dancer in some], model.config, None), "pose")
-        modality = to_device({"pose": modality}, device)["pose"]
+        modality = pad(sample_poses([dancer for _, dancer in some], model.config, None)).to(device)
         modality = _middle(modality)
         found = integrated_gradients(model.encoders["pose"], modality, STEPS).cpu().numpy().astype(np.float64)
         for (row, dancer), parts in zip(some, found, strict=True):

@@ -9,7 +9,8 @@ import numpy as np
 
 from pipeline.core.options import DecodeLimits, SamplingOptions
 from pipeline.decode.pool import Chunk, DecodeJob, DecodePool
-from pipeline.features.rows import FaceRows, PoseRows
+from pipeline.modalities.face import FaceRows
+from pipeline.modalities.pose import PoseRows
 from pipeline.report.blur import cover, head_boxes
 from pipeline.report.draw import draw_box, draw_person, fitted, strip, webp
 from pipeline.report.values import data_uri

@@ -7,15 +7,18 @@ import numpy as np
 import pandas as pd
 import torch
 
-from models.virality.config import VdvConfig
+from models.virality.pose_sampling import LeadPose
 from models.virality.vdv import Vdv
 from pipeline.core import storage
 from pipeline.core.options import DecodeLimits, SamplingOptions
-from pipeline.dataset.assemble import lead_of, read_faces
-from pipeline.dataset.loading import Dancer, read_input
+from pipeline.dataset.assemble import read_faces
 from pipeline.features.reader import ShardReader
-from pipeline.features.rows import FaceRows, ModalityRows, PoseRows, SceneRows
 from pipeline.metrics.ranking import percentile_within
+from pipeline.modalities.face import FaceRows
+from pipeline.modalities.pose import PoseRows, read_lead
+from pipeline.modalities.record import ModalityRows
+from pipeline.modalities.scene import SceneRows
+from pipeline.modalities.tracks import lead_of
 from pipeline.report import checks as samples
 from pipeline.report import evidence as attributed
 from pipeline.report import preview as skeletons
@@ -146,27 +149,23 @@ def _skeletons(
     fast = skeletons.pace(of_key, int(share * skeletons.FRAMES))
     slow = skeletons.pace(of_others, int((1 - share) * skeletons.FRAMES)) if of_others else fast
     previews: dict[int, skeletons.Preview] = {}
-    dancers: list[tuple[int, Dancer]] = []
+    dancers: list[tuple[int, LeadPose]] = []
     poses: dict[int, PoseRows] = {}
     for row, pose in iterate(workspace, found.clips, "pose", sorted(there)):
         assert isinstance(pose, PoseRows)
         if row in pictured:
             poses[row] = pose
-        shown = skeletons.preview(lead_of(pose), pose.grid, fast if row in key else slow, model.config.min_joint_score)
+        shown = skeletons.preview(
+            lead_of(pose.tracks), pose.grid, fast if row in key else slow, model.config.min_joint_score
+        )
         if shown is not None:
             previews[row] = shown
             if row in key and "pose" in model.modalities:
-                dancers.append((row, _dancer(pose, model.config)))
+                dancers.append((row, read_lead(pose.tracks, pose.grid.timestamp, model.config)))
     entries = {row: one.entry() | {"evidence": None, "film": None} for row, one in previews.items()}
     for row, one in attributed.evidence(model, dancers, device):
         entries[row]["evidence"] = one.entry(previews[row].seconds)
     return entries, poses
-
-
-def _dancer(pose: PoseRows, config: VdvConfig) -> Dancer:
-    dancer = read_input("pose", pose, config, 0)
-    assert isinstance(dancer, Dancer)
-    return dancer
 
 
 def iterate(

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.features.rows import Grid, Track
+from pipeline.modalities.record import Grid
+from pipeline.modalities.tracks import Track
 from pipeline.report.values import packed
 
 FPS = 5.0  # at most

@@ -21,6 +21,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from models.virality.config import VdvConfig
+from models.virality.inputs import InputSpec
 from models.virality.vdv import Vdv
 from pipeline.core import storage
 from pipeline.core.environment import code_version, environment
@@ -85,7 +86,7 @@ def train_fusion(
             "features": _feature_fingerprints(clips, statistics["modalities"]),
         },
         "config": asdict(model.config),
-        "features": dict(dataset.widths),
+        "features": {name: asdict(spec) for name, spec in dataset.inputs.items()},
         "seed": config.seed,
         "trained_on": len(fitted.rows),
         "final_loss": fitted.loss,
@@ -157,7 +158,7 @@ def load_run(workspace: str, run_dir: str, device: torch.device) -> tuple[Vdv, d
     """
     folder = storage.join(workspace, run_dir)
     run = read_run(workspace, run_dir)
-    model = Vdv(VdvConfig.from_dict(run["config"]), run["features"])
+    model = Vdv(VdvConfig.from_dict(run["config"]), {name: InputSpec(**spec) for name, spec in run["features"].items()})
     with tempfile.TemporaryDirectory(prefix="vdv-model-") as temporary:
         path = Path(temporary, MODEL)
         path.write_bytes(storage.read_bytes(storage.join(folder, MODEL)))

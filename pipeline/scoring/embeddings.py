@@ -117,13 +117,14 @@ def _encode(
     import torch
     from torch.utils.data import DataLoader
 
+    from models.virality.inputs import to_device
     from models.virality.vdv import encode
-    from pipeline.dataset.loading import ClipDataset, to_device
+    from pipeline.dataset.loading import ClipDataset
     from pipeline.runs.train import load_run
 
-    model, run = load_run(workspace, run_dir, device)
+    model, _ = load_run(workspace, run_dir, device)
     dataset = ClipDataset(workspace, dataset_dir, model.config, training=False)
-    dataset.widths = run["features"]  # a modality that no clip of this dataset has is missing in each of them
+    dataset.inputs = model.inputs  # a modality that no clip of this dataset has is missing in each of them
     size, count = model.config.batch_clips, len(dataset)
     batches = [[(0, row) for row in range(at, min(at + size, count))] for at in range(0, count, size)]
     loader = DataLoader(dataset, batch_sampler=batches, collate_fn=dataset.collate, num_workers=workers)
@@ -132,7 +133,7 @@ def _encode(
     with torch.inference_mode():
         for batch in loader:
             for modality, given in to_device(batch.inputs, device).items():
-                said = encode(model.encoders[modality], modality, given)
+                said = encode(model.encoders[modality], given)
                 for parts, values in ((layers[modality], said.embedding), (scores[modality], said.score[:, None])):
                     parts.append(values.masked_fill(~said.present[:, None], torch.nan).float().cpu().numpy())
     of_clips = {modality: np.concatenate(parts) for modality, parts in layers.items()}

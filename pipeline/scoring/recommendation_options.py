@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 import numpy as np
 import pandas as pd
 
-from models.virality.config import MODALITIES
 from pipeline.core import storage
 from pipeline.core.errors import OptionError, WorkspaceError
 from pipeline.core.fingerprint import fingerprint
 from pipeline.dataset.labels import ENGAGEMENT
+from pipeline.modalities.registry import modality_names
 from pipeline.runs.files import SCORES
 from pipeline.runs.runs import NAME, read_run
 
@@ -60,9 +60,9 @@ def parse_weights(text: str) -> tuple[tuple[str, float], ...]:
     found: dict[str, float] = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
         modality, _, number = (word.strip() for word in part.partition("="))
-        if modality not in (*MODALITIES, FUSED):
+        if modality not in (*modality_names(), FUSED):
             raise OptionError(
-                f"--weights names {modality!r}; there are {', '.join(MODALITIES)}, and {FUSED} for all of them"
+                f"--weights names {modality!r}; there are {', '.join(modality_names())}, and {FUSED} for all of them"
                 " as the model weighs them"
             )
         if modality in found:
@@ -129,7 +129,7 @@ def check_options(workspace: str, run_dir: str, options: RecommendOptions) -> No
     if lacking:
         raise OptionError(
             f"--weights names {' and '.join(lacking)}, but the run was made without; it has"
-            f" {', '.join(modality for modality in MODALITIES if modality in run['features'])}, and {FUSED}"
+            f" {', '.join(modality for modality in modality_names() if modality in run['features'])}, and {FUSED}"
         )
     if options.since:
         since_time(options.since)

@@ -8,11 +8,12 @@ import pyarrow.parquet as pq
 import torch
 from torch.utils.data import DataLoader
 
+from models.virality.inputs import to_device
 from models.virality.vdv import Vdv
 from pipeline.core import storage
 from pipeline.core.errors import DataError
 from pipeline.dataset.labels import TRAIN
-from pipeline.dataset.loading import ClipBatch, ClipDataset, to_device
+from pipeline.dataset.loading import ClipBatch, ClipDataset
 from pipeline.metrics.ranking import percentile_within
 from pipeline.runs.files import SCORES
 from pipeline.runs.train import load_run, warn_if_untrained
@@ -57,13 +58,14 @@ def score_table(
     """What `score_clips` writes, but for what is to be expected. model, run: as train.load_run gives them."""
     warn_if_untrained(run)
     dataset = ClipDataset(workspace, dataset_dir, model.config, training=False)
-    for modality, width in dataset.widths.items():
-        if width != run["features"][modality]:
+    for modality, spec in dataset.inputs.items():
+        if spec != model.inputs[modality]:
             raise DataError(
-                f"{dataset_dir} has {modality} features {width} wide, {run_dir} was trained on {run['features'][modality]};"
+                f"{dataset_dir} has {modality} features {spec.width} wide, {run_dir} was trained on"
+                f" {model.inputs[modality].width};"
                 " extract with the profile that the run was trained with"
             )
-    dataset.widths = run["features"]  # a modality that no clip of this dataset has is missing in each of them
+    dataset.inputs = model.inputs  # a modality that no clip of this dataset has is missing in each of them
     clips = dataset.clips
     scores = score_rows(model, dataset, range(len(clips)), device, workers)
     table = pd.concat([clips[["clip_id", "challenge", "split", "label"]], scores], axis=1)

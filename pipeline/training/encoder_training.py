@@ -6,7 +6,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,12 +20,13 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from models.virality.config import VdvConfig
+from models.virality.inputs import to_device
 from models.virality.losses import GradNorm
 from models.virality.masked import Line, Mix
 from models.virality.psgcn import Psgcn
 from models.virality.vdv import build_encoder, encode
 from pipeline.core import storage
-from pipeline.dataset.loading import ChallengeBatches, ClipBatch, ClipDataset, to_device
+from pipeline.dataset.loading import ChallengeBatches, ClipBatch, ClipDataset
 from pipeline.training.checkpoints import fetch, mark, read_encoder, write_encoder
 from pipeline.training.optimisation import forget_statistics, loss_of, parameter_groups
 from pipeline.training.ridge import Numbers, fit_line, normal_score
@@ -108,11 +109,11 @@ def fit_encoder(
         name = checkpoint and f"{checkpoint}.{_mark(course, epochs, device)}"
         done = read_encoder(f"{name}.safetensors", scratch) if name else None
         if done:
-            encoder = build_encoder(modality, config, dataset.widths)
+            encoder = build_encoder(config, dataset.inputs[modality])
             encoder.load_state_dict(done[0])
             return FittedEncoder(encoder.eval(), **done[1])
         lightning.seed_everything(config.seed, workers=True, verbose=False)
-        training = _Training(build_encoder(modality, config, dataset.widths), course, epochs or config.epochs)
+        training = _Training(build_encoder(config, dataset.inputs[modality]), course, epochs or config.epochs)
         _train(training, device, logs, scratch, f"{name}.ckpt" if name else None)
         encoder = training.best_encoder(device)
         if encoder.line is not None:
@@ -132,9 +133,9 @@ def _mark(course: _Course, epochs: int | None, device: torch.device) -> str:
     return mark(
         device,
         modality=lesson.modality,
-        config=course.config.of_encoder(lesson.modality),
+        config=course.config.of_encoder(course.dataset.inputs[lesson.modality].is_skeleton),
         epochs=epochs,
-        width=course.dataset.widths[lesson.modality],
+        input=asdict(course.dataset.inputs[lesson.modality]),
         rows=course.rows,
         unseen=course.unseen,
         clips=clips[columns].iloc[seen],
@@ -298,7 +299,7 @@ class _Training(lightning.LightningModule):
     def _loss(self, encoder: nn.Module, batch: ClipBatch, balance: GradNorm | None = None) -> tuple[Tensor | None, int]:
         """And of how many clips it is; None: of none. Without `balance` the levels weigh the same."""
         config, modality = self.course.config, self.course.lesson.modality
-        said = encode(encoder, modality, batch.inputs[modality])
+        said = encode(encoder, batch.inputs[modality])
         counted = batch.counted & said.present
         if not counted.any():
             return None, 0
@@ -318,13 +319,13 @@ class _Training(lightning.LightningModule):
         encoder.train()
         modality = self.course.lesson.modality
         for batch in self.course.batches(self.epochs_done):
-            encode(encoder, modality, to_device(batch.inputs, device)[modality])
+            encode(encoder, batch.inputs[modality].to(device))
         return encoder
 
     def configure_optimizers(self) -> dict:  # type: ignore[override]
         config = self.course.config
         groups = parameter_groups(self.encoder, config.weight_decay)
-        rate = config.rate(self.course.lesson.modality)
+        rate = config.rate(self.course.dataset.inputs[self.course.lesson.modality].is_skeleton)
         optimiser = torch.optim.AdamW(groups, lr=rate)
         # The whole schedule, also where only its first epochs are trained: as those were that chose their number.
         steps = config.epochs * len(self.course.batches(0))

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from models.virality.config import VdvConfig
+from models.virality.inputs import to_device
 from models.virality.masked import Mix
 from models.virality.vdv import Vdv, build_fusion, encode
 from pipeline.core import storage
@@ -17,7 +18,7 @@ from pipeline.core.errors import DataError
 from pipeline.core.memory import keep_blocks
 from pipeline.dataset.folds import deal_folds
 from pipeline.dataset.labels import TRAIN, group_clips
-from pipeline.dataset.loading import ClipDataset, to_device
+from pipeline.dataset.loading import ClipDataset
 from pipeline.training.encoder_training import Lesson, fit_encoder
 from pipeline.training.fusion import HeldOut, train_attention
 from pipeline.training.lightning_loop import deterministic, quiet
@@ -73,8 +74,8 @@ def fit(
         keep_blocks()
     rows = learnable_rows(dataset, config)
     # Only the modalities that the dataset has: an encoder that never sees an input would be noise in the file.
-    modalities = tuple(dataset.widths)
-    model = Vdv(VdvConfig(**{**asdict(config), "modalities": modalities}), dataset.widths)
+    modalities = tuple(dataset.inputs)
+    model = Vdv(VdvConfig(**{**asdict(config), "modalities": modalities}), dataset.inputs)
     loss, epochs = {}, {}
     lessons = _lessons(dataset, rows, model.modalities, config, workers)
     with quiet(), deterministic():
@@ -103,7 +104,7 @@ def learnable_rows(dataset: ClipDataset, config: VdvConfig) -> list[int]:
     """
     clips = dataset.clips
     has_modality = np.zeros(len(clips), bool)
-    for modality in dataset.widths:
+    for modality in dataset.inputs:
         has_modality |= clips[f"shard_{modality}"].notna().to_numpy(bool)
     training = (clips["split"] == TRAIN).to_numpy(bool)
     rows = np.flatnonzero(training & has_modality & clips["percentile"].notna().to_numpy(bool)).tolist()
@@ -250,11 +251,8 @@ def _judge(
     ]
     parts = []
     for batch in DataLoader(view, batch_sampler=keys, collate_fn=view.collate, num_workers=workers):
-        modalities = to_device(batch.inputs, device)
-        said = {
-            modality: encode(encoder.to(device), modality, modalities[modality])
-            for modality, encoder in encoders.items()
-        }
+        inputs = to_device(batch.inputs, device)
+        said = {modality: encode(encoder.to(device), inputs[modality]) for modality, encoder in encoders.items()}
         present = torch.stack([one.present for one in said.values()], 1).cpu()
         quality = torch.stack([batch.inputs[modality].quality for modality in encoders], 1)
         parts.append(

@@ -116,11 +116,11 @@ def read_numbers(dataset: ClipDataset, modality: str, rows: Sequence[int], worke
     keys = [[(0, row) for row in rows[at : at + size]] for at in range(0, len(rows), size)]
     values, present = np.zeros((len(dataset), 0), np.float32), np.zeros(len(dataset), bool)
     for batch in DataLoader(view, batch_sampler=keys, collate_fn=view.collate, num_workers=workers):
-        numbers, there = clip_numbers(modality, batch.inputs[modality])
+        numbers, there = clip_numbers(dataset.inputs[modality], batch.inputs[modality])
         if not values.shape[1]:
             values = np.zeros((len(dataset), numbers.shape[1]), np.float32)
         values[batch.row.numpy()], present[batch.row.numpy()] = numbers.numpy(), there.numpy()
-    return Numbers(values, present, MOTION_LIMIT if modality == "pose" else FEATURE_LIMIT)
+    return Numbers(values, present, MOTION_LIMIT if dataset.inputs[modality].is_skeleton else FEATURE_LIMIT)
 
 
 @dataclass(frozen=True)

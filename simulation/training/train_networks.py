@@ -26,11 +26,11 @@ from torch import Tensor, nn
 
 from models.device import resolve_device
 from models.extractors.appearance import OUTFIT_ATTRIBUTES, classes_of
-from models.extractors.build import build_extractor
 from models.extractors.face_cascade import DetectorOptions
 from models.extractors.resnet import Preprocessing, new_trunk
 from models.weights.catalogue import BUNDLED_FOLDER
-from models.weights.profiles import MODALITIES, Profile, load_profile
+from models.weights.profiles import Profile
+from pipeline.modalities.registry import build_extractor, load_profile, modality_names
 from simulation.script import SCENES
 from simulation.training import face_training, picture_training, pose_training
 from simulation.training.fitting import Budget, fit
@@ -74,7 +74,7 @@ def main(arguments: list[str] | None = None) -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
         cv2.setNumThreads(options.threads)
-    asked = [name for name in MODALITIES if name in options.only]
+    asked = [name for name in modality_names() if name in options.only]
     wanted = [name for name in asked if options.again or not is_finished(options.output / f"{name}.safetensors")]
     for name in asked:
         if name not in wanted:
@@ -100,7 +100,9 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", type=lambda text: text.split(","), default=list(MODALITIES), help="pose,scene,...")
+    parser.add_argument(
+        "--only", type=lambda text: text.split(","), default=list(modality_names()), help="pose,scene,..."
+    )
     parser.add_argument("--again", action="store_true", help="train what is finished, too")
     parser.add_argument("--steps", type=int, help="of each network; default: its own number")
     parser.add_argument("--seconds", type=float, help="that each network may take at most; default: no bound")
@@ -114,8 +116,8 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--cache", type=Path, default=Path("workspace/demo-weights"), help="folder of rendered frames")
     parser.add_argument("--output", type=Path, default=BUNDLED_FOLDER)
     options = parser.parse_args(arguments)
-    if unknown := sorted(set(options.only) - set(MODALITIES)):
-        parser.error(f"--only {','.join(unknown)}: the networks are {', '.join(MODALITIES)}")
+    if unknown := sorted(set(options.only) - set(modality_names())):
+        parser.error(f"--only {','.join(unknown)}: the networks are {', '.join(modality_names())}")
     if not 1 <= options.worlds <= len(TRAINING_SEEDS):
         parser.error(f"--worlds {options.worlds}: give 1 to {len(TRAINING_SEEDS)}")
     return options
@@ -127,7 +129,7 @@ def _budget(name: str, options: argparse.Namespace) -> Budget:
 
 
 def train(name: str, run: Run, budget: Budget) -> None:
-    """Trains, judges and writes one of MODALITIES."""
+    """Trains, judges and writes one of modality_names()."""
     begun = time.monotonic()
     trained = _TRAINERS[name](run, budget)
     minutes = f"{(time.monotonic() - begun) / 60:.0f} minutes on {_machine(run.device)}"
@@ -137,7 +139,7 @@ def train(name: str, run: Run, budget: Budget) -> None:
 
 
 def _train_pose(run: Run, budget: Budget) -> Trained:
-    config = run.profile.pose.architecture
+    config = run.profile.entry("pose").architecture
     target = pose_training.PoseTarget(config)
     samples = pose_training.PoseSamples(run.frames, target.input_size, seed=0)
     network = pose_training.new_network(config, seed=0).to(run.device)
@@ -150,7 +152,7 @@ def _train_pose(run: Run, budget: Budget) -> Trained:
 
 
 def _train_scene(run: Run, budget: Budget) -> Trained:
-    entry = run.profile.scene
+    entry = run.profile.entry("scene")
     preprocessing = Preprocessing((entry.resize, entry.resize), entry.input_size)
     pictures = picture_training.scene_pictures(run.frames, preprocessing, seed=0)
     network = new_trunk(entry.architecture, len(SCENES), seed=0).to(run.device).to(memory_format=torch.channels_last)
@@ -163,7 +165,7 @@ def _train_scene(run: Run, budget: Budget) -> Trained:
 
 
 def _train_appearance(run: Run, budget: Budget) -> Trained:
-    entry = run.profile.appearance
+    entry = run.profile.entry("appearance")
     pictures = picture_training.appearance_pictures(run.frames, Preprocessing(entry.resize, entry.input_size), seed=0)
     attributes = picture_training.outfit_targets(pictures.targets)[:, : len(OUTFIT_ATTRIBUTES)]
     mean, deviation = attributes.mean(0), attributes.std(0)
@@ -186,7 +188,7 @@ def _train_appearance(run: Run, budget: Budget) -> Trained:
 
 
 def _train_face(run: Run, budget: Budget) -> Trained:
-    entry = run.profile.face
+    entry = run.profile.entry("face")
     detector = DetectorOptions(entry.min_face_size, entry.thresholds)
     shown = run.frames.thinned(_FACE_FRAMES)
     faces = face_training.find_faces(shown, detector, None, run.processes)
@@ -279,7 +281,7 @@ def write_card(folder: Path) -> None:
     ]
     profile = load_profile("demo")
     total = 0
-    for name in MODALITIES:
+    for name in modality_names():
         path = folder / f"{name}.safetensors"
         if not path.exists():
             continue

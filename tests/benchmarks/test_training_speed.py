@@ -9,8 +9,9 @@ import torch
 
 from benchmarks.made_clips import make_dataset
 from benchmarks.training import Watched, batches_in_memory, epochs_s
-from models.virality.config import MODALITIES, VdvConfig
+from models.virality.config import VdvConfig
 from pipeline.dataset.loading import ClipBatch, Sample
+from pipeline.modalities.registry import modality_names
 
 CPU = torch.device("cpu")
 
@@ -26,11 +27,16 @@ def dataset(workspace: str) -> Watched:
 
 
 def test_every_made_clip_has_every_modality_at_its_full_width(dataset):
-    assert dataset.widths == {"pose": 9, "appearance": 2048, "face": 512, "scene": 2048 + 365}
-    for modality in MODALITIES:
+    assert {name: spec.width for name, spec in dataset.inputs.items()} == {
+        "pose": 9,
+        "appearance": 2048,
+        "face": 512,
+        "scene": 2048 + 365,
+    }
+    for modality in modality_names():
         (batch,) = batches_in_memory(dataset, modality, np.arange(20), CPU)
         assert batch.mask.flatten(1).any(1).all()
-        assert batch.values.shape[-1] == (17 if modality == "pose" else dataset.widths[modality])
+        assert batch.values.shape[-1] == (17 if modality == "pose" else dataset.inputs[modality].width)
 
 
 class Noted(Watched):

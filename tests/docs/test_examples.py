@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 import torch
 
-from pipeline.core.options import MODALITIES
 from pipeline.evaluation.evaluate import evaluate_run
+from pipeline.modalities.registry import modality_names
 from pipeline.runs.runs import LATEST, latest
 from pipeline.scoring.embeddings import read_embeddings
 from pipeline.scoring.recommendation import write_recommendation
@@ -54,7 +54,7 @@ def made(tmp_path_factory):
     (workspace / LATEST).write_text(json.dumps(latest("datasets/one", RUN)))
     files = make_batch(folder / "all", speed_decides(4))
     path.mkdir()
-    for modality in MODALITIES:
+    for modality in modality_names():
         (shard,) = Path(files.features[modality]).glob("*.parquet")
         shutil.copy(shard, path / f"{modality}.parquet")
     return {"workspace": str(workspace), "run": RUN, "name": "june", "path": str(path)}

@@ -11,10 +11,10 @@ import pytest
 
 from benchmarks.world_checks import check_world
 from models.extractors.places365 import category_set
-from models.weights.profiles import load_profile
 from pipeline.dataset.assemble import read_clips, read_table
 from pipeline.features.reader import ShardReader
-from pipeline.features.rows import PoseRows
+from pipeline.modalities.pose import PoseRows
+from pipeline.modalities.registry import load_profile
 from simulation.render import render_clip, write_manifest, write_options
 from simulation.truth import PEOPLE, write_clips
 from simulation.world import Upload, WorldOptions, make_world
@@ -22,7 +22,7 @@ from tests.end_to_end.workspaces import Finished, changed, run, written
 
 pytestmark = pytest.mark.timeout(1800)  # with a whole build, and on a machine that does other things, too
 WORLD = WorldOptions(seed=1007, clips=24, creators=9, seconds=(2.5, 3.5), broken=0.05)
-CATEGORIES, _ = category_set(load_profile("demo").scene.categories)
+CATEGORIES, _ = category_set(load_profile("demo").entry("scene").categories)
 
 
 def dataset_of(folder: Path) -> str:

@@ -10,11 +10,9 @@ import psutil
 import torch
 from torch import Tensor
 
-from models.extractors.build import build_extractor, modality_identity
 from models.extractors.extractor import Extractor, Prepared
 from models.extractors.face import Face
 from models.extractors.pose import People
-from models.weights.profiles import load_profile
 from pipeline.core import storage
 from pipeline.core.options import DecodeLimits, SamplingOptions
 from pipeline.decode.clips import Ending, Probe
@@ -23,6 +21,7 @@ from pipeline.features.extract import Progress, extract_shards
 from pipeline.features.plan import Recipe, endings_folder, features_folder, plan_shards, recipe, shard_path
 from pipeline.features.reader import ShardReader
 from pipeline.ingest.clip_table import IngestedBatch, IngestedClip
+from pipeline.modalities.registry import build_extractor, load_profile, modality_identity
 from tests.end_to_end.workspaces import TINY_PROFILE
 from tests.support.feature_rows import jpeg
 

@@ -6,7 +6,12 @@ import io
 import numpy as np
 from PIL import Image
 
-from pipeline.features.rows import AppearanceRows, FaceRows, Grid, ModalityRows, PoseRows, SceneRows, Track
+from pipeline.modalities.appearance import AppearanceRows
+from pipeline.modalities.face import FaceRows
+from pipeline.modalities.pose import PoseRows
+from pipeline.modalities.record import Grid, ModalityRows
+from pipeline.modalities.scene import SceneRows
+from pipeline.modalities.tracks import Track
 
 WIDTH = 48  # of features, in place of the 2048 of a real network
 

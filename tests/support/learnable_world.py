@@ -9,18 +9,22 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline.core.options import MODALITIES, DecodeLimits
+from pipeline.core.options import DecodeLimits
 from pipeline.dataset.assemble import BatchFiles, assemble
 from pipeline.dataset.labels import LabelOptions
 from pipeline.decode.clips import Ending, Probe
 from pipeline.decode.picture_sketch import SKETCH
 from pipeline.features.endings import write_endings
 from pipeline.features.plan import shard_path
-from pipeline.features.rows import FaceRows, Grid, ModalityRows, PoseRows, Track
 from pipeline.features.shards import ShardWriter
 from pipeline.ingest.clip_table import IngestedClip, read_ingest
 from pipeline.ingest.ingest_batch import run_ingest
 from pipeline.ingest.manifest import read_manifests
+from pipeline.modalities.face import FaceRows
+from pipeline.modalities.pose import PoseRows
+from pipeline.modalities.record import Grid, ModalityRows
+from pipeline.modalities.registry import modality_names
+from pipeline.modalities.tracks import Track
 from tests.support.feature_rows import appearance_rows, face_rows, scene_rows
 
 UPRIGHT = np.array(
@@ -120,7 +124,7 @@ def make_batch(
     workspace: Path,
     clips: Sequence[Clip],
     name: str = "june",
-    modalities: Sequence[str] = MODALITIES,
+    modalities: Sequence[str] = modality_names(),
     weights: str = "sha256:00",
     seed: int = 0,
 ) -> BatchFiles:

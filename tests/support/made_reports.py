@@ -8,9 +8,9 @@ from typing import Any
 import torch
 
 from benchmarks.report import make_run
-from pipeline.core.options import MODALITIES
 from pipeline.dataset.assemble import assemble
 from pipeline.dataset.labels import LabelOptions
+from pipeline.modalities.registry import modality_names
 from pipeline.report.contents import Found, read_found
 from pipeline.report.render import Sources, build
 from tests.support.learnable_world import Clip, make_batch, speed_decides
@@ -29,7 +29,7 @@ ODD = (
 
 
 def make(
-    workspace: Path, clips: Sequence[Clip] | None = None, modalities: Sequence[str] = MODALITIES, folds: int = 3
+    workspace: Path, clips: Sequence[Clip] | None = None, modalities: Sequence[str] = modality_names(), folds: int = 3
 ) -> str:
     """A workspace with a dataset and a run; 24 clips of two challenges and the odd ones unless given."""
     some = [*speed_decides(24, seed=1), *ODD] if clips is None else clips

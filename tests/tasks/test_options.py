@@ -11,7 +11,8 @@ import pytest
 from luigi.cmdline_parser import CmdlineParser
 
 from pipeline.core.errors import ManifestError, OptionError, ProfileError
-from pipeline.core.options import MODALITIES, DecodeLimits
+from pipeline.core.options import DecodeLimits
+from pipeline.modalities.registry import modality_names
 from tasks.features import AssembleDataset, ExtractBatch
 from tasks.options import snapshot, snapshots
 from tests.end_to_end.workspaces import TINY_PROFILE
@@ -54,9 +55,9 @@ def edited(folder: Path, table: str, key: str, value: str) -> Path:
 @pytest.mark.parametrize(
     ("table", "key", "value", "changed"),
     [
-        ("sampling", "sample_fps", "4.0", set(MODALITIES)),
-        ("sampling", "max_seconds", "3.0", set(MODALITIES)),
-        ("sampling", "max_side", "128", set(MODALITIES)),
+        ("sampling", "sample_fps", "4.0", set(modality_names())),
+        ("sampling", "max_seconds", "3.0", set(modality_names())),
+        ("sampling", "max_side", "128", set(modality_names())),
         ("scene", "stride", "5", {"scene"}),
         ("scene", "weights", '"untrained:7"', {"scene"}),
         ("pose", "score_threshold", "0.2", {"pose"}),
@@ -71,7 +72,7 @@ def test_features_are_others_exactly_when_what_makes_them_is(
     tmp_path: Path, table: str, key: str, value: str, changed: set[str]
 ) -> None:
     before, after = fingerprints(), fingerprints(edited(tmp_path, table, key, value))
-    assert {modality for modality in MODALITIES if before[modality] != after[modality]} == changed
+    assert {modality for modality in modality_names() if before[modality] != after[modality]} == changed
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from models.extractors.build import profile_weights
 from models.weights.catalogue import published
-from models.weights.profiles import load_profile
+from pipeline.modalities.registry import load_profile, profile_weights
 from tasks.weights import FetchWeights
 from tests.end_to_end.workspaces import TINY_PROFILE, Finished, environment
 

@@ -8,16 +8,15 @@ import pytest
 import torch
 
 from models.errors import ProfileError
-from models.extractors.build import build_extractor
 from models.extractors.mmpose_compat import config_path, import_mmpose
 from models.extractors.pose import PoseExtractor
 from models.weights.catalogue import bundled_path
 from models.weights.checkpoints import load_state_dict
-from models.weights.profiles import load_profile
+from pipeline.modalities.registry import build_extractor, load_profile
 from simulation.training.labelled_frames import labelled_frames
 
 CPU = torch.device("cpu")
-DEMO = load_profile("demo").pose
+DEMO = load_profile("demo").entry("pose")
 
 
 def extractor(state_dict=None, **changes):

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from models.virality.baselines import FixedGraphBlock, Lstm, MeanMlp, StGcn, StGcnPlus, matched_width, parameter_count
 from models.virality.config import VdvConfig
+from models.virality.inputs import InputSpec
 from models.virality.masked import AttentionPool, Encoded, MaskedBatchNorm, MeanPool
 from models.virality.psgcn import Psgcn
 from models.virality.rtcn import Rtcn
@@ -233,7 +234,8 @@ def test_a_width_is_found_without_drawing_random_numbers():
 
 def encoder(modality: str, **changes) -> nn.Module:
     torch.manual_seed(0)
-    return build_encoder(modality, replace(VdvConfig(frames=8, width=16), **changes), {"appearance": 12})
+    spec = InputSpec(9, is_skeleton=True) if modality == "pose" else InputSpec(12)
+    return build_encoder(replace(VdvConfig(frames=8, width=16), **changes), spec)
 
 
 def parts(net: nn.Module) -> dict[str, tuple[int, ...]]:
@@ -289,7 +291,7 @@ SWITCHED: list[tuple[str, dict, Callable[[nn.Module], bool], int]] = [
 def test_a_switched_network_is_what_was_asked_for_and_trains(modality, changes, is_so, levels):
     net = encoder(modality, **changes).train()
     assert is_so(net)
-    said = encode(net, modality, batch()[modality])
+    said = encode(net, batch()[modality])
     assert said.score.shape == (4,)
     assert said.levels.shape == (4, levels)
     (said.score.sum() + said.levels.square().sum() + said.embedding.square().sum()).backward()
@@ -300,8 +302,8 @@ def test_a_switched_network_is_what_was_asked_for_and_trains(modality, changes, 
 def test_without_the_line_the_score_is_the_mean_of_the_levels():
     for modality in ("pose", "appearance"):
         modalities = batch()
-        alone = encode(encoder(modality, line=False).eval(), modality, modalities[modality])
-        usual = encode(encoder(modality).eval(), modality, modalities[modality])  # same seed: the line starts at 0
+        alone = encode(encoder(modality, line=False).eval(), modalities[modality])
+        usual = encode(encoder(modality).eval(), modalities[modality])  # same seed: the line starts at 0
         torch.testing.assert_close(alone.score, 2 * usual.score)
         if modality == "pose":
             torch.testing.assert_close(alone.score, alone.levels.mean(1))

@@ -7,21 +7,27 @@ from dataclasses import replace
 import pytest
 import torch
 
-from models.virality.config import FUSIONS, SCENE_CATEGORIES, VdvConfig
+from models.virality.config import FUSIONS, VdvConfig
 from models.virality.fusion import AttentiveFusion
+from models.virality.inputs import InputSpec, ModalityInput
 from models.virality.losses import percentile_huber, ranknet
-from models.virality.vdv import ModalityInput, Vdv
+from models.virality.vdv import Vdv
 
 SMALL = VdvConfig(
     frames=8, joint_channels=8, part_channels=8, body_channels=8, refined_channels=8, blocks=1, width=16,
     dilations=(1, 2), relations_after=(2,),
 )  # fmt: skip
-FEATURES = {"appearance": 12, "face": 10, "scene": 6 + SCENE_CATEGORIES}
+SPECS = {
+    "pose": InputSpec(9, is_skeleton=True),
+    "appearance": InputSpec(12),
+    "face": InputSpec(10),
+    "scene": InputSpec(6 + 4, 4),
+}
 
 
 def model() -> Vdv:
     torch.manual_seed(0)
-    whole = Vdv(SMALL, FEATURES)
+    whole = Vdv(SMALL, SPECS)
     whole.fusion.calibrate(usual=torch.full((4,), 0.5), varies=torch.full((4,), 0.3), steepness=torch.rand(4))
     return whole.eval()
 
@@ -32,7 +38,7 @@ def batch(clips: int = 4, frames: int = 5) -> dict[str, ModalityInput]:
     modalities = {
         "pose": ModalityInput(torch.randn(clips, 2, 9, 8, 17), seen, torch.zeros(clips, 1), torch.rand(clips))
     }
-    for name, width in FEATURES.items():
+    for name, width in ((name, spec.width) for name, spec in SPECS.items() if not spec.is_skeleton):
         mask = torch.ones(clips, frames, dtype=torch.bool)
         seconds = torch.arange(frames).expand(clips, -1) / 5.0
         modalities[name] = ModalityInput(torch.randn(clips, frames, width), mask, seconds, torch.rand(clips))
@@ -133,7 +139,7 @@ def test_fusion_by_reliability_is_the_attention_before_it_moves_and_by_mean_know
 
 @pytest.mark.parametrize("mode", FUSIONS)
 def test_a_model_fuses_as_its_config_says(mode):
-    assert Vdv(replace(SMALL, fusion=mode), FEATURES).fusion.mode == mode
+    assert Vdv(replace(SMALL, fusion=mode), SPECS).fusion.mode == mode
 
 
 def test_what_an_absent_modality_scored_has_no_influence():
@@ -161,7 +167,7 @@ def test_samplings_of_a_clip_are_averaged():
 
 
 def test_a_model_needs_a_modality():
-    with pytest.raises(ValueError, match="hold none of"):
+    with pytest.raises(ValueError, match="at least one modality"):
         Vdv(VdvConfig(modalities=()), {})
 
 

@@ -15,9 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from models.errors import WeightsError
-from models.extractors.build import build_extractor
 from models.weights.checkpoints import load_state_dict
-from models.weights.profiles import load_profile
+from pipeline.modalities.registry import build_extractor, load_profile
 
 
 def _network(seed: int = 0) -> nn.Module:

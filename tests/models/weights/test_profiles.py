@@ -2,17 +2,24 @@
 
 import subprocess
 import sys
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import pytest
 
 from models.errors import ProfileError, WeightsError
-from models.extractors.build import build_extractor, is_trained, modality_identity, profile_weights
 from models.weights import profiles
 from models.weights.catalogue import is_here, resolve
-from models.weights.profiles import MODALITIES, BatchSize, bundled_profiles, load_profile
+from models.weights.profiles import BatchSize, bundled_profiles
 from pipeline.core import options
+from pipeline.modalities.registry import (
+    build_extractor,
+    is_trained,
+    load_profile,
+    modality_identity,
+    modality_names,
+    profile_weights,
+)
 
 FULL = Path(profiles.__file__).with_name("profile_files") / "full.toml"
 
@@ -33,11 +40,11 @@ def test_every_bundled_profile_loads_and_says_how_frames_are_sampled(name):
     assert profile.name == name
     options.SamplingOptions(**profile.sampling)
     face = 4 if name == "demo" else 2  # the face search is the demo's costliest step
-    assert [profile.entry(modality).stride for modality in MODALITIES] == [1, face, 10, 2]
+    assert [profile.entry(modality).stride for modality in modality_names()] == [1, 2, face, 10]
 
 
-def test_the_modalities_and_sampling_keys_are_those_of_the_pipeline():
-    assert profiles.MODALITIES == options.MODALITIES
+def test_the_entries_and_sampling_keys_are_those_of_the_pipeline():
+    assert tuple(load_profile("full").entries) == modality_names()
     assert list(load_profile("full").sampling) == [item.name for item in fields(options.SamplingOptions)]
 
 
@@ -45,10 +52,10 @@ def test_the_full_profile_is_what_the_design_says():
     full = load_profile("full")
     assert profile_weights(full) == (
         "rtmo-l-body7",
+        "imagenet-resnet50-v2",
         "vggface2-inception-resnet-v1",
         "package:facenet-pytorch",
         "places365-resnet50",
-        "imagenet-resnet50-v2",
     )
     assert set(is_trained(full).values()) == {True}
     assert set(is_trained(load_profile("untrained")).values()) == {False}
@@ -62,7 +69,7 @@ def test_the_demo_profile_is_trained_bundled_and_downloads_nothing(tmp_path):
         assert resolve(name, tmp_path).path
 
 
-@pytest.mark.parametrize("modality", MODALITIES)
+@pytest.mark.parametrize("modality", modality_names())
 def test_the_demo_profile_builds_every_extractor(modality, tmp_path):
     import torch
 
@@ -75,10 +82,10 @@ def test_the_demo_profile_builds_every_extractor(modality, tmp_path):
 
 
 def test_an_input_is_a_side_or_a_width_and_a_height(tmp_path):
-    assert load_profile("full").pose.input_size == 640
-    assert load_profile("demo").pose.input_size == (192, 288)
+    assert load_profile("full").entry("pose").input_size == 640
+    assert load_profile("demo").entry("pose").input_size == (192, 288)
     pair = load_profile(_edited(tmp_path, ("input_size = 640", "input_size = [320, 640]")))
-    assert pair.pose.input_size == (320, 640)
+    assert pair.entry("pose").input_size == (320, 640)
     assert modality_identity("pose", pair) != modality_identity("pose", load_profile("full"))
     for wrong in ("[320]", "[320, 600]", "[320, 640, 3]", '"640"', "true"):
         with pytest.raises(ProfileError) as caught:
@@ -134,7 +141,7 @@ def test_all_problems_are_named_at_once_with_table_key_and_what_is_allowed(tmp_p
         (('"inception-resnet-v1"', '"facenet"'), "'facenet' is not one of inception-resnet-v1, resnet10-w32"),
         (
             ('weights = "places365-resnet50"', 'weights = "bundled:places"'),
-            "bundled:scene, bundled:appearance, untrained:",
+            "bundled:pose, bundled:scene, untrained:",
         ),
     ],
 )
@@ -151,12 +158,12 @@ def test_an_unknown_profile_names_the_known_ones():
 
 def test_batch_size_is_in_no_fingerprint_and_everything_else_is():
     profile = load_profile("untrained")
-    other_batch = replace(profile, pose=replace(profile.pose, batch_size=BatchSize(1, 1)))
+    other_batch = profile.with_options("pose", batch_size=BatchSize(1, 1))
     assert modality_identity("pose", other_batch) == modality_identity("pose", profile)
-    for modality in MODALITIES:
+    for modality in modality_names():
         entry, kept = profile.entry(modality), modality_identity(modality, profile)
         assert set(kept) == set(asdict(entry)) - {"batch_size"} | {"extractor_version"}
-        changed = replace(profile, **{modality: replace(entry, stride=entry.stride + 1)})
+        changed = profile.with_options(modality, stride=entry.stride + 1)
         assert modality_identity(modality, changed) != kept
 
 
@@ -174,7 +181,7 @@ def test_a_relative_weight_path_counts_from_the_profiles_folder(tmp_path, monkey
     (tmp_path / "own.pth").write_bytes(b"x")
     path = _edited(tmp_path, ('"places365-resnet50"', '"own.pth"'))
     monkeypatch.chdir("/")
-    assert load_profile(path).scene.weights == str(tmp_path / "own.pth")
+    assert load_profile(path).entry("scene").weights == str(tmp_path / "own.pth")
 
 
 def test_a_weight_path_without_a_file_is_named(tmp_path):
@@ -185,16 +192,16 @@ def test_a_weight_path_without_a_file_is_named(tmp_path):
 
 def test_planning_imports_no_torch():
     code = (
-        "import sys; from models.weights.profiles import *; from models.extractors.build import *\n"
+        "import sys; from models.weights.profiles import *; from pipeline.modalities.registry import *\n"
         "for name in bundled_profiles():\n"
-        "    [modality_identity(m, load_profile(name)) for m in MODALITIES]\n"
+        "    [modality_identity(m, load_profile(name)) for m in modality_names()]\n"
         "assert 'facenet_pytorch' not in sys.modules and 'pooch' not in sys.modules\n"
         "sys.exit('torch' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])
 
 
-@pytest.mark.parametrize("modality", MODALITIES)
+@pytest.mark.parametrize("modality", modality_names())
 def test_the_untrained_profile_builds_every_extractor(modality):
     import torch
 

@@ -9,14 +9,16 @@ import pandas as pd
 import pytest
 import torch
 
-from models.virality.config import SCENE_CATEGORIES, VdvConfig
+from models.virality.config import VdvConfig
 from pipeline.core.errors import DataError, WorkspaceError
 from pipeline.dataset import loading
 from pipeline.dataset.assemble import assemble, read_clips, read_faces, read_statistics
-from pipeline.dataset.loading import ChallengeBatches, ClipDataset, evenly
+from pipeline.dataset.loading import ChallengeBatches, ClipDataset
 from pipeline.features.reader import ShardReader
-from pipeline.features.rows import FaceRows
 from pipeline.features.shards import ShardWriter
+from pipeline.modalities.face import FaceRows
+from pipeline.modalities.record import evenly
+from pipeline.modalities.scene import CATEGORIES as SCENE_CATEGORIES
 from tests.support.learnable_world import Clip, dancing, lead_face, make_batch, rows_of
 
 CLIPS = [
@@ -159,11 +161,11 @@ def test_a_clip_is_read_from_its_shard_once_for_all_epochs_and_views(workspace, 
     dataset = ClipDataset(str(workspace), "datasets/one", SMALL, training=True)
     for epoch in range(3):
         dataset[epoch, 0]
-    assert len(reads) == len(dataset.widths)
+    assert len(reads) == len(dataset.inputs)
     scoring = dataset.view("pose", training=False)
     torch.testing.assert_close(scoring[0, 0].inputs["pose"].values, scoring[9, 0].inputs["pose"].values)
     assert list(scoring[0, 0].inputs) == ["pose"]
-    assert len(reads) == len(dataset.widths)
+    assert len(reads) == len(dataset.inputs)
 
 
 def test_what_does_not_fit_in_memory_is_read_anew_and_is_the_same(workspace, monkeypatch):

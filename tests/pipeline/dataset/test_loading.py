@@ -8,9 +8,10 @@ import torch
 from torch.utils.data import DataLoader
 
 from models.virality.config import VdvConfig
+from models.virality.pose_sampling import SAMPLED_TOGETHER, LeadPose, sample_pose, sample_poses
 from models.virality.skeleton import COCO17, Change, Posture, draw_change, normalise, sample_frames, streams_at
 from pipeline.dataset.assemble import assemble
-from pipeline.dataset.loading import DRAWN_TOGETHER, ClipDataset, Dancer, draw, draw_all
+from pipeline.dataset.loading import ClipDataset
 from tests.support.learnable_world import Clip, make_batch
 
 SMALL = VdvConfig(frames=16, samplings=2)
@@ -69,12 +70,12 @@ def test_motion_reaches_back_to_the_clips_frame_before_however_few_are_drawn():
     np.testing.assert_allclose(drawn[4], np.tile(moved[:, None], 17), atol=1e-5)
 
 
-def dancers() -> list[Dancer]:
+def dancers() -> list[LeadPose]:
     """More than are drawn together; in some clips nobody is seen."""
     rng = np.random.default_rng(0)
-    lengths = rng.integers(1, 120, 2 * DRAWN_TOGETHER + 3)
+    lengths = rng.integers(1, 120, 2 * SAMPLED_TOGETHER + 3)
     return [
-        Dancer(None if place % 5 == 1 else posture(int(length), place), torch.tensor(0.5))
+        LeadPose(None if place % 5 == 1 else posture(int(length), place), torch.tensor(0.5))
         for place, length in enumerate(lengths)
     ]
 
@@ -85,9 +86,9 @@ def test_a_clip_drawn_in_a_batch_is_the_clip_drawn_alone(training):
         return [np.random.default_rng(seed) for seed in range(len(clips))]
 
     clips = dancers()
-    together = draw_all(clips, SMALL, generators() if training else None)
+    together = sample_poses(clips, SMALL, generators() if training else None)
     for clip, rng, found in zip(clips, generators(), together, strict=True):
-        alone = draw(clip, SMALL, rng if training else None)
+        alone = sample_pose(clip, SMALL, rng if training else None)
         torch.testing.assert_close(found.values, alone.values, rtol=0, atol=0)
         assert torch.equal(found.mask, alone.mask)
         assert bool(found.mask.any()) == (clip.posture is not None)

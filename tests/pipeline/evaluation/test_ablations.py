@@ -15,13 +15,17 @@ from pipeline.dataset.assemble import assemble
 from pipeline.evaluation.ablations import Variant, ablation_table, choose_variants, printed, run_ablations, variants
 from pipeline.evaluation.evaluate import evaluate_run, judge_training
 from pipeline.metrics.ranking import METRICS
+from pipeline.modalities.registry import find_modality
 from pipeline.runs.train import train_fusion
 from pipeline.scoring.scores import score_clips
 from tests.pipeline.evaluation.test_tables import judged
 from tests.pipeline.runs.test_train import CPU, ONE_EPOCH
 from tests.support.learnable_world import make_batch, speed_decides
 
-WIDTHS = {"appearance": 24, "face": 8, "scene": 16}
+SPECS = {
+    name: find_modality(name).input_spec(width)
+    for name, width in (("pose", None), ("appearance", 24), ("face", 8), ("scene", 16))
+}
 
 
 def test_every_variant_differs_from_the_run_in_what_it_says_and_can_be_built():
@@ -32,7 +36,7 @@ def test_every_variant_differs_from_the_run_in_what_it_says_and_can_be_built():
         changed = [name for name, value in asdict(config).items() if asdict(variant.config)[name] != value]
         assert len(changed) == 1 or variant.name == "no_augmentation", changed
         for modality in variant.modalities:
-            build_encoder(modality, variant.config, WIDTHS)
+            build_encoder(variant.config, SPECS[modality])
 
 
 def test_a_run_without_a_modality_has_no_variants_of_it():

@@ -82,9 +82,9 @@ def test_a_training_clips_line_has_not_seen_its_creator(dataset, monkeypatch):
 )
 def test_each_modalities_network_is_trained_at_the_rate_that_it_has_alone(dataset, rates, moving):
     config = replace(CONFIG, epochs=1, **rates)
-    model = Concatenation(config, dataset.widths)
+    model = Concatenation(config, dataset.inputs)
     before = {name: value.detach().clone() for name, value in model.named_parameters()}
-    view = dataset.view(*dataset.widths, training=True)
+    view = dataset.view(*dataset.inputs, training=True)
     batches = ChallengeBatches(dataset.clips["challenge"].tolist(), range(20), config.batch_clips, config.seed)
     loader = DataLoader(view, batch_sampler=batches, collate_fn=view.collate)
     concatenation._train(model, loader, torch.zeros(len(dataset), 2), config, CPU, steps=len(batches))
@@ -94,8 +94,8 @@ def test_each_modalities_network_is_trained_at_the_rate_that_it_has_alone(datase
 
 
 def test_gradients_are_finite_though_a_clip_lacks_everything(dataset):
-    model = Concatenation(CONFIG, dataset.widths)
-    view = dataset.view(*dataset.widths, training=True)
+    model = Concatenation(CONFIG, dataset.inputs)
+    view = dataset.view(*dataset.inputs, training=True)
     batch = view.collate([view[(0, row)] for row in (0, 1, 30)])
     score, levels, present = model(batch.inputs, torch.zeros(3, 2))
     assert present.tolist() == [True, True, False]

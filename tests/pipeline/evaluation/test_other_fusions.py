@@ -8,12 +8,14 @@ import pytest
 import torch
 
 from models.virality.config import VdvConfig
+from models.virality.inputs import InputSpec
 from models.virality.vdv import Vdv
 from pipeline.evaluation.other_fusions import fuse_otherwise
 from pipeline.metrics.ranking import ranking_metrics
 from pipeline.training.fusion import HeldOut, train_attention
 
 CONFIG = VdvConfig(modalities=("pose", "face", "scene"))
+POSE = InputSpec(9, is_skeleton=True)
 MODALITIES = ("pose", "face", "scene")
 
 
@@ -33,7 +35,7 @@ def held_out(count: int = 120, seed: int = 0) -> HeldOut:
 @pytest.fixture(scope="module")
 def judged() -> tuple[Vdv, HeldOut, pd.DataFrame, pd.DataFrame, np.ndarray]:
     """A model whose fusion learned from some clips, the scores of others, their table and percentiles."""
-    model = Vdv(CONFIG, {"face": 4, "scene": 4})
+    model = Vdv(CONFIG, {"pose": POSE, "face": InputSpec(4), "scene": InputSpec(4)})
     train_attention(model.fusion, held_out(), CONFIG)
     test = held_out(seed=1)
     scores = pd.DataFrame(
@@ -94,5 +96,5 @@ def test_the_model_itself_is_left_as_it_was(judged):
 
 def test_one_modality_leaves_nothing_to_fuse(judged):
     _, held, scores, clips, _ = judged
-    alone = Vdv(replace(CONFIG, modalities=("pose",)), {})
+    alone = Vdv(replace(CONFIG, modalities=("pose",)), {"pose": POSE})
     assert fuse_otherwise(alone, held, scores, clips).empty

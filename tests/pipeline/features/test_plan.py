@@ -6,16 +6,17 @@ from pathlib import Path
 import pytest
 
 from pipeline.core import storage
-from pipeline.core.options import MODALITIES, SamplingOptions
+from pipeline.core.options import SamplingOptions
 from pipeline.features import plan as workspace
 from pipeline.features.plan import Recipe, endings_folder, features_folder, plan_shards, recipe, shard_path
 from pipeline.ingest.clip_table import IngestedBatch, IngestedClip
+from pipeline.modalities.registry import modality_names
 from tests.support.extraction import BATCH, endings_file, ingested, shard_file
 from tests.support.extraction import recipes as real_recipes
 from tests.support.watched_store import WatchedStore
 
 SAMPLING = SamplingOptions()
-RECIPES = tuple(recipe(name, SAMPLING, 2, {"weights": "untrained:0"}) for name in MODALITIES)
+RECIPES = tuple(recipe(name, SAMPLING, 2, {"weights": "untrained:0"}) for name in modality_names())
 
 
 def batch(shards: int, clips: int = 2, **gone: tuple[str, ...]) -> IngestedBatch:
@@ -38,7 +39,7 @@ def plan(workspace: str, ingest: IngestedBatch, recipes: tuple[Recipe, ...] = RE
 
 
 def test_a_new_batch_lacks_everything_in_the_order_of_its_shards(store: str) -> None:
-    assert plan(store, batch(3)) == [(f"{n:05d}-a", MODALITIES, True) for n in range(3)]
+    assert plan(store, batch(3)) == [(f"{n:05d}-a", modality_names(), True) for n in range(3)]
 
 
 def test_a_finished_batch_lacks_nothing_nor_does_an_empty_one(store: str) -> None:
@@ -52,7 +53,7 @@ def test_one_lost_file_is_one_modality_of_one_shard(store: str) -> None:
     ingest = batch(3)
     finish(store, ingest)
     storage.remove(shard_file(store, RECIPES[2], "00001-a"))
-    assert plan(store, ingest) == [("00001-a", (MODALITIES[2],), False)]
+    assert plan(store, ingest) == [("00001-a", (modality_names()[2],), False)]
 
 
 def test_lost_endings_are_missed_though_all_rows_are_there(store: str) -> None:
@@ -69,7 +70,7 @@ def test_a_half_written_file_does_not_count(tmp_path: Path) -> None:
     whole.unlink()
     with storage.staged(str(whole)) as local:
         local.write_bytes(b"half")
-        assert plan(str(tmp_path), ingest) == [("00000-a", (MODALITIES[0],), False)]
+        assert plan(str(tmp_path), ingest) == [("00000-a", (modality_names()[0],), False)]
     assert plan(str(tmp_path), ingest) == []
 
 
@@ -96,9 +97,9 @@ def test_clips_that_could_not_be_read_are_in_no_shard(tmp_path: Path) -> None:
 def test_a_shard_all_of_whose_clips_live_elsewhere_is_not_made_again(tmp_path: Path) -> None:
     ingest = batch(2)
     kept = tuple(clip for clip in ingest.clips if clip.shard == "00001-a")
-    assert [p.shard for p in plan_shards(str(tmp_path), BATCH, IngestedBatch(kept, ingest.shards), RECIPES, SAMPLING)] == [
-        "00001-a"
-    ]
+    assert [
+        p.shard for p in plan_shards(str(tmp_path), BATCH, IngestedBatch(kept, ingest.shards), RECIPES, SAMPLING)
+    ] == ["00001-a"]
 
 
 @pytest.mark.parametrize(
@@ -149,8 +150,8 @@ def test_asking_what_is_missing_costs_one_listing_a_modality_and_one_of_endings_
         finish("watched://w", ingest)
         storage.remove(shard_path(features_folder("watched://w", BATCH, RECIPES[1]), "00001-a"))
         watched.calls.clear()
-        assert plan("watched://w", ingest) == [("00001-a", (MODALITIES[1],), False)]
+        assert plan("watched://w", ingest) == [("00001-a", (modality_names()[1],), False)]
         costs[shards] = Counter(watched.calls)
     assert costs[3] == costs[60]
-    assert costs[60]["list"] == len(MODALITIES) + 1
+    assert costs[60]["list"] == len(modality_names()) + 1
     assert costs[60]["open"] == 0

@@ -8,15 +8,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.core.options import MODALITIES
 from pipeline.decode.clips import Ending
 from pipeline.features.endings import ENDINGS_SCHEMA
-from pipeline.features.schema import COLUMNS, arrow_schema
+from pipeline.features.schema import arrow_schema
 from pipeline.features.shards import ShardWriter, provenance
+from pipeline.modalities.registry import MODALITIES, find_modality, modality_names
 from tests.support.feature_rows import appearance_rows, pose_rows, rows_of, scene_rows
 
 
-@pytest.mark.parametrize("modality", MODALITIES)
+@pytest.mark.parametrize("modality", modality_names())
 def test_every_modality_has_the_clip_the_grid_and_a_mask(modality):
     schema = arrow_schema(modality, 2048)
     assert schema.names[0] == "clip_id"
@@ -25,9 +25,9 @@ def test_every_modality_has_the_clip_the_grid_and_a_mask(modality):
     assert schema.field("valid").type == pa.list_(pa.bool_())
 
 
-@pytest.mark.parametrize("modality", MODALITIES)
+@pytest.mark.parametrize("modality", modality_names())
 def test_every_array_says_its_shape_and_dtype_in_its_field(modality):
-    for column in COLUMNS[modality]:
+    for column in find_modality(modality).columns:
         metadata = arrow_schema(modality, 2048).field(column.name).metadata
         if column.shape:
             assert metadata == {b"shape": column.shape.replace("D", "2048").encode(), b"dtype": column.dtype.encode()}
@@ -64,7 +64,7 @@ def folder(tmp_path_factory):
     """What the page calls `path`: one shard a modality."""
     folder = tmp_path_factory.mktemp("shards")
     made = provenance(profile="demo", weights={}, decoder="decord", options={})
-    for modality in MODALITIES:
+    for modality in modality_names():
         with ShardWriter(f"{folder}/{modality}.parquet", modality, ["a", "b", "c"], made) as writer:
             writer.add(rows_of(modality, "a"))
             writer.skip("b", "corrupt")
@@ -122,6 +122,6 @@ def test_the_example_for_pandas_gives_arrays(folder, monkeypatch):
 
 
 def test_the_page_lists_every_column():
-    for columns in COLUMNS.values():
+    for columns in (modality.columns for modality in MODALITIES):
         for column in columns:
             assert f"`{column.name}`" in PAGE

@@ -23,12 +23,12 @@ from PIL import Image
 
 from pipeline.core import storage
 from pipeline.core.errors import WorkspaceError
-from pipeline.core.options import MODALITIES
 from pipeline.decode.clips import Ending
 from pipeline.features.columns import from_table, to_batch
 from pipeline.features.endings import read_endings, write_endings
 from pipeline.features.reader import ShardReader
 from pipeline.features.shards import ShardWriter, provenance
+from pipeline.modalities.registry import modality_names
 from tests.support.feature_rows import WIDTH, appearance_rows, face_rows, pose_rows, rows_of, scene_rows
 
 PROVENANCE = provenance(profile="demo", weights={"net": "ab" * 32}, decoder="decord 0.6.0", options={"stride": 2})
@@ -92,7 +92,7 @@ def test_the_mask_of_faces_says_which_frames_show_one():
     assert to_batch(rows)["valid"].to_pylist() == [[False, True, False, False, True]]
 
 
-@pytest.mark.parametrize("modality", MODALITIES)
+@pytest.mark.parametrize("modality", modality_names())
 def test_a_batch_turns_back_into_its_rows_without_a_file(modality):
     rows = rows_of(modality)
     assert_equal(from_table(modality, to_batch(rows)), rows)
@@ -105,7 +105,7 @@ def test_numbers_that_are_not_finite_survive():
     assert_equal(from_table("pose", to_batch(rows)), rows)
 
 
-@pytest.mark.parametrize("modality", MODALITIES)
+@pytest.mark.parametrize("modality", modality_names())
 def test_any_order_of_arrival_gives_the_same_bytes(tmp_path, modality):
     clips = ["a", "b", "c", "d"]
     bytes_seen = set()
@@ -199,7 +199,7 @@ def test_the_file_says_how_it_was_made(tmp_path):
 
 
 def test_tensors_have_neither_dictionary_nor_statistics_and_are_zstd(tmp_path):
-    for modality in MODALITIES:
+    for modality in modality_names():
         group = pq.read_metadata(write(tmp_path / f"{modality}.parquet", [rows_of(modality)])).row_group(0)
         for number in range(group.num_columns):
             column = group.column(number)
@@ -313,7 +313,7 @@ def test_endings_come_back(tmp_path):
 @pytest.fixture
 def shards(tmp_path):
     """One shard a modality with clips a and b; their rows."""
-    rows = {modality: [rows_of(modality, "a"), rows_of(modality, "b", seed=1)] for modality in MODALITIES}
+    rows = {modality: [rows_of(modality, "a"), rows_of(modality, "b", seed=1)] for modality in modality_names()}
     return {modality: (write(tmp_path / f"{modality}.parquet", both), both) for modality, both in rows.items()}
 
 

@@ -6,9 +6,11 @@ from functools import cache
 import numpy as np
 
 from models.virality.skeleton import COCO17, Posture, normalise
-from pipeline.features.rows import Grid, PoseRows, Track
 from pipeline.feedback.alignment import AlignedReference, align_reference
 from pipeline.feedback.motion import Motion, to_motion
+from pipeline.modalities.pose import PoseRows
+from pipeline.modalities.record import Grid
+from pipeline.modalities.tracks import Track
 from simulation.dancers.body import draw_body
 from simulation.dancers.looks import draw_face, draw_outfit
 from simulation.filming.keypoints import film_keypoints

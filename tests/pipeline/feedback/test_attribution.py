@@ -5,10 +5,11 @@ import pytest
 import torch
 
 from models.virality.config import VdvConfig
+from models.virality.inputs import ModalityInput, pad
+from models.virality.pose_sampling import LeadPose, sample_poses
 from models.virality.psgcn import Psgcn
 from models.virality.skeleton import normalise
-from models.virality.vdv import ModalityInput, encode
-from pipeline.dataset.loading import Dancer, draw_all, pad
+from models.virality.vdv import encode
 from pipeline.feedback.attribution import integrated_gradients, mean_pose, segment_seconds
 from tests.support.learnable_world import UPRIGHT
 
@@ -16,7 +17,7 @@ CONFIG = VdvConfig(frames=16, samplings=2)
 LEFT_WRIST, RIGHT_WRIST = 9, 10
 
 
-def dancer(seed: int, frames: int = 40) -> Dancer:
+def dancer(seed: int, frames: int = 40) -> LeadPose:
     """Both wrists swing, everything else hardly moves; now and then a joint is lost."""
     rng = np.random.default_rng(seed)
     seconds = np.arange(frames) / 10
@@ -25,11 +26,11 @@ def dancer(seed: int, frames: int = 40) -> Dancer:
     places[:, [LEFT_WRIST, RIGHT_WRIST], 1] += swing[:, None]
     score = np.where(rng.random((frames, 17, 1)) > 0.03, 0.9, 0.1)
     keypoints = np.concatenate([places, score], 2)
-    return Dancer(normalise(keypoints, np.ones(frames, bool), seconds, 0.3), torch.tensor(0.9))
+    return LeadPose(normalise(keypoints, np.ones(frames, bool), seconds, 0.3), torch.tensor(0.9))
 
 
 def modality_of(count: int) -> ModalityInput:
-    return pad(draw_all([dancer(seed) for seed in range(count)], CONFIG, None), "pose")
+    return pad(sample_poses([dancer(seed) for seed in range(count)], CONFIG, None))
 
 
 def encoder(line: bool) -> Psgcn:
@@ -38,7 +39,7 @@ def encoder(line: bool) -> Psgcn:
     modality = modality_of(8)
     found.train()
     for _ in range(3):  # norms that have seen some clips
-        encode(found, "pose", modality)
+        encode(found, modality)
     if found.line is not None:
         size = len(found.line.slope)
         found.line.set(torch.zeros(size), torch.ones(size), 0.05 * torch.randn(size))
@@ -52,7 +53,7 @@ def test_attributions_add_up_to_what_the_clip_scores_above_standing_still(line):
     assert parts.shape == (4, CONFIG.frames, 17)
     still = modality._replace(values=mean_pose(modality.values, modality.mask))
     with torch.inference_mode():
-        more = encode(net, "pose", modality).score - encode(net, "pose", still).score
+        more = encode(net, modality).score - encode(net, still).score
     assert more.abs().max() > 0.01, "there is something to explain"
     torch.testing.assert_close(parts.sum((1, 2)), more, atol=0.03 * more.abs().max().item(), rtol=0.05)
 

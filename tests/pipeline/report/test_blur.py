@@ -10,7 +10,10 @@ import pytest
 
 from pipeline.core.options import DecodeLimits, SamplingOptions
 from pipeline.decode.pool import DecodeJob
-from pipeline.features.rows import FaceRows, Grid, PoseRows, Track
+from pipeline.modalities.face import FaceRows
+from pipeline.modalities.pose import PoseRows
+from pipeline.modalities.record import Grid
+from pipeline.modalities.tracks import Track
 from pipeline.report import film as filming
 from pipeline.report.blur import CELLS, REACH_S, cover, head_boxes
 from pipeline.report.draw import read_jpeg

@@ -13,7 +13,8 @@ from PIL import Image
 from models.extractors.places365 import CATEGORIES
 from pipeline.core.options import DecodeLimits
 from pipeline.evaluation.calibration import calibration
-from pipeline.features.rows import Grid, Track
+from pipeline.modalities.record import Grid
+from pipeline.modalities.tracks import Track
 from pipeline.report import evidence
 from pipeline.report.checks import check, scene_names
 from pipeline.report.media import blocks

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from models.virality.config import RANKINGS, VdvConfig
+from models.virality.inputs import InputSpec
 from models.virality.losses import GradNorm
 from models.virality.vdv import build_encoder
 from pipeline.dataset.loading import ClipDataset
@@ -87,7 +88,7 @@ def test_the_levels_of_a_pyramid_are_balanced_and_nothing_else_is(trained, balan
 @pytest.mark.parametrize("refine", [True, False])
 def test_levels_are_balanced_on_the_last_block_that_all_of_them_depend_on(refine):
     config = replace(SKELETON, gradnorm=1.5, refine=refine)
-    encoder = build_encoder("pose", config, {})
+    encoder = build_encoder(config, InputSpec(9, is_skeleton=True))
     balance = _balance(encoder, config)
     levels = encoder(torch.randn(3, 9, 16, 17), torch.ones(3, 16, 17, dtype=torch.bool)).levels
     for level in levels.T:

@@ -6,12 +6,12 @@ import torch
 
 from models.extractors.mmpose_compat import import_mmpose, load_config
 from models.extractors.pose import People, PoseExtractor
-from models.weights.profiles import load_profile
+from pipeline.modalities.registry import load_profile
 from simulation.training import pose_training
 from simulation.training.pose_training import MIRRORED, PoseSamples, PoseTarget, judge_pose, torso
 from tests.support.few_frames import few_frames
 
-CONFIG = load_profile("demo").pose.architecture
+CONFIG = load_profile("demo").entry("pose").architecture
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def test_a_sample_that_nothing_moved_is_what_the_extractor_sees(monkeypatch):
     frames = few_frames()
     monkeypatch.setattr(pose_training, "recoloured", lambda picture, _: picture)
     monkeypatch.setattr(pose_training.np.random, "default_rng", lambda _: _Still(0))
-    entry = load_profile("demo").pose
+    entry = load_profile("demo").entry("pose")
     extractor = PoseExtractor(CONFIG, None, torch.device("cpu"), 1, entry.input_size, 6, 0.0, 0.65)
     picture, points = PoseSamples(frames, entry.input_size, seed=0)[0]
     prepared = extractor.prepare(torch.from_numpy(frames.picture(0))[None])

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from models.weights.checkpoints import load_state_dict
-from models.weights.profiles import MODALITIES, load_profile
+from pipeline.modalities.registry import load_profile, modality_names
 from simulation.training import train_networks
 from simulation.training.fitting import Budget
 from simulation.training.train_networks import (
@@ -22,7 +22,7 @@ from simulation.training.train_networks import (
 from tests.support.few_frames import few_frames
 
 
-@pytest.mark.parametrize("name", MODALITIES)
+@pytest.mark.parametrize("name", modality_names())
 def test_a_network_is_trained_judged_and_written(name, tmp_path):
     frames = few_frames()
     run = Run(frames, frames, load_profile("demo"), torch.device("cpu"), tmp_path, workers=0, processes=1)
@@ -40,7 +40,7 @@ def test_a_network_is_trained_judged_and_written(name, tmp_path):
 
 
 def test_what_is_finished_is_left_alone_and_what_is_not_is_no_result(tmp_path):
-    for name in MODALITIES:
+    for name in modality_names():
         write_weights(
             tmp_path / f"{name}.safetensors", {"a": torch.ones(2)}, {"finished": "yes", "score": f"{name} 0.9"}
         )
@@ -73,7 +73,7 @@ def test_kernels_are_halved_and_nothing_else_is():
 
 def test_no_world_is_both_learned_from_and_judged_on():
     assert not set(TRAINING_SEEDS) & set(HELD_OUT_SEEDS)
-    assert set(train_networks._TRAINERS) == set(train_networks._BUDGETS) == set(MODALITIES)
+    assert set(train_networks._TRAINERS) == set(train_networks._BUDGETS) == set(modality_names())
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,10 @@ import pytest
 from models.extractors.face import Face
 from models.extractors.pose import People
 from models.extractors.scene import Scene
-from pipeline.core.options import MODALITIES
 from pipeline.decode.clips import Ending
-from pipeline.features.assemble_rows import ASSEMBLE
 from pipeline.features.columns import to_batch
-from pipeline.features.rows import Grid
+from pipeline.modalities.record import Grid
+from pipeline.modalities.registry import find_modality, modality_names
 from tests.support.feature_rows import jpeg
 
 ENDING = Ending("clip", "ok", "", "", 8, 8, "pyav", 640, 480, 1, 0.1)
@@ -20,7 +19,7 @@ RANDOM = np.random.default_rng(4)
 
 
 def assemble(modality: str, *arguments: Any) -> Any:
-    return ASSEMBLE[modality](*arguments)
+    return find_modality(modality).assemble(*arguments)
 
 
 def grid(frames: int) -> Grid:
@@ -126,14 +125,14 @@ def test_features_keep_their_width_and_their_bits(width: int) -> None:
 
 def test_rows_of_a_clip_of_one_frame_can_be_stored() -> None:
     results = {"pose": people(5, 9), "face": face(30), "scene": scene(), "appearance": scene().feature}
-    for modality in MODALITIES:
+    for modality in modality_names():
         rows = assemble(modality, ENDING, grid(1), indices(0), [results[modality]], 0.5)
-        # A table's columns check shapes and types: what pipeline.features.rows promises.
+        # A table's columns check shapes and types: what the rows promise.
         assert to_batch(rows).num_rows == (2 if modality == "pose" else 1)
 
 
 def test_a_clip_without_frames_gives_rows_without_frames() -> None:
-    for modality in MODALITIES:
+    for modality in modality_names():
         rows = assemble(modality, ENDING, grid(0), indices(), [], 1.0)
         assert len(rows.grid.frame_index) == 0
         if modality in ("scene", "appearance"):

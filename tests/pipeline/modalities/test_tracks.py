@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from pipeline.features import tracks as module
-from pipeline.features.tracks import LinkOptions, choose_lead, link, mark_lead, match_faces
+from pipeline.modalities import tracks as module
+from pipeline.modalities.tracks import LinkOptions, choose_lead, link, mark_lead, match_faces
 
 FPS = 10.0
 # A standing person, 1 high, feet at y = 1, the middle at x = 0. COCO-17.

@@ -15,8 +15,6 @@ from typing import Protocol
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from pipeline.features.rows import Track
-
 # How far annotators disagree about a keypoint, in units of the square root of a person's area.
 # Source: COCO keypoint evaluation (cocodataset.org/#keypoints-eval; `kpt_oks_sigmas` of pycocotools).
 COCO_SIGMAS = np.array(
@@ -28,6 +26,18 @@ COCO_SIGMAS = np.array(
 )
 HEAD = slice(0, 5)  # COCO-17: nose, eyes, ears
 _LANDMARKS_INSIDE = slice(0, 3)  # of a face's five landmarks: the eyes and the nose, which COCO has too
+
+
+@dataclass(frozen=True)
+class Track:
+    """One person over the clip. Where `valid` is False every number of that frame is 0."""
+
+    track_id: int  # 0.. by first appearance
+    is_lead: bool
+    valid: np.ndarray  # bool [T] seen in this frame
+    keypoints: np.ndarray  # float32 [T, 17, 3] COCO-17; x, y in pixels of the upright source frame; score 0..1
+    box: np.ndarray  # float32 [T, 4] x1, y1, x2, y2, same pixels
+    score: np.ndarray  # float32 [T] the network's confidence that this is a person, 0..1
 
 
 class People(Protocol):
@@ -247,6 +257,11 @@ def mark_lead(tracks: Sequence[Track], frame_size: tuple[int, int]) -> tuple[Tra
     """The tracks with `is_lead` set on the one that `choose_lead` names, and on no other."""
     lead = choose_lead(tracks, frame_size)
     return tuple(replace(track, is_lead=track.track_id == lead) for track in tracks)
+
+
+def lead_of(tracks: Sequence[Track]) -> Track | None:
+    """The lead dancer's track."""
+    return next((track for track in tracks if track.is_lead), None)
 
 
 def match_faces(

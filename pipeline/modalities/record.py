@@ -1,0 +1,250 @@
+"""The record that defines a modality, and the parts that all modalities share."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from models.virality.config import VdvConfig
+from models.weights.profiles import Entry
+from pipeline.decode.clips import Ending
+
+if TYPE_CHECKING:
+    import torch
+
+    from models.extractors.extractor import Extractor
+    from models.virality.inputs import InputSpec, ModalityInput
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a modality's shards. T = sampled frames of the clip, M = items in them, D = width of a feature."""
+
+    name: str
+    dtype: str  # numpy's name; string, jpeg
+    shape: str = ""  # names of the axes, comma-separated; "" for a scalar
+    wide: bool = False  # stored as bytes: lists of wide features would read eight times slower
+
+
+CLIP_COLUMNS = (Column("clip_id", "string"),)
+GRID_COLUMNS = (Column("frame_index", "int32", "T"), Column("timestamp", "float32", "T"), Column("valid", "bool", "T"))
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The T frames of one clip that a modality looked at."""
+
+    frame_index: np.ndarray  # int32 [T] index in the source stream, counted from 0
+    timestamp: np.ndarray  # float32 [T] seconds from the clip's first frame
+
+
+@dataclass(frozen=True)
+class ModalityRows:
+    """The features of one clip in one modality. A modality's own class adds its arrays, named as its columns."""
+
+    modality: ClassVar[str]
+    clip_id: str
+    grid: Grid
+
+
+@dataclass(frozen=True)
+class FeatureTensors:
+    """Features of T frames. Where `valid` is False (the network overflowed float16) the feature is 0."""
+
+    feature: "torch.Tensor"  # float32 [T, D]
+    timestamp: "torch.Tensor"  # float32 [T] seconds
+    frame_index: "torch.Tensor"  # int64 [T]
+    valid: "torch.Tensor"  # bool [T]
+
+
+class Modality(ABC):
+    """All that the pipeline knows of one modality; a new one is a subclass in a module of its own, and one line in
+    pipeline.modalities.registry.MODALITIES.
+
+    Importing a modality's module imports no torch: planning reads names, versions and profile entries only.
+    """
+
+    name: str
+    version: int  # raised when the extractor's own code changes its results: features are then made anew
+    entry: type[Entry]  # the modality's table of a profile
+    rows: type[ModalityRows]
+    columns: tuple[Column, ...]
+    row_per_person = False  # a clip is one table row a person, so perhaps none, instead of exactly one
+    huggingface: Mapping[str, Any] = {}  # features of HF `datasets` that Arrow types do not tell
+    quality_of = "any frame"  # what the quality is a measure of, as the report names it
+    is_skeleton = False  # read by the pose network; all others are sequences of features
+
+    # From pixels to rows
+
+    @abstractmethod
+    def build_extractor(
+        self,
+        entry: Any,
+        state: "dict[str, torch.Tensor] | None",
+        device: "torch.device",
+        batch_size: int,
+        seed: int,
+    ) -> "Extractor":
+        """The extractor of a profile's entry. state: its weights; None: random ones, from `seed`."""
+
+    @abstractmethod
+    def assemble(
+        self, ending: Ending, grid: Grid, frame: np.ndarray, results: Sequence[Any], scale: float
+    ) -> ModalityRows:
+        """Rows of a clip from what the extractor gave for its frames.
+
+        Args:
+            frame: int32 [M] position in the grid of each result.
+            results: [M] of the extractor's `infer`.
+            scale: frame pixels a source pixel.
+        """
+
+    # From rows to Arrow and back
+
+    def feature_width(self, rows: Any) -> int:
+        """D of the columns that have it; 0 where none has."""
+        return 0
+
+    def valid(self, rows: Any) -> np.ndarray:
+        """bool [T] of the column `valid`."""
+        raise NotImplementedError(f"{type(self).__name__} has rows of its own and must say which are valid")
+
+    def to_arrays(self, rows: Any) -> dict[str, np.ndarray]:
+        """Values of every column, with an axis of table rows in front: [1, T, ...], [1, M, ...].
+
+        Raises:
+            ValueError: the arrays do not belong together.
+        """
+        arrays = {column.name: getattr(rows, column.name, None) for column in self.columns}
+        arrays |= {"frame_index": rows.grid.frame_index, "timestamp": rows.grid.timestamp, "valid": self.valid(rows)}
+        return {name: np.asarray(value)[None] for name, value in arrays.items()}
+
+    def from_arrays(self, clip_id: str, grid: Grid, arrays: Mapping[str, np.ndarray]) -> ModalityRows:
+        """The inverse of `to_arrays`; a column that was not read is lacking in `arrays`."""
+        own = {name: value[0] for name, value in arrays.items() if name not in ("frame_index", "timestamp", "valid")}
+        return self.rows(clip_id, grid, **own)
+
+    def nobody(self, clip_id: str, grid: Grid) -> ModalityRows:
+        """Rows of a clip without a person, where a table row is a person."""
+        raise NotImplementedError(f"{type(self).__name__} has a row a clip")
+
+    def tensors(self, rows: Any) -> Any:
+        """The rows as torch tensors of their own memory, on the CPU."""
+        raise NotImplementedError(f"{type(self).__name__} has rows of its own and must say how they become tensors")
+
+    # From rows to the virality model
+
+    def stored_width(self, rows: Any) -> int | None:
+        """Width of the features that the model reads, as the dataset's statistics keep it; None: always the same."""
+        return self.feature_width(rows)
+
+    @abstractmethod
+    def quality(self, rows: Any, decoded: float, lead_faces: np.ndarray) -> float:
+        """How far the rows of a clip can be trusted, 0..1.
+
+        Args:
+            decoded: share of the expected frames that were decoded.
+            lead_faces: int64 [F] which of the clip's faces are the lead dancer's.
+        """
+
+    @abstractmethod
+    def input_spec(self, stored_width: int | None) -> "InputSpec":
+        """What the model's encoder must know of its input."""
+
+    @abstractmethod
+    def read_input(
+        self, rows: Any, spec: "InputSpec", config: VdvConfig, lead_faces: np.ndarray, quality: float
+    ) -> Any:
+        """A clip's model input without the batch dimension, before anything random is drawn. rows: None: none."""
+
+    def draw_inputs(
+        self, inputs: "Sequence[Any]", config: VdvConfig, generators: Sequence[np.random.Generator] | None
+    ) -> "list[ModalityInput]":
+        """Inputs as `read_input` gave them, sampled. generators: one a clip in training; None: as for scoring."""
+        return list(inputs)
+
+
+class FeatureModality(Modality):
+    """A modality of one feature [D] a frame. Its rows have `feature`: float16 [T, D]."""
+
+    def feature_width(self, rows: Any) -> int:
+        return rows.feature.shape[-1]
+
+    def valid(self, rows: Any) -> np.ndarray:
+        """Frames whose feature is finite: float16 overflows at 65504."""
+        return np.isfinite(rows.feature).all(axis=1)
+
+    def tensors(self, rows: Any) -> FeatureTensors:
+        import torch
+
+        feature = torch.tensor(rows.feature, dtype=torch.float32)
+        valid = torch.isfinite(feature.sum(dim=1))  # float32 sums of float16 cannot overflow, and are quicker to see
+        feature[~valid] = 0
+        return FeatureTensors(feature, *grid_tensors(rows.grid), valid)
+
+    def input_spec(self, stored_width: int | None) -> "InputSpec":
+        from models.virality.inputs import InputSpec
+
+        assert stored_width is not None
+        return InputSpec(stored_width)
+
+    def read_input(
+        self, rows: Any, spec: "InputSpec", config: VdvConfig, lead_faces: np.ndarray, quality: float
+    ) -> "ModalityInput":
+        if rows is None:
+            return sequence_input(spec, quality)
+        tensors = self.tensors(rows)
+        values, most = self.model_features(rows, tensors), self.most_frames(config)
+        return sequence_input(spec, quality, values, tensors.valid, tensors.timestamp, most)
+
+    def model_features(self, rows: Any, tensors: FeatureTensors) -> "torch.Tensor":
+        """float32 [T, spec.width]: the features that the model reads."""
+        return tensors.feature
+
+    def most_frames(self, config: VdvConfig) -> int:
+        """How many frames of a clip the model reads; more are thinned evenly."""
+        return config.max_frames
+
+
+def stacked(values: Sequence[Any], shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray:
+    """[len(values), *shape], also when there are none."""
+    return np.asarray(values, dtype).reshape(len(values), *shape)
+
+
+def grid_tensors(grid: Grid) -> "tuple[torch.Tensor, torch.Tensor]":
+    """timestamp float32 [T] and frame_index int64 [T]."""
+    import torch
+
+    return torch.tensor(grid.timestamp), torch.tensor(grid.frame_index, dtype=torch.int64)
+
+
+def sequence_input(
+    spec: "InputSpec",
+    quality: float,
+    values: "torch.Tensor | None" = None,
+    mask: "torch.Tensor | None" = None,
+    seconds: "torch.Tensor | None" = None,
+    most_frames: int = 0,
+) -> "ModalityInput":
+    """A sequence's input, thinned evenly to `most_frames`; without values the empty one of a clip without rows.
+
+    values: float32 [T, D]; mask: bool [T]; seconds: float32 [T].
+    """
+    import torch
+
+    from models.virality.inputs import ModalityInput
+
+    if values is None or mask is None or seconds is None:
+        empty = torch.zeros(0, spec.width), torch.zeros(0, dtype=torch.bool), torch.zeros(0)
+        return ModalityInput(*empty, torch.tensor(quality))
+    kept = torch.from_numpy(evenly(len(values), most_frames))
+    return ModalityInput(values[kept], mask[kept], seconds[kept], torch.tensor(quality))
+
+
+def evenly(count: int, most: int) -> np.ndarray:
+    """int64: all of 0..count-1, or `most` of them, evenly spread, from the middle of equal segments."""
+    if count <= most:
+        return np.arange(count)
+    return ((np.arange(most) + 0.5) * count / most).astype(np.int64)

@@ -1,0 +1,89 @@
+"""The list of all modalities, and what a profile says of them. Imports torch only to build an extractor."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from models.errors import ProfileError
+from models.weights import catalogue
+from models.weights.profiles import Profile, read_profile
+from pipeline.modalities.appearance import APPEARANCE
+from pipeline.modalities.face import FACE
+from pipeline.modalities.pose import POSE
+from pipeline.modalities.record import Modality
+from pipeline.modalities.scene import SCENE
+
+if TYPE_CHECKING:
+    import torch
+
+    from models.extractors.extractor import Extractor
+
+MODALITIES: tuple[Modality, ...] = (POSE, APPEARANCE, FACE, SCENE)  # in the order of every [B, M] tensor
+
+
+def modality_names() -> tuple[str, ...]:
+    """Names of all modalities, in order."""
+    return tuple(modality.name for modality in MODALITIES)
+
+
+def find_modality(name: str) -> Modality:
+    """The modality of that name.
+
+    Raises:
+        ProfileError: there is none.
+    """
+    for modality in MODALITIES:
+        if modality.name == name:
+            return modality
+    raise ProfileError(f"modality {name!r} does not exist; use one of {', '.join(modality_names())}")
+
+
+def load_profile(name_or_path: str | Path) -> Profile:
+    """The profile of that name, or of that TOML file, with a table for every modality.
+
+    Raises:
+        ProfileError: as models.weights.profiles.read_profile.
+    """
+    return read_profile(name_or_path, {modality.name: modality.entry for modality in MODALITIES})
+
+
+def modality_identity(name: str, profile: Profile) -> dict[str, Any]:
+    """Everything that decides a modality's features beside the pixels; needs no network and no download.
+
+    Raises:
+        ProfileError: there is no such modality.
+        WeightsError: a path names a weight file that is not there.
+    """
+    version, entry = find_modality(name).version, profile.entry(name)
+    weights = {key: catalogue.identity(value) for key, value in entry.all_weights().items()}
+    return {"extractor_version": version, **entry.identity(), **weights}
+
+
+def profile_weights(profile: Profile) -> tuple[str, ...]:
+    """The weights that a profile names, each once: what FetchWeights fetches."""
+    return tuple(dict.fromkeys(name for entry in profile.entries.values() for name in entry.all_weights().values()))
+
+
+def is_trained(profile: Profile) -> dict[str, bool]:
+    """Whether each modality's features mean anything: False for random weights."""
+    return {name: catalogue.is_trained(entry.weights) for name, entry in profile.entries.items()}
+
+
+def build_extractor(
+    name: str, profile: Profile, device: "torch.device", cache: str | Path | None = None
+) -> "Extractor":
+    """The extractor of a modality with its weights loaded, on `device`.
+
+    Args:
+        cache: folder of downloaded weights, see `catalogue.cache_folder`.
+
+    Raises:
+        ProfileError: there is no such modality, or an option does not suit its network.
+        WeightsError: the weights are not at hand, do not verify, or do not fit the architecture.
+    """
+    from models.weights.checkpoints import load_state_dict
+
+    modality, entry = find_modality(name), profile.entry(name)
+    weights = catalogue.resolve(entry.weights, cache, profile=profile.name)
+    state = load_state_dict(weights.path) if weights.path else None
+    batch_size = entry.batch_size.cuda if device.type == "cuda" else entry.batch_size.cpu
+    return modality.build_extractor(entry, state, device=device, batch_size=batch_size, seed=weights.seed)
