@@ -5,15 +5,17 @@ from typing import cast
 
 import numpy as np
 import torch
+from sklearn.ensemble import ExtraTreesRegressor
+from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from benchmarks.ui_prmd import COORDINATES, Episodes, Split, draw
 from models.virality.config import VdvConfig
 from models.virality.masked import MOTION_LIMIT, Mix
+from models.virality.pose_statistics import pose_statistics
 from models.virality.psgcn import motion_statistics
 from models.virality.skeleton import KINECT22
 from models.virality.vdv import pose_network
-from pipeline.evaluation.pose_statistics import fit_trees, pose_statistics
 from pipeline.training.optimisation import forget_statistics, loss_of, parameter_groups
 from pipeline.training.ridge import fit_line, normal_score, place_within, within
 
@@ -195,3 +197,13 @@ def judge_by_trees(
         forest = fit_trees(numbers[rows], episodes.correct[rows].astype(float), seed, trees)
         said[asked] = forest.predict(numbers[split.test[asked]])
     return said
+
+
+def fit_trees(statistics: np.ndarray, target: np.ndarray, seed: int, trees: int) -> ExtraTreesRegressor:
+    """Extra trees (Geurts et al. 2006, scikit-learn) fitted on statistics [N, S] and target float [N].
+
+    A split tries the square root of the number of statistics. For targets of 0 and 1 these are the classifier's trees:
+    the variance that they reduce is half the Gini impurity, and they predict the share of ones.
+    """
+    with threadpool_limits(1):  # sums depend on how many threads share them
+        return ExtraTreesRegressor(trees, max_features="sqrt", random_state=seed).fit(statistics, target)

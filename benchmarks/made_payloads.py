@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from pipeline.evaluation.predictors import CONTROL, EXPECTED_CHANCE, MODEL, judged_predictors
+from pipeline.evaluation.predictors import CONTROL, EXPECTED_CHANCE, MODEL, predictors_in
 from pipeline.metrics.ranking import percentile_within
 from pipeline.report.page_file import MEDIA_BLOCK
 
@@ -201,7 +201,7 @@ def _quality(rng: np.random.Generator, clips: int, challenges: list[str]) -> dic
                "baseline_trees_all", "fusion_mean", "fusion_reliability", "fusion_concatenation",
                "fusion_only_pose+appearance", "fusion_only_face+scene")  # fmt: skip
     table = []
-    for predictor in [*judged_predictors(columns), EXPECTED_CHANCE]:
+    for predictor in [*predictors_in(columns), EXPECTED_CHANCE]:
         at = 0.7 if predictor.section == MODEL else float(rng.uniform(0, 0.7))
         better = {"spearman": [0.7 - at, 0.6 - at, 0.8 - at], "p": 0.01, "p_holm": 0.04, "detectable": 0.1}
         table.append(predictor.entry() | {

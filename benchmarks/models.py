@@ -25,7 +25,7 @@ from models.virality.config import VdvConfig
 from pipeline.evaluation.ablations import DEFAULT, ablation_table, choose_variants
 from pipeline.evaluation.ablations import printed as printed_ablations
 from pipeline.evaluation.cross_validation import cross_validate
-from pipeline.evaluation.tables import Row, as_json, printed, rival_table
+from pipeline.evaluation.tables import Row, as_json, comparison_table, printed
 from pipeline.metrics.significance import PRIMARY
 from pipeline.scoring.intervals import coverage
 from simulation.render import read_options
@@ -40,7 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_world_options(parser)
     parser.add_argument("--seeds", type=int, default=3, help="trainings, of the same folds")
-    parser.add_argument("--ablations", action="store_true", help="variants of the model instead of its rivals")
+    parser.add_argument("--ablations", action="store_true", help="variants of the model instead of its baselines")
     parser.add_argument("--variants", nargs="+", default=[], help="of the ablations, these alone")
     options = parser.parse_args()
     world = extracted_world(options)
@@ -63,24 +63,24 @@ class Trainer:
         self._folds, self._workers = options.folds, options.workers
         self._kept = trainings(world.workspace)
 
-    def scores(self, config: VdvConfig, name: str, rivals: bool = False, permuted: bool = False) -> pd.DataFrame:
+    def scores(self, config: VdvConfig, name: str, baselines: bool = False, permuted: bool = False) -> pd.DataFrame:
         def progress(done: int, folds: int) -> None:
             print(f"{name}, seed {config.seed}: fold {done} of {folds}", flush=True)
 
         return cross_validate(
             self.world.workspace, self.world.dataset, config, self._device, self._folds, self._workers, progress,
-            rivals=rivals, permuted=permuted, checkpoints=self._kept, split_seed=0,
+            baselines=baselines, permuted=permuted, checkpoints=self._kept, split_seed=0,
         )  # fmt: skip
 
 
 def judge_model(trainer: Trainer, seeds: int) -> dict:
     trainings = [
-        trainer.scores(VdvConfig(seed=seed), "the model and its rivals", rivals=True, permuted=True)
+        trainer.scores(VdvConfig(seed=seed), "the model and its baselines", baselines=True, permuted=True)
         for seed in range(seeds)
     ]
     world = trainer.world
     best = ranking(trainings[0], world.folder, world.workspace, world.dataset)["best_possible"]
-    rows = rival_table(*trainings)
+    rows = comparison_table(*trainings)
     print(printed(rows).markdown())
     print(f"the best possible predictor reaches {best:.3f} on these clips and labels")
     missed = not_beaten(rows)

@@ -117,7 +117,7 @@ def make_run(workspace: str, dataset_dir: str, run_dir: str, folds: int = 3, **o
 
 
 def made_up_judgement(clips: pd.DataFrame, modalities: list[str], folds: int) -> pd.DataFrame:
-    """As crossval.cross_validate gives it, without rivals."""
+    """As cross_validate gives it, without baselines."""
     rng = np.random.default_rng(0)
     labelled = clips[clips["label"].notna()]
     judged = labelled[["clip_id", "challenge", "label", "percentile"]].reset_index(drop=True)

@@ -23,7 +23,7 @@ from models.extractors.places365 import category_set
 from models.virality.config import VdvConfig
 from pipeline.dataset.assemble import read_clips
 from pipeline.evaluation.cross_validation import cross_validate
-from pipeline.evaluation.evaluate import judge_folds
+from pipeline.evaluation.evaluate import fold_metrics
 from pipeline.modalities.registry import load_profile
 from simulation.ceiling import ceilings, mean_spearman
 from simulation.render import OPTIONS, manifest_path, read_options
@@ -140,7 +140,7 @@ def ranking(scores: pd.DataFrame, folder: Path, workspace: str, dataset: str) ->
     on the same clips and labels."""
     usable = read_clips(workspace, dataset).query("status != 'failed'")["clip_id"]
     scores = scores[scores["clip_id"].isin(usable)]
-    judged = judge_folds(scores)
+    judged = fold_metrics(scores)
     truth = read_clips_truth(folder)
     truth = truth[truth["clip_id"].isin(scores["clip_id"])]
     world = ceilings(truth, pd.read_csv(manifest_path(folder)))

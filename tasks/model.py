@@ -121,10 +121,10 @@ class CrossValidate(RunStage):
 
     def make(self) -> None:
         from models.device import resolve_device
-        from pipeline.evaluation.evaluate import judge_training
+        from pipeline.evaluation.evaluate import cross_validate_run
 
         with Progress(self, "cross-validate", unit="fold") as progress:
-            judge_training(
+            cross_validate_run(
                 self.workspace, self.dataset_folder(), self.run_folder(), resolve_device(self.device), self.protocol,
                 self.folds, self.fold_workers, progress, self.permuted,
             )  # fmt: skip

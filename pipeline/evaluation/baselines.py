@@ -1,4 +1,4 @@
-"""Predictors that are no networks: what the model must beat. All of scikit-learn, fitted on training clips alone."""
+"""Baselines without a network, all of scikit-learn and fitted on training clips alone: the model must beat them."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -14,68 +14,69 @@ from sklearn.model_selection import GridSearchCV, GroupKFold
 from threadpoolctl import threadpool_limits
 
 from models.virality.config import VdvConfig
+from models.virality.pose_statistics import pose_statistics
 from pipeline.core import storage
 from pipeline.dataset.loading import ClipDataset
-from pipeline.evaluation.pose_statistics import TREES, pose_statistics
-from pipeline.evaluation.protocol import Fold
 from pipeline.features.reader import ShardReader
 from pipeline.modalities.pose import PoseRows, read_lead
 
-_PENALTIES = 10.0 ** np.arange(-3, 4)  # of ridge, to choose from, a feature: from hardly any to hardly any slope
+_PENALTIES = 10.0 ** np.arange(-3, 4)  # candidates for ridge, per feature: from hardly any to hardly any slope
 _INNER_FOLDS = 5  # by creator, that choose the penalty
+_TREES = 500
 
 
 @dataclass(frozen=True)
 class BaselineInputs:
-    """Numbers of each of N clips that know nothing of its label; NaN where a clip lacks them. One row a clip."""
+    """Inputs of N clips, none of them derived from a label; NaN where a clip lacks them. One row a clip."""
 
     followers: np.ndarray  # float64 [N, 1] log(followers + 1)
     followers_age: np.ndarray  # float64 [N, 2] and log(days before the last upload + 1)
     duration: np.ndarray  # float64 [N, 1] log(seconds + 1)
-    means: np.ndarray  # float32 [N, D] every modality's features, mean over time
-    pose: np.ndarray  # float32 [N, S] pose_statistics of the lead dancer; S = 0 without the skeleton
+    means: np.ndarray  # float32 [N, D] features of every modality, mean over time
+    pose: np.ndarray  # float32 [N, S] pose_statistics of the lead dancer; S = 0 without the modality pose
 
 
-def predict(
-    numbers: BaselineInputs,
+def baseline_scores(
+    inputs: BaselineInputs,
     percentile: np.ndarray,
     groups: np.ndarray,
     challenge: np.ndarray,
-    fold: Fold,
+    train: np.ndarray,
+    test: np.ndarray,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Each baseline's scores of a fold's test clips, learned from its training clips.
+    """Scores of the test clips by each baseline, fitted on the training clips.
 
-    All are trained towards the percentile's normal score on numbers less the mean of the challenge's training clips (of
-    a challenge without any: of all), in units of their spread: they are told what a challenge is, as a network that
-    ranks within it is.
+    The target is the percentile's normal score. Inputs are standardised within the challenge (`within_challenge`), so
+    that a baseline knows the challenges, as a network that ranks within them does.
 
     Args:
         percentile: float64 [N], NaN for clips without a label.
-        groups: int64 [N], creators: they choose ridge's penalty by cross-validation.
+        groups: int64 [N], creators, over which ridge's penalty is cross-validated.
         challenge: str [N]
+        train, test: rows, int64.
         seed: of the trees.
 
     Returns:
-        float64 columns by baseline, indexed by row. A baseline none of whose numbers is known in training is missing.
+        float64 columns by baseline, indexed by row. A baseline whose inputs are all unknown in training is missing.
     """
-    both = np.concatenate([numbers.means, numbers.pose], 1)
-    given: tuple[tuple[str, np.ndarray, RegressorMixin], ...] = (
-        ("followers_age", numbers.followers_age, LinearRegression()),
-        ("duration", numbers.duration, LinearRegression()),
-        ("ridge_means", numbers.means, Ridge()),
-        ("boosting_means", numbers.means, _boosting(seed)),
-        ("trees_pose", numbers.pose, _trees(seed)),
-        *((("ridge_all", both, Ridge()), ("trees_all", both, _trees(seed))) if numbers.pose.shape[1] else ()),
+    both = np.concatenate([inputs.means, inputs.pose], 1)
+    regressors: tuple[tuple[str, np.ndarray, RegressorMixin], ...] = (
+        ("followers_age", inputs.followers_age, LinearRegression()),
+        ("duration", inputs.duration, LinearRegression()),
+        ("ridge_means", inputs.means, Ridge()),
+        ("boosting_means", inputs.means, _boosting(seed)),
+        ("trees_pose", inputs.pose, _trees(seed)),
+        *((("ridge_all", both, Ridge()), ("trees_all", both, _trees(seed))) if inputs.pose.shape[1] else ()),
     )
-    said = {}
-    if np.isfinite(numbers.followers[fold.train]).any():
-        said["followers"] = numbers.followers[fold.test, 0]
-    for name, columns, regressor in given:
-        found = fit_and_predict(regressor, columns, percentile, groups, challenge, fold)
-        if found is not None:
-            said[name] = found
-    return pd.DataFrame(said, index=fold.test, dtype=float)
+    scores = {}
+    if np.isfinite(inputs.followers[train]).any():
+        scores["followers"] = inputs.followers[test, 0]
+    for name, columns, regressor in regressors:
+        predicted = fit_and_predict(regressor, columns, percentile, groups, challenge, train, test)
+        if predicted is not None:
+            scores[name] = predicted
+    return pd.DataFrame(scores, index=test, dtype=float)
 
 
 def fit_and_predict(
@@ -84,26 +85,27 @@ def fit_and_predict(
     percentile: np.ndarray,
     groups: np.ndarray,
     challenge: np.ndarray,
-    fold: Fold,
+    train: np.ndarray,
+    test: np.ndarray,
 ) -> np.ndarray | None:
-    """float64 [test clips], as `predict` has it, of one regressor on columns [N, D]; None: no column varies.
+    """Scores of the test clips by one regressor on columns [N, D], float64 [test clips]; None: no column varies.
 
-    Of Ridge, the penalty is chosen here.
+    Arguments as of `baseline_scores`. Of Ridge, the penalty is chosen here.
     """
-    train = fold.train[np.isfinite(percentile[fold.train])]
+    train = train[np.isfinite(percentile[train])]
     design = within_challenge(columns, challenge, train)
     if not design.shape[1]:
         return None
     target = ndtri(np.clip(percentile[train], 0.01, 0.99))
     if isinstance(regressor, Ridge):
-        regressor = _penalty_chosen(design[train], target, groups[train])
+        regressor = _tuned_ridge(design[train], target, groups[train])
     # Sums depend on how many threads share them, and processes that each take all cores are slower together.
     with threadpool_limits(1):
-        return regressor.fit(design[train], target).predict(design[fold.test])
+        return regressor.fit(design[train], target).predict(design[test])
 
 
-def _penalty_chosen(design: np.ndarray, target: np.ndarray, groups: np.ndarray) -> Ridge:
-    """Ridge with the penalty that predicts creators left out best."""
+def _tuned_ridge(design: np.ndarray, target: np.ndarray, groups: np.ndarray) -> Ridge:
+    """Ridge with the penalty that predicts held-out creators best."""
     penalties = _PENALTIES * design.shape[1]
     folds = min(_INNER_FOLDS, len(np.unique(groups)))
     if folds < 2:
@@ -114,7 +116,7 @@ def _penalty_chosen(design: np.ndarray, target: np.ndarray, groups: np.ndarray) 
 
 
 def _boosting(seed: int) -> HistGradientBoostingRegressor:
-    """Small trees in small steps, for a few hundred to a few thousand clips."""
+    """Small trees and steps, for a few hundred to a few thousand clips."""
     return HistGradientBoostingRegressor(
         learning_rate=0.05, max_iter=150, max_leaf_nodes=8, min_samples_leaf=10, l2_regularization=1.0,
         max_features=0.3, early_stopping=False, random_state=seed,
@@ -122,23 +124,23 @@ def _boosting(seed: int) -> HistGradientBoostingRegressor:
 
 
 def _trees(seed: int) -> ExtraTreesRegressor:
-    return ExtraTreesRegressor(TREES, min_samples_leaf=2, max_features=1 / 3, random_state=seed)
+    return ExtraTreesRegressor(_TREES, min_samples_leaf=2, max_features=1 / 3, random_state=seed)
 
 
 def within_challenge(columns: np.ndarray, challenge: np.ndarray, train: np.ndarray) -> np.ndarray:
-    """float64 [N, known]: standardised within the challenge by its training clips; what is missing is their mean, 0.
+    """Columns standardised within the challenge by its training clips, float64 [N, known]; missing values are 0.
 
+    The mean is that of the challenge's training clips (without any: of all), the spread that of all training clips.
     Columns that do not vary over the training clips are left out.
     """
     values = columns.astype(float)
-    seen = values[train]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # numpy's, about columns that nobody in a challenge has
-        overall = np.nanmean(seen, 0)
+        overall = np.nanmean(values[train], 0)
         mean = np.tile(overall, (len(values), 1))
         for name in np.unique(challenge[train]):
-            own = np.nanmean(values[train[challenge[train] == name]], 0)
-            mean[challenge == name] = np.where(np.isfinite(own), own, overall)
+            within = np.nanmean(values[train[challenge[train] == name]], 0)
+            mean[challenge == name] = np.where(np.isfinite(within), within, overall)
         spread = np.nanstd((values - mean)[train], 0)
     kept = np.isfinite(spread) & (spread > 1e-9)
     return np.nan_to_num((values - mean)[:, kept] / spread[kept])
@@ -147,9 +149,9 @@ def within_challenge(columns: np.ndarray, challenge: np.ndarray, train: np.ndarr
 def baseline_inputs(
     workspace: str, dataset: ClipDataset, config: VdvConfig, rows: Sequence[int], train: np.ndarray
 ) -> BaselineInputs:
-    """The numbers of these rows of the dataset, NaN for all other rows.
+    """Inputs of these rows of the dataset; NaN in all other rows.
 
-    train: rows whose last upload a clip's age is counted from, as the label `adjusted` does.
+    train: rows; a clip's age is counted from the last upload among them, as for the label `adjusted`.
     """
     clips = dataset.clips
     followers = np.log1p(clips["followers"].to_numpy("float64", na_value=np.nan))[:, None]
@@ -165,12 +167,12 @@ def baseline_inputs(
 
 
 def _mean_features(dataset: ClipDataset, rows: Sequence[int]) -> np.ndarray:
-    """float32 [N, D]: means over the frames that are there; of the skeleton's motion streams, of their size."""
+    """Means over the valid frames, float32 [N, D]; of the motion streams of the pose, means of absolute values."""
     view = dataset.view(*dataset.inputs, training=False)
-    found: dict[str, dict[int, np.ndarray]] = {modality: {} for modality in dataset.inputs}
+    means: dict[str, dict[int, np.ndarray]] = {modality: {} for modality in dataset.inputs}
     for row in rows:
-        for modality, said in view[(0, row)].inputs.items():
-            values, mask = said.values.numpy(), said.mask.numpy()
+        for modality, sequence in view[(0, row)].inputs.items():
+            values, mask = sequence.values.numpy(), sequence.mask.numpy()
             if modality == "pose":  # [K, 9, T, V] and [K, T, V] -> [T, 9 V], NaN where a joint is not seen
                 values = np.where(mask[:, None], np.concatenate([values[:, :4], np.abs(values[:, 4:])], 1), np.nan)
                 values = values.transpose(0, 2, 1, 3).reshape(-1, values.shape[1] * values.shape[3])
@@ -179,20 +181,20 @@ def _mean_features(dataset: ClipDataset, rows: Sequence[int]) -> np.ndarray:
             if len(values) and mask.any():
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # numpy's, about joints that are never seen
-                    found[modality][row] = np.nanmean(values, 0)
-    return np.concatenate([_filled(len(dataset.clips), of_modality) for of_modality in found.values()], 1)
+                    means[modality][row] = np.nanmean(values, 0)
+    return np.concatenate([_filled(len(dataset.clips), of_modality) for of_modality in means.values()], 1)
 
 
 def _pose_statistics(
     workspace: str, dataset: ClipDataset, config: VdvConfig, rows: Sequence[int]
 ) -> dict[int, np.ndarray]:
-    """By row, of the clips in which the lead is seen. Reads the shards one after the other."""
+    """`pose_statistics` by row, of the clips in which the lead dancer is seen. Reads one shard after the other."""
     by_shard: dict[str, list[int]] = {}
     for row in rows:
         path = dataset.shard_path(row, "pose")
         if path is not None:
             by_shard.setdefault(path, []).append(row)
-    found = {}
+    statistics = {}
     for path, members in by_shard.items():
         reader = ShardReader(storage.join(workspace, path))
         try:
@@ -203,14 +205,14 @@ def _pose_statistics(
                     assert isinstance(pose, PoseRows)
                     posture = read_lead(pose.tracks, pose.grid.timestamp, config).posture
                     if posture is not None:
-                        found[row] = pose_statistics(posture)
+                        statistics[row] = pose_statistics(posture)
         finally:
             reader.close()
-    return found
+    return statistics
 
 
 def _filled(count: int, by_row: Mapping[int, np.ndarray]) -> np.ndarray:
-    """float32 [count, width of the values]; NaN in rows without one; width 0 where there is none at all."""
+    """The rows' values, float32 [count, width]; NaN in rows without any; width 0 where no row has any."""
     width = len(next(iter(by_row.values()))) if by_row else 0
     whole = np.full((count, width), np.nan, np.float32)
     for row, values in by_row.items():

@@ -1,4 +1,4 @@
-"""How well scores order the clips of a challenge: `folds.parquet`, `metrics.json` and the tables beside them."""
+"""Evaluation of a run: `folds.parquet`, `metrics.json` and the tables beside them."""
 
 import json
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from pipeline.dataset.assemble import read_clips, read_statistics, read_table
 from pipeline.dataset.labels import TEST, TRAIN, VAL
 from pipeline.evaluation.cross_validation import cross_validate
 from pipeline.evaluation.predictors import CHANCE, SCORE, predictor_id
-from pipeline.evaluation.tables import as_json, clips_of, numbers, on_one_scale, printed, rival_table
+from pipeline.evaluation.tables import as_json, clips_of, comparison_table, numbers, on_one_scale, printed
 from pipeline.metrics.ranking import metrics_by_challenge
 from pipeline.metrics.significance import PRIMARY, RESAMPLES, draw_creators, estimate
 from pipeline.runs.files import FOLDS, FOLDS_ABOUT, METRICS, RUN, SCORES, TABLE
@@ -21,7 +21,7 @@ from pipeline.scoring.intervals import coverage_of_run
 from pipeline.training.checkpoints import CHECKPOINTS, clear
 
 
-def judge_training(
+def cross_validate_run(
     workspace: str,
     dataset_dir: str,
     run_dir: str,
@@ -32,9 +32,9 @@ def judge_training(
     progress: Callable[[int, int], None] | None = None,
     permuted: bool = False,
 ) -> None:
-    """Writes folds.parquet, what crossval.cross_validate gives of the run's configuration, and folds.json about it.
+    """Cross-validates a run's configuration; writes folds.parquet, as `cross_validate` gives it, then folds.json.
 
-    folds.json: protocol, folds `asked` for, folds there are, clips judged.
+    folds.json: protocol, folds `asked` for, folds made, clips scored.
 
     Too few clips or creators to cross-validate are no error of the run: folds.json then gives the `reason`, and there
     is no folds.parquet. The other arguments are cross_validate's. Killed and called again, finished folds are not
@@ -44,17 +44,17 @@ def judge_training(
     config = VdvConfig.from_dict(run["config"])
     about: dict = {"protocol": protocol, "asked": folds, "folds": 0, "clips": 0}
     try:
-        judged = cross_validate(
-            workspace, dataset_dir, config, device, folds, workers, progress, protocol, rivals=True, permuted=permuted,
-            checkpoints=storage.join(workspace, run_dir, CHECKPOINTS),
+        scores = cross_validate(
+            workspace, dataset_dir, config, device, folds, workers, progress, protocol, baselines=True,
+            permuted=permuted, checkpoints=storage.join(workspace, run_dir, CHECKPOINTS),
         )  # fmt: skip
     except DataError as error:
         about["reason"] = str(error)
         storage.remove(storage.join(workspace, run_dir, FOLDS))
     else:
-        about |= {"folds": int(judged["fold"].nunique()), "clips": len(judged)}
+        about |= {"folds": int(scores["fold"].nunique()), "clips": len(scores)}
         with storage.staged(storage.join(workspace, run_dir, FOLDS)) as path:
-            judged.to_parquet(path, index=False)
+            scores.to_parquet(path, index=False)
     storage.write_bytes(storage.join(workspace, run_dir, FOLDS_ABOUT), (json.dumps(about, indent=1) + "\n").encode())
     clear(storage.join(workspace, run_dir, CHECKPOINTS))
 
@@ -62,30 +62,29 @@ def judge_training(
 def evaluate_run(workspace: str, dataset_dir: str, run_dir: str) -> None:
     """Writes metrics.json from scores.parquet and, where there are folds, from folds.parquet.
 
-    `splits`: by split, by predictor, for each challenge and their mean, what ranking.ranking_metrics returns. The
-    predictors are the fused score, each modality alone, the creator's followers alone where any are known, and chance
-    (its expectation). A clip counts where the predictor says something of it; `n` says how many do. A number that
-    cannot be had is null, and `reason` says why.
+    `splits`: by split, by predictor: ranking.ranking_metrics of each challenge, and their mean. The predictors are the
+    fused score, each modality alone, the creator's followers alone where any are known, and chance (its expectation).
+    `n` is the number of clips of which the predictor has a score. An undefined metric is null, and `reason` says why.
 
     `coverage`: of the scores' intervals, as intervals.coverage_of_run gives it.
 
-    `folds`: what folds.json has; `predictors`, as `judge_folds` gives them; `table`, every predictor of the protocol
-    against the model, as tables.as_json gives it. The table is written as table.md and table.tex, too.
+    `folds`: what folds.json has; `predictors`, as `fold_metrics` gives them; `table`, every predictor of the protocol
+    compared with the model, as tables.as_json gives it. The table is written as table.md and table.tex, too.
     """
     scores = read_table(storage.join(workspace, run_dir, SCORES))
-    clips = read_clips(workspace, dataset_dir).set_index("clip_id").loc[scores["clip_id"]]
+    followers = read_clips(workspace, dataset_dir).set_index("clip_id").loc[scores["clip_id"], "followers"]
     predictors = {predictor_id(name): scores[name] for name in scores if name == SCORE or name.startswith(f"{SCORE}_")}
-    if clips["followers"].notna().any():
-        predictors["followers"] = clips["followers"].astype("Float64").reset_index(drop=True)
+    if followers.notna().any():
+        predictors["followers"] = followers.astype("Float64").reset_index(drop=True)
     splits = {}
     for split in (TEST, VAL, TRAIN):
-        some = scores[scores["split"] == split]
-        if split != VAL or len(some):
-            judged = {
-                name: metrics_by_challenge(some["challenge"], some["label"], values)
+        clips = scores[scores["split"] == split]
+        if split != VAL or len(clips):
+            of_predictors = {
+                name: metrics_by_challenge(clips["challenge"], clips["label"], values)
                 for name, values in predictors.items()
             }
-            splits[split] = {"clips": len(some), "predictors": judged | {CHANCE: _chance()}}
+            splits[split] = {"clips": len(clips), "predictors": of_predictors | {CHANCE: _chance()}}
     metrics = {
         "label": read_statistics(workspace, dataset_dir)["label"]["kind"],
         "note": "test clips are of creators that training did not see; train shows the fit, not the skill",
@@ -104,38 +103,37 @@ def _folds(folder: str) -> dict:
     about = json.loads(storage.read_bytes(storage.join(folder, FOLDS_ABOUT)))
     if not about["clips"]:
         return about | {"predictors": {}, "table": []}
-    judged = read_table(storage.join(folder, FOLDS))
-    rows = rival_table(judged)
+    scores = read_table(storage.join(folder, FOLDS))
+    rows = comparison_table(scores)
     text = printed(rows)
     storage.write_bytes(storage.join(folder, f"{TABLE}.md"), text.markdown().encode())
     storage.write_bytes(storage.join(folder, f"{TABLE}.tex"), text.latex().encode())
-    return about | {"predictors": judge_folds(judged), "table": as_json(rows)}
+    return about | {"predictors": fold_metrics(scores), "table": as_json(rows)}
 
 
-def judge_folds(judged: pd.DataFrame, resamples: int = RESAMPLES, seed: int = 0) -> dict:
-    """How well a cross-validation's scores order the clips of a challenge.
+def fold_metrics(scores: pd.DataFrame, resamples: int = RESAMPLES, seed: int = 0) -> dict:
+    """Ranking metrics within a challenge of a cross-validation's scores, all folds of a challenge together.
 
-    The folds of a challenge are judged together (tables.on_one_scale). Clips of one creator are alike, so the interval
-    is a bootstrap over creators.
+    Clips of one creator are alike, so the interval is a bootstrap over creators.
 
     Args:
-        judged: as crossval.cross_validate gives it.
+        scores: as `cross_validate` gives them.
         resamples: of the bootstrap.
 
     Returns:
         By predictor (fused, each modality): what `evaluate_run` writes of a split, and in `mean` beside it spearman_95,
         the ends of the interval of the mean Spearman; None where the mean is None.
     """
-    clips = clips_of(judged)
+    clips = clips_of(scores)
     draws = draw_creators(clips.group, resamples, seed)
-    found = {}
-    for name in (column for column in judged if column == SCORE or column.startswith(f"{SCORE}_")):
-        score = on_one_scale(judged, name)
-        agreed = metrics_by_challenge(judged["challenge"], judged["label"], pd.Series(score, index=judged.index))
+    by_predictor = {}
+    for name in (column for column in scores if column == SCORE or column.startswith(f"{SCORE}_")):
+        score = on_one_scale(scores, name)
+        metrics = metrics_by_challenge(scores["challenge"], scores["label"], pd.Series(score, index=scores.index))
         ends = numbers(estimate(clips, score, draws)[PRIMARY])[1:]
-        agreed["mean"][f"{PRIMARY}_95"] = None if None in ends else ends
-        found[predictor_id(name)] = agreed
-    return found
+        metrics["mean"][f"{PRIMARY}_95"] = None if None in ends else ends
+        by_predictor[predictor_id(name)] = metrics
+    return by_predictor
 
 
 def _chance() -> dict:

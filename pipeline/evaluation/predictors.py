@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-BASELINE, FUSION, PERMUTED = "baseline_", "fusion_", "permuted_"  # how columns of cross_validate's `rivals` start
+BASELINE, FUSION, PERMUTED = "baseline_", "fusion_", "permuted_"  # how columns of cross_validate start
 SCORE, FUSED = "score", "fused"  # the model's column and its id; a modality's are score_<modality> and <modality>
 CHANCE = "chance"  # has no column
 # Sections of the table, in the order in which they are read.
@@ -19,7 +19,7 @@ SECTIONS = {
     MISSING: "a modality missing at test",
     CONTROL: "controls",
 }
-RIVALS = (MODALITY, NO_NETWORK, OTHER_FUSION)  # sections of what the model must beat
+MUST_BEAT = (MODALITY, NO_NETWORK, OTHER_FUSION)  # sections of what the model must beat
 _TITLES = {
     "baseline_followers": "followers alone",
     "baseline_followers_age": "followers and age alone",
@@ -69,7 +69,7 @@ def predictor_id(column: str) -> str:
     return FUSED if column == SCORE else column.removeprefix(f"{SCORE}_")
 
 
-def judged_predictors(columns: Iterable[str]) -> list[Predictor]:
+def predictors_in(columns: Iterable[str]) -> list[Predictor]:
     """The predictors among the columns of folds.parquet, in the table's order; chance is none of them."""
     columns = list(columns)
     modalities = [predictor_id(name) for name in columns if name.startswith(f"{SCORE}_")]

@@ -14,7 +14,7 @@ from pipeline.evaluation.predictors import (
     SCORE,
     SECTIONS,
     Predictor,
-    judged_predictors,
+    predictors_in,
 )
 from pipeline.metrics.ranking import METRICS, expected_at_random
 from pipeline.metrics.significance import (
@@ -66,7 +66,7 @@ def clips_of(judged: pd.DataFrame, label: str = "label") -> Clips:
     return Clips(judged[label].to_numpy(float), judged["challenge"].to_numpy(str), judged["group"].to_numpy(np.int64))
 
 
-def rival_table(
+def comparison_table(
     *trainings: pd.DataFrame, resamples: int = RESAMPLES, permutations: int = PERMUTATIONS, seed: int = 0
 ) -> list[Row]:
     """Every predictor that a cross-validation's frame holds, in the order in which it is read.
@@ -74,7 +74,7 @@ def rival_table(
     The folds of a challenge are judged together (`on_one_scale`). Two predictors are compared on the clips of which
     both say something. Labels are each clip's as fitted without its fold.
 
-    trainings: as crossval.cross_validate gives them, with rivals or without: one, or several of the same folds with
+    trainings: as cross_validate gives them, with baselines or without: one, or several of the same folds with
         other seeds, whose figures are averaged. Controls, whose labels every seed deals anew, are those of the
         trainings that have them.
     """
@@ -83,7 +83,7 @@ def rival_table(
     draws = draw_creators(clips.group, resamples, seed)
     model = _of_all(trainings, SCORE)
     rows = []
-    for predictor in judged_predictors(judged):
+    for predictor in predictors_in(judged):
         name = predictor.column
         if predictor.section == CONTROL:
             each = [(clips_of(one, "label_permuted"), on_one_scale(one, name)) for one in trainings if name in one]
@@ -177,7 +177,7 @@ class Printed:
 
 
 def printed(rows: Sequence[Row]) -> Printed:
-    """The table of `rival_table` for people."""
+    """The table of `comparison_table` for people."""
     sections: dict[str, list[list[str]]] = {}
     for row in rows:
         first = row.metrics[PRIMARY]

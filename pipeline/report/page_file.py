@@ -18,7 +18,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from models.virality.skeleton import COCO17
-from pipeline.evaluation.predictors import MODEL, RIVALS
+from pipeline.evaluation.predictors import MODEL, MUST_BEAT
 from pipeline.report import sentences as words
 
 MEDIA_BLOCK = 64  # clips in one of the media blocks
@@ -42,8 +42,8 @@ def make_page(payload: Mapping[str, Any], media: Sequence[Any]) -> str:
     return _environment().get_template("template.html.j2").render(
         payload=payload,
         told=words.headlines(payload),
-        sections=[rows for section, rows in sections.items() if section in (MODEL, *RIVALS)],
-        more_sections=[rows for section, rows in sections.items() if section not in (MODEL, *RIVALS)],
+        sections=[rows for section, rows in sections.items() if section in (MODEL, *MUST_BEAT)],
+        more_sections=[rows for section, rows in sections.items() if section not in (MODEL, *MUST_BEAT)],
         data=embedded(payload),
         layout=embedded({"joints": COCO17.joints, "edges": COCO17.edges}),
         media=[embedded(block) for block in media],

@@ -5,7 +5,7 @@ from typing import Any
 from urllib.parse import quote
 
 from pipeline.dataset.labels import TEST
-from pipeline.evaluation.predictors import FUSED, RIVALS
+from pipeline.evaluation.predictors import FUSED, MUST_BEAT
 
 NOTHING = "–"
 _PAIRS = "pairwise_accuracy"
@@ -44,8 +44,8 @@ def _order(quality: Mapping[str, Any]) -> dict[str, str]:
 
 def _rival(quality: Mapping[str, Any]) -> dict[str, str] | None:
     """The model against the strongest of what it must beat."""
-    rivals = [row for row in quality["table"] if row["section_id"] in RIVALS]
-    known = [row for row in rivals if row["spearman"][0] is not None and row["model_better_by"]]
+    baselines = [row for row in quality["table"] if row["section_id"] in MUST_BEAT]
+    known = [row for row in baselines if row["spearman"][0] is not None and row["model_better_by"]]
     if not known:
         return None
     rival = max(known, key=lambda row: row["spearman"][0])

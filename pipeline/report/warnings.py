@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from pipeline.evaluation.predictors import CONTROL, FUSED, RIVALS
+from pipeline.evaluation.predictors import CONTROL, FUSED, MUST_BEAT
 from pipeline.metrics.significance import PRIMARY
 from pipeline.report.contents import Found
 
@@ -96,7 +96,7 @@ def rivals(found: Found) -> list[Caution]:
     surely: dict[str, float] = {}  # by how much
     perhaps: dict[str, float] = {}
     for row in _table(found):
-        if row["section_id"] in RIVALS and row["model_better_by"]:
+        if row["section_id"] in MUST_BEAT and row["model_better_by"]:
             value, _, high = row["model_better_by"][PRIMARY]
             if value is not None and value < 0:
                 (surely if high is not None and high < 0 else perhaps)[row["title"]] = -value

@@ -212,3 +212,16 @@ def test_what_is_kept_is_not_done_again(
     figures = [[line.split()[:-1] for line in out.splitlines() if " to " in line] for out in (first, second)]
     assert figures[0] == figures[1]
     assert len(figures[0]) == len(external.PREDICTORS) + 1  # and the networks alone
+
+
+def test_trees_learn_and_the_seed_decides_everything() -> None:
+    rng = np.random.default_rng(0)
+    numbers = rng.normal(size=(120, 5))
+    target = (numbers[:, 4] > 0).astype(float)
+    predicted, again, other = (
+        external_training.fit_trees(numbers[:80], target[:80], seed, trees=50).predict(numbers[80:])
+        for seed in (3, 3, 4)
+    )
+    assert ((predicted > 0.5) == target[80:]).mean() > 0.8
+    np.testing.assert_array_equal(predicted, again)
+    assert not np.array_equal(predicted, other)

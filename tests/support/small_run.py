@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pipeline.dataset.assemble import assemble
 from pipeline.dataset.labels import LabelOptions
-from pipeline.evaluation.evaluate import judge_training
+from pipeline.evaluation.evaluate import cross_validate_run
 from pipeline.runs.train import train_fusion
 from pipeline.scoring.scores import score_clips
 from tests.pipeline.runs.test_train import CPU, ONE_EPOCH
@@ -32,6 +32,6 @@ def make_run(workspace: Path) -> Path:
     dataset = "datasets/one"
     assemble(str(workspace), [files], dataset, LabelOptions(holdout=0.2))
     train_fusion(str(workspace), dataset, RUN, ONE_EPOCH, CPU)
-    judge_training(str(workspace), dataset, RUN, CPU, folds=2)
+    cross_validate_run(str(workspace), dataset, RUN, CPU, folds=2)
     score_clips(str(workspace), dataset, RUN, CPU)
     return workspace

@@ -13,7 +13,7 @@ from models.virality.vdv import build_encoder
 from pipeline.core.errors import DataError, OptionError
 from pipeline.dataset.assemble import assemble
 from pipeline.evaluation.ablations import Variant, ablation_table, choose_variants, printed, run_ablations, variants
-from pipeline.evaluation.evaluate import evaluate_run, judge_training
+from pipeline.evaluation.evaluate import cross_validate_run, evaluate_run
 from pipeline.metrics.ranking import METRICS
 from pipeline.modalities.registry import find_modality
 from pipeline.runs.train import train_fusion
@@ -134,7 +134,7 @@ def test_a_run_is_trained_judged_and_taken_apart(tmp_path: Path):
     assemble(workspace, [make_batch(tmp_path / "ws", speed_decides(16), modalities=("pose", "scene"))], "datasets/one")
     config = replace(ONE_EPOCH, inner_folds=2)
     train_fusion(workspace, "datasets/one", "runs/one", config, CPU)
-    judge_training(workspace, "datasets/one", "runs/one", CPU, "kfold", 2)
+    cross_validate_run(workspace, "datasets/one", "runs/one", CPU, "kfold", 2)
     score_clips(workspace, "datasets/one", "runs/one", CPU)
     evaluate_run(workspace, "datasets/one", "runs/one")
     folder = tmp_path / "ws/runs/one"
@@ -154,10 +154,10 @@ def test_a_run_is_trained_judged_and_taken_apart(tmp_path: Path):
     fused = table[(table["predictor"] == "fused") & (table["metric"] == "spearman")].set_index("variant")
     default = metrics["predictors"]["fused"]["mean"]["spearman"]
     assert fused.loc["default", "value"] == pytest.approx(default)
-    # The same encoders, so what the table of rivals has of these fusions is what training them anew gives.
-    rivals = {row["name"]: row["spearman"][0] for row in metrics["table"]}
-    assert fused.loc["mean_fusion", "value"] == pytest.approx(rivals["fusion_mean"])
-    assert fused.loc["reliability_fusion", "value"] == pytest.approx(rivals["fusion_reliability"])
+    # The same encoders, so what the table has of these fusions is what training them anew gives.
+    table_values = {row["name"]: row["spearman"][0] for row in metrics["table"]}
+    assert fused.loc["mean_fusion", "value"] == pytest.approx(table_values["fusion_mean"])
+    assert fused.loc["reliability_fusion", "value"] == pytest.approx(table_values["fusion_reliability"])
     assert "detectable" in (folder / "ablations.md").read_text().lower()
     made = json.loads((folder / "ablations.json").read_text())
     assert made == {"seeds": 1, "variants": ["reliability_fusion", "mean_fusion"], "all": False}
@@ -180,7 +180,7 @@ def test_a_run_that_no_folds_judged_cannot_be_taken_apart(tmp_path: Path):
     clips = [replace(clip, creator="ann") for clip in speed_decides(6)]
     assemble(workspace, [make_batch(tmp_path / "ws", clips, modalities=("scene",))], "datasets/one")
     train_fusion(workspace, "datasets/one", "runs/one", replace(ONE_EPOCH, inner_folds=2), CPU)
-    judge_training(workspace, "datasets/one", "runs/one", CPU, "kfold", 2)
+    cross_validate_run(workspace, "datasets/one", "runs/one", CPU, "kfold", 2)
     score_clips(workspace, "datasets/one", "runs/one", CPU)
     evaluate_run(workspace, "datasets/one", "runs/one")
     found = json.loads((tmp_path / "ws/runs/one/metrics.json").read_text())["folds"]

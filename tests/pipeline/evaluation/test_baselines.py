@@ -5,14 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipeline.evaluation.baselines import BaselineInputs, Ridge, fit_and_predict, predict, within_challenge
-from pipeline.evaluation.protocol import Fold
+from pipeline.evaluation.baselines import BaselineInputs, Ridge, baseline_scores, fit_and_predict, within_challenge
 from pipeline.metrics.ranking import ranking_metrics
 
 CLIPS = 120
 CHALLENGE = np.array(["shuffle", "wave"])[np.arange(CLIPS) % 2]
 GROUPS = np.arange(CLIPS) // 3
-FOLD = Fold("last", np.arange(90), np.arange(90, CLIPS))
+TRAIN, TEST = np.arange(90), np.arange(90, CLIPS)
 
 
 def world(seed: int = 0) -> tuple[BaselineInputs, np.ndarray]:
@@ -26,18 +25,18 @@ def world(seed: int = 0) -> tuple[BaselineInputs, np.ndarray]:
     for name in ("shuffle", "wave"):
         rows = name == CHALLENGE
         percentile[rows] = (np.argsort(np.argsort(told[rows])) + 0.5) / rows.sum()
-    numbers = BaselineInputs(followers, np.concatenate([followers, age], 1), duration, means.astype(np.float32),
+    inputs = BaselineInputs(followers, np.concatenate([followers, age], 1), duration, means.astype(np.float32),
                           pose.astype(np.float32))  # fmt: skip
-    return numbers, percentile
+    return inputs, percentile
 
 
-def skill(numbers: BaselineInputs, percentile: np.ndarray) -> dict[str, float]:
-    found = predict(numbers, percentile, GROUPS, CHALLENGE, FOLD)
-    assert found.index.tolist() == FOLD.test.tolist()
-    return {name: ranking_metrics(found[name].to_numpy(), percentile[FOLD.test])["spearman"] for name in found}
+def skill(inputs: BaselineInputs, percentile: np.ndarray) -> dict[str, float]:
+    found = baseline_scores(inputs, percentile, GROUPS, CHALLENGE, TRAIN, TEST)
+    assert found.index.tolist() == TEST.tolist()
+    return {name: ranking_metrics(found[name].to_numpy(), percentile[TEST])["spearman"] for name in found}
 
 
-def test_each_baseline_finds_what_its_numbers_tell():
+def test_each_baseline_finds_what_its_inputs_tell():
     found = skill(*world())
     assert min(found["ridge_means"], found["boosting_means"], found["trees_pose"]) > 0.25
     assert found["trees_all"] > 0.6
@@ -45,26 +44,26 @@ def test_each_baseline_finds_what_its_numbers_tell():
 
 
 def test_labels_of_test_clips_do_not_matter():
-    numbers, percentile = world()
+    inputs, percentile = world()
     other = percentile.copy()
-    other[FOLD.test] = 1 - other[FOLD.test]
-    first, again = (predict(numbers, labels, GROUPS, CHALLENGE, FOLD) for labels in (percentile, other))
+    other[TEST] = 1 - other[TEST]
+    first, again = (baseline_scores(inputs, labels, GROUPS, CHALLENGE, TRAIN, TEST) for labels in (percentile, other))
     assert first.equals(again)
 
 
 def test_training_clips_without_a_label_are_left_out():
-    numbers, percentile = world()
+    inputs, percentile = world()
     percentile[:30] = np.nan
-    assert np.isfinite(list(skill(numbers, percentile).values())).all()
+    assert np.isfinite(list(skill(inputs, percentile).values())).all()
 
 
 def test_what_a_clip_lacks_counts_as_the_mean_of_its_challenge():
-    numbers, percentile = world()
-    numbers.pose[::4] = np.nan
-    numbers.means[5] = np.nan
-    found = predict(numbers, percentile, GROUPS, CHALLENGE, FOLD)
+    inputs, percentile = world()
+    inputs.pose[::4] = np.nan
+    inputs.means[5] = np.nan
+    found = baseline_scores(inputs, percentile, GROUPS, CHALLENGE, TRAIN, TEST)
     assert found.notna().all().all()
-    design = within_challenge(numbers.pose, CHALLENGE, FOLD.train)
+    design = within_challenge(inputs.pose, CHALLENGE, TRAIN)
     assert (design[::4] == 0).all()
     for name in ("shuffle", "wave"):
         assert design[:90][CHALLENGE[:90] == name].mean(0) == pytest.approx(0, abs=1e-6)
@@ -77,11 +76,11 @@ def test_a_challenge_that_nobody_trained_on_has_the_mean_of_all():
     assert design[0, 0] == pytest.approx(-1)
 
 
-def test_numbers_that_nobody_has_make_no_baseline():
-    numbers, percentile = world()
-    unknown = replace(numbers, followers=np.full((CLIPS, 1), np.nan), pose=np.zeros((CLIPS, 0), np.float32),
+def test_inputs_that_nobody_has_make_no_baseline():
+    inputs, percentile = world()
+    unknown = replace(inputs, followers=np.full((CLIPS, 1), np.nan), pose=np.zeros((CLIPS, 0), np.float32),
                       duration=np.full((CLIPS, 1), 4.0))  # fmt: skip
-    found = predict(unknown, percentile, GROUPS, CHALLENGE, FOLD)
+    found = baseline_scores(unknown, percentile, GROUPS, CHALLENGE, TRAIN, TEST)
     assert set(found) == {"followers_age", "ridge_means", "boosting_means"}
 
 
@@ -91,8 +90,8 @@ def test_ridges_penalty_is_chosen_by_what_there_is_to_find():
     noise = rng.normal(size=(CLIPS, 300))
     signal = np.concatenate([percentile[:, None] + 0.05 * rng.normal(size=(CLIPS, 1)), noise[:, :2]], 1)
     of_noise, of_signal = (
-        fit_and_predict(Ridge(), columns, percentile, GROUPS, CHALLENGE, FOLD) for columns in (noise, signal)
+        fit_and_predict(Ridge(), columns, percentile, GROUPS, CHALLENGE, TRAIN, TEST) for columns in (noise, signal)
     )
     assert np.std(of_noise) < 0.4, "there is next to nothing to say"
     assert np.std(of_signal) > 0.7
-    assert ranking_metrics(of_signal, percentile[FOLD.test])["spearman"] > 0.9
+    assert ranking_metrics(of_signal, percentile[TEST])["spearman"] > 0.9

@@ -12,7 +12,7 @@ import pipeline.evaluation.cross_validation as crossval
 from pipeline.core.errors import DataError
 from pipeline.dataset.assemble import assemble, read_clips
 from pipeline.dataset.labels import LabelOptions, group_clips
-from pipeline.evaluation.cross_validation import cross_validate, permute_facts
+from pipeline.evaluation.cross_validation import cross_validate, permute_engagement
 from pipeline.evaluation.protocol import fold_labels, make_folds
 from pipeline.metrics.ranking import metrics_by_challenge
 from pipeline.training.fit import fit
@@ -115,32 +115,32 @@ def test_one_creator_cannot_be_cross_validated(tmp_path: Path):
 
 
 @pytest.fixture(scope="module")
-def rivals(workspace: str) -> pd.DataFrame:
-    return cross_validate(workspace, "datasets/one", ONE_EPOCH, CPU, folds=2, rivals=True, permuted=True)
+def with_baselines(workspace: str) -> pd.DataFrame:
+    return cross_validate(workspace, "datasets/one", ONE_EPOCH, CPU, folds=2, baselines=True, permuted=True)
 
 
-def test_rivals_are_judged_on_the_same_clips_and_change_nothing_of_the_model(workspace, rivals):
+def test_baselines_are_scored_on_the_same_clips_and_change_nothing_of_the_model(workspace, with_baselines):
     plain = cross_validate(workspace, "datasets/one", ONE_EPOCH, CPU, folds=2)
-    pd.testing.assert_frame_equal(rivals[plain.columns], plain, check_exact=True)
+    pd.testing.assert_frame_equal(with_baselines[plain.columns], plain, check_exact=True)
     assert {
         "baseline_ridge_means", "baseline_boosting_means", "baseline_trees_pose", "baseline_ridge_all",
         "baseline_trees_all", "fusion_mean", "fusion_reliability", "fusion_best_single", "fusion_concatenation",
         "fusion_without_pose", "fusion_without_scene", "permuted_ridge", "permuted_fused", "label_permuted",
-    } == set(rivals) - set(plain)  # fmt: skip
-    seen = rivals[rivals["clip_id"] != "broken"]
-    assert seen[sorted(set(rivals) - set(plain))].notna().all().all()
-    broken = rivals[rivals["clip_id"] == "broken"]
+    } == set(with_baselines) - set(plain)  # fmt: skip
+    seen = with_baselines[with_baselines["clip_id"] != "broken"]
+    assert seen[sorted(set(with_baselines) - set(plain))].notna().all().all()
+    broken = with_baselines[with_baselines["clip_id"] == "broken"]
     assert broken[["fusion_mean", "fusion_concatenation", "fusion_without_scene"]].isna().all().all()
 
 
-def test_hand_made_statistics_see_what_decides(rivals):
-    seen = rivals[rivals["clip_id"] != "broken"]
+def test_hand_made_statistics_see_what_decides(with_baselines):
+    seen = with_baselines[with_baselines["clip_id"] != "broken"]
     assert metrics_by_challenge(seen["challenge"], seen["label"], seen["baseline_trees_pose"])["mean"]["spearman"] > 0.5
 
 
 def test_permuting_deals_engagement_followers_and_time_together_within_the_challenge(workspace):
     clips = read_clips(workspace, "datasets/one").assign(followers=lambda table: table["likes"] * 2)
-    dealt = permute_facts(clips, seed=1)
+    dealt = permute_engagement(clips, seed=1)
     assert (dealt["likes"] != clips["likes"]).sum() > 10
     known = dealt["likes"].notna()
     assert (dealt["followers"] == dealt["likes"] * 2)[known].all()

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from pipeline.evaluation.predictors import SECTIONS
-from pipeline.evaluation.tables import as_json, on_one_scale, printed, rival_table
+from pipeline.evaluation.tables import as_json, comparison_table, on_one_scale, printed
 from pipeline.metrics.ranking import METRICS
 from pipeline.metrics.significance import PRIMARY
 
@@ -39,7 +39,7 @@ def judged(creators: int = 40, each: int = 4, seed: int = 0) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def rows():
-    return {row.predictor.column: row for row in rival_table(judged(), resamples=200, permutations=200)}
+    return {row.predictor.column: row for row in comparison_table(judged(), resamples=200, permutations=200)}
 
 
 def test_everybody_is_in_the_table_with_every_metric(rows):
@@ -106,13 +106,13 @@ def test_json_markdown_and_latex_hold_the_same_rows(rows):
 
 def test_one_modality_is_the_model():
     alone = judged()[["clip_id", "challenge", "group", "fold", "label", "score"]]
-    table = rival_table(alone.assign(score_pose=alone["score"]), resamples=20, permutations=20)
+    table = comparison_table(alone.assign(score_pose=alone["score"]), resamples=20, permutations=20)
     assert [row.predictor.column for row in table] == ["score", "chance"]
 
 
 def test_where_nothing_can_be_compared_the_table_says_so():
     few = judged(creators=2, each=1).assign(challenge=["hop", "wave"])
-    table = rival_table(few, resamples=20, permutations=20)
+    table = comparison_table(few, resamples=20, permutations=20)
     assert math.isnan(table[0].metrics[PRIMARY].value)
     assert "–" in printed(table).markdown()
     json.dumps(as_json(table), allow_nan=False)
@@ -123,7 +123,7 @@ def test_figures_of_several_trainings_are_their_mean():
     noise = np.random.default_rng(1).normal(size=len(first))
     other = first.assign(score=first["score"] + noise, permuted_ridge=noise, label_permuted=first["label"])
     alone, also, both = (
-        {row.predictor.column: row for row in rival_table(*trainings, resamples=50, permutations=50)}
+        {row.predictor.column: row for row in comparison_table(*trainings, resamples=50, permutations=50)}
         for trainings in ((first,), (other,), (first, other))
     )
     found = [table["score"].metrics[PRIMARY].value for table in (alone, also, both)]
@@ -131,7 +131,7 @@ def test_figures_of_several_trainings_are_their_mean():
     assert both["score"].metrics[PRIMARY].spread == pytest.approx(np.std(found[:2], ddof=1))
     control = [table["permuted_ridge"].metrics[PRIMARY].value for table in (alone, also, both)]
     assert control[2] == pytest.approx((control[0] + control[1]) / 2)
-    without = rival_table(first, other.drop(columns="permuted_ridge"), resamples=50, permutations=50)
+    without = comparison_table(first, other.drop(columns="permuted_ridge"), resamples=50, permutations=50)
     still = {row.predictor.column: row for row in without}["permuted_ridge"].metrics[PRIMARY]
     assert (still.value, still.low, still.high) == dataclasses.astuple(alone["permuted_ridge"].metrics[PRIMARY])[:3]
     better = [table["fusion_mean"].difference.by_metric[PRIMARY].value for table in (alone, also, both)]

@@ -21,7 +21,7 @@ from pipeline.core import storage
 from pipeline.core.errors import WorkspaceError
 from pipeline.dataset.assemble import read_clips
 from pipeline.dataset.loading import ChallengeBatches, ClipDataset
-from pipeline.evaluation.cross_validation import cross_validate, deal_devices
+from pipeline.evaluation.cross_validation import assign_devices, cross_validate
 from pipeline.runs.train import train_fusion
 from pipeline.training.checkpoints import clear, mark, read_encoder, write_encoder
 from pipeline.training.encoder_training import _Training
@@ -261,20 +261,20 @@ def test_a_cross_validation_killed_does_not_train_finished_folds_again(workspace
     assert len(trained) == 3
 
 
-def test_a_fold_read_back_is_the_fold_with_every_rival_of_it(workspace, tmp_path, monkeypatch):
+def test_a_fold_read_back_is_the_fold_with_every_baseline_of_it(workspace, tmp_path, monkeypatch):
     arguments = (str(workspace), "datasets/one", SCENE, CPU, 2)
-    first = cross_validate(*arguments, rivals=True, checkpoints=str(tmp_path))
+    first = cross_validate(*arguments, baselines=True, checkpoints=str(tmp_path))
     monkeypatch.setattr(crossval, "fit", None)  # nothing is trained
-    again = cross_validate(*arguments, rivals=True, checkpoints=str(tmp_path))
+    again = cross_validate(*arguments, baselines=True, checkpoints=str(tmp_path))
     pd.testing.assert_frame_equal(first, again, check_exact=True)
 
 
-def test_folds_are_dealt_over_the_gpus_unless_one_is_named():
+def test_folds_are_spread_over_the_gpus_unless_one_is_named():
     cuda, second = torch.device("cuda"), torch.device("cuda", 1)
-    assert [device.index for device in deal_devices(cuda, 5, gpus=2)] == [0, 1, 0, 1, 0]
-    assert deal_devices(second, 3, gpus=2) == [second] * 3
-    assert deal_devices(cuda, 3, gpus=1) == [cuda] * 3
-    assert deal_devices(CPU, 3, gpus=4) == [CPU] * 3
+    assert [device.index for device in assign_devices(cuda, 5, gpus=2)] == [0, 1, 0, 1, 0]
+    assert assign_devices(second, 3, gpus=2) == [second] * 3
+    assert assign_devices(cuda, 3, gpus=1) == [cuda] * 3
+    assert assign_devices(CPU, 3, gpus=4) == [CPU] * 3
 
 
 def test_batches_begin_at_the_epoch_asked_for(workspace):

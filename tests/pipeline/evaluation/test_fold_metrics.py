@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
-from pipeline.evaluation.evaluate import judge_folds
+from pipeline.evaluation.evaluate import fold_metrics
 
 
 def folds(creators: int = 60, clips_each: int = 4, skill: float = 1.0, seed: int = 0) -> pd.DataFrame:
@@ -29,30 +29,30 @@ def folds(creators: int = 60, clips_each: int = 4, skill: float = 1.0, seed: int
 
 def test_a_challenges_clips_of_all_folds_are_judged_together():
     judged = folds()
-    found = judge_folds(judged, 10)
+    found = fold_metrics(judged, 10)
     by_hand = [spearmanr(some["score"], some["label"]).statistic for _, some in judged.groupby("challenge")]
     assert found["fused"]["mean"]["spearman"] == pytest.approx(np.mean(by_hand))
     assert found["fused"]["mean"]["n"] == len(judged)
     assert set(found) == {"fused", "scene"}
     # A fold's model that says more of all its clips than another must be right in that, too.
     shifted = judged.assign(score=judged["score"] + 100 * judged["fold"])
-    assert judge_folds(shifted, 10)["fused"]["mean"]["spearman"] < found["fused"]["mean"]["spearman"] - 0.2
+    assert fold_metrics(shifted, 10)["fused"]["mean"]["spearman"] < found["fused"]["mean"]["spearman"] - 0.2
 
 
 def test_the_interval_holds_what_it_is_of_and_knows_that_a_creators_clips_are_alike():
     judged = folds(skill=0.0)
-    low, high = judge_folds(judged, 300)["fused"]["mean"]["spearman_95"]
+    low, high = fold_metrics(judged, 300)["fused"]["mean"]["spearman_95"]
     assert low < 0 < high
     as_if_apart = judged.assign(group=np.arange(len(judged)))
-    narrow = judge_folds(as_if_apart, 300)["fused"]["mean"]["spearman_95"]
+    narrow = fold_metrics(as_if_apart, 300)["fused"]["mean"]["spearman_95"]
     assert high - low > 1.3 * (narrow[1] - narrow[0])
-    low, high = judge_folds(folds(), 300)["fused"]["mean"]["spearman_95"]
-    assert 0 < low < judge_folds(folds(), 300)["fused"]["mean"]["spearman"] < high < 1
+    low, high = fold_metrics(folds(), 300)["fused"]["mean"]["spearman_95"]
+    assert 0 < low < fold_metrics(folds(), 300)["fused"]["mean"]["spearman"] < high < 1
 
 
 def test_what_cannot_be_compared_has_no_interval():
     judged = folds(creators=2, clips_each=1).assign(challenge=["shuffle", "wave"], score_scene=np.nan)
-    found = judge_folds(judged, 10)
+    found = fold_metrics(judged, 10)
     assert found["fused"]["mean"]["spearman"] is None
     assert found["fused"]["mean"]["spearman_95"] is None
     json.dumps(found, allow_nan=False)
@@ -61,4 +61,4 @@ def test_what_cannot_be_compared_has_no_interval():
 def test_clips_that_a_modality_lacks_are_left_out():
     judged = folds()
     judged.loc[::2, "score_scene"] = None
-    assert judge_folds(judged, 5)["scene"]["mean"]["n"] == len(judged) / 2
+    assert fold_metrics(judged, 5)["scene"]["mean"]["n"] == len(judged) / 2

@@ -1,10 +1,10 @@
-"""Hand-made statistics say how a skeleton stands and moves, whatever the frame rate; trees learn from them."""
+"""Hand-made statistics say how a skeleton stands and moves, whatever the frame rate."""
 
 import numpy as np
 import pytest
 
+from models.virality.pose_statistics import pose_statistics
 from models.virality.skeleton import KINECT22, Posture
-from pipeline.evaluation.pose_statistics import fit_trees, pose_statistics
 
 
 def posture(position: np.ndarray, seconds: np.ndarray) -> Posture:
@@ -84,13 +84,3 @@ def test_three_coordinates_and_another_layout():
     found = pose_statistics(posture(rng.normal(size=(40, 22, 3)), np.arange(40) / 30), KINECT22)
     assert found.shape == ((8 * 3 + 4) * 22,)
     assert found.dtype == np.float32
-
-
-def test_trees_learn_and_the_seed_decides_everything():
-    rng = np.random.default_rng(0)
-    numbers = rng.normal(size=(120, 5))
-    target = (numbers[:, 4] > 0).astype(float)
-    said = fit_trees(numbers[:80], target[:80], 3, trees=50).predict(numbers[80:])
-    assert ((said > 0.5) == target[80:]).mean() > 0.8
-    np.testing.assert_array_equal(said, fit_trees(numbers[:80], target[:80], 3, trees=50).predict(numbers[80:]))
-    assert not np.array_equal(said, fit_trees(numbers[:80], target[:80], 4, trees=50).predict(numbers[80:]))
