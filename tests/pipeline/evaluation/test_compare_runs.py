@@ -12,6 +12,7 @@ from pipeline.core.errors import DataError, WorkspaceError
 from pipeline.dataset.assemble import assemble
 from pipeline.evaluation.compare_runs import compare_runs
 from pipeline.evaluation.cross_validation import cross_validate
+from pipeline.runs.files import RUN_SCHEMA
 from pipeline.runs.train import train_fusion
 from tests.pipeline.runs.test_train import CPU, ONE_EPOCH
 from tests.support.learnable_world import make_batch, speed_decides
@@ -58,7 +59,7 @@ def add_run(
     folder.mkdir(parents=True)
     judged.to_parquet(folder / "folds.parquet")
     run = {
-        "schema": 3, "dataset": f"d{run_id}", "label": {"kind": kind}, "config": {"seed": seed, "epochs": 12},
+        "schema": RUN_SCHEMA, "dataset": f"d{run_id}", "label": {"kind": kind}, "config": {"seed": seed, "epochs": 12},
         "profiles": ["demo"], "data": {"features": {"pose": "f0"}, "fingerprint": "same"},
         "code": {"version": "0.1.0", "commit": "c" * 40}, "environment": {"device": "cpu"},
     }  # fmt: skip

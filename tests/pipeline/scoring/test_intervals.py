@@ -9,6 +9,7 @@ import pytest
 from scipy.stats import norm
 
 import pipeline.scoring.intervals as intervals
+from pipeline.runs.files import RUN_SCHEMA
 from pipeline.scoring.intervals import calibrate, coverage, coverage_of_run, quantile_by_creator, read_judged
 
 
@@ -149,7 +150,7 @@ def test_folds_by_creator_are_used_where_there_are_and_else_what_the_fusion_lear
     run = tmp_path / "runs/one"
     run.mkdir(parents=True)
     judged(12).drop(columns="fold").to_parquet(run / "held_out.parquet")
-    (run / "run.json").write_text(json.dumps({"schema": 3, "interval_level": 0.7}))
+    (run / "run.json").write_text(json.dumps({"schema": RUN_SCHEMA, "interval_level": 0.7}))
     assert read_judged(str(tmp_path), "runs/one")[1] == "held_out"
     (run / "folds.json").write_text(json.dumps({"protocol": "kfold", "clips": 0, "reason": "one creator"}))
     assert read_judged(str(tmp_path), "runs/one")[1] == "held_out"
