@@ -1,17 +1,15 @@
-"""Does a recommendation by one dimension find the clips that are good in it, and what does spreading cost?
+"""Precision of recommendations by one modality, and the cost of diversity.
 
-    python -m benchmarks.recommend --folder FOLDER                    # renders, extracts and trains what is not there
+    python -m benchmarks.recommend --folder FOLDER                    # renders, extracts and trains what is missing
     python -m benchmarks.recommend --folder FOLDER --workspace W --run demo
 
-On a simulated world, whose truth says how good each clip is in each dimension. What is ranked is what `Recommend`
-ranks: every clip stands by scores of a model that saw nothing of its creator (a fold's, or the run's where the clip was
-held out from it).
+On a simulated world, whose truth holds every clip's value in each dimension. Clips are ranked as `Recommend` ranks
+them: by scores of a model that saw nothing of their creator (a fold's, or the run's where the clip was held out).
 
 1. Clips recommended by one modality, by the model's fused score, and by two modalities at once: the share that is in
-the top third
-   of their challenge by each term of the likes (skill, look, expression, scene). Ten clips are recommended, in a small
-   challenge no more than a third of it, so that a perfect ranking has 1; a random one has a third. No spreading, no
-   limit a creator.
+   the top third of their challenge by each term of the likes (skill, look, expression, scene). Ten clips are
+   recommended, in a small challenge no more than a third of it, so that a perfect ranking has 1; a random one has a
+   third. No diversity, no limit a creator.
 2. Diversity of the list against its quality as the weight of diversity rises: intra-list diversity (1 - mean cosine of
    the embeddings; also by the truth: how many scenes are shown), precision, and NDCG. The truth here is all that the
    clip shows of its likes; for a modality, its own term.
@@ -29,10 +27,17 @@ import pandas as pd
 from benchmarks.common import save, table
 from benchmarks.world import add_world_options, luigi
 from models.device import resolve_device
-from pipeline.metrics.ranking import relevance as gain_of
+from pipeline.metrics.ranking import relevance
 from pipeline.runs.runs import LATEST, find_run, read_run, run_dir
 from pipeline.scoring.embeddings import read_embeddings
-from pipeline.scoring.recommendation import Standing, intra_list_diversity, likeness, pick, read_standing, relevance
+from pipeline.scoring.recommendation import (
+    Candidates,
+    intra_list_diversity,
+    read_candidates,
+    select,
+    similarity_to,
+    weighted_relevance,
+)
 from pipeline.scoring.recommendation_options import FUSED, RecommendOptions, parse_weights
 from simulation.render import read_options
 from simulation.truth import read_clips_truth
@@ -53,25 +58,25 @@ def main() -> None:
     workspace = options.workspace or f"{options.folder}-workspace"
     run = run_dir(find_run(workspace, options.run)) if options.run else build(options, workspace)
     dataset = f"datasets/{read_run(workspace, run)['dataset']}"
-    standing = read_standing(workspace, run, RecommendOptions())
-    if not standing.clips["unseen"].all():
+    candidates = read_candidates(workspace, run, RecommendOptions())
+    if not candidates.clips["unseen"].all():
         raise SystemExit(
             f"{run} was not judged by folds: its scores have seen the likes; build it with --folds 3 or more"
         )
     embeddings = read_embeddings(workspace, dataset, run, resolve_device(options.device))
-    world = World(standing, embeddings, truth_of(standing, options.folder), options.top)
+    world = World(candidates, embeddings, truth_of(candidates, options.folder), options.top)
 
     results: dict = {"world": asdict(read_options(options.folder)), "profile": options.profile, "run": run,
-                     "clips": int(standing.percentile[FUSED].notna().sum()), "top": options.top}  # fmt: skip
-    results["precision"] = dimensions(world)
-    results["likeness"] = what_is_alike(world)
+                     "clips": int(candidates.percentile[FUSED].notna().sum()), "top": options.top}  # fmt: skip
+    results["precision"] = precision_by_term(world)
+    results["likeness"] = similarity_of_pairs(world)
     results["curve"] = {weights: curve(world, weights) for weights in (*OWN_TERM, FUSED)}
     print_all(results)
     save("recommend", results)
 
 
 def build(options: argparse.Namespace, workspace: str) -> str:
-    """A run of the world, as `BuildVDV` makes it, as far as it is not there; its folder."""
+    """Renders and builds the world, as far as that is missing; returns the run's folder."""
     luigi("RenderWorld", "--folder", str(options.folder), "--seed", str(options.seed), "--clips", str(options.clips))
     luigi(
         "BuildVDV", "--manifest", str(options.folder), "--workspace", workspace, "--profile", options.profile,
@@ -82,89 +87,89 @@ def build(options: argparse.Namespace, workspace: str) -> str:
 
 
 class World:
-    """The clips of each challenge that have every modality's score, and their truth; lists are made of these alone."""
+    """Clips of each challenge that have every modality's score, with their truth; only these are recommended."""
 
-    def __init__(self, standing: Standing, embeddings: Mapping[str, np.ndarray], truth: pd.DataFrame, top: int):
-        self.percentile, self.embeddings, self.truth = standing.percentile, embeddings, truth
-        self.creator = standing.clips["creator_id"].to_numpy(object)
-        scored = standing.percentile.notna().all(axis=1)
-        groups = standing.clips[scored].groupby("challenge")
+    def __init__(self, candidates: Candidates, embeddings: Mapping[str, np.ndarray], truth: pd.DataFrame, top: int):
+        self.percentile, self.embeddings, self.truth = candidates.percentile, embeddings, truth
+        self.creator = candidates.clips["creator_id"].to_numpy(object)
+        scored = candidates.percentile.notna().all(axis=1)
+        groups = candidates.clips[scored].groupby("challenge")
         self.rows = {str(name): group.index.to_numpy() for name, group in groups}
         self.top = {name: min(top, len(rows) // 3) for name, rows in self.rows.items()}
 
     def list_of(self, challenge: str, options: RecommendOptions) -> list[int]:
-        """The recommended clips' rows, best first."""
+        """Rows of the recommended clips, best first."""
         rows = self.rows[challenge]
-        wanted = relevance(self.percentile.iloc[rows], dict(options.weights))
-        here = {modality: values[rows] for modality, values in self.embeddings.items()}
-        nobody = np.full(len(rows), None)
-        taken = pick(wanted, here, self.creator[rows], nobody, self.top[challenge], options.diversity,
-                     options.per_creator)  # fmt: skip
-        return [int(rows[one.row]) for one in taken]
+        of_clips = weighted_relevance(self.percentile.iloc[rows], dict(options.weights))
+        embeddings = {modality: values[rows] for modality, values in self.embeddings.items()}
+        no_copies = np.full(len(rows), None)
+        selected = select(of_clips, embeddings, self.creator[rows], no_copies, self.top[challenge], options.diversity,
+                          options.per_creator)  # fmt: skip
+        return [int(rows[one.row]) for one in selected]
 
     def precision(self, challenge: str, chosen: list[int], term: str) -> float:
-        """Share of the chosen that are in the term's top third; of ties at its edge, with their chance of being in."""
+        """Share of the chosen that are in the term's top third; ties at its edge count by their chance."""
         rows = self.rows[challenge]
         values = self.truth[term].to_numpy(float)
-        room = round(len(rows) / 3)
-        edge = np.sort(values[rows])[-room]
+        size = round(len(rows) / 3)
+        edge = np.sort(values[rows])[-size]
         above, tied = values > edge, values == edge
-        inside = np.where(above, 1.0, tied * (room - above[rows].sum()) / tied[rows].sum())
+        inside = np.where(above, 1.0, tied * (size - above[rows].sum()) / tied[rows].sum())
         return float(inside[chosen].mean())
 
     def ndcg(self, challenge: str, chosen: list[int], term: str) -> float:
-        """Of the list as it is shown; the best list has the highest gains of the challenge. Gain: ranking_metrics'."""
+        """NDCG of the list as it is shown; the best list has the highest gains of the challenge (ranking.relevance)."""
         rows = self.rows[challenge]
-        gain = dict(zip(rows.tolist(), gain_of(self.truth[term].to_numpy(float)[rows]), strict=True))
+        gain = dict(zip(rows.tolist(), relevance(self.truth[term].to_numpy(float)[rows]), strict=True))
         discount = 1 / np.log2(np.arange(len(chosen)) + 2)
         best = np.sort(list(gain.values()))[::-1][: len(chosen)]
         return float(np.array([gain[row] for row in chosen]) @ discount / (best @ discount))
 
 
-def truth_of(standing: Standing, folder: Path) -> pd.DataFrame:
-    """Terms of the likes, what the clip shows of them in all (`content`) and its place, in the standing's order."""
-    truth = read_clips_truth(folder).set_index("clip_id").loc[standing.clips["clip_id"]].reset_index()
+def truth_of(candidates: Candidates, folder: Path) -> pd.DataFrame:
+    """Terms of the likes, their sum that the clip shows (`content`) and its place, in the candidates' order."""
+    truth = read_clips_truth(folder).set_index("clip_id").loc[candidates.clips["clip_id"]].reset_index()
     place = truth["scene"]
     return truth[["clip_id", "content", *(f"likes_{term}" for term in TERMS)]].rename(
         columns={f"likes_{term}": term for term in TERMS}
     ).assign(place=place)  # fmt: skip
 
 
-def dimensions(world: World) -> dict:
+def precision_by_term(world: World) -> dict:
     """Precision by ranking and term, means over challenges; and each modality's lead over fused on its own term."""
     plain = RecommendOptions(diversity=0.0, per_creator=0)
-    found: dict[str, dict[str, np.ndarray]] = {}
+    precision: dict[str, dict[str, np.ndarray]] = {}
     for ranking in RANKINGS:
         options = replace(plain, weights=parse_weights(ranking))
         lists = {name: world.list_of(name, options) for name in world.rows}
-        found[ranking] = {
+        precision[ranking] = {
             term: np.array([world.precision(name, chosen, term) for name, chosen in lists.items()])
             for term in (*TERMS, "content")
         }
     leads = {}
     for modality, term in OWN_TERM.items():
-        more = found[modality][term] - found[FUSED][term]
-        draws = np.random.default_rng(0).choice(more, (RESAMPLES, len(more))).mean(1)
+        lead = precision[modality][term] - precision[FUSED][term]
+        draws = np.random.default_rng(0).choice(lead, (RESAMPLES, len(lead))).mean(1)
         low, high = np.quantile(draws, [0.025, 0.975])
-        leads[modality] = {"term": term, "lead": float(more.mean()), "low": float(low), "high": float(high),
-                      "challenges": [int((more > 0).sum()), int((more == 0).sum()), int((more < 0).sum())]}  # fmt: skip
-    means = {ranking: {term: float(each.mean()) for term, each in row.items()} for ranking, row in found.items()}
+        leads[modality] = {"term": term, "lead": float(lead.mean()), "low": float(low), "high": float(high),
+                      "challenges": [int((lead > 0).sum()), int((lead == 0).sum()), int((lead < 0).sum())]}  # fmt: skip
+    means = {ranking: {term: float(each.mean()) for term, each in row.items()} for ranking, row in precision.items()}
     return {"means": means, "leads": leads}
 
 
-def what_is_alike(world: World) -> dict[str, list[float]]:
-    """Mean likeness of pairs of one challenge that agree in something, and of those that do not."""
-    alike, same_place, same_creator = [], [], []
+def similarity_of_pairs(world: World) -> dict[str, list[float]]:
+    """Mean similarity of pairs of one challenge that share a scene or creator, and of those that do not."""
+    similarity, same_place, same_creator = [], [], []
     place = world.truth["place"].to_numpy(object)
     for rows in world.rows.values():
-        here = {modality: values[rows] for modality, values in world.embeddings.items()}
+        embeddings = {modality: values[rows] for modality, values in world.embeddings.items()}
         pairs = np.triu_indices(len(rows), 1)
-        alike.append(np.stack([likeness(here, row) for row in range(len(rows))])[pairs])
+        similarity.append(np.stack([similarity_to(embeddings, row) for row in range(len(rows))])[pairs])
         same_place.append((place[rows][:, None] == place[rows])[pairs])
         same_creator.append((world.creator[rows][:, None] == world.creator[rows])[pairs])
-    value = np.concatenate(alike)
-    facts = {"the same scene": np.concatenate(same_place), "the same creator": np.concatenate(same_creator)}
-    return {name: [float(value[there].mean()), float(value[~there].mean())] for name, there in facts.items()}
+    value = np.concatenate(similarity)
+    masks = {"the same scene": np.concatenate(same_place), "the same creator": np.concatenate(same_creator)}
+    return {name: [float(value[same].mean()), float(value[~same].mean())] for name, same in masks.items()}
 
 
 def curve(world: World, weights: str) -> list[dict]:
@@ -205,8 +210,8 @@ def print_all(results: dict) -> None:
         for modality, lead in precision["leads"].items()
     ]  # fmt: skip
     print(table(rows, ["ahead of fused", "by", "95 % over challenges", "better / equal / worse in challenges"]))
-    for name, (there, otherwise) in results["likeness"].items():
-        print(f"mean likeness of two clips of {name}: {there:.2f}, of others {otherwise:.2f}")
+    for name, (same, different) in results["likeness"].items():
+        print(f"mean similarity of two clips of {name}: {same:.2f}, of others {different:.2f}")
     for weights in (FUSED, "pose"):
         print(f"\nby {weights}, as diversity counts for more")
         keys = list(results["curve"][weights][0])

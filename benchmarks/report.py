@@ -30,9 +30,8 @@ from pipeline.evaluation.protocol import clip_groups
 from pipeline.report.contents import read_found
 from pipeline.report.page_file import make_page
 from pipeline.report.render import FILMS, Sources, build
-from pipeline.runs.files import FOLDS, FOLDS_ABOUT, HELD_OUT, MODEL, RUN, RUN_SCHEMA
+from pipeline.runs.files import FOLDS, FOLDS_ABOUT, HELD_OUT, INTERVAL_LEVEL, MODEL, RUN, RUN_SCHEMA
 from pipeline.scoring.embeddings import read_embeddings
-from pipeline.scoring.intervals import LEVEL
 from pipeline.scoring.scores import score_clips
 
 RUN_DIR = f"runs/{'0' * 16}"
@@ -99,7 +98,7 @@ def make_run(workspace: str, dataset_dir: str, run_dir: str, folds: int = 3, **o
     run = {
         "schema": RUN_SCHEMA, "dataset": dataset_dir.rsplit("/", 1)[-1], "config": asdict(config), "features": {name: asdict(spec) for name, spec in specs.items()},
         "data": {"challenges": sorted(clips["challenge"].unique())}, "seed": config.seed,
-        "trained_on": int((clips["split"] == "train").sum()), "label": statistics["label"], "interval_level": LEVEL,
+        "trained_on": int((clips["split"] == "train").sum()), "label": statistics["label"], "interval_level": INTERVAL_LEVEL,
         "profiles": statistics["profiles"], "untrained": statistics["untrained"],
         "finished_at": "2026-01-01T00:00:00+00:00",
     }  # fmt: skip

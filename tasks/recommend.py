@@ -14,7 +14,7 @@ from tasks.run_options import RUN_HELP
 if TYPE_CHECKING:
     import pandas as pd
 
-    from pipeline.scoring.recommendation import Recommended
+    from pipeline.scoring.recommendation import Recommendation
 
 
 class Recommend(luigi.Task):
@@ -99,7 +99,7 @@ class Recommend(luigi.Task):
         return found, options
 
 
-def recommendation_text(made: "Recommended", options: RecommendOptions, run: str) -> str:
+def recommendation_text(made: "Recommendation", options: RecommendOptions, run: str) -> str:
     """A table a challenge: what each clip is good for, what it looks like, and whose place it took."""
     asked = ", ".join(f"{modality} {weight:g}" for modality, weight in options.weights if weight)
     creators = f"at most {options.per_creator} a creator" if options.per_creator else "any number a creator"

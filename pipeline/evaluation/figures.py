@@ -28,7 +28,7 @@ from pipeline.evaluation.tables import TITLES
 from pipeline.metrics.significance import PRIMARY
 from pipeline.modalities.registry import modality_names
 from pipeline.runs.files import ABLATIONS, METRICS, RUN
-from pipeline.scoring.intervals import read_judged
+from pipeline.scoring.intervals import read_unseen
 
 FIGURES = "figures"
 KINDS = ("png", "svg")
@@ -203,9 +203,9 @@ def _ladder(rows: Sequence[tuple[str, Sequence[Any], str]]) -> tuple[Figure, Axe
 
 
 def _calibration(workspace: str, run_dir: str) -> list[dict]:
-    judged, _ = read_judged(workspace, run_dir)
+    unseen, _ = read_unseen(workspace, run_dir)
     run = json.loads(storage.read_bytes(storage.join(workspace, run_dir, RUN)))
-    return calibration(judged, run["interval_level"])
+    return calibration(unseen, run["interval_level"])
 
 
 def _ablations(folder: str) -> pd.DataFrame | None:

@@ -11,7 +11,7 @@ from pipeline.dataset.assemble import read_clips, read_statistics, read_table
 from pipeline.report.feedback import Feedback, read_feedback
 from pipeline.runs.files import ABLATIONS, FOLDS, METRICS, SCORES
 from pipeline.runs.runs import read_run
-from pipeline.scoring.intervals import read_judged
+from pipeline.scoring.intervals import read_unseen
 
 _OF_SCORES = ("clip_id", "challenge", "split", "label")  # the clips' own, written down beside the scores
 
@@ -26,7 +26,7 @@ class Found:
     metrics: dict  # metrics.json
     clips: pd.DataFrame  # clips.parquet with the columns of scores.parquet beside; index 0..N-1
     folds: pd.DataFrame | None  # folds.parquet: what models said of clips by creators they did not see
-    judged: pd.DataFrame  # what the intervals were made from (intervals.read_judged)
+    judged: pd.DataFrame  # what the intervals were made from (intervals.read_unseen)
     ablations: pd.DataFrame | None  # ablations.parquet
     feedback: tuple[Feedback, ...] = ()  # on the clips that have some
 
@@ -63,7 +63,7 @@ def read_found(workspace: str, dataset_dir: str, run_dir: str) -> Found:
         metrics=json.loads(storage.read_bytes(storage.join(folder, METRICS))),
         clips=beside,
         folds=_table(folder, FOLDS),
-        judged=read_judged(workspace, run_dir)[0],
+        judged=read_unseen(workspace, run_dir)[0],
         ablations=_table(folder, f"{ABLATIONS}.parquet"),
         feedback=read_feedback(workspace, run_dir, clips["clip_id"]),
     )

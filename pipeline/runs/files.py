@@ -1,6 +1,7 @@
-"""Names of the files in a run's folder. Imports nothing, so that a run without work stays quick."""
+"""Names of the files in a run's folder, and constants of run.json. Imports nothing: planning stays quick."""
 
 RUN_SCHEMA = 4  # of run.json; raised when it or the files beside it change meaning
+INTERVAL_LEVEL = 0.8  # share of new creators' clips that a score's interval is to hold; run.json keeps it
 RUN, MODEL, HELD_OUT = "run.json", "model.safetensors", "held_out.parquet"
 SCORES, SCORES_CSV = "scores.parquet", "scores.csv"
 REPORT = "report.html"

@@ -30,9 +30,8 @@ from pipeline.core.fingerprint import fingerprint
 from pipeline.dataset.assemble import read_statistics
 from pipeline.dataset.labels import group_clips
 from pipeline.dataset.loading import ClipDataset
-from pipeline.runs.files import HELD_OUT, MODEL, RUN, RUN_SCHEMA
+from pipeline.runs.files import HELD_OUT, INTERVAL_LEVEL, MODEL, RUN, RUN_SCHEMA
 from pipeline.runs.runs import read_run
-from pipeline.scoring.intervals import LEVEL
 from pipeline.training.checkpoints import CHECKPOINTS, clear
 from pipeline.training.fit import Fitted, fit
 
@@ -46,7 +45,6 @@ def train_fusion(
     config: VdvConfig,
     device: torch.device,
     workers: int = 0,
-    interval_level: float = LEVEL,
 ) -> None:
     """Trains on the dataset's training clips (see pipeline.training.fit) and writes the run.
 
@@ -55,7 +53,6 @@ def train_fusion(
     Args:
         dataset_dir, run_dir: relative to the workspace.
         workers: processes that read clips; 0: this one.
-        interval_level: of the scores' intervals, above 0 and below 1 (pipeline.scoring.intervals).
 
     Raises:
         DataError: there is nothing to learn from; says what to add.
@@ -93,7 +90,7 @@ def train_fusion(
         "epochs": fitted.epochs,
         "fusion": _fusion_of(fitted),
         "label": statistics["label"],
-        "interval_level": interval_level,
+        "interval_level": INTERVAL_LEVEL,
         "profiles": statistics["profiles"],
         "untrained": statistics["untrained"],
         "code": code_version(),

@@ -1,6 +1,6 @@
-"""How alike clips look to a run: what each of its encoders says of a clip before its score, as unit vectors.
+"""Embeddings of clips by a run's encoders, as unit vectors whose products are cosine similarities.
 
-runs/<id>/embeddings.parquet    made at the first question, then read from there
+runs/<id>/embeddings.parquet    made at the first use, then read from there
 """
 
 import io
@@ -22,19 +22,17 @@ if TYPE_CHECKING:
     import torch
 
 EMBEDDINGS = "embeddings.parquet"
-_SCHEMA = "1"  # of the file, which holds the layers as they are; raised when they change meaning
+_SCHEMA = "1"  # of the file, which holds the layers without centring; raised when they change meaning
 
 
 def read_embeddings(
     workspace: str, dataset_dir: str, run_dir: str, device: "torch.device", workers: int = 0
 ) -> dict[str, np.ndarray]:
-    """By modality of the run: float32 [N, E], rows as in the dataset's clips.parquet; NaN where a clip lacks the
-    modality.
+    """Embeddings by modality of the run, float32 [N, E], rows as in the dataset's clips.parquet; NaN where lacking.
 
     A row is the pooled layer from which the encoder's network reads its score, less that layer's mean over the clips
-    that have the modality, scaled to length 1 (0 where nothing is left). Without the mean taken out all clips look
-    alike: what they share is most of the layer. The product of two rows is their cosine, -1..1. E differs between
-        modalities.
+    that have the modality, scaled to length 1 (0 where nothing is left). Without centring all clips look alike: most of
+    the layer is common to all. The product of two rows is their cosine, -1..1. E differs between modalities.
 
     Args:
         dataset_dir, run_dir: relative to the workspace; the dataset is the one that the run was trained on.
@@ -58,47 +56,47 @@ def read_embeddings(
 def read_upload_embeddings(
     workspace: str, uploads_dir: str, run_dir: str, device: "torch.device", workers: int = 0
 ) -> dict[str, np.ndarray]:
-    """The same of clips that ScoreUploads scored with the run; rows as in their clips.parquet, not kept.
+    """`read_embeddings` of clips that ScoreUploads scored with the run; rows as in their clips.parquet, not kept.
 
-    The mean that is taken out is that of the run's own clips: a few uploads that are all alike stay alike.
+    The mean is that of the run's own clips: a few uploads that are all alike stay alike.
 
     Raises:
         DataError: another run scored the uploads.
         WorkspaceError: as `read_embeddings`.
     """
     run = read_run(workspace, run_dir)
-    own = _layers_of_run(workspace, run_dir, run, device, workers)
+    of_run = _layers_of_run(workspace, run_dir, run, device, workers)
     layers, scores = _encode(workspace, uploads_dir, run_dir, device, workers)
-    written = read_table(storage.join(workspace, uploads_dir, SCORES))
+    table = read_table(storage.join(workspace, uploads_dir, SCORES))
     for modality, score in scores.items():
-        column = written.get(f"score_{modality}")
+        column = table.get(f"score_{modality}")
         if column is None or not np.allclose(score, column.astype("float64"), rtol=1e-2, atol=1e-2, equal_nan=True):
             raise DataError(
                 f"{uploads_dir} was not scored by {run_dir}, or the run was trained anew since; give the run that"
                 " scored it with --run, or score it again with ScoreUploads"
             )
-    return {modality: unit_rows(values, _mean(own[modality])) for modality, values in layers.items()}
+    return {modality: unit_rows(values, _mean(of_run[modality])) for modality, values in layers.items()}
 
 
 def unit_rows(values: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """float32 [N, E] less the mean [E], each row scaled to length 1; NaN rows stay."""
+    """Rows of values [N, E] less the mean [E], scaled to length 1, float32; NaN rows stay."""
     centred = values.astype(np.float64) - mean
     size = np.linalg.norm(centred, axis=1, keepdims=True)
-    # Clips that are all the same leave nothing but rounding, which must not pass for a direction.
+    # Of identical clips only rounding errors are left, which are no direction.
     least = 1e-6 * np.linalg.norm(mean)
     return np.where(size <= least, centred * 0, centred / np.maximum(size, 1e-30)).astype(np.float32)
 
 
 def _mean(values: np.ndarray) -> np.ndarray:
-    """float64 [E] of the rows that are there; 0 where none is."""
-    there = np.isfinite(values).all(1)
-    return values[there].mean(0, dtype=np.float64) if there.any() else np.zeros(values.shape[1])
+    """Mean of the finite rows, float64 [E]; 0 where there is none."""
+    finite = np.isfinite(values).all(1)
+    return values[finite].mean(0, dtype=np.float64) if finite.any() else np.zeros(values.shape[1])
 
 
 def _layers_of_run(
     workspace: str, run_dir: str, run: Mapping, device: "torch.device", workers: int
 ) -> dict[str, np.ndarray]:
-    """float32 [N, E] by modality, as the encoders give them of the run's own clips; kept in the run's folder."""
+    """Pooled layers of the run's own clips by modality, float32 [N, E]; kept in the run's folder."""
     path, dataset_dir = storage.join(workspace, run_dir, EMBEDDINGS), f"datasets/{run['dataset']}"
     about = {"schema": _SCHEMA, "dataset": run["dataset"], "finished_at": run["finished_at"]}
     kept = _read(path, about) if storage.exists(path) else None
@@ -112,8 +110,8 @@ def _layers_of_run(
 def _encode(
     workspace: str, dataset_dir: str, run_dir: str, device: "torch.device", workers: int
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """The encoders' pooled layers, float32 [N, E], and their scores, [N], by modality; NaN where absent."""
-    # Seconds of imports that are not needed where embeddings are kept.
+    """The encoders' pooled layers, float32 [N, E], and scores, [N], by modality; NaN where lacking."""
+    # Imports of seconds, not needed where embeddings are kept.
     import torch
     from torch.utils.data import DataLoader
 
@@ -124,7 +122,7 @@ def _encode(
 
     model, _ = load_run(workspace, run_dir, device)
     dataset = ClipDataset(workspace, dataset_dir, model.config, training=False)
-    dataset.inputs = model.inputs  # a modality that no clip of this dataset has is missing in each of them
+    dataset.inputs = model.inputs  # a modality that no clip of this dataset has is missing in every clip
     size, count = model.config.batch_clips, len(dataset)
     batches = [[(0, row) for row in range(at, min(at + size, count))] for at in range(0, count, size)]
     loader = DataLoader(dataset, batch_sampler=batches, collate_fn=dataset.collate, num_workers=workers)
@@ -132,18 +130,18 @@ def _encode(
     scores: dict[str, list[np.ndarray]] = {modality: [] for modality in model.modalities}
     with torch.inference_mode():
         for batch in loader:
-            for modality, given in to_device(batch.inputs, device).items():
-                said = encode(model.encoders[modality], given)
-                for parts, values in ((layers[modality], said.embedding), (scores[modality], said.score[:, None])):
-                    parts.append(values.masked_fill(~said.present[:, None], torch.nan).float().cpu().numpy())
-    of_clips = {modality: np.concatenate(parts) for modality, parts in layers.items()}
-    return of_clips, {modality: np.concatenate(parts)[:, 0] for modality, parts in scores.items()}
+            for modality, sequence in to_device(batch.inputs, device).items():
+                output = encode(model.encoders[modality], sequence)
+                for parts, values in ((layers[modality], output.embedding), (scores[modality], output.score[:, None])):
+                    parts.append(values.masked_fill(~output.present[:, None], torch.nan).float().cpu().numpy())
+    whole = {modality: np.concatenate(parts) for modality, parts in layers.items()}
+    return whole, {modality: np.concatenate(parts)[:, 0] for modality, parts in scores.items()}
 
 
-def _write(path: str, clip_ids: list[str], found: Mapping[str, np.ndarray], about: Mapping[str, str]) -> None:
-    """A row a clip: clip_id, and each modality's vector as a fixed-size list, null where there is none."""
+def _write(path: str, clip_ids: list[str], layers: Mapping[str, np.ndarray], about: Mapping[str, str]) -> None:
+    """Writes a row a clip: clip_id, and each modality's vector as a fixed-size list, null where lacking."""
     columns: dict[str, pa.Array] = {"clip_id": pa.array(clip_ids, pa.string())}
-    for modality, values in found.items():
+    for modality, values in layers.items():
         missing = pa.array(~np.isfinite(values).all(1))
         flat = pa.array(values.reshape(-1), pa.float32())
         columns[modality] = pa.FixedSizeListArray.from_arrays(flat, values.shape[1], mask=missing)
@@ -153,18 +151,18 @@ def _write(path: str, clip_ids: list[str], found: Mapping[str, np.ndarray], abou
 
 
 def _read(path: str, about: Mapping[str, str]) -> dict[str, np.ndarray] | None:
-    """None: what is kept was made by another training, or by another version."""
+    """Layers by modality; None: another training or another version wrote the file."""
     with reading(path):
         table = pq.read_table(io.BytesIO(storage.read_bytes(path)))
-        kept = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
-        if any(kept.get(key) != value for key, value in about.items()):
+        metadata = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
+        if any(metadata.get(key) != value for key, value in about.items()):
             return None
         return {modality: _rows(table.column(modality).combine_chunks()) for modality in table.column_names[1:]}
 
 
 def _rows(column: pa.FixedSizeListArray) -> np.ndarray:
-    """float32 [N, E], NaN where the column is null."""
+    """The column as float32 [N, E], NaN where null."""
     values = np.full((len(column), column.type.list_size), np.nan, np.float32)
-    there = column.is_valid().to_numpy(zero_copy_only=False)
-    values[there] = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, values.shape[1])
+    valid = column.is_valid().to_numpy(zero_copy_only=False)
+    values[valid] = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, values.shape[1])
     return values

@@ -1,12 +1,12 @@
-"""Clips to show: the best of each challenge by any weighting of the modalities, spread over creators and looks.
+"""Recommended clips: the best of each challenge by any weighting of the modalities, spread over creators and looks.
 
 runs/<id>/recommendations/<name>.parquet    a row a clip that is recommended, or would be by relevance alone
-runs/<id>/recommendations/<name>.json       the same for programs, with what was asked
+runs/<id>/recommendations/<name>.json       the same for programs, with the options
 
-Percentiles within the challenge, weighed, are a clip's relevance; clips are then taken one by one, the next being the
-one of highest (1 - diversity) * relevance - diversity * similarity to the most similar one taken (maximal marginal
-relevance, Carbonell and Goldstein, SIGIR 1998; diversity is 1 - lambda). What is a percentile of, what a missing
-modality counts, and similarity are ours.
+A clip's relevance is the weighted mean of its percentiles within the challenge. Clips are selected one by one, the next
+being the one of highest (1 - diversity) * relevance - diversity * similarity to the most similar one selected (maximal
+marginal relevance, Carbonell and Goldstein, SIGIR 1998; diversity is 1 - lambda). The percentiles, the value of a
+missing modality and the similarity are ours.
 """
 
 import json
@@ -25,22 +25,21 @@ from pipeline.dataset.labels import ENGAGEMENT, TRAIN
 from pipeline.metrics.ranking import percentile_within
 from pipeline.runs.files import SCORES
 from pipeline.runs.runs import read_run
-from pipeline.scoring.intervals import read_judged
+from pipeline.scoring.intervals import read_unseen
 from pipeline.scoring.recommendation_options import FUSED, RecommendOptions, eligible
 
 FOLDER = "recommendations"
-MIDDLE = (
-    0.5  # the percentile that a missing modality counts as, as the fusion is drawn to the middle by what is missing
-)
+MISSING_PERCENTILE = 0.5  # of a missing modality, as the fusion, too, is drawn to the middle by what is missing
 
-CREATOR, COPY, ALIKE = "creator", "copy", "alike"  # why a clip of high relevance is passed over
+CREATOR, COPY, ALIKE = "creator", "copy", "alike"  # reasons to pass over a clip of high relevance
 
 
 @dataclass(frozen=True)
-class Standing:
-    """Clips to choose from, in the order of their clips.parquet, and where each stands in its challenge.
+class Candidates:
+    """Clips to choose from, in the order of their clips.parquet, with their percentiles in the challenge.
 
-    known: the run was trained on the challenge. unseen: the clip stands by scores of a model that did not see it.
+    known: the run was trained on the challenge. unseen: the percentiles are from scores of a model that did not see the
+    clip.
     """
 
     clips: pd.DataFrame  # clip_id, challenge, creator_id, copies, uploaded_at, engagement; known, unseen (bool)
@@ -48,143 +47,144 @@ class Standing:
 
 
 @dataclass(frozen=True)
-class Picked:
-    """One clip taken; rows are places in what `pick` was given."""
+class Selected:
+    """One clip selected by `select`; rows are those of its arguments."""
 
     row: int
-    value: float  # what it was taken for
+    value: float  # marginal relevance
     similarity: float  # to the most similar of those above it, 0..1
-    nearest: int | None  # which that is; None: nothing above it is similar at all
+    nearest: int | None  # row of that one; None: nothing above it is similar at all
 
 
-def read_standing(workspace: str, run_dir: str, options: RecommendOptions) -> Standing:
-    """Of all clips that `options` choose from, the run's own or uploads that it scored, whatever else they ask for.
+def read_candidates(workspace: str, run_dir: str, options: RecommendOptions) -> Candidates:
+    """All clips of the run, or of the uploads that `options` name; their other options are not looked at.
 
-    Percentiles are among all clips of the challenge that have the score. The score of a clip that was trained on
-    flatters it: its likes were seen. Where the run was judged by folds of creators, such a clip stands by what the
-    fold's model, which saw nothing of its creator, said of it (`unseen`).
+    Percentiles are among all clips of the challenge that have the score. The score of a training clip is too good, for
+    its likes were seen: where there are folds by creator, the score of the fold's model replaces it, which saw nothing
+    of the creator (`unseen`).
     """
     run = read_run(workspace, run_dir)
     folder = options.folder(run)
     clips = read_clips(workspace, folder)
     scores = read_table(storage.join(workspace, folder if options.uploads else run_dir, SCORES)).set_index("clip_id")
     modalities = {name: name.removeprefix("score_") for name in scores if name.startswith("score_")}
-    said = scores[["score", *modalities]].astype("float64")
-    seen = pd.Series(False, said.index) if options.uploads else scores["split"] == TRAIN
-    judged, source = read_judged(workspace, run_dir)
+    by_predictor = scores[["score", *modalities]].astype("float64")
+    seen = pd.Series(False, by_predictor.index) if options.uploads else scores["split"] == TRAIN
+    unseen, source = read_unseen(workspace, run_dir)
     if seen.any() and source == "folds":
-        held = judged.set_index("clip_id")[list(said)].astype("float64")
-        held = held[held.index.isin(seen.index[seen])]
-        said.loc[held.index] = held
-        seen[held.index] = False
-    ordered = said.rename(columns={"score": FUSED} | modalities).reindex(clips["clip_id"]).reset_index(drop=True)
+        of_folds = unseen.set_index("clip_id")[list(by_predictor)].astype("float64")
+        of_folds = of_folds[of_folds.index.isin(seen.index[seen])]
+        by_predictor.loc[of_folds.index] = of_folds
+        seen[of_folds.index] = False
+    renamed = by_predictor.rename(columns={"score": FUSED} | modalities)
+    ordered = renamed.reindex(clips["clip_id"]).reset_index(drop=True)
     percentile = percentile_within(ordered, clips["challenge"])
     kept = clips[["clip_id", "challenge", "creator_id", "copies", "uploaded_at", *ENGAGEMENT]]
     known = clips["challenge"].isin(run["data"]["challenges"])
-    return Standing(kept.assign(known=known, unseen=~seen.reindex(clips["clip_id"]).to_numpy(bool)), percentile)
+    return Candidates(kept.assign(known=known, unseen=~seen.reindex(clips["clip_id"]).to_numpy(bool)), percentile)
 
 
-def relevance(percentile: pd.DataFrame, weights: Mapping[str, float]) -> np.ndarray:
-    """float64 [N], 0..1: the weighted mean of percentiles.
+def weighted_relevance(percentile: pd.DataFrame, weights: Mapping[str, float]) -> np.ndarray:
+    """Weighted means of percentiles, float64 [N], 0..1.
 
-    A modality that a clip lacks counts as the middle of its challenge, MIDDLE: it speaks neither for nor against the
-    clip. A clip that lacks all that is asked for is NaN, and never recommended.
+    A modality that a clip lacks counts as MISSING_PERCENTILE, neither for nor against the clip. A clip that lacks all
+    weighted modalities is NaN, and never recommended.
     """
-    asked = percentile[list(weights)].to_numpy(float)
+    values = percentile[list(weights)].to_numpy(float)
     weight = np.array(list(weights.values()), float)
-    counted = np.isfinite(asked) & (weight > 0)
-    mean = np.where(np.isfinite(asked), asked, MIDDLE) @ weight / weight.sum()
+    counted = np.isfinite(values) & (weight > 0)
+    mean = np.where(np.isfinite(values), values, MISSING_PERCENTILE) @ weight / weight.sum()
     return np.where(counted.any(1), mean, np.nan)
 
 
-def likeness(embeddings: Mapping[str, np.ndarray], row: int) -> np.ndarray:
-    """float64 [N], -1..1: the cosine of each clip's embedding with that of `row`, averaged over the modalities that
-    both have; 0 where they share none. embeddings: as embeddings.read_embeddings gives them."""
+def similarity_to(embeddings: Mapping[str, np.ndarray], row: int) -> np.ndarray:
+    """Cosine of each clip's embedding with that of `row`, mean over the modalities that both have, float64 [N], -1..1.
+
+    0 where they share no modality. embeddings: as embeddings.read_embeddings gives them.
+    """
     cosines = np.stack([values @ values[row] for values in embeddings.values()]).astype(float)
     both = np.isfinite(cosines)
     return np.where(both, cosines, 0.0).sum(0) / np.maximum(both.sum(0), 1)
 
 
 def intra_list_diversity(embeddings: Mapping[str, np.ndarray], rows: list[int]) -> float:
-    """1 - the mean `likeness` of the pairs among `rows`, 0..2; NaN of fewer than two."""
+    """1 - the mean similarity of the pairs among `rows`, 0..2; NaN of fewer than two."""
     if len(rows) < 2:
         return math.nan
-    alike = np.stack([likeness(embeddings, row)[rows] for row in rows])
-    return float(1 - alike[np.triu_indices(len(rows), 1)].mean())
+    similarity = np.stack([similarity_to(embeddings, row)[rows] for row in rows])
+    return float(1 - similarity[np.triu_indices(len(rows), 1)].mean())
 
 
-def pick(
-    wanted: np.ndarray,
+def select(
+    relevance: np.ndarray,
     embeddings: Mapping[str, np.ndarray],
     creator: np.ndarray,
     copies: np.ndarray,
     top: int,
     diversity: float,
     per_creator: int = 0,
-) -> list[Picked]:
+) -> list[Selected]:
     """Up to `top` of N clips by maximal marginal relevance, best first; ties go to the higher relevance, then row.
 
-    Similarity is `likeness`, but 0 where that is below: being the opposite of a clip is no more than being different.
+    Similarity is that of `similarity_to`, at least 0: an opposite clip is no better than a different one.
 
     Args:
-        wanted: float64 [N] relevance, 0..1; NaN: not to be taken.
+        relevance: float64 [N], 0..1; NaN: not to be selected.
         embeddings: by modality, [N, E].
-        creator: object [N], None: unknown, which no limit holds for.
-        copies: object [N], one value for clips that are copies of one another, of which one is taken; None: no copy.
+        creator: object [N], None: unknown, without a limit.
+        copies: object [N], the same for copies of one another, of which one is selected; None: no copy.
         diversity: 0, the most relevant ones, to 1, the most different ones from the most relevant.
         per_creator: most clips of one creator; 0: no limit.
     """
-    order = np.argsort(-wanted, kind="stable")  # NaN last
-    free = np.isfinite(wanted)
-    similarity, nearest = np.zeros(len(wanted)), np.full(len(wanted), -1)
-    picked: list[Picked] = []
-    while len(picked) < top and free.any():
-        value = (1 - diversity) * wanted - diversity * similarity
+    order = np.argsort(-relevance, kind="stable")  # NaN last
+    free = np.isfinite(relevance)
+    similarity, nearest = np.zeros(len(relevance)), np.full(len(relevance), -1)
+    selected: list[Selected] = []
+    while len(selected) < top and free.any():
+        value = (1 - diversity) * relevance - diversity * similarity
         row = int(order[np.argmax(np.where(free, value, -np.inf)[order])])
         others = None if nearest[row] < 0 else int(nearest[row])
-        picked.append(Picked(row, float(value[row]), float(similarity[row]), others))
+        selected.append(Selected(row, float(value[row]), float(similarity[row]), others))
         free[row] = False
         if copies[row] is not None:
             free &= copies != copies[row]
-        taken = [one.row for one in picked]
-        if per_creator and creator[row] is not None and (creator[taken] == creator[row]).sum() >= per_creator:
+        rows = [one.row for one in selected]
+        if per_creator and creator[row] is not None and (creator[rows] == creator[row]).sum() >= per_creator:
             free &= creator != creator[row]
-        alike = likeness(embeddings, row)
-        closer = alike > similarity
-        similarity, nearest = np.where(closer, alike, similarity), np.where(closer, row, nearest)
-    return picked
+        to_row = similarity_to(embeddings, row)
+        closer = to_row > similarity
+        similarity, nearest = np.where(closer, to_row, similarity), np.where(closer, row, nearest)
+    return selected
 
 
-def recommend(standing: Standing, embeddings: Mapping[str, np.ndarray], options: RecommendOptions) -> pd.DataFrame:
-    """A row a clip that is recommended and, behind those of its challenge, one a clip that is among the challenge's
-    first `top` by relevance alone and was passed over.
+def recommend(candidates: Candidates, embeddings: Mapping[str, np.ndarray], options: RecommendOptions) -> pd.DataFrame:
+    """The recommended clips of each challenge and, behind them, clips among its first `top` by relevance passed over.
 
     Columns: challenge; place (from 1; null: passed over); clip_id, creator_id; relevance; relevance_place (by relevance
-    alone, among the clips to choose from); value (what it was taken for; NaN: passed over); similarity, most_similar
-    (to which of those above it, of a clip passed over to which of all recommended; null: to none); passed_over
-    (CREATOR, COPY or ALIKE; null: recommended), instead (the clip that took its place by that); missing (modalities
-    asked for that the clip lacks); unseen (it stands by scores of a model that did not see it); percentile_<modality>,
-    percentile_fused.
+    alone, among the clips to choose from); value (marginal relevance; NaN: passed over); similarity, most_similar (to
+    which of those above it, of a clip passed over to which of all recommended; null: to none); passed_over (CREATOR,
+    COPY or ALIKE; null: recommended), instead (the clip recommended in its place); missing (weighted modalities that
+    the clip lacks); unseen (see Candidates); percentile_<modality>, percentile_fused.
     """
-    clips, percentile = standing.clips, standing.percentile
-    wanted = relevance(percentile, dict(options.weights))
-    wanted[~eligible(clips, options)] = np.nan
+    clips, percentile = candidates.clips, candidates.percentile
+    relevance = weighted_relevance(percentile, dict(options.weights))
+    relevance[~eligible(clips, options)] = np.nan
     rows: list[dict] = []
     for _, group in clips.sort_values("clip_id").groupby("challenge"):
         at = group.index.to_numpy()
-        here = {modality: values[at] for modality, values in embeddings.items()}
-        for place, row, about in _of_challenge(group, wanted[at], here, options):
+        of_group = {modality: values[at] for modality, values in embeddings.items()}
+        for place, row, columns in _of_challenge(group, relevance[at], of_group, options):
             missing = [
                 modality
                 for modality, weight in options.weights
                 if weight and not percentile[modality].notna().iat[at[row]]
             ]
             clip = group.iloc[row]
-            named = {f"percentile_{modality}": value for modality, value in percentile.iloc[at[row]].items()}
+            percentiles = {f"percentile_{modality}": value for modality, value in percentile.iloc[at[row]].items()}
             rows.append(
                 {"challenge": clip["challenge"], "place": place, "clip_id": clip["clip_id"],
-                 "creator_id": clip["creator_id"], "relevance": wanted[at[row]], **about,
-                 "missing": ",".join(missing) or None, "unseen": clip["unseen"], **named}
+                 "creator_id": clip["creator_id"], "relevance": relevance[at[row]], **columns,
+                 "missing": ",".join(missing) or None, "unseen": clip["unseen"], **percentiles}
             )  # fmt: skip
     columns = [*_COLUMNS, *(f"percentile_{modality}" for modality in percentile)]
     return pd.DataFrame(rows, columns=columns).astype(_TYPES)
@@ -199,68 +199,68 @@ _COLUMNS = tuple(_TYPES)
 
 
 def _of_challenge(
-    clips: pd.DataFrame, wanted: np.ndarray, embeddings: Mapping[str, np.ndarray], options: RecommendOptions
+    clips: pd.DataFrame, relevance: np.ndarray, embeddings: Mapping[str, np.ndarray], options: RecommendOptions
 ) -> Iterator[tuple[int | None, int, dict]]:
-    """(place, row, what `recommend` says beside) of one challenge's clips, those passed over last, place None."""
-    creator, copies = _names(clips["creator_id"]), _names(clips["copies"])
+    """(place, row, other columns of `recommend`) of one challenge's clips; those passed over last, place None."""
+    creator, copies = _or_none(clips["creator_id"]), _or_none(clips["copies"])
     ids = clips["clip_id"].to_list()
-    picked = pick(wanted, embeddings, creator, copies, options.top, options.diversity, options.per_creator)
-    order = np.argsort(-wanted, kind="stable")[: np.isfinite(wanted).sum()].tolist()
+    selected = select(relevance, embeddings, creator, copies, options.top, options.diversity, options.per_creator)
+    order = np.argsort(-relevance, kind="stable")[: np.isfinite(relevance).sum()].tolist()
     by_relevance = {row: place for place, row in enumerate(order, start=1)}
-    for place, one in enumerate(picked, start=1):
+    for place, one in enumerate(selected, start=1):
         nearest = None if one.nearest is None else ids[one.nearest]
         yield place, one.row, {"relevance_place": by_relevance[one.row], "value": one.value,
                                "similarity": one.similarity, "most_similar": nearest}  # fmt: skip
-    taken = [one.row for one in picked]
+    taken = [one.row for one in selected]
     for row in order[: options.top]:
         if row in taken:
             continue
-        alike = likeness(embeddings, row)[taken]
-        closest = int(alike.argmax())
-        nearest = ids[taken[closest]] if alike[closest] > 0 else None
+        similarity = similarity_to(embeddings, row)[taken]
+        closest = int(similarity.argmax())
+        nearest = ids[taken[closest]] if similarity[closest] > 0 else None
         same = [other for other in taken if copies[row] is not None and copies[other] == copies[row]]
-        fellows = [other for other in taken if creator[row] is not None and creator[other] == creator[row]]
-        full = options.per_creator and len(fellows) >= options.per_creator
-        why, instead = (COPY, ids[same[0]]) if same else (CREATOR, ids[fellows[0]]) if full else (ALIKE, nearest)
-        yield None, row, {"relevance_place": by_relevance[row], "similarity": max(float(alike[closest]), 0.0),
-                          "most_similar": nearest, "passed_over": why, "instead": instead}  # fmt: skip
+        of_creator = [other for other in taken if creator[row] is not None and creator[other] == creator[row]]
+        full = options.per_creator and len(of_creator) >= options.per_creator
+        reason, instead = (COPY, ids[same[0]]) if same else (CREATOR, ids[of_creator[0]]) if full else (ALIKE, nearest)
+        yield None, row, {"relevance_place": by_relevance[row], "similarity": max(float(similarity[closest]), 0.0),
+                          "most_similar": nearest, "passed_over": reason, "instead": instead}  # fmt: skip
 
 
-def _names(column: pd.Series) -> np.ndarray:
-    """object [N], None where there is none."""
+def _or_none(column: pd.Series) -> np.ndarray:
+    """The column as object [N], None where missing."""
     return column.astype(object).where(column.notna(), None).to_numpy(object)
 
 
 def summary(
-    standing: Standing, embeddings: Mapping[str, np.ndarray], options: RecommendOptions, table: pd.DataFrame
+    candidates: Candidates, embeddings: Mapping[str, np.ndarray], options: RecommendOptions, table: pd.DataFrame
 ) -> list[dict]:
-    """What spreading cost and gave in each challenge: the clips recommended beside the first by relevance alone.
+    """Relevance and diversity of each challenge's recommended clips, beside those of its first by relevance alone.
 
     name; known (the run was trained on it); clips; to_choose_from; relevance and diversity (means of the list,
     `intra_list_diversity`), each with `_undiversified`: of as many clips by relevance alone.
     """
-    place = pd.Series(np.arange(len(standing.clips)), standing.clips["clip_id"])
-    wanted = relevance(standing.percentile, dict(options.weights))
-    free = eligible(standing.clips, options) & np.isfinite(wanted)
-    found = []
-    for name, group in standing.clips.groupby("challenge"):
+    row_of = pd.Series(np.arange(len(candidates.clips)), candidates.clips["clip_id"])
+    relevance = weighted_relevance(candidates.percentile, dict(options.weights))
+    free = eligible(candidates.clips, options) & np.isfinite(relevance)
+    summaries = []
+    for name, group in candidates.clips.groupby("challenge"):
         if options.challenge not in ("", name):
             continue
-        here = table[table["challenge"] == name]
-        taken = place[here.loc[here["place"].notna(), "clip_id"]].tolist()
-        alone = place[here.sort_values("relevance_place")["clip_id"]].tolist()[: len(taken)]
+        of_challenge = table[table["challenge"] == name]
+        recommended = row_of[of_challenge.loc[of_challenge["place"].notna(), "clip_id"]].tolist()
+        undiversified = row_of[of_challenge.sort_values("relevance_place")["clip_id"]].tolist()[: len(recommended)]
         about: dict = {"name": str(name), "known": bool(group["known"].all()), "clips": len(group)}
         about["to_choose_from"] = int(free[group.index].sum())
-        for ending, rows in (("", taken), ("_undiversified", alone)):
-            about[f"relevance{ending}"] = float(wanted[rows].mean()) if rows else math.nan
+        for ending, rows in (("", recommended), ("_undiversified", undiversified)):
+            about[f"relevance{ending}"] = float(relevance[rows].mean()) if rows else math.nan
             about[f"diversity{ending}"] = intra_list_diversity(embeddings, rows)
-        found.append(about)
-    return found
+        summaries.append(about)
+    return summaries
 
 
 @dataclass(frozen=True)
-class Recommended:
-    """What was recommended, and where it is written."""
+class Recommendation:
+    """Recommended clips, and the files that hold them."""
 
     table: pd.DataFrame  # as `recommend` gives it
     challenges: list[dict]  # as `summary` gives it
@@ -270,16 +270,16 @@ class Recommended:
 
 def write_recommendation(
     workspace: str, run_dir: str, embeddings: Mapping[str, np.ndarray], options: RecommendOptions, name: str = ""
-) -> Recommended:
+) -> Recommendation:
     """Recommends from a finished run and writes both files, the JSON last. name: of the files; "": options.name()."""
-    standing = read_standing(workspace, run_dir, options)
-    table = recommend(standing, embeddings, options)
-    challenges = summary(standing, embeddings, options, table)
+    candidates = read_candidates(workspace, run_dir, options)
+    table = recommend(candidates, embeddings, options)
+    challenges = summary(candidates, embeddings, options, table)
     path = storage.join(workspace, run_dir, FOLDER, name or options.name())
     with storage.staged(f"{path}.parquet") as local:
         pq.write_table(pa.Table.from_pandas(table, preserve_index=False), local, compression="zstd")
     rows = table.astype(object).where(table.notna(), None)
-    said = {
+    content = {
         "run": run_dir.rsplit("/", 1)[-1],
         "asked": asdict(options) | {"weights": dict(options.weights)},
         "challenges": [
@@ -288,10 +288,10 @@ def write_recommendation(
             for about in challenges
         ],
     }
-    storage.write_bytes(f"{path}.json", (json.dumps(said, indent=1) + "\n").encode())
-    return Recommended(table, challenges, f"{path}.parquet", f"{path}.json")
+    storage.write_bytes(f"{path}.json", (json.dumps(content, indent=1) + "\n").encode())
+    return Recommendation(table, challenges, f"{path}.parquet", f"{path}.json")
 
 
 def _records(rows: pd.DataFrame, challenge: str, taken: bool) -> list[dict]:
-    here = rows[(rows["challenge"] == challenge) & (rows["place"].notna() == taken)]
-    return here.drop(columns="challenge").to_dict("records")
+    chosen = rows[(rows["challenge"] == challenge) & (rows["place"].notna() == taken)]
+    return chosen.drop(columns="challenge").to_dict("records")

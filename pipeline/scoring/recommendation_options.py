@@ -1,4 +1,4 @@
-"""What can be asked of a recommendation, refused where it makes no sense. Imports nothing heavy: planning asks it."""
+"""Options of a recommendation, and their checks. Imports nothing heavy, for planning needs it."""
 
 import math
 from collections.abc import Mapping
@@ -21,15 +21,16 @@ FUSED = "fused"
 
 @dataclass(frozen=True)
 class RecommendOptions:
-    """
-    weights: (modality or "fused", weight) pairs, as `parse_weights` gives them; how much each counts in a clip's
-    relevance. challenge: the only one; "": each.
+    """Options of one recommendation.
+
+    weights: (modality or "fused", weight) pairs, as `parse_weights` gives them: weights in a clip's relevance.
+    challenge: the only one; "": each.
     top: most clips of a challenge.
     diversity: 0, the most relevant clips, to 1, the most different ones: 1 - the lambda of maximal marginal relevance.
     per_creator: most clips of one creator in a challenge; 0: no limit.
-    new_only: only clips of whose engagement nothing is known yet.
+    new_only: only clips without any known engagement.
     since: only clips uploaded at this time or later, ISO 8601; "": any.
-    uploads: id of what ScoreUploads scored with the run, to choose from; "": the run's own clips.
+    uploads: id of uploads that ScoreUploads scored with the run, to choose from; "": the run's own clips.
     """
 
     weights: tuple[tuple[str, float], ...] = ((FUSED, 1.0),)
@@ -42,22 +43,21 @@ class RecommendOptions:
     uploads: str = ""
 
     def folder(self, run: Mapping) -> str:
-        """Of the clips to choose from, relative to the workspace. run: its run.json."""
+        """Folder of the clips to choose from, relative to the workspace. run: its run.json."""
         return f"uploads/{self.uploads}" if self.uploads else f"datasets/{run['dataset']}"
 
     def name(self) -> str:
-        """Of the files, where the user gives none."""
+        """Default name of the files."""
         return fingerprint(self)
 
 
 def parse_weights(text: str) -> tuple[tuple[str, float], ...]:
-    """`pose=2,scene=1` as pairs, in that order; a modality without a number counts 1.
+    """Pairs of `pose=2,scene=1`, in that order; a modality without a number has weight 1.
 
     Raises:
-        OptionError: a modality that there is none of or that is named twice, a weight that is no number or below 0,
-            nothing above 0.
+        OptionError: a modality is unknown or named twice, a weight is no number or below 0, or none is above 0.
     """
-    found: dict[str, float] = {}
+    weights: dict[str, float] = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
         modality, _, number = (word.strip() for word in part.partition("="))
         if modality not in (*modality_names(), FUSED):
@@ -65,15 +65,15 @@ def parse_weights(text: str) -> tuple[tuple[str, float], ...]:
                 f"--weights names {modality!r}; there are {', '.join(modality_names())}, and {FUSED} for all of them"
                 " as the model weighs them"
             )
-        if modality in found:
+        if modality in weights:
             raise OptionError(f"--weights names {modality} twice; give it one weight")
-        found[modality] = _weight(modality, number if "=" in part else "1")
-    if not any(found.values()):
+        weights[modality] = _weight(modality, number if "=" in part else "1")
+    if not any(weights.values()):
         raise OptionError(
-            f"--weights is {text!r}, which leaves nothing to recommend by; give at least one modality a weight above 0, as"
-            " in --weights pose=2,scene=1"
+            f"--weights is {text!r}, which leaves nothing to recommend by; give at least one modality a weight above 0,"
+            " as in --weights pose=2,scene=1"
         )
-    return tuple(found.items())
+    return tuple(weights.items())
 
 
 def _weight(modality: str, text: str) -> float:
@@ -89,18 +89,18 @@ def _weight(modality: str, text: str) -> float:
 
 
 def since_time(text: str) -> datetime:
-    """A day, from its first second on, or a time; without a zone in UTC. Raises OptionError: it is neither."""
+    """The time of an ISO 8601 day (its first second) or time; UTC without a zone. Raises OptionError: it is neither."""
     try:
-        given = datetime.fromisoformat(text)
+        since = datetime.fromisoformat(text)
     except ValueError as error:
         raise OptionError(
             f"--since is {text!r}; give a day or a time as in 2024-06-30 or 2024-06-30T18:00:00+02:00"
         ) from error
-    return given if given.tzinfo else given.replace(tzinfo=UTC)
+    return since if since.tzinfo else since.replace(tzinfo=UTC)
 
 
 def check_name(name: str) -> None:
-    """Raises OptionError where no file may be called so."""
+    """Raises OptionError where a file may not have this name."""
     if not NAME.fullmatch(name):
         raise OptionError(
             f"--name is {name!r}; a name has up to 64 letters, digits, dots, hyphens and underscores, and starts with a"
@@ -109,11 +109,11 @@ def check_name(name: str) -> None:
 
 
 def check_options(workspace: str, run_dir: str, options: RecommendOptions) -> None:
-    """Whether a finished run has what is asked for.
+    """Checks the options against a finished run.
 
     Raises:
-        OptionError: the run lacks a modality or the challenge, or no clip of it is as new as asked.
-        WorkspaceError: the run's scores or its dataset are not there.
+        OptionError: the run lacks a modality or the challenge, or has no clip that is new enough.
+        WorkspaceError: the run's scores or its dataset are missing.
     """
     from pipeline.dataset.assemble import CLIPS, read_clips  # scipy and av with it, which other tasks plan without
 
@@ -141,19 +141,19 @@ def check_options(workspace: str, run_dir: str, options: RecommendOptions) -> No
         raise OptionError(_nothing_new(clips, options))
 
 
-def _refuse_uploads(workspace: str, given: str) -> None:
+def _refuse_uploads(workspace: str, uploads: str) -> None:
     files = storage.listing(storage.join(workspace, "uploads"))
-    there = sorted(path.split("/")[0] for path in files if path.endswith(f"/{SCORES}") and path.count("/") == 1)
+    scored = sorted(path.split("/")[0] for path in files if path.endswith(f"/{SCORES}") and path.count("/") == 1)
     raise OptionError(
-        f"--uploads {given!r}: {workspace} has no such uploads; ScoreUploads scores some and prints their folder,"
-        f" uploads/<id>. There {'are ' + ', '.join(there) if there else 'are none'}"
+        f"--uploads {uploads!r}: {workspace} has no such uploads; ScoreUploads scores some and prints their folder,"
+        f" uploads/<id>. There {'are ' + ', '.join(scored) if scored else 'are none'}"
     )
 
 
 def eligible(clips: pd.DataFrame, options: RecommendOptions) -> np.ndarray:
-    """bool [N]: the clips of a dataset that `options` ask for, whatever their scores.
+    """Mask of the clips that `options` allow, bool [N], whatever their scores.
 
-    New is a clip of whose engagement nothing is known: the manifest has none of its likes, views, comments, shares.
+    A clip is new if its engagement is unknown: the manifest has none of its likes, views, comments, shares.
     """
     chosen = np.ones(len(clips), bool)
     if options.challenge:

@@ -1,4 +1,4 @@
-"""Every clip of a dataset scored by a run: `scores.parquet`."""
+"""Scores of every clip of a dataset by a run: `scores.parquet`."""
 
 from collections.abc import Mapping, Sequence
 
@@ -17,7 +17,7 @@ from pipeline.dataset.loading import ClipBatch, ClipDataset
 from pipeline.metrics.ranking import percentile_within
 from pipeline.runs.files import SCORES
 from pipeline.runs.train import load_run, warn_if_untrained
-from pipeline.scoring.intervals import Calibration, calibrate, read_judged
+from pipeline.scoring.intervals import Calibration, calibrate, read_unseen
 
 
 def score_clips(
@@ -27,45 +27,44 @@ def score_clips(
 
     Columns: clip_id, challenge, split, label; score (higher: more popular within its challenge; null where abstained),
     percentile (of the score within the challenge, 0..1); expected_percentile, low, high (0..1, of the label within the
-    challenge: what is to be expected, and the interval of the run's level around it; see pipeline.scoring.intervals;
-    null where abstained and where the run cannot tell); abstained (the clip has no modality at all); for each modality
-    of the run score_<modality> (null where the clip lacks it) and attention_<modality> (its weight in the fused score,
-    0 where lacking).
+    challenge: the expected one and its interval at the run's level; see pipeline.scoring.intervals; null where
+    abstained and where the challenge is unknown); abstained (the clip has no modality at all); for each modality of the
+    run score_<modality> (null where the clip lacks it) and attention_<modality> (its weight in the fused score, 0 where
+    the clip lacks it).
 
-    The score of a clip that was trained on flatters it. What is expected of it comes from the score of a model that
-    did not see it, where there is one, else is null.
+    The score of a training clip is too good. Its expected percentile comes from the score of a model that did not see
+    it, where there is one, else is null.
 
     Args:
         dataset_dir, run_dir, out_path: relative to the workspace; out_path: runs/<id>/scores.parquet unless given.
 
     Raises:
-        DataError: the dataset's features are of another width than the run was trained on.
+        DataError: the dataset's features are of another width than the run's.
     """
     model, run = load_run(workspace, run_dir, device)
     table = score_table(workspace, dataset_dir, run_dir, model, run, device, workers)
-    judged, _ = read_judged(workspace, run_dir)
+    unseen, _ = read_unseen(workspace, run_dir)
     score = table["score"].astype("float64")
     if run["dataset"] == dataset_dir.rstrip("/").rsplit("/", 1)[-1]:
-        unseen = table["clip_id"].map(judged.set_index("clip_id")["score"]).astype("float64")
-        score = score.where(table["split"] != TRAIN, unseen)
-    add_expected(table, calibrate(judged, run["interval_level"]), score)
+        score_unseen = table["clip_id"].map(unseen.set_index("clip_id")["score"]).astype("float64")
+        score = score.where(table["split"] != TRAIN, score_unseen)
+    add_expected(table, calibrate(unseen, run["interval_level"]), score)
     write_scores(storage.join(workspace, out_path or storage.join(run_dir, SCORES)), table)
 
 
 def score_table(
     workspace: str, dataset_dir: str, run_dir: str, model: Vdv, run: Mapping, device: torch.device, workers: int = 0
 ) -> pd.DataFrame:
-    """What `score_clips` writes, but for what is to be expected. model, run: as train.load_run gives them."""
+    """The table of `score_clips` without expected percentiles. model, run: as train.load_run gives them."""
     warn_if_untrained(run)
     dataset = ClipDataset(workspace, dataset_dir, model.config, training=False)
     for modality, spec in dataset.inputs.items():
         if spec != model.inputs[modality]:
             raise DataError(
                 f"{dataset_dir} has {modality} features {spec.width} wide, {run_dir} was trained on"
-                f" {model.inputs[modality].width};"
-                " extract with the profile that the run was trained with"
+                f" {model.inputs[modality].width}; extract with the profile that the run was trained with"
             )
-    dataset.inputs = model.inputs  # a modality that no clip of this dataset has is missing in each of them
+    dataset.inputs = model.inputs  # a modality that no clip of this dataset has is missing in every clip
     clips = dataset.clips
     scores = score_rows(model, dataset, range(len(clips)), device, workers)
     table = pd.concat([clips[["clip_id", "challenge", "split", "label"]], scores], axis=1)
@@ -74,7 +73,7 @@ def score_table(
 
 
 def add_expected(table: pd.DataFrame, calibration: Calibration, score: pd.Series) -> None:
-    """Inserts what is to be expected of clips of these scores behind the column percentile."""
+    """Inserts the columns of `Calibration.expect` for these scores behind the column percentile."""
     expected = calibration.expect(table["challenge"], score)
     at = table.columns.get_loc("percentile")
     for place, name in enumerate(expected, start=1):
@@ -89,32 +88,28 @@ def write_scores(path: str, table: pd.DataFrame) -> None:
 def score_rows(
     model: Vdv, dataset: ClipDataset, rows: Sequence[int], device: torch.device, workers: int = 0
 ) -> pd.DataFrame:
-    """score, abstained, score_<modality> and attention_<modality>, as `score_clips` writes them, of these rows of the
-    dataset.
+    """Columns score, abstained, score_<modality> and attention_<modality> of `score_clips`, indexed by dataset row.
 
-    Indexed by row. `dataset` must have the model's modalities and draw as for scoring, not for training.
+    `dataset` must have the model's modalities and sample as for scoring, not for training.
     """
     size = model.config.batch_clips
     batches = [[(0, row) for row in rows[at : at + size]] for at in range(0, len(rows), size)]  # keys: (epoch, row)
     loader = DataLoader(dataset, batch_sampler=batches, collate_fn=dataset.collate, num_workers=workers)
-    found = [_score_batch(model, batch, device) for batch in loader]
-    columns = {name: [value for part in found for value in part[name]] for name in found[0]} if found else {}
+    parts = [_score_batch(model, batch, device) for batch in loader]
+    columns = {name: [value for part in parts for value in part[name]] for name in parts[0]} if parts else {}
     return pd.DataFrame(columns, index=pd.Index(rows))
 
 
 @torch.inference_mode()
 def _score_batch(model: torch.nn.Module, batch: ClipBatch, device: torch.device) -> dict[str, list]:
-    """Columns of the batch's rows."""
-    said = model(to_device(batch.inputs, device))
-    columns = {
-        "score": _where(said.score, ~said.abstained),
-        "abstained": said.abstained.tolist(),
-    }
-    for place, (modality, encoded) in enumerate(said.encoded.items()):
-        columns[f"score_{modality}"] = _where(encoded.score, encoded.present)
-        columns[f"attention_{modality}"] = said.attention[:, place].tolist()
+    """Columns of `score_rows` of a batch."""
+    output = model(to_device(batch.inputs, device))
+    columns = {"score": _or_none(output.score, ~output.abstained), "abstained": output.abstained.tolist()}
+    for place, (modality, encoded) in enumerate(output.encoded.items()):
+        columns[f"score_{modality}"] = _or_none(encoded.score, encoded.present)
+        columns[f"attention_{modality}"] = output.attention[:, place].tolist()
     return columns
 
 
-def _where(values: torch.Tensor, there: torch.Tensor) -> list[float | None]:
-    return [value if here else None for value, here in zip(values.tolist(), there.tolist(), strict=True)]
+def _or_none(values: torch.Tensor, present: torch.Tensor) -> list[float | None]:
+    return [value if known else None for value, known in zip(values.tolist(), present.tolist(), strict=True)]

@@ -1,4 +1,4 @@
-"""New clips, scored by a finished run; nothing is trained.
+"""Scores of new clips by a finished run; nothing is trained.
 
 uploads/<id>/    clips.parquet, faces.parquet, statistics.json, as in a dataset, without labels
                  scores.parquet, scores.csv
@@ -16,7 +16,7 @@ from pipeline.dataset.assemble import BatchFiles, assemble, read_clips, read_tab
 from pipeline.dataset.labels import ENGAGEMENT, LabelOptions
 from pipeline.runs.files import SCORES, SCORES_CSV
 from pipeline.runs.train import load_run
-from pipeline.scoring.intervals import calibrate, read_judged
+from pipeline.scoring.intervals import calibrate, read_unseen
 from pipeline.scoring.scores import add_expected, score_table, write_scores
 
 
@@ -26,20 +26,20 @@ def assemble_uploads(
     out_dir: str,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """`dataset.assemble` of the batches as if nobody had seen the clips yet: no engagement, no split, no labels.
+    """Assembles the batches like a dataset (dataset.assemble), without engagement, split and labels.
 
     Raises:
-        DataError: there is no clip; and what assemble raises.
+        DataError: there is no clip; or as of assemble.
     """
     if not any(len(files.batch.rows) for files in batches):
         raise DataError("the manifest names no clip that is not removed; there is nothing to score")
-    unseen = []
+    unlabelled = []
     for files in batches:
         rows = files.batch.rows.copy()
         rows[[*ENGAGEMENT, "split"]] = pd.NA
         kept = rows.astype(files.batch.rows.dtypes.to_dict())
-        unseen.append(replace(files, batch=replace(files.batch, rows=kept)))
-    assemble(workspace, unseen, out_dir, LabelOptions("likes"), progress)
+        unlabelled.append(replace(files, batch=replace(files.batch, rows=kept)))
+    assemble(workspace, unlabelled, out_dir, LabelOptions("likes"), progress)
 
 
 def score_uploads(
@@ -52,23 +52,23 @@ def score_uploads(
 ) -> None:
     """Writes scores.parquet, and the same as scores.csv, beside what `assemble_uploads` wrote; the CSV last.
 
-    Columns: as score.score_clips writes them, without split and label, and: known_challenge (the run was trained on
-    clips of it; else the score is the network's guess across challenges, and nothing is said of the percentile to
-    expect); status, code (how the clip's decoding ended). `percentile` is that among the uploads of the challenge.
+    Columns: as scores.score_clips writes them, without split and label, and: known_challenge (the run was trained on
+    clips of it; else the score is the network's guess across challenges, and no percentile is expected); status, code
+    (how the clip's decoding ended). `percentile` is that among the uploads of the challenge.
 
     Args:
         uploads_dir, run_dir: relative to the workspace.
         level: of the intervals, above 0 and below 1; None: the run's.
 
     Raises:
-        DataError: the features are of another width than the run was trained on.
+        DataError: the features are of another width than the run's.
     """
     model, run = load_run(workspace, run_dir, device)
     table = score_table(workspace, uploads_dir, run_dir, model, run, device, workers).drop(columns=["split", "label"])
-    judged, _ = read_judged(workspace, run_dir)
+    unseen, _ = read_unseen(workspace, run_dir)
     known = table["challenge"].isin(run["data"]["challenges"])
     score = table["score"].astype("float64").where(known)
-    add_expected(table, calibrate(judged, level or run["interval_level"]), score)
+    add_expected(table, calibrate(unseen, level or run["interval_level"]), score)
     table.insert(2, "known_challenge", known)
     clips = read_clips(workspace, uploads_dir)
     table[["status", "code"]] = clips[["status", "code"]]
@@ -78,7 +78,7 @@ def score_uploads(
 
 
 def first_clips(workspace: str, uploads_dir: str, top: int) -> list[str]:
-    """For the terminal, a line a clip: the first of each challenge, and which have no score."""
+    """Text for the terminal, line by line: the first clips of each challenge, and clips without a score."""
     table = read_table(storage.join(workspace, uploads_dir, SCORES))
     lines = []
     for name, clips in table.groupby("challenge"):
@@ -92,10 +92,10 @@ def first_clips(workspace: str, uploads_dir: str, top: int) -> list[str]:
                 expected, low, high = (round(100 * end) for end in (clip.expected_percentile, clip.low, clip.high))
                 line += f"   percentile {expected} ({low} to {high})"
             lines.append(line)
-    silent = table[table["abstained"]]
-    if len(silent):
+    abstained = table[table["abstained"]]
+    if len(abstained):
         named = ", ".join(
-            f"{clip.clip_id} ({clip.code or 'nothing to judge'})" for clip in silent.head(top).itertuples()
+            f"{clip.clip_id} ({clip.code or 'nothing to judge'})" for clip in abstained.head(top).itertuples()
         )
-        lines.append(f"without a score: {len(silent)} clips: {named}")
+        lines.append(f"without a score: {len(abstained)} clips: {named}")
     return lines

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.recommend import World, curve, dimensions
+from benchmarks.recommend import World, curve, precision_by_term
 from pipeline.scoring.embeddings import unit_rows
-from pipeline.scoring.recommendation import Standing
+from pipeline.scoring.recommendation import Candidates
 from pipeline.scoring.recommendation_options import RecommendOptions, parse_weights
 
 CLIPS = 30
@@ -24,11 +24,11 @@ def world() -> World:
     percentile["fused"] = rng.permutation(CLIPS) / CLIPS
     clips = pd.DataFrame({"challenge": "wave", "creator_id": [f"u{place // 2}" for place in range(CLIPS)]})
     embeddings = {"scene": unit_rows(pd.get_dummies(truth["place"]).to_numpy(np.float32), np.zeros(3))}
-    return World(Standing(clips, percentile), embeddings, truth, top=10)
+    return World(Candidates(clips, percentile), embeddings, truth, top=10)
 
 
 def test_a_modality_that_ranks_its_term_perfectly_has_precision_one_and_leads_the_fused_score(world):
-    found = dimensions(world)
+    found = precision_by_term(world)
     assert [found["means"][modality][lead["term"]] for modality, lead in found["leads"].items()] == [1.0] * 4
     assert all(lead["lead"] == 1 - found["means"]["fused"][lead["term"]] for lead in found["leads"].values())
     assert all(lead["challenges"] == [1, 0, 0] for lead in found["leads"].values())
@@ -64,7 +64,7 @@ def test_lists_are_of_clips_with_every_modality_and_of_a_third_at_most(world):
     percentile = world.percentile.copy()
     percentile.loc[[0, 1, 2], "face"] = np.nan
     clips = pd.DataFrame({"challenge": "wave", "creator_id": "u0"}, index=range(CLIPS))
-    fewer = World(Standing(clips, percentile), world.embeddings, world.truth, top=10)
+    fewer = World(Candidates(clips, percentile), world.embeddings, world.truth, top=10)
     assert fewer.top == {"wave": 9}
     options = RecommendOptions(weights=parse_weights("pose"), per_creator=0)
     assert not {0, 1, 2} & set(fewer.list_of("wave", options))

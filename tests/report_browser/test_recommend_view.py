@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.scoring.recommendation import pick, relevance
+from pipeline.scoring.recommendation import select, weighted_relevance
 from tests.report_browser.conftest import Opened, make_payload
 
 PICKS = "#recommend .pick a"
@@ -25,15 +25,15 @@ def of_pipeline(
     values = values.reshape(-1, payload["embedding"]["size"]).astype(float)
     length = np.linalg.norm(values, axis=1, keepdims=True)
     unit = np.divide(values, length, out=np.zeros_like(values), where=length > 0)
-    wanted = relevance(percentile, weights)
+    relevance = weighted_relevance(percentile, weights)
     if new:
-        wanted[~np.array(clips["new"])] = np.nan
+        relevance[~np.array(clips["new"])] = np.nan
     members = np.array(sorted(
         (row for row, one in enumerate(clips["challenge"]) if one == challenge), key=lambda row: clips["id"][row]
     ))  # fmt: skip
     names = {name: np.array(clips[name], object)[members] for name in ("creator", "copies")}
-    picked = pick(
-        wanted[members], {"page": unit[members]}, names["creator"], names["copies"], top, diversity, int(each)
+    picked = select(
+        relevance[members], {"page": unit[members]}, names["creator"], names["copies"], top, diversity, int(each)
     )
     return [clips["id"][members[one.row]] for one in picked]
 

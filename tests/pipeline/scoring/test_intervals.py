@@ -10,7 +10,7 @@ from scipy.stats import norm
 
 import pipeline.scoring.intervals as intervals
 from pipeline.runs.files import RUN_SCHEMA
-from pipeline.scoring.intervals import calibrate, coverage, coverage_of_run, quantile_by_creator, read_judged
+from pipeline.scoring.intervals import calibrate, coverage, coverage_of_run, creator_quantile, read_unseen
 
 
 def judged(creators: int = 40, folds: int = 3, skill: float = 0.6, offset: float = 1.0, seed: int = 0) -> pd.DataFrame:
@@ -36,16 +36,16 @@ def expected(calibration, scores, challenge="shuffle"):
 
 def test_the_bound_counts_creators_and_keeps_a_place_for_the_new_one():
     errors, group = np.array([0.1, 0.2, 0.3, 0.4]), np.array([1, 2, 3, 4])
-    assert quantile_by_creator(errors, group, 0.6) == 0.3  # 3 of 5, the fifth being the new creator
-    assert quantile_by_creator(errors, group, 0.8) == 0.4
-    assert quantile_by_creator(errors, group, 0.81) == np.inf
-    assert quantile_by_creator(np.array([*errors, np.nan]), np.array([*group, 5]), 0.8) == 0.4
+    assert creator_quantile(errors, group, 0.6) == 0.3  # 3 of 5, the fifth being the new creator
+    assert creator_quantile(errors, group, 0.8) == 0.4
+    assert creator_quantile(errors, group, 0.81) == np.inf
+    assert creator_quantile(np.array([*errors, np.nan]), np.array([*group, 5]), 0.8) == 0.4
 
 
 def test_a_creator_of_many_clips_counts_as_one():
     errors = np.concatenate([np.linspace(0.01, 0.09, 9), np.full(500, 0.9)])
     group = np.concatenate([np.arange(9), np.full(500, 9)])
-    assert quantile_by_creator(errors, group, 0.8) == pytest.approx(0.09)
+    assert creator_quantile(errors, group, 0.8) == pytest.approx(0.09)
 
 
 @pytest.mark.parametrize("level", [0.5, 0.8, 0.9])
@@ -85,7 +85,7 @@ def test_a_fold_is_covered_by_the_others_alone(monkeypatch):
 
 
 def test_each_error_is_that_of_a_map_that_was_fitted_without_the_clips_fold(monkeypatch):
-    monkeypatch.setattr(intervals, "quantile_by_creator", lambda errors, group, level: float(np.nanmean(errors)))
+    monkeypatch.setattr(intervals, "creator_quantile", lambda errors, group, level: float(np.nanmean(errors)))
     learned_by_heart = judged(20, folds=20, skill=0.0)  # no score says anything: only a map's own clips look near it
     assert calibrate(learned_by_heart).half_width > (learned_by_heart["percentile"] - 0.5).abs().mean()
 
@@ -129,7 +129,7 @@ def test_clips_that_were_abstained_on_change_nothing():
     silent = table.assign(score=np.nan, percentile=0.0, group=table["group"] + 1000)
     plain, more = calibrate(table), calibrate(pd.concat([table, silent], ignore_index=True))
     assert more.half_width == plain.half_width
-    assert more.creators == plain.creators
+    assert more.centre == plain.centre
     assert coverage(pd.concat([table, silent], ignore_index=True)) == coverage(table)
 
 
@@ -151,13 +151,13 @@ def test_folds_by_creator_are_used_where_there_are_and_else_what_the_fusion_lear
     run.mkdir(parents=True)
     judged(12).drop(columns="fold").to_parquet(run / "held_out.parquet")
     (run / "run.json").write_text(json.dumps({"schema": RUN_SCHEMA, "interval_level": 0.7}))
-    assert read_judged(str(tmp_path), "runs/one")[1] == "held_out"
+    assert read_unseen(str(tmp_path), "runs/one")[1] == "held_out"
     (run / "folds.json").write_text(json.dumps({"protocol": "kfold", "clips": 0, "reason": "one creator"}))
-    assert read_judged(str(tmp_path), "runs/one")[1] == "held_out"
+    assert read_unseen(str(tmp_path), "runs/one")[1] == "held_out"
     judged(50).to_parquet(run / "folds.parquet")
     for protocol, source in (("leave-challenge-out", "held_out"), ("kfold", "folds")):
         (run / "folds.json").write_text(json.dumps({"protocol": protocol, "clips": 9}))
-        found, named = read_judged(str(tmp_path), "runs/one")
+        found, named = read_unseen(str(tmp_path), "runs/one")
         assert named == source
         assert found["group"].nunique() == {"held_out": 12, "folds": 50}[source]
     found = coverage_of_run(str(tmp_path), "runs/one")

@@ -11,12 +11,12 @@ from pipeline.core.errors import OptionError, WorkspaceError
 from pipeline.scoring.embeddings import read_embeddings, unit_rows
 from pipeline.scoring.recommendation import (
     intra_list_diversity,
-    likeness,
-    pick,
-    read_standing,
+    read_candidates,
     recommend,
-    relevance,
+    select,
+    similarity_to,
     summary,
+    weighted_relevance,
     write_recommendation,
 )
 from pipeline.scoring.recommendation_options import (
@@ -44,7 +44,7 @@ def embeddings(workspace: Path) -> dict[str, np.ndarray]:
 
 def recommended(workspace: Path, embeddings: dict[str, np.ndarray], **options: object) -> pd.DataFrame:
     asked = RecommendOptions(**({"weights": (("fused", 1.0),), "top": 50, "per_creator": 0} | options))
-    return recommend(read_standing(str(workspace), RUN, asked), embeddings, asked).set_index("clip_id")
+    return recommend(read_candidates(str(workspace), RUN, asked), embeddings, asked).set_index("clip_id")
 
 
 def looks(count: int, seed: int = 0) -> dict[str, np.ndarray]:
@@ -60,7 +60,7 @@ def looks(count: int, seed: int = 0) -> dict[str, np.ndarray]:
 def chosen(wanted: list[float], found: dict[str, np.ndarray], top: int, diversity: float, **more: object) -> list[int]:
     nobody = np.full(len(wanted), None, object)
     asked = {"creator": nobody, "copies": nobody} | more
-    return [one.row for one in pick(np.array(wanted), found, top=top, diversity=diversity, **asked)]
+    return [one.row for one in select(np.array(wanted), found, top=top, diversity=diversity, **asked)]
 
 
 # --- relevance
@@ -68,15 +68,15 @@ def chosen(wanted: list[float], found: dict[str, np.ndarray], top: int, diversit
 
 def test_relevance_is_the_weighted_mean_of_percentiles():
     percentile = pd.DataFrame({"pose": [0.9, 0.1], "scene": [0.3, 0.7], "face": [0.0, 1.0]})
-    np.testing.assert_allclose(relevance(percentile, {"pose": 2.0, "scene": 1.0}), [0.7, 0.3])
-    np.testing.assert_allclose(relevance(percentile, {"pose": 5.0, "face": 0.0}), [0.9, 0.1])
+    np.testing.assert_allclose(weighted_relevance(percentile, {"pose": 2.0, "scene": 1.0}), [0.7, 0.3])
+    np.testing.assert_allclose(weighted_relevance(percentile, {"pose": 5.0, "face": 0.0}), [0.9, 0.1])
 
 
 def test_a_missing_modality_counts_as_the_middle_and_a_clip_that_lacks_all_that_is_asked_for_is_out():
     percentile = pd.DataFrame({"pose": [NAN, 0.9, NAN], "scene": [0.8, NAN, NAN], "fused": [0.9, 0.9, 0.9]})
-    np.testing.assert_allclose(relevance(percentile, {"pose": 1.0, "scene": 1.0}), [0.65, 0.7, NAN])
-    np.testing.assert_allclose(relevance(percentile, {"pose": 1.0}), [NAN, 0.9, NAN])
-    np.testing.assert_allclose(relevance(percentile, {"pose": 1.0, "scene": 0.0}), [NAN, 0.9, NAN])
+    np.testing.assert_allclose(weighted_relevance(percentile, {"pose": 1.0, "scene": 1.0}), [0.65, 0.7, NAN])
+    np.testing.assert_allclose(weighted_relevance(percentile, {"pose": 1.0}), [NAN, 0.9, NAN])
+    np.testing.assert_allclose(weighted_relevance(percentile, {"pose": 1.0, "scene": 0.0}), [NAN, 0.9, NAN])
 
 
 # --- maximal marginal relevance
@@ -110,7 +110,7 @@ def test_a_clip_like_one_above_it_gives_way_to_a_different_one_and_both_are_told
     same = np.float32([[1, 0], [1, 0], [0, 1]])
     nobody = np.full(3, None, object)
     assert chosen([0.9, 0.8, 0.7], {"scene": same}, top=2, diversity=0.1) == [0, 2]
-    first, second, third = pick(np.array([0.9, 0.8, 0.7]), {"scene": same}, nobody, nobody, top=3, diversity=0.5)
+    first, second, third = select(np.array([0.9, 0.8, 0.7]), {"scene": same}, nobody, nobody, top=3, diversity=0.5)
     assert (first.nearest, first.similarity, first.value) == (None, 0.0, 0.45)
     assert (second.row, second.nearest, second.similarity) == (2, None, 0.0)
     assert (third.row, third.nearest, third.similarity) == (1, 0, 1.0)
@@ -124,7 +124,7 @@ def test_the_opposite_of_a_clip_is_no_better_than_one_that_is_merely_different()
 
 def test_clips_that_share_no_modality_are_not_alike():
     found = {"scene": np.float32([[1, 0], [NAN, NAN]]), "face": np.float32([[NAN, NAN], [0, 1]])}
-    assert likeness(found, 0).tolist() == [1.0, 0.0]
+    assert similarity_to(found, 0).tolist() == [1.0, 0.0]
     assert intra_list_diversity(found, [0, 1]) == 1.0
     assert np.isnan(intra_list_diversity(found, [0]))
 
@@ -153,7 +153,7 @@ def test_of_copies_one_is_taken_whoever_uploaded_them():
 
 
 def test_a_clip_that_was_trained_on_stands_by_what_a_fold_that_did_not_see_it_said(workspace):
-    standing = read_standing(str(workspace), RUN, RecommendOptions())
+    candidates = read_candidates(str(workspace), RUN, RecommendOptions())
     scores = pd.read_parquet(workspace / RUN / "scores.parquet").set_index("clip_id")
     folds = pd.read_parquet(workspace / RUN / "folds.parquet").set_index("clip_id")
     trained = scores["split"] == "train"
@@ -163,11 +163,11 @@ def test_a_clip_that_was_trained_on_stands_by_what_a_fold_that_did_not_see_it_sa
     by_hand = scores[names].astype(float).copy()
     by_hand.loc[trained] = folds.loc[by_hand.index[trained], names].astype(float)
     for column, name in (("score", "fused"), ("score_pose", "pose"), ("score_scene", "scene")):
-        for challenge, clips in standing.clips.groupby("challenge"):
+        for challenge, clips in candidates.clips.groupby("challenge"):
             values = by_hand.loc[clips["clip_id"], column]
             expected = (values.rank() - 0.5) / values.count()
-            np.testing.assert_allclose(standing.percentile.loc[clips.index, name], expected, err_msg=challenge)
-    assert standing.clips["unseen"].all()
+            np.testing.assert_allclose(candidates.percentile.loc[clips.index, name], expected, err_msg=challenge)
+    assert candidates.clips["unseen"].all()
 
 
 def test_without_folds_it_stands_by_the_runs_own_score_and_that_is_told(workspace):
@@ -175,13 +175,13 @@ def test_without_folds_it_stands_by_the_runs_own_score_and_that_is_told(workspac
     before = about.read_text()
     about.write_text(json.dumps({"protocol": "kfold", "folds": 0, "clips": 0, "reason": "few"}))
     try:
-        standing = read_standing(str(workspace), RUN, RecommendOptions())
+        candidates = read_candidates(str(workspace), RUN, RecommendOptions())
     finally:
         about.write_text(before)
     scores = pd.read_parquet(workspace / RUN / "scores.parquet")
-    np.testing.assert_allclose(standing.percentile["fused"], scores["percentile"].astype(float))
-    assert (standing.clips["unseen"] == (scores["split"] != "train")).all()
-    assert not standing.clips["unseen"].all()
+    np.testing.assert_allclose(candidates.percentile["fused"], scores["percentile"].astype(float))
+    assert (candidates.clips["unseen"] == (scores["split"] != "train")).all()
+    assert not candidates.clips["unseen"].all()
 
 
 def test_only_clips_with_what_is_asked_for_are_recommended_and_copies_once(workspace, embeddings):
@@ -242,27 +242,27 @@ def test_new_clips_are_those_without_engagement_and_since_counts_uploads(workspa
 
 
 def test_the_summary_says_what_spreading_cost_and_gave(workspace, embeddings):
-    standing = read_standing(str(workspace), RUN, RecommendOptions())
+    candidates = read_candidates(str(workspace), RUN, RecommendOptions())
     options = RecommendOptions(top=5, diversity=0.8, per_creator=0)
-    table = recommend(standing, embeddings, options)
-    wanted = standing.percentile["fused"]
+    table = recommend(candidates, embeddings, options)
+    wanted = candidates.percentile["fused"]
 
     def diversity(clip_ids: pd.Series) -> float:
-        rows = standing.clips.index[standing.clips["clip_id"].isin(clip_ids)].tolist()
+        rows = candidates.clips.index[candidates.clips["clip_id"].isin(clip_ids)].tolist()
         cosines = np.nanmean([(found @ found.T)[np.ix_(rows, rows)] for found in embeddings.values()], axis=0)
         return 1 - cosines[np.triu_indices(len(rows), 1)].mean()
 
-    for about in summary(standing, embeddings, options, table):
+    for about in summary(candidates, embeddings, options, table):
         here = table[(table["challenge"] == about["name"]) & table["place"].notna()]
-        first = wanted[standing.clips["challenge"] == about["name"]].nlargest(5)
+        first = wanted[candidates.clips["challenge"] == about["name"]].nlargest(5)
         assert about["relevance"] == pytest.approx(here["relevance"].mean())
         assert about["relevance_undiversified"] == pytest.approx(first.mean())
         assert about["relevance"] < about["relevance_undiversified"]
         assert about["diversity"] == pytest.approx(diversity(here["clip_id"]))
         assert about["diversity"] > about["diversity_undiversified"]
-        assert about["diversity_undiversified"] == pytest.approx(diversity(standing.clips["clip_id"][first.index]))
-    assert [about["clips"] for about in summary(standing, embeddings, options, table)] == [20, 20]
-    assert [about["to_choose_from"] for about in summary(standing, embeddings, options, table)] == [20, 19]
+        assert about["diversity_undiversified"] == pytest.approx(diversity(candidates.clips["clip_id"][first.index]))
+    assert [about["clips"] for about in summary(candidates, embeddings, options, table)] == [20, 20]
+    assert [about["to_choose_from"] for about in summary(candidates, embeddings, options, table)] == [20, 19]
 
 
 def test_both_files_say_the_same_and_what_was_asked(workspace, embeddings):
