@@ -173,7 +173,7 @@ def recommend(candidates: Candidates, embeddings: Mapping[str, np.ndarray], opti
     for _, group in clips.sort_values("clip_id").groupby("challenge"):
         at = group.index.to_numpy()
         of_group = {modality: values[at] for modality, values in embeddings.items()}
-        for place, row, columns in _of_challenge(group, relevance[at], of_group, options):
+        for place, row, others in _of_challenge(group, relevance[at], of_group, options):
             missing = [
                 modality
                 for modality, weight in options.weights
@@ -183,7 +183,7 @@ def recommend(candidates: Candidates, embeddings: Mapping[str, np.ndarray], opti
             percentiles = {f"percentile_{modality}": value for modality, value in percentile.iloc[at[row]].items()}
             rows.append(
                 {"challenge": clip["challenge"], "place": place, "clip_id": clip["clip_id"],
-                 "creator_id": clip["creator_id"], "relevance": relevance[at[row]], **columns,
+                 "creator_id": clip["creator_id"], "relevance": relevance[at[row]], **others,
                  "missing": ",".join(missing) or None, "unseen": clip["unseen"], **percentiles}
             )  # fmt: skip
     columns = [*_COLUMNS, *(f"percentile_{modality}" for modality in percentile)]
