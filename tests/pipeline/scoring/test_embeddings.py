@@ -62,7 +62,7 @@ def test_a_row_is_what_the_encoder_says_of_that_clip_less_the_mean(workspace):
     dataset = ClipDataset(str(workspace), "datasets/one", model.config, training=False)
     there = np.flatnonzero(~np.isnan(found).any(1))
     batch = dataset.collate([dataset[0, int(row)] for row in there])
-    raw = encode(model.encoders["scene"], "scene", batch.inputs["scene"]).embedding.detach().numpy()
+    raw = encode(model.encoders["scene"], batch.inputs["scene"]).embedding.detach().numpy()
     centred = raw - raw.mean(0)
     np.testing.assert_allclose(found[there], centred / np.linalg.norm(centred, axis=1, keepdims=True), atol=1e-4)
 
