@@ -87,7 +87,8 @@ class Face(Modality):
     )
     # Crops are shown as images without being told. `Sequence` is known to all versions of `datasets`.
     huggingface: Mapping[str, Any] = {"crop": {"_type": "Sequence", "feature": {"_type": "Image"}}}
-    quality_of = "the lead dancer's face"
+    # A clip may show five faces and none that lies on the lead dancer's head.
+    subject = "the lead dancer's face"
 
     def build_extractor(
         self,

@@ -79,7 +79,7 @@ class Pose(Modality):
         Column("score", "float32", "T"),
     )
     row_per_person = True
-    quality_of = "the lead dancer"
+    subject = "the lead dancer"
     is_skeleton = True
 
     def build_extractor(

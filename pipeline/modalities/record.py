@@ -73,7 +73,7 @@ class Modality(ABC):
     columns: tuple[Column, ...]
     row_per_person = False  # a clip is one table row a person, so perhaps none, instead of exactly one
     huggingface: Mapping[str, Any] = {}  # features of HF `datasets` that Arrow types do not tell
-    quality_of = "any frame"  # what the quality is a measure of, as the report names it
+    subject = "any frame"  # what the model is given of a clip, as the report names it
     is_skeleton = False  # read by the pose network; all others are sequences of features
 
     # From pixels to rows

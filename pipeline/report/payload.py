@@ -10,6 +10,7 @@ import pandas as pd
 
 from pipeline.core.errors import CLIP_CODES
 from pipeline.metrics.ranking import percentile_within
+from pipeline.modalities.registry import find_modality
 from pipeline.report.contents import Found
 from pipeline.report.quality import quality
 from pipeline.report.similarity import nearest_better
@@ -18,10 +19,6 @@ from pipeline.report.warnings import Caution
 from pipeline.scoring.recommendation_options import RecommendOptions, eligible
 
 NAMED = 100  # clips listed a code
-# What the model is given of a modality. A clip may show five faces and none that lies on the lead dancer's head.
-SUBJECTS = {
-    "pose": "the lead dancer", "face": "the lead dancer's face", "scene": "any frame", "appearance": "any frame",
-}  # fmt: skip
 
 
 def build_payload(
@@ -103,7 +100,7 @@ def data(found: Found) -> dict:
         "usable": [
             {
                 "modality": modality,
-                "subject": SUBJECTS[modality],
+                "subject": find_modality(modality).subject,
                 "searched": found.statistics["modalities"].get(modality, 0),
                 "clips": int((table[f"quality_{modality}"] > 0).sum()),
             }
