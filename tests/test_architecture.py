@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import pytest
 
+import pipeline
 from docs.draw_architecture import STAGES, imports, modules, path_of
 
 MAY_IMPORT = {  # of our own code
@@ -44,6 +45,23 @@ def test_imports_go_from_tasks_over_the_pipeline_to_the_models(top: str) -> None
     found = [(module, other) for module, others in imports().items() for other in others if module.split(".")[0] == top]
     assert found
     assert not [pair for pair in found if pair[1].split(".")[0] not in MAY_IMPORT[top]]
+
+
+def test_a_stage_imports_only_stages_before_it() -> None:
+    found = [
+        f"{module} imports {other}"
+        for module, others in imports().items()
+        for other in others
+        if module.startswith("pipeline.") and other.startswith("pipeline.")
+        and STAGES.index(stage_of(other)) > STAGES.index(stage_of(module))
+    ]  # fmt: skip
+    assert not found
+
+
+def test_the_order_of_the_stages_is_the_one_that_the_package_states() -> None:
+    assert pipeline.__doc__ is not None
+    assert ", ".join(STAGES) in " ".join(pipeline.__doc__.split())
+    assert {stage_of(module) for module in modules() if module.startswith("pipeline.")} == set(STAGES)
 
 
 def test_only_tasks_know_the_simulation() -> None:
