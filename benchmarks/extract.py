@@ -35,7 +35,7 @@ from pipeline.core.memory import keep_blocks
 from pipeline.core.options import DecodeLimits, SamplingOptions
 from pipeline.decode.pool import Chunk, DecodeJob, DecodePool
 from pipeline.features.extract import extract_shards
-from pipeline.features.plan import Recipe, plan_shards, recipe
+from pipeline.features.plan import FeatureSpec, feature_spec, plan_shards
 from pipeline.ingest.clip_table import IngestedBatch, read_ingest
 from pipeline.ingest.ingest_batch import run_ingest
 from pipeline.ingest.manifest import read_manifests
@@ -65,7 +65,7 @@ class Work:
     batch: str
     ingest: IngestedBatch
     extractors: dict[str, Extractor]
-    recipes: list[Recipe]
+    specs: list[FeatureSpec]
 
 
 def set_up(options: argparse.Namespace, folder: str) -> Work:
@@ -77,12 +77,14 @@ def set_up(options: argparse.Namespace, folder: str) -> Work:
     sampling = SamplingOptions(given["sample_fps"], max_seconds, int(given["max_side"]))
     (batch,) = read_manifests(options.clips)
     extractors = {modality: build_extractor(modality, profile, device) for modality in modality_names()}
-    recipes = [recipe(m, sampling, profile.entry(m).stride, modality_identity(m, profile)) for m in modality_names()]
+    specs = [
+        feature_spec(m, sampling, profile.entry(m).stride, modality_identity(m, profile)) for m in modality_names()
+    ]
     ingest = read_ingest(run_ingest(folder, batch, cores, DecodeLimits()))
     if stirred:
         frames = some_frames([clip for clip in ingest.clips if clip.shard], sampling, 3)
         stir(extractors["pose"], [torch.from_numpy(pictures).to(device) for pictures in frames.values()])
-    return Work(profile, device, cores, sampling, batch.name, ingest, extractors, recipes)
+    return Work(profile, device, cores, sampling, batch.name, ingest, extractors, specs)
 
 
 def prepared_passes(work: Work) -> list[Callable[[], object]]:
@@ -94,7 +96,7 @@ def prepared_passes(work: Work) -> list[Callable[[], object]]:
         for event in pool.run(jobs):
             if not isinstance(event, Chunk):
                 continue
-            for item in work.recipes:
+            for item in work.specs:
                 extractor = work.extractors[item.modality]
                 frames = torch.from_numpy(event.frames[event.position % item.stride == 0].copy())
                 if not len(frames):
@@ -156,7 +158,7 @@ def decode(work: Work) -> int:
 
 
 def extract(work: Work, workspace: str) -> None:
-    plans = plan_shards(workspace, work.batch, work.ingest, work.recipes, work.sampling)
+    plans = plan_shards(workspace, work.batch, work.ingest, work.specs, work.sampling)
     extract_shards(
         workspace, work.batch, plans, work.extractors.__getitem__, work.sampling, DecodeLimits(),
         workers=work.cores, device=work.device, profile=work.profile.name,

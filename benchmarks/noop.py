@@ -76,7 +76,7 @@ def pretend_done(folder: Path) -> None:
         assert isinstance(task, ExtractBatch)
         batch = snapshot(task.manifest).batch
         ingest = read_ingest(run_ingest(workspace, batch, 1, DecodeLimits(), probe=made_up))
-        folders = [features_folder(workspace, batch.name, item) for item in task.recipes]
+        folders = [features_folder(workspace, batch.name, item) for item in task.specs]
         for place in [*folders, endings_folder(workspace, batch.name, task.sampling)]:
             Path(place).mkdir(parents=True)
             for shard in ingest.shards:

@@ -59,7 +59,7 @@ from models.extractors.extractor import Extractor
 from pipeline.core.options import DecodeLimits, SamplingOptions
 from pipeline.decode.sampling import scaled_size
 from pipeline.features.extract import extract_shards
-from pipeline.features.plan import features_folder, plan_shards, recipe, shard_path
+from pipeline.features.plan import feature_spec, features_folder, plan_shards, shard_path
 from pipeline.features.reader import FeatureStore
 from pipeline.ingest.clip_table import IngestedClip, read_ingest
 from pipeline.ingest.ingest_batch import run_ingest
@@ -215,7 +215,9 @@ def main() -> None:
     max_side = 0 if options.full_size else sampling.max_side
     (batch,) = read_manifests(options.clips)
     extractors = {modality: build_extractor(modality, profile, device) for modality in modality_names()}
-    recipes = {m: recipe(m, sampling, profile.entry(m).stride, modality_identity(m, profile)) for m in modality_names()}
+    specs = {
+        m: feature_spec(m, sampling, profile.entry(m).stride, modality_identity(m, profile)) for m in modality_names()
+    }
 
     with tempfile.TemporaryDirectory() as folder:
         ingest = read_ingest(run_ingest(folder, batch, cores, DecodeLimits()))
@@ -234,7 +236,7 @@ def main() -> None:
             raise SystemExit(f"the two sides do not compute the same: {', '.join(beyond)}")
 
         def ours(modalities: Sequence[str], place: str) -> FeatureStore:
-            wanted = [recipes[modality] for modality in modalities]
+            wanted = [specs[modality] for modality in modalities]
             plans = plan_shards(place, batch.name, ingest, wanted, sampling)
             extract_shards(
                 place, batch.name, plans, extractors.__getitem__, sampling, DecodeLimits(),

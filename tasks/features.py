@@ -115,7 +115,7 @@ class ExtractBatch(ExtractOptions):
         """The shards that lack something."""
         path = self.ingest_path(seen)
         assert path is not None, "Luigi runs a task only after what it requires"
-        return plan_shards(self.workspace, seen.batch.name, ingest_table(path), self.recipes, self.sampling)
+        return plan_shards(self.workspace, seen.batch.name, ingest_table(path), self.specs, self.sampling)
 
 
 @cache
@@ -149,9 +149,9 @@ class DatasetOptions(ExtractOptions):
         batches = self.ingested(self.manifest)
         if batches is None:
             return None
-        recipes = {recipe.modality: recipe.fingerprint for recipe in self.recipes}
+        specs = {spec.modality: spec.fingerprint for spec in self.specs}
         labels = [self.label, self.max_followers]
-        return fingerprint({"version": DATASET_VERSION, "batches": batches, "recipes": recipes, "labels": labels})
+        return fingerprint({"version": DATASET_VERSION, "batches": batches, "specs": specs, "labels": labels})
 
     def dataset_folder(self) -> str:
         """Relative to the workspace."""
@@ -190,5 +190,5 @@ def batch_files(task: ExtractOptions, seen: Snapshot) -> "BatchFiles":
 
     ingest = task.ingest_path(seen)
     assert ingest is not None, "Luigi runs a task only after what it requires"
-    folders = {recipe.modality: features_folder(task.workspace, seen.batch.name, recipe) for recipe in task.recipes}
+    folders = {spec.modality: features_folder(task.workspace, seen.batch.name, spec) for spec in task.specs}
     return BatchFiles(seen.batch, ingest, endings_folder(task.workspace, seen.batch.name, task.sampling), folders)

@@ -90,7 +90,7 @@ class RunStage(DatasetOptions):
 
     def config(self) -> VdvConfig:
         """What the run is trained with."""
-        modalities = tuple(recipe.modality for recipe in self.recipes)
+        modalities = tuple(spec.modality for spec in self.specs)
         return VdvConfig(modalities=modalities, seed=self.seed, epochs=self.epochs)
 
 

@@ -10,7 +10,7 @@ import luigi
 from models.weights.profiles import Profile
 from pipeline.core.errors import ProfileError
 from pipeline.core.options import DecodeLimits, SamplingOptions
-from pipeline.features.plan import Recipe, recipe
+from pipeline.features.plan import FeatureSpec, feature_spec
 from pipeline.ingest.clip_table import IngestedBatch, find_ingest, read_ingest
 from pipeline.ingest.ingest_batch import ingest_fingerprint
 from pipeline.ingest.manifest import Batch, read_manifests
@@ -129,9 +129,6 @@ class ExtractOptions(WorkspaceTask):
     )
     modalities = luigi.Parameter(default=",".join(modality_names()), description="which modalities, comma-separated")
     device = luigi.Parameter(default="auto", significant=False, description="auto, cpu, cuda or cuda:N")
-    engine = luigi.ChoiceParameter(
-        choices=["local"], default="local", significant=False, description="what runs the extraction: this machine"
-    )
     weights_cache = luigi.Parameter(
         default="", significant=False, description="folder of downloaded weights; default: $VDV_WEIGHTS or user cache"
     )
@@ -149,14 +146,14 @@ class ExtractOptions(WorkspaceTask):
         return SamplingOptions(given["sample_fps"], given["max_seconds"], int(given["max_side"]))
 
     @cached_property
-    def recipes(self) -> tuple[Recipe, ...]:
+    def specs(self) -> tuple[FeatureSpec, ...]:
         """One a chosen modality, in the order of modality_names()."""
         chosen = {name.strip() for name in self.modalities.split(",") if name.strip()}
         if not chosen or not chosen <= set(modality_names()):
             raise ProfileError(f"--modalities {self.modalities!r}: choose from {', '.join(modality_names())}")
         profile = self.loaded_profile
         return tuple(
-            recipe(name, self.sampling, profile.entry(name).stride, modality_identity(name, profile))
+            feature_spec(name, self.sampling, profile.entry(name).stride, modality_identity(name, profile))
             for name in modality_names()
             if name in chosen
         )

@@ -113,7 +113,7 @@ class ScoreUploads(ExtractOptions):
 
     def _refuse_other_features(self) -> None:
         made = self.run_facts["data"]["features"]
-        others = [recipe.modality for recipe in self.recipes if made[recipe.modality] not in (None, recipe.fingerprint)]
+        others = [spec.modality for spec in self.specs if made[spec.modality] not in (None, spec.fingerprint)]
         if others:
             raise DataError(
                 f"run {self.run_id} learned from other {', '.join(others)} features than the profile"

@@ -24,7 +24,7 @@ from pipeline.core.options import DecodeLimits, SamplingOptions
 from pipeline.decode.clips import Ending
 from pipeline.decode.pool import Chunk, DecodeJob, DecodePool
 from pipeline.features.endings import read_endings, write_endings
-from pipeline.features.plan import Recipe, ShardPlan, endings_folder, features_folder, shard_path
+from pipeline.features.plan import FeatureSpec, ShardPlan, endings_folder, features_folder, shard_path
 from pipeline.features.shards import ShardWriter, provenance
 from pipeline.modalities.record import Grid
 from pipeline.modalities.registry import find_modality
@@ -65,7 +65,7 @@ class _ClipInFlight:
     def restart(self, attempt: int) -> None:
         """A new decoding attempt begins: what the older one gave is dropped."""
         self.attempt = attempt
-        self.partials = {recipe.modality: _Partial() for recipe in self.shard.plan.missing}
+        self.partials = {spec.modality: _Partial() for spec in self.shard.plan.missing}
 
     def done(self) -> bool:
         return self.ending is not None and all(partial.waiting == 0 for partial in self.partials.values())
@@ -175,7 +175,7 @@ def extract_shards(
         def jobs() -> Iterator[DecodeJob]:
             for plan in plans:
                 shard = _open_shard(workspace, batch, plan, profile, stack)
-                strides = tuple(sorted({recipe.stride for recipe in plan.missing})) or (1,)
+                strides = tuple(sorted({spec.stride for spec in plan.missing})) or (1,)
                 for clip in plan.clips:
                     in_flight[clip.clip_id] = _ClipInFlight(clip.clip_id, shard)
                     in_flight[clip.clip_id].restart(1)
@@ -235,10 +235,10 @@ class _Timed(Iterator[Any]):
 
 def _open_shard(workspace: str, batch: str, plan: ShardPlan, profile: str, stack: ExitStack) -> _ShardInFlight:
     writers = {}
-    for recipe in plan.missing:
-        path = shard_path(features_folder(workspace, batch, recipe), plan.shard)
-        writer = ShardWriter(path, recipe.modality, plan.members, _provenance(recipe, profile))
-        writers[recipe.modality] = stack.enter_context(writer)
+    for spec in plan.missing:
+        path = shard_path(features_folder(workspace, batch, spec), plan.shard)
+        writer = ShardWriter(path, spec.modality, plan.members, _provenance(spec, profile))
+        writers[spec.modality] = stack.enter_context(writer)
         for gone in set(plan.members) - {clip.clip_id for clip in plan.clips}:
             writer.skip(gone, "no longer in the manifest")
     return _ShardInFlight(plan, writers, remaining=len(plan.clips), undecoded=len(plan.clips))
@@ -273,10 +273,10 @@ def _loss(ending: Ending) -> tuple[int, int]:
     return ("ok", "partial", "failed").index(ending.status), -ending.frames
 
 
-def _provenance(recipe: Recipe, profile: str) -> dict[str, str]:
-    extractor = recipe.identity["extractor"]
+def _provenance(spec: FeatureSpec, profile: str) -> dict[str, str]:
+    extractor = spec.identity["extractor"]
     weights = {name: value for name, value in extractor.items() if name.endswith("weights")}
-    return provenance(profile=profile, weights=weights, decoder=decoder_versions(), options=recipe.identity)
+    return provenance(profile=profile, weights=weights, decoder=decoder_versions(), options=spec.identity)
 
 
 def decoder_versions() -> str:
@@ -297,15 +297,15 @@ def _take_chunk(
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         frames = torch.from_numpy(chunk.frames).to(device)
     finished = []
-    for recipe in clip.shard.plan.missing:
-        keep = np.flatnonzero(chunk.position % recipe.stride == 0).astype(np.int64)
+    for spec in clip.shard.plan.missing:
+        keep = np.flatnonzero(chunk.position % spec.stride == 0).astype(np.int64)
         if not len(keep):
             continue
-        partial = clip.partials[recipe.modality]
+        partial = clip.partials[spec.modality]
         partial.frame_index += chunk.frame_index[keep].tolist()
         partial.timestamp += chunk.timestamp[keep].tolist()
         taken = frames if len(keep) == len(chunk.position) else frames[torch.from_numpy(keep).to(device)]
-        finished += batchers[recipe.modality].add(clip, taken)
+        finished += batchers[spec.modality].add(clip, taken)
     return finished
 
 

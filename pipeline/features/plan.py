@@ -15,7 +15,7 @@ from pipeline.ingest.clip_table import IngestedBatch, IngestedClip
 
 
 @dataclass(frozen=True)
-class Recipe:
+class FeatureSpec:
     """One modality's way from pixels to rows: what its files depend on beside the clips themselves."""
 
     modality: str
@@ -24,14 +24,14 @@ class Recipe:
     identity: Mapping  # what the fingerprint was taken of; stored in every file's metadata
 
 
-def recipe(modality: str, sampling: SamplingOptions, stride: int, identity: Mapping) -> Recipe:
+def feature_spec(modality: str, sampling: SamplingOptions, stride: int, identity: Mapping) -> FeatureSpec:
     """identity: the extractor's options and weights (pipeline.modalities.registry.modality_identity)."""
     whole = {"schema": SCHEMA_VERSION, "sampling": sampling, "stride": stride, "extractor": dict(identity)}
-    return Recipe(modality, fingerprint(whole), stride, whole)
+    return FeatureSpec(modality, fingerprint(whole), stride, whole)
 
 
-def features_folder(workspace: str, batch: str, recipe: Recipe) -> str:
-    return storage.join(workspace, "features", recipe.modality, recipe.fingerprint, batch)
+def features_folder(workspace: str, batch: str, spec: FeatureSpec) -> str:
+    return storage.join(workspace, "features", spec.modality, spec.fingerprint, batch)
 
 
 def endings_folder(workspace: str, batch: str, sampling: SamplingOptions) -> str:
@@ -50,15 +50,15 @@ class ShardPlan:
     shard: str
     members: tuple[str, ...]  # clip_ids in the shard's order, with those that have left the manifest
     clips: tuple[IngestedClip, ...]  # those to decode
-    missing: tuple[Recipe, ...]
+    missing: tuple[FeatureSpec, ...]
     endings_missing: bool
 
 
 def plan_shards(
-    workspace: str, batch: str, ingest: IngestedBatch, recipes: Sequence[Recipe], sampling: SamplingOptions
+    workspace: str, batch: str, ingest: IngestedBatch, specs: Sequence[FeatureSpec], sampling: SamplingOptions
 ) -> list[ShardPlan]:
     """The shards of a batch that lack a modality's file or their endings; empty when nothing is to be done."""
-    present = {recipe.modality: storage.listing(features_folder(workspace, batch, recipe)) for recipe in recipes}
+    present = {spec.modality: storage.listing(features_folder(workspace, batch, spec)) for spec in specs}
     endings = storage.listing(endings_folder(workspace, batch, sampling))
     by_shard: dict[str, list[IngestedClip]] = {}
     for clip in ingest.clips:
@@ -67,7 +67,7 @@ def plan_shards(
     plans = []
     for shard in sorted(by_shard):
         name = f"{shard}.parquet"
-        missing = tuple(recipe for recipe in recipes if name not in present[recipe.modality])
+        missing = tuple(spec for spec in specs if name not in present[spec.modality])
         if missing or name not in endings:
             members = tuple(clip_id for clip_id, _ in ingest.shards[shard])
             plans.append(ShardPlan(shard, members, tuple(by_shard[shard]), missing, name not in endings))

@@ -190,7 +190,7 @@ def _scene_names(workspace: str, found: Found) -> tuple[str, ...]:
     if "scene" not in found.modalities or found.clips["shard_scene"].isna().all():
         return ()
     shards = found.clips["shard_scene"].dropna()
-    reader = ShardReader(storage.join(workspace, str(shards.iloc[0])))  # one recipe made all of them
+    reader = ShardReader(storage.join(workspace, str(shards.iloc[0])))  # one spec made all of them
     names = samples.scene_names(reader.metadata)
     reader.close()
     return names

@@ -18,7 +18,7 @@ from pipeline.core.options import DecodeLimits, SamplingOptions
 from pipeline.decode.clips import Ending, Probe
 from pipeline.features.endings import read_endings
 from pipeline.features.extract import Progress, extract_shards
-from pipeline.features.plan import Recipe, endings_folder, features_folder, plan_shards, recipe, shard_path
+from pipeline.features.plan import FeatureSpec, endings_folder, feature_spec, features_folder, plan_shards, shard_path
 from pipeline.features.reader import ShardReader
 from pipeline.ingest.clip_table import IngestedBatch, IngestedClip
 from pipeline.modalities.registry import build_extractor, load_profile, modality_identity
@@ -40,11 +40,11 @@ def tiny(modality: str) -> Extractor:
     return build_extractor(modality, load_profile(TINY_PROFILE), CPU)
 
 
-def recipes(*modalities: str, sampling: SamplingOptions = SAMPLING, **strides: int) -> tuple[Recipe, ...]:
+def specs(*modalities: str, sampling: SamplingOptions = SAMPLING, **strides: int) -> tuple[FeatureSpec, ...]:
     """strides: by modality, where another than the profile's is meant."""
     profile = load_profile(TINY_PROFILE)
     return tuple(
-        recipe(name, sampling, strides.get(name, profile.entry(name).stride), modality_identity(name, profile))
+        feature_spec(name, sampling, strides.get(name, profile.entry(name).stride), modality_identity(name, profile))
         for name in modalities
     )
 
@@ -64,7 +64,7 @@ def ingested(shards: Shards, gone: Mapping[str, Sequence[str]] | None = None) ->
 def extract(
     workspace: Path | str,
     shards: Shards,
-    wanted: Sequence[Recipe],
+    wanted: Sequence[FeatureSpec],
     *,
     build: Callable[[str], Extractor] = tiny,
     sampling: SamplingOptions = SAMPLING,
@@ -82,14 +82,14 @@ def extract(
     return extracted.endings
 
 
-def shard_file(workspace: Path | str, recipe: Recipe, shard: str) -> str:
-    return shard_path(features_folder(str(workspace), BATCH, recipe), shard)
+def shard_file(workspace: Path | str, spec: FeatureSpec, shard: str) -> str:
+    return shard_path(features_folder(str(workspace), BATCH, spec), shard)
 
 
-def rows_by_clip(workspace: Path | str, recipe: Recipe) -> dict[str, Any]:
+def rows_by_clip(workspace: Path | str, spec: FeatureSpec) -> dict[str, Any]:
     """The rows of all shards of one modality, which the caller knows."""
     found: dict[str, Any] = {}
-    folder = features_folder(str(workspace), BATCH, recipe)
+    folder = features_folder(str(workspace), BATCH, spec)
     for name in storage.listing(folder):
         found |= {rows.clip_id: rows for rows in ShardReader(storage.join(folder, name))}
     return found

@@ -37,8 +37,8 @@ def task(**options: Any) -> ExtractBatch:
 
 
 def fingerprints(profile: Path | str = TINY_PROFILE, **options: Any) -> dict[str, str]:
-    recipes = task(profile=str(profile), **options).recipes
-    return {recipe.modality: recipe.fingerprint for recipe in recipes}
+    specs = task(profile=str(profile), **options).specs
+    return {spec.modality: spec.fingerprint for spec in specs}
 
 
 def edited(folder: Path, table: str, key: str, value: str) -> Path:
@@ -144,7 +144,7 @@ def test_every_manifest_of_a_folder_is_extracted_by_a_task_of_its_own_with_the_s
     for one in (july, june):
         assert isinstance(one, ExtractBatch)
         assert (one.workspace, one.device, one.profile) == ("w", "cpu", str(TINY_PROFILE))
-        assert one.recipes == dataset.recipes
+        assert one.specs == dataset.specs
 
 
 def test_a_run_sees_one_state_of_its_clips_however_they_change_meanwhile(folder: Path) -> None:

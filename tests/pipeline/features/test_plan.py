@@ -8,15 +8,15 @@ import pytest
 from pipeline.core import storage
 from pipeline.core.options import SamplingOptions
 from pipeline.features import plan as workspace
-from pipeline.features.plan import Recipe, endings_folder, features_folder, plan_shards, recipe, shard_path
+from pipeline.features.plan import FeatureSpec, endings_folder, feature_spec, features_folder, plan_shards, shard_path
 from pipeline.ingest.clip_table import IngestedBatch, IngestedClip
 from pipeline.modalities.registry import modality_names
 from tests.support.extraction import BATCH, endings_file, ingested, shard_file
-from tests.support.extraction import recipes as real_recipes
+from tests.support.extraction import specs as real_specs
 from tests.support.watched_store import WatchedStore
 
 SAMPLING = SamplingOptions()
-RECIPES = tuple(recipe(name, SAMPLING, 2, {"weights": "untrained:0"}) for name in modality_names())
+SPECS = tuple(feature_spec(name, SAMPLING, 2, {"weights": "untrained:0"}) for name in modality_names())
 
 
 def batch(shards: int, clips: int = 2, **gone: tuple[str, ...]) -> IngestedBatch:
@@ -24,17 +24,17 @@ def batch(shards: int, clips: int = 2, **gone: tuple[str, ...]) -> IngestedBatch
     return ingested(paths, {name.replace("_", "-").removeprefix("s"): ids for name, ids in gone.items()})
 
 
-def finish(workspace: str, ingest: IngestedBatch, recipes: tuple[Recipe, ...] = RECIPES) -> None:
+def finish(workspace: str, ingest: IngestedBatch, specs: tuple[FeatureSpec, ...] = SPECS) -> None:
     """Files with the names that a finished extraction has; planning never opens them."""
     for shard in ingest.shards:
-        for one in recipes:
+        for one in specs:
             storage.write_bytes(shard_file(workspace, one, shard), b"-")
         storage.write_bytes(endings_file(workspace, shard, SAMPLING), b"-")
 
 
-def plan(workspace: str, ingest: IngestedBatch, recipes: tuple[Recipe, ...] = RECIPES) -> list[tuple]:
+def plan(workspace: str, ingest: IngestedBatch, specs: tuple[FeatureSpec, ...] = SPECS) -> list[tuple]:
     """(shard, missing modalities, whether the endings are)."""
-    plans = plan_shards(workspace, BATCH, ingest, recipes, SAMPLING)
+    plans = plan_shards(workspace, BATCH, ingest, specs, SAMPLING)
     return [(p.shard, tuple(r.modality for r in p.missing), p.endings_missing) for p in plans]
 
 
@@ -52,7 +52,7 @@ def test_a_finished_batch_lacks_nothing_nor_does_an_empty_one(store: str) -> Non
 def test_one_lost_file_is_one_modality_of_one_shard(store: str) -> None:
     ingest = batch(3)
     finish(store, ingest)
-    storage.remove(shard_file(store, RECIPES[2], "00001-a"))
+    storage.remove(shard_file(store, SPECS[2], "00001-a"))
     assert plan(store, ingest) == [("00001-a", (modality_names()[2],), False)]
 
 
@@ -66,7 +66,7 @@ def test_lost_endings_are_missed_though_all_rows_are_there(store: str) -> None:
 def test_a_half_written_file_does_not_count(tmp_path: Path) -> None:
     ingest = batch(1)
     finish(str(tmp_path), ingest)
-    whole = Path(shard_file(str(tmp_path), RECIPES[0], "00000-a"))
+    whole = Path(shard_file(str(tmp_path), SPECS[0], "00000-a"))
     whole.unlink()
     with storage.staged(str(whole)) as local:
         local.write_bytes(b"half")
@@ -77,11 +77,11 @@ def test_a_half_written_file_does_not_count(tmp_path: Path) -> None:
 def test_another_batch_of_the_same_workspace_is_another_folder(tmp_path: Path) -> None:
     ingest = batch(1)
     finish(str(tmp_path), ingest)
-    assert len(plan_shards(str(tmp_path), "july", ingest, RECIPES, SAMPLING)) == 1
+    assert len(plan_shards(str(tmp_path), "july", ingest, SPECS, SAMPLING)) == 1
 
 
 def test_clips_that_are_gone_are_members_and_are_not_decoded(tmp_path: Path) -> None:
-    (one,) = plan_shards(str(tmp_path), BATCH, batch(1, s00000_a=("old",)), RECIPES, SAMPLING)
+    (one,) = plan_shards(str(tmp_path), BATCH, batch(1, s00000_a=("old",)), SPECS, SAMPLING)
     assert one.members == ("old", "clip0-0", "clip0-1")
     assert [clip.clip_id for clip in one.clips] == ["clip0-0", "clip0-1"]
 
@@ -90,7 +90,7 @@ def test_clips_that_could_not_be_read_are_in_no_shard(tmp_path: Path) -> None:
     ingest = batch(1)
     (first, second) = ingest.clips
     failed = IngestedClip(second.uri, second.signature, second.probe, None)
-    (one,) = plan_shards(str(tmp_path), BATCH, IngestedBatch((first, failed), ingest.shards), RECIPES, SAMPLING)
+    (one,) = plan_shards(str(tmp_path), BATCH, IngestedBatch((first, failed), ingest.shards), SPECS, SAMPLING)
     assert [clip.clip_id for clip in one.clips] == ["clip0-0"]
 
 
@@ -98,25 +98,25 @@ def test_a_shard_all_of_whose_clips_live_elsewhere_is_not_made_again(tmp_path: P
     ingest = batch(2)
     kept = tuple(clip for clip in ingest.clips if clip.shard == "00001-a")
     assert [
-        p.shard for p in plan_shards(str(tmp_path), BATCH, IngestedBatch(kept, ingest.shards), RECIPES, SAMPLING)
+        p.shard for p in plan_shards(str(tmp_path), BATCH, IngestedBatch(kept, ingest.shards), SPECS, SAMPLING)
     ] == ["00001-a"]
 
 
 @pytest.mark.parametrize(
     "other",
     [
-        recipe("pose", SamplingOptions(sample_fps=5.0), 2, {"weights": "untrained:0"}),
-        recipe("pose", SAMPLING, 3, {"weights": "untrained:0"}),
-        recipe("pose", SAMPLING, 2, {"weights": "untrained:1"}),
-        recipe("pose", SAMPLING, 2, {"weights": "untrained:0", "input_size": 64}),
+        feature_spec("pose", SamplingOptions(sample_fps=5.0), 2, {"weights": "untrained:0"}),
+        feature_spec("pose", SAMPLING, 3, {"weights": "untrained:0"}),
+        feature_spec("pose", SAMPLING, 2, {"weights": "untrained:1"}),
+        feature_spec("pose", SAMPLING, 2, {"weights": "untrained:0", "input_size": 64}),
     ],
     ids=["sampling", "stride", "weights", "options"],
 )
-def test_whatever_changes_the_rows_changes_the_folder(tmp_path: Path, other: Recipe) -> None:
-    assert features_folder("w", BATCH, other) != features_folder("w", BATCH, RECIPES[0])
+def test_whatever_changes_the_rows_changes_the_folder(tmp_path: Path, other: FeatureSpec) -> None:
+    assert features_folder("w", BATCH, other) != features_folder("w", BATCH, SPECS[0])
     ingest = batch(1)
     finish(str(tmp_path), ingest)
-    assert plan(str(tmp_path), ingest, (other, *RECIPES[1:])) == [("00000-a", ("pose",), False)]
+    assert plan(str(tmp_path), ingest, (other, *SPECS[1:])) == [("00000-a", ("pose",), False)]
 
 
 def test_endings_depend_on_the_sampling_and_on_nothing_else_of_the_recipes() -> None:
@@ -135,7 +135,7 @@ def test_endings_that_hold_something_else_are_made_anew_and_no_rows_are(
 
 
 def test_a_recipes_identity_says_all_that_its_fingerprint_was_taken_of() -> None:
-    (face,) = real_recipes("face", sampling=SAMPLING)
+    (face,) = real_specs("face", sampling=SAMPLING)
     assert face.identity["sampling"] == SAMPLING
     assert face.identity["stride"] == face.stride == 2
     assert face.identity["extractor"]["weights"] == "untrained:0"
@@ -148,7 +148,7 @@ def test_asking_what_is_missing_costs_one_listing_a_modality_and_one_of_endings_
         watched = WatchedStore.empty()
         ingest = batch(shards)
         finish("watched://w", ingest)
-        storage.remove(shard_path(features_folder("watched://w", BATCH, RECIPES[1]), "00001-a"))
+        storage.remove(shard_path(features_folder("watched://w", BATCH, SPECS[1]), "00001-a"))
         watched.calls.clear()
         assert plan("watched://w", ingest) == [("00001-a", (modality_names()[1],), False)]
         costs[shards] = Counter(watched.calls)

@@ -185,7 +185,7 @@ def test_a_clip_without_frames_does_not_decide_how_wide_features_are(tmp_path):
 
 
 def test_the_file_says_how_it_was_made(tmp_path):
-    path = write(tmp_path / "x.parquet", [rows_of("scene")], metadata=PROVENANCE | {"recipe": "0123"})
+    path = write(tmp_path / "x.parquet", [rows_of("scene")], metadata=PROVENANCE | {"spec": "0123"})
     found = {key.decode(): value.decode() for key, value in pq.read_metadata(path).metadata.items()}
     assert found["schema_version"] == "1"
     assert found["modality"] == "scene"
@@ -194,7 +194,7 @@ def test_the_file_says_how_it_was_made(tmp_path):
     assert found["decoder"] == "decord 0.6.0"
     assert json.loads(found["options"]) == {"stride": 2}
     assert found["code_version"]
-    assert found["recipe"] == "0123"
+    assert found["spec"] == "0123"
     assert json.loads(found["tensors"])["feature"] == {"shape": f"T,{WIDTH}", "dtype": "float16"}
 
 

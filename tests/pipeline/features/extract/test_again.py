@@ -22,16 +22,16 @@ from tests.support.extraction import (
     extract,
     ingested,
     no_worker_is_left,
-    recipes,
     rows_by_clip,
     shard_file,
+    specs,
     tiny,
 )
 from tests.support.watched_store import WatchedStore
 
 
 def test_only_the_missing_modality_is_extracted_and_it_comes_out_the_same(clips: list[Path], tmp_path: Path) -> None:
-    wanted, shards = recipes("face", "scene", "appearance"), {"00000-a": clips[:2], "00001-b": clips[2:4]}
+    wanted, shards = specs("face", "scene", "appearance"), {"00000-a": clips[:2], "00001-b": clips[2:4]}
     extract(tmp_path, shards, wanted)
     made, when = contents(tmp_path / "features"), written(tmp_path)
     lost = Path(shard_file(tmp_path, wanted[1], "00001-b"))
@@ -52,7 +52,7 @@ def test_only_the_missing_modality_is_extracted_and_it_comes_out_the_same(clips:
 
 
 def test_lost_endings_are_made_again_without_any_network(clips: list[Path], tmp_path: Path) -> None:
-    wanted, shards = recipes("scene"), {"00000-a": clips[:2]}
+    wanted, shards = specs("scene"), {"00000-a": clips[:2]}
     extract(tmp_path, shards, wanted)
     before = endings_by_clip(tmp_path, "00000-a")
     Path(endings_file(tmp_path, "00000-a")).unlink()
@@ -68,14 +68,14 @@ def test_lost_endings_are_made_again_without_any_network(clips: list[Path], tmp_
 
 @pytest.mark.parametrize("fails_at", ["first", "second"])
 def test_a_clip_that_any_modality_lacks_is_never_called_ok(clips: list[Path], tmp_path: Path, fails_at: str) -> None:
-    pose, scene = recipes(*CHEAP)
+    pose, scene = specs(*CHEAP)
     flaky, away = tmp_path / "flaky.mp4", tmp_path / "away.mp4"
     flaky.write_bytes(clips[0].read_bytes())
     shards = {"00000-a": [clips[2], flaky]}
-    for recipe, moment in ((pose, "first"), (scene, "second")):
+    for spec, moment in ((pose, "first"), (scene, "second")):
         if moment == fails_at:
             flaky.rename(away)
-        extract(tmp_path, shards, [recipe], build=cheap)
+        extract(tmp_path, shards, [spec], build=cheap)
         if moment == fails_at:
             away.rename(flaky)
     endings = endings_by_clip(tmp_path, "00000-a")
@@ -95,7 +95,7 @@ def watched() -> type[WatchedStore]:
 
 def test_a_shards_endings_come_after_all_of_its_rows(clips: list[Path], watched: type[WatchedStore]) -> None:
     shards = {"00000-a": clips[:2], "00001-b": clips[2:4]}
-    extract("watched://w", shards, recipes(*CHEAP, "appearance"), build=cheap)
+    extract("watched://w", shards, specs(*CHEAP, "appearance"), build=cheap)
     for shard in shards:
         kinds = [path.split("/")[-5 if "/clips/" in path else -4] for path in watched.uploads if shard in path]
         assert sorted(kinds[:3]) == ["appearance", "pose", "scene"]
@@ -104,7 +104,7 @@ def test_a_shards_endings_come_after_all_of_its_rows(clips: list[Path], watched:
 
 def test_a_shard_that_cannot_be_written_whole_has_no_endings(clips: list[Path], watched: type[WatchedStore]) -> None:
     watched.refused = "/scene/"
-    shards, wanted = {"00000-a": clips[:2]}, recipes(*CHEAP)
+    shards, wanted = {"00000-a": clips[:2]}, specs(*CHEAP)
     with pytest.raises(WorkspaceError, match="scene"):
         extract("watched://w", shards, wanted, build=cheap)
     assert storage.listing(endings_folder("watched://w", BATCH, SAMPLING)) == {}
@@ -112,7 +112,7 @@ def test_a_shard_that_cannot_be_written_whole_has_no_endings(clips: list[Path], 
     watched.refused = ""
     (plan,) = plan_shards("watched://w", BATCH, ingested(shards), wanted, SAMPLING)
     assert plan.endings_missing
-    assert "scene" in {recipe.modality for recipe in plan.missing}
+    assert "scene" in {spec.modality for spec in plan.missing}
 
 
 class Broken(SquareFinder):
@@ -137,7 +137,7 @@ class Broken(SquareFinder):
 def test_an_error_in_a_network_names_the_clip_and_leaves_no_file_and_no_worker(
     clips: list[Path], tmp_path: Path, at: str
 ) -> None:
-    shards, wanted = {"00000-a": clips[:1], "00001-b": [clips[1], clips[2]]}, recipes(*CHEAP, pose=1)
+    shards, wanted = {"00000-a": clips[:1], "00001-b": [clips[1], clips[2]]}, specs(*CHEAP, pose=1)
     broken = Broken("pose", at, height=96)  # that of clip1; clip0 has six frames
     with pytest.raises(RuntimeError, match="CUDA error") as caught:
         extract(tmp_path, shards, wanted, build=lambda name: broken if name == "pose" else tiny(name))

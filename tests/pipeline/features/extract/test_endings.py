@@ -14,9 +14,9 @@ from tests.support.extraction import (
     cheap,
     endings_by_clip,
     extract,
-    recipes,
     rows_by_clip,
     shard_file,
+    specs,
     tiny,
 )
 from tests.support.tiny_clips import render_clip
@@ -26,14 +26,14 @@ def test_a_clip_whose_worker_died_once_has_each_frame_once(tmp_path: Path, hosti
     good = render_clip(tmp_path / "good.mp4", seed=5, frames=96, fps=24, size=(320, 240))
     bad = tmp_path / "once-segfault-1.mp4"
     bad.write_bytes(good.read_bytes())
-    wanted = recipes(*CHEAP, pose=1)
+    wanted = specs(*CHEAP, pose=1)
     finder = SquareFinder("pose")
     shards = {"00000-a": [bad, good]}
     ended = extract(tmp_path, shards, wanted, build=lambda name: finder if name == "pose" else tiny(name))
     assert ended == {"ok": 2}
     assert finder.frames_seen > 80  # frames of the dead attempt did reach the extractor
-    for recipe in wanted:
-        rows = rows_by_clip(tmp_path, recipe)
+    for spec in wanted:
+        rows = rows_by_clip(tmp_path, spec)
         assert bits(rows[bad.stem]) == bits(rows["good"])
     assert len(rows_by_clip(tmp_path, wanted[0])[bad.stem].grid.frame_index) == 40
     endings = endings_by_clip(tmp_path, "00000-a")
@@ -45,11 +45,11 @@ def test_a_clip_that_fails_is_skipped_in_every_modality_and_costs_no_other(tmp_p
     crash = render_clip(tmp_path / "segfault-1.mp4", seed=8, frames=96, fps=24, size=(320, 240))
     text = tmp_path / "text.mp4"
     text.write_text("no video")
-    wanted = recipes(*CHEAP)
+    wanted = specs(*CHEAP)
     ended = extract(tmp_path, {"00000-a": [good[0], crash, text, good[1]]}, wanted, build=cheap)
     assert ended == {"ok": 2, "failed": 2}
-    for recipe in wanted:
-        shard = ShardReader(shard_file(tmp_path, recipe, "00000-a"))
+    for spec in wanted:
+        shard = ShardReader(shard_file(tmp_path, spec, "00000-a"))
         assert shard.clip_ids == ("good0", "good1")
         assert shard.skipped == {"segfault-1": "crash", "text": "not_a_video"}
     endings = endings_by_clip(tmp_path, "00000-a")
@@ -73,14 +73,14 @@ def test_what_can_be_read_of_a_cut_off_file_is_used(tmp_path: Path) -> None:
     data = (tmp_path / "f.mp4").read_bytes()
     cut = tmp_path / "cut.mp4"
     cut.write_bytes(data[: len(data) * 6 // 10])
-    wanted = recipes(*CHEAP, pose=1)
+    wanted = specs(*CHEAP, pose=1)
     assert extract(tmp_path, {"00000-a": [cut, whole]}, wanted, build=cheap) == {"partial": 1, "ok": 1}
     ending = endings_by_clip(tmp_path, "00000-a")["cut"]
     assert (ending.status, ending.code, ending.expected) == ("partial", "truncated", 60)
     assert 5 < ending.frames < 55
-    for recipe in wanted:
-        rows = rows_by_clip(tmp_path, recipe)
-        there = -(-ending.frames // recipe.stride)
+    for spec in wanted:
+        rows = rows_by_clip(tmp_path, spec)
+        there = -(-ending.frames // spec.stride)
         assert len(rows["cut"].grid.frame_index) == there
         np.testing.assert_array_equal(rows["cut"].grid.timestamp, rows["whole"].grid.timestamp[:there])
 
@@ -88,7 +88,7 @@ def test_what_can_be_read_of_a_cut_off_file_is_used(tmp_path: Path) -> None:
 def test_clips_that_left_the_manifest_are_named_in_their_shard_and_not_decoded(
     clips: list[Path], tmp_path: Path
 ) -> None:
-    wanted = recipes("scene")
+    wanted = specs("scene")
     assert extract(tmp_path, {"00000-a": clips[:1]}, wanted, gone={"00000-a": ["old"]}) == {"ok": 1}
     shard = ShardReader(shard_file(tmp_path, wanted[0], "00000-a"))
     assert (shard.clip_ids, shard.skipped) == (("clip0",), {"old": "no longer in the manifest"})
@@ -104,6 +104,6 @@ def test_progress_counts_every_clip_and_how_it_ended(clips: list[Path], tmp_path
         calls.append((done, total, dict(counts)))
 
     shards = {"00000-a": [clips[0], text], "00001-b": [clips[2]]}
-    extract(tmp_path / "workspace", shards, recipes("scene"), progress=progress, workers=2)
+    extract(tmp_path / "workspace", shards, specs("scene"), progress=progress, workers=2)
     assert [(done, total) for done, total, _ in calls] == [(1, 3), (2, 3), (3, 3)]
     assert calls[-1][2] == {"ok": 2, "failed": 1}

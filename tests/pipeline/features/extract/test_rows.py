@@ -21,8 +21,8 @@ from tests.support.extraction import (
     cheap,
     extract,
     person_box,
-    recipes,
     rows_by_clip,
+    specs,
     tiny,
 )
 from tests.support.tiny_clips import render_clip
@@ -30,9 +30,9 @@ from tests.support.tiny_clips import render_clip
 
 def all_bits(workspace: Path | str, wanted: Any) -> dict[tuple[str, str], Any]:
     return {
-        (recipe.modality, clip_id): bits(rows)
-        for recipe in wanted
-        for clip_id, rows in rows_by_clip(workspace, recipe).items()
+        (spec.modality, clip_id): bits(rows)
+        for spec in wanted
+        for clip_id, rows in rows_by_clip(workspace, spec).items()
     }
 
 
@@ -44,7 +44,7 @@ def all_bits(workspace: Path | str, wanted: Any) -> dict[tuple[str, str], Any]:
 def test_a_clips_rows_are_those_it_has_alone(
     clips: list[Path], tmp_path: Path, split: tuple[tuple[int, ...], ...], workers: int
 ) -> None:
-    wanted = recipes("pose", "scene", "appearance", pose=1, scene=4, appearance=3)
+    wanted = specs("pose", "scene", "appearance", pose=1, scene=4, appearance=3)
     extract(tmp_path / "alone", {f"{place:05d}-a": [clip] for place, clip in enumerate(clips)}, wanted, build=cheap)
     alone = all_bits(tmp_path / "alone", wanted)
     assert len(alone) == 3 * len(clips)
@@ -54,7 +54,7 @@ def test_a_clips_rows_are_those_it_has_alone(
 
 
 def test_the_number_of_workers_changes_no_byte_of_any_shard(clips: list[Path], tmp_path: Path) -> None:
-    wanted = recipes(*CHEAP)
+    wanted = specs(*CHEAP)
     shards = {"00000-a": clips[:3], "00001-b": clips[3:]}
     for workers in (1, 2):
         extract(tmp_path / str(workers), shards, wanted, build=cheap, workers=workers)
@@ -65,7 +65,7 @@ def test_the_number_of_workers_changes_no_byte_of_any_shard(clips: list[Path], t
 
 def test_real_faces_do_not_depend_on_what_shares_their_batch(dance_clips: Path, tmp_path: Path) -> None:
     sampling = SamplingOptions(sample_fps=2.0, max_seconds=2.0, max_side=640)
-    wanted = recipes("face", "appearance", sampling=sampling, face=1, appearance=1)
+    wanted = specs("face", "appearance", sampling=sampling, face=1, appearance=1)
     paths = [dance_clips / f"{name}.mp4" for name in ("mmaction2_demo_skeleton", "musepose_dance", "xdyna_1")]
     options: dict[str, Any] = {"sampling": sampling, "limits": DecodeLimits(slot_mb=2)}  # two or three frames a chunk
     extract(tmp_path / "alone", {f"{i:05d}-a": [path] for i, path in enumerate(paths)}, wanted, **options)
@@ -78,7 +78,7 @@ def test_real_faces_do_not_depend_on_what_shares_their_batch(dance_clips: Path, 
 def test_a_modality_sees_every_stride_th_sampled_frame_and_each_row_is_of_its_frame(tmp_path: Path) -> None:
     clip = render_clip(tmp_path / "clip.mp4", seed=1, frames=240, fps=30, size=(320, 240))
     strides = {"pose": 1, "face": 3, "scene": 10, "appearance": 7}
-    wanted = recipes(*strides, sampling=SAMPLING, **strides)
+    wanted = specs(*strides, sampling=SAMPLING, **strides)
     # Four frames of 320 x 240 px fill a chunk: strides go across chunks.
     extract(tmp_path / "workspace", {"00000-a": [clip]}, wanted, build=cheap)
     frames = torch.stack([
@@ -86,7 +86,7 @@ def test_a_modality_sees_every_stride_th_sampled_frame_and_each_row_is_of_its_fr
         for frame in ClipDecoding(fetch(str(clip)), SAMPLING, LIMITS, lambda _: True).frames()
     ])  # fmt: skip
     assert len(frames) == 80
-    rows = {recipe.modality: rows_by_clip(tmp_path / "workspace", recipe)["clip"] for recipe in wanted}
+    rows = {spec.modality: rows_by_clip(tmp_path / "workspace", spec)["clip"] for spec in wanted}
     for modality, stride in strides.items():
         grid = rows[modality].grid
         assert grid.frame_index.tolist() == list(range(0, 240, 3 * stride)), modality
@@ -110,9 +110,9 @@ def test_boxes_and_keypoints_are_in_pixels_of_the_source_however_small_the_frame
     found = {}
     for side in (512, 128):
         sampling = SamplingOptions(10.0, 20.0, side)
-        wanted = recipes("pose", "face", sampling=sampling, pose=1, face=1)
+        wanted = specs("pose", "face", sampling=sampling, pose=1, face=1)
         extract(tmp_path / str(side), {"00000-a": [clip]}, wanted, build=cheap, sampling=sampling)
-        pose, face = (rows_by_clip(tmp_path / str(side), recipe)["clip"] for recipe in wanted)
+        pose, face = (rows_by_clip(tmp_path / str(side), spec)["clip"] for spec in wanted)
         (lead,) = pose.tracks
         assert lead.is_lead
         found[side] = (lead.keypoints[..., :2], face.box, face.landmarks, lead.box)
@@ -133,10 +133,10 @@ def test_a_clip_without_anybody_has_its_grid_and_no_person_and_no_face(tmp_path:
             picture = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 20, np.uint8), format="rgb24")
             container.mux(stream.encode(picture))
         container.mux(stream.encode())
-    wanted = recipes("pose", "face", pose=1, face=2)
+    wanted = specs("pose", "face", pose=1, face=2)
     lit = render_clip(tmp_path / "lit.mp4", seed=1, frames=5, fps=10)
     extract(tmp_path, {"00000-a": [dark, lit]}, wanted, build=cheap)
-    pose, face = (rows_by_clip(tmp_path, recipe) for recipe in wanted)
+    pose, face = (rows_by_clip(tmp_path, spec) for spec in wanted)
     assert pose["dark"].tracks == ()
     assert len(pose["lit"].tracks) == 1
     assert (face["dark"].box.shape, face["lit"].box.shape) == ((0, 4), (3, 4))
