@@ -30,6 +30,7 @@ def scorer() -> PoseScorer:
     torch.manual_seed(0)
     network = Psgcn(channels=(8, 8, 8), refined=8).eval()
     for head in network.head:
+        assert isinstance(head, torch.nn.Linear)
         torch.nn.init.normal_(head.weight)
     return PoseScorer(network, CONFIG, CPU)
 
