@@ -25,10 +25,10 @@ from benchmarks.common import save, table
 from benchmarks.external_judging import auc_and_interval, mean_and_interval, pairs_of_subjects, pairwise_within
 from benchmarks.external_training import (
     fixed_draws,
-    judge_by_line,
     judge_by_network,
     judge_by_trees,
-    line_numbers,
+    predict_by_ridge,
+    ridge_statistics,
     tree_numbers,
 )
 from benchmarks.ui_prmd import (
@@ -43,19 +43,19 @@ from models.virality.config import VdvConfig
 from pipeline.core import storage
 from pipeline.core.child_processes import spawned_pool
 
-NETWORK_SHARE = 0.3  # of the mix with the line; it, CONFIG and all of the lines were chosen on subjects 1 to 5 alone
+NETWORK_SHARE = 0.3  # of the mix with the ridge; it, CONFIG and all of the ridges were chosen on subjects 1 to 5 alone
 # A movement done with the left is another one than with the right: nothing is mirrored. Of eight frames the
-# body level would have two. The line is fitted by itself.
-CONFIG = VdvConfig(modalities=("pose",), frames=16, samplings=2, pose_rate=3e-3, mirror=0.0, line=False)
+# body level would have two. The ridge is fitted by itself.
+CONFIG = VdvConfig(modalities=("pose",), frames=16, samplings=2, pose_rate=3e-3, mirror=0.0, ridge=False)
 MOTION = VdvConfig(frames=16)  # how the product's motion statistics see an episode
-WAYS = ("trees", "line", "psgcn", "st_gcn_plus")
+WAYS = ("trees", "ridge", "psgcn", "st_gcn_plus")
 PREDICTORS: dict[str, tuple[tuple[str, str, float], ...]] = {  # by name: way, what of its words, and share of it
     "trees": (("trees", "score", 1.0),),
-    "psgcn": (("psgcn", "network", NETWORK_SHARE), ("line", "score", 1 - NETWORK_SHARE)),
+    "psgcn": (("psgcn", "network", NETWORK_SHARE), ("ridge", "score", 1 - NETWORK_SHARE)),
     "psgcn, pyramid alone": (("psgcn", "network", 1.0),),
-    "line alone": (("line", "score", 1.0),),
+    "ridge alone": (("ridge", "score", 1.0),),
     "st_gcn_plus": (("st_gcn_plus", "network", 1.0),),
-    "st_gcn_plus with the line": (("st_gcn_plus", "network", NETWORK_SHARE), ("line", "score", 1 - NETWORK_SHARE)),
+    "st_gcn_plus with the ridge": (("st_gcn_plus", "network", NETWORK_SHARE), ("ridge", "score", 1 - NETWORK_SHARE)),
 }
 TREES = 200
 TUNED_ON = 5  # subjects
@@ -122,7 +122,7 @@ def main() -> None:
         for setting in settings
         for split in range(len(_splits(episodes, setting)))
         for way in WAYS
-        if seed == 0 or way != "line"  # which is the same with every seed
+        if seed == 0 or way != "ridge"  # which is the same with every seed
     ]
     run([job for job in jobs if not job.path.exists()], options.workers)
     found = {
@@ -162,10 +162,10 @@ def _do(job: Job) -> str:
         seen = _numbers_of_trees(job.data, job.subjects)
         start = time.perf_counter()
         said = {"score": judge_by_trees(episodes, seen, split, job.seed, known, TREES)}
-    elif job.way == "line":
-        numbers = _numbers_of_line(job.data, job.subjects)
+    elif job.way == "ridge":
+        numbers = _ridge_statistics_of(job.data, job.subjects)
         start = time.perf_counter()
-        said = {"score": judge_by_line(episodes, numbers, split, known)}
+        said = {"score": predict_by_ridge(episodes, numbers, split, known)}
     else:
         fixed = _inputs_of_networks(job.data, job.subjects)
         config = replace(CONFIG, pose_network=job.way, epochs=job.setting.epochs, seed=job.seed)
@@ -189,8 +189,8 @@ def _numbers_of_trees(data: Path, subjects: int) -> np.ndarray:
 
 
 @cache
-def _numbers_of_line(data: Path, subjects: int) -> np.ndarray:
-    return line_numbers(fixed_draws(_episodes(data, subjects), MOTION))
+def _ridge_statistics_of(data: Path, subjects: int) -> np.ndarray:
+    return ridge_statistics(fixed_draws(_episodes(data, subjects), MOTION))
 
 
 @cache
@@ -214,7 +214,7 @@ def _scores(episodes: Episodes, jobs: Sequence[Job]) -> dict[str, list[Scores]]:
     found: dict[str, list[Scores]] = {}
     for seed in sorted({job.seed for job in jobs}):
         for predictor, parts in PREDICTORS.items():
-            words = [(kept[way, 0 if way == "line" else seed], key, share) for way, key, share in parts]
+            words = [(kept[way, 0 if way == "ridge" else seed], key, share) for way, key, share in parts]
             said = [
                 (split, np.sum([share * of[place][key] for of, key, share in words], 0))
                 for place, split in enumerate(splits)

@@ -1,4 +1,4 @@
-"""Trains networks, the line beside them, and ExtraTrees on scored episodes, and says what they say of others."""
+"""Training of networks, their ridge regression and ExtraTrees on scored episodes, and their scores of others."""
 
 from collections.abc import Iterator
 from typing import cast
@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from benchmarks.ui_prmd import COORDINATES, Episodes, Split, draw
 from models.virality.config import VdvConfig
-from models.virality.masked import MOTION_LIMIT, Mix
+from models.virality.masked import MOTION_LIMIT, LevelMix
 from models.virality.pose_statistics import pose_statistics
 from models.virality.psgcn import motion_statistics
 from models.virality.skeleton import KINECT22
 from models.virality.vdv import pose_network
-from pipeline.training.optimisation import forget_statistics, loss_of, parameter_groups
-from pipeline.training.ridge import fit_line, normal_score, place_within, within
+from pipeline.training.optimisation import loss_of, parameter_groups, reset_norm_statistics
+from pipeline.training.ridge import centre_within, fit_ridge, normal_score, percentile_rank
 
 JUDGED_AT_ONCE = 100  # episodes
 
@@ -27,9 +27,9 @@ def fixed_draws(episodes: Episodes, config: VdvConfig) -> Tensor:
     return torch.from_numpy(np.stack([draw(posture, config, None) for posture in episodes.postures]))
 
 
-def line_numbers(fixed: Tensor) -> np.ndarray:
-    """float32 [N, 847]: what the product's line sees of every episode (models.virality.psgcn.motion_statistics), the
-    mean of its samplings. fixed: as `fixed_draws` gives it."""
+def ridge_statistics(fixed: Tensor) -> np.ndarray:
+    """Input of the product's ridge regression for every episode (models.virality.psgcn.motion_statistics), the mean of
+    its samplings: float32 [N, 847]. fixed: as `fixed_draws` gives it."""
     parts = []
     for some in fixed.split(JUDGED_AT_ONCE):
         flat = some.flatten(0, 1)
@@ -52,9 +52,9 @@ def train_network(episodes: Episodes, rows: np.ndarray, config: VdvConfig) -> nn
     torch.manual_seed(config.seed)
     network = pose_network(config, KINECT22, COORDINATES)
     of_row = challenges(episodes)
-    target = torch.from_numpy(place_within(episodes.correct, of_row)).float()
+    target = torch.from_numpy(percentile_rank(episodes.correct, of_row)).float()
     numbered = torch.from_numpy(np.unique(of_row, return_inverse=True)[1])
-    levels_of = cast(Mix, network.mix).network
+    levels_of = cast(LevelMix, network.mix).network_levels
     optimiser = torch.optim.AdamW(parameter_groups(network, config.weight_decay), lr=config.pose_rate)
     steps = config.epochs * len(list(_batches(episodes, rows, config, 0)))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.pose_rate, total_steps=steps)
@@ -108,7 +108,7 @@ def _all_seen(streams: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _settle_norms(network: nn.Module, episodes: Episodes, rows: np.ndarray, config: VdvConfig) -> None:
-    forget_statistics(network)
+    reset_norm_statistics(network)
     for some in _batches(episodes, rows, config, config.epochs):
         network(*_drawn(episodes, some, config, config.epochs))
 
@@ -134,7 +134,7 @@ def judge_by_network(
 @torch.inference_mode()
 def _score(network: nn.Module, fixed: Tensor) -> np.ndarray:
     """float32 [N]: the mean over the network's levels and the samplings."""
-    levels_of = cast(Mix, network.mix).network
+    levels_of = cast(LevelMix, network.mix).network_levels
     parts = []
     for some in fixed.split(JUDGED_AT_ONCE):
         streams = some.flatten(0, 1)
@@ -154,28 +154,28 @@ def _groups(episodes: Episodes, split: Split, by_movement: bool) -> Iterator[tup
 
 def _spread(values: np.ndarray, challenge: np.ndarray) -> float:
     """Standard deviation within the challenge, never 0."""
-    centred = within(np.asarray(values, float)[:, None], challenge)[:, 0]
+    centred = centre_within(np.asarray(values, float)[:, None], challenge)[:, 0]
     return max(float(np.sqrt(np.square(centred).mean())), 1e-6)
 
 
-def judge_by_line(episodes: Episodes, numbers: np.ndarray, split: Split, by_movement: bool) -> np.ndarray:
-    """float32 [test rows]: what the product's line (pipeline.training.ridge) fitted to a split's training rows says, in
-    units of its spread over them; a line a movement, or one for all.
+def predict_by_ridge(episodes: Episodes, numbers: np.ndarray, split: Split, by_movement: bool) -> np.ndarray:
+    """Scores of the test rows by the product's ridge regression (pipeline.training.ridge) on the training rows, in
+    units of their spread over them: float32 [test rows]; one regression a movement, or one for all.
 
     Its penalty is chosen on what is to be told apart in the end: on subjects held out, on episodes where there is one
     subject, on movements where a movement is asked that was not seen; there all subjects are compared. No seed: it
     would only deal the folds of that choice.
 
     Args:
-        numbers: as `line_numbers` gives it.
+        numbers: as `ridge_statistics` gives it.
     """
     challenge = challenges(episodes) if by_movement else episodes.movement.astype(str)
     said = np.zeros(len(split.test), np.float32)
     for rows, asked in _groups(episodes, split, by_movement):
         group = _held_together(episodes, rows) if by_movement else episodes.movement[rows]
-        target = normal_score(place_within(episodes.correct[rows], challenge[rows]))
-        line = fit_line(numbers[rows], target, challenge[rows], group, 0, MOTION_LIMIT)
-        said[asked] = line(numbers[split.test[asked]]) / _spread(line(numbers[rows]), challenge[rows])
+        target = normal_score(percentile_rank(episodes.correct[rows], challenge[rows]))
+        ridge = fit_ridge(numbers[rows], target, challenge[rows], group, 0, MOTION_LIMIT)
+        said[asked] = ridge(numbers[split.test[asked]]) / _spread(ridge(numbers[rows]), challenge[rows])
     return said
 
 

@@ -1,9 +1,9 @@
 """Accuracy of edits on UI-PRMD: how often the edit that gains most, in an episode done wrong, names the right limb.
 
-A line a movement (the product's, pipeline.training.ridge) learns from nine subjects what is right, and scores the
-tenth's. Into each episode done wrong the references' median motion of one limb is put, from its start to its end, for
-an episode is one movement of some two seconds; the references are the other subjects' best-scored episodes. The
-movements are those of Vakanski et al. 2018: six of the legs, four of the arms.
+A ridge regression a movement (the product's, pipeline.training.ridge) learns from nine subjects what is right, and
+scores the tenth's. Into each episode done wrong the references' median motion of one limb is put, from its start to
+its end, for an episode is one movement of some two seconds; the references are the other subjects' best-scored
+episodes. The movements are those of Vakanski et al. 2018: six of the legs, four of the arms.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.external_training import challenges, fixed_draws, line_numbers
+from benchmarks.external_training import challenges, fixed_draws, ridge_statistics
 from benchmarks.ui_prmd import draw, load_episodes
 from models.virality.config import VdvConfig
 from models.virality.masked import MOTION_LIMIT
@@ -20,7 +20,7 @@ from models.virality.skeleton import KINECT22, Posture
 from pipeline.feedback.alignment import align_reference
 from pipeline.feedback.edits import BLEND_S, apply_change, covered_share, median_change
 from pipeline.feedback.motion import LIMBS, Motion, to_motion
-from pipeline.training.ridge import Slopes, fit_line, normal_score, place_within
+from pipeline.training.ridge import RidgeCoefficients, fit_ridge, normal_score, percentile_rank
 
 ABOUT = {
     1: ("deep squat", "leg"), 2: ("hurdle step", "leg"), 3: ("inline lunge", "leg"), 4: ("side lunge", "leg"),
@@ -34,20 +34,20 @@ EACH = 2  # episodes done wrong of each subject and movement
 def limbs_of_movements(path: Path) -> dict:
     """By movement, how often the best edit is of an arm, a leg, the trunk, the head; and of arms and legs alone."""
     episodes, config = load_episodes(path), VdvConfig()
-    numbers = line_numbers(fixed_draws(episodes, config))
+    numbers = ridge_statistics(fixed_draws(episodes, config))
     compared = challenges(episodes)
     rows, right, right_of_two, count = [], 0, 0, 0
     for movement, (title, about) in ABOUT.items():
         named, limbs = dict.fromkeys(("arm", "leg", "trunk", "head", "none"), 0), 0
         for subject in np.unique(episodes.subject):
             train = np.flatnonzero((episodes.movement == movement) & (episodes.subject != subject))
-            target = normal_score(place_within(episodes.correct[train], compared[train]))
-            line = fit_line(numbers[train], target, compared[train], episodes.subject[train], 0, MOTION_LIMIT)
-            best = train[np.argsort(-line(numbers[train]))[:REFERENCES]]
+            target = normal_score(percentile_rank(episodes.correct[train], compared[train]))
+            ridge = fit_ridge(numbers[train], target, compared[train], episodes.subject[train], 0, MOTION_LIMIT)
+            best = train[np.argsort(-ridge(numbers[train]))[:REFERENCES]]
             references = [to_motion(episodes.postures[row], KINECT22) for row in best]
             own = (episodes.movement == movement) & (episodes.subject == subject) & (episodes.correct == 0)
             for row in np.flatnonzero(own)[:EACH]:
-                gains = _gains(episodes.postures[row], references, line, config)
+                gains = _gains(episodes.postures[row], references, ridge, config)
                 named[max(gains, key=gains.__getitem__) if gains else "none"] += 1
                 limbs += bool(gains) and max(("arm", "leg"), key=lambda limb: gains.get(limb, -np.inf)) == about
         rows.append({"movement": title, "about": about, **named, "right of arm and leg": limbs})
@@ -64,7 +64,9 @@ def limbs_of_movements(path: Path) -> dict:
     }
 
 
-def _gains(posture: Posture, references: Sequence[Motion | None], line: Slopes, config: VdvConfig) -> dict[str, float]:
+def _gains(
+    posture: Posture, references: Sequence[Motion | None], ridge: RidgeCoefficients, config: VdvConfig
+) -> dict[str, float]:
     """Of arm, leg, trunk and head, as far as a reference covers them; of arms and legs the better side's."""
     motion = to_motion(posture, KINECT22)
     aligned = [] if motion is None else [
@@ -81,7 +83,7 @@ def _gains(posture: Posture, references: Sequence[Motion | None], line: Slopes, 
             postures.append(apply_change(posture, motion, change, limb, start - BLEND_S, end + BLEND_S, KINECT22))
             limbs.append(limb.rsplit("_", maxsplit=1)[-1])
     fixed = torch.from_numpy(np.stack([draw(edited, config, None) for edited in postures]))
-    scores = line(line_numbers(fixed))
+    scores = ridge(ridge_statistics(fixed))
     gains: dict[str, float] = {}
     for limb, score in zip(limbs, scores[1:] - scores[0], strict=True):
         gains[limb] = max(gains.get(limb, -np.inf), float(score))

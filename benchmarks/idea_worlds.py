@@ -9,8 +9,8 @@
 | unreliable | as the modalities say; one is noise where its quality is low | attention | fixed weights, equal weights |
 
 Worlds are drawn anew for each seed, as features: nothing is rendered. Networks, losses and fusion are the product's,
-without lines beside the networks; both sides are trained alike. Labels are judged on clips that were not trained on; a
-seed's clips are a challenge of their own, every clip has its own creator.
+without ridge regressions beside the networks; both sides are trained alike. Labels are judged on clips that were not
+trained on; a seed's clips are a challenge of their own, every clip has its own creator.
 """
 
 import argparse
@@ -218,8 +218,8 @@ def _of_fusions(seed: int, config: VdvConfig) -> tuple[np.ndarray, np.ndarray]:
 
 
 # Longer and faster than for dance: the worlds hold next to no noise to learn by heart, and both sides gain.
-TIMING = VdvConfig(line=False, frames=32, mirror=0.0, epochs=20, pose_rate=3e-3)
-REPEATS = VdvConfig(line=False, epochs=20, learning_rate=3e-3, dropout=0.1)
+TIMING = VdvConfig(ridge=False, frames=32, mirror=0.0, epochs=20, pose_rate=3e-3)
+REPEATS = VdvConfig(ridge=False, epochs=20, learning_rate=3e-3, dropout=0.1)
 IDEAS = {
     "timing": Idea(
         "limbs' timing against each other",

@@ -1,15 +1,15 @@
-"""When a network has a say beside its line: skeletons of ever more clips through the product's own training.
+"""When a network has a say beside its ridge: skeletons of ever more clips through the product's own training.
 
     python -m benchmarks.network_weight            # about 40 minutes on one core
 
 | world | what decides a clip's label |
 |---|---|
-| lag | how far the right leg lags behind the left arm (benchmarks.idea_worlds): no statistic of the line tells it |
-| skill | how well the eight dances of the simulated world are danced: nearly a sum of the line's statistics |
+| lag | how far the right leg lags behind the left arm (benchmarks.idea_worlds): no statistic of the ridge tells it |
+| skill | how well the eight dances of the simulated world are danced: nearly a sum of the ridge's statistics |
 
 Key points are made, nothing is rendered. Each training is `pipeline.training.fit` with the options that ship, of the
-skeleton alone: the line, PSGCN and, from clips held out, what each of them is worth. Judged on clips of creators that
-were not trained on, by the truth: what the line alone says, what the network alone says, and the score.
+skeleton alone: the ridge, PSGCN and, from clips held out, what each of them is worth. Judged on clips of creators that
+were not trained on, by the truth: what the ridge alone says, what the network alone says, and the score.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from benchmarks.common import save, table
 from benchmarks.idea_worlds import lagging_dancers
 from benchmarks.made_clips import DATASET, whole_track, write_dataset
 from models.virality.config import VdvConfig
-from models.virality.masked import Mix
+from models.virality.masked import LevelMix
 from models.virality.vdv import encode
 from pipeline.dataset.loading import ClipDataset
 from pipeline.modalities.pose import PoseRows
@@ -91,14 +91,14 @@ def judge(name: str, trained: int, seed: int, noise: float) -> dict:
         workspace = write_dataset(Path(folder), manifest, rows_of, ("pose",))
         fitted = fit(ClipDataset(workspace, DATASET, config, training=True), config, torch.device("cpu"))
         levels = _levels(fitted.model.encoders["pose"], ClipDataset(workspace, DATASET, config, training=False))
-    mix = cast(Mix, fitted.model.encoders["pose"].mix)
+    mix = cast(LevelMix, fitted.model.encoders["pose"].mix)
     training = (clips["split"] == "train").to_numpy()
     parts = (levels - levels[training].mean(0)) * mix.weight.numpy()
-    network, line = parts[:, : mix.network].sum(1), levels[:, -1]
-    said = {"line": line, "network": levels[:, : mix.network].mean(1), "score": parts.sum(1)}
-    spread = {"network": network[training].std(), "line": parts[training, -1].std()}
+    network, ridge = parts[:, : mix.network_levels].sum(1), levels[:, -1]
+    said = {"ridge": ridge, "network": levels[:, : mix.network_levels].mean(1), "score": parts.sum(1)}
+    spread = {"network": network[training].std(), "ridge": parts[training, -1].std()}
     found = {way: _spearman(clips[~training], score[~training]) for way, score in said.items()}
-    share = float(spread["network"] / max(spread["network"] + spread["line"], 1e-9))
+    share = float(spread["network"] / max(spread["network"] + spread["ridge"], 1e-9))
     return {
         "world": name, "asked": trained, "seed": seed, "trained": int(training.sum()), "judged": int((~training).sum()),
         **found,
@@ -108,7 +108,7 @@ def judge(name: str, trained: int, seed: int, noise: float) -> dict:
 
 @torch.inference_mode()
 def _levels(encoder: torch.nn.Module, view: ClipDataset) -> np.ndarray:
-    """float64 [clips, L]: what the network's levels and the line say."""
+    """float64 [clips, L]: what the network's levels and the ridge say."""
     keys = [[(0, row) for row in part] for part in np.array_split(np.arange(len(view)), -(-len(view) // 64))]
     loader = DataLoader(view, batch_sampler=keys, collate_fn=view.collate)
     return torch.cat([encode(encoder, batch.inputs["pose"]).levels for batch in loader]).double().numpy()
@@ -136,10 +136,10 @@ def main() -> None:
             for seed in options.seeds:
                 found.append(judge(name, trained, seed, options.noise))
                 print(found[-1], flush=True)
-    columns = ["line", "network", "score", "network_share"]
+    columns = ["ridge", "network", "score", "network_share"]
     mean = pd.DataFrame(found).groupby(["world", "asked"])[["trained", *columns]].mean()
     print(table([[world, round(row["trained"]), *row[columns]] for (world, _), row in mean.iterrows()],
-                ["world", "clips", "line alone", "network alone", "score", "network's share"]))  # fmt: skip
+                ["world", "clips", "ridge alone", "network alone", "score", "network's share"]))  # fmt: skip
     if set(options.worlds) == set(SIZES):
         save("network-weight", {"noise": options.noise, "trainings": found})
 

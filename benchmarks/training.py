@@ -37,9 +37,9 @@ from models.virality.masked import FEATURE_LIMIT
 from models.virality.vdv import build_encoder, encode, pose_network
 from pipeline.dataset.loading import KEPT_BYTES, ChallengeBatches, ClipDataset, Sample
 from pipeline.modalities.registry import modality_names
-from pipeline.training.encoder_training import Lesson, fit_encoder
+from pipeline.training.encoder_training import TrainingTarget, fit_encoder
 from pipeline.training.lightning_loop import deterministic, quiet
-from pipeline.training.ridge import Numbers
+from pipeline.training.ridge import ClipStatistics
 
 PARTS = ("loop", "networks", "memory")
 LOOP_CLIPS = 256  # of the loop: all of them stay in memory
@@ -82,10 +82,10 @@ def epochs_s(dataset: Watched, modality: str, rows: np.ndarray, device: torch.de
     dataset.enough = epochs
     percentile = dataset.clips["percentile"].to_numpy(float)
     group = np.arange(len(dataset))
-    none = Numbers(np.zeros((len(dataset), 1), np.float32), np.zeros(len(dataset), bool), FEATURE_LIMIT)
-    lesson = Lesson(modality, rows, percentile, percentile, group, np.zeros(len(dataset), int), none)
+    none = ClipStatistics(np.zeros((len(dataset), 1), np.float32), np.zeros(len(dataset), bool), FEATURE_LIMIT)
+    target = TrainingTarget(modality, rows, percentile, percentile, group, np.zeros(len(dataset), int), none)
     with quiet(), deterministic(), suppress(Timed):
-        fit_encoder(dataset, lesson, rows, VdvConfig(epochs=epochs + 1), device)
+        fit_encoder(dataset, target, rows, VdvConfig(epochs=epochs + 1), device)
     return np.diff([dataset.asked[epoch] for epoch in range(epochs + 1)], axis=0)
 
 

@@ -1,7 +1,7 @@
-"""Published networks to measure PSGCN and RTCN against, each called exactly as the one that it stands in for.
+"""Published networks to measure PSGCN and RTCN against, each called exactly as the one that it replaces.
 
-Of the skeleton `StGcn` and `StGcnPlus`, flat stacks over the joints; of frame features `Lstm` and `MeanMlp` (the plain
-TCN is Rtcn without relations). Ours are their sizes, the masks, and the line that may stand beside each.
+For poses `StGcn` and `StGcnPlus`, flat stacks over the joints; for frame features `Lstm` and `MeanMlp` (the plain TCN
+is Rtcn without relations). Ours are their sizes, the masks, and the ridge regression that may stand beside each.
 """
 
 from bisect import bisect_left
@@ -16,12 +16,12 @@ from models.virality.masked import (
     FEATURE_LIMIT,
     MOTION_LIMIT,
     Encoded,
-    Line,
+    LevelMix,
     MaskedBatchNorm,
     MeanPool,
-    Mix,
-    absent,
-    laid_out,
+    Ridge,
+    absent_encoded,
+    encoded_batch,
     masked_mean,
 )
 from models.virality.psgcn import Block, column, halve, motion_statistics, statistics_count
@@ -55,9 +55,9 @@ class FixedGraphBlock(nn.Module):
         """x [B, C, T, V]; masks bool [B, 1, T, 1] before and [B, 1, ceil(T / stride), 1] after."""
         batch, _, frames, nodes = x.shape
         mixed = self.mix(x).view(batch, len(self.importance), -1, frames, nodes)
-        heard = torch.einsum("bkctv,kwv->bctw", mixed, self.partition * self.importance)
+        gathered = torch.einsum("bkctv,kwv->bctw", mixed, self.partition * self.importance)
         # Masked before the convolution too: a norm lifts empty frames off zero, and they would leak into full ones.
-        moved = self.time_norm(self.time(F.relu(self.space_norm(heard, mask)) * mask), mask_out)
+        moved = self.time_norm(self.time(F.relu(self.space_norm(gathered, mask)) * mask), mask_out)
         if self.residual is not None and self.residual_norm is not None:
             x = self.residual_norm(self.residual(x), mask_out)
         return F.relu(moved + x) * mask_out
@@ -72,7 +72,7 @@ class FlatStack(nn.Module):
         width: int,
         layout: Layout,
         coordinates: int,
-        line: bool,
+        ridge: bool,
     ):
         super().__init__()
         joints, streams = len(layout.joints), streams_count(coordinates)
@@ -86,17 +86,17 @@ class FlatStack(nn.Module):
         )
         self.pool = MeanPool()
         self.head = nn.Linear(outputs[-1], 1)
-        self.line = Line(statistics_count(joints, coordinates), MOTION_LIMIT) if line else None
-        self.mix = Mix(1, line)
+        self.ridge = Ridge(statistics_count(joints, coordinates), MOTION_LIMIT) if ridge else None
+        self.mix = LevelMix(1, ridge)
         self.embedding_size = outputs[-1]
 
     def forward(self, streams: Tensor, seen: Tensor) -> Encoded:
         """As Psgcn's."""
         present = seen.flatten(1).any(1)
         if not present.any():
-            return absent(seen, streams, len(self.mix.weight), self.embedding_size)
+            return absent_encoded(seen, streams, len(self.mix.weight), self.embedding_size)
         streams, seen = streams[present], seen[present]
-        line = None if self.line is None else self.line(motion_statistics(streams, seen))
+        ridge = None if self.ridge is None else self.ridge(motion_statistics(streams, seen))
         frame, shown = seen.any(2), seen
         x = torch.where(frame[:, None, :, None], streams, 0.0)
         by_joint = self.input_norm(x.transpose(2, 3).flatten(1, 2)[..., None], column(frame))  # [N, S V, T, 1]
@@ -108,11 +108,12 @@ class FlatStack(nn.Module):
                 shown = halve(shown.transpose(1, 2)).transpose(1, 2)
             frame = after
         pooled, weights = self.pool(x.flatten(2).transpose(1, 2), shown.flatten(1))
-        return laid_out(self.head(pooled), line, self.mix, pooled, _dealt(weights.view(shown.shape), seen), present)
+        attention = _to_frames(weights.view(shown.shape), seen)
+        return encoded_batch(self.head(pooled), ridge, self.mix, pooled, attention, present)
 
 
-def _dealt(weights: Tensor, seen: Tensor) -> Tensor:
-    """weights [N, T', V] of halved frames -> [N, T, V]: each dealt evenly to its frames that show the joint."""
+def _to_frames(weights: Tensor, seen: Tensor) -> Tensor:
+    """weights [N, T', V] of halved frames -> [N, T, V]: each shared evenly by its frames that show the joint."""
     coarse, fine = weights.shape[1], seen.shape[1]
     each = 2 ** sum(stride == 2 for _, stride in STAGES)
     groups = F.pad(seen, (0, 0, 0, coarse * each - fine)).unflatten(1, (coarse, each)).to(weights.dtype)
@@ -127,11 +128,11 @@ class StGcn(FlatStack):
         width: channels of the first block, at least 2, of which the next ones are multiples; at its default StGcn has
             as many parameters as Psgcn at its own (4 % more).
         layout, coordinates: as Psgcn's.
-        line: beside it, as Psgcn's.
+        ridge: a ridge regression beside it, as Psgcn's.
     """
 
-    def __init__(self, width: int = 18, layout: Layout = COCO17, coordinates: int = 2, line: bool = False):
-        super().__init__(FixedGraphBlock, width, layout, coordinates, line)
+    def __init__(self, width: int = 18, layout: Layout = COCO17, coordinates: int = 2, ridge: bool = False):
+        super().__init__(FixedGraphBlock, width, layout, coordinates, ridge)
 
 
 class StGcnPlus(FlatStack):
@@ -141,70 +142,74 @@ class StGcnPlus(FlatStack):
     the pyramid is worth. Arguments as StGcn's; width at least 4.
     """
 
-    def __init__(self, width: int = 29, layout: Layout = COCO17, coordinates: int = 2, line: bool = False):
-        super().__init__(Block, width, layout, coordinates, line)
+    def __init__(self, width: int = 29, layout: Layout = COCO17, coordinates: int = 2, ridge: bool = False):
+        super().__init__(Block, width, layout, coordinates, ridge)
 
 
 class Lstm(nn.Module):
-    """A bidirectional LSTM of one layer and the mean of what it says, in place of Rtcn. Input layer as Rtcn's.
+    """A bidirectional LSTM of one layer and the mean of its output, in place of Rtcn. Input layer as Rtcn's.
 
     Args:
         features: D of the input.
         width: of the input layer and of each direction.
-        dropout: of the features, and of what the LSTM says.
-        line: how many of the features, the last, a line beside it sees the mean of, as Rtcn's; 0: no line.
+        dropout: of the features, and of the LSTM's mean output.
+        ridge_width: how many of the features, the last, a ridge regression beside it uses, as Rtcn's; 0: none.
     """
 
-    def __init__(self, features: int, width: int = 64, dropout: float = 0.5, line: int = 0):
+    def __init__(self, features: int, width: int = 64, dropout: float = 0.5, ridge_width: int = 0):
         super().__init__()
         self.input = nn.Sequential(nn.LayerNorm(features), nn.Dropout(dropout), nn.Linear(features, width))
         self.lstm = nn.LSTM(width, width, batch_first=True, bidirectional=True)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(2 * width, 1)
-        self.line = Line(line, FEATURE_LIMIT) if line else None
-        self.mix = Mix(1, line > 0)
+        self.ridge = Ridge(ridge_width, FEATURE_LIMIT) if ridge_width else None
+        self.mix = LevelMix(1, ridge_width > 0)
         self.embedding_size = 2 * width
 
     def forward(self, features: Tensor, mask: Tensor, seconds: Tensor) -> Encoded:
-        """As Rtcn's. The seconds are not looked at; frames that are not there are skipped."""
+        """As Rtcn's. The seconds are not looked at; absent frames are skipped."""
         present = mask.any(1)
         if not present.any():
-            return absent(mask, features, len(self.mix.weight), self.embedding_size)
+            return absent_encoded(mask, features, len(self.mix.weight), self.embedding_size)
         mask = mask[present]
         features = torch.where(mask[..., None], features[present], 0.0)
-        line = None if self.line is None else self.line(masked_mean(features, mask)[:, -len(self.line.slope) :])
-        first = mask.int().argsort(stable=True, dim=1, descending=True)  # what is there comes first, in order
-        together = self.input(features).gather(1, first[..., None].expand(-1, -1, self.lstm.input_size))
-        packed = pack_padded_sequence(together, mask.sum(1).cpu(), batch_first=True, enforce_sorted=False)
-        said, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True)  # [N, most frames, 2 width], padded by 0
-        pooled = said.sum(1) / mask.sum(1, keepdim=True)
+        ridge = None
+        if self.ridge is not None:
+            ridge = self.ridge(masked_mean(features, mask)[:, -len(self.ridge.coefficients) :])
+        first = mask.int().argsort(stable=True, dim=1, descending=True)  # present frames come first, in order
+        in_front = self.input(features).gather(1, first[..., None].expand(-1, -1, self.lstm.input_size))
+        packed = pack_padded_sequence(in_front, mask.sum(1).cpu(), batch_first=True, enforce_sorted=False)
+        output, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True)  # [N, most frames, 2 width], 0 padded
+        pooled = output.sum(1) / mask.sum(1, keepdim=True)
         weights = mask / mask.sum(1, keepdim=True)
-        return laid_out(self.head(self.dropout(pooled)), line, self.mix, pooled, weights, present)
+        return encoded_batch(self.head(self.dropout(pooled)), ridge, self.mix, pooled, weights, present)
 
 
 class MeanMlp(nn.Module):
     """Two layers on the features' mean over time, in place of Rtcn: blind to any order. Arguments as Lstm's."""
 
-    def __init__(self, features: int, width: int = 64, dropout: float = 0.5, line: int = 0):
+    def __init__(self, features: int, width: int = 64, dropout: float = 0.5, ridge_width: int = 0):
         super().__init__()
         self.hidden = nn.Sequential(
             nn.LayerNorm(features), nn.Dropout(dropout), nn.Linear(features, width), nn.ReLU(), nn.Dropout(dropout)
         )
         self.head = nn.Linear(width, 1)
-        self.line = Line(line, FEATURE_LIMIT) if line else None
-        self.mix = Mix(1, line > 0)
+        self.ridge = Ridge(ridge_width, FEATURE_LIMIT) if ridge_width else None
+        self.mix = LevelMix(1, ridge_width > 0)
         self.embedding_size = width
 
     def forward(self, features: Tensor, mask: Tensor, seconds: Tensor) -> Encoded:
         """As Rtcn's. The seconds are not looked at."""
         present = mask.any(1)
         if not present.any():
-            return absent(mask, features, len(self.mix.weight), self.embedding_size)
+            return absent_encoded(mask, features, len(self.mix.weight), self.embedding_size)
         mask = mask[present]
         mean = masked_mean(torch.where(mask[..., None], features[present], 0.0), mask)
-        line = None if self.line is None else self.line(mean[:, -len(self.line.slope) :])
+        ridge = None if self.ridge is None else self.ridge(mean[:, -len(self.ridge.coefficients) :])
         embedding = self.hidden(mean)
-        return laid_out(self.head(embedding), line, self.mix, embedding, mask / mask.sum(1, keepdim=True), present)
+        return encoded_batch(
+            self.head(embedding), ridge, self.mix, embedding, mask / mask.sum(1, keepdim=True), present
+        )
 
 
 def parameter_count(network: nn.Module) -> int:

@@ -10,7 +10,7 @@ FUSIONS = ("attention", "reliability", "mean")
 RANKINGS = ("ranknet", "listnet", "lambdarank")
 
 # Options that decide nothing of an encoder: the fusion's, and those that reach it through what it is to learn.
-_NO_ENCODERS = frozenset({"modalities", "fusion", "rounds", "line_folds", "inner_folds"})
+_NO_ENCODERS = frozenset({"modalities", "fusion", "rounds", "ridge_folds", "inner_folds"})
 _SKELETON_ONLY = frozenset(
     {"frames", "min_joint_score", "samplings", "rotation", "scale", "jitter", "crop", "mirror", "pose_network",
      "pyramid", "refine", "joint_channels", "part_channels", "body_channels", "refined_channels", "blocks", "gradnorm",
@@ -41,7 +41,7 @@ class VdvConfig:
     # Which networks; those that are not the default are there to be compared with it
     pose_network: str = "psgcn"  # or st_gcn, st_gcn_plus: as many parameters, a flat graph of joints
     sequence_network: str = "rtcn"  # or lstm, mean_mlp, of `width`; a plain TCN is rtcn with relations_after=()
-    line: bool = True  # beside each network; False: its score is the network's alone
+    ridge: bool = True  # a ridge regression beside each network; False: the score is the network's alone
     attention_pool: bool = True  # of psgcn and rtcn; False: the plain mean
 
     # PSGCN
@@ -63,10 +63,8 @@ class VdvConfig:
 
     # Fusion
     fusion: str = "attention"  # reliability: weights that no clip's quality moves; mean: equal weights
-    rounds: int = (
-        3  # of backfitting, before each modality learns what the other modalities leave of the label; 0: all of it
-    )
-    line_folds: int = 5  # of that, by creator: lines are quick to fit
+    rounds: int = 3  # of backfitting: each modality learns what the others leave of the label; 0: all of the label
+    ridge_folds: int = 5  # of backfitting, by creator: ridge regressions are quick to fit
     inner_folds: int = 3  # encoders trained beside the final ones, whose scores of clips unseen the fusion learns from
 
     # Loss
@@ -88,8 +86,8 @@ class VdvConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.line_folds < 2:
-            raise ValueError(f"line_folds {self.line_folds} must be at least 2: modalities learn from clips held out")
+        if self.ridge_folds < 2:
+            raise ValueError(f"ridge_folds {self.ridge_folds} must be at least 2: modalities learn from clips held out")
         if self.rounds < 0:
             raise ValueError(f"rounds {self.rounds} must be at least 0")
         if self.inner_folds < 2:

@@ -16,7 +16,7 @@ class AttentiveFusion(nn.Module):
     """A convex sum of calibrated scores; its weights, the attention, are a softmax over the present modalities.
 
     A score is calibrated by numbers measured on clips that its encoder had not seen: `centre` and `spread` of the
-    scores, and `reliability`, by how much the label goes with them. The attention's logit is a line: the logarithm of
+    scores, and `reliability`, by how much the label goes with them. The attention's logit is linear: the logarithm of
     the reliability, and `steepness` times how far the clip's quality of that modality is from the usual, in standard
     deviations. A network in its place, which saw the score too, gained less from a few hundred clips
     (docs/benchmarks.md).

@@ -1,22 +1,22 @@
-"""What the encoders share: how masks enter norms, softmax and batches, and what an encoder says of a batch."""
+"""Layers that the encoders share, with masks for what is absent, and the encoders' common output."""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-FEATURE_LIMIT = 4.0  # of the lines through features and probabilities
-MOTION_LIMIT = 2.0  # and of those through a motion's statistics, where tails say how odd a dancer is, not how good
+FEATURE_LIMIT = 4.0  # of the ridge regressions on features and probabilities
+MOTION_LIMIT = 2.0  # and of those on motion statistics, where tails say how odd a dancer is, not how good
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """One modality's word on a batch of B clips. Where `present` is False everything else is 0."""
+    """Encoder output for a batch of B clips of one modality. Where `present` is False everything else is 0."""
 
-    score: Tensor  # [B]
-    levels: Tensor  # [B, L] what `score` is mixed of: the network's levels, one at least, then the line if there is one
+    score: Tensor  # [B] `levels`, weighted by LevelMix
+    levels: Tensor  # [B, L] scores of the network's levels, one at least, then the ridge regression's if there is one
     embedding: Tensor  # [B, E]
-    attention: Tensor  # [B, T] or [B, T, V]: what the pooling looked at; sums to 1 over a present clip
+    attention: Tensor  # [B, T] or [B, T, V]: weights of the pooling; sums to 1 over a present clip
     present: Tensor  # bool [B]
 
 
@@ -26,7 +26,7 @@ def masked_softmax(logits: Tensor, mask: Tensor) -> Tensor:
     return torch.where(mask, logits.masked_fill(~mask, lowest).softmax(-1), 0.0)
 
 
-def spread(values: Tensor, present: Tensor) -> Tensor:
+def scatter_present(values: Tensor, present: Tensor) -> Tensor:
     """values [N, ...] of the N present clips, laid out as [B, ...] with zeros for the absent ones."""
     whole = values.new_zeros(present.shape[0], *values.shape[1:])
     whole[present] = values
@@ -34,30 +34,30 @@ def spread(values: Tensor, present: Tensor) -> Tensor:
 
 
 def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
-    """[B, T, C], 0 where mask bool [B, T] is False -> [B, C], the mean over the frames that are there, one at least."""
+    """[B, T, C], 0 where mask bool [B, T] is False -> [B, C], the mean over the present frames, one at least."""
     return x.sum(1) / mask.sum(1, keepdim=True)
 
 
-def absent(places: Tensor, like: Tensor, levels: int, embedding: int) -> Encoded:
-    """What an encoder says of a batch in which no clip is present: zeros.
+def absent_encoded(mask: Tensor, like: Tensor, levels: int, embedding: int) -> Encoded:
+    """Encoder output for a batch in which no clip is present: zeros.
 
-    places: bool [B, T] or [B, T, V], the attention's shape; like: any tensor of the scores' type and device; levels and
+    mask: bool [B, T] or [B, T, V], the attention's shape; like: any tensor of the scores' type and device; levels and
     embedding: L and E of `Encoded`.
     """
-    score = like.new_zeros(len(places))
-    attention = torch.zeros_like(places, dtype=like.dtype)
+    score = like.new_zeros(len(mask))
+    attention = torch.zeros_like(mask, dtype=like.dtype)
     rows = score[:, None]
-    return Encoded(score, rows.expand(-1, levels), rows.expand(-1, embedding), attention, places.flatten(1).any(1))
+    return Encoded(score, rows.expand(-1, levels), rows.expand(-1, embedding), attention, mask.flatten(1).any(1))
 
 
-def laid_out(
-    network: Tensor, line: Tensor | None, mix: "Mix", embedding: Tensor, attention: Tensor, present: Tensor
+def encoded_batch(
+    network: Tensor, ridge: Tensor | None, mix: "LevelMix", embedding: Tensor, attention: Tensor, present: Tensor
 ) -> Encoded:
-    """What was said of the N present clips, as the word on all B: scores of a network [N, L] and of the line [N] beside
-    it, mixed to one. present: bool [B], N of them True."""
-    levels = network if line is None else torch.cat([network, line[:, None]], 1)
+    """Encoder output for B clips from the scores of the N present ones: a network's [N, L] and the ridge regression's
+    [N]. present: bool [B], N of them True."""
+    levels = network if ridge is None else torch.cat([network, ridge[:, None]], 1)
     score, levels, embedding, attention = (
-        spread(values, present) for values in (mix(levels), levels, embedding, attention)
+        scatter_present(values, present) for values in (mix(levels), levels, embedding, attention)
     )
     return Encoded(score, levels, embedding, attention, present)
 
@@ -117,53 +117,54 @@ class MeanPool(nn.Module):
         return torch.einsum("bn,bnc->bc", weights, x), weights
 
 
-class Line(nn.Module):
-    """A line through numbers of a clip, to stand beside a network: with few clips it is the better half.
+class Ridge(nn.Module):
+    """A ridge regression on statistics of a clip, beside a network: with few clips it is the better half.
 
-    Not trained with the network but fitted in closed form (pipeline.training.ridge); says 0 till it is. A number that
-    is NaN, not known, counts as the mean.
+    Fitted in closed form (pipeline.training.ridge), not trained with the network; until then it returns 0. A statistic
+    that is NaN, not known, counts as the mean.
 
     Args:
-        numbers: S of a clip.
-        limit: standard deviations that a number counts for at most: a wild one must not decide alone. Nearer to the
-            mean it counts for nearly what it is: limit * tanh(z / limit).
+        statistics: S of a clip.
+        limit: standard deviations that a statistic counts for at most, or one outlier would decide alone. Nearer to the
+            mean it counts for nearly its value: limit * tanh(z / limit).
     """
 
-    def __init__(self, numbers: int, limit: float):
+    def __init__(self, statistics: int, limit: float):
         super().__init__()
         self.limit = limit
         self.mean: Tensor
         self.scale: Tensor
-        self.slope: Tensor
-        self.register_buffer("mean", torch.zeros(numbers))
-        self.register_buffer("scale", torch.ones(numbers))
-        self.register_buffer("slope", torch.zeros(numbers))
+        self.coefficients: Tensor
+        self.register_buffer("mean", torch.zeros(statistics))
+        self.register_buffer("scale", torch.ones(statistics))
+        self.register_buffer("coefficients", torch.zeros(statistics))
 
-    def set(self, mean: Tensor, scale: Tensor, slope: Tensor) -> None:
-        """Each [numbers]; scale above 0."""
-        for buffer, values in ((self.mean, mean), (self.scale, scale), (self.slope, slope)):
+    def set(self, mean: Tensor, scale: Tensor, coefficients: Tensor) -> None:
+        """Each [S]; scale above 0."""
+        for buffer, values in ((self.mean, mean), (self.scale, scale), (self.coefficients, coefficients)):
             buffer.copy_(values)
 
-    def forward(self, numbers: Tensor) -> Tensor:
-        """numbers [N, S] -> score [N]."""
-        standard = (numbers - self.mean) / self.scale
-        return (self.limit * (standard / self.limit).tanh()).nan_to_num(nan=0.0) @ self.slope
+    def forward(self, statistics: Tensor) -> Tensor:
+        """statistics [N, S] -> score [N]."""
+        standard = (statistics - self.mean) / self.scale
+        return (self.limit * (standard / self.limit).tanh()).nan_to_num(nan=0.0) @ self.coefficients
 
 
-class Mix(nn.Module):
-    """An encoder's score: the weighted sum of what its network's levels and the line beside it say.
+class LevelMix(nn.Module):
+    """An encoder's score: the weighted sum of its levels, those of its network and the ridge regression's.
 
-    Starts as half the network's mean and half the line; clips held out show what each is worth (pipeline.training.fit).
+    Starts as half the network's mean and half the regression; the weights are then fitted to clips held out
+    (pipeline.training.fit).
     """
 
-    def __init__(self, network: int, line: bool):
+    def __init__(self, network_levels: int, ridge: bool):
         super().__init__()
-        self.network = network  # how many of the levels, the first, are the network's
+        self.network_levels = network_levels  # the first of the levels; the regression's comes after them
         self.centre: Tensor
         self.weight: Tensor
-        share = 0.5 if line else 1.0
-        self.register_buffer("centre", torch.zeros(network + line))
-        self.register_buffer("weight", torch.tensor([share / network] * network + [0.5] * line))
+        share = 0.5 if ridge else 1.0
+        self.register_buffer("centre", torch.zeros(network_levels + ridge))
+        self.register_buffer("weight", torch.tensor([share / network_levels] * network_levels + [0.5] * ridge))
 
     def set(self, centre: Tensor, weight: Tensor) -> None:
         """Each [L]."""

@@ -4,9 +4,9 @@
     refined joints <-  refined parts   <-  bodies              top-down: unpool, upsample, add, one block
        score               score             score             of mean and largest, each supervised
 
-Beside the pyramid, a line through statistics of the clip's motion; the score is mixed of what levels and line say. The
-abstract fixes the pyramid and the refinement; levels, blocks, sizes and the line are ours. The block is ST-GCN's with
-the adjacency learned from the layout's (as STGCN++ of pyskl does).
+Beside the pyramid, a ridge regression on statistics of the clip's motion; the score is a weighted sum of the levels'
+scores and the regression's. The abstract fixes the pyramid and the refinement; levels, blocks, sizes and the regression
+are ours. The block is ST-GCN's with the adjacency learned from the layout's (as STGCN++ of pyskl does).
 """
 
 import torch
@@ -17,12 +17,12 @@ from models.virality.masked import (
     MOTION_LIMIT,
     AttentionPool,
     Encoded,
-    Line,
+    LevelMix,
     MaskedBatchNorm,
     MeanPool,
-    Mix,
-    absent,
-    laid_out,
+    Ridge,
+    absent_encoded,
+    encoded_batch,
 )
 from models.virality.skeleton import COCO17, Layout, pyramid, streams_count
 
@@ -205,7 +205,7 @@ class Psgcn(nn.Module):
         blocks: a level, at least 1.
         layout: the skeleton, V joints.
         coordinates: C of a joint, 2 or 3; S = 4 C + 1 streams.
-        line: beside the pyramid, through statistics of the motion.
+        ridge: a ridge regression beside the pyramid, on statistics of the motion.
         refine: False leaves the way down out: each level is scored as it was on the way up.
         attention_pool: False pools each level by the plain mean.
     """
@@ -217,7 +217,7 @@ class Psgcn(nn.Module):
         blocks: int = 1,
         layout: Layout = COCO17,
         coordinates: int = 2,
-        line: bool = True,
+        ridge: bool = True,
         refine: bool = True,
         attention_pool: bool = True,
     ):
@@ -244,24 +244,24 @@ class Psgcn(nn.Module):
         self.pool = nn.ModuleList(AttentionPool(refined) if attention_pool else MeanPool() for _ in channels)
         self.head = nn.ModuleList(nn.Linear(2 * refined, 1) for _ in channels)
         statistics = statistics_count(len(layout.joints), coordinates)
-        self.line = Line(statistics, MOTION_LIMIT) if line else None
-        self.mix = Mix(len(channels), line)
+        self.ridge = Ridge(statistics, MOTION_LIMIT) if ridge else None
+        self.mix = LevelMix(len(channels), ridge)
         self.embedding_size = 2 * refined * len(channels)
 
     def forward(self, streams: Tensor, seen: Tensor) -> Encoded:
         """streams: [B, S, T, V] (skeleton.streams_at); seen: bool [B, T, V]; any T from 1.
 
-        Frames in which nothing is seen count as not there; a clip of such frames only is absent. The levels of what is
-        returned are body, part, joint and the line, as far as they are there.
+        Frames in which nothing is seen count as absent, and so does a clip of such frames only. The levels of the
+        output are body, part, joint and the ridge regression, those that the encoder has.
         """
         present = seen.flatten(1).any(1)
         if not present.any():
-            return absent(seen, streams, len(self.mix.weight), self.embedding_size)
+            return absent_encoded(seen, streams, len(self.mix.weight), self.embedding_size)
         # Absent clips are left out rather than masked: they must not reach the norms' statistics.
         streams, seen = streams[present], seen[present]
-        line = None if self.line is None else self.line(motion_statistics(streams, seen))
+        ridge = None if self.ridge is None else self.ridge(motion_statistics(streams, seen))
         scores, embedding, attention = self._encode(streams, seen)
-        return laid_out(scores, line, self.mix, embedding, attention, present)
+        return encoded_batch(scores, ridge, self.mix, embedding, attention, present)
 
     def _encode(self, streams: Tensor, seen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """All clips present -> the levels' scores, coarse first [N, 3], embedding [N, E], attention [N, T, V]."""

@@ -1,12 +1,13 @@
 """RTCN: a sequence of frame features through gated dilated convolutions and non-local temporal relations to a score.
 
 The abstract fixes "appearance dynamics with non-local temporal relations"; layers, sizes and their use for the face and
-the scene too are ours, and so is the line through the features' mean over time that is mixed with what they say: with
-a few hundred clips the mean holds most of what can be learned, and a deep network alone learns clips by heart.
+the scene too are ours, and so is the ridge regression on the features' mean over time that is mixed with the network's
+score: with a few hundred clips the mean holds most of what can be learned, and a deep network alone memorises clips.
 The relation is the residual block of "Non-local Neural Networks" (Wang et al., arXiv 1711.07971): a softmax over other
-frames' likeness, their values, an output that starts at zero. Ours, so that it learns whether something comes again:
-one embedding for both sides, compared by cosine (what is alike is so before anything is learned); only what lies beyond
-the convolutions' reach is gathered (nearer frames are alike anyway and would drown it); and it may gather from nowhere.
+frames' similarity, their values, an output that starts at zero. Three changes are ours, so that it learns whether
+something comes again: one embedding for both sides, compared by cosine (similar frames are similar before anything is
+learned); only frames beyond the convolutions' reach are gathered (nearer ones are similar anyway and would drown them);
+and it may gather from nowhere.
 """
 
 import torch
@@ -17,11 +18,11 @@ from models.virality.masked import (
     FEATURE_LIMIT,
     AttentionPool,
     Encoded,
-    Line,
+    LevelMix,
     MeanPool,
-    Mix,
-    absent,
-    laid_out,
+    Ridge,
+    absent_encoded,
+    encoded_batch,
     masked_mean,
 )
 
@@ -41,14 +42,14 @@ class GatedConv(nn.Module):
 
 
 class TemporalRelation(nn.Module):
-    """Every frame gathers from frames beyond the reach that are like it; starts as the identity.
+    """Every frame gathers from similar frames beyond the reach; starts as the identity.
 
     Args:
         reach: frames to either side that the convolutions before it see. A clip no longer has nothing to gather.
     """
 
     SHARPNESS = 10.0  # a cosine that is 0.1 higher weighs e times as much
-    ALIKE = 0.5  # cosine; nowhere weighs as much as all frames of the clip would, were they so alike
+    NOWHERE = 0.5  # cosine; gathering from nowhere weighs as much as all frames of the clip would at this similarity
 
     def __init__(self, width: int, reach: int):
         super().__init__()
@@ -65,9 +66,9 @@ class TemporalRelation(nn.Module):
         place = torch.arange(x.shape[1], device=x.device)
         far = (place[:, None] - place).abs() > self.reach
         # A softmax, written out for the sake of nowhere: cosines are bounded, nothing can overflow.
-        likeness = (self.SHARPNESS * (key @ key.transpose(1, 2) - self.ALIKE)).exp() * (far & mask[:, None, :])
+        similarity = (self.SHARPNESS * (key @ key.transpose(1, 2) - self.NOWHERE)).exp() * (far & mask[:, None, :])
         nowhere = mask.sum(1)[:, None, None]
-        gathered = likeness @ self.value(x) / (likeness.sum(2, keepdim=True) + nowhere)
+        gathered = similarity @ self.value(x) / (similarity.sum(2, keepdim=True) + nowhere)
         return (x + self.output(gathered)) * mask[..., None]
 
 
@@ -78,7 +79,7 @@ class Rtcn(nn.Module):
         features: D of the input.
         dilations: one gated layer each.
         relations_after: the layers, counted from 1, that a temporal relation follows; none: a plain TCN.
-        line: how many of the features, the last, the line beside the network sees the mean of; 0: no line.
+        ridge_width: how many of the features, the last, a ridge regression on their mean over time uses; 0: none.
         attention_pool: False pools by the plain mean.
     """
 
@@ -89,7 +90,7 @@ class Rtcn(nn.Module):
         dilations: tuple[int, ...] = (1, 2, 4, 8, 16),
         relations_after: tuple[int, ...] = (2, 4),
         dropout: float = 0.5,
-        line: int = 0,
+        ridge_width: int = 0,
         attention_pool: bool = True,
     ):
         super().__init__()
@@ -100,8 +101,8 @@ class Rtcn(nn.Module):
         )
         self.pool = AttentionPool(width) if attention_pool else MeanPool()
         self.head = nn.Linear(width, 1)
-        self.line = Line(line, FEATURE_LIMIT) if line else None
-        self.mix = Mix(1, line > 0)
+        self.ridge = Ridge(ridge_width, FEATURE_LIMIT) if ridge_width else None
+        self.mix = LevelMix(1, ridge_width > 0)
         self.embedding_size = width
 
     def forward(self, features: Tensor, mask: Tensor, seconds: Tensor) -> Encoded:
@@ -111,12 +112,14 @@ class Rtcn(nn.Module):
         """
         present = mask.any(1)
         if not present.any():
-            return absent(mask, features, len(self.mix.weight), self.embedding_size)
+            return absent_encoded(mask, features, len(self.mix.weight), self.embedding_size)
         mask = mask[present]
         features = torch.where(mask[..., None], features[present], 0.0)
         score, embedding, attention = self._encode(features, mask)
-        line = None if self.line is None else self.line(masked_mean(features, mask)[:, -len(self.line.slope) :])
-        return laid_out(score, line, self.mix, embedding, attention, present)
+        ridge = None
+        if self.ridge is not None:
+            ridge = self.ridge(masked_mean(features, mask)[:, -len(self.ridge.coefficients) :])
+        return encoded_batch(score, ridge, self.mix, embedding, attention, present)
 
     def _encode(self, features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """All clips present -> score [N, 1], embedding [N, E], attention [N, T]."""

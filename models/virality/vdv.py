@@ -60,37 +60,36 @@ def build_encoder(config: VdvConfig, spec: InputSpec) -> nn.Module:
     """The network of one modality."""
     if spec.is_skeleton:
         return pose_network(config)
-    line = ridge_width(spec) if config.line else 0
+    width = ridge_width(spec) if config.ridge else 0
     if config.sequence_network == "lstm":
-        return Lstm(spec.width, config.width, config.dropout, line)
+        return Lstm(spec.width, config.width, config.dropout, width)
     if config.sequence_network == "mean_mlp":
-        return MeanMlp(spec.width, config.width, config.dropout, line)
+        return MeanMlp(spec.width, config.width, config.dropout, width)
     return Rtcn(
         spec.width,
         config.width,
         config.dilations,
         config.relations_after,
         config.dropout,
-        line,
+        width,
         config.attention_pool,
     )
 
 
 def ridge_width(spec: InputSpec) -> int:
-    """How many of a sequence's features, the last, the ridge regression reads."""
+    """Number of a sequence's features, the last ones, that the ridge regression reads."""
     return spec.ridge_width or spec.width
 
 
-def clip_numbers(spec: InputSpec, given: ModalityInput) -> tuple[Tensor, Tensor]:
-    """What the line of a modality sees of each of B clips [B, S], and whether it is present, bool [B]; absent or NaN, a
-    number is not known.
+def clip_statistics(spec: InputSpec, given: ModalityInput) -> tuple[Tensor, Tensor]:
+    """Input of a modality's ridge regression for B clips, [B, S], and whether the modality is present, bool [B].
 
-    Of a skeleton the mean of its K samplings, as `encode` takes the mean of what is said of them.
+    A statistic is NaN where it is not known. Of a skeleton the mean over its K samplings, as `encode` averages scores.
     """
     if spec.is_skeleton:
         flat, seen = given.values.flatten(0, 1), given.mask.flatten(0, 1)
-        numbers = motion_statistics(flat, seen).unflatten(0, given.mask.shape[:2]).nanmean(1)
-        return numbers, given.mask.flatten(1).any(1)
+        statistics = motion_statistics(flat, seen).unflatten(0, given.mask.shape[:2]).nanmean(1)
+        return statistics, given.mask.flatten(1).any(1)
     present = given.mask.any(1)
     features = torch.where(given.mask[..., None], given.values, 0.0)
     mean = features.sum(1) / given.mask.sum(1, keepdim=True).clamp(min=1)
@@ -99,7 +98,7 @@ def clip_numbers(spec: InputSpec, given: ModalityInput) -> tuple[Tensor, Tensor]
 
 def pose_network(config: VdvConfig, layout: Layout = COCO17, coordinates: int = 2) -> nn.Module:
     """The network of poses; one that is not the pyramid is as wide as gives it the pyramid's parameters."""
-    common = (layout, coordinates, config.line)
+    common = (layout, coordinates, config.ridge)
 
     def psgcn(channels: tuple[int, ...], blocks: int) -> nn.Module:
         return Psgcn(channels, config.refined_channels, blocks, *common, config.refine, config.attention_pool)

@@ -73,7 +73,7 @@ def variants(config: VdvConfig) -> list[Variant]:
     )
     every = (
         ("mean_pool", "plain mean for attention pooling", replace(config, attention_pool=False)),
-        ("no_line", "no line beside the networks", replace(config, line=False)),
+        ("no_ridge", "no ridge regression beside the networks", replace(config, ridge=False)),
         ("no_backfitting", "each modality learns the whole label", replace(config, rounds=0)),
         ("listnet", "ListNet for RankNet", replace(config, ranking="listnet")),
         ("lambdarank", "LambdaRank for RankNet", replace(config, ranking="lambdarank")),

@@ -14,38 +14,37 @@ from models.virality.inputs import InputSpec, ModalityInput, to_device
 from models.virality.vdv import build_encoder, encode
 from pipeline.dataset.folds import deal_folds
 from pipeline.dataset.loading import ChallengeBatches, ClipBatch, ClipDataset
-from pipeline.training.optimisation import forget_statistics, loss_of, parameter_groups
-from pipeline.training.ridge import fit_line, normal_score, read_numbers
+from pipeline.training.optimisation import loss_of, parameter_groups, reset_norm_statistics
+from pipeline.training.ridge import fit_ridge, normal_score, read_clip_statistics
 
 _HIDDEN = 32
 
 
 class Concatenation(nn.Module):
-    """The modalities' networks, and a perceptron on what they say one after the other: embedding, score, the modality's
-    line.
+    """The modalities' networks, and a perceptron on their embeddings, their scores and their ridge regressions' scores.
 
     Trained end to end on the training clips, so that the head reads the embeddings of the very encoders that it is
-    used with. The networks' own levels are supervised too, as they are in Vdv. Their lines are fitted beforehand.
+    used with. The networks' own levels are supervised too, as they are in Vdv. The regressions are fitted beforehand.
     """
 
     def __init__(self, config: VdvConfig, specs: Mapping[str, InputSpec]):
         super().__init__()
         self.specs = dict(specs)
-        bare = replace(config, line=False)
+        bare = replace(config, ridge=False)
         self.encoders = nn.ModuleDict({modality: build_encoder(bare, spec) for modality, spec in specs.items()})
         size = sum(cast(int, encoder.embedding_size) + 3 for encoder in self.encoders.values())
         self.head = nn.Sequential(
             nn.LayerNorm(size), nn.Dropout(config.dropout), nn.Linear(size, _HIDDEN), nn.ReLU(), nn.Linear(_HIDDEN, 1)
         )
 
-    def forward(self, modalities: Mapping[str, ModalityInput], lines: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """modalities: of B clips; lines: [B, M] what each modality's line says -> score [B], levels supervised beside
-        it [B, L], bool [B] whether a modality is there."""
+    def forward(self, modalities: Mapping[str, ModalityInput], ridges: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """modalities: of B clips; ridges: [B, M] scores of the ridge regressions -> score [B], levels supervised beside
+        it [B, L], bool [B] whether a modality is present."""
         said = {modality: encode(encoder, modalities[modality]) for modality, encoder in self.encoders.items()}
         present = torch.stack([one.present for one in said.values()], 1)
         embeddings = [one.embedding for one in said.values()]
         scores = torch.stack([one.levels.mean(1) for one in said.values()], 1)
-        score = self.head(torch.cat([*embeddings, scores, lines, present.to(lines.dtype)], 1)).squeeze(-1)
+        score = self.head(torch.cat([*embeddings, scores, ridges, present.to(ridges.dtype)], 1)).squeeze(-1)
         return score, torch.cat([one.levels for one in said.values()], 1), present.any(1)
 
 
@@ -61,24 +60,24 @@ def concatenated(
 
     Args:
         dataset: with the labels to train towards; `train` as fit.learnable_rows gives it.
-        groups: int64 [clips], creators. A training clip's line is one fitted without its creator, for in the end, too,
-            lines speak of creators that they have not seen.
+        groups: int64 [clips], creators. A training clip's regression is fitted without its creator, for in the end,
+            too, regressions score creators that they have not seen.
     """
     torch.manual_seed(config.seed)
     model = Concatenation(config, dataset.inputs).to(device)
-    lines = _lines(dataset, np.asarray(train), np.asarray(test), groups, config)
+    ridges = _ridges(dataset, np.asarray(train), np.asarray(test), groups, config)
     view = dataset.view(*dataset.inputs, training=True)
     batches = ChallengeBatches(dataset.clips["challenge"].tolist(), train, config.batch_clips, config.seed)
     loader = DataLoader(view, batch_sampler=batches, collate_fn=view.collate)
-    _train(model, loader, lines, config, device, steps=config.epochs * len(batches))
-    _settle_norms(model, loader, lines, device)
-    return _score(model.eval(), dataset.view(*dataset.inputs, training=False), test, lines, config, device)
+    _train(model, loader, ridges, config, device, steps=config.epochs * len(batches))
+    _settle_norms(model, loader, ridges, device)
+    return _score(model.eval(), dataset.view(*dataset.inputs, training=False), test, ridges, config, device)
 
 
-def _lines(dataset: ClipDataset, train: np.ndarray, test: np.ndarray, groups: np.ndarray, config: VdvConfig) -> Tensor:
-    """float32 [clips, M]: each modality's line, in units of its spread over the training clips; 0 where there is none."""
+def _ridges(dataset: ClipDataset, train: np.ndarray, test: np.ndarray, groups: np.ndarray, config: VdvConfig) -> Tensor:
+    """Scores of each modality's ridge regression, in units of their spread on training clips: float32 [clips, M]."""
     said = np.zeros((len(dataset), len(dataset.inputs)), np.float32)
-    if not config.line:
+    if not config.ridge:
         return torch.from_numpy(said)
     challenge = dataset.clips["challenge"].to_numpy(str)
     wanted = normal_score(dataset.clips["percentile"].to_numpy(float))
@@ -86,21 +85,21 @@ def _lines(dataset: ClipDataset, train: np.ndarray, test: np.ndarray, groups: np
     fold_of[train] = deal_folds(groups[train], challenge[train].tolist(), config.inner_folds, config.seed)
     learned = np.isin(np.arange(len(dataset)), train)
     for place, modality in enumerate(dataset.inputs):
-        numbers = read_numbers(dataset, modality, [*train, *test])
-        for fold in range(-1, fold_of.max() + 1):  # -1: the test clips, by a line through all training clips
-            seen = np.flatnonzero(learned & numbers.present & (fold_of != fold))
-            unseen = np.intersect1d(np.flatnonzero(numbers.present & (fold_of == fold)), [*train, *test])
+        statistics = read_clip_statistics(dataset, modality, [*train, *test])
+        for fold in range(-1, fold_of.max() + 1):  # -1: the test clips, by a regression on all training clips
+            seen = np.flatnonzero(learned & statistics.present & (fold_of != fold))
+            unseen = np.intersect1d(np.flatnonzero(statistics.present & (fold_of == fold)), [*train, *test])
             if len(seen) > 1 and len(unseen):
-                line = fit_line(
-                    numbers.values[seen], wanted[seen], challenge[seen], groups[seen], config.seed, numbers.limit
+                ridge = fit_ridge(
+                    statistics.values[seen], wanted[seen], challenge[seen], groups[seen], config.seed, statistics.limit
                 )
-                said[unseen, place] = line(numbers.values[unseen])
+                said[unseen, place] = ridge(statistics.values[unseen])
     spread = said[train].std(0)
     return torch.from_numpy(said / np.where(spread > 1e-6, spread, 1.0))
 
 
 def _train(
-    model: Concatenation, loader: DataLoader, lines: Tensor, config: VdvConfig, device: torch.device, steps: int
+    model: Concatenation, loader: DataLoader, ridges: Tensor, config: VdvConfig, device: torch.device, steps: int
 ) -> None:
     groups = _parameter_groups(model, config)
     optimiser = torch.optim.AdamW(groups, config.learning_rate)
@@ -110,7 +109,7 @@ def _train(
     model.train()
     for _ in range(config.epochs):
         for batch in loader:
-            loss = _loss(model, batch, lines, config, device)
+            loss = _loss(model, batch, ridges, config, device)
             optimiser.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
@@ -128,17 +127,17 @@ def _parameter_groups(model: Concatenation, config: VdvConfig) -> list[dict]:
     ]
 
 
-def _loss(model: Concatenation, batch: ClipBatch, lines: Tensor, config: VdvConfig, device: torch.device) -> Tensor:
-    score, levels, present = model(to_device(batch.inputs, device), lines[batch.row].to(device))
+def _loss(model: Concatenation, batch: ClipBatch, ridges: Tensor, config: VdvConfig, device: torch.device) -> Tensor:
+    score, levels, present = model(to_device(batch.inputs, device), ridges[batch.row].to(device))
     target, challenge = batch.percentile.to(device), batch.challenge.to(device)
     counted = batch.counted.to(device) & present
     return loss_of(score, levels, target, challenge, counted, config)
 
 
 @torch.no_grad()
-def _settle_norms(model: Concatenation, loader: DataLoader, lines: Tensor, device: torch.device) -> None:
-    for batch in loader if forget_statistics(model) else ():
-        model(to_device(batch.inputs, device), lines[batch.row].to(device))
+def _settle_norms(model: Concatenation, loader: DataLoader, ridges: Tensor, device: torch.device) -> None:
+    for batch in loader if reset_norm_statistics(model) else ():
+        model(to_device(batch.inputs, device), ridges[batch.row].to(device))
 
 
 @torch.inference_mode()
@@ -146,7 +145,7 @@ def _score(
     model: Concatenation,
     view: ClipDataset,
     rows: Sequence[int],
-    lines: Tensor,
+    ridges: Tensor,
     config: VdvConfig,
     device: torch.device,
 ) -> np.ndarray:
@@ -154,6 +153,6 @@ def _score(
     keys = [[(0, row) for row in rows[at : at + size]] for at in range(0, len(rows), size)]
     found = []
     for batch in DataLoader(view, batch_sampler=keys, collate_fn=view.collate):
-        score, _, present = model(to_device(batch.inputs, device), lines[batch.row].to(device))
+        score, _, present = model(to_device(batch.inputs, device), ridges[batch.row].to(device))
         found.append(torch.where(present, score, torch.nan).cpu())
     return torch.cat(found).double().numpy() if found else np.zeros(0)

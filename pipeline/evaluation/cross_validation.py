@@ -21,7 +21,7 @@ from pipeline.evaluation.other_fusions import fuse_otherwise
 from pipeline.evaluation.predictors import BASELINE, FUSION, PERMUTED
 from pipeline.evaluation.protocol import Fold, assert_apart, clip_groups, fold_labels, make_folds
 from pipeline.scoring.scores import score_rows
-from pipeline.training.checkpoints import mark
+from pipeline.training.checkpoints import cache_key
 from pipeline.training.fit import fit
 
 
@@ -160,7 +160,7 @@ def _run(task: _FoldTask) -> pd.DataFrame:
 
 
 def _cache_key(task: _FoldTask, clips: pd.DataFrame) -> str:
-    return mark(
+    return cache_key(
         task.device,
         dataset=task.dataset_dir,
         clips=clips,

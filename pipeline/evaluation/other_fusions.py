@@ -12,7 +12,7 @@ from torch import Tensor
 from models.virality.config import VdvConfig
 from models.virality.fusion import AttentiveFusion
 from models.virality.vdv import Vdv, build_fusion
-from pipeline.training.fusion import HeldOut, slopes_of_modalities, train_attention
+from pipeline.training.fusion import HeldOut, modality_coefficients, train_attention
 
 
 def fuse_otherwise(model: Vdv, held: HeldOut, scores: pd.DataFrame, clips: pd.DataFrame) -> pd.DataFrame:
@@ -47,7 +47,7 @@ def fuse_otherwise(model: Vdv, held: HeldOut, scores: pd.DataFrame, clips: pd.Da
         mode: _refused(replace(model.config, fusion=mode), held, everything, score, quality, present)
         for mode in ("mean", "reliability")
     }
-    best = int(slopes_of_modalities(held).argmax())
+    best = int(modality_coefficients(held).argmax())
     found["best_single"] = _where(score[:, best], present[:, best])
     for count in range(2, len(modalities)):
         for chosen in combinations(range(len(modalities)), count):

@@ -1,13 +1,14 @@
-"""What a training has finished, kept until all of it is: a training killed and started again goes on from there.
+"""Checkpoints of a training, kept until all of it is finished: killed and started again, it resumes from them.
 
-<folder>/<fold>.<modality>.<mark>.safetensors    an encoder that is trained
-<folder>/<fold>.<modality>.<mark>.ckpt           the one in flight after its last whole epoch, as Lightning keeps it
-<folder>/fold-<n>.<mark>.parquet            a fold of a cross-validation, judged
+<folder>/<fold>.<modality>.<key>.safetensors    a trained encoder
+<folder>/<fold>.<modality>.<key>.ckpt           the encoder in training, after its last whole epoch, by Lightning
+<folder>/fold-<n>.<key>.parquet                 a finished fold of a cross-validation
 
 (the encoders' <fold> is an inner one, and all folds of a cross-validation share the folder)
 
-`mark` is a fingerprint of everything that decides the content, this code among it. So a file that is there is right, as
-elsewhere in the workspace, and one that another configuration, other clips or another version made is never found.
+<key> (`cache_key`) is a fingerprint of everything that decides the content, the code of training among it. So a file
+that exists is valid, as elsewhere in the workspace, and files of another configuration, other clips or another version
+are never read.
 """
 
 import hashlib
@@ -34,8 +35,8 @@ _CODE = ("models", "pipeline")  # packages whose modules decide what is trained
 _ABOUT = "vdv"  # the key of what is known of an encoder, in its file's metadata
 
 
-def mark(device: torch.device, **parts: object) -> str:
-    """16 hex of what decides a training: `parts`, this code, the libraries, the kind of device and torch's threads.
+def cache_key(device: torch.device, **parts: object) -> str:
+    """Fingerprint, 16 hex, of `parts`, the code of training, the libraries, the kind of device and torch's threads.
 
     parts: what pipeline.core.fingerprint takes, and besides numpy arrays and tables.
     """

@@ -1,4 +1,4 @@
-"""One modality's encoder, from a lesson to weights, by Lightning; killed and started again, it goes on where it was."""
+"""The training of one modality's encoder by Lightning, resumed after its last whole epoch if it was killed."""
 
 import copy
 import math
@@ -22,29 +22,29 @@ from torch.utils.data import DataLoader
 from models.virality.config import VdvConfig
 from models.virality.inputs import to_device
 from models.virality.losses import GradNorm
-from models.virality.masked import Line, Mix
+from models.virality.masked import LevelMix, Ridge
 from models.virality.psgcn import Psgcn
 from models.virality.vdv import build_encoder, encode
 from pipeline.core import storage
 from pipeline.dataset.loading import ChallengeBatches, ClipBatch, ClipDataset
-from pipeline.training.checkpoints import fetch, mark, read_encoder, write_encoder
-from pipeline.training.optimisation import forget_statistics, loss_of, parameter_groups
-from pipeline.training.ridge import Numbers, fit_line, normal_score
+from pipeline.training.checkpoints import cache_key, fetch, read_encoder, write_encoder
+from pipeline.training.optimisation import loss_of, parameter_groups, reset_norm_statistics
+from pipeline.training.ridge import ClipStatistics, fit_ridge, normal_score
 
 LOGS = "logs"
 
 
 @dataclass(frozen=True)
-class Lesson:
-    """What one modality is to learn."""
+class TrainingTarget:
+    """The part of the label that one modality is to learn, of each of a dataset's clips."""
 
     modality: str
     rows: np.ndarray  # int64 [n] of the dataset, to train on
-    percentile: np.ndarray  # float64 [clips of the dataset] what the modality is to tell; the line is fitted to it
-    left: np.ndarray  # float64 [clips of the dataset] what the line leaves of it; the network is trained towards it
-    group: np.ndarray  # int64 [clips of the dataset] labels.group_clips
-    fold_of: np.ndarray  # int64 [clips of the dataset] inner fold of each of `rows`; -1: none of them
-    numbers: Numbers
+    percentile: np.ndarray  # float64 [clips] the modality's part; its ridge regression is fitted to it
+    residual_percentile: np.ndarray  # float64 [clips] what the regression leaves; the network is trained towards it
+    group: np.ndarray  # int64 [clips] labels.group_clips
+    fold_of: np.ndarray  # int64 [clips] inner fold of each of `rows`; -1: none of them
+    statistics: ClipStatistics
 
 
 @dataclass(frozen=True)
@@ -53,31 +53,31 @@ class FittedEncoder:
 
     encoder: nn.Module  # in eval mode, on the CPU
     loss: float  # the network's, on the last batch that it was trained on
-    epochs: int  # that made its weights; with early stopping fewer than it was trained for
+    epochs: int  # after which its weights were taken; with early stopping fewer than it was trained for
 
 
 @dataclass(frozen=True)
-class _Course:
-    """One modality's way through a dataset."""
+class _TrainingData:
+    """The clips that one modality's encoder is trained on, and those that stop its training."""
 
     dataset: ClipDataset
-    lesson: Lesson
+    target: TrainingTarget
     rows: np.ndarray  # int64, to train on
-    unseen: np.ndarray | None  # int64, whose loss stops the training early; None: it is not stopped
+    unseen: np.ndarray | None  # int64, whose loss stops the training early; None: nothing stops it
     config: VdvConfig
     workers: int
 
     def batches(self, first_epoch: int) -> DataLoader:
-        """Of the clips to train on, augmented; every iteration is the next epoch."""
+        """Batches of the clips to train on, augmented; every iteration is the next epoch."""
         return self._loader(self.rows, first_epoch, training=True)
 
     def held_out(self) -> DataLoader:
-        """Of the clips unseen, drawn as for scoring, the same batches each time."""
+        """Batches of the unseen clips, drawn as for scoring, the same each time."""
         assert self.unseen is not None
         return self._loader(self.unseen, 0, training=False)
 
     def _loader(self, rows: np.ndarray, first_epoch: int, training: bool) -> DataLoader:
-        view = self.dataset.view(self.lesson.modality, training=training, percentile=self.lesson.left)
+        view = self.dataset.view(self.target.modality, training=training, percentile=self.target.residual_percentile)
         names = self.dataset.clips["challenge"].tolist()
         batches = ChallengeBatches(names, rows.tolist(), self.config.batch_clips, self.config.seed, first_epoch)
         return DataLoader(view, batch_sampler=batches, collate_fn=view.collate, num_workers=self.workers)
@@ -85,7 +85,7 @@ class _Course:
 
 def fit_encoder(
     dataset: ClipDataset,
-    lesson: Lesson,
+    target: TrainingTarget,
     rows: Sequence[int] | np.ndarray,
     config: VdvConfig,
     device: torch.device,
@@ -95,29 +95,29 @@ def fit_encoder(
     epochs: int | None = None,
     checkpoint: str | None = None,
 ) -> FittedEncoder:
-    """One modality's encoder, its line fitted and its network trained on the clips of `rows`.
+    """Train one modality's network and fit its ridge regression on the clips of `rows`.
 
     Args:
         unseen: with `config.patience`, clips whose loss stops the training; the encoder is the one of the best epoch.
-        epochs: of the schedule of `config.epochs`, how many are trained; None: all.
-        checkpoint: how the paths of its checkpoints start (pipeline.training.checkpoints); None: none are kept.
+        epochs: number trained of the schedule of `config.epochs`; None: all.
+        checkpoint: prefix of the paths of its checkpoints (pipeline.training.checkpoints); None: none are kept.
     """
-    modality = lesson.modality
+    modality = target.modality
     some = np.asarray(rows)
-    course = _Course(dataset, lesson, some, unseen if config.patience else None, config, workers)
+    data = _TrainingData(dataset, target, some, unseen if config.patience else None, config, workers)
     with tempfile.TemporaryDirectory(prefix="vdv-fit-") as scratch:
-        name = checkpoint and f"{checkpoint}.{_mark(course, epochs, device)}"
-        done = read_encoder(f"{name}.safetensors", scratch) if name else None
-        if done:
+        name = checkpoint and f"{checkpoint}.{_cache_key(data, epochs, device)}"
+        stored = read_encoder(f"{name}.safetensors", scratch) if name else None
+        if stored:
             encoder = build_encoder(config, dataset.inputs[modality])
-            encoder.load_state_dict(done[0])
-            return FittedEncoder(encoder.eval(), **done[1])
+            encoder.load_state_dict(stored[0])
+            return FittedEncoder(encoder.eval(), **stored[1])
         lightning.seed_everything(config.seed, workers=True, verbose=False)
-        training = _Training(build_encoder(config, dataset.inputs[modality]), course, epochs or config.epochs)
+        training = _Training(build_encoder(config, dataset.inputs[modality]), data, epochs or config.epochs)
         _train(training, device, logs, scratch, f"{name}.ckpt" if name else None)
         encoder = training.best_encoder(device)
-        if encoder.line is not None:
-            _fit_line(cast(Line, encoder.line), dataset, lesson, some, config)
+        if encoder.ridge is not None:
+            _fit_ridge(cast(Ridge, encoder.ridge), dataset, target, some, config)
         fitted = FittedEncoder(encoder.eval().cpu(), training.last_loss, training.best_epochs)
         if name:
             write_encoder(f"{name}.safetensors", encoder.state_dict(), {"loss": fitted.loss, "epochs": fitted.epochs})
@@ -125,41 +125,41 @@ def fit_encoder(
     return fitted
 
 
-def _mark(course: _Course, epochs: int | None, device: torch.device) -> str:
-    lesson, clips = course.lesson, course.dataset.clips
-    modality = lesson.modality
-    seen = course.rows if course.unseen is None else np.concatenate([course.rows, course.unseen])
+def _cache_key(data: _TrainingData, epochs: int | None, device: torch.device) -> str:
+    target, clips = data.target, data.dataset.clips
+    modality = target.modality
+    seen = data.rows if data.unseen is None else np.concatenate([data.rows, data.unseen])
     columns = ["clip_id", "content_hash", "challenge", f"shard_{modality}", f"quality_{modality}"]
-    return mark(
+    return cache_key(
         device,
-        modality=lesson.modality,
-        config=course.config.of_encoder(course.dataset.inputs[lesson.modality].is_skeleton),
+        modality=modality,
+        config=data.config.of_encoder(data.dataset.inputs[modality].is_skeleton),
         epochs=epochs,
-        input=asdict(course.dataset.inputs[lesson.modality]),
-        rows=course.rows,
-        unseen=course.unseen,
+        input=asdict(data.dataset.inputs[modality]),
+        rows=data.rows,
+        unseen=data.unseen,
         clips=clips[columns].iloc[seen],
-        percentile=lesson.percentile[seen],
-        left=lesson.left[seen],
-        group=lesson.group[seen],
-        numbers=lesson.numbers.values,
-        present=lesson.numbers.present,
+        percentile=target.percentile[seen],
+        residual_percentile=target.residual_percentile[seen],
+        group=target.group[seen],
+        statistics=target.statistics.values,
+        present=target.statistics.present,
     )
 
 
-def _fit_line(line: Line, dataset: ClipDataset, lesson: Lesson, rows: np.ndarray, config: VdvConfig) -> None:
-    rows = rows[lesson.numbers.present[rows]]
+def _fit_ridge(ridge: Ridge, dataset: ClipDataset, target: TrainingTarget, rows: np.ndarray, config: VdvConfig) -> None:
+    rows = rows[target.statistics.present[rows]]
     if len(rows) < 2:
         return  # it stays at zero
     challenge = dataset.clips["challenge"].to_numpy(str)[rows]
-    target = normal_score(lesson.percentile[rows])
-    numbers = lesson.numbers.values[rows]
-    fit_line(numbers, target, challenge, lesson.group[rows], config.seed, line.limit).give(line)
+    wanted = normal_score(target.percentile[rows])
+    statistics = target.statistics.values[rows]
+    fit_ridge(statistics, wanted, challenge, target.group[rows], config.seed, ridge.limit).copy_to(ridge)
 
 
 def _train(training: "_Training", device: torch.device, logs: str | None, scratch: str, checkpoint: str | None) -> None:
     """Trains the epochs that are left."""
-    modality = training.course.lesson.modality
+    modality = training.data.target.modality
     local = fetch(checkpoint, scratch) if checkpoint else None
     if local:
         state = torch.load(local, map_location="cpu", weights_only=True)
@@ -181,7 +181,7 @@ def _train(training: "_Training", device: torch.device, logs: str | None, scratc
         accelerator="cuda" if device.type == "cuda" else "cpu",
         devices=[device.index or 0] if device.type == "cuda" else 1,
         max_epochs=training.epochs,
-        gradient_clip_val=training.course.config.clip_norm,
+        gradient_clip_val=training.data.config.clip_norm,
         deterministic="warn",  # a few CUDA kernels have no deterministic form; on a CPU all have
         logger=loggers,
         callbacks=[*callbacks, TQDMProgressBar()] if terminal else callbacks,
@@ -190,7 +190,7 @@ def _train(training: "_Training", device: torch.device, logs: str | None, scratc
         enable_checkpointing=bool(checkpoint),
         log_every_n_steps=1,
     )
-    trainer.fit(training, training.course.batches(first), ckpt_path=local, weights_only=True)
+    trainer.fit(training, training.data.batches(first), ckpt_path=local, weights_only=True)
 
 
 def _forget_logs(logs: str, modality: str) -> None:
@@ -220,13 +220,13 @@ class _Training(lightning.LightningModule):
     and leaves the weights as they were where a checkpoint has no epoch left to train.
     """
 
-    def __init__(self, encoder: nn.Module, course: _Course, epochs: int):
+    def __init__(self, encoder: nn.Module, data: _TrainingData, epochs: int):
         super().__init__()
         self.encoder = encoder
-        decay = course.config.ema
+        decay = data.config.ema
         self.average = AveragedModel(encoder, multi_avg_fn=get_ema_multi_avg_fn(decay)) if decay else None
-        self.course, self.epochs = course, epochs
-        self.balance = _balance(encoder, course.config)
+        self.data, self.epochs = data, epochs
+        self.balance = _balance(encoder, data.config)
         self.epochs_done = 0
         self.last_loss = float("nan")
         self.best: dict[str, Tensor] = {}  # the encoder after the epoch whose loss on clips unseen was the lowest
@@ -242,7 +242,7 @@ class _Training(lightning.LightningModule):
     def finished(self) -> bool:
         if self.epochs_done >= self.epochs:
             return True
-        return self.course.unseen is not None and self.epochs_done - self.best_epochs >= self.course.config.patience
+        return self.data.unseen is not None and self.epochs_done - self.best_epochs >= self.data.config.patience
 
     def best_encoder(self, device: torch.device) -> nn.Module:
         """On `device`."""
@@ -255,11 +255,11 @@ class _Training(lightning.LightningModule):
 
     def training_step(self, batch: ClipBatch, batch_index: int) -> Tensor | None:
         if not batch_index:
-            _seed(self.course.config.seed, self.current_epoch)
+            _seed(self.data.config.seed, self.current_epoch)
         loss, _ = self._loss(self.encoder, batch, self.balance)
         if loss is None:
             return None  # nothing of this modality in the batch: Lightning goes on to the next
-        self.log(f"loss/{self.course.lesson.modality}", loss.detach(), batch_size=len(batch.row))
+        self.log(f"loss/{self.data.target.modality}", loss.detach(), batch_size=len(batch.row))
         if self.balance is not None:
             for level, weight in enumerate(self.balance.weight.tolist()):  # coarse first
                 self.log(f"weight/level{level}", weight, batch_size=len(batch.row))
@@ -272,11 +272,11 @@ class _Training(lightning.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         self.epochs_done = self.current_epoch + 1
-        if self.course.unseen is None:
+        if self.data.unseen is None:
             return
         judged = self._settled(copy.deepcopy(self.weights), self.device).eval()
         loss = self._held_out_loss(judged)
-        self.log(f"held_out/{self.course.lesson.modality}", loss)
+        self.log(f"held_out/{self.data.target.modality}", loss)
         # Not a number: none of the clips unseen has the modality, which is no reason to stop.
         if not loss >= self.best_loss:
             self.best = {name: value.cpu() for name, value in judged.state_dict().items()}
@@ -286,7 +286,7 @@ class _Training(lightning.LightningModule):
     @torch.no_grad()
     def _held_out_loss(self, judged: nn.Module) -> float:
         losses, counts = [], []
-        for batch in self.course.held_out():
+        for batch in self.data.held_out():
             there = ClipBatch(
                 batch.row, to_device(batch.inputs, self.device), *(value.to(self.device) for value in batch[2:])
             )
@@ -298,12 +298,12 @@ class _Training(lightning.LightningModule):
 
     def _loss(self, encoder: nn.Module, batch: ClipBatch, balance: GradNorm | None = None) -> tuple[Tensor | None, int]:
         """And of how many clips it is; None: of none. Without `balance` the levels weigh the same."""
-        config, modality = self.course.config, self.course.lesson.modality
-        said = encode(encoder, batch.inputs[modality])
-        counted = batch.counted & said.present
+        config, modality = self.data.config, self.data.target.modality
+        encoded = encode(encoder, batch.inputs[modality])
+        counted = batch.counted & encoded.present
         if not counted.any():
             return None, 0
-        levels = said.levels[:, : cast(Mix, encoder.mix).network]  # the line is not trained here
+        levels = encoded.levels[:, : cast(LevelMix, encoder.mix).network_levels]  # the ridge is not trained here
         score = levels.mean(1)
         beside = levels if levels.shape[1] > 1 else levels[:, :0]  # a single one is the score
         weigh = None if balance is None else balance.mean
@@ -313,22 +313,22 @@ class _Training(lightning.LightningModule):
     @torch.no_grad()
     def _settled(self, encoder: nn.Module, device: torch.device) -> nn.Module:
         """Gives the batch norms of `encoder`, which is on `device`, its weights' statistics over one more epoch."""
-        if not forget_statistics(encoder):
+        if not reset_norm_statistics(encoder):
             return encoder
-        _seed(self.course.config.seed, self.epochs_done)
+        _seed(self.data.config.seed, self.epochs_done)
         encoder.train()
-        modality = self.course.lesson.modality
-        for batch in self.course.batches(self.epochs_done):
+        modality = self.data.target.modality
+        for batch in self.data.batches(self.epochs_done):
             encode(encoder, batch.inputs[modality].to(device))
         return encoder
 
     def configure_optimizers(self) -> dict:  # type: ignore[override]
-        config = self.course.config
+        config = self.data.config
         groups = parameter_groups(self.encoder, config.weight_decay)
-        rate = config.rate(self.course.dataset.inputs[self.course.lesson.modality].is_skeleton)
+        rate = config.rate(self.data.dataset.inputs[self.data.target.modality].is_skeleton)
         optimiser = torch.optim.AdamW(groups, lr=rate)
         # The whole schedule, also where only its first epochs are trained: as those were that chose their number.
-        steps = config.epochs * len(self.course.batches(0))
+        steps = config.epochs * len(self.data.batches(0))
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=max(steps, 1))
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

@@ -1,4 +1,4 @@
-"""A dataset in memory to a trained Vdv: encoders one by one, then the fusion on what they say of clips held out."""
+"""The training of a whole model: encoders one by one, then the fusion on their scores of clips held out."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from models.virality.config import VdvConfig
 from models.virality.inputs import to_device
-from models.virality.masked import Mix
+from models.virality.masked import LevelMix
 from models.virality.vdv import Vdv, build_fusion, encode
 from pipeline.core import storage
 from pipeline.core.errors import DataError
@@ -19,19 +19,27 @@ from pipeline.core.memory import keep_blocks
 from pipeline.dataset.folds import deal_folds
 from pipeline.dataset.labels import TRAIN, group_clips
 from pipeline.dataset.loading import ClipDataset
-from pipeline.training.encoder_training import Lesson, fit_encoder
+from pipeline.training.encoder_training import TrainingTarget, fit_encoder
 from pipeline.training.fusion import HeldOut, train_attention
 from pipeline.training.lightning_loop import deterministic, quiet
-from pipeline.training.ridge import Dealt, backfit, left_by_line, normal_score, read_numbers, stack, within
+from pipeline.training.ridge import (
+    FoldAssignment,
+    backfit,
+    centre_within,
+    normal_score,
+    read_clip_statistics,
+    residual_percentile,
+    stacking_coefficients,
+)
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """A trained model and what its training came across."""
+    """A trained model, and the clips, losses and epochs of its training."""
 
     model: Vdv  # in eval mode, on the CPU
     rows: list[int]  # trained on
-    held: HeldOut  # the clips that the fusion learned from, a column a modality of the model
+    held: HeldOut  # the clips that the fusion was trained on, a column a modality of the model
     loss: dict[str, float]  # by modality, of the last batch
     epochs: dict[str, int]  # by modality, trained
 
@@ -44,31 +52,31 @@ def fit(
     workers: int = 0,
     checkpoints: str | None = None,
 ) -> Fitted:
-    """Trains on the dataset's training clips.
+    """Train a model on the dataset's training clips.
 
     The fusion must not trust a modality that merely memorised the clips: the training clips are dealt into
     `config.inner_folds` folds by creator, encoders are trained on all folds but one and score that one, and the fusion
-    learns from these scores only. By them, too, each encoder's line and network get their shares of its score. The
-    encoders of the model are trained on all training clips.
+    is trained on these scores only. They also decide the weights of each encoder's network and ridge regression in its
+    score. The encoders of the model are trained on all training clips.
 
-    To a modality, what the other modalities tell of a clip's label is noise: each is trained towards what they leave of
-    it, as lines.backfit finds.
+    To a modality, the other modalities' parts of a clip's label are noise: each is trained towards what they leave of
+    the label, as ridge.backfit estimates it.
 
     With `config.patience` an encoder of the folds stops when its loss on the fold that it scores no longer falls; the
     encoders of the model are trained for as many epochs as those took to their best, on average.
 
     The same dataset, config and machine give the same weights, bit for bit on a CPU; so does a training that was killed
-    and is started again with the same `checkpoints`, whenever that was.
+    at any moment and is started again with the same `checkpoints`.
 
     Args:
         logs: folder for the logs of the model's encoders; None: none are written.
         workers: processes that read clips; 0: this one.
-        checkpoints: folder, anywhere that pipeline.core.storage writes, where encoders are kept once they are trained,
-            and the one in flight after each epoch (pipeline.training.checkpoints); the caller clears it. What is there
-            is not trained again. None: nothing is kept.
+        checkpoints: folder, anywhere that pipeline.core.storage writes, for trained encoders and, after each epoch, the
+            one in training (pipeline.training.checkpoints); the caller clears it. Encoders found in it are not trained
+            again. None: no checkpoints.
 
     Raises:
-        DataError: there is nothing to learn from; says what to add. Or numbers ran out of bounds.
+        DataError: there is nothing to learn from; says what to add. Or weights are not finite.
     """
     if device.type == "cpu":
         keep_blocks()
@@ -77,17 +85,17 @@ def fit(
     modalities = tuple(dataset.inputs)
     model = Vdv(VdvConfig(**{**asdict(config), "modalities": modalities}), dataset.inputs)
     loss, epochs = {}, {}
-    lessons = _lessons(dataset, rows, model.modalities, config, workers)
+    targets = _training_targets(dataset, rows, model.modalities, config, workers)
     with quiet(), deterministic():
-        held, mixes, chosen = _out_of_fold(dataset, lessons, config, device, workers, checkpoints)
+        held, mixes, best_epochs = _out_of_fold(dataset, targets, config, device, workers, checkpoints)
         for modality in model.modalities:
             fitted = fit_encoder(
-                dataset, lessons[modality], lessons[modality].rows, config, device, logs, workers,
-                epochs=chosen.get(modality), checkpoint=_place(checkpoints, "all", modality),
+                dataset, targets[modality], targets[modality].rows, config, device, logs, workers,
+                epochs=best_epochs.get(modality), checkpoint=_checkpoint_prefix(checkpoints, "all", modality),
             )  # fmt: skip
             model.encoders[modality], loss[modality], epochs[modality] = fitted.encoder, fitted.loss, fitted.epochs
             if modality in mixes:
-                cast(Mix, model.encoders[modality].mix).set(*mixes[modality])
+                cast(LevelMix, model.encoders[modality].mix).set(*mixes[modality])
         fusion = build_fusion(len(model.modalities), config)
         train_attention(fusion, held, config)
         model.fusion = fusion
@@ -108,7 +116,7 @@ def learnable_rows(dataset: ClipDataset, config: VdvConfig) -> list[int]:
         has_modality |= clips[f"shard_{modality}"].notna().to_numpy(bool)
     training = (clips["split"] == TRAIN).to_numpy(bool)
     rows = np.flatnonzero(training & has_modality & clips["percentile"].notna().to_numpy(bool)).tolist()
-    if not _teaches(dataset, rows, config):
+    if not _has_pair(dataset, rows, config):
         raise DataError(
             f"nothing can be learned: of {len(clips)} clips {int(clips['percentile'].notna().sum())} have engagement,"
             f" {int(training.sum())} are for training, {len(rows)} of those have features, and no challenge has two of"
@@ -117,38 +125,38 @@ def learnable_rows(dataset: ClipDataset, config: VdvConfig) -> list[int]:
     return rows
 
 
-def _teaches(dataset: ClipDataset, rows: Sequence[int], config: VdvConfig) -> bool:
+def _has_pair(dataset: ClipDataset, rows: Sequence[int], config: VdvConfig) -> bool:
     """Whether a challenge has two of the clips with labels that differ."""
     span = dataset.clips.iloc[list(rows)].groupby("challenge")["percentile"].agg(lambda values: np.ptp(values))
     return bool((span > config.tau).any())
 
 
-def _lessons(
+def _training_targets(
     dataset: ClipDataset, rows: Sequence[int], modalities: Sequence[str], config: VdvConfig, workers: int
-) -> dict[str, Lesson]:
+) -> dict[str, TrainingTarget]:
     clips = dataset.clips
     some = np.asarray(rows)
     group = group_clips(clips["creator_id"], clips["copies"], clips.index)
     challenge = clips["challenge"].to_numpy(str)
     fold_of = np.full(len(clips), -1)
     fold_of[some] = deal_folds(group[some], challenge[some].tolist(), config.inner_folds, config.seed)
-    numbers = {modality: read_numbers(dataset, modality, rows, workers) for modality in modalities}
-    own = clips["percentile"].to_numpy(float)
-    of_lines = deal_folds(group[some], challenge[some].tolist(), config.line_folds, config.seed)
-    dealt = Dealt(some, challenge[some], group[some], of_lines, config.seed)
-    targets = backfit(numbers, dealt, own[some], config.rounds)
-    lessons = {}
-    for modality in modalities:
-        percentile, left = own.copy(), own.copy()
-        percentile[some] = targets[modality]
-        left[some] = left_by_line(numbers[modality], dealt, targets[modality]) if config.line else targets[modality]
-        lessons[modality] = Lesson(modality, some, percentile, left, group, fold_of, numbers[modality])
-    return lessons
+    statistics = {modality: read_clip_statistics(dataset, modality, rows, workers) for modality in modalities}
+    label = clips["percentile"].to_numpy(float)
+    ridge_fold_of = deal_folds(group[some], challenge[some].tolist(), config.ridge_folds, config.seed)
+    folds = FoldAssignment(some, challenge[some], group[some], ridge_fold_of, config.seed)
+    parts = backfit(statistics, folds, label[some], config.rounds)
+    targets = {}
+    for modality, part in parts.items():
+        percentile, residual = label.copy(), label.copy()
+        percentile[some] = part
+        residual[some] = residual_percentile(statistics[modality], folds, part) if config.ridge else part
+        targets[modality] = TrainingTarget(modality, some, percentile, residual, group, fold_of, statistics[modality])
+    return targets
 
 
 @dataclass(frozen=True)
-class _Judged:
-    """What encoders said of N clips."""
+class _FoldScores:
+    """Levels' scores of N clips of a fold by encoders that did not see them."""
 
     row: Tensor  # int64 [N]
     levels: dict[str, Tensor]  # [N, L] by modality
@@ -156,53 +164,52 @@ class _Judged:
     present: Tensor  # bool [N, M]
 
 
-def _place(checkpoints: str | None, fold: str, modality: str) -> str | None:
-    """How the names of an encoder's checkpoints start."""
+def _checkpoint_prefix(checkpoints: str | None, fold: str, modality: str) -> str | None:
     return storage.join(checkpoints, f"{fold}.{modality}") if checkpoints else None
 
 
 def _out_of_fold(
     dataset: ClipDataset,
-    lessons: Mapping[str, Lesson],
+    targets: Mapping[str, TrainingTarget],
     config: VdvConfig,
     device: torch.device,
     workers: int,
     checkpoints: str | None,
 ) -> tuple[HeldOut, dict[str, tuple[Tensor, Tensor]], dict[str, int]]:
-    """Of those training clips whose fold leaves clips to learn from: what encoders that did not see them say. And, by
-    modality, the centres and weights of its levels that go best with what the modality was to learn, and how many
-    epochs were best; none where nobody can tell.
+    """Scores of the training clips by encoders that did not see them; clips whose fold leaves nothing to learn from are
+    left out. And, by modality, the centres and weights of its levels that fit its target best, and the mean of the best
+    numbers of epochs; both empty where no fold could be scored.
     """
-    first = next(iter(lessons.values()))
+    first = next(iter(targets.values()))
     fold_of = first.fold_of[first.rows]
     parts = []
-    epochs: dict[str, list[int]] = {modality: [] for modality in lessons}
+    epochs: dict[str, list[int]] = {modality: [] for modality in targets}
     for fold in range(fold_of.max() + 1):
         seen, unseen = first.rows[fold_of != fold], first.rows[fold_of == fold]
-        if not len(seen) or not _teaches(dataset, seen, config):
+        if not len(seen) or not _has_pair(dataset, seen, config):
             continue
         encoders = {}
-        for modality, lesson in lessons.items():
+        for modality, target in targets.items():
             fitted = fit_encoder(
-                dataset, lesson, seen, config, device, None, workers,
-                unseen=unseen, checkpoint=_place(checkpoints, f"fold-{fold}", modality),
+                dataset, target, seen, config, device, None, workers,
+                unseen=unseen, checkpoint=_checkpoint_prefix(checkpoints, f"fold-{fold}", modality),
             )  # fmt: skip
             encoders[modality] = fitted.encoder
             epochs[modality].append(fitted.epochs)
-        parts.append(_judge(dataset, unseen, encoders, config, device, workers))
+        parts.append(_score(dataset, unseen, encoders, config, device, workers))
     row = torch.cat([torch.zeros(0, dtype=torch.int64), *(part.row for part in parts)])
     challenges = dataset.clips["challenge"].to_numpy(str)[row.numpy()]
     mixes, scores = {}, []
-    for place, (modality, lesson) in enumerate(lessons.items()):
+    for place, (modality, target) in enumerate(targets.items()):
         if not parts:
             scores.append(torch.zeros(0))
             continue
         levels = torch.cat([part.levels[modality] for part in parts])
         present = torch.cat([part.present[:, place] for part in parts])
-        wanted = torch.from_numpy(lesson.percentile[row.numpy()])
-        mixes[modality] = _mix(levels, present, wanted, challenges)
+        wanted = torch.from_numpy(target.percentile[row.numpy()])
+        mixes[modality] = _fit_mix(levels, present, wanted, challenges)
         scores.append(torch.where(present, (levels - mixes[modality][0]) @ mixes[modality][1], 0.0))
-    none = torch.zeros(0, len(lessons))
+    none = torch.zeros(0, len(targets))
     return (
         HeldOut(
             row,
@@ -218,32 +225,32 @@ def _out_of_fold(
     )
 
 
-def _mix(levels: Tensor, present: Tensor, percentile: Tensor, challenge: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Centres [L] and weights [L] of an encoder's levels [N, L]: by the stack of what clips unseen were to score.
+def _fit_mix(levels: Tensor, present: Tensor, percentile: Tensor, challenge: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Centres [L] and weights [L] of an encoder's levels [N, L], by stacking on the target of clips held out.
 
-    Where it finds nothing in any of them, equal weights of each level's spread.
+    Where all stacking coefficients are 0, weights that give each level's spread the same say.
     """
-    values, there = levels[present].double().numpy(), present.numpy()
+    values, rows = levels[present].double().numpy(), present.numpy()
     if not len(values):
         return torch.zeros(levels.shape[1]), torch.ones(levels.shape[1])
-    centred = within(values, challenge[there])
+    centred = centre_within(values, challenge[rows])
     spread = np.sqrt(np.square(centred).mean(0))
-    spread = np.where(spread > 1e-6, spread, np.inf)  # a level that says the same of all says nothing
-    wanted = within(normal_score(percentile.numpy()[there])[:, None], challenge[there])[:, 0]
-    slopes = stack(centred / spread, wanted, challenge[there])
-    weights = (slopes if slopes.any() else np.ones(len(slopes))) / spread
+    spread = np.where(spread > 1e-6, spread, np.inf)  # a level that scores all alike has no say
+    wanted = centre_within(normal_score(percentile.numpy()[rows])[:, None], challenge[rows])[:, 0]
+    coefficients = stacking_coefficients(centred / spread, wanted, challenge[rows])
+    weights = (coefficients if coefficients.any() else np.ones(len(coefficients))) / spread
     return torch.from_numpy(values.mean(0)).float(), torch.from_numpy(weights).float()
 
 
 @torch.inference_mode()
-def _judge(
+def _score(
     dataset: ClipDataset,
     rows: Sequence[int] | np.ndarray,
     encoders: dict[str, nn.Module],
     config: VdvConfig,
     device: torch.device,
     workers: int,
-) -> _Judged:
+) -> _FoldScores:
     view = dataset.view(*encoders, training=False)
     keys = [
         [(0, int(row)) for row in part]
@@ -252,13 +259,12 @@ def _judge(
     parts = []
     for batch in DataLoader(view, batch_sampler=keys, collate_fn=view.collate, num_workers=workers):
         inputs = to_device(batch.inputs, device)
-        said = {modality: encode(encoder.to(device), inputs[modality]) for modality, encoder in encoders.items()}
-        present = torch.stack([one.present for one in said.values()], 1).cpu()
+        encoded = {modality: encode(encoder.to(device), inputs[modality]) for modality, encoder in encoders.items()}
+        present = torch.stack([one.present for one in encoded.values()], 1).cpu()
         quality = torch.stack([batch.inputs[modality].quality for modality in encoders], 1)
-        parts.append(
-            _Judged(batch.row, {modality: one.levels.cpu() for modality, one in said.items()}, quality, present)
-        )
-    return _Judged(
+        levels = {modality: one.levels.cpu() for modality, one in encoded.items()}
+        parts.append(_FoldScores(batch.row, levels, quality, present))
+    return _FoldScores(
         torch.cat([part.row for part in parts]),
         {modality: torch.cat([part.levels[modality] for part in parts]).clone() for modality in encoders},
         torch.cat([part.quality for part in parts]).clone(),

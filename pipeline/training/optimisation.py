@@ -46,7 +46,7 @@ def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict]:
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": kept, "weight_decay": 0.0}]
 
 
-def forget_statistics(network: nn.Module) -> bool:
+def reset_norm_statistics(network: nn.Module) -> bool:
     """Batch norms start their statistics anew, as plain means over the batches that follow in training mode. Whether
     there are any.
 

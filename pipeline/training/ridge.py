@@ -1,9 +1,9 @@
-"""The lines beside the networks: ridge regressions in closed form, and what each modality is to learn, found by them.
+"""Ridge regressions in closed form beside the networks, and the part of the label that each modality is to learn.
 
-A clip's label is a sum over modalities; to one modality, what the others tell is noise. Lines are fitted in
-milliseconds, so they find out first what each modality tells: by backfitting (Breiman and Friedman 1985), every
-modality's line is fitted to what the other modalities' lines leave of the label, again and again. What is left in the
-end is what the modality's network is trained to.
+A clip's label is a sum over modalities, and to one modality the parts of the others are noise. Ridge regressions are
+fitted in milliseconds, so they estimate each modality's part first, by backfitting (Breiman and Friedman 1985): every
+modality's regression is fitted to what the other modalities' regressions leave of the label, again and again. The
+modality's network is trained towards what its own regression leaves of that part in the end.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,116 +16,117 @@ from scipy.special import ndtri
 from scipy.stats import rankdata
 from torch.utils.data import DataLoader
 
-from models.virality.masked import FEATURE_LIMIT, MOTION_LIMIT, Line
-from models.virality.vdv import clip_numbers
+from models.virality.masked import FEATURE_LIMIT, MOTION_LIMIT, Ridge
+from models.virality.vdv import clip_statistics
 from pipeline.dataset.folds import deal_folds
 from pipeline.dataset.loading import ClipDataset
 
-PENALTIES = np.logspace(0, 6, 19)  # of standardised numbers: from next to none to next to nothing left
+PENALTIES = np.logspace(0, 6, 19)  # of standardised statistics: from next to none to next to nothing left
 PENALTY_FOLDS, PENALTY_DEALS = 5, 3  # creators are dealt anew each time, or one deal's luck would choose the penalty
-STACK_RIDGE = 1e-2  # share of the clips that the stack counts on top, as evidence of nothing
+STACK_RIDGE = 1e-2  # penalty of `stacking_coefficients`, as a share of the number of clips
 
 
 @dataclass(frozen=True)
-class Slopes:
-    """A fitted line through numbers of a clip (models.virality.masked.Line)."""
+class RidgeCoefficients:
+    """A ridge regression fitted to the statistics of clips (models.virality.masked.Ridge)."""
 
     mean: np.ndarray  # float64 [S]
     scale: np.ndarray  # float64 [S], above 0
-    slope: np.ndarray  # float64 [S]
+    coefficients: np.ndarray  # float64 [S]
     limit: float
 
-    def __call__(self, numbers: np.ndarray) -> np.ndarray:
-        """[n, S] -> float64 [n]."""
-        line = Line(len(self.mean), self.limit)
-        self.give(line)
+    def __call__(self, statistics: np.ndarray) -> np.ndarray:
+        """Predict from statistics [n, S]: float64 [n]."""
+        ridge = Ridge(len(self.mean), self.limit)
+        self.copy_to(ridge)
         with torch.inference_mode():
-            return line(torch.from_numpy(numbers.astype(np.float32))).double().numpy()
+            return ridge(torch.from_numpy(statistics.astype(np.float32))).double().numpy()
 
-    def give(self, line: Line) -> None:
-        """Makes it the line's."""
-        line.set(*(torch.from_numpy(values.astype(np.float32)) for values in (self.mean, self.scale, self.slope)))
+    def copy_to(self, ridge: Ridge) -> None:
+        buffers = (self.mean, self.scale, self.coefficients)
+        ridge.set(*(torch.from_numpy(values.astype(np.float32)) for values in buffers))
 
 
-def fit_line(
-    numbers: np.ndarray, target: np.ndarray, challenge: np.ndarray, group: np.ndarray, seed: int, limit: float
-) -> Slopes:
-    """Ridge regression within challenges: only there are scores compared, so what differs between them is no evidence.
+def fit_ridge(
+    statistics: np.ndarray, target: np.ndarray, challenge: np.ndarray, group: np.ndarray, seed: int, limit: float
+) -> RidgeCoefficients:
+    """Ridge regression within challenges: scores are compared only there, so differences between them are no evidence.
 
-    The slopes are those of all PENALTIES, each weighed by how likely its lines, fitted on some groups, make the others
-    (pseudo-Bayesian model averaging, Geisser and Eddy 1979; normal errors): the best penalty alone is often luck.
-    Groups, for a leave-one-out penalty would be content to know the creators.
+    The coefficients are a mean over all PENALTIES, each weighted by how likely its regressions, fitted on some groups,
+    make the targets of the others (pseudo-Bayesian model averaging, Geisser and Eddy 1979; normal errors): the best
+    penalty alone is often luck. Whole groups are held out, for a leave-one-out penalty would reward knowing the
+    creators.
 
     Args:
-        numbers: float [n, S], NaN where not known; target: float [n]; challenge, group: [n].
-        limit: of the Line that it is to be.
+        statistics: float [n, S], NaN where not known; target: float [n]; challenge, group: [n].
+        limit: of the Ridge that the coefficients are for.
     """
-    known = np.isfinite(numbers)
+    known = np.isfinite(statistics)
     count = np.maximum(known.sum(0), 1)
-    mean = np.where(known, numbers, 0.0).sum(0, dtype=float) / count
-    scale = np.sqrt(np.square(np.where(known, numbers - mean, 0.0)).sum(0, dtype=float) / count)
-    scale = np.where(scale > 1e-6, scale, np.inf)  # what never changes tells nothing
-    squashed = limit * np.tanh(np.where(known, numbers - mean, 0.0) / (scale * limit))
-    standard = within(squashed, challenge)
-    wanted = within(target[:, None], challenge)[:, 0]
+    mean = np.where(known, statistics, 0.0).sum(0, dtype=float) / count
+    scale = np.sqrt(np.square(np.where(known, statistics - mean, 0.0)).sum(0, dtype=float) / count)
+    scale = np.where(scale > 1e-6, scale, np.inf)  # a constant says nothing
+    squashed = limit * np.tanh(np.where(known, statistics - mean, 0.0) / (scale * limit))
+    standard = centre_within(squashed, challenge)
+    wanted = centre_within(target[:, None], challenge)[:, 0]
     errors = np.zeros(len(PENALTIES))
     for deal in range(PENALTY_DEALS):
         fold_of = deal_folds(group, challenge.tolist(), PENALTY_FOLDS, PENALTY_DEALS * seed + deal)
         for fold in range(fold_of.max() + 1):
             seen, unseen = fold_of != fold, fold_of == fold
             if seen.any():
-                slopes = _ridge(standard[seen], wanted[seen])
-                errors += np.square(standard[unseen] @ slopes - wanted[unseen, None]).sum(0) / PENALTY_DEALS
-    slope = _ridge(standard, wanted) @ likelihood_of_errors(errors, len(wanted))
+                by_penalty = _solve_ridge(standard[seen], wanted[seen])
+                errors += np.square(standard[unseen] @ by_penalty - wanted[unseen, None]).sum(0) / PENALTY_DEALS
+    coefficients = _solve_ridge(standard, wanted) @ likelihood_of_errors(errors, len(wanted))
     varies = np.isfinite(scale)
-    return Slopes(mean, np.where(varies, scale, 1.0), np.where(varies, slope, 0.0), limit)
+    return RidgeCoefficients(mean, np.where(varies, scale, 1.0), np.where(varies, coefficients, 0.0), limit)
 
 
 def likelihood_of_errors(errors: np.ndarray, clips: int) -> np.ndarray:
-    """float64 [K], summing to 1: of each penalty, from its squared errors [K] summed over so many clips held out."""
-    if not errors.any():  # nothing could be held out: next to nothing is believed
+    """Likelihood of each penalty, float64 [K] summing to 1, from squared errors [K] summed over `clips` held out."""
+    if not errors.any():  # nothing could be held out: take the largest penalty
         return np.eye(len(errors))[-1]
     best = errors.min()
     weights = np.exp((best - errors) * clips / (2 * best)) if best > 0 else (errors == best).astype(float)
     return weights / weights.sum()
 
 
-def _ridge(numbers: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """float64 [S, len(PENALTIES)]: slopes for every penalty, by one eigendecomposition of the smaller Gram matrix."""
-    clips, count = numbers.shape
+def _solve_ridge(design: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Coefficients for every penalty, float64 [S, len(PENALTIES)], by eigendecomposition of the smaller Gram matrix."""
+    clips, count = design.shape
     if clips <= count:
-        values, vectors = np.linalg.eigh(numbers @ numbers.T)
-        return numbers.T @ (vectors @ ((vectors.T @ target)[:, None] / (values[:, None] + PENALTIES)))
-    values, vectors = np.linalg.eigh(numbers.T @ numbers)
-    return vectors @ ((vectors.T @ (numbers.T @ target))[:, None] / (values[:, None] + PENALTIES))
+        values, vectors = np.linalg.eigh(design @ design.T)
+        return design.T @ (vectors @ ((vectors.T @ target)[:, None] / (values[:, None] + PENALTIES)))
+    values, vectors = np.linalg.eigh(design.T @ design)
+    return vectors @ ((vectors.T @ (design.T @ target))[:, None] / (values[:, None] + PENALTIES))
 
 
 @dataclass(frozen=True)
-class Numbers:
-    """What a modality's line sees of every clip of a dataset."""
+class ClipStatistics:
+    """The input of one modality's ridge regression for every clip of a dataset."""
 
     values: np.ndarray  # float32 [clips, S], NaN where not known
     present: np.ndarray  # bool [clips]
-    limit: float  # of the line
+    limit: float  # of the ridge regression
 
 
-def read_numbers(dataset: ClipDataset, modality: str, rows: Sequence[int], workers: int = 0) -> Numbers:
-    """Of these rows of the dataset, drawn as for scoring; the others count as not present."""
+def read_clip_statistics(dataset: ClipDataset, modality: str, rows: Sequence[int], workers: int = 0) -> ClipStatistics:
+    """Read the statistics of these rows of the dataset, drawn as for scoring; other rows count as not present."""
     view = dataset.view(modality, training=False)
     size = 64
     keys = [[(0, row) for row in rows[at : at + size]] for at in range(0, len(rows), size)]
     values, present = np.zeros((len(dataset), 0), np.float32), np.zeros(len(dataset), bool)
     for batch in DataLoader(view, batch_sampler=keys, collate_fn=view.collate, num_workers=workers):
-        numbers, there = clip_numbers(dataset.inputs[modality], batch.inputs[modality])
+        of_batch, present_in_batch = clip_statistics(dataset.inputs[modality], batch.inputs[modality])
         if not values.shape[1]:
-            values = np.zeros((len(dataset), numbers.shape[1]), np.float32)
-        values[batch.row.numpy()], present[batch.row.numpy()] = numbers.numpy(), there.numpy()
-    return Numbers(values, present, MOTION_LIMIT if dataset.inputs[modality].is_skeleton else FEATURE_LIMIT)
+            values = np.zeros((len(dataset), of_batch.shape[1]), np.float32)
+        values[batch.row.numpy()], present[batch.row.numpy()] = of_batch.numpy(), present_in_batch.numpy()
+    return ClipStatistics(values, present, MOTION_LIMIT if dataset.inputs[modality].is_skeleton else FEATURE_LIMIT)
 
 
 @dataclass(frozen=True)
-class Dealt:
-    """The n clips that lines are fitted to, dealt into folds so that each is judged by a line that did not see it."""
+class FoldAssignment:
+    """Folds of the n training clips, so that each clip is predicted by a regression that did not see it."""
 
     row: np.ndarray  # int64 [n] in the dataset
     challenge: np.ndarray  # str [n]
@@ -134,54 +135,66 @@ class Dealt:
     seed: int
 
 
-def backfit(numbers: Mapping[str, Numbers], clips: Dealt, percentile: np.ndarray, rounds: int) -> dict[str, np.ndarray]:
-    """float64 [n] by modality: the percentile, 0..1, within its challenge of what the other modalities leave of each
-    clip's label.
+def backfit(
+    statistics: Mapping[str, ClipStatistics], folds: FoldAssignment, percentile: np.ndarray, rounds: int
+) -> dict[str, np.ndarray]:
+    """Target of each modality, float64 [n]: what the other modalities leave of each clip's label, as a percentile,
+    0..1, within its challenge.
 
-    `rounds` times lines are fitted on all folds but one and judge that one; the label less what the stack of the other
-    modalities' judgements tells is what the modality is fitted to next. Without rounds it is the label's own
-    percentile, [n].
+    In each of `rounds` rounds every modality's regression is fitted on all folds but one and predicts that one; the
+    label less the other modalities' stacked predictions is the modality's target in the next round. Without rounds the
+    target is the label's own percentile, [n].
     """
-    targets = dict.fromkeys(numbers, percentile)
-    wanted = within(normal_score(percentile)[:, None], clips.challenge)[:, 0]
-    for _ in range(rounds if len(numbers) > 1 else 0):
-        design = np.stack([judge(known, clips, targets[modality]) for modality, known in numbers.items()], 1)
-        told = design * stack(design, wanted, clips.challenge)
-        rest = wanted[:, None] - (told.sum(1, keepdims=True) - told)
-        targets = {modality: place_within(rest[:, place], clips.challenge) for place, modality in enumerate(numbers)}
+    targets = dict.fromkeys(statistics, percentile)
+    wanted = centre_within(normal_score(percentile)[:, None], folds.challenge)[:, 0]
+    for _ in range(rounds if len(statistics) > 1 else 0):
+        design = np.stack(
+            [out_of_fold_scores(known, folds, targets[modality]) for modality, known in statistics.items()], 1
+        )
+        parts = design * stacking_coefficients(design, wanted, folds.challenge)
+        rest = wanted[:, None] - (parts.sum(1, keepdims=True) - parts)
+        targets = {
+            modality: percentile_rank(rest[:, place], folds.challenge) for place, modality in enumerate(statistics)
+        }
     return targets
 
 
-def left_by_line(numbers: Numbers, clips: Dealt, target: np.ndarray) -> np.ndarray:
-    """float64 [n]: the percentile, 0..1, within its challenge of what the modality's own line leaves of `target`, a
-    percentile, on clips that it was not fitted to."""
-    told = judge(numbers, clips, target)
-    wanted = within(normal_score(target)[:, None], clips.challenge)[:, 0]
-    return place_within(wanted - told * stack(told[:, None], wanted, clips.challenge)[0], clips.challenge)
+def residual_percentile(statistics: ClipStatistics, folds: FoldAssignment, target: np.ndarray) -> np.ndarray:
+    """What the modality's regression, fitted on other folds, leaves of `target`, a percentile: float64 [n], as a
+    percentile, 0..1, within the challenge."""
+    scores = out_of_fold_scores(statistics, folds, target)
+    wanted = centre_within(normal_score(target)[:, None], folds.challenge)[:, 0]
+    (coefficient,) = stacking_coefficients(scores[:, None], wanted, folds.challenge)
+    return percentile_rank(wanted - scores * coefficient, folds.challenge)
 
 
-def judge(numbers: Numbers, clips: Dealt, target: np.ndarray) -> np.ndarray:
-    """float64 [n]: what a line fitted on the other folds to `target`, a percentile, says of each clip, within the
-    challenge and in units of its spread; 0 where the modality is absent or nobody can tell."""
-    present, wanted = numbers.present[clips.row], normal_score(target)
-    said, there = np.zeros((len(clips.row), 1)), np.zeros((len(clips.row), 1), bool)
-    for fold in range(clips.fold_of.max() + 1):
-        seen, unseen = present & (clips.fold_of != fold), present & (clips.fold_of == fold)
+def out_of_fold_scores(statistics: ClipStatistics, folds: FoldAssignment, target: np.ndarray) -> np.ndarray:
+    """Predictions of `target`, a percentile, by regressions fitted on the other folds.
+
+    float64 [n], centred within the challenge, in units of their spread; 0 where the modality is absent or no regression
+    could be fitted.
+    """
+    present, wanted = statistics.present[folds.row], normal_score(target)
+    scores, predicted = np.zeros((len(folds.row), 1)), np.zeros((len(folds.row), 1), bool)
+    for fold in range(folds.fold_of.max() + 1):
+        seen, unseen = present & (folds.fold_of != fold), present & (folds.fold_of == fold)
         if seen.sum() > 1 and unseen.any():
-            known = numbers.values[clips.row[seen]]
-            line = fit_line(known, wanted[seen], clips.challenge[seen], clips.group[seen], clips.seed, numbers.limit)
-            said[unseen, 0] = line(numbers.values[clips.row[unseen]])
-            there[unseen] = True
-    centred = within(said, clips.challenge, there)[:, 0]
+            known = statistics.values[folds.row[seen]]
+            ridge = fit_ridge(
+                known, wanted[seen], folds.challenge[seen], folds.group[seen], folds.seed, statistics.limit
+            )
+            scores[unseen, 0] = ridge(statistics.values[folds.row[unseen]])
+            predicted[unseen] = True
+    centred = centre_within(scores, folds.challenge, predicted)[:, 0]
     spread = np.sqrt(np.square(centred).mean())
     return centred / spread if spread > 1e-9 else centred
 
 
-def stack(design: np.ndarray, wanted: np.ndarray, challenge: np.ndarray) -> np.ndarray:
-    """float64 [K]: coefficients, never negative, of a ridge regression of `wanted` [n] on judgements [n, K] of clips
-    that the judges had not seen (stacking, Breiman 1996); all 0 where there are too few clips to tell.
+def stacking_coefficients(design: np.ndarray, wanted: np.ndarray, challenge: np.ndarray) -> np.ndarray:
+    """Non-negative ridge regression of `wanted` [n] on predictions [n, K] of clips that the predictors had not seen.
 
-    Both are within the challenge (`within`); the judgements in units of their spread.
+    Stacking (Breiman 1996). Both arguments are centred within the challenge (`centre_within`), the predictions in units
+    of their spread. float64 [K]; all 0 where there are too few clips to tell.
     """
     clips, count = design.shape
     if clips <= count + len(np.unique(challenge)):
@@ -191,21 +204,24 @@ def stack(design: np.ndarray, wanted: np.ndarray, challenge: np.ndarray) -> np.n
 
 
 def normal_score(percentile: np.ndarray) -> np.ndarray:
-    """float64 [n]: the percentile, 0..1, as the value of a standard normal variable."""
+    """Value of a standard normal variable at each percentile, 0..1: float64 [n]."""
     return ndtri(np.clip(np.asarray(percentile, float), 0.01, 0.99))
 
 
-def place_within(values: np.ndarray, challenge: np.ndarray) -> np.ndarray:
-    """float64 [n]: percentile, 0..1, within the challenge."""
-    place = np.empty(len(values))
+def percentile_rank(values: np.ndarray, challenge: np.ndarray) -> np.ndarray:
+    """Percentile of each value within its challenge, 0..1: float64 [n]."""
+    percentile = np.empty(len(values))
     for name in np.unique(challenge):
         rows = challenge == name
-        place[rows] = (rankdata(values[rows]) - 0.5) / rows.sum()
-    return place
+        percentile[rows] = (rankdata(values[rows]) - 0.5) / rows.sum()
+    return percentile
 
 
-def within(values: np.ndarray, challenge: np.ndarray, present: np.ndarray | None = None) -> np.ndarray:
-    """float64 [n, K] less the mean of the challenge's present ones; 0 where absent. present: bool [n, K]; None: all."""
+def centre_within(values: np.ndarray, challenge: np.ndarray, present: np.ndarray | None = None) -> np.ndarray:
+    """Values less the mean of their challenge's present ones: float64 [n, K], 0 where absent.
+
+    present: bool [n, K]; None: all.
+    """
     present = np.ones(values.shape, bool) if present is None else present
     centred = np.where(present, values, 0.0)
     for name in np.unique(challenge):

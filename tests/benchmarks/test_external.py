@@ -149,13 +149,13 @@ def split_of(episodes: Episodes, training: int | None) -> Split:
 
 def judged(episodes: Episodes, split: Split, known: bool) -> dict[str, np.ndarray]:
     """What each way says of a split's test rows."""
-    numbers = external_training.line_numbers(external_training.fixed_draws(episodes, external.MOTION))
+    numbers = external_training.ridge_statistics(external_training.fixed_draws(episodes, external.MOTION))
     of_trees = external_training.tree_numbers(episodes)
     fixed = external_training.fixed_draws(episodes, CONFIG)
     return {
         "trees": external_training.judge_by_trees(episodes, of_trees, split, 0, known, trees=30),
         "network": external_training.judge_by_network(episodes, fixed, split, CONFIG, known),
-        "line": external_training.judge_by_line(episodes, numbers, split, known),
+        "ridge": external_training.predict_by_ridge(episodes, numbers, split, known),
     }
 
 

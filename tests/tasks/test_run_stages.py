@@ -51,7 +51,7 @@ def test_ablations_are_made_only_when_asked_for_and_then_nothing_is_complete_wit
     assert not asked.complete()
     assert stage(TrainFusion, workspace, ablations=True).complete(), "nothing before them is made anew"
     assert stage(CrossValidate, workspace, ablations=True).complete()
-    ablated(workspace, seeds=1, variants=["lstm", "no_line"], whole=True)
+    ablated(workspace, seeds=1, variants=["lstm", "no_ridge"], whole=True)
     assert asked.complete()
     assert BuildVDV.shows_ablations
 
@@ -68,16 +68,16 @@ def test_ablations_are_made_only_when_asked_for_and_then_nothing_is_complete_wit
 )
 def test_ablations_that_are_there_are_made_anew_only_for_more_seeds_or_other_variants(workspace, asked, there):
     made(workspace, "run.json", "folds.json", "scores.parquet", "metrics.json")
-    ablated(workspace, seeds=3, variants=["lstm", "no_line"], whole=True)
+    ablated(workspace, seeds=3, variants=["lstm", "no_ridge"], whole=True)
     for kind in (RunAblations, EvaluateRun):
         assert stage(kind, workspace, ablations=True, **asked).complete() == there
 
 
 def test_some_of_the_ablations_are_not_all_of_them(workspace):
     made(workspace, "metrics.json")
-    ablated(workspace, seeds=1, variants=["lstm", "no_line"], whole=False)
+    ablated(workspace, seeds=1, variants=["lstm", "no_ridge"], whole=False)
     assert not stage(EvaluateRun, workspace, ablations=True).complete()
-    assert stage(EvaluateRun, workspace, ablations=True, ablation_variants="no_line").complete()
+    assert stage(EvaluateRun, workspace, ablations=True, ablation_variants="no_ridge").complete()
 
 
 def test_an_ablation_that_there_is_not_is_refused_before_anything_is_trained(workspace):

@@ -23,12 +23,12 @@ FEATURES = 10
 LARGER = VdvConfig(joint_channels=64, part_channels=96, body_channels=128, refined_channels=64, blocks=2)
 
 
-def built(network: type, line: bool = True) -> nn.Module:
-    """In eval mode and past its neutral start: statistics, weights and a line that would show a leak."""
+def built(network: type, ridge: bool = True) -> nn.Module:
+    """In eval mode and past its neutral start: statistics, weights and a ridge that would show a leak."""
     torch.manual_seed(0)
-    net = network(8, line=line) if network in SKELETONS else network(FEATURES, 16, line=7 * line)
-    if net.line is not None:
-        net.line.slope.normal_(std=0.1)
+    net = network(8, ridge=ridge) if network in SKELETONS else network(FEATURES, 16, ridge_width=7 * ridge)
+    if net.ridge is not None:
+        net.ridge.coefficients.normal_(std=0.1)
     for module in net.modules():
         if isinstance(module, MaskedBatchNorm):
             module.running_mean.normal_()
@@ -133,7 +133,7 @@ def test_an_absent_clip_is_zero_and_leaves_the_others_and_the_norms_alone(networ
 @pytest.mark.parametrize("network", SKELETONS)
 def test_padded_frames_do_not_enter_the_norms_statistics(network):
     given = inputs(network, 2, 8)
-    nets = [built(network, line=False).train() for _ in range(2)]
+    nets = [built(network, ridge=False).train() for _ in range(2)]
     assert_same(nets[0](*given), nets[1](*padded(network, given, 8)))
     for one, other in zip(nets[0].buffers(), nets[1].buffers(), strict=True):
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
@@ -162,7 +162,7 @@ def test_a_batch_of_one_clip_trains(network):
 
 @pytest.mark.parametrize("network", [*SKELETONS, *SEQUENCES])
 def test_a_baseline_without_a_line_has_one_score_and_no_other(network):
-    said = built(network, line=False)(*inputs(network, 2, 6))
+    said = built(network, ridge=False)(*inputs(network, 2, 6))
     assert said.levels.shape == (2, 1)
     assert torch.equal(said.levels[:, 0], said.score)
     assert said.score.all()
@@ -170,7 +170,7 @@ def test_a_baseline_without_a_line_has_one_score_and_no_other(network):
 
 @pytest.mark.parametrize("network", [*SKELETONS, *SEQUENCES])
 def test_a_baseline_learns_what_shifts_its_input(network):
-    net, (values, *rest) = built(network, line=False), inputs(network, 16, 10)
+    net, (values, *rest) = built(network, ridge=False), inputs(network, 16, 10)
     target = torch.tensor([1.0, -1.0]).repeat(8)
     shifted = values[:, :2] if network in SKELETONS else values[..., :2]
     shifted += target.view(-1, *(1,) * (values.ndim - 1))
@@ -205,7 +205,7 @@ def test_a_mean_is_blind_to_order_and_an_lstm_is_not():
 
 @pytest.mark.parametrize("network", SKELETONS)
 def test_a_skeleton_baseline_takes_three_coordinates(network):
-    net = network(8, coordinates=3, line=True).eval()
+    net = network(8, coordinates=3, ridge=True).eval()
     said = net(torch.randn(2, 13, 6, 17), torch.ones(2, 6, 17, dtype=torch.bool))
     assert said.score.isfinite().all()
 
@@ -215,7 +215,7 @@ def test_flat_networks_have_as_many_parameters_as_psgcn(network):
     assert parameter_count(network()) == pytest.approx(parameter_count(Psgcn()), rel=0.05)
 
 
-@pytest.mark.parametrize("config", [VdvConfig(), VdvConfig(line=False), LARGER])
+@pytest.mark.parametrize("config", [VdvConfig(), VdvConfig(ridge=False), LARGER])
 @pytest.mark.parametrize("changes", [{"pose_network": "st_gcn"}, {"pose_network": "st_gcn_plus"}, {"pyramid": False}])
 def test_networks_in_the_pyramids_place_are_as_large_whatever_its_size(config, changes):
     size = parameter_count(pose_network(config))
@@ -253,10 +253,10 @@ def gone_and_come(modality: str, **changes) -> tuple[set[str], set[str]]:
 @pytest.mark.parametrize(
     ("modality", "changes", "gone"),
     [
-        ("pose", {"line": False}, {"line"}),
+        ("pose", {"ridge": False}, {"ridge"}),
         ("pose", {"refine": False}, {"refine"}),
         ("pose", {"attention_pool": False}, {"pool"}),
-        ("appearance", {"line": False}, {"line"}),
+        ("appearance", {"ridge": False}, {"ridge"}),
         ("appearance", {"relations_after": ()}, {"relations"}),
         ("appearance", {"attention_pool": False}, {"pool"}),
         ("pose", {"sequence_network": "lstm"}, set()),
@@ -272,18 +272,18 @@ def test_a_switch_takes_out_what_it_names_and_nothing_else(modality, changes, go
 
 SWITCHED: list[tuple[str, dict, Callable[[nn.Module], bool], int]] = [
     ("pose", {}, lambda net: len(net.levels) == 3, 4),
-    ("pose", {"line": False}, lambda net: net.line is None, 3),
+    ("pose", {"ridge": False}, lambda net: net.ridge is None, 3),
     ("pose", {"refine": False}, lambda net: len(net.refine) == 0, 4),
     ("pose", {"pyramid": False}, lambda net: [len(level) for level in net.levels] == [5], 2),
-    ("pose", {"pyramid": False, "line": False}, lambda net: len(net.pool) == 1, 1),
+    ("pose", {"pyramid": False, "ridge": False}, lambda net: len(net.pool) == 1, 1),
     ("pose", {"attention_pool": False}, lambda net: isinstance(net.pool[0], MeanPool), 4),
     ("pose", {"pose_network": "st_gcn"}, lambda net: isinstance(net, StGcn), 2),
-    ("pose", {"pose_network": "st_gcn_plus", "line": False}, lambda net: isinstance(net, StGcnPlus), 1),
-    ("appearance", {"line": False}, lambda net: net.line is None, 1),
+    ("pose", {"pose_network": "st_gcn_plus", "ridge": False}, lambda net: isinstance(net, StGcnPlus), 1),
+    ("appearance", {"ridge": False}, lambda net: net.ridge is None, 1),
     ("appearance", {"relations_after": ()}, lambda net: isinstance(net, Rtcn), 2),
     ("appearance", {"attention_pool": False}, lambda net: isinstance(net.pool, MeanPool), 2),
     ("appearance", {"sequence_network": "lstm"}, lambda net: isinstance(net, Lstm), 2),
-    ("appearance", {"sequence_network": "mean_mlp", "line": False}, lambda net: isinstance(net, MeanMlp), 1),
+    ("appearance", {"sequence_network": "mean_mlp", "ridge": False}, lambda net: isinstance(net, MeanMlp), 1),
 ]
 
 
@@ -302,8 +302,8 @@ def test_a_switched_network_is_what_was_asked_for_and_trains(modality, changes, 
 def test_without_the_line_the_score_is_the_mean_of_the_levels():
     for modality in ("pose", "appearance"):
         modalities = batch()
-        alone = encode(encoder(modality, line=False).eval(), modalities[modality])
-        usual = encode(encoder(modality).eval(), modalities[modality])  # same seed: the line starts at 0
+        alone = encode(encoder(modality, ridge=False).eval(), modalities[modality])
+        usual = encode(encoder(modality).eval(), modalities[modality])  # same seed: the ridge starts at 0
         torch.testing.assert_close(alone.score, 2 * usual.score)
         if modality == "pose":
             torch.testing.assert_close(alone.score, alone.levels.mean(1))

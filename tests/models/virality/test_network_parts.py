@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.virality.masked import Line, Mix, masked_softmax
+from models.virality.masked import LevelMix, Ridge, masked_softmax
 from models.virality.psgcn import GraphConv, JointNorm, Pointwise, largest
 
 
@@ -38,20 +38,20 @@ def test_masked_softmax_of_nothing_is_nothing():
     assert logits.grad.isfinite().all()
 
 
-def test_a_line_says_nothing_till_it_is_set_and_wild_numbers_count_up_to_a_limit():
-    line, numbers = Line(3, limit=4.0), torch.tensor([[1e3, 1.0, 0.0], [1e9, 0.0, torch.nan]])
-    assert not line(numbers).any()
-    line.set(torch.tensor([0.0, 1.0, 9.0]), torch.tensor([500.0, 1.0, 1.0]), torch.tensor([1.0, 3.0, 2.0]))
+def test_a_ridge_returns_0_till_it_is_set_and_outliers_count_up_to_a_limit():
+    ridge, statistics = Ridge(3, limit=4.0), torch.tensor([[1e3, 1.0, 0.0], [1e9, 0.0, torch.nan]])
+    assert not ridge(statistics).any()
+    ridge.set(torch.tensor([0.0, 1.0, 9.0]), torch.tensor([500.0, 1.0, 1.0]), torch.tensor([1.0, 3.0, 2.0]))
     two, one, nine = (4 * np.tanh(value / 4) for value in (2.0, 1.0, 9.0))
-    torch.testing.assert_close(line(numbers), torch.tensor([two - 2 * nine, 4.0 - 3 * one], dtype=torch.float32))
-    assert not list(line.parameters())  # a fit in closed form, nothing for an optimiser
+    torch.testing.assert_close(ridge(statistics), torch.tensor([two - 2 * nine, 4.0 - 3 * one], dtype=torch.float32))
+    assert not list(ridge.parameters())  # a fit in closed form, nothing for an optimiser
 
 
-def test_a_mix_starts_as_half_the_networks_mean_and_half_the_line():
+def test_a_mix_starts_as_half_the_networks_mean_and_half_the_ridge():
     levels = torch.tensor([[1.0, 2.0, 3.0, 10.0]])
-    torch.testing.assert_close(Mix(3, line=True)(levels), torch.tensor([6.0]))
-    torch.testing.assert_close(Mix(3, line=False)(levels[:, :3]), torch.tensor([2.0]))
-    mix = Mix(3, line=True)
+    torch.testing.assert_close(LevelMix(3, ridge=True)(levels), torch.tensor([6.0]))
+    torch.testing.assert_close(LevelMix(3, ridge=False)(levels[:, :3]), torch.tensor([2.0]))
+    mix = LevelMix(3, ridge=True)
     mix.set(torch.ones(4), torch.tensor([0.0, 0.0, 0.5, 2.0]))
     torch.testing.assert_close(mix(levels), torch.tensor([19.0]))
 

@@ -55,21 +55,21 @@ def test_the_seed_decides_it_and_labels_of_other_clips_do_not(dataset, monkeypat
 
 def test_a_training_clips_line_has_not_seen_its_creator(dataset, monkeypatch):
     seen: list[set[int]] = []
-    fit_line = concatenation.fit_line
+    fit_ridge = concatenation.fit_ridge
 
     def watched(values, wanted, challenge, group, seed, limit):
         seen.append(set(group))
-        return fit_line(values, wanted, challenge, group, seed, limit)
+        return fit_ridge(values, wanted, challenge, group, seed, limit)
 
-    monkeypatch.setattr(concatenation, "fit_line", watched)
+    monkeypatch.setattr(concatenation, "fit_ridge", watched)
     of = groups(dataset)
-    lines = concatenation._lines(dataset, np.arange(20), np.arange(20, 30), of, CONFIG)
+    ridges = concatenation._ridges(dataset, np.arange(20), np.arange(20, 30), of, CONFIG)
     everybody, *without = seen[: 1 + CONFIG.inner_folds]
     assert everybody == set(of[:20])
     assert set.union(*(everybody - some for some in without)) == everybody
     assert all(some < everybody for some in without)
-    assert lines[:30].std(0).min() > 0
-    assert (lines[30] == 0).all()
+    assert ridges[:30].std(0).min() > 0
+    assert (ridges[30] == 0).all()
 
 
 @pytest.mark.parametrize(

@@ -33,22 +33,22 @@ def modality_of(count: int) -> ModalityInput:
     return pad(sample_poses([dancer(seed) for seed in range(count)], CONFIG, None))
 
 
-def encoder(line: bool) -> Psgcn:
+def encoder(ridge: bool) -> Psgcn:
     torch.manual_seed(0)
-    found = Psgcn((16, 16, 16), 16, 1, line=line)
+    found = Psgcn((16, 16, 16), 16, 1, ridge=ridge)
     modality = modality_of(8)
     found.train()
     for _ in range(3):  # norms that have seen some clips
         encode(found, modality)
-    if found.line is not None:
-        size = len(found.line.slope)
-        found.line.set(torch.zeros(size), torch.ones(size), 0.05 * torch.randn(size))
+    if found.ridge is not None:
+        size = len(found.ridge.coefficients)
+        found.ridge.set(torch.zeros(size), torch.ones(size), 0.05 * torch.randn(size))
     return found.eval()
 
 
-@pytest.mark.parametrize("line", [False, True])
-def test_attributions_add_up_to_what_the_clip_scores_above_standing_still(line):
-    net, modality = encoder(line), modality_of(4)
+@pytest.mark.parametrize("ridge", [False, True])
+def test_attributions_add_up_to_what_the_clip_scores_above_standing_still(ridge):
+    net, modality = encoder(ridge), modality_of(4)
     parts = integrated_gradients(net, modality, steps=64)
     assert parts.shape == (4, CONFIG.frames, 17)
     still = modality._replace(values=mean_pose(modality.values, modality.mask))
@@ -59,14 +59,14 @@ def test_attributions_add_up_to_what_the_clip_scores_above_standing_still(line):
 
 
 def test_what_moves_explains_the_score_and_not_what_stands_still():
-    parts = integrated_gradients(encoder(line=False), modality_of(4), steps=32).abs().sum(1)
+    parts = integrated_gradients(encoder(ridge=False), modality_of(4), steps=32).abs().sum(1)
     wrists = parts[:, [LEFT_WRIST, RIGHT_WRIST]].mean(1)
     others = parts[:, :LEFT_WRIST].mean(1)
     assert (wrists > 2 * others).all()
 
 
 def test_a_clip_in_which_nobody_is_seen_gets_nothing_and_changes_nothing_for_the_others():
-    net, modality = encoder(line=True), modality_of(2)
+    net, modality = encoder(ridge=True), modality_of(2)
     alone = integrated_gradients(net, modality, steps=8)
     nobody = modality._replace(
         values=torch.cat([modality.values, torch.full_like(modality.values[:1], torch.nan)]),

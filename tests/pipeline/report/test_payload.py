@@ -189,7 +189,7 @@ def test_ablations_are_in_the_page_where_they_were_made(copied, page_data):
         "low": 0.1, "high": 0.7, "difference": np.nan, "difference_low": np.nan, "difference_high": np.nan,
         "p_holm": np.nan,
     }  # fmt: skip
-    other = {**row, "variant": "no_line", "what": "no line", "difference": -0.1, "difference_low": -0.2}
+    other = {**row, "variant": "no_ridge", "what": "no line", "difference": -0.1, "difference_low": -0.2}
     table = pd.DataFrame([{**one, "metric": metric} for one in (row, other) for metric in ("spearman", "ndcg_10")])
     table.to_parquet(copied / RUN / "ablations.parquet")
     first, second = built(str(copied))[0]["quality"]["ablations"]

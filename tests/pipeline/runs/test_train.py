@@ -139,21 +139,21 @@ def test_the_fusion_learns_from_encoders_that_did_not_see_the_clip(learned, monk
     dataset = ClipDataset(str(learned), "datasets/one", ONE_EPOCH, training=True)
     creators = dataset.clips["creator_id"]
     trained: list[tuple[str, set[str]]] = []
-    lessons = {}
+    targets = {}
     judged: list[set[str]] = []
-    train, judge = fitting.fit_encoder, fitting._judge
+    train, score = fitting.fit_encoder, fitting._score
 
-    def watched_training(dataset, lesson, rows, *rest, **options):
-        trained.append((lesson.modality, set(creators.iloc[rows])))
-        lessons[lesson.modality] = lesson
-        return train(dataset, lesson, rows, *rest, **options)
+    def watched_training(dataset, target, rows, *rest, **options):
+        trained.append((target.modality, set(creators.iloc[rows])))
+        targets[target.modality] = target
+        return train(dataset, target, rows, *rest, **options)
 
-    def watched_judging(dataset, rows, *rest):
+    def watched_scoring(dataset, rows, *rest):
         judged.append(set(creators.iloc[rows]))
-        return judge(dataset, rows, *rest)
+        return score(dataset, rows, *rest)
 
     monkeypatch.setattr(fitting, "fit_encoder", watched_training)
-    monkeypatch.setattr(fitting, "_judge", watched_judging)
+    monkeypatch.setattr(fitting, "_score", watched_scoring)
     fitted = fit(dataset, ONE_EPOCH, CPU)
     everybody = set(creators.iloc[fitted.rows])
     assert [len(names) for names in judged] == [8, 8, 8]
@@ -162,12 +162,12 @@ def test_the_fusion_learns_from_encoders_that_did_not_see_the_clip(learned, monk
         assert trained[2 * fold : 2 * fold + 2] == [("pose", everybody - held), ("scene", everybody - held)]
     assert trained[6:] == [("pose", everybody), ("scene", everybody)]
 
-    # What moves decides: to the skeleton the scene leaves all, to the scene little is left; nor leaves a line much.
+    # Speed decides the likes: the scene leaves all of the label to the pose, the pose little to it; nor does a ridge.
     label = dataset.clips["percentile"].to_numpy()[fitted.rows]
-    skeleton, scene = (lessons[modality] for modality in ("pose", "scene"))
-    goes = {lesson.modality: spearmanr(lesson.percentile[fitted.rows], label).statistic for lesson in (skeleton, scene)}
+    pose, scene = (targets[modality] for modality in ("pose", "scene"))
+    goes = {target.modality: spearmanr(target.percentile[fitted.rows], label).statistic for target in (pose, scene)}
     assert goes["pose"] > goes["scene"] + 0.2
-    assert spearmanr(skeleton.left[fitted.rows], label).statistic < goes["pose"] - 0.2
+    assert spearmanr(pose.residual_percentile[fitted.rows], label).statistic < goes["pose"] - 0.2
 
 
 def test_the_clips_of_a_single_creator_still_train(tmp_path):
@@ -264,7 +264,7 @@ def test_a_run_scores_a_dataset_that_lacks_a_modality_and_refuses_another_width(
 
 
 def test_with_ema_the_average_of_the_weights_scores(learned, monkeypatch):
-    config = replace(ONE_EPOCH, modalities=("scene",), ema=0.5, epochs=4, batch_clips=4, line=False)
+    config = replace(ONE_EPOCH, modalities=("scene",), ema=0.5, epochs=4, batch_clips=4, ridge=False)
     seen: list[dict[str, torch.Tensor]] = []
     whole = _Training.on_train_batch_end
 
@@ -288,7 +288,7 @@ def test_with_ema_the_average_of_the_weights_scores(learned, monkeypatch):
 
 def test_with_patience_an_encoder_is_that_of_its_best_epoch_and_the_final_one_trains_as_long(learned, monkeypatch):
     """Scenes are noise: on clips unseen, what is learned of them soon does harm."""
-    config = replace(SMALL, modalities=("scene",), patience=2, epochs=30, batch_clips=8, line=False)
+    config = replace(SMALL, modalities=("scene",), patience=2, epochs=30, batch_clips=8, ridge=False)
     dataset = ClipDataset(str(learned), "datasets/one", config, training=True)
     losses: list[list[float]] = []
     encoders = []

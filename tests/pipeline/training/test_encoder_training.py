@@ -20,7 +20,7 @@ from tests.pipeline.runs.test_train import CPU, ONE_EPOCH
 from tests.pipeline.training.test_resume import assert_same, files, killed
 from tests.support.learnable_world import make_small_dataset
 
-SKELETON = replace(ONE_EPOCH, modalities=("pose",), inner_folds=2, batch_clips=4, line=False)
+SKELETON = replace(ONE_EPOCH, modalities=("pose",), inner_folds=2, batch_clips=4, ridge=False)
 BALANCED = replace(SKELETON, gradnorm=1.5, epochs=3)
 Weights = dict[str, torch.Tensor]
 

@@ -9,14 +9,14 @@ from scipy.stats import spearmanr
 
 from models.virality.config import VdvConfig
 from models.virality.fusion import AttentiveFusion
-from pipeline.training.fusion import HeldOut, slopes_of_modalities, train_attention
+from pipeline.training.fusion import HeldOut, modality_coefficients, train_attention
 from pipeline.training.ridge import normal_score
 
 CONFIG = VdvConfig(seed=3)
 
 
 def held_out(clips: int = 200, weights: tuple[float, ...] = (1.0, 0.0), noise: float = 0.5, seed: int = 0) -> HeldOut:
-    """Scores of as many modalities as there are weights; the label is their weighted sum and noise. Spreads differ widely."""
+    """Scores of a modality a weight; the label is their weighted sum and noise. Spreads differ widely."""
     rng = np.random.default_rng(seed)
     values = rng.normal(size=(clips, len(weights)))
     label = values @ np.array(weights) + rng.normal(0, noise, clips)
@@ -67,7 +67,7 @@ def test_few_clips_do_not_tell_apart_modalities_that_are_nearly_equal_and_many_d
         ).reliability
         return float(found.std() / found.mean())
 
-    plain = [slopes_of_modalities(held_out(120, (1.0, 1.0, 1.0), noise=2.0, seed=seed)) for seed in range(8)]
+    plain = [modality_coefficients(held_out(120, (1.0, 1.0, 1.0), noise=2.0, seed=seed)) for seed in range(8)]
     luck = np.mean([slopes.std(ddof=1) / slopes.mean() for slopes in plain])
     assert np.mean([apart(120, (1.0, 1.0, 1.0), seed) for seed in range(8)]) < 0.5 * luck
     true = np.std([1.5, 1.0, 0.5], ddof=1)

@@ -23,7 +23,7 @@ from pipeline.dataset.assemble import read_clips
 from pipeline.dataset.loading import ChallengeBatches, ClipDataset
 from pipeline.evaluation.cross_validation import assign_devices, cross_validate
 from pipeline.runs.train import train_fusion
-from pipeline.training.checkpoints import clear, mark, read_encoder, write_encoder
+from pipeline.training.checkpoints import cache_key, clear, read_encoder, write_encoder
 from pipeline.training.encoder_training import _Training
 from pipeline.training.fit import fit
 from tests.pipeline.runs.test_train import CPU, ONE_EPOCH
@@ -85,7 +85,7 @@ def epochs_trained(monkeypatch) -> list[Epoch]:
 
     def watched(training):
         batches = int(training.trainer.num_training_batches)
-        trained.append(Epoch(training.course.lesson.modality, training.current_epoch, batches))
+        trained.append(Epoch(training.data.target.modality, training.current_epoch, batches))
         whole(training)
 
     monkeypatch.setattr(_Training, "on_train_epoch_end", watched)
@@ -113,7 +113,7 @@ def assert_same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor])
 
 
 def kept(workspace: Path, run: str) -> list[str]:
-    """Of a killed run's checkpoints, what their names say but the mark."""
+    """Of a killed run's checkpoints, their names without the cache keys."""
     paths = (workspace / run / "checkpoints").iterdir()
     return sorted(f"{path.name.rsplit('.', 2)[0]}{path.suffix}" for path in paths)
 
@@ -126,11 +126,11 @@ def test_a_training_killed_three_times_gives_the_same_model(workspace, epochs_tr
     killed(workspace, "runs/killed", PLAIN, "training_step", batches[0] + 2)  # amid the first encoder's second epoch
     assert kept(workspace, "runs/killed") == ["fold-0.pose.ckpt"]
     killed(workspace, "runs/killed", PLAIN, "write_encoder", 2)  # when it is trained, but not kept yet
-    assert kept(workspace, "runs/killed") == ["fold-0.scene.ckpt", "fold-0.pose.safetensors"]
+    assert kept(workspace, "runs/killed") == ["fold-0.pose.safetensors", "fold-0.scene.ckpt"]
     killed(workspace, "runs/killed", PLAIN, "training_step", sum(batches[6:14]) + 2)  # in the last epoch of a final one
     assert kept(workspace, "runs/killed") == [
-        "all.pose.ckpt", "fold-0.scene.safetensors", "fold-0.pose.safetensors", "fold-1.scene.safetensors",
-        "fold-1.pose.safetensors",
+        "all.pose.ckpt", "fold-0.pose.safetensors", "fold-0.scene.safetensors", "fold-1.pose.safetensors",
+        "fold-1.scene.safetensors",
     ]  # fmt: skip
     epochs_trained.clear()
     train_fusion(str(workspace), "datasets/one", "runs/killed", PLAIN, CPU)
@@ -145,7 +145,7 @@ def test_a_training_killed_three_times_gives_the_same_model(workspace, epochs_tr
     assert losses == losses_again
     assert not (workspace / "runs/killed/checkpoints").exists()
     logs = sorted(path.name for path in (workspace / "runs/killed/logs/csv").iterdir())
-    assert logs == ["scene", "pose", "skeleton-from-2"]
+    assert logs == ["pose", "pose-from-2", "scene"]
 
 
 @pytest.mark.parametrize(
@@ -202,22 +202,22 @@ def test_an_option_trains_those_encoders_anew_that_depend_on_it(dataset, tmp_pat
     assert {epoch.modality for epoch in epochs_trained} == trained
 
 
-def test_a_mark_tells_apart_threads_devices_and_content():
+def test_a_cache_key_tells_apart_threads_devices_and_content():
     table = pd.DataFrame({"clip_id": ["a", "b"], "quality": [0.5, np.nan]})
-    marks = [
-        mark(CPU, rows=np.arange(3), clips=table),
-        mark(torch.device("cuda"), rows=np.arange(3), clips=table),
-        mark(CPU, rows=np.arange(4), clips=table),
-        mark(CPU, rows=np.arange(3.0), clips=table),
-        mark(CPU, rows=np.arange(3), clips=table.assign(clip_id=["a", "c"])),
-        mark(CPU, rows=np.arange(3), clips=table.rename(columns={"quality": "other"})),
+    keys = [
+        cache_key(CPU, rows=np.arange(3), clips=table),
+        cache_key(torch.device("cuda"), rows=np.arange(3), clips=table),
+        cache_key(CPU, rows=np.arange(4), clips=table),
+        cache_key(CPU, rows=np.arange(3.0), clips=table),
+        cache_key(CPU, rows=np.arange(3), clips=table.assign(clip_id=["a", "c"])),
+        cache_key(CPU, rows=np.arange(3), clips=table.rename(columns={"quality": "other"})),
     ]
-    assert len(set(marks)) == len(marks)
-    assert mark(CPU, rows=np.arange(3), clips=table.copy()) == marks[0]
+    assert len(set(keys)) == len(keys)
+    assert cache_key(CPU, rows=np.arange(3), clips=table.copy()) == keys[0]
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(threads + 1)
-        assert mark(CPU, rows=np.arange(3), clips=table) not in marks
+        assert cache_key(CPU, rows=np.arange(3), clips=table) not in keys
     finally:
         torch.set_num_threads(threads)
 

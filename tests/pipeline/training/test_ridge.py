@@ -1,4 +1,4 @@
-"""Lines in closed form, and backfitting by them."""
+"""Ridge regressions in closed form, and backfitting by them."""
 
 import numpy as np
 import pytest
@@ -7,120 +7,125 @@ from scipy.stats import spearmanr
 from models.virality.masked import FEATURE_LIMIT
 from pipeline.dataset.folds import deal_folds
 from pipeline.training.ridge import (
-    Dealt,
-    Numbers,
+    ClipStatistics,
+    FoldAssignment,
     backfit,
-    fit_line,
-    judge,
-    left_by_line,
+    centre_within,
+    fit_ridge,
     normal_score,
-    place_within,
-    stack,
-    within,
+    out_of_fold_scores,
+    percentile_rank,
+    residual_percentile,
+    stacking_coefficients,
 )
 
 CLIPS = 240
 
 
 def world(seed: int = 0, modalities: int = 3, width: int = 12) -> dict:
-    """Each modality's first two numbers tell its own part of the label, the rest are noise; challenges differ wildly."""
+    """Each modality's first two statistics decide its part of the label, the rest are noise; challenges differ much."""
     rng = np.random.default_rng(seed)
-    numbers = rng.normal(size=(modalities, CLIPS, width)).astype(np.float32)
-    parts = numbers[:, :, 0] + 0.5 * numbers[:, :, 1]
+    statistics = rng.normal(size=(modalities, CLIPS, width)).astype(np.float32)
+    parts = statistics[:, :, 0] + 0.5 * statistics[:, :, 1]
     challenge = np.array([f"dance{n % 4}" for n in range(CLIPS)])
-    numbers[:, :, 2] += 30 * (np.arange(CLIPS) % 4)  # what tells challenges apart tells nothing within one
+    statistics[:, :, 2] += 30 * (np.arange(CLIPS) % 4)  # differs between challenges, decides nothing within one
     group = np.arange(CLIPS) // 3
     label = parts.sum(0) + rng.normal(0, 0.5, CLIPS) + 5 * (np.arange(CLIPS) % 4)
     return {
-        "numbers": {
-            f"modality{n}": Numbers(numbers[n], np.ones(CLIPS, bool), FEATURE_LIMIT) for n in range(modalities)
+        "statistics": {
+            f"modality{n}": ClipStatistics(statistics[n], np.ones(CLIPS, bool), FEATURE_LIMIT)
+            for n in range(modalities)
         },
         "parts": parts,
         "challenge": challenge,
         "group": group,
-        "percentile": place_within(label, challenge),
+        "percentile": percentile_rank(label, challenge),
         "fold_of": deal_folds(group, challenge.tolist(), 3, 0),
     }
 
 
-def dealt(known: dict) -> Dealt:
-    return Dealt(np.arange(CLIPS), known["challenge"], known["group"], known["fold_of"], 0)
+def folds(known: dict) -> FoldAssignment:
+    return FoldAssignment(np.arange(CLIPS), known["challenge"], known["group"], known["fold_of"], 0)
 
 
 def backfitted(known: dict, rounds: int = 3) -> dict[str, np.ndarray]:
-    return backfit(known["numbers"], dealt(known), known["percentile"], rounds)
+    return backfit(known["statistics"], folds(known), known["percentile"], rounds)
 
 
-def test_a_line_finds_what_tells_and_leaves_the_rest():
+def test_a_ridge_finds_the_statistics_that_decide_and_leaves_the_rest():
     known = world(modalities=1)
-    line = fit_line(
-        known["numbers"]["modality0"].values,
+    ridge = fit_ridge(
+        known["statistics"]["modality0"].values,
         normal_score(known["percentile"]),
         known["challenge"],
         known["group"],
         0,
         FEATURE_LIMIT,
     )
-    assert line.slope[0] > 1.5 * line.slope[1] > 0
-    assert np.abs(line.slope[2:]).max() < 0.2 * line.slope[0]
+    assert ridge.coefficients[0] > 1.5 * ridge.coefficients[1] > 0
+    assert np.abs(ridge.coefficients[2:]).max() < 0.2 * ridge.coefficients[0]
     fresh = world(seed=1, modalities=1)
-    said = within(line(fresh["numbers"]["modality0"].values)[:, None], fresh["challenge"])[:, 0]
-    assert spearmanr(said, fresh["parts"][0]).statistic > 0.95
+    scores = centre_within(ridge(fresh["statistics"]["modality0"].values)[:, None], fresh["challenge"])[:, 0]
+    assert spearmanr(scores, fresh["parts"][0]).statistic > 0.95
 
 
-def test_a_line_of_more_numbers_than_clips_learns_too_and_one_of_noise_says_next_to_nothing():
+def test_a_ridge_of_more_statistics_than_clips_learns_too_and_one_of_noise_predicts_next_to_nothing():
     known, rng = world(modalities=1), np.random.default_rng(5)
-    many = np.concatenate([known["numbers"]["modality0"].values, rng.normal(size=(CLIPS, 400))], 1).astype(np.float32)
+    many = np.concatenate([known["statistics"]["modality0"].values, rng.normal(size=(CLIPS, 400))], 1).astype(
+        np.float32
+    )
     target = normal_score(known["percentile"])
-    wide = fit_line(many, target, known["challenge"], known["group"], 0, FEATURE_LIMIT)
-    assert np.abs(wide.slope).argmax() == 0
-    noise = fit_line(many[:, 12:], target, known["challenge"], known["group"], 0, FEATURE_LIMIT)
+    wide = fit_ridge(many, target, known["challenge"], known["group"], 0, FEATURE_LIMIT)
+    assert np.abs(wide.coefficients).argmax() == 0
+    noise = fit_ridge(many[:, 12:], target, known["challenge"], known["group"], 0, FEATURE_LIMIT)
     fresh = rng.normal(size=(CLIPS, 400)).astype(np.float32)
     assert noise(fresh).std() < 0.3 * target.std()
 
 
-def test_numbers_that_never_change_and_wild_ones_do_no_harm():
+def test_constant_statistics_and_outliers_do_no_harm():
     known = world(modalities=1)
-    numbers = known["numbers"]["modality0"].values.copy()
-    numbers[:, 5] = 7.0
-    line = fit_line(numbers, normal_score(known["percentile"]), known["challenge"], known["group"], 0, FEATURE_LIMIT)
-    assert line.slope[5] == 0
-    wild = numbers[:2].copy()
+    statistics = known["statistics"]["modality0"].values.copy()
+    statistics[:, 5] = 7.0
+    ridge = fit_ridge(
+        statistics, normal_score(known["percentile"]), known["challenge"], known["group"], 0, FEATURE_LIMIT
+    )
+    assert ridge.coefficients[5] == 0
+    wild = statistics[:2].copy()
     wild[:, 0] = [10.0, 1e9]
-    said = line(wild)
-    assert np.isfinite(said).all()
-    assert abs(said[1] - said[0]) <= 2 * FEATURE_LIMIT * abs(line.slope[0])
-    narrow = fit_line(numbers, normal_score(known["percentile"]), known["challenge"], known["group"], 0, 1.0)
-    assert abs(narrow(wild)[1]) < np.abs(narrow.slope).sum()
+    scores = ridge(wild)
+    assert np.isfinite(scores).all()
+    assert abs(scores[1] - scores[0]) <= 2 * FEATURE_LIMIT * abs(ridge.coefficients[0])
+    narrow = fit_ridge(statistics, normal_score(known["percentile"]), known["challenge"], known["group"], 0, 1.0)
+    assert abs(narrow(wild)[1]) < np.abs(narrow.coefficients).sum()
 
 
-def test_a_number_that_is_not_known_counts_as_the_mean_of_those_that_are():
+def test_an_unknown_statistic_counts_as_the_mean_of_the_known_ones():
     known = world(modalities=1)
-    numbers = known["numbers"]["modality0"].values.copy()
+    statistics = known["statistics"]["modality0"].values.copy()
     about = (normal_score(known["percentile"]), known["challenge"], known["group"], 0, FEATURE_LIMIT)
-    whole = fit_line(numbers, *about)
-    # A number known of nobody tells nothing, and one known of some is learned from these.
-    gone = numbers.copy()
+    whole = fit_ridge(statistics, *about)
+    # A statistic known of no clip has no weight, and one known of some is learned from these.
+    gone = statistics.copy()
     gone[:, 3] = np.nan
     gone[::3, 0] = np.nan
-    line = fit_line(gone, *about)
-    assert line.slope[3] == 0
-    assert line.mean[0] == pytest.approx(np.delete(numbers[:, 0], np.s_[::3]).mean(), abs=1e-5)
-    assert line.slope[0] > 0.6 * whole.slope[0]
-    filled = np.where(np.isnan(gone), line.mean.astype(np.float32), gone)
-    np.testing.assert_allclose(line(gone), line(filled), atol=1e-5)
+    ridge = fit_ridge(gone, *about)
+    assert ridge.coefficients[3] == 0
+    assert ridge.mean[0] == pytest.approx(np.delete(statistics[:, 0], np.s_[::3]).mean(), abs=1e-5)
+    assert ridge.coefficients[0] > 0.6 * whole.coefficients[0]
+    filled = np.where(np.isnan(gone), ridge.mean.astype(np.float32), gone)
+    np.testing.assert_allclose(ridge(gone), ridge(filled), atol=1e-5)
 
 
-def test_creators_are_not_learned_by_heart():
-    """Numbers that only say who dances predict clips of creators seen, and nobody else's."""
+def test_creators_are_not_memorised():
+    """Statistics that only say who dances predict clips of creators seen, and nobody else's."""
     rng = np.random.default_rng(2)
     group = np.arange(CLIPS) // 8
     liked = rng.normal(size=group.max() + 1)[group]
     who = rng.normal(size=(group.max() + 1, 60)).astype(np.float32)[group]
     challenge = np.array(["dance"] * CLIPS)
-    target = normal_score(place_within(liked + rng.normal(0, 0.1, CLIPS), challenge))
-    assert fit_line(who, target, challenge, group, 0, FEATURE_LIMIT)(who).std() < 0.3
-    alone = fit_line(
+    target = normal_score(percentile_rank(liked + rng.normal(0, 0.1, CLIPS), challenge))
+    assert fit_ridge(who, target, challenge, group, 0, FEATURE_LIMIT)(who).std() < 0.3
+    alone = fit_ridge(
         who, target, challenge, np.arange(CLIPS), 0, FEATURE_LIMIT
     )  # as if each clip had a creator of its own
     assert alone(who).std() > 0.8
@@ -147,46 +152,46 @@ def test_a_modality_alone_and_without_rounds_learns_the_label_itself(modalities,
 def test_where_a_modality_is_absent_the_others_learn_all_of_the_label():
     known = world(modalities=2)
     absent = np.arange(CLIPS) % 2 == 0
-    numbers = known["numbers"]
-    known["numbers"] = {
-        "modality0": Numbers(numbers["modality0"].values, ~absent, FEATURE_LIMIT),
-        "modality1": numbers["modality1"],
+    statistics = known["statistics"]
+    known["statistics"] = {
+        "modality0": ClipStatistics(statistics["modality0"].values, ~absent, FEATURE_LIMIT),
+        "modality1": statistics["modality1"],
     }
     target = backfitted(known)["modality1"]
     assert spearmanr(target[absent], known["percentile"][absent]).statistic > 0.9
     assert spearmanr(target[~absent], known["percentile"][~absent]).statistic < 0.8
 
 
-def test_a_judgement_of_a_clip_is_by_a_line_that_did_not_see_its_fold():
+def test_an_out_of_fold_score_is_by_a_ridge_that_did_not_see_the_fold():
     known = world(modalities=1)
-    numbers, clips = known["numbers"]["modality0"], dealt(known)
-    said = judge(numbers, clips, known["percentile"])
+    statistics, of_clips = known["statistics"]["modality0"], folds(known)
+    scores = out_of_fold_scores(statistics, of_clips, known["percentile"])
     changed = known["percentile"].copy()
     mine = known["fold_of"] == 1
     changed[mine] = changed[mine][::-1]
-    again = judge(numbers, clips, changed)
+    again = out_of_fold_scores(statistics, of_clips, changed)
     for name in np.unique(known["challenge"]):  # the fold's order stays; centre and spread are those of all folds
         some = mine & (known["challenge"] == name)
-        assert (said[some].argsort() == again[some].argsort()).all()
-    assert not np.allclose(said[~mine], again[~mine])
+        assert (scores[some].argsort() == again[some].argsort()).all()
+    assert not np.allclose(scores[~mine], again[~mine])
 
 
-def test_what_a_line_leaves_does_not_go_with_it():
+def test_what_a_ridge_leaves_does_not_correlate_with_its_scores():
     known = world(modalities=1)
-    numbers, clips = known["numbers"]["modality0"], dealt(known)
-    left = left_by_line(numbers, clips, known["percentile"])
-    said = judge(numbers, clips, known["percentile"])
-    assert abs(spearmanr(left, said).statistic) < 0.15
-    assert spearmanr(known["percentile"], said).statistic > 0.7
+    statistics, of_clips = known["statistics"]["modality0"], folds(known)
+    residual = residual_percentile(statistics, of_clips, known["percentile"])
+    scores = out_of_fold_scores(statistics, of_clips, known["percentile"])
+    assert abs(spearmanr(residual, scores).statistic) < 0.15
+    assert spearmanr(known["percentile"], scores).statistic > 0.7
 
 
-def test_the_stack_weighs_judges_by_what_they_add_and_none_below_nothing():
+def test_stacking_weighs_predictors_by_what_they_add_and_none_below_0():
     rng = np.random.default_rng(0)
     challenge = np.array(["dance"] * CLIPS)
     truth = rng.normal(size=CLIPS)
     design = np.stack([truth + rng.normal(0, 0.5, CLIPS), rng.normal(size=CLIPS), -truth], 1)
-    weights = stack(design, truth, challenge)
+    weights = stacking_coefficients(design, truth, challenge)
     assert weights[0] > 0.6
     assert (weights[1:] < 0.1).all()
     assert (weights >= 0).all()
-    assert not stack(design[:4], truth[:4], challenge[:4]).any()
+    assert not stacking_coefficients(design[:4], truth[:4], challenge[:4]).any()
