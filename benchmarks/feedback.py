@@ -238,10 +238,8 @@ def _replaced(pose: ModalityInput, order: Tensor, encoder: nn.Module, insert: bo
         versions.append(torch.where(at if insert else ~at, pose.values, still))
     values = torch.cat(versions)
     with torch.inference_mode():
-        none = torch.zeros(len(values), 1)
-        return encode(
-            encoder, ModalityInput(values, pose.mask.expand(len(values), -1, -1, -1), none, none[:, 0])
-        ).score.numpy()
+        mask = pose.mask.expand(len(values), -1, -1, -1)
+        return encode(encoder, ModalityInput(values, mask, quality=torch.zeros(len(values)))).score.numpy()
 
 
 def _put_in(clip: Clip, windows: np.ndarray, order: np.ndarray, scorer: PoseScorer) -> np.ndarray:

@@ -114,9 +114,8 @@ def repeats_world(seed: int) -> World:
         values[first : first + 3] += kinds[one]
         values[last : last + 3] += kinds[other]
         label[place] = one == other
-        seconds = torch.arange(LONG) / FRAMES_PER_S
         features = torch.from_numpy(values.astype(np.float32))
-        clips.append(ModalityInput(features, torch.ones(LONG, dtype=torch.bool), seconds, torch.tensor(1.0)))
+        clips.append(ModalityInput(features, torch.ones(LONG, dtype=torch.bool), torch.tensor(1.0)))
     return World("appearance", tuple(clips), label)
 
 

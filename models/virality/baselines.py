@@ -166,8 +166,8 @@ class Lstm(nn.Module):
         self.mix = LevelMix(1, ridge_width > 0)
         self.embedding_size = 2 * width
 
-    def forward(self, features: Tensor, mask: Tensor, seconds: Tensor) -> Encoded:
-        """As Rtcn's. The seconds are not looked at; absent frames are skipped."""
+    def forward(self, features: Tensor, mask: Tensor) -> Encoded:
+        """As Rtcn's; absent frames are skipped."""
         present = mask.any(1)
         if not present.any():
             return absent_encoded(mask, features, len(self.mix.weight), self.embedding_size)
@@ -198,8 +198,8 @@ class MeanMlp(nn.Module):
         self.mix = LevelMix(1, ridge_width > 0)
         self.embedding_size = width
 
-    def forward(self, features: Tensor, mask: Tensor, seconds: Tensor) -> Encoded:
-        """As Rtcn's. The seconds are not looked at."""
+    def forward(self, features: Tensor, mask: Tensor) -> Encoded:
+        """As Rtcn's."""
         present = mask.any(1)
         if not present.any():
             return absent_encoded(mask, features, len(self.mix.weight), self.embedding_size)

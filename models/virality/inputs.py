@@ -23,7 +23,6 @@ class ModalityInput(NamedTuple):
 
     values: Tensor  # skeleton: [B, K, 9, T, V] of K samplings; sequence: [B, T, D]
     mask: Tensor  # bool; skeleton: [B, K, T, V]; sequence: [B, T]
-    seconds: Tensor  # [B, T]; not used by the skeleton, whose motion was taken per second
     quality: Tensor  # [B] detection rate x mean confidence, 0..1
 
     @property
@@ -44,14 +43,12 @@ def pad(clips: Sequence[ModalityInput]) -> ModalityInput:
     quality = torch.stack([clip.quality for clip in clips])
     if clips[0].values.dim() == 4:  # a skeleton: all of one length
         values, mask = torch.stack([clip.values for clip in clips]), torch.stack([clip.mask for clip in clips])
-        return ModalityInput(values, mask, torch.zeros(len(clips), 1), quality)
+        return ModalityInput(values, mask, quality)
     longest = max(1, *(len(clip.mask) for clip in clips))
     # Of numpy, whose zeros cost nothing till something is written over them: torch would write all of them first.
     values = torch.from_numpy(np.zeros((len(clips), longest, clips[0].values.shape[1]), np.float32))
     mask = torch.zeros(len(clips), longest, dtype=torch.bool)
-    seconds = torch.zeros(len(clips), longest)
     for place, clip in enumerate(clips):
         values[place, : len(clip.mask)] = clip.values
         mask[place, : len(clip.mask)] = clip.mask
-        seconds[place, : len(clip.mask)] = clip.seconds
-    return ModalityInput(values, mask, seconds, quality)
+    return ModalityInput(values, mask, quality)

@@ -57,10 +57,7 @@ def sample_poses(
             streams, seen = skeleton.streams_at(postures, frames, changes)
         values[places] = torch.from_numpy(streams).unflatten(2, (samplings, config.frames)).transpose(1, 2)
         mask[places] = torch.from_numpy(seen).unflatten(1, (samplings, config.frames))
-    none = torch.zeros(0)
-    return [
-        ModalityInput(value, seen, none, pose.quality) for value, seen, pose in zip(values, mask, poses, strict=True)
-    ]
+    return [ModalityInput(value, seen, pose.quality) for value, seen, pose in zip(values, mask, poses, strict=True)]
 
 
 def scoring_input(postures: Sequence[skeleton.Posture], config: VdvConfig, device: torch.device) -> ModalityInput:

@@ -105,8 +105,8 @@ class Rtcn(nn.Module):
         self.mix = LevelMix(1, ridge_width > 0)
         self.embedding_size = width
 
-    def forward(self, features: Tensor, mask: Tensor, seconds: Tensor) -> Encoded:
-        """features: [B, T, D]; mask: bool [B, T]; seconds: [B, T], not looked at; any T from 1.
+    def forward(self, features: Tensor, mask: Tensor) -> Encoded:
+        """features: [B, T, D]; mask: bool [B, T]; any T from 1.
 
         What lies where the mask is False has no influence, NaN included. A clip with no True is absent.
         """

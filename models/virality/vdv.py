@@ -128,7 +128,7 @@ def build_fusion(modalities: int, config: VdvConfig) -> AttentiveFusion:
 def encode(encoder: nn.Module, given: ModalityInput) -> Encoded:
     """What `encoder` says of a batch; of a skeleton, the mean over its K samplings."""
     if given.values.dim() != 5:
-        return encoder(given.values, given.mask, given.seconds)
+        return encoder(given.values, given.mask)
     batch, samplings = given.values.shape[:2]
     flat = encoder(given.values.flatten(0, 1), given.mask.flatten(0, 1))
     score, levels, embedding, attention, present = (

@@ -45,8 +45,7 @@ def integrated_gradients(encoder: nn.Module, pose: ModalityInput, steps: int = 2
     def score(progress: Tensor, values: Tensor, baseline: Tensor, mask: Tensor) -> Tensor:
         """progress: 0 at the baseline, 1 at the clip."""
         between = baseline + progress.pow(_EASE) * (values - baseline)
-        none = between.new_zeros(len(between))
-        return encode(encoder, ModalityInput(between, mask, none, none)).score
+        return encode(encoder, ModalityInput(between, mask, quality=between.new_zeros(len(between)))).score
 
     with torch.enable_grad():
         gradients = IntegratedGradients(score).attribute(

@@ -188,10 +188,10 @@ class Face(Modality):
         import torch
 
         kept, tensors = torch.from_numpy(lead_faces), self.tensors(rows)
-        values, seconds = tensors.embedding[kept], tensors.timestamp[tensors.frame[kept]]
+        values = tensors.embedding[kept]
         mask = values.isfinite().all(1)
         values = torch.where(mask[:, None], values, 0.0)
-        return sequence_input(spec, quality, values, mask, seconds, config.max_frames)
+        return sequence_input(spec, quality, values, mask, config.max_frames)
 
 
 def find_lead_faces(

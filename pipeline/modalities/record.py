@@ -197,7 +197,7 @@ class FeatureModality(Modality):
             return sequence_input(spec, quality)
         tensors = self.tensors(rows)
         values, most = self.model_features(rows, tensors), self.most_frames(config)
-        return sequence_input(spec, quality, values, tensors.valid, tensors.timestamp, most)
+        return sequence_input(spec, quality, values, tensors.valid, most)
 
     def model_features(self, rows: Any, tensors: FeatureTensors) -> "torch.Tensor":
         """float32 [T, spec.width]: the features that the model reads."""
@@ -225,22 +225,20 @@ def sequence_input(
     quality: float,
     values: "torch.Tensor | None" = None,
     mask: "torch.Tensor | None" = None,
-    seconds: "torch.Tensor | None" = None,
     most_frames: int = 0,
 ) -> "ModalityInput":
     """A sequence's input, thinned evenly to `most_frames`; without values the empty one of a clip without rows.
 
-    values: float32 [T, D]; mask: bool [T]; seconds: float32 [T].
+    values: float32 [T, D]; mask: bool [T].
     """
     import torch
 
     from models.virality.inputs import ModalityInput
 
-    if values is None or mask is None or seconds is None:
-        empty = torch.zeros(0, spec.width), torch.zeros(0, dtype=torch.bool), torch.zeros(0)
-        return ModalityInput(*empty, torch.tensor(quality))
+    if values is None or mask is None:
+        return ModalityInput(torch.zeros(0, spec.width), torch.zeros(0, dtype=torch.bool), torch.tensor(quality))
     kept = torch.from_numpy(evenly(len(values), most_frames))
-    return ModalityInput(values[kept], mask[kept], seconds[kept], torch.tensor(quality))
+    return ModalityInput(values[kept], mask[kept], torch.tensor(quality))
 
 
 def evenly(count: int, most: int) -> np.ndarray:

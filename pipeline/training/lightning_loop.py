@@ -11,7 +11,7 @@ from lightning.pytorch.utilities.warnings import PossibleUserWarning
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without Lightning's ridges about devices, products of its makers and how many processes could read data."""
+    """Without Lightning's lines about devices, products of its makers and how many processes could read data."""
     logger = logging.getLogger("lightning.pytorch")
     level = logger.level
     logger.setLevel(logging.WARNING)

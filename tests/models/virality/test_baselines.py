@@ -43,19 +43,18 @@ def inputs(network: type, clips: int, frames: int) -> tuple[Tensor, ...]:
     """What the network is called with; everything is there. The frames are dimension 2 of a skeleton's, 1 of others."""
     if network in SKELETONS:
         return torch.randn(clips, 9, frames, 17), torch.ones(clips, frames, 17, dtype=torch.bool)
-    seconds = torch.arange(frames).expand(clips, -1) / 5.0
-    return torch.randn(clips, frames, FEATURES), torch.ones(clips, frames, dtype=torch.bool), seconds
+    return torch.randn(clips, frames, FEATURES), torch.ones(clips, frames, dtype=torch.bool)
 
 
 def padded(network: type, given: tuple[Tensor, ...], frames: int) -> tuple[Tensor, ...]:
     """The same clips, followed by frames that are masked and hold NaN."""
-    values, mask, *seconds = given
+    values, mask = given
     at = 2 if network in SKELETONS else 1
     size = list(values.shape)
     size[at] = frames
     longer = torch.cat([values, torch.full(size, float("nan"))], at)
     hidden = torch.cat([mask, torch.zeros(len(mask), frames, *mask.shape[2:], dtype=torch.bool)], 1)
-    return longer, hidden, *(torch.cat([one, torch.full((len(mask), frames), float("nan"))], 1) for one in seconds)
+    return longer, hidden
 
 
 def assert_same(one: Encoded, other: Encoded) -> None:
@@ -66,10 +65,10 @@ def assert_same(one: Encoded, other: Encoded) -> None:
 @pytest.mark.parametrize("frames", [1, 2, 3, 7, 40])
 @pytest.mark.parametrize("network", [*SKELETONS, *SEQUENCES])
 def test_any_length_gives_a_score_and_attention_over_what_is_there(network, frames):
-    values, mask, *seconds = inputs(network, 3, frames)
+    values, mask = inputs(network, 3, frames)
     mask[0, frames // 2 :] = False
     mask[0, 0] = True
-    said = built(network)(values, mask, *seconds)
+    said = built(network)(values, mask)
     assert said.score.shape == (3,)
     assert said.levels.shape == (3, 2)
     assert said.attention.shape == mask.shape
@@ -90,19 +89,19 @@ def test_a_padded_clip_scores_as_the_unpadded_one(network, frames):
 
 @pytest.mark.parametrize("network", [*SKELETONS, *SEQUENCES])
 def test_what_lies_in_a_gap_has_no_influence(network):
-    values, mask, *seconds = inputs(network, 1, 20)
+    values, mask = inputs(network, 1, 20)
     mask[0, 5:9] = False
     changed = values.clone()
     changed[(slice(None),) * (2 if network in SKELETONS else 1) + (slice(5, 9),)] = float("nan")
     net = built(network)
-    assert_same(net(values, mask, *seconds), net(changed, mask, *seconds))
+    assert_same(net(values, mask), net(changed, mask))
 
 
 def test_an_lstm_skips_a_gap():
-    values, mask, seconds = inputs(Lstm, 1, 20)
+    values, mask = inputs(Lstm, 1, 20)
     mask[0, 5:9] = False
     kept, net = mask[0], built(Lstm)
-    assert_same(net(values, mask, seconds), net(values[:, kept], mask[:, kept], seconds[:, kept]))
+    assert_same(net(values, mask), net(values[:, kept], mask[:, kept]))
 
 
 @pytest.mark.parametrize("training", [False, True])
@@ -123,7 +122,7 @@ def test_an_absent_clip_is_zero_and_leaves_the_others_and_the_norms_alone(networ
     assert not together.embedding[1].any()
     for one, other in zip(nets[0].buffers(), nets[1].buffers(), strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
-    nobody = nets[0](given[0], torch.zeros_like(given[1]), *given[2:])
+    nobody = nets[0](given[0], torch.zeros_like(given[1]))
     assert not nobody.present.any()
     for name in ("score", "levels", "embedding", "attention"):
         assert getattr(nobody, name).shape == getattr(together, name).shape
@@ -141,12 +140,12 @@ def test_padded_frames_do_not_enter_the_norms_statistics(network):
 
 @pytest.mark.parametrize("network", [*SKELETONS, *SEQUENCES])
 def test_gradients_are_finite_and_reach_everything_with_gaps_absent_clips_and_single_frames(network):
-    values, mask, *seconds = inputs(network, 4, 8)
+    values, mask = inputs(network, 4, 8)
     mask &= torch.rand(mask.shape) > 0.4
     mask[1], mask[2] = False, False
     mask[2].view(8, -1)[3, 0] = True
     net = built(network).train()
-    said = net(values, mask, *seconds)
+    said = net(values, mask)
     (said.score.sum() + said.embedding.square().sum()).backward()
     assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in net.parameters())
     reached = [name for name, parameter in net.named_parameters() if parameter.grad.any()]
@@ -170,16 +169,16 @@ def test_a_baseline_without_a_line_has_one_score_and_no_other(network):
 
 @pytest.mark.parametrize("network", [*SKELETONS, *SEQUENCES])
 def test_a_baseline_learns_what_shifts_its_input(network):
-    net, (values, *rest) = built(network, ridge=False), inputs(network, 16, 10)
+    net, (values, mask) = built(network, ridge=False), inputs(network, 16, 10)
     target = torch.tensor([1.0, -1.0]).repeat(8)
     shifted = values[:, :2] if network in SKELETONS else values[..., :2]
     shifted += target.view(-1, *(1,) * (values.ndim - 1))
     optimiser = torch.optim.AdamW(net.train().parameters(), lr=5e-3)
     for _ in range(20):
         optimiser.zero_grad()
-        nn.functional.soft_margin_loss(net(values, *rest).score, target).backward()
+        nn.functional.soft_margin_loss(net(values, mask).score, target).backward()
         optimiser.step()
-    assert (net.eval()(values, *rest).score.sign() == target).all()
+    assert (net.eval()(values, mask).score.sign() == target).all()
 
 
 def test_st_gcn_hears_along_the_layouts_edges_only():
@@ -196,10 +195,10 @@ def test_st_gcn_hears_along_the_layouts_edges_only():
 
 
 def test_a_mean_is_blind_to_order_and_an_lstm_is_not():
-    values, mask, seconds = inputs(MeanMlp, 1, 12)
+    values, mask = inputs(MeanMlp, 1, 12)
     for network, blind in ((MeanMlp, True), (Lstm, False)):
         net = built(network)
-        forth, back = net(values, mask, seconds).score, net(values.flip(1), mask, seconds).score
+        forth, back = net(values, mask).score, net(values.flip(1), mask).score
         assert torch.allclose(forth, back, atol=1e-6) == blind
 
 

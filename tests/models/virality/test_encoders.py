@@ -19,7 +19,7 @@ def test_psgcn_takes_any_length(frames):
 
 @pytest.mark.parametrize("frames", [1, 2, 40])
 def test_rtcn_takes_any_length(frames):
-    said = rtcn()(torch.randn(2, frames, 10), torch.ones(2, frames, dtype=torch.bool), torch.zeros(2, frames))
+    said = rtcn()(torch.randn(2, frames, 10), torch.ones(2, frames, dtype=torch.bool))
     assert said.score.shape == (2,)
     assert said.embedding.shape == (2, 16)
     torch.testing.assert_close(said.attention.sum(1), torch.ones(2))
@@ -39,13 +39,12 @@ def test_a_padded_clip_scores_as_the_unpadded_one_in_psgcn(frames):
 
 @pytest.mark.parametrize("frames", [1, 6, 40])
 def test_a_padded_clip_scores_as_the_unpadded_one_in_rtcn(frames):
-    features, seconds = torch.randn(1, frames, 10), torch.arange(frames)[None] / 5.0
-    mask = torch.ones(1, frames, dtype=torch.bool)
+    features, mask = torch.randn(1, frames, 10), torch.ones(1, frames, dtype=torch.bool)
     padded = torch.cat([features, torch.full((1, 9, 10), float("nan"))], 1)
     net = rtcn()
-    short = net(features, mask, seconds)
+    short = net(features, mask)
     hidden = torch.cat([mask, torch.zeros(1, 9, dtype=torch.bool)], 1)
-    long = net(padded, hidden, torch.cat([seconds, torch.full((1, 9), float("nan"))], 1))
+    long = net(padded, hidden)
     torch.testing.assert_close(short.score, long.score, atol=1e-5, rtol=0)
     torch.testing.assert_close(short.embedding, long.embedding, atol=1e-5, rtol=0)
 
@@ -55,8 +54,8 @@ def test_what_lies_in_a_gap_has_no_influence():
     mask[0, 5:9] = False
     other = features.clone()
     other[0, 5:9] = 1e3
-    net, seconds = rtcn(), torch.arange(20)[None] / 5.0
-    torch.testing.assert_close(net(features, mask, seconds).score, net(other, mask, seconds).score)
+    net = rtcn()
+    torch.testing.assert_close(net(features, mask).score, net(other, mask).score)
     streams, seen = torch.randn(1, 9, 20, 17), torch.ones(1, 20, 17, dtype=torch.bool)
     seen[0, 5:9] = False
     changed = streams.clone()
@@ -102,7 +101,7 @@ def test_gradients_are_finite_with_gaps_absent_clips_and_single_frames():
     mask = torch.rand(4, 8) > 0.5
     mask[1] = False
     mask[2] = torch.arange(8) == 3
-    heard = sequence(torch.randn(4, 8, 10), mask, torch.rand(4, 8))
+    heard = sequence(torch.randn(4, 8, 10), mask)
     (heard.score.sum() + heard.embedding.square().sum()).backward()
     gradients = [p.grad for p in [*net.parameters(), *sequence.parameters()] if p.grad is not None]
     assert all(gradient.isfinite().all() for gradient in gradients)
@@ -114,7 +113,7 @@ def test_a_batch_of_one_clip_trains(net):
     if net == "psgcn":
         said = psgcn(trained=False).train()(torch.randn(1, 9, 8, 17), torch.ones(1, 8, 17, dtype=torch.bool))
     else:
-        said = rtcn().train()(torch.randn(1, 4, 10), torch.ones(1, 4, dtype=torch.bool), torch.zeros(1, 4))
+        said = rtcn().train()(torch.randn(1, 4, 10), torch.ones(1, 4, dtype=torch.bool))
     assert said.score.isfinite().all()
     said.score.sum().backward()
 

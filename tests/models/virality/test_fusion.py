@@ -35,13 +35,10 @@ def model() -> Vdv:
 def batch(clips: int = 4, frames: int = 5) -> dict[str, ModalityInput]:
     torch.manual_seed(1)
     seen = torch.ones(clips, 2, 8, 17, dtype=torch.bool)
-    modalities = {
-        "pose": ModalityInput(torch.randn(clips, 2, 9, 8, 17), seen, torch.zeros(clips, 1), torch.rand(clips))
-    }
+    modalities = {"pose": ModalityInput(torch.randn(clips, 2, 9, 8, 17), seen, torch.rand(clips))}
     for name, width in ((name, spec.width) for name, spec in SPECS.items() if not spec.is_skeleton):
         mask = torch.ones(clips, frames, dtype=torch.bool)
-        seconds = torch.arange(frames).expand(clips, -1) / 5.0
-        modalities[name] = ModalityInput(torch.randn(clips, frames, width), mask, seconds, torch.rand(clips))
+        modalities[name] = ModalityInput(torch.randn(clips, frames, width), mask, torch.rand(clips))
     return modalities
 
 
