@@ -14,7 +14,7 @@ from pipeline.report.page_file import MEDIA_BLOCK
 
 MODALITIES = ("pose", "appearance", "face", "scene")
 EMBEDDING = 16
-FRAMES = 130_000  # of skeletons in a whole page, as pipeline/report/preview.py allows
+FRAMES = 130_000  # of skeletons in a whole page, as pipeline/report/skeletons.py allows
 FILMS = 120
 STRIP_FRAMES = 12
 _CHALLENGES = ("arms_up", "cross_arms", "hip_sway", "kick", "side_step", "spin_hands", "squat_drop", "wave")
@@ -72,14 +72,14 @@ def make_payload(clips: int, names: Names | None = None, seed: int = 0) -> tuple
 def _clips(rng: np.random.Generator, clips: int, challenges: int, names: Names) -> dict:
     status = np.where(rng.random(clips) < 1 / 30, "partial", "ok").astype(object)
     status[49::50] = "failed"
-    there = status != "failed"
+    decoded = status != "failed"
     challenge = np.minimum(rng.geometric(0.2, clips) - 1, max(challenges - 1, 0))
     challenge[: min(challenges, clips)] = np.arange(min(challenges, clips))
     creator = rng.integers(0, max(1, clips // 3), clips)
-    score = np.where(there, rng.normal(size=clips), np.nan)
+    score = np.where(decoded, rng.normal(size=clips), np.nan)
     new = rng.random(clips) < 0.1
     label = np.where(new, np.nan, np.nan_to_num(score) + rng.normal(size=clips))
-    modality_scores = {modality: np.where(there, score + rng.normal(size=clips), np.nan) for modality in MODALITIES}
+    modality_scores = {modality: np.where(decoded, score + rng.normal(size=clips), np.nan) for modality in MODALITIES}
     modality_scores["face"][7::20] = np.nan
     attention = rng.dirichlet([3, 2, 1, 1], clips)
     percentile = _percentile(score, challenge)
@@ -117,18 +117,18 @@ def _clips(rng: np.random.Generator, clips: int, challenges: int, names: Names) 
 def _media(rng: np.random.Generator, columns: dict, clips: int) -> dict[int, dict]:
     frames = max(2, min(40, FRAMES // max(clips, 1)))
     strip = _strip(rng)
-    found = {}
+    entries = {}
     for row in range(clips):
         if columns["status"][row] == "failed":
             continue
         film = {"src": strip, "frames": STRIP_FRAMES, "width": 90, "height": 160,
                 "seconds": np.round(np.arange(STRIP_FRAMES) * frames / 5 / STRIP_FRAMES, 2).tolist()}  # fmt: skip
         evidence = {"time": _signed(rng, frames), "joint": _signed(rng, 17)}
-        found[row] = {
+        entries[row] = {
             "fps": 5.0, "joints": _packed(_dance(rng, frames)), "aspect": 0.6,
             "evidence": evidence if row < 1000 else None, "film": film if row < FILMS else None,
         }  # fmt: skip
-    return found
+    return entries
 
 
 # A standing figure in the box of the clip: COCO-17, x and y of 255.
@@ -194,7 +194,7 @@ def _data(columns: dict, clips: int, challenges: int) -> dict:
 def _quality(rng: np.random.Generator, clips: int, challenges: list[str]) -> dict:
     nothing = {"note": "nothing was judged", "folds": {"protocol": "kfold", "asked": 5, "folds": 0, "clips": 0,
                "reason": "2 labelled clips are too few"}, "table": [], "splits": [], "coverage": None,
-               "calibration": [], "ablations": None, "attention": [], "cautions": []}  # fmt: skip
+               "calibration": [], "ablations": None, "attention": [], "warnings": []}  # fmt: skip
     if clips < 50:
         return nothing
     columns = ("score", *(f"score_{name}" for name in MODALITIES), "baseline_followers", "baseline_ridge_means",
@@ -228,8 +228,11 @@ def _quality(rng: np.random.Generator, clips: int, challenges: list[str]) -> dic
         ],
         "attention": [{"challenge": name} | dict(zip(MODALITIES, rng.dirichlet([3, 2, 1, 1]).tolist(), strict=True))
                       for name in challenges],
-        "cautions": [{"kind": "warning", "text": "Only few clips were judged: look at the ends of the intervals."},
-                     {"kind": "note", "text": "These data are made by script."}],
+        "warnings": [
+            {"id": "few_clips", "kind": "warning",
+             "text": "Only few clips were judged: look at the ends of the intervals."},
+            {"id": "made", "kind": "note", "text": "These data are made by script."},
+        ],
     }  # fmt: skip
 
 
@@ -256,12 +259,12 @@ def _ranks(score: np.ndarray, challenge: np.ndarray) -> list[int | None]:
 
 def _better(score: np.ndarray, challenge: np.ndarray) -> list[int]:
     """The next but four better ones of the challenge, or -1."""
-    found = np.full(len(score), -1)
+    better = np.full(len(score), -1)
     for name in np.unique(challenge):
         members = np.flatnonzero((challenge == name) & np.isfinite(score))
         ordered = members[np.argsort(-score[members])]
-        found[ordered[5:]] = ordered[:-5]
-    return found.tolist()
+        better[ordered[5:]] = ordered[:-5]
+    return better.tolist()
 
 
 def _signed(rng: np.random.Generator, count: int) -> list[float]:

@@ -27,9 +27,9 @@ from pipeline.dataset.assemble import read_clips, read_statistics
 from pipeline.dataset.loading import input_specs
 from pipeline.evaluation.evaluate import evaluate_run
 from pipeline.evaluation.protocol import clip_groups
-from pipeline.report.contents import read_found
 from pipeline.report.page_file import make_page
 from pipeline.report.render import FILMS, Sources, build
+from pipeline.report.run_contents import read_run_contents
 from pipeline.runs.files import FOLDS, FOLDS_ABOUT, HELD_OUT, INTERVAL_LEVEL, MODEL, RUN, RUN_SCHEMA
 from pipeline.scoring.embeddings import read_embeddings
 from pipeline.scoring.scores import score_clips
@@ -56,9 +56,8 @@ def measured(clips: int) -> dict:
         start = process_time()
         read_embeddings(workspace, DATASET, RUN_DIR, CPU)
         embedded = process_time()
-        payload, media = build(
-            workspace, DATASET, RUN_DIR, read_found(workspace, DATASET, RUN_DIR), CPU, "blur", FILMS, Sources()
-        )
+        contents = read_run_contents(workspace, DATASET, RUN_DIR)
+        payload, media = build(workspace, DATASET, RUN_DIR, contents, CPU, "blur", FILMS, Sources())
         built = process_time()
         page = make_page(payload, media)
         ended = process_time()
@@ -96,9 +95,11 @@ def make_run(workspace: str, dataset_dir: str, run_dir: str, folds: int = 3, **o
     with storage.staged(storage.join(folder, HELD_OUT)) as path:
         judged[held].to_parquet(path, index=False)
     run = {
-        "schema": RUN_SCHEMA, "dataset": dataset_dir.rsplit("/", 1)[-1], "config": asdict(config), "features": {name: asdict(spec) for name, spec in specs.items()},
+        "schema": RUN_SCHEMA, "dataset": dataset_dir.rsplit("/", 1)[-1], "config": asdict(config),
+        "features": {name: asdict(spec) for name, spec in specs.items()},
         "data": {"challenges": sorted(clips["challenge"].unique())}, "seed": config.seed,
-        "trained_on": int((clips["split"] == "train").sum()), "label": statistics["label"], "interval_level": INTERVAL_LEVEL,
+        "trained_on": int((clips["split"] == "train").sum()), "label": statistics["label"],
+        "interval_level": INTERVAL_LEVEL,
         "profiles": statistics["profiles"], "untrained": statistics["untrained"],
         "finished_at": "2026-01-01T00:00:00+00:00",
     }  # fmt: skip

@@ -44,12 +44,12 @@ def main() -> None:
     parser.add_argument("--clips", type=int, nargs="+", default=[256, 5000])
     parser.add_argument("--rounds", type=int, default=5, help="times that each page is opened and used")
     parser.add_argument("--browser", default="chromium", help="a Chromium or Chrome: a name on the PATH, or a path")
-    parser.add_argument("--page", type=Path, help="a report that is there, in place of pages made by script")
+    parser.add_argument("--page", type=Path, help="a finished report, in place of pages made by script")
     options = parser.parse_args()
     executable = shutil.which(options.browser)
     if executable is None:
         parser.error(f"--browser {options.browser}: there is no such program; install chromium")
-    found: dict = {}
+    pages: dict = {}
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         for name, path, seconds in _pages(options, Path(folder)):
             rounds = []
@@ -57,16 +57,16 @@ def main() -> None:
                 browser = playwright.chromium.launch(executable_path=executable, args=["--disable-gpu"])
                 rounds.append(measure(browser, path))
                 browser.close()
-            found[name] = {"file_mb": path.stat().st_size / 1e6, "render_s": seconds} | summary(rounds)
+            pages[name] = {"file_mb": path.stat().st_size / 1e6, "render_s": seconds} | summary(rounds)
         version = _version(playwright, executable)
     rows = [
         [name, what, figures["median"], figures["worst"]]
-        for name, about in found.items()
+        for name, about in pages.items()
         for what, figures in about["ms"].items()
     ]
     print(table(rows, ("page", "what", "ms, median", "ms, worst")))
-    print(table([[name, one["file_mb"], one["render_s"]] for name, one in found.items()], ("page", "MB", "render s")))
-    save("report-page", {"rounds": options.rounds, "browser": version, "pages": found})
+    print(table([[name, one["file_mb"], one["render_s"]] for name, one in pages.items()], ("page", "MB", "render s")))
+    save("report-page", {"rounds": options.rounds, "browser": version, "pages": pages})
 
 
 def _pages(options: argparse.Namespace, folder: Path) -> Iterator[tuple[str, Path, float | None]]:
@@ -98,7 +98,7 @@ def measure(browser: Browser, path: Path) -> dict[str, float]:
     page.goto(path.as_uri())
     page.wait_for_selector("html[data-ready]")
     page.wait_for_timeout(300)
-    found = page.evaluate("""() => ({
+    times = page.evaluate("""() => ({
       "first paint": performance.getEntriesByName("first-contentful-paint")[0].startTime,
       "all read": performance.getEntriesByType("navigation")[0].domContentLoadedEventEnd,
     })""")
@@ -107,9 +107,9 @@ def measure(browser: Browser, path: Path) -> dict[str, float]:
         page.evaluate("presses.clear(); tasks.length = 0")
         press()
         page.evaluate(_SETTLED)
-        found[what] = max(page.evaluate("[...presses.values(), ...tasks]"), default=SHORTEST_MS)
+        times[what] = max(page.evaluate("[...presses.values(), ...tasks]"), default=SHORTEST_MS)
     page.close()
-    return found
+    return times
 
 
 def interactions(page: Page) -> Iterator[tuple[str, Callable[[], object]]]:

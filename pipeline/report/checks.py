@@ -1,4 +1,4 @@
-"""Samples of the extraction, so that a wrong one is seen at a glance: picture, crops, scene, how many people."""
+"""Samples of the extraction, so that a wrong one is seen at a glance: face crops, scene, number of people."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -10,9 +10,7 @@ from pipeline.modalities.face import FaceRows
 from pipeline.modalities.pose import PoseRows
 from pipeline.modalities.scene import SceneRows
 from pipeline.modalities.tracks import lead_of
-from pipeline.report.blur import cover
-from pipeline.report.draw import fitted, read_jpeg, webp
-from pipeline.report.values import data_uri
+from pipeline.report.drawing import cover, fitted, read_jpeg, webp_uri
 
 CROPS = 4  # of a clip
 _CROP_SIDE, _CROP_BYTES = 80, 4_000
@@ -28,7 +26,7 @@ def moment(pose: PoseRows | None, duration_s: float) -> float:
 
 
 def scene_names(metadata: Mapping[str, str]) -> tuple[str, ...]:
-    """The names that `top_category` of a scene shard counts in. metadata: the shard's."""
+    """Names of the categories that `top_category` of a scene shard counts in. metadata: the shard's."""
     extractor = json.loads(metadata.get("options", "{}")).get("extractor", {})
     return category_set(extractor.get("categories", "places365"))[0]
 
@@ -41,7 +39,7 @@ def check(
     lead_faces: np.ndarray,
     show: str,
 ) -> dict:
-    """What is shown of one clip beside its picture. people: the most that are seen at once, null without poses.
+    """The page's entry of one clip, without picture. people: the most that are seen at once, None without poses.
 
     Args:
         names: of the scene's categories, see `scene_names`.
@@ -54,28 +52,29 @@ def check(
         people = int(together.max(initial=0))
     return {
         "crops": [] if faces is None or show == "none" else _crops(faces, lead_faces, show == "blur"),
-        "scene": [] if scene is None else _scene(scene, names),
+        "scene": [] if scene is None else _top_categories(scene, names),
         "indoor": None if scene is None or not len(scene.indoor) else float(scene.indoor.mean()),
         "people": people,
     }
 
 
 def _crops(faces: FaceRows, lead_faces: np.ndarray, blur: bool) -> list[str]:
-    """Of the lead's faces, where there are any, else of all: some, spread over the clip."""
-    some = lead_faces if len(lead_faces) else np.arange(len(faces.frame))
-    chosen = some[np.unique(np.linspace(0, len(some) - 1, CROPS).round().astype(int))] if len(some) else some
-    found = []
-    for at in chosen:
+    """Data URIs of some of the lead's faces, or of any faces where the lead has none, spread over the clip."""
+    candidates = lead_faces if len(lead_faces) else np.arange(len(faces.frame))
+    if not len(candidates):
+        return []
+    uris = []
+    for at in candidates[np.unique(np.linspace(0, len(candidates) - 1, CROPS).round().astype(int))]:
         picture = read_jpeg(faces.crop[int(at)])
         if blur:
             height, width = picture.shape[:2]
             picture = cover(picture, np.array([[0, 0, width, height]], float))
-        found.append(data_uri(webp(fitted(picture, _CROP_SIDE), _CROP_BYTES), "webp"))
-    return found
+        uris.append(webp_uri(fitted(picture, _CROP_SIDE), _CROP_BYTES))
+    return uris
 
 
-def _scene(scene: SceneRows, names: Sequence[str]) -> list[list]:
-    """[name, probability] of the categories that are most probable, the mean over the clip's frames."""
+def _top_categories(scene: SceneRows, names: Sequence[str]) -> list[list]:
+    """[name, probability] of the most probable categories, by the mean over the clip's frames."""
     if not len(scene.top_category):
         return []
     total = np.zeros(len(names))

@@ -1,8 +1,8 @@
-"""A few frames of chosen clips, decoded once more: a strip with the skeleton drawn over, and one picture to check."""
+"""A few frames of selected clips, decoded once more: a strip with skeletons drawn over, and one picture to check."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
@@ -11,9 +11,7 @@ from pipeline.core.options import DecodeLimits, SamplingOptions
 from pipeline.decode.pool import Chunk, DecodeJob, DecodePool
 from pipeline.modalities.face import FaceRows
 from pipeline.modalities.pose import PoseRows
-from pipeline.report.blur import cover, head_boxes
-from pipeline.report.draw import draw_box, draw_person, fitted, strip, webp
-from pipeline.report.values import data_uri
+from pipeline.report.drawing import cover, draw_box, draw_person, filmstrip, fitted, head_boxes, webp_uri
 
 FRAMES = 16  # of a strip, at most
 SIDE = 240  # px of a strip's frame, the longer one
@@ -32,12 +30,12 @@ class Subject:
     duration_s: float  # 0: not known
     pose: PoseRows | None
     faces: FaceRows | None
-    check_s: float | None  # of which moment a picture to check is wanted, too
+    check_s: float | None  # the moment of the picture to check; None: no such picture
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """Of one clip. Both None where nothing could be decoded; `code` then says why."""
+    """Pictures of one clip. Without film nothing could be decoded; `code` then says why."""
 
     row: int
     film: dict | None = None
@@ -63,25 +61,25 @@ class _Clip:
 def film(
     subjects: Sequence[Subject], sampling: SamplingOptions, limits: DecodeLimits, workers: int, blur: bool
 ) -> Iterator[Pictures]:
-    """Decodes clips in workers that can be killed; each gives its pictures, in any order. A clip that is gone, hangs or
-    crashes gives none.
+    """Decodes clips in workers that can be killed, and yields each one's pictures, in any order. A clip that is gone,
+    hangs or crashes has none.
 
     sampling: as the features were extracted with, so that frames and rows are of the same moments.
-    blur: faces are covered (pipeline.report.blur) before anything else is done with a picture.
+    blur: heads are covered (drawing.cover) before anything else is done with a picture.
     """
     small = SamplingOptions(sampling.sample_fps, sampling.max_seconds, min(_DECODED_SIDE, sampling.max_side))
     if not subjects:
         return
-    under_way = {subject.clip_id: _Clip(subject) for subject in subjects}
-    jobs = (DecodeJob(one.clip_id, one.uri, (_stride(one, small),)) for one in subjects)
+    in_flight = {subject.clip_id: _Clip(subject) for subject in subjects}
+    jobs = (DecodeJob(subject.clip_id, subject.uri, (_stride(subject, small),)) for subject in subjects)
     with DecodePool(small, limits, max(1, min(workers, len(subjects)))) as pool:
         for event in pool.run(jobs):
-            clip = under_way[event.clip_id]
+            clip = in_flight[event.clip_id]
             if isinstance(event, Chunk):
                 _take(clip, event)
             else:
                 yield _pictures(clip, blur) if clip.frames else Pictures(clip.subject.row, code=event.code)
-                del under_way[event.clip_id]
+                del in_flight[event.clip_id]
 
 
 def _stride(subject: Subject, sampling: SamplingOptions) -> int:
@@ -104,37 +102,34 @@ def _pictures(clip: _Clip, blur: bool) -> Pictures:
     subject = clip.subject
     frames = clip.frames
     if blur:
-        frames = [
-            _Frame(cover(one.rgb, head_boxes(subject.pose, subject.faces, one.second) * one.scale), one.second,
-                   one.scale)
-            for one in frames
-        ]  # fmt: skip
+        heads = [head_boxes(subject.pose, subject.faces, frame.second) * frame.scale for frame in frames]
+        frames = [replace(frame, rgb=cover(frame.rgb, boxes)) for frame, boxes in zip(frames, heads, strict=True)]
     shown = frames[:: -(-len(frames) // FRAMES)]
-    small = [_with_people(fitted(one.rgb, SIDE), one, subject.pose, 1) for one in shown]
+    small = [_with_people(fitted(frame.rgb, SIDE), frame, subject.pose, 1) for frame in shown]
     height, width = small[0].shape[:2]
-    same = [one if one.shape == small[0].shape else cv2.resize(one, (width, height)) for one in small]
+    same = [rgb if rgb.shape == small[0].shape else cv2.resize(rgb, (width, height)) for rgb in small]
     entry = {
-        "src": data_uri(webp(strip(same), STRIP_BYTES), "webp"), "frames": len(same), "width": width, "height": height,
-        "seconds": [round(one.second, 2) for one in shown],
+        "src": webp_uri(filmstrip(same), STRIP_BYTES), "frames": len(same), "width": width, "height": height,
+        "seconds": [round(frame.second, 2) for frame in shown],
     }  # fmt: skip
     if subject.check_s is None:
         return Pictures(subject.row, entry)
     moment = subject.check_s
-    nearest = min(frames, key=lambda one: abs(one.second - moment))
+    nearest = min(frames, key=lambda frame: abs(frame.second - moment))
     drawn = _with_people(nearest.rgb.copy(), nearest, subject.pose, 2)
     for box in _faces_at(subject.faces, nearest.second):
         draw_box(drawn, box * nearest.scale)
-    return Pictures(subject.row, entry, data_uri(webp(drawn, PICTURE_BYTES), "webp"), nearest.second)
+    return Pictures(subject.row, entry, webp_uri(drawn, PICTURE_BYTES), nearest.second)
 
 
 def _with_people(picture: np.ndarray, frame: _Frame, pose: PoseRows | None, thickness: int) -> np.ndarray:
-    """Draws everybody who was found at the frame's moment into the picture, which may be smaller than the frame."""
+    """Draws everybody who was detected at the frame's moment into the picture, which may be smaller than the frame."""
     at = None if pose is None else _at(pose.grid.timestamp, frame.second)
     if pose is None or at is None:
         return picture
     scale = frame.scale * picture.shape[0] / frame.rgb.shape[0]
     drawn = np.ascontiguousarray(picture)
-    for track in sorted(pose.tracks, key=lambda one: one.is_lead):
+    for track in sorted(pose.tracks, key=lambda track: track.is_lead):
         if track.valid[at]:
             draw_person(drawn, track.keypoints[at] * [scale, scale, 1], track.is_lead, thickness)
     return drawn
@@ -147,7 +142,7 @@ def _faces_at(faces: FaceRows | None, second: float) -> np.ndarray:
 
 
 def _at(timestamps: np.ndarray, second: float) -> int | None:
-    """Which of the grid's frames is this one; None: it was not looked at."""
+    """Index of the grid's frame at this moment; None: no frame of the grid is."""
     if not len(timestamps):
         return None
     nearest = int(np.abs(timestamps - second).argmin())
@@ -155,5 +150,5 @@ def _at(timestamps: np.ndarray, second: float) -> int | None:
 
 
 def failures(pictures: Iterable[Pictures]) -> Mapping[str, int]:
-    """How many clips gave no picture, by code."""
-    return Counter(one.code for one in pictures if one.film is None)
+    """Number of clips without pictures, by code."""
+    return Counter(clip.code for clip in pictures if clip.film is None)

@@ -1,9 +1,9 @@
 """The report as one HTML file that needs nothing but a browser: no network, no other file.
 
-template.html.j2 holds the frame and the overview, which is there without any script. *.css are its looks, *.js are ES
-modules, each one idea; main.js starts them. They find each other by an import map of data URLs (a file that was opened
-from a disk may not import its neighbours). The charts are Vega-Lite's; its code rests in the page as text until a chart
-comes into sight.
+template.html.j2 holds the frame and the overview, which needs no script. *.css are its looks, *.js are ES modules, each
+one idea; main.js starts them. They import each other by an import map of data URLs (a file that was opened from a disk
+may not import its neighbours). The charts are Vega-Lite's; its code stays in the page as text until a chart comes into
+sight.
 """
 
 import base64
@@ -19,7 +19,7 @@ from markupsafe import Markup
 
 from models.virality.skeleton import COCO17
 from pipeline.evaluation.predictors import MODEL, MUST_BEAT
-from pipeline.report import sentences as words
+from pipeline.report import sentences
 
 MEDIA_BLOCK = 64  # clips in one of the media blocks
 # Later rules win over earlier ones.
@@ -38,10 +38,10 @@ def make_page(payload: Mapping[str, Any], media: Sequence[Any]) -> str:
     Raises:
         ValueError: a number that JSON does not know (NaN, infinity).
     """
-    sections = words.sections(payload["quality"]["table"])
+    sections = sentences.sections(payload["quality"]["table"])
     return _environment().get_template("template.html.j2").render(
         payload=payload,
-        told=words.headlines(payload),
+        headlines=sentences.headlines(payload),
         sections=[rows for section, rows in sections.items() if section in (MODEL, *MUST_BEAT)],
         more_sections=[rows for section, rows in sections.items() if section not in (MODEL, *MUST_BEAT)],
         data=embedded(payload),
@@ -63,10 +63,17 @@ def embedded(value: Any) -> Markup:
     return Markup(text)
 
 
+def media_blocks(entries: Mapping[int, dict], clips: int) -> list[dict[str, dict]]:
+    """Blocks of MEDIA_BLOCK clips, in the clips' order: the clips' entries, where they have one, by row as text."""
+    blocks: list[dict[str, dict]] = [{} for _ in range(-(-clips // MEDIA_BLOCK))]
+    for row in sorted(entries):
+        blocks[row // MEDIA_BLOCK][str(row)] = entries[row]
+    return blocks
+
+
 def module_names() -> list[str]:
-    return sorted(
-        one.name.removesuffix(".js") for one in (files(__package__) / "page").iterdir() if one.name.endswith(".js")
-    )
+    names = [file.name for file in (files(__package__) / "page").iterdir()]
+    return sorted(name.removesuffix(".js") for name in names if name.endswith(".js"))
 
 
 @cache
@@ -97,11 +104,11 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "count": words.count,
-        "estimate": words.estimate,
-        "number": words.number,
-        "percent": words.percent,
-        "clip_link": words.clip_link,
+        "count": sentences.count,
+        "estimate": sentences.estimate,
+        "number": sentences.number,
+        "percent": sentences.percent,
+        "clip_link": sentences.clip_link,
         "zip": partial(zip, strict=True),
     }
     return environment

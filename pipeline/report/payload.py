@@ -1,4 +1,4 @@
-"""The page's data as one JSON object: what was read, how good the model is, and every clip as a row of columns."""
+"""The page's data as one JSON object: facts about the run, counts, and the clips as columns."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -9,76 +9,77 @@ import numpy as np
 import pandas as pd
 
 from pipeline.core.errors import CLIP_CODES
+from pipeline.dataset.labels import TEST
+from pipeline.evaluation.predictors import FUSED
 from pipeline.metrics.ranking import percentile_within
 from pipeline.modalities.registry import find_modality
-from pipeline.report.contents import Found
-from pipeline.report.quality import quality
+from pipeline.report.run_contents import RunContents
 from pipeline.report.similarity import nearest_better
 from pipeline.report.values import packed, plain
-from pipeline.report.warnings import Caution
 from pipeline.scoring.recommendation_options import RecommendOptions, eligible
 
 NAMED = 100  # clips listed a code
 
 
 def build_payload(
-    found: Found,
+    contents: RunContents,
     name: str | None,
     faces: str,
     vectors: np.ndarray,
     checks: Sequence[Mapping],
-    cautions: Sequence[Caution],
-    media: np.ndarray,
+    quality: Mapping,
+    has_media: np.ndarray,
 ) -> dict:
     """Everything but the media, ready for json.dumps; docs/report.md lists the fields.
 
     Args:
         name: the run's; None: it has none.
         faces: blur, none or show.
-        vectors: int8 [N, E], as likeness.projected gives them.
-        checks: as the page shows them.
-        media: bool [N]: has an entry there.
+        vectors: int8 [N, E], as similarity.projected gives them.
+        checks: entries of the samples of the extraction.
+        quality: as quality.measured_quality gives it, with `warnings`.
+        has_media: bool [N]
     """
     return plain(
         {
-            "about": about(found, name, faces),
-            "data": data(found),
-            "quality": quality(found) | {"cautions": list(cautions)},
-            "modalities": found.scored_modalities,
-            "challenges": challenges(found),
-            "clips": clips(found, vectors, media),
+            "about": _about(contents, name, faces),
+            "data": _data(contents),
+            "quality": quality,
+            "modalities": contents.scored_modalities,
+            "challenges": _challenges(contents),
+            "clips": _clips(contents, vectors, has_media),
             "embedding": {"size": int(vectors.shape[1]), "values": packed(vectors)},
             "checks": list(checks),
-            "feedback": feedback(found),
+            "feedback": _feedback(contents),
         }
     )
 
 
-def about(found: Found, name: str | None, faces: str) -> dict:
-    run = found.run
+def _about(contents: RunContents, name: str | None, faces: str) -> dict:
+    run = contents.run
     return {
-        "run": found.run_id,
+        "run": contents.run_id,
         "name": name,
         "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "trained_at": run["finished_at"],
         "version": version("vdv"),
-        "profile": ", ".join(found.statistics["profiles"]),
-        "label": found.statistics["label"]["kind"],
-        "label_why": found.statistics["label"]["why"],
+        "profile": ", ".join(contents.statistics["profiles"]),
+        "label": contents.statistics["label"]["kind"],
+        "label_why": contents.statistics["label"]["why"],
         "seed": run["seed"],
         "trained_on": run["trained_on"],
-        "modalities": found.modalities,
+        "modalities": contents.modalities,
         "dataset": run["dataset"],
-        "untrained": bool(found.statistics["untrained"]),
+        "untrained": bool(contents.statistics["untrained"]),
         "faces": faces,
         "interval_level": run["interval_level"],
     }
 
 
-def data(found: Found) -> dict:
-    table = found.clips
+def _data(contents: RunContents) -> dict:
+    table = contents.clips
     codes = []
-    for code, count in found.statistics["codes"].items():
+    for code, count in contents.statistics["codes"].items():
         named = table.loc[table["code"] == code, ["clip_id", "reason"]].head(NAMED)
         meaning = CLIP_CODES[code].meaning if code in CLIP_CODES else ""
         codes.append(
@@ -93,29 +94,29 @@ def data(found: Found) -> dict:
     return {
         "clips": len(table),
         "creators": int(table["creator_id"].nunique()),
-        "challenges": len(found.challenges),
-        "endings": found.statistics["status"],
+        "challenges": len(contents.challenges),
+        "endings": contents.statistics["status"],
         "codes": codes,
-        "copies": found.statistics["copies"],
+        "copies": contents.statistics["copies"],
         "usable": [
             {
                 "modality": modality,
                 "subject": find_modality(modality).subject,
-                "searched": found.statistics["modalities"].get(modality, 0),
+                "searched": contents.statistics["modalities"].get(modality, 0),
                 "clips": int((table[f"quality_{modality}"] > 0).sum()),
             }
-            for modality in found.modalities
+            for modality in contents.modalities
         ],
     }
 
 
-def challenges(found: Found) -> list[dict]:
-    """By name; Spearman of the clips judged by folds, else of those held out."""
-    judged = found.metrics.get("folds", {}).get("predictors") or found.metrics["splits"]["test"]["predictors"]
-    of_each = judged["fused"].get("challenges", {})
-    counts = found.clips["challenge"].value_counts()
+def _challenges(contents: RunContents) -> list[dict]:
+    """One row a challenge, by name; Spearman of the clips judged by folds, else of those held out."""
+    judged = contents.metrics.get("folds", {}).get("predictors") or contents.metrics["splits"][TEST]["predictors"]
+    of_each = judged[FUSED].get("challenges", {})
+    counts = contents.clips["challenge"].value_counts()
     rows = []
-    for name in found.challenges:
+    for name in contents.challenges:
         measured = of_each.get(name, {})
         low, high = spearman_interval(measured.get("spearman"), measured.get("n", 0))
         rows.append(
@@ -140,10 +141,10 @@ def spearman_interval(value: float | None, clips: int) -> tuple[float | None, fl
     return float(np.tanh(z - reach)), float(np.tanh(z + reach))
 
 
-def clips(found: Found, vectors: np.ndarray, media: np.ndarray) -> dict:
-    table = found.clips
+def _clips(contents: RunContents, vectors: np.ndarray, has_media: np.ndarray) -> dict:
+    table = contents.clips
     challenge = table["challenge"]
-    index = {name: place for place, name in enumerate(found.challenges)}
+    index = {name: place for place, name in enumerate(contents.challenges)}
     score = table["score"].astype("float64")
     ranks = score.groupby(challenge).rank(method="first", ascending=False)
     return {
@@ -165,32 +166,33 @@ def clips(found: Found, vectors: np.ndarray, media: np.ndarray) -> dict:
         "expected": table["expected_percentile"],
         "low": table["low"],
         "high": table["high"],
-        "unseen": unseen(found),
+        "unseen": _unseen(contents),
         "modality_percentile": {
-            modality: percentile_within(table[f"score_{modality}"], challenge) for modality in found.scored_modalities
+            modality: percentile_within(table[f"score_{modality}"], challenge)
+            for modality in contents.scored_modalities
         },
-        "attention": {modality: table[f"attention_{modality}"] for modality in found.scored_modalities},
+        "attention": {modality: table[f"attention_{modality}"] for modality in contents.scored_modalities},
         "better": nearest_better(vectors, challenge.to_numpy(str), percentile_within(score, challenge)),
-        "media": media,
+        "media": has_media,
     }
 
 
-def feedback(found: Found) -> list[dict]:
-    """As it was made, with the clip's row for its id."""
-    row = {clip_id: place for place, clip_id in enumerate(found.clips["clip_id"])}
-    return [asdict(one) | {"clip": row[one.clip]} for one in found.feedback]
+def _feedback(contents: RunContents) -> list[dict]:
+    """Feedback as read, with the clip's row in place of its id."""
+    row = {clip_id: place for place, clip_id in enumerate(contents.clips["clip_id"])}
+    return [asdict(feedback) | {"clip": row[feedback.clip]} for feedback in contents.feedback]
 
 
-def unseen(found: Found) -> pd.Series:
-    """Where in its challenge the score stands of a model that saw nothing of the creator; NaN: there is none."""
-    if found.folds is None:
-        return pd.Series(np.nan, index=found.clips.index)
-    judged = percentile_within(found.folds["score"], found.folds["challenge"])
-    by_id = dict(zip(found.folds["clip_id"], judged, strict=True))
-    return found.clips["clip_id"].map(by_id).astype("float64")
+def _unseen(contents: RunContents) -> pd.Series:
+    """Percentile within the challenge by a fold's model that saw nothing of the creator; NaN: no such score."""
+    if contents.folds is None:
+        return pd.Series(np.nan, index=contents.clips.index)
+    judged = percentile_within(contents.folds["score"], contents.folds["challenge"])
+    by_id = dict(zip(contents.folds["clip_id"], judged, strict=True))
+    return contents.clips["clip_id"].map(by_id).astype("float64")
 
 
 def _times(values: pd.Series) -> list[str | None]:
     """To the minute, UTC."""
     known = pd.to_datetime(values, utc=True)
-    return [None if pd.isna(one) else one.strftime("%Y-%m-%dT%H:%MZ") for one in known]
+    return [None if pd.isna(time) else time.strftime("%Y-%m-%dT%H:%MZ") for time in known]

@@ -1,34 +1,32 @@
-"""The section on how good the model is: everything measured, in the shape that the page draws."""
+"""Measurements of the model, in the shape that the page draws."""
 
 import pandas as pd
 
 from pipeline.evaluation.calibration import calibration
 from pipeline.metrics.significance import PRIMARY
-from pipeline.report.contents import Found
+from pipeline.report.run_contents import RunContents
 
+_ELSEWHERE = ("predictors", "table")  # of the folds: in the payload's challenges, and beside `folds`
 _SHORT = {"spearman": "spearman", "kendall_tau_b": "kendall", "pairwise_accuracy": "pairwise", "ndcg_10": "ndcg"}
 
 
-def quality(found: Found) -> dict:
-    """Without the cautions, which look at all of it. docs/report.md lists the fields."""
-    folds = found.metrics.get("folds")
+def measured_quality(contents: RunContents) -> dict:
+    """The payload's `quality` without the warnings. docs/report.md lists the fields."""
+    folds = contents.metrics.get("folds")
     return {
-        "note": found.metrics["note"],
-        "folds": None if folds is None else {key: value for key, value in folds.items() if key not in _BESIDE},
+        "note": contents.metrics["note"],
+        "folds": None if folds is None else {key: value for key, value in folds.items() if key not in _ELSEWHERE},
         "table": folds["table"] if folds else [],
-        "splits": splits(found.metrics),
-        "coverage": coverage(found.metrics.get("coverage")),
-        "calibration": calibration(found.judged, found.run["interval_level"]),
-        "ablations": ablations(found.ablations),
-        "attention": attention(found),
+        "splits": _splits(contents.metrics),
+        "coverage": _coverage(contents.metrics.get("coverage")),
+        "calibration": calibration(contents.judged, contents.run["interval_level"]),
+        "ablations": _ablations(contents.ablations),
+        "attention": _attention(contents),
     }
 
 
-_BESIDE = ("predictors", "table")
-
-
-def splits(metrics: dict) -> list[dict]:
-    """One row a split and predictor: the means over challenges."""
+def _splits(metrics: dict) -> list[dict]:
+    """One row a split and predictor, with means over challenges."""
     return [
         {
             "split": split,
@@ -42,8 +40,8 @@ def splits(metrics: dict) -> list[dict]:
     ]
 
 
-def coverage(measured: dict | None) -> dict | None:
-    """None where nothing could be measured."""
+def _coverage(measured: dict | None) -> dict | None:
+    """Coverage of the intervals; None where nothing could be measured."""
     if measured is None or measured["share"] is None:
         return None
     low, high = measured["share_95"]
@@ -51,7 +49,7 @@ def coverage(measured: dict | None) -> dict | None:
     return kept | {"low": low, "high": high}
 
 
-def ablations(table: pd.DataFrame | None) -> list[dict] | None:
+def _ablations(table: pd.DataFrame | None) -> list[dict] | None:
     """One row a variant and predictor, in the primary metric; estimates are [value, low, high]."""
     if table is None:
         return None
@@ -74,9 +72,9 @@ def ablations(table: pd.DataFrame | None) -> list[dict] | None:
     ]
 
 
-def attention(found: Found) -> list[dict]:
-    """By challenge, the mean weight of each modality over the clips that have a score."""
-    names = {f"attention_{modality}": modality for modality in found.scored_modalities}
-    scored = found.clips[found.clips["score"].notna()]
+def _attention(contents: RunContents) -> list[dict]:
+    """Mean weight of each modality over the clips that have a score, by challenge."""
+    names = {f"attention_{modality}": modality for modality in contents.scored_modalities}
+    scored = contents.clips[contents.clips["score"].notna()]
     means = scored.groupby("challenge")[list(names)].mean().rename(columns=names)
     return [{"challenge": str(name), **row} for name, row in means.to_dict("index").items()]

@@ -1,27 +1,40 @@
 """The run's one-file HTML page: what was read, how good the scores are, who ranks where, and what each clip shows.
 
-found -> payload (quality, cautions, likeness) and media (preview, evidence, film, checks) -> page
+run_contents -> payload (quality, warnings, similarity) and media (selection, skeletons, film, checks) -> page_file
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import TypeVar
 
 import numpy as np
 import torch
 
+from models.virality.vdv import Vdv
 from pipeline.core import storage
 from pipeline.core.options import DecodeLimits, SamplingOptions
-from pipeline.report.contents import Found, read_found
-from pipeline.report.media import blocks, make_media
-from pipeline.report.page_file import make_page
+from pipeline.dataset.assemble import read_faces
+from pipeline.features.reader import ShardReader
+from pipeline.modalities.face import FaceRows
+from pipeline.modalities.scene import SceneRows
+from pipeline.report.checks import check, moment, scene_names
+from pipeline.report.film import Pictures, Subject, failures, film
+from pipeline.report.page_file import make_page, media_blocks
 from pipeline.report.payload import build_payload
+from pipeline.report.quality import measured_quality
+from pipeline.report.run_contents import RunContents, read_rows, read_run_contents
+from pipeline.report.selection import select_clips
 from pipeline.report.similarity import projected
-from pipeline.report.warnings import find_cautions
+from pipeline.report.skeletons import FPS, make_skeletons
+from pipeline.report.warnings import find_warnings
 from pipeline.runs.files import REPORT
 from pipeline.runs.train import load_run
 from pipeline.scoring.embeddings import read_embeddings
 
 FILMS = 120  # clips that get one
+_NOTHING = {"fps": FPS, "joints": "", "aspect": 1.0, "evidence": None, "film": None}
+R = TypeVar("R", FaceRows, SceneRows)
+Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -34,6 +47,16 @@ class Sources:
     workers: int = 1
 
 
+@dataclass(frozen=True)
+class Media:
+    """What the page shows of single clips."""
+
+    entries: dict[int, dict]  # by row; clips without one have nothing to show
+    checks: list[dict]
+    film_failures: Mapping[str, int]  # clips whose film could not be had, by code
+    no_heads: bool  # pictures are left out: no trained network looked for heads
+
+
 def render(
     workspace: str,
     dataset_dir: str,
@@ -43,7 +66,7 @@ def render(
     films: int = FILMS,
     sources: Sources | None = None,
     name: str | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> None:
     """Writes report.html, which refers to nothing outside itself; what comes from the manifest is text in it.
 
@@ -55,9 +78,9 @@ def render(
         name: the run's; None: it has none.
         progress: called with clips whose pictures are made and such clips in all.
     """
-    found = read_found(workspace, dataset_dir, run_dir)
+    contents = read_run_contents(workspace, dataset_dir, run_dir)
     payload, media = build(
-        workspace, dataset_dir, run_dir, found, device, faces, films, sources or Sources(), name, progress
+        workspace, dataset_dir, run_dir, contents, device, faces, films, sources or Sources(), name, progress
     )
     text = make_page(payload, media)
     storage.write_bytes(storage.join(workspace, run_dir, REPORT), text.encode())
@@ -67,23 +90,94 @@ def build(
     workspace: str,
     dataset_dir: str,
     run_dir: str,
-    found: Found,
+    contents: RunContents,
     device: torch.device,
     faces: str,
     films: int,
     sources: Sources,
     name: str | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> tuple[dict, list[dict]]:
     """The page's payload and media, as make_page takes them; the arguments are render's."""
     model, _ = load_run(workspace, run_dir, device)
-    vectors = projected(read_embeddings(workspace, dataset_dir, run_dir, device) if len(found.clips) else {})
-    media = make_media(
-        workspace, dataset_dir, found, model, device, faces, films, sources.uris, sources.sampling, sources.limits,
-        sources.workers, progress,
-    )  # fmt: skip
-    has_media = np.zeros(len(found.clips), bool)
+    clips = len(contents.clips)
+    vectors = projected(read_embeddings(workspace, dataset_dir, run_dir, device) if clips else {})
+    media = make_media(workspace, dataset_dir, contents, model, device, faces, films, sources, progress)
+    has_media = np.zeros(clips, bool)
     has_media[list(media.entries)] = True
-    told = find_cautions(found, faces, media.lost, media.blind)
-    payload = build_payload(found, name, faces, vectors, media.checks, told, has_media)
-    return payload, blocks(media.entries, len(found.clips))
+    warnings = find_warnings(contents, faces, media.film_failures, media.no_heads)
+    quality = measured_quality(contents) | {"warnings": [asdict(warning) for warning in warnings]}
+    payload = build_payload(contents, name, faces, vectors, media.checks, quality, has_media)
+    return payload, media_blocks(media.entries, clips)
+
+
+def make_media(
+    workspace: str,
+    dataset_dir: str,
+    contents: RunContents,
+    model: Vdv,
+    device: torch.device,
+    faces: str,
+    films: int,
+    sources: Sources,
+    progress: Progress | None = None,
+) -> Media:
+    """Reads every clip's poses once, and decodes the clips selected for pictures. model: the run's."""
+    no_heads = faces == "blur" and not _heads_known(contents)
+    selection = select_clips(contents, 0 if no_heads or faces == "none" else films)
+    pictured = {*selection.film, *selection.check}
+    entries, poses = make_skeletons(workspace, contents, model, device, selection.evidence, pictured)
+    crops = _rows_by_clip(workspace, contents, "face", FaceRows, pictured, crops=faces != "none")
+    scenes = _rows_by_clip(workspace, contents, "scene", SceneRows, pictured)
+    clip_ids = contents.clips["clip_id"].astype(str).tolist()
+    seconds = contents.clips["duration_s"].to_numpy(float, na_value=np.nan).tolist()
+    subjects = [
+        Subject(row, clip_ids[row], sources.uris[clip_ids[row]], seconds[row], poses.get(row), crops.get(row),
+                moment(poses.get(row), seconds[row]) if row in selection.check else None)
+        for row in selection.film
+        if clip_ids[row] in sources.uris
+    ]  # fmt: skip
+    pictures: dict[int, Pictures] = {}
+    for picture in film(subjects, sources.sampling, sources.limits, sources.workers, faces == "blur"):
+        pictures[picture.row] = picture
+        if picture.film is not None:
+            entries.setdefault(picture.row, dict(_NOTHING))["film"] = picture.film
+        if progress:
+            progress(len(pictures), len(subjects))
+    lead_faces = read_faces(workspace, dataset_dir)
+    names, shown = _scene_names(workspace, contents), "none" if no_heads else faces
+    checks = []
+    for row in selection.check:
+        lead = lead_faces.get(clip_ids[row], np.zeros(0, np.int64))
+        picture = pictures.get(row, Pictures(row))
+        entry = check(poses.get(row), crops.get(row), scenes.get(row), names, lead, shown)
+        second = None if picture.picture is None else picture.picture_s
+        checks.append({"clip": row, "picture": picture.picture, **entry, "second": second})
+    return Media(entries, checks, failures(pictures.values()), no_heads)
+
+
+def _heads_known(contents: RunContents) -> bool:
+    """Whether a trained network looked for faces or for people."""
+    return any(
+        name in contents.modalities and name not in contents.statistics["untrained"] for name in ("pose", "face")
+    )
+
+
+def _rows_by_clip(
+    workspace: str, contents: RunContents, modality: str, kind: type[R], wanted: set[int], crops: bool = False
+) -> dict[int, R]:
+    """Features of one modality by row, of those of the wanted clips that have some."""
+    if modality not in contents.modalities:
+        return {}
+    rows = read_rows(workspace, contents.clips, modality, sorted(wanted), crops)
+    return {row: features for row, features in rows if isinstance(features, kind)}
+
+
+def _scene_names(workspace: str, contents: RunContents) -> tuple[str, ...]:
+    if "scene" not in contents.modalities or contents.clips["shard_scene"].isna().all():
+        return ()
+    shards = contents.clips["shard_scene"].dropna()
+    reader = ShardReader(storage.join(workspace, str(shards.iloc[0])))  # all shards name the same categories
+    names = scene_names(reader.metadata)
+    reader.close()
+    return names

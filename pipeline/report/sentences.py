@@ -1,4 +1,4 @@
-"""What the page says before any figure: the run's findings as sentences, and numbers as people read them."""
+"""The run's findings as sentences, and numbers as people read them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,10 +12,10 @@ _PAIRS = "pairwise_accuracy"
 
 
 def headlines(payload: Mapping[str, Any]) -> list[dict[str, str]]:
-    """What to know first, most important first: `figure`, short, and `text`, a sentence that says what it means."""
+    """The findings, most important first: `figure`, short, and `text`, a sentence that says what it means."""
     quality = payload["quality"]
-    found = [_order(quality), _rival(quality), _intervals(quality), _reading(payload["data"])]
-    return [one for one in found if one is not None]
+    findings = [_order(quality), _rival(quality), _intervals(quality), _reading(payload["data"])]
+    return [finding for finding in findings if finding is not None]
 
 
 def _order(quality: Mapping[str, Any]) -> dict[str, str]:
@@ -43,7 +43,7 @@ def _order(quality: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _rival(quality: Mapping[str, Any]) -> dict[str, str] | None:
-    """The model against the strongest of what it must beat."""
+    """The model against the strongest predictor that it must beat."""
     baselines = [row for row in quality["table"] if row["section_id"] in MUST_BEAT]
     known = [row for row in baselines if row["spearman"][0] is not None and row["model_better_by"]]
     if not known:
@@ -78,13 +78,11 @@ def _intervals(quality: Mapping[str, Any]) -> dict[str, str] | None:
 
 def _reading(data: Mapping[str, Any]) -> dict[str, str]:
     endings = data["endings"]
-    rest = [
-        f"{count(endings.get(name, 0))} {text}" for name, text in (("partial", "in part"), ("failed", "not at all"))
-    ]
     return {
         "figure": count(data["clips"]),
         "text": f"clips of {plural(data['challenges'], 'challenge')} by {plural(data['creators'], 'creator')}:"
-        f" {count(endings.get('ok', 0))} were read whole, {', '.join(rest)}.",
+        f" {count(endings.get('ok', 0))} were read whole, {count(endings.get('partial', 0))} in part,"
+        f" {count(endings.get('failed', 0))} not at all.",
     }
 
 
@@ -120,10 +118,10 @@ def plural(value: int, noun: str) -> str:
     return f"{count(value)} {noun}{'' if value == 1 else 's'}"
 
 
-def estimate(found: Sequence[float | None], sign: bool = False) -> str:
+def estimate(values: Sequence[float | None], sign: bool = False) -> str:
     """A figure and the ends of its interval, as tables.numbers gives them."""
     text = signed if sign else number
-    value, low, high = found
+    value, low, high = values
     return text(value) if low is None else f"{text(value)} ({text(low)} to {text(high)})"
 
 

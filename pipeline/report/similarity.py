@@ -1,4 +1,4 @@
-"""Which clips look alike, small enough for the page: each clip's embeddings as a few whole numbers."""
+"""Visual similarity of clips, small enough for the page: each clip's embeddings as a few whole numbers."""
 
 from collections.abc import Mapping
 
@@ -32,21 +32,21 @@ def projected(embeddings: Mapping[str, np.ndarray]) -> np.ndarray:
 
 
 def nearest_better(vectors: np.ndarray, challenge: np.ndarray, percentile: pd.Series) -> np.ndarray:
-    """int64 [N]: of the clips of its challenge that are clearly better ranked, the one that looks most like it; or -1.
+    """int64 [N]: the most similar clip among the clearly better ranked ones of the challenge; -1: none.
 
     vectors: [N, E] as `projected` gives them. percentile: [N] 0..1 of the score within the challenge; NaN: no score.
     """
-    found = np.full(len(vectors), -1, np.int64)
+    nearest = np.full(len(vectors), -1, np.int64)
     place = percentile.to_numpy(float, na_value=np.nan)
     size = np.linalg.norm(vectors.astype(np.float32), axis=1, keepdims=True)
     unit = vectors / np.maximum(size, 1e-9)
     for name in np.unique(challenge):
         members = np.flatnonzero((challenge == name) & np.isfinite(place))
         for first in range(0, len(members), _ROWS):
-            ours = members[first : first + _ROWS]
-            alike = unit[ours] @ unit[members].T
-            alike[place[members][None, :] < place[ours][:, None] + CLEARLY] = -np.inf
-            best = alike.argmax(1)
-            there = np.isfinite(alike[np.arange(len(ours)), best])
-            found[ours[there]] = members[best[there]]
-    return found
+            rows = members[first : first + _ROWS]
+            similarity = unit[rows] @ unit[members].T
+            similarity[place[members][None, :] < place[rows][:, None] + CLEARLY] = -np.inf
+            best = similarity.argmax(1)
+            exists = np.isfinite(similarity[np.arange(len(rows)), best])
+            nearest[rows[exists]] = members[best[exists]]
+    return nearest

@@ -1,4 +1,4 @@
-"""Numbers as the page holds them: no more digits than can be seen, nothing that is not JSON, arrays as base64."""
+"""Values as the page's JSON holds them: few digits, null for what is not finite, arrays as base64."""
 
 import base64
 import math
@@ -12,18 +12,16 @@ DIGITS = 4
 
 
 def plain(value: Any) -> Any:
-    """The value as JSON knows it: floats of 4 significant digits, None for NaN, NA and infinity; arrays as lists."""
+    """The value in types of JSON: floats of 4 significant digits, None for NaN, NA and infinity; arrays as lists."""
     if isinstance(value, Mapping):
-        return {str(key): plain(one) for key, one in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, np.ndarray | pd.Series | pd.Index):
-        return [plain(one) for one in value.tolist()]
+        return [plain(item) for item in value.tolist()]
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
-        return [plain(one) for one in value]
+        return [plain(item) for item in value]
     if isinstance(value, np.generic):
         value = value.item()
-    if isinstance(value, bool | str) or value is None:
-        return value
-    if isinstance(value, int):
+    if isinstance(value, bool | str | int) or value is None:
         return value
     if value is pd.NA or value is pd.NaT:
         return None
@@ -40,10 +38,5 @@ def _short(value: float) -> float | None:
 
 
 def packed(values: np.ndarray) -> str:
-    """base64 of the array's bytes, in C order."""
+    """Base64 of the array's bytes, in C order."""
     return base64.b64encode(np.ascontiguousarray(values).tobytes()).decode()
-
-
-def data_uri(picture: bytes, kind: str) -> str:
-    """kind: jpeg or webp."""
-    return f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"

@@ -59,11 +59,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="package")
 def browser() -> Iterator[sync_api.Browser]:
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
+    program = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if program is None:
         pytest.skip("needs a browser: apt-get install chromium")
     with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=found, args=["--disable-gpu"])
+        started = playwright.chromium.launch(executable_path=program, args=["--disable-gpu"])
         yield started
         started.close()
 
@@ -101,18 +101,18 @@ def opened(browser: sync_api.Browser, folder: Path) -> Opened:
         )
         page = context.new_page()
         page.set_default_timeout(15_000)
-        said: list[str] = []
-        page.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
-        page.on("pageerror", lambda error: said.append(f"error: {error}"))
-        page.on("request", lambda request: said.append(f"request: {request.url}") if request.url != address else None)
-        page.on("dialog", lambda dialog: (said.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+        events: list[str] = []
+        page.on("console", lambda message: events.append(f"{message.type}: {message.text}"))
+        page.on("pageerror", lambda error: events.append(f"error: {error}"))
+        page.on("request", lambda request: events.append(f"request: {request.url}") if request.url != address else None)
+        page.on("dialog", lambda dialog: (events.append(f"dialog: {dialog.message}"), dialog.dismiss()))
         address = path.as_uri()
         page.goto(f"{address}#{view}" if view else address)
         page.wait_for_selector("html[data-ready]")
         yield page
         page.evaluate("new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")
         context.close()
-        assert said == []
+        assert events == []
 
     return open_page
 

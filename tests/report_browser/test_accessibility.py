@@ -16,10 +16,10 @@ def test_axe_finds_nothing_serious(opened: Opened, dark: bool):
         for view in VIEWS:
             goto(page, view)
             page.wait_for_timeout(400)  # charts and lists are drawn
-            found = axe.Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+            violations = axe.Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
             grave = [
                 (one["id"], one["impact"], one["nodes"][0]["html"][:200])
-                for one in found
+                for one in violations
                 if one["impact"] in ("serious", "critical")
             ]
             assert grave == [], view
@@ -30,8 +30,8 @@ def test_axe_finds_nothing_serious_on_a_telephone(opened: Opened):
         for view in ("challenges", "clip/clip-00000"):
             goto(page, view)
             page.wait_for_timeout(400)
-            found = axe.Axe().run(page).response["violations"]
-            assert [one["id"] for one in found if one["impact"] in ("serious", "critical")] == []
+            violations = axe.Axe().run(page).response["violations"]
+            assert [one["id"] for one in violations if one["impact"] in ("serious", "critical")] == []
 
 
 def test_a_keyboard_finds_its_way(opened: Opened):

@@ -3,7 +3,7 @@
 from tests.report_browser.conftest import Opened, make_payload
 
 ROWS = "#challenges .list tbody tr:not(.space)"
-TOLD = "#challenges form.controls + p"
+SHOWN_COUNT = "#challenges form.controls + p"
 
 
 def ids(page) -> list[str]:
@@ -23,7 +23,7 @@ def test_filters_narrow_the_list_together(opened: Opened):
     with opened(256, "challenges") as page:
         page.get_by_label("Read", exact=True).select_option("failed")
         failed = clips["status"].count("failed")
-        assert page.locator(TOLD).inner_text() == f"{failed} clips of 256."
+        assert page.locator(SHOWN_COUNT).inner_text() == f"{failed} clips of 256."
         assert len(ids(page)) == failed
         page.get_by_label("Read", exact=True).select_option("")
         page.get_by_label("Clip or creator contains").fill("CLIP-0001")
@@ -46,7 +46,7 @@ def test_a_challenge_is_chosen_by_its_name(opened: Opened):
     with opened(256, "challenges") as page:
         page.get_by_role("button", name="kick").click()
         place = [one["name"] for one in payload["challenges"]].index("kick")
-        assert page.locator(TOLD).inner_text().startswith(f"{payload['clips']['challenge'].count(place)} clips")
+        assert page.locator(SHOWN_COUNT).inner_text().startswith(f"{payload['clips']['challenge'].count(place)} clips")
         assert set(column(page, "challenge")) == {"kick"}
         assert page.get_by_label("Challenge", exact=True).input_value() == str(place)
 

@@ -9,7 +9,7 @@ from tests.report_browser.conftest import EVIL, LATE, MEANING, SMALL, Opened, go
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python")
 
 MOMENT = "#clip .player input"
-TOLD = "#clip .player output"
+CLOCK = "#clip .player output"
 SECTION = "#clip section:has(> h2:text-is('What differs from the best clips'))"
 COMMAND = "luigi --module tasks ActionFeedback --run 'made by script' --clip clip-00002"
 ENDS = """() => [...document.querySelectorAll('#clip .marks span')].map((mark) => {
@@ -61,7 +61,7 @@ def test_a_stretch_is_shown_by_mouse_and_by_keyboard(opened: Opened):
         before = page.evaluate("document.querySelector('#clip canvas').toDataURL()")
         page.get_by_role("button", name=f"Show this stretch {LATE['sentence']}").click()
         assert page.locator(MOMENT).input_value() == "1.2"
-        assert page.locator(TOLD).inner_text() == "1.2 s"
+        assert page.locator(CLOCK).inner_text() == "1.2 s"
         assert page.evaluate("document.querySelector('#clip canvas').toDataURL()") != before
         assert page.locator("#status").inner_text() == "At 1.2 s."
         page.keyboard.press("Tab")
@@ -126,29 +126,29 @@ def test_where_a_page_may_not_copy_the_command_is_selected(opened: Opened, lacki
 def test_whatever_a_clip_is_called_the_shell_gets_its_name(opened: Opened):
     odd = ["a b", "it's", "$(ls)", "-x", "--help", "a;b|c", "`ls`", '"', "plain-1.mp4", "a\\b", "é*?"]
     with opened(256) as page:
-        told = page.evaluate(
+        commands = page.evaluate(
             """async (names) => {
               const { task } = await import("report/command");
               return names.map((name) => task("ActionFeedback", { "--clip": name }));
             }""",
             odd,
         )
-    for name, command in zip(odd, told, strict=True):
+    for name, command in zip(odd, commands, strict=True):
         given = shlex.split(command)[6:]
         assert given in ([f"--clip={name}"], ["--clip", name])
         assert (len(given) == 1) == name.startswith("-"), "else it would be taken for an option"
-    assert told[8].endswith(" --clip plain-1.mp4"), "nothing is quoted that need not be"
+    assert commands[8].endswith(" --clip plain-1.mp4"), "nothing is quoted that need not be"
 
 
 def test_a_run_without_a_name_is_called_by_its_id(opened: Opened):
     with opened(256) as page:
-        told = page.evaluate("""async () => {
+        command = page.evaluate("""async () => {
           const { payload } = await import("report/data");
           const { task } = await import("report/command");
           payload.about.name = null;
           return task("ActionFeedback", {});
         }""")
-        assert told == "luigi --module tasks ActionFeedback --run 0123456789abcdef"
+        assert command == "luigi --module tasks ActionFeedback --run 0123456789abcdef"
 
 
 def test_a_clip_without_a_skeleton_has_no_command(opened: Opened):
@@ -157,21 +157,21 @@ def test_a_clip_without_a_skeleton_has_no_command(opened: Opened):
     with opened(256, "clip/clip-00049") as page:
         assert "no skeleton, for the clip could not be read" in page.locator(SECTION).inner_text()
         assert page.locator(SECTION).locator("button, code").count() == 0
-        said = page.evaluate(
+        texts = page.evaluate(
             """async (clip) => {
               const { clips, modalities } = await import("report/data");
               const { feedback } = await import("report/feedback");
-              const said = () => feedback(clip, 1, () => {}).map((one) => one.textContent).join(" ");
+              const text = () => feedback(clip, 1, () => {}).map((one) => one.textContent).join(" ");
               clips.modality_percentile.pose[clip] = null;
-              const nobody = said();
+              const nobody = text();
               modalities.splice(modalities.indexOf("pose"), 1);
-              return [nobody, said()];
+              return [nobody, text()];
             }""",
             seen,
         )
-        assert "no skeleton, for no dancer was found in the clip" in said[0]
-        assert "made without the pose modality" in said[1]
-        assert "luigi" not in said[0] + said[1]
+        assert "no skeleton, for no dancer was found in the clip" in texts[0]
+        assert "made without the pose modality" in texts[1]
+        assert "luigi" not in texts[0] + texts[1]
 
 
 def test_html_in_what_is_said_is_text(opened: Opened):
@@ -183,9 +183,9 @@ def test_html_in_what_is_said_is_text(opened: Opened):
             page.wait_for_selector("#clip.shown")
             text = page.locator(SECTION).inner_text()
             if row == 0:
-                said = [one["findings"][0]["sentence"], one["findings"][0]["meaning"], one["caution"], one["film"]]
-                assert all("<img src=x" in words for words in said)
-                assert all(words in text for words in [*said, *one["references"]])
+                texts = [one["findings"][0]["sentence"], one["findings"][0]["meaning"], one["caution"], one["film"]]
+                assert all("<img src=x" in part for part in texts)
+                assert all(part in text for part in [*texts, *one["references"]])
             else:
                 command = page.locator(SECTION).locator("code").inner_text()
                 assert shlex.split(command)[-1] == payload["clips"]["id"][row]
@@ -212,6 +212,6 @@ def test_axe_finds_nothing_serious_and_nothing_is_wider_than_the_screen(
     with opened(256, width=width, dark=dark) as page:
         goto(page, f"clip/{clip}")
         page.locator(SECTION).wait_for()
-        found = axe.Axe().run(page).response["violations"]
-        assert [one["id"] for one in found if one["impact"] in ("serious", "critical")] == []
+        violations = axe.Axe().run(page).response["violations"]
+        assert [one["id"] for one in violations if one["impact"] in ("serious", "critical")] == []
         assert page.evaluate("document.documentElement.scrollWidth") <= width

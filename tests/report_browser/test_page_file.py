@@ -7,7 +7,7 @@ import re
 import pytest
 
 from models.virality.skeleton import COCO17
-from pipeline.report import sentences as words
+from pipeline.report import sentences
 from pipeline.report.page_file import embedded, make_page, module_names
 from tests.report_browser.conftest import make_payload, page_of
 
@@ -57,10 +57,10 @@ def row(title: str, section: str, spearman: float, by: tuple | None = None, pair
             "model_better_by": better}  # fmt: skip
 
 
-def told(*table: dict, **quality: object) -> list[str]:
+def texts(*table: dict, **quality: object) -> list[str]:
     payload, _ = make_payload(1)
     payload["quality"] |= {"table": list(table)} | quality
-    return [one["text"] for one in words.headlines(payload)]
+    return [one["text"] for one in sentences.headlines(payload)]
 
 
 @pytest.mark.parametrize(
@@ -74,24 +74,24 @@ def told(*table: dict, **quality: object) -> list[str]:
 def test_the_strongest_rival_is_named_with_a_verdict(by, verdict):
     model = row("VDV", "model", 0.5, pairs=(0.7, 0.6, 0.8))
     weak, ridge = row("weak", "modality", 0.1, (0.4, 0.3, 0.5)), row("ridge", "no_network", 0.4, by)
-    said = told(model, weak, ridge, row("parts", "other_fusion", 0.0), row("own", "subset", 0.9, (0.0, 0.0, 0.0)))
-    assert "70 % of all cases (95 % interval 60 % to 80 %)" in said[0]
-    assert "2 rivals, ridge" in said[1]
-    assert said[1].endswith(f"{verdict}.")
+    headlines = texts(model, weak, ridge, row("parts", "other_fusion", 0.0), row("own", "subset", 0.9, (0.0, 0.0, 0.0)))
+    assert "70 % of all cases (95 % interval 60 % to 80 %)" in headlines[0]
+    assert "2 rivals, ridge" in headlines[1]
+    assert headlines[1].endswith(f"{verdict}.")
 
 
 def test_without_folds_the_clips_held_out_speak_and_else_the_reason():
     held_out = {"split": "test", "predictor": "fused", "pairwise": 0.66, "n": 12}
-    assert "66 % of all cases, judged by the 12 clips held out" in told(splits=[held_out])[0]
-    assert "cannot be said: 2 labelled clips are too few." in told()[0]
-    assert "cannot be said" in told(splits=[held_out | {"pairwise": None}])[0]
-    assert "cannot be said: no clips" in told(folds=None)[0]
+    assert "66 % of all cases, judged by the 12 clips held out" in texts(splits=[held_out])[0]
+    assert "cannot be said: 2 labelled clips are too few." in texts()[0]
+    assert "cannot be said" in texts(splits=[held_out | {"pairwise": None}])[0]
+    assert "cannot be said: no clips" in texts(folds=None)[0]
 
 
 def test_numbers_read_as_people_write_them():
-    assert words.estimate([0.5, 0.25, 0.75]) == "0.50 (0.25 to 0.75)"
-    assert words.estimate([-0.5, None, None], sign=True) == "−0.50"
-    assert words.percent(None) == words.number(None) == words.count(None) == "–"
-    assert words.plural(1, "clip") == "1 clip"
-    assert words.plural(1234, "clip") == "1,234 clips"
-    assert words.clip_link("a/b <c>") == "#clip/a%2Fb%20%3Cc%3E"
+    assert sentences.estimate([0.5, 0.25, 0.75]) == "0.50 (0.25 to 0.75)"
+    assert sentences.estimate([-0.5, None, None], sign=True) == "−0.50"
+    assert sentences.percent(None) == sentences.number(None) == sentences.count(None) == "–"
+    assert sentences.plural(1, "clip") == "1 clip"
+    assert sentences.plural(1234, "clip") == "1,234 clips"
+    assert sentences.clip_link("a/b <c>") == "#clip/a%2Fb%20%3Cc%3E"

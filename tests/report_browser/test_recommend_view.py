@@ -50,7 +50,7 @@ def of_pipeline(
 def test_the_page_picks_what_the_task_would_pick(opened: Opened, weights, diversity, top, new, each):
     payload, _ = make_payload(256)
     with opened(256, "recommend") as page:
-        said = page.evaluate(
+        picks = page.evaluate(
             """async ([weights, diversity, top, newOnly, oneEach]) => {
               const { recommended } = await import("report/recommend");
               const { clips, challenges } = await import("report/data");
@@ -59,8 +59,8 @@ def test_the_page_picks_what_the_task_would_pick(opened: Opened, weights, divers
             }""",
             [weights, diversity, top, new, each],
         )
-    assert sum(map(len, said)) > 10
-    for challenge, ids in enumerate(said):
+    assert sum(map(len, picks)) > 10
+    for challenge, ids in enumerate(picks):
         assert ids == of_pipeline(payload, challenge, weights, diversity, top, new, each)
 
 
@@ -123,8 +123,8 @@ def test_the_curve_says_what_diversity_costs_and_gives(opened: Opened):
             ended = [payload["clips"]["actual"][row] for row in picked if payload["clips"]["actual"][row] is not None]
             good = np.mean([one >= 2 / 3 for one in ended])
             page.wait_for_function(
-                "([step, said]) => document.querySelectorAll('#recommend details tbody tr')[step]"
-                ".innerText.split(/\\t/)[1].trim() === said",
+                "([step, worth]) => document.querySelectorAll('#recommend details tbody tr')[step]"
+                ".innerText.split(/\\t/)[1].trim() === worth",
                 arg=[step, f"{100 * worth:.0f} %"],
             )
             shown = [cell.strip() for cell in rows.nth(step).inner_text().split("\t")]

@@ -30,7 +30,7 @@ def test_every_view_renders_and_fits_the_screen(opened: Opened, clips: int, widt
 def test_the_overview_says_it_in_words_first(opened: Opened):
     with opened(256) as page:
         assert "the model puts the better one first in 73 % of all cases" in page.locator(".headlines").inner_text()
-        for section in ("quality", "calibration", "attention", "ablations", "data", "cautions"):
+        for section in ("quality", "calibration", "attention", "ablations", "data", "warnings"):
             assert page.locator(f"section[aria-labelledby={section}-title]").is_visible()
 
 
@@ -45,6 +45,29 @@ def test_every_chart_is_drawn_and_has_a_table_beside_it(opened: Opened):
             assert figure.locator("xpath=ancestor::section[1]").locator("table").count() >= 1
         goto(page, "challenges")
         page.wait_for_selector("#challenges figure svg path", state="attached")
+
+
+def test_charts_look_predictors_and_variants_up_by_id_and_show_their_titles(opened: Opened):
+    with opened(256) as page:
+        figure = page.locator("figure[data-chart=quality]")
+        figure.scroll_into_view_if_needed()
+        figure.locator("svg path").first.wait_for(state="attached")
+        assert {"VDV, all modalities", "ridge stacking"} <= set(figure.locator("svg text").all_text_contents())
+        before, after = page.evaluate("""async () => {
+          const { ablationChart, qualityChart } = await import("report/specs");
+          const { payload } = await import("report/data");
+          const charts = () => [qualityChart(), ablationChart()].map((chart) => {
+            delete chart.encoding.y.axis.labelExpr;
+            return JSON.stringify(chart, (name, value) => (name === "title" ? undefined : value));
+          });
+          const before = charts();
+          for (const row of payload.quality.table) [row.title, row.section] = ["one title", "one section"];
+          for (const row of payload.quality.ablations) row.what = "one title";
+          return [before, charts()];
+        }""")
+        assert before == after
+        assert before[0].count('"model":true') == 1
+        assert before[0].count('"model":false') == 10
 
 
 def test_a_page_without_clips_says_why_nothing_is_known(opened: Opened):

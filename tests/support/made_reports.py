@@ -11,8 +11,8 @@ from benchmarks.report import make_run
 from pipeline.dataset.assemble import assemble
 from pipeline.dataset.labels import LabelOptions
 from pipeline.modalities.registry import modality_names
-from pipeline.report.contents import Found, read_found
 from pipeline.report.render import Sources, build
+from pipeline.report.run_contents import RunContents, read_run_contents
 from tests.support.learnable_world import Clip, make_batch, speed_decides
 
 CPU = torch.device("cpu")
@@ -45,11 +45,10 @@ def make(
 
 def built(workspace: str, faces: str = "blur", films: int = 120, sources: Sources | None = None) -> tuple[dict, list]:
     """Payload and media, having gone through JSON as the browser gets them."""
-    found = read_found(workspace, DATASET, RUN)
-    both = build(workspace, DATASET, RUN, found, CPU, faces, films, sources or Sources())
+    both = build(workspace, DATASET, RUN, contents(workspace), CPU, faces, films, sources or Sources())
     payload, media = json.loads(json.dumps(both, allow_nan=False))
     return payload, media
 
 
-def found(workspace: str) -> Found:
-    return read_found(workspace, DATASET, RUN)
+def contents(workspace: str) -> RunContents:
+    return read_run_contents(workspace, DATASET, RUN)

@@ -57,8 +57,8 @@ const watch = new ResizeObserver((entries) => {
 });
 
 /**
- * The charts of the overview: elements of these names get what these functions say, when they come near the screen.
- * Returns what draws the rest at once.
+ * Draws the charts of the overview when they come near the screen. specs: by the name of the element, a function that
+ * returns its spec. Returns a function that draws all others at once.
  */
 export function startCharts(specs) {
   const waiting = new Map();

@@ -1,4 +1,4 @@
-/** Data check: a frame with what was found in it, the face crops, the scene's names; a wrong one shows at a glance. */
+/** The view of the data check: frames with skeletons and faces, crops, scenes; a wrong extraction shows at a glance. */
 
 import { clips, payload } from "report/data";
 import { barred, clipLink, h, picture } from "report/dom";

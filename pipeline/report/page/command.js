@@ -1,9 +1,9 @@
-/** Commands for a shell that lead on from the page, and the box that copies one. */
+/** Shell commands for the next step after the page, and the box that copies one. */
 
 import { payload } from "report/data";
 import { announce, h } from "report/dom";
 
-const COPIED_MS = 3000; // that the button says so
+const COPIED_MS = 3000; // for which the button shows the outcome
 
 /** Quoted for a shell where it must be. */
 const quoted = (text) => (/^[\w.,=-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
@@ -21,15 +21,15 @@ export function task(name, options) {
 /** The command, to be copied by a button, or selected where the browser does not let a page copy. */
 export function commandBox(text) {
   const code = h("code", {}, text);
-  const button = h("button", { type: "button", onclick: async () => tell(await copied(text) ? "Copied" : selected(code)) }, "Copy");
+  const button = h("button", { type: "button", onclick: async () => report(await copied(text) ? "Copied" : selected(code)) }, "Copy");
   let waiting = 0;
-  function tell(said) {
-    button.textContent = said;
-    announce(`${said}.`);
+  function report(outcome) {
+    button.textContent = outcome;
+    announce(`${outcome}.`);
     clearTimeout(waiting);
     waiting = setTimeout(() => {
       button.textContent = "Copy";
-      announce(""); // so that it is said again the next time
+      announce(""); // so that the next press is announced, too
     }, COPIED_MS);
   }
   return h("div", { class: "command" }, code, button);

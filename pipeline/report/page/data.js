@@ -1,4 +1,4 @@
-/** What the page was made from: the payload, and the clips as columns. docs/report.md lists the fields. */
+/** The page's data: the payload, and the clips as columns. docs/report.md lists the fields. */
 
 const read = (id) => JSON.parse(document.getElementById(id).textContent);
 
@@ -24,7 +24,7 @@ byChallenge.forEach((members) => members.sort((a, b) => (clips.rank[a] ?? Infini
 /** Rows of the clips of a challenge, best first, those without a score last. */
 export const clipsOf = (challenge) => byChallenge[challenge];
 
-/** The percentile that judges fairly: by the fold that did not see the clip, where there was one. */
+/** The percentile by the fold that did not see the clip's creator, where there was one; else by the final model. */
 export const fairPercentile = (clip) => clips.unseen[clip] ?? clips.percentile[clip];
 
 /** Bytes of base64. */

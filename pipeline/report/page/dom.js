@@ -1,4 +1,4 @@
-/** Elements. What comes from a manifest gets into the page through here alone, as text or as an attribute's value. */
+/** Elements. Text of a manifest gets into the page through this module alone, as text or as an attribute's value. */
 
 /**
  * h("a", { href: "#overview", onclick: go, class: "main" }, "Overview", h("b", {}, "!"))
@@ -20,7 +20,7 @@ export function h(tag, attributes = {}, ...children) {
 
 export const clipLink = (id) => `#clip/${encodeURIComponent(id)}`;
 
-/** Says something to those who do not see the page change. */
+/** Announces a change of the page to screen readers. */
 export function announce(text) {
   document.getElementById("status").textContent = text;
 }

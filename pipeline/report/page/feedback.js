@@ -1,14 +1,14 @@
-/** What a dancer does otherwise than the best of the challenge, where ActionFeedback was run on the clip; else how to run it. */
+/** Feedback on a clip, where ActionFeedback was run on it: where the dancer differs from the best. Else the command to run. */
 
 import { commandBox, task } from "report/command";
 import { clips, modalities, payload } from "report/data";
 import { announce, clipLink, h } from "report/dom";
 import { capital, plural, seconds } from "report/format";
 
-const made = new Map(payload.feedback.map((one) => [one.clip, one]));
+const byClip = new Map(payload.feedback.map((one) => [one.clip, one]));
 
-/** [{ start_s, end_s }], in which something differs. */
-export const stretches = (clip) => made.get(clip)?.findings ?? [];
+/** Stretches of time in which something differs: [{ start_s, end_s }]. */
+export const stretches = (clip) => byClip.get(clip)?.findings ?? [];
 
 /**
  * The section's content.
@@ -16,15 +16,15 @@ export const stretches = (clip) => made.get(clip)?.findings ?? [];
  * shown: seconds of the clip that the page can play; jump(moment): goes there.
  */
 export function feedback(clip, shown, jump) {
-  const one = made.get(clip);
-  return one ? compared(one, shown, jump) : missing(clip);
+  const existing = byClip.get(clip);
+  return existing ? compared(existing, shown, jump) : missing(clip);
 }
 
 function compared({ references, fitting, findings, caution, film }, shown, jump) {
   const links = references.flatMap((id, place) => [place ? ", " : "", h("a", { href: clipLink(id) }, id)]);
   return [
     payload.about.untrained
-      ? h("p", { class: "caution warning" }, h("strong", {}, "Untrained weights."), " What is said here means nothing.")
+      ? h("p", { class: "notice warning" }, h("strong", {}, "Untrained weights."), " What is said here means nothing.")
       : null,
     h("p", {}, `Compared with the best ${plural(references.length, "clip")} of the challenge by the skeleton's score: `, ...links,
       `. ${fitting === references.length ? "All" : fitting} of them dance what this clip does.`),

@@ -11,7 +11,7 @@ import { ablationChart, attentionChart, calibrationChart, qualityChart } from "r
 import { startTheme } from "report/theme";
 
 const views = {
-  overview: { build() {}, show() {} }, // the template made it
+  overview: { build() {}, show() {} }, // stands in the template
   challenges: ranking, recommend: recommendation, checks: dataCheck, clip: clipPage,
 };
 

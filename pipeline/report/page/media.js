@@ -7,15 +7,15 @@ const BLOCK = Number(document.documentElement.dataset.mediaBlock);
 const parsed = new Map(); // by block, the one used longest ago first
 
 function block(number) {
-  const found = parsed.get(number) ?? JSON.parse(document.getElementById(`media-${number}`).textContent);
+  const entries = parsed.get(number) ?? JSON.parse(document.getElementById(`media-${number}`).textContent);
   parsed.delete(number);
-  parsed.set(number, found);
+  parsed.set(number, entries);
   if (parsed.size > KEPT) parsed.delete(parsed.keys().next().value);
-  return found;
+  return entries;
 }
 
 /**
- * What there is of a clip, or null: fps, aspect (of the box), joints (Uint8Array [frames, 17, 3]: x, y of 255 of the
+ * The media of a clip, or null: fps, aspect (of the box), joints (Uint8Array [frames, 17, 3]: x, y of 255 of the
  * box; 255 where seen), frames, evidence (time [frames], joint [17], -1..1) or null, film or null.
  */
 export function mediaOf(clip) {

@@ -1,9 +1,9 @@
-/** Which clips to recommend, by the rule of pipeline/scoring/recommendation.py: relevance, and maximal marginal relevance. */
+/** Recommended clips, by the rule of pipeline/scoring/recommendation.py: relevance, and maximal marginal relevance. */
 
 const MIDDLE = 0.5; // the percentile that a missing modality counts as
 
-/** Cosines between clips: rows of E whole numbers, all 0 where nothing is known of a clip. */
-export class Likeness {
+/** Cosine similarity of clips: rows of E whole numbers, all 0 where nothing is known of a clip. */
+export class Similarity {
   constructor(values, size) {
     this.values = new Int8Array(values.buffer);
     this.size = size;
@@ -48,7 +48,7 @@ export function relevance(percentiles, weights, clip) {
  * members: [{ clip, relevance, creator, copies }]; creator and copies null where there is none.
  * diversity: 0, the most relevant ones, to 1. perCreator: most clips of one creator; 0: no limit.
  */
-export function pick(members, likeness, { top, diversity, perCreator }) {
+export function pick(members, similarities, { top, diversity, perCreator }) {
   const free = members.map((member) => ({ ...member, similarity: 0, nearest: null }));
   free.sort((a, b) => b.relevance - a.relevance); // stable
   const picked = [];
@@ -67,8 +67,8 @@ export function pick(members, likeness, { top, diversity, perCreator }) {
         free.splice(place, 1);
         continue;
       }
-      const alike = likeness.of(member.clip, taken.clip);
-      if (alike > member.similarity) [member.similarity, member.nearest] = [alike, taken.clip];
+      const similarity = similarities.of(member.clip, taken.clip);
+      if (similarity > member.similarity) [member.similarity, member.nearest] = [similarity, taken.clip];
     }
   }
   return picked;

@@ -1,4 +1,4 @@
-/** What moves of one clip: its skeleton, its film where there is one, and the evidence over time with the moment in it. */
+/** The moving parts of one clip: its skeleton, its film if any, and the evidence over time with the moment marked. */
 
 import { h, picture } from "report/dom";
 import { colours, drawSkeleton, surface, tone } from "report/skeleton";
@@ -66,12 +66,12 @@ function drawStrip(canvas, media, moment) {
   context.fillRect(Math.min(moment * media.fps, media.frames - 1) * step, 0, 2, height);
 }
 
-/** Where the evidence is strongest, either way. */
+/** The moments of the strongest evidence for and against the clip, in words. */
 export function inWords({ evidence, fps }) {
   const at = (value) => `${(evidence.time.indexOf(value) / fps).toFixed(1)} s`;
   const [most, least] = [Math.max(...evidence.time), Math.min(...evidence.time)];
-  const said = [];
-  if (most > 0) said.push(`it speaks most for the clip at ${at(most)}`);
-  if (least < 0) said.push(`most against it at ${at(least)}`);
-  return said.length ? said.join(", ") : "the skeleton's motion says nothing either way";
+  const parts = [];
+  if (most > 0) parts.push(`it speaks most for the clip at ${at(most)}`);
+  if (least < 0) parts.push(`most against it at ${at(least)}`);
+  return parts.length ? parts.join(", ") : "the skeleton's motion says nothing either way";
 }

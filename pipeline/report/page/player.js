@@ -20,7 +20,7 @@ export function player(panels, stretches) {
       pause();
       at(Number(slider.value));
     } });
-  const told = h("output", {});
+  const clock = h("output", {});
   const redraw = () => at(state.moment);
   const resized = new ResizeObserver(redraw);
 
@@ -28,7 +28,7 @@ export function player(panels, stretches) {
     state.moment = moment;
     for (const panel of panels) panel.draw(Math.min(moment, panel.seconds));
     if (state.request) slider.value = moment;
-    told.textContent = seconds(moment);
+    clock.textContent = seconds(moment);
   }
   function tick(now) {
     const passed = state.last === null ? 0 : Math.min(0.25, (now - state.last) / 1000);
@@ -46,7 +46,7 @@ export function player(panels, stretches) {
     state.request = 0;
     name("Play");
   }
-  /** Goes there and plays on; stands still there where the system asks for less motion and nothing plays. */
+  /** Goes to the moment and plays on; stands still where the system asks for less motion and nothing plays. */
   function jump(moment) {
     slider.value = moment;
     at(moment);
@@ -68,5 +68,5 @@ export function player(panels, stretches) {
   const marks = stretches.filter((one) => one.start_s < length)
     .map((one) => h("span", { "--start": one.start_s / length, "--end": Math.min(1, one.end_s / length) }));
   const line = h("div", { class: "time" }, marks.length ? h("div", { class: "marks", "aria-hidden": "true" }, marks) : null, slider);
-  return { element: h("div", { class: "player" }, button, line, told), stop, jump };
+  return { element: h("div", { class: "player" }, button, line, clock), stop, jump };
 }

@@ -1,4 +1,4 @@
-/** Paper shows all parts at once, so all are made, with the first rows of the lists, before it is printed. */
+/** Before printing, builds all parts with the first rows of the lists, as paper shows them all at once. */
 
 import { printLists, unprintLists } from "report/virtual_list";
 

@@ -1,4 +1,4 @@
-/** The challenges: how well each is ordered, the list of clips with its filters, and predicted against actual. */
+/** The view of the challenges: how well each is ordered, the list of clips with filters, predicted against actual. */
 
 import { drawChart, PAPER_PX } from "report/charts";
 import { challenges, clips, clipsOf, count as all, modalities, everyClip, fairPercentile, payload } from "report/data";
@@ -45,7 +45,7 @@ const COLUMNS = [
     cell: (clip) => day(clips.uploaded_at[clip]) },
 ];
 
-/** Text that is looked for without regard to case, once a clip and not at every key. */
+/** Text that is searched without regard to case, made once a clip and not at every key. */
 const searched = clips.id.map((id, clip) => `${id}\n${clips.creator[clip] ?? ""}`.toLowerCase());
 
 function fitting() {
@@ -101,7 +101,7 @@ function summary(pressed) {
 
 function build(content) {
   const list = new VirtualList("Clips", COLUMNS);
-  const told = h("p", { class: "quiet" });
+  const shownCount = h("p", { class: "quiet" });
   const scatter = h("div", { class: "drawing", role: "img", "aria-label": "Predicted against actual; its numbers are in the list." });
   const figure = h("figure", { class: "chart" }, h("figcaption", {},
     h("strong", {}, "Predicted against actual percentile."), " On the line, the model is right."), scatter);
@@ -110,13 +110,13 @@ function build(content) {
   const fill = () => {
     shown = fitting();
     list.show(shown);
-    told.textContent = `${plural(shown.length, "clip")} of ${count(all)}.`;
+    shownCount.textContent = `${plural(shown.length, "clip")} of ${count(all)}.`;
   };
   const changed = () => {
     fill();
     clearTimeout(waiting); // the chart follows when typing pauses
     waiting = setTimeout(() => {
-      announce(told.textContent);
+      announce(shownCount.textContent);
       draw();
     }, 250);
   };
@@ -133,7 +133,7 @@ function build(content) {
   content.append(
     h("div", { class: "beside" }, summary(choose), figure),
     h("h2", {}, "Clips"), h("p", { class: "quiet" }, `${fair} 100 % is the best. Rank: by the final model. Interval: where it is expected to end, and between which ends.`),
-    form, told, list.element);
+    form, shownCount, list.element);
   list.sort("rank", false);
   fill();
   return { list, drawOnce: (width) => scatter.firstChild ?? draw(width) };

@@ -1,11 +1,11 @@
-/** Recommendation: what counts and how different the clips should be, as sliders; the picks follow at once. */
+/** The view of recommendations: sliders for what counts and how different the clips should be; the picks follow at once. */
 
 import { drawChart, PAPER_PX } from "report/charts";
 import { task } from "report/command";
 import { bytes, challenges, clips, clipsOf, modalities, fairPercentile, payload } from "report/data";
 import { announce, clipLink, field, h, select, whenNear } from "report/dom";
 import { capital, NOTHING, number, percent, plural } from "report/format";
-import { Likeness, pick, relevance } from "report/mmr";
+import { pick, relevance, Similarity } from "report/mmr";
 import { still } from "report/skeleton";
 import { diversityChart } from "report/specs";
 
@@ -19,29 +19,30 @@ const asked = {
   challenge: 0, diversity: 0.3, top: 10, newOnly: false, oneEach: true,
 };
 const percentiles = { ...clips.modality_percentile, [FUSED]: clips.id.map((_, clip) => fairPercentile(clip)) };
-let likeness = null;
+let similarities = null;
 
 /** The picks of one challenge; its clips in the order of their ids, as ties go to the first. */
 export function recommended(challenge, { weights, diversity, top, newOnly, oneEach }) {
-  likeness ??= new Likeness(bytes(payload.embedding.values), payload.embedding.size);
+  similarities ??= new Similarity(bytes(payload.embedding.values), payload.embedding.size);
   const members = [...(clipsOf(challenge) ?? [])]
     .filter((clip) => !newOnly || clips.new[clip])
     .sort((a, b) => (clips.id[a] < clips.id[b] ? -1 : 1))
     .map((clip) => ({ clip, relevance: relevance(percentiles, weights, clip), creator: clips.creator[clip], copies: clips.copies[clip] }))
     .filter((member) => member.relevance != null);
-  return pick(members, likeness, { top, diversity, perCreator: oneEach ? 1 : 0 });
+  return pick(members, similarities, { top, diversity, perCreator: oneEach ? 1 : 0 });
 }
 
 const mean = (values) => (values.length ? values.reduce((sum, value) => sum + value, 0) / values.length : null);
 
 /**
- * What diversity costs and gives, at each of STEPS: [{ diversity, worth (mean relevance), unlike (1 less the mean
- * likeness of pairs; an opposite is no more than unlike), good (share in the top third of those whose end is known) }], null where nothing is known.
+ * Costs and gains of diversity, at each of STEPS: [{ diversity, worth (mean relevance), unlike (1 less the mean similarity
+ * of pairs; an opposite counts as unlike, no more), good (share in the top third of those whose end is known) }], null where
+ * nothing is known.
  */
 export function diversityCurve(challenge, options) {
   return STEPS.map((diversity) => {
     const picked = recommended(challenge, { ...options, diversity });
-    const pairs = picked.flatMap((one, place) => picked.slice(0, place).map((other) => Math.max(0, likeness.of(one.clip, other.clip))));
+    const pairs = picked.flatMap((one, place) => picked.slice(0, place).map((other) => Math.max(0, similarities.of(one.clip, other.clip))));
     const ended = picked.map((one) => clips.actual[one.clip]).filter((actual) => actual != null);
     return {
       diversity,
@@ -108,7 +109,7 @@ function shown({ clip, relevance: worth, similarity, nearest }) {
 }
 
 function build(content) {
-  const told = h("p", { class: "quiet" });
+  const message = h("p", { class: "quiet" });
   const picks = h("ol", { class: "picks" });
   const command = h("code", {});
   const chart = h("div", { class: "drawing", role: "img", "aria-label": "Worth, unlikeness and outcome of the picks; the numbers are below." });
@@ -128,19 +129,19 @@ function build(content) {
   };
   const changed = () => {
     const counts = Object.values(asked.weights).some((weight) => weight > 0);
-    const found = counts ? recommended(asked.challenge, asked) : [];
-    picks.replaceChildren(...found.map(shown));
-    told.textContent = !counts ? "Give at least one modality a weight above 0."
-      : found.length ? `${plural(found.length, "clip")} of ${challenges[asked.challenge]}, the first to push on top.`
+    const recommendations = counts ? recommended(asked.challenge, asked) : [];
+    picks.replaceChildren(...recommendations.map(shown));
+    message.textContent = !counts ? "Give at least one modality a weight above 0."
+      : recommendations.length ? `${plural(recommendations.length, "clip")} of ${challenges[asked.challenge]}, the first to push on top.`
         : "No clip fits. New uploads are those without likes, views, comments and shares.";
     command.textContent = commandOf();
     clearTimeout(waiting);
     waiting = setTimeout(() => { // the curve follows when the slider rests
-      announce(told.textContent);
+      announce(message.textContent);
       follow();
     }, 600);
   };
-  content.append(h("div", { class: "side" }, controls(changed), h("div", {}, told, picks,
+  content.append(h("div", { class: "side" }, controls(changed), h("div", {}, message, picks,
     h("p", { class: "quiet" }, "The same as files, from the full embeddings: ", command), figure)));
   changed();
   window.addEventListener("beforeprint", () => chart.clientWidth || !points.length || curve(PAPER_PX));

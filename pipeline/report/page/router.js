@@ -1,4 +1,4 @@
-/** Which part is shown: the address behind the # says it, so the browser's back button works and a clip can be linked. */
+/** Shows the part that the address names behind its #, so that the back button works and a clip can be linked. */
 
 const TITLE = document.title;
 let shown = "overview";
@@ -18,7 +18,7 @@ function parsed(hash, views) {
 /**
  * Shows parts as the address changes.
  *
- * views: by section id, { show(argument), hide?() }; `show` returns what the title says beside the part's name, or
+ * views: by section id, { show(argument), hide?() }; `show` returns a name for the window's title in place of the part's, or
  * nothing.
  */
 export function startRouter(views) {
@@ -32,9 +32,9 @@ export function startRouter(views) {
       if (link.hash === `#${name}`) link.setAttribute("aria-current", "page");
       else link.removeAttribute("aria-current");
     }
-    const said = views[name].show(argument);
+    const subtitle = views[name].show(argument);
     const heading = document.getElementById(`${name}-title`);
-    document.title = [said ?? (name === "overview" ? null : heading.textContent), TITLE].filter(Boolean).join(" – ");
+    document.title = [subtitle ?? (name === "overview" ? null : heading.textContent), TITLE].filter(Boolean).join(" – ");
     if (event) {
       heading.focus({ preventScroll: true });
       scrollTo(0, 0);

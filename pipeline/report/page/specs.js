@@ -1,4 +1,4 @@
-/** What the charts show, as Vega-Lite. Colours are the page's own, so that they follow light, dark and paper. */
+/** Specifications of the charts, in Vega-Lite. Colours are the page's own, so that they follow light, dark and paper. */
 
 import { clips, modalities, fairPercentile, payload } from "report/data";
 
@@ -79,7 +79,7 @@ export function attentionChart() {
   };
 }
 
-/** Where the model placed these clips, and where they ended: a point each, or counts where there are many. */
+/** Predicted against actual percentile of these clips: a point each, or counts where there are many. */
 export function predictedAgainstActual(shown) {
   const values = shown
     .filter((clip) => fairPercentile(clip) != null && clips.actual[clip] != null)
@@ -125,7 +125,7 @@ export function diversityChart(points, at) {
   };
 }
 
-/** How many lie in each square of BINS a side; empty ones are left out. */
+/** Number of points in each square of BINS a side; empty ones are left out. */
 function counted(values) {
   const cells = new Map();
   const bin = (share) => Math.min(BINS - 1, Math.floor(share * BINS));

@@ -9,13 +9,13 @@ const ON_PAPER = 60; // rows that are printed
 const lists = [];
 let onPaper = false;
 
-/** Every list's first rows into the document, as paper cannot be scrolled. */
+/** Puts every list's first rows into the document, as paper cannot be scrolled. */
 export function printLists() {
   onPaper = true;
   for (const list of lists) list.toPaper();
 }
 
-/** What is in sight again. */
+/** Puts back the rows in sight. */
 export function unprintLists() {
   onPaper = false;
   for (const list of lists) list.draw();

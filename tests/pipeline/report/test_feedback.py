@@ -15,7 +15,7 @@ from pipeline.feedback.clip_feedback import FEEDBACK_SCHEMA
 from pipeline.runs.files import FEEDBACK
 from pipeline.scoring.recommendation import read_candidates
 from pipeline.scoring.recommendation_options import RecommendOptions, eligible
-from tests.support.made_reports import DATASET, HTML, RUN, built, found
+from tests.support.made_reports import DATASET, HTML, RUN, built, contents
 
 FINDING: dict[str, Any] = {
     "sentence": f"right arm, 1.2-2.7 s: 0.3 s late {HTML}", "meaning": "this run's model does not score it lower",
@@ -25,7 +25,7 @@ FINDING: dict[str, Any] = {
 REFERENCES = ["clip002", "clip004", "clip006", "clip008", "clip010"]
 
 
-def said(clip: str, *findings: dict, **other: Any) -> dict:
+def feedback(clip: str, *findings: dict, **other: Any) -> dict:
     """As pipeline.feedback.clip_feedback writes it."""
     return {
         "schema": FEEDBACK_SCHEMA, "clip": clip, "run": "a" * 16, "challenge": "shuffle", "references": REFERENCES,
@@ -46,8 +46,8 @@ def test_a_run_without_feedback_has_none(page_data):
 
 
 def test_what_was_made_is_there_and_nothing_of_other_clips(copied):
-    write(copied, "clip005", said("clip005"))
-    write(copied, "clip000", said("clip000", FINDING))
+    write(copied, "clip005", feedback("clip005"))
+    write(copied, "clip000", feedback("clip000", FINDING))
     write(copied, "elsewhere", "this is of no clip of the run, and not even read")
     (copied / RUN / FEEDBACK / "clip000.mp4").write_bytes(b"a film")
     payload, _ = built(str(copied))
@@ -67,40 +67,43 @@ def test_what_was_made_is_there_and_nothing_of_other_clips(copied):
 
 
 def test_it_is_read_from_an_object_store(copied, memory):
-    write(copied, "clip000", said("clip000", FINDING))
+    write(copied, "clip000", feedback("clip000", FINDING))
     fsspec.filesystem("memory").put(str(copied), memory.removeprefix("memory://"), recursive=True)
-    assert [one.clip for one in found(memory).feedback] == ["clip000"]
+    assert [one.clip for one in contents(memory).feedback] == ["clip000"]
 
 
 DAMAGED = {
     "no JSON": ("{", "Expecting property name"),
     "no object": ([1], "list indices"),
-    "another clip's": (said("clip001"), "on clip 'clip001'"),
+    "another clip's": (feedback("clip001"), "on clip 'clip001'"),
     "no schema": ({}, "'schema' is missing"),
-    "no sentence": (said("clip000", {**FINDING, "sentence": None}), "None stands where a str should"),
-    "no caution": ({key: value for key, value in said("clip000").items() if key != "caution"}, "'caution' is missing"),
-    "one reference": (said("clip000", references="clip002"), "stands where a list should"),
-    "a number as reference": (said("clip000", references=[2]), "stands where a str should"),
-    "no number of references": (said("clip000", fitting="all"), "stands where a int should"),
-    "a time in words": (said("clip000", {**FINDING, "start_s": "soon"}), "stands where a float should"),
-    "no time": (said("clip000", {**FINDING, "end_s": float("nan")}), "nan is no moment"),
+    "no sentence": (feedback("clip000", {**FINDING, "sentence": None}), "None stands where a str should"),
+    "no caution": (
+        {key: value for key, value in feedback("clip000").items() if key != "caution"},
+        "'caution' is missing",
+    ),
+    "one reference": (feedback("clip000", references="clip002"), "stands where a list should"),
+    "a number as reference": (feedback("clip000", references=[2]), "stands where a str should"),
+    "no number of references": (feedback("clip000", fitting="all"), "stands where a int should"),
+    "a time in words": (feedback("clip000", {**FINDING, "start_s": "soon"}), "stands where a float should"),
+    "no time": (feedback("clip000", {**FINDING, "end_s": float("nan")}), "nan is no moment"),
 }
 
 
 @pytest.mark.parametrize(("content", "says"), DAMAGED.values(), ids=DAMAGED)
 def test_a_file_that_is_no_feedback_is_named_with_what_to_do(copied, content, says):
     path = write(copied, "clip000", content)
-    with pytest.raises(WorkspaceError) as told:
-        found(str(copied))
+    with pytest.raises(WorkspaceError) as error:
+        contents(str(copied))
     for part in (str(path), says, "is no feedback", f"ActionFeedback --run {'a' * 16} --clip clip000, or delete it"):
-        assert part in str(told.value)
+        assert part in str(error.value)
 
 
 def test_bytes_that_are_no_text_are_no_feedback(copied):
     path = write(copied, "clip000", "")
     path.write_bytes(b"\xff\xfe{}")
     with pytest.raises(WorkspaceError, match=r"clip000\.json is no feedback"):
-        found(str(copied))
+        contents(str(copied))
 
 
 @pytest.mark.parametrize("schema", [FEEDBACK_SCHEMA - 1, FEEDBACK_SCHEMA + 1, "one", None])
@@ -109,7 +112,7 @@ def test_another_schema_is_not_read(copied, schema):
     with pytest.raises(
         WorkspaceError, match=rf"clip000\.json is of schema {schema}, this version reads {FEEDBACK_SCHEMA}"
     ):
-        found(str(copied))
+        contents(str(copied))
 
 
 def test_new_in_the_page_is_what_the_task_takes_for_new(copied):

@@ -15,16 +15,15 @@ from pipeline.core.options import DecodeLimits
 from pipeline.evaluation.calibration import calibration
 from pipeline.modalities.record import Grid
 from pipeline.modalities.tracks import Track
-from pipeline.report import evidence
+from pipeline.report import selection
 from pipeline.report.checks import check, scene_names
-from pipeline.report.media import blocks
-from pipeline.report.page_file import MEDIA_BLOCK
-from pipeline.report.preview import FPS, LEAST_FPS, pace, preview
+from pipeline.report.page_file import MEDIA_BLOCK, media_blocks
 from pipeline.report.render import Sources, render
 from pipeline.report.selection import CHECKS, ends_first, to_check
 from pipeline.report.similarity import CLEARLY, nearest_better, projected
+from pipeline.report.skeletons import FPS, LEAST_FPS, pace, preview
 from tests.support.feature_rows import face_rows, pose_rows, scene_rows
-from tests.support.made_reports import CPU, DATASET, RUN, built, found
+from tests.support.made_reports import CPU, DATASET, RUN, built, contents
 from tests.support.tiny_clips import render_clip
 
 # --- which clips
@@ -116,7 +115,7 @@ def test_evidence_of_a_clip_is_as_long_as_its_skeleton_and_sums_to_what_the_mode
 
 
 def test_evidence_is_for_the_clips_at_the_ends_where_there_are_many(workspace, monkeypatch):
-    monkeypatch.setattr(evidence, "CLIPS", 4)
+    monkeypatch.setattr(selection, "EVIDENCE_CLIPS", 4)
     payload, media = built(workspace)
     shown = [int(row) for block in media for row, entry in block.items() if entry["evidence"]]
     by_challenge: dict[int, list[int]] = {}
@@ -129,12 +128,12 @@ def test_evidence_is_for_the_clips_at_the_ends_where_there_are_many(workspace, m
 
 
 def test_blocks_hold_the_media_of_64_clips_each():
-    made = blocks({0: {"a": 1}, MEDIA_BLOCK - 1: {"a": 2}, MEDIA_BLOCK: {"a": 3}}, 2 * MEDIA_BLOCK + 1)
-    assert [sorted(block) for block in made] == [["0", "63"], ["64"], []]
-    assert blocks({}, 0) == []
+    divided = media_blocks({0: {"a": 1}, MEDIA_BLOCK - 1: {"a": 2}, MEDIA_BLOCK: {"a": 3}}, 2 * MEDIA_BLOCK + 1)
+    assert [sorted(block) for block in divided] == [["0", "63"], ["64"], []]
+    assert media_blocks({}, 0) == []
 
 
-# --- likeness
+# --- similarity
 
 
 def test_the_small_vectors_keep_the_cosines_of_the_embeddings():
@@ -169,15 +168,15 @@ def test_the_nearest_better_clip_is_clearly_better_of_the_same_challenge_and_loo
 
 def test_a_sample_says_how_many_people_and_which_scene():
     scene = scene_rows()
-    told = check(pose_rows(persons=3, frames=40), face_rows(faces=6), scene, CATEGORIES, np.array([1, 2]), "show")
-    assert told["people"] == 3
-    names = [name for name, _ in told["scene"]]
+    entry = check(pose_rows(persons=3, frames=40), face_rows(faces=6), scene, CATEGORIES, np.array([1, 2]), "show")
+    assert entry["people"] == 3
+    names = [name for name, _ in entry["scene"]]
     assert len(names) == 5
     total = np.zeros(365)
     np.add.at(total, scene.top_category.ravel().astype(int), scene.top_probability.ravel())
     assert CATEGORIES.index(names[0]) == total.argmax()
-    assert told["indoor"] == pytest.approx(float(scene.indoor.mean()))
-    assert len(told["crops"]) == 2, "the lead's faces alone"
+    assert entry["indoor"] == pytest.approx(float(scene.indoor.mean()))
+    assert len(entry["crops"]) == 2, "the lead's faces alone"
     nothing = check(None, None, None, (), np.zeros(0, np.int64), "show")
     assert nothing == {"crops": [], "scene": [], "indoor": None, "people": None}
     assert check(pose_rows(persons=0), None, None, (), np.zeros(0, np.int64), "show")["people"] == 0
@@ -214,7 +213,7 @@ def test_scenes_are_named_by_the_profiles_own_set_of_categories():
 def sources(tmp_path_factory: pytest.TempPathFactory, workspace: str) -> Sources:
     """Real video files for some of the clips; one is gone."""
     folder = tmp_path_factory.mktemp("films")
-    names = found(workspace).clips["clip_id"].tolist()[:5]
+    names = contents(workspace).clips["clip_id"].tolist()[:5]
     uris = {name: str(render_clip(folder / f"{name}.mp4", seed=at, frames=16)) for at, name in enumerate(names)}
     Path(uris[names[4]]).unlink()
     return Sources(uris, limits=DecodeLimits(attempts=1))
@@ -224,7 +223,7 @@ def test_films_are_of_the_clips_whose_files_are_there_and_the_others_are_counted
     payload, media = built(workspace, sources=sources)
     films = {row for block in media for row, entry in block.items() if entry["film"]}
     assert films == {"0", "1", "2", "3"}
-    assert any("1 of the clips have no film" in one["text"] for one in payload["quality"]["cautions"])
+    assert any("1 of the clips have no film" in one["text"] for one in payload["quality"]["warnings"])
     pictured = {one["clip"] for one in payload["checks"] if one["picture"]}
     assert pictured == {0, 1, 2, 3} & {one["clip"] for one in payload["checks"]}
     assert pictured

@@ -175,11 +175,11 @@ def test_a_page_of_an_object_stores_workspace_is_that_of_a_local_one(memory, cop
     filesystem = fsspec.filesystem("memory")
     filesystem.put(str(copied), memory.removeprefix("memory://"), recursive=True)
     payload, media = built(memory)
-    here, there = page_data
-    for one in (payload, here):
+    local_payload, local_media = page_data
+    for one in (payload, local_payload):
         one["about"] = {**one["about"], "made_at": ""}
-    assert payload == here
-    assert media == there
+    assert payload == local_payload
+    assert media == local_media
 
 
 def test_ablations_are_in_the_page_where_they_were_made(copied, page_data):

@@ -1,13 +1,15 @@
-"""Each caution is there when the run's numbers call for it, and is not there when they do not."""
+"""Each warning is there when the run's numbers call for it, and is not there when they do not."""
 
+import json
+import re
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.report.contents import Found
-from pipeline.report.warnings import find_cautions
+from pipeline.report.run_contents import RunContents
+from pipeline.report.warnings import find_warnings
 from tests.support.made_reports import built
 
 
@@ -40,75 +42,120 @@ def some(share: float, one: Any, other: Any, count: int = 60) -> list:
     return [one if place < share * count else other for place in range(count)]
 
 
-def run(measured: dict | None = None, table: pd.DataFrame | None = None, **statistics: Any) -> Found:
-    said = {"untrained": [], "label": {"kind": "adjusted", "why": "known"}, **statistics}
+def run(measured: dict | None = None, table: pd.DataFrame | None = None, **statistics: Any) -> RunContents:
+    known = {"untrained": [], "label": {"kind": "adjusted", "why": "known"}, **statistics}
     none = pd.DataFrame()
-    return Found("id", {}, said, measured or metrics(), clips() if table is None else table, None, none, None)
+    return RunContents("id", {}, known, measured or metrics(), clips() if table is None else table, None, none, None)
 
 
-def of(found: Found, faces: str = "blur", lost: dict | None = None, blind: bool = False) -> list[tuple[str, str]]:
-    return [(one["kind"], one["text"]) for one in find_cautions(found, faces, lost or {}, blind)]
+def warnings(
+    contents: RunContents, faces: str = "blur", film_failures: dict | None = None, no_heads: bool = False
+) -> list[tuple[str, str, str]]:
+    return [(one.id, one.kind, one.text) for one in find_warnings(contents, faces, film_failures or {}, no_heads)]
 
 
-def test_a_run_with_nothing_wrong_with_it_has_no_caution():
-    assert of(run()) == []
+def test_a_run_with_nothing_wrong_with_it_has_no_warning():
+    assert warnings(run()) == []
 
 
 @pytest.mark.parametrize(
-    ("found", "kind", "says"),
+    ("contents", "id", "kind", "says"),
     [
-        (run(untrained=["pose", "face"]), "warning", "Untrained weights: the pose and face features"),
-        (run({"coverage": metrics()["coverage"], "splits": {}}), "note", "--folds 0"),
-        (run(metrics(clips=0, reason="one creator", table=[])), "warning", "could not be judged by folds: one creator"),
-        (run(metrics(clips=99)), "warning", "Only 99 clips were judged"),
-        (run(metrics(protocol="leave-challenge-out")), "note", "challenges that it did not know"),
-        (run(metrics(table=[row(spearman=(0.1, -0.05, 0.3))])), "warning", "no better than chance: .* -0.05 to 0.30"),
+        (run(untrained=["pose", "face"]), "untrained", "warning", "Untrained weights: the pose and face features"),
+        (run({"coverage": metrics()["coverage"], "splits": {}}), "no_folds", "note", "--folds 0"),
+        (
+            run(metrics(clips=0, reason="one creator", table=[])),
+            "folds_impossible",
+            "warning",
+            "could not be judged by folds: one creator",
+        ),
+        (run(metrics(clips=99)), "few_clips", "warning", "Only 99 clips were judged"),
+        (run(metrics(protocol="leave-challenge-out")), "unknown_challenges", "note", "challenges that it did not know"),
+        (
+            run(metrics(table=[row(spearman=(0.1, -0.05, 0.3))])),
+            "chance",
+            "warning",
+            "no better than chance: .* -0.05 to 0.30",
+        ),
         (
             run(metrics(row("trees", "no_network", better=(-0.2, -0.3, -0.1)))),
+            "better_predictors",
             "warning",
             r"Better than the model, by more than chance explains: trees \(\+0.20\)",
         ),
         (
             run(metrics(row("mean", "other_fusion", better=(-0.02, -0.1, 0.1)))),
+            "perhaps_better_predictors",
             "note",
             r"by no more than chance may explain: mean \(\+0.02\)",
         ),
-        (run(metrics(row("permuted", "control", (0.2, 0.1, 0.3)))), "warning", "found what is not there .permuted"),
+        (
+            run(metrics(row("permuted", "control", (0.2, 0.1, 0.3)))),
+            "controls",
+            "warning",
+            "found what is not there .permuted",
+        ),
         (
             run(metrics() | {"coverage": {"level": 0.8, "share": 0.6, "share_95": [0.5, 0.7], "mean_width": 0.5}}),
+            "intervals_too_narrow",
             "warning",
             "too narrow: .* 80% of the clips and held 60%",
         ),
         (
             run(metrics() | {"coverage": {"level": 0.8, "share": 0.95, "share_95": [0.9, 0.98], "mean_width": 0.5}}),
+            "intervals_too_wide",
             "note",
             "wider than need be",
         ),
         (
             run(metrics() | {"coverage": {"level": 0.8, "share": 0.8, "share_95": [0.7, 0.9], "mean_width": 0.7}}),
+            "wide_intervals",
             "note",
             "spans 70% of its challenge",
         ),
-        (run(metrics() | {"coverage": {"share": None}}), "note", "Nothing is known of how often the intervals hold"),
-        (run(table=clips(quality_pose=some(0.4, 0.0, 0.9))), "warning", "decoded clips lack: pose in 40%"),
-        (run(table=clips(creator_id=some(0.1, None, "x"))), "warning", "creator of 10% of the labelled clips"),
-        (run(table=clips(creator_id=[f"c{at % 5}" for at in range(60)])), "warning", "are of 5 creators"),
-        (run(label={"kind": "likes", "why": "asked for"}), "note", "The label is likes, .* Why: asked for"),
-        (run(table=clips(status=some(0.1, "failed", "ok"))), "note", "6 of 60 clips failed"),
-        (run(table=clips(challenge=some(0.1, "tiny", "b"))), "note", "worth little: tiny"),
-        (run(table=clips(attention_scene=0.9, attention_pose=0.1)), "note", "nearly the scene score alone.* 90%"),
+        (
+            run(metrics() | {"coverage": {"share": None}}),
+            "coverage_unknown",
+            "note",
+            "Nothing is known of how often the intervals hold",
+        ),
+        (
+            run(table=clips(quality_pose=some(0.4, 0.0, 0.9))),
+            "missing_modalities",
+            "warning",
+            "decoded clips lack: pose in 40%",
+        ),
+        (
+            run(table=clips(creator_id=some(0.1, None, "x"))),
+            "unknown_creators",
+            "warning",
+            "creator of 10% of the labelled clips",
+        ),
+        (
+            run(table=clips(creator_id=[f"c{at % 5}" for at in range(60)])),
+            "few_creators",
+            "warning",
+            "are of 5 creators",
+        ),
+        (run(label={"kind": "likes", "why": "asked for"}), "label", "note", "The label is likes, .* Why: asked for"),
+        (run(table=clips(status=some(0.1, "failed", "ok"))), "failed_clips", "note", "6 of 60 clips failed"),
+        (run(table=clips(challenge=some(0.1, "tiny", "b"))), "small_challenges", "note", "worth little: tiny"),
+        (
+            run(table=clips(attention_scene=0.9, attention_pose=0.1)),
+            "one_modality",
+            "note",
+            "nearly the scene score alone.* 90%",
+        ),
     ],
-)  # fmt: skip
-def test_what_is_wrong_is_said_and_nothing_else(found, kind, says):
-    import re
-
-    ((what, text),) = of(found)
-    assert what == kind
+)
+def test_what_is_wrong_is_said_and_nothing_else(contents, id, kind, says):
+    ((found_id, found_kind, text),) = warnings(contents)
+    assert (found_id, found_kind) == (id, kind)
     assert re.search(says, text), text
 
 
 @pytest.mark.parametrize(
-    "found",
+    "contents",
     [
         run(metrics(clips=100)),
         run(metrics(row("trees", "no_network", better=(0.01, -0.3, 0.4)))),
@@ -122,41 +169,41 @@ def test_what_is_wrong_is_said_and_nothing_else(found, kind, says):
         run(table=clips(attention_scene=0.8, attention_pose=0.2)),
     ],
 )
-def test_what_is_just_well_enough_is_not_spoken_of(found):
-    assert of(found) == []
+def test_what_is_just_well_enough_is_not_spoken_of(contents):
+    assert warnings(contents) == []
 
 
 def test_many_rivals_are_counted_and_the_best_named_first():
     rivals = [row(f"r{place}", "no_network", better=(-0.1 - place / 100, -1, 1)) for place in range(6)]
-    ((_, text),) = of(run(metrics(*rivals)))
+    ((_, _, text),) = warnings(run(metrics(*rivals)))
     assert text.endswith("r5 (+0.15), r4 (+0.14), r3 (+0.13) and 3 more.")
 
 
 def test_warnings_come_first():
-    found = run(metrics(clips=50) | {"coverage": {"share": None}}, untrained=["pose"])
-    assert [kind for kind, _ in of(found)] == ["warning", "warning", "note"]
+    contents = run(metrics(clips=50) | {"coverage": {"share": None}}, untrained=["pose"])
+    assert [kind for _, kind, _ in warnings(contents)] == ["warning", "warning", "note"]
 
 
 def test_pictures_that_are_missing_or_show_faces_are_told_of():
-    assert of(run(), faces="none") == []
-    ((kind, text),) = of(run(), faces="show")
-    assert kind == "warning"
+    assert warnings(run(), faces="none") == []
+    ((id, kind, text),) = warnings(run(), faces="show")
+    assert (id, kind) == ("faces_shown", "warning")
     assert "shows faces" in text
-    ((_, text),) = of(run(), lost={"missing": 2, "deadline": 1})
+    ((id, _, text),) = warnings(run(), film_failures={"missing": 2, "deadline": 1})
+    assert id == "films_missing"
     assert text.startswith("3 of the clips have no film")
     assert "1 deadline, 2 missing" in text
-    ((_, text),) = of(run(), blind=True)
+    ((id, _, text),) = warnings(run(), no_heads=True)
+    assert id == "no_pictures"
     assert text.startswith("No pictures")
 
 
 def test_untrained_networks_find_no_heads_so_that_nothing_is_shown_blurred(copied):
-    import json
-
     path = copied / "datasets/one/statistics.json"
     statistics = json.loads(path.read_text()) | {"untrained": ["pose", "face"]}
     path.write_text(json.dumps(statistics))
     payload, media = built(str(copied))
-    texts = [one["text"] for one in payload["quality"]["cautions"]]
-    assert any(text.startswith("Untrained weights") for text in texts)
-    assert any(text.startswith("No pictures") for text in texts)
+    texts = {one["id"]: one["text"] for one in payload["quality"]["warnings"]}
+    assert texts["untrained"].startswith("Untrained weights")
+    assert texts["no_pictures"].startswith("No pictures")
     assert "data:image" not in json.dumps([payload, media])

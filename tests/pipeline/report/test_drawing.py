@@ -15,8 +15,7 @@ from pipeline.modalities.pose import PoseRows
 from pipeline.modalities.record import Grid
 from pipeline.modalities.tracks import Track
 from pipeline.report import film as filming
-from pipeline.report.blur import CELLS, REACH_S, cover, head_boxes
-from pipeline.report.draw import read_jpeg
+from pipeline.report.drawing import CELLS, HEAD_REACH_S, cover, head_boxes, read_jpeg
 from pipeline.report.film import Pictures, Subject, failures, film
 from simulation.render import render_clip
 from simulation.truth import ClipTruth, read_people
@@ -53,9 +52,9 @@ def test_a_face_of_any_size_is_covered_and_what_is_beside_it_stays(side):
     covered = cover(picture, box)
     inside = (slice(50, 50 + side), slice(40, 40 + side))
     assert np.ptp(covered[inside].astype(int), axis=(0, 1)).mean() < 0.6 * np.ptp(picture[inside], axis=(0, 1)).mean()
-    rest = np.ones((300, 300), bool)
-    rest[inside] = False
-    assert (covered[rest] == picture[rest]).all()
+    outside = np.ones((300, 300), bool)
+    outside[inside] = False
+    assert (covered[outside] == picture[outside]).all()
 
 
 def test_a_picture_in_which_nobody_was_found_is_made_coarse_as_a_whole():
@@ -97,7 +96,7 @@ def test_a_head_is_where_the_key_points_say_however_few_are_seen(hidden):
 
 def test_a_head_that_was_lost_for_a_moment_is_covered_all_the_same_but_not_for_long():
     pose = PoseRows("clip", grid(20), (standing(100, 60, 20, seen=slice(0, 8)),))
-    assert holds(head_boxes(pose, None, 0.7 + REACH_S - 0.01), 100, 60, reach=8)
+    assert holds(head_boxes(pose, None, 0.7 + HEAD_REACH_S - 0.01), 100, 60, reach=8)
     assert not len(head_boxes(pose, None, 1.5))
 
 
@@ -139,14 +138,14 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ClipTruth]
 def as_rows(truth: ClipTruth) -> tuple[PoseRows, FaceRows]:
     """The truth as if networks had found it in every frame."""
     person = truth.people[0]
-    found = Grid(np.arange(len(truth.timestamp), dtype=np.int32), truth.timestamp)
+    whole = Grid(np.arange(len(truth.timestamp), dtype=np.int32), truth.timestamp)
     score = (person.keypoints[..., 2:] > 0) * 0.9
     keypoints = np.concatenate([person.keypoints[..., :2], score], 2).astype(np.float32)
     seen = np.ones(len(truth.timestamp), bool)
-    pose = PoseRows(truth.clip_id, found, (Track(0, True, seen, keypoints, person.box, seen.astype(np.float32)),))
+    pose = PoseRows(truth.clip_id, whole, (Track(0, True, seen, keypoints, person.box, seen.astype(np.float32)),))
     frames = np.flatnonzero(np.ptp(person.face_box, axis=1)).astype(np.int32)
     faces = FaceRows(
-        truth.clip_id, found, frames, person.face_box[frames], person.landmarks[frames],
+        truth.clip_id, whole, frames, person.face_box[frames], person.landmarks[frames],
         np.ones(len(frames), np.float32), np.zeros((len(frames), 512), np.float16), (jpeg(1),) * len(frames),
     )  # fmt: skip
     return pose, faces
@@ -154,10 +153,10 @@ def as_rows(truth: ClipTruth) -> tuple[PoseRows, FaceRows]:
 
 def picture_of(path: Path, pose: PoseRows | None, faces: FaceRows | None, blur: bool) -> tuple[np.ndarray, Pictures]:
     subject = Subject(3, "clip", str(path), 0.5, pose, faces, check_s=0.2)
-    (found,) = film([subject], SAMPLING, LIMITS, 1, blur)
-    assert found.film is not None
-    assert found.picture is not None
-    return decoded(found.picture), found
+    (pictures,) = film([subject], SAMPLING, LIMITS, 1, blur)
+    assert pictures.film is not None
+    assert pictures.picture is not None
+    return decoded(pictures.picture), pictures
 
 
 def decoded(uri: str) -> np.ndarray:
@@ -177,7 +176,7 @@ def original_face(path: Path, truth: ClipTruth, second: float, size: tuple[int, 
     return small[y1 + 2 : y2 - 1, x1 + 2 : x2 - 1]  # inside the box that is drawn
 
 
-def likeness(picture: np.ndarray, face: np.ndarray) -> float:
+def best_match(picture: np.ndarray, face: np.ndarray) -> float:
     """-1..1: the best match of the face anywhere in the picture."""
     return float(cv2.matchTemplate(picture, face, cv2.TM_CCOEFF_NORMED).max())
 
@@ -187,12 +186,12 @@ def test_the_face_of_a_film_is_nowhere_in_the_page_once_it_is_blurred(rendered):
     pose, faces = as_rows(truth)
     shown, of_shown = picture_of(path, None, faces, blur=False)
     face = original_face(path, truth, of_shown.picture_s, shown.shape[:2])
-    assert likeness(shown, face) > 0.9, "else this test could not fail"
+    assert best_match(shown, face) > 0.9, "else this test could not fail"
     for given in ((pose, faces), (pose, None), (None, faces)):
-        blurred, found = picture_of(path, *given, blur=True)
-        assert found.picture_s == of_shown.picture_s
-        assert likeness(blurred, face) < 0.6, given
-    strip, plain = (decoded(one.film["src"]) for one in (found, of_shown))
+        blurred, pictures = picture_of(path, *given, blur=True)
+        assert pictures.picture_s == of_shown.picture_s
+        assert best_match(blurred, face) < 0.6, given
+    strip, plain = (decoded(one.film["src"]) for one in (pictures, of_shown))
     assert strip.shape == plain.shape
     assert np.abs(strip.astype(int) - plain).max() > 40
     # What is no head is left as it was.
@@ -202,8 +201,8 @@ def test_the_face_of_a_film_is_nowhere_in_the_page_once_it_is_blurred(rendered):
 
 def test_a_strip_says_where_its_frames_are(rendered):
     path, truth = rendered
-    _, found = picture_of(path, *as_rows(truth), blur=True)
-    entry = found.film
+    _, pictures = picture_of(path, *as_rows(truth), blur=True)
+    entry = pictures.film
     assert entry["frames"] == len(entry["seconds"]) >= 2
     assert decoded(entry["src"]).shape == (entry["height"], entry["frames"] * entry["width"], 3)
     assert max(entry["width"], entry["height"]) == filming.SIDE
@@ -218,11 +217,11 @@ def test_a_clip_that_is_gone_or_no_video_has_no_film_and_costs_no_other_its_own(
         Subject(row, name, str(tmp_path / f"{name}.mp4"), 1.0, None, None, None)
         for row, name in enumerate(("good", "bad", "gone"))
     ]
-    found = {one.row: one for one in film(subjects, SAMPLING, DecodeLimits(attempts=1), 2, True)}
+    pictures = {one.row: one for one in film(subjects, SAMPLING, DecodeLimits(attempts=1), 2, True)}
     assert good.exists()
-    assert found[0].film is not None
-    assert (found[1].film, found[2].film) == (None, None)
-    assert failures(found.values()) == {"not_a_video": 1, "missing": 1}
+    assert pictures[0].film is not None
+    assert (pictures[1].film, pictures[2].film) == (None, None)
+    assert failures(pictures.values()) == {"not_a_video": 1, "missing": 1}
 
 
 def test_a_long_clip_gives_few_frames_and_only_those_are_decoded_to_pictures(tmp_path):
@@ -230,7 +229,7 @@ def test_a_long_clip_gives_few_frames_and_only_those_are_decoded_to_pictures(tmp
     subject = Subject(0, "long", str(path), 30.0, None, None, None)
     stride = filming._stride(subject, SAMPLING)
     assert DecodeJob("long", str(path), (stride,)).strides == (20,)
-    (found,) = film([subject], SAMPLING, LIMITS, 1, False)
-    assert found.film is not None
-    assert found.film["frames"] <= filming.FRAMES
-    assert found.film["seconds"][-1] > 25
+    (pictures,) = film([subject], SAMPLING, LIMITS, 1, False)
+    assert pictures.film is not None
+    assert pictures.film["frames"] <= filming.FRAMES
+    assert pictures.film["seconds"][-1] > 25
