@@ -39,8 +39,8 @@ def find_warnings(
         no_heads: pictures are left out because no trained network looked for heads.
     """
     checks: Sequence[Check] = (
-        untrained, judging, chance, better_predictors, controls, intervals, missing_modalities, creators, label, endings,
-        small_challenges, one_modality,
+        untrained, judging, chance, better_predictors, controls, intervals, missing_modalities, creators, label,
+        endings, small_challenges, one_modality,
     )  # fmt: skip
     warnings = [warning for check in checks for warning in check(contents)]
     warnings += pictures(faces, film_failures, no_heads)
