@@ -1,13 +1,13 @@
-"""The model against everything that it must beat, on a simulated world that nothing was trained on.
+"""Comparison of the model with everything that it must beat, on a simulated world that nothing was trained on.
 
-    python -m benchmarks.models --folder FOLDER --workers 2           # renders and extracts 256 clips where they lack
+    python -m benchmarks.models --folder FOLDER --workers 2           # renders and extracts 256 clips where missing
     python -m benchmarks.models --folder FOLDER --workers 2 --ablations
     python -m benchmarks.models --folder FOLDER --workers 2 --world benchmarks/worlds/unequal.toml
 
 Five folds by creator, the same for every seed. Prints the table of docs/evaluation.md (each modality alone, other
-fusions, predictors without a network, labels permuted), how often the scores' intervals hold, and with --ablations what
-the model is without one of its ideas at a time. Trainings are kept beside the workspace: it goes on where it was
-interrupted.
+fusions, predictors without a network, labels permuted) and the coverage of the scores' intervals; with --ablations, the
+table of the model without one of its ideas at a time. Trainings are kept beside the workspace: an interrupted benchmark
+goes on.
 """
 
 import argparse
@@ -18,20 +18,18 @@ import pandas as pd
 import torch
 
 from benchmarks.common import save, table
-from benchmarks.world import ExtractedWorld, add_world_options, extracted_world, ranking, trainings
+from benchmarks.world import ExtractedWorld, add_world_options, checkpoint_folder, extracted_world, ranking
 from benchmarks.world_checks import hidden_modalities
 from models.device import resolve_device
 from models.virality.config import VdvConfig
-from pipeline.evaluation.ablations import DEFAULT, ablation_table, choose_variants
-from pipeline.evaluation.ablations import printed as printed_ablations
+from pipeline.evaluation import ablations, tables
 from pipeline.evaluation.cross_validation import cross_validate
-from pipeline.evaluation.tables import Row, as_json, comparison_table, printed
 from pipeline.metrics.significance import PRIMARY
 from pipeline.scoring.intervals import coverage
 from simulation.render import read_options
 from simulation.truth import read_clips_truth
 
-# What the issue asks the fused score to beat, by the column of the cross-validation.
+# Columns of the cross-validation that the fused score must beat.
 MUST_BEAT = ("score_pose", "score_appearance", "score_face", "score_scene", "fusion_mean", "fusion_concatenation",
              "baseline_boosting_means")  # fmt: skip
 
@@ -48,10 +46,10 @@ def main() -> None:
     about = {"world": asdict(read_options(world.folder)), "profile": options.profile, "folds": options.folds,
              "seeds": options.seeds}  # fmt: skip
     if options.ablations:
-        found, name = judge_ablations(trainer, options.seeds, options.variants), "ablations"
+        results, name = compare_ablations(trainer, options.seeds, options.variants), "ablations"
     else:
-        found, name = judge_model(trainer, options.seeds), "models"
-    save(f"{name}-{options.world.stem}" if options.world else name, about | found)
+        results, name = compare_model(trainer, options.seeds), "models"
+    save(f"{name}-{options.world.stem}" if options.world else name, about | results)
 
 
 class Trainer:
@@ -61,47 +59,49 @@ class Trainer:
         self.world = world
         self._device: torch.device = resolve_device(options.device)
         self._folds, self._workers = options.folds, options.workers
-        self._kept = trainings(world.workspace)
+        self._checkpoints = checkpoint_folder(world.workspace)
 
-    def scores(self, config: VdvConfig, name: str, baselines: bool = False, permuted: bool = False) -> pd.DataFrame:
+    def cross_validate(
+        self, config: VdvConfig, name: str, baselines: bool = False, permuted: bool = False
+    ) -> pd.DataFrame:
         def progress(done: int, folds: int) -> None:
             print(f"{name}, seed {config.seed}: fold {done} of {folds}", flush=True)
 
         return cross_validate(
             self.world.workspace, self.world.dataset, config, self._device, self._folds, self._workers, progress,
-            baselines=baselines, permuted=permuted, checkpoints=self._kept, split_seed=0,
+            baselines=baselines, permuted=permuted, checkpoints=self._checkpoints, split_seed=0,
         )  # fmt: skip
 
 
-def judge_model(trainer: Trainer, seeds: int) -> dict:
+def compare_model(trainer: Trainer, seeds: int) -> dict:
     trainings = [
-        trainer.scores(VdvConfig(seed=seed), "the model and its baselines", baselines=True, permuted=True)
+        trainer.cross_validate(VdvConfig(seed=seed), "the model and its baselines", baselines=True, permuted=True)
         for seed in range(seeds)
     ]
     world = trainer.world
     best = ranking(trainings[0], world.folder, world.workspace, world.dataset)["best_possible"]
-    rows = comparison_table(*trainings)
-    print(printed(rows).markdown())
+    rows = tables.comparison_table(*trainings)
+    print(tables.as_text(rows).markdown())
     print(f"the best possible predictor reaches {best:.3f} on these clips and labels")
     missed = not_beaten(rows)
     print(f"not beaten for sure: {', '.join(missed) or 'none of those that must be'}")
-    held = [coverage(judged) for judged in trainings]
+    coverages = [coverage(scores) for scores in trainings]
     print(table(
         [[seed, one["level"], one["share"], " to ".join(f"{end:.3f}" for end in one["share_95"]), one["by_creator"],
-          one["mean_width"]] for seed, one in enumerate(held)],
+          one["mean_width"]] for seed, one in enumerate(coverages)],
         ["seed", "level", "clips within their interval", "95 %", "mean over creators", "mean width"],
     ))  # fmt: skip
-    found = {"best_possible": best, "table": as_json(rows), "not_beaten": missed, "coverage": held}
+    results = {"best_possible": best, "table": tables.as_json(rows), "not_beaten": missed, "coverage": coverages}
     truth = read_clips_truth(world.folder)
     if truth["hidden"].any():
         hidden = hidden_modalities(pd.concat(trainings), truth)
         print(table(hidden.to_numpy().tolist(), hidden.columns.tolist()))
-        found["hidden"] = hidden.to_dict("records")
-    return found
+        results["hidden"] = hidden.to_dict("records")
+    return results
 
 
-def not_beaten(rows: Sequence[Row]) -> list[str]:
-    """Titles of those in MUST_BEAT whose interval of the model's lead does not lie above 0."""
+def not_beaten(rows: Sequence[tables.Row]) -> list[str]:
+    """Titles of those in MUST_BEAT over which the interval of the model's lead does not lie above 0."""
     by_column = {row.predictor.column: row for row in rows}
     return [
         by_column[name].predictor.title
@@ -110,15 +110,15 @@ def not_beaten(rows: Sequence[Row]) -> list[str]:
     ]
 
 
-def judge_ablations(trainer: Trainer, seeds: int, names: Sequence[str]) -> dict:
-    chosen = choose_variants(VdvConfig(), names)
-    asked = {DEFAULT: VdvConfig()} | {variant.name: variant.config for variant in chosen}
-    found = {
-        name: [trainer.scores(replace(config, seed=seed), name) for seed in range(seeds)]
-        for name, config in asked.items()
+def compare_ablations(trainer: Trainer, seeds: int, names: Sequence[str]) -> dict:
+    chosen = ablations.choose_variants(VdvConfig(), names)
+    configs = {ablations.DEFAULT: VdvConfig()} | {variant.name: variant.config for variant in chosen}
+    trainings = {
+        name: [trainer.cross_validate(replace(config, seed=seed), name) for seed in range(seeds)]
+        for name, config in configs.items()
     }
-    result = ablation_table(chosen, found)
-    print(printed_ablations(result).markdown())
+    result = ablations.ablation_table(chosen, trainings)
+    print(ablations.as_text(result).markdown())
     return {"table": result.astype(object).where(result.notna(), None).to_dict("records")}
 
 

@@ -85,8 +85,8 @@ def extracted_world(options: argparse.Namespace) -> ExtractedWorld:
     return ExtractedWorld(folder, workspace, f"datasets/{newest.parent.name}", seconds)
 
 
-def trainings(workspace: str) -> str:
-    """Where the benchmarks on a workspace keep what they have trained, beside it."""
+def checkpoint_folder(workspace: str) -> str:
+    """Folder beside a workspace that keeps the trainings of its benchmarks."""
     return f"{workspace}-trainings"
 
 
@@ -107,7 +107,7 @@ def main() -> None:
     config = VdvConfig()
     device = resolve_device(options.device)
     scores = cross_validate(
-        workspace, dataset, config, device, options.folds, options.workers, checkpoints=trainings(workspace)
+        workspace, dataset, config, device, options.folds, options.workers, checkpoints=checkpoint_folder(workspace)
     )
     seconds["folds"] = time.perf_counter() - start
     results["ranking"] = ranking(scores, folder, workspace, dataset)

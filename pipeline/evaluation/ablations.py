@@ -1,4 +1,4 @@
-"""The model without one of its ideas at a time, trained on the same folds: what each is worth."""
+"""Ablations: the model without one of its ideas at a time, trained on the same folds."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +16,7 @@ from pipeline.evaluation.cross_validation import cross_validate
 from pipeline.evaluation.predictors import FUSED
 from pipeline.evaluation.tables import (
     TITLES,
-    Printed,
+    TextTable,
     clips_of,
     detectable_note,
     estimate_text,
@@ -48,15 +48,15 @@ class Variant:
     """A configuration that differs from the run's in one idea."""
 
     name: str
-    what: str  # is other than in the run
+    title: str  # what differs from the run
     config: VdvConfig
-    modalities: tuple[str, ...]  # whose encoders it changes; judged alone, too, for the fused score hides much of it
+    modalities: tuple[str, ...]  # whose encoders it changes; evaluated alone, too, for the fused score hides much of it
 
 
 def variants(config: VdvConfig) -> list[Variant]:
-    """The ablations of a run; those of modalities that it has not are left out, and those that change nothing of it."""
+    """The ablations of a run, without those of modalities that it lacks and those equal to it."""
     whole = replace(config, pose_network="psgcn", pyramid=True, refine=True)
-    skeleton = (
+    pose = (
         ("st_gcn", "skeleton by ST-GCN", replace(whole, pose_network="st_gcn")),
         ("st_gcn_plus", "skeleton by STGCN++", replace(whole, pose_network="st_gcn_plus")),
         ("no_pyramid", "joints alone, no pyramid", replace(whole, pyramid=False)),
@@ -71,7 +71,7 @@ def variants(config: VdvConfig) -> list[Variant]:
         ("lstm", "sequences by an LSTM", replace(config, sequence_network="lstm")),
         ("mean_mlp", "sequences by their mean", replace(config, sequence_network="mean_mlp")),
     )
-    every = (
+    shared = (
         ("mean_pool", "plain mean for attention pooling", replace(config, attention_pool=False)),
         ("no_ridge", "no ridge regression beside the networks", replace(config, ridge=False)),
         ("no_backfitting", "each modality learns the whole label", replace(config, rounds=0)),
@@ -86,16 +86,16 @@ def variants(config: VdvConfig) -> list[Variant]:
         ("mean_fusion", "fusion by the uniform mean", replace(config, fusion="mean")),
     )
     known = tuple(modality for modality in modality_names() if modality in config.modalities)
-    found = []
-    for group, touched in ((skeleton, ("pose",)), (sequence, SEQUENCES), (every, known), (fusion, ())):
-        modalities = tuple(modality for modality in touched if modality in known)
-        if modalities or (not touched and len(known) > 1):
-            found += [Variant(name, what, other, modalities) for name, what, other in group if other != config]
-    return [variant for variant in found if len(known) > 1 or variant.name != "no_backfitting"]
+    listed = []
+    for group, changed in ((pose, ("pose",)), (sequence, SEQUENCES), (shared, known), (fusion, ())):
+        modalities = tuple(modality for modality in changed if modality in known)
+        if modalities or (not changed and len(known) > 1):
+            listed += [Variant(name, title, other, modalities) for name, title, other in group if other != config]
+    return [variant for variant in listed if len(known) > 1 or variant.name != "no_backfitting"]
 
 
 def choose_variants(config: VdvConfig, names: Sequence[str]) -> list[Variant]:
-    """The ablations of a run of these names; of no names, all.
+    """The ablations of a run with these names; without names, all.
 
     Raises:
         OptionError: a name that is none of the run's ablations.
@@ -118,16 +118,15 @@ def run_ablations(
     seeds: int = 1,
     names: Sequence[str] = (),
 ) -> None:
-    """Trains variants of a run on the folds that judged it; writes ablations.parquet, .md and .tex, then .json.
+    """Trains variants of a run on the run's folds; writes ablations.parquet, .md and .tex, then ablations.json.
 
-    ablations.json, the last to be there: `seeds`, names of the `variants`, whether those are `all`.
-
-    Killed and called again, finished folds are not trained again.
+    ablations.json: `seeds`, names of the `variants`, whether those are `all`. Killed and called again, finished folds
+    are not trained again.
 
     Args:
         progress: called with trainings done and trainings in all.
-        seeds: how many trainings of each variant and of the run's own configuration, with the run's seed and those that
-            follow it; the folds stay the run's. Its first training is the one that judged it.
+        seeds: trainings of each variant and of the run's own configuration, with the run's seed and those that follow
+            it; the folds stay the run's. The first training of its configuration is the run's cross-validation.
         names: of the variants; none: all.
 
     Raises:
@@ -135,12 +134,12 @@ def run_ablations(
         OptionError: a name that is none of the run's ablations.
     """
     folder = storage.join(workspace, run_dir)
-    about = json.loads(storage.read_bytes(storage.join(folder, FOLDS_ABOUT)))
-    if not about["clips"]:
-        raise DataError(f"{run_dir} was not judged by folds, so that variants cannot be compared: {about['reason']}")
+    folds = json.loads(storage.read_bytes(storage.join(folder, FOLDS_ABOUT)))
+    if not folds["clips"]:
+        raise DataError(f"{run_dir} was not judged by folds, so that variants cannot be compared: {folds['reason']}")
     config = VdvConfig.from_dict(json.loads(storage.read_bytes(storage.join(folder, RUN)))["config"])
     chosen = choose_variants(config, names)
-    found = {DEFAULT: [read_table(storage.join(folder, FOLDS))]}
+    trainings = {DEFAULT: [read_table(storage.join(folder, FOLDS))]}
     to_train = [(DEFAULT, config, seed) for seed in range(1, seeds)]
     to_train += [(variant.name, variant.config, seed) for variant in chosen for seed in range(seeds)]
     for place, (name, other, seed) in enumerate(to_train):
@@ -149,36 +148,36 @@ def run_ablations(
             if progress:
                 progress(before * total + done, len(to_train) * total)
 
-        judged = cross_validate(
-            workspace, dataset_dir, replace(other, seed=config.seed + seed), device, about["asked"], workers, step,
-            about["protocol"], checkpoints=storage.join(folder, CHECKPOINTS), split_seed=config.seed,
+        scores = cross_validate(
+            workspace, dataset_dir, replace(other, seed=config.seed + seed), device, folds["asked"], workers, step,
+            folds["protocol"], checkpoints=storage.join(folder, CHECKPOINTS), split_seed=config.seed,
         )  # fmt: skip
-        found.setdefault(name, []).append(judged)
-    table = ablation_table(chosen, found)
+        trainings.setdefault(name, []).append(scores)
+    table = ablation_table(chosen, trainings)
     with storage.staged(storage.join(folder, f"{ABLATIONS}.parquet")) as path:
         table.to_parquet(path, index=False)
-    text = printed(table)
+    text = as_text(table)
     storage.write_bytes(storage.join(folder, f"{ABLATIONS}.md"), text.markdown().encode())
     storage.write_bytes(storage.join(folder, f"{ABLATIONS}.tex"), text.latex().encode())
-    made = {"seeds": seeds, "variants": [variant.name for variant in chosen], "all": chosen == variants(config)}
-    storage.write_bytes(storage.join(folder, f"{ABLATIONS}.json"), (json.dumps(made, indent=1) + "\n").encode())
+    about = {"seeds": seeds, "variants": [variant.name for variant in chosen], "all": chosen == variants(config)}
+    storage.write_bytes(storage.join(folder, f"{ABLATIONS}.json"), (json.dumps(about, indent=1) + "\n").encode())
     clear(storage.join(folder, CHECKPOINTS))
 
 
 def ablation_table(
     chosen: Sequence[Variant],
-    found: Mapping[str, Sequence[pd.DataFrame]],
+    trainings: Mapping[str, Sequence[pd.DataFrame]],
     resamples: int = RESAMPLES,
     permutations: int = PERMUTATIONS,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """What each variant reaches, and its difference to the run.
+    """Metrics of each variant, and their differences to the run.
 
-    A figure is the mean of its trainings' figures, a difference that of trainings of one seed.
+    A metric is the mean of its trainings', a difference that between trainings of one seed.
 
     Args:
-        found: by variant's name, its cross-validations on the run's folds, as many as there are seeds and in the same
-            order; of the run itself those of `default`.
+        trainings: by variant's name, its cross-validations on the run's folds, as many as there are seeds and in the
+            same order; those of the run itself are called `default`.
 
     Returns:
         One row a variant (the run itself is `default`), predictor (`fused`, and each modality that the variant changes)
@@ -188,15 +187,15 @@ def ablation_table(
         deviation over seeds, NaN of a single one.
 
     Raises:
-        DataError: a training was judged on other clips.
+        DataError: a training has other folds than the run.
     """
-    run = found[DEFAULT]
+    run = trainings[DEFAULT]
     clips = clips_of(run[0])
     draws = draw_creators(clips.group, resamples, seed)
     rows = []
     modalities = [name.removeprefix("score_") for name in run[0] if name.startswith("score_")]
-    for name, trainings in found.items():
-        for one in trainings:
+    for name, of_variant in trainings.items():
+        for one in of_variant:
             if not one["clip_id"].equals(run[0]["clip_id"]) or not one["fold"].equals(run[0]["fold"]):
                 raise DataError(f"{name} was judged on other folds than the run; build the run and its ablations again")
     for predictor in (FUSED, *modalities):
@@ -204,7 +203,7 @@ def ablation_table(
     for variant in chosen:
         for predictor in (FUSED, *(modality for modality in variant.modalities if modality in modalities)):
             rows += _rows(
-                variant.name, variant.what, predictor, clips, found[variant.name], run, draws, permutations, seed
+                variant.name, variant.title, predictor, clips, trainings[variant.name], run, draws, permutations, seed
             )
     table = pd.DataFrame(rows)
     table["p_holm"] = holm(table["p"].tolist())
@@ -213,18 +212,18 @@ def ablation_table(
 
 def _rows(
     name: str,
-    what: str,
+    title: str,
     predictor: str,
     clips: Clips,
-    said: Sequence[pd.DataFrame],
+    trainings: Sequence[pd.DataFrame],
     default: Sequence[pd.DataFrame] | None,
     draws: np.ndarray,
     permutations: int,
     seed: int,
 ) -> list[dict]:
     column = "score" if predictor == FUSED else f"score_{predictor}"
-    score = np.stack([on_one_scale(one, column) for one in said])  # [seeds, clips]
-    reached = estimate(clips, score, draws)
+    score = np.stack([on_one_scale(one, column) for one in trainings])  # [seeds, clips]
+    metrics = estimate(clips, score, draws)
     difference = None
     if default is not None:
         of_run = np.stack([on_one_scale(one, column) for one in default])
@@ -236,15 +235,15 @@ def _rows(
         rows.append(
             {
                 "variant": name,
-                "what": what,
+                "what": title,
                 "predictor": predictor,
                 "metric": metric,
                 "seeds": len(score),
                 "clips": int(np.isfinite(score).all(0).sum()),
-                "value": reached[metric].value,
-                "low": reached[metric].low,
-                "high": reached[metric].high,
-                "spread": reached[metric].spread,
+                "value": metrics[metric].value,
+                "low": metrics[metric].low,
+                "high": metrics[metric].high,
+                "spread": metrics[metric].spread,
                 "difference": of_metric.value if of_metric else np.nan,
                 "difference_low": of_metric.low if of_metric else np.nan,
                 "difference_high": of_metric.high if of_metric else np.nan,
@@ -256,8 +255,8 @@ def _rows(
     return rows
 
 
-def printed(table: pd.DataFrame) -> Printed:
-    """The table of `ablation_table` for people: a section a predictor; spreads over seeds where there are several."""
+def as_text(table: pd.DataFrame) -> TextTable:
+    """The table of `ablation_table` as text, a section a predictor; spreads over seeds where there are several."""
     sections: dict[str, list[list[str]]] = {}
     seeds = int(table["seeds"].max())
     spread = [f"sd of {seeds} seeds"] if seeds > 1 else []
@@ -278,10 +277,10 @@ def printed(table: pd.DataFrame) -> Printed:
         f"{seeds} seeds each: figures are means over seeds, differences those of equal seeds, sd their standard"
         " deviation over seeds."
     )  # fmt: skip
-    told = (
+    notes = (
         f"Every variant trained on the same folds as the model, {trained} Intervals: bootstrap over creators. p: paired"
         f" permutation of {TITLES[PRIMARY]} over creators, Holm-corrected over the table.",
         *detectable_note(table["detectable"].tolist()),
     )
     titles = {predictor: "fused score" if predictor == FUSED else f"score of {predictor}" for predictor in sections}
-    return Printed(header, [(titles[predictor], lines) for predictor, lines in sections.items()], told)
+    return TextTable(header, [(titles[predictor], cells) for predictor, cells in sections.items()], notes)

@@ -13,7 +13,7 @@ from pipeline.dataset.assemble import read_clips, read_statistics, read_table
 from pipeline.dataset.labels import TEST, TRAIN, VAL
 from pipeline.evaluation.cross_validation import cross_validate
 from pipeline.evaluation.predictors import CHANCE, SCORE, predictor_id
-from pipeline.evaluation.tables import as_json, clips_of, comparison_table, numbers, on_one_scale, printed
+from pipeline.evaluation.tables import as_json, as_text, clips_of, comparison_table, interval, on_one_scale
 from pipeline.metrics.ranking import metrics_by_challenge
 from pipeline.metrics.significance import PRIMARY, RESAMPLES, draw_creators, estimate
 from pipeline.runs.files import FOLDS, FOLDS_ABOUT, METRICS, RUN, SCORES, TABLE
@@ -105,7 +105,7 @@ def _folds(folder: str) -> dict:
         return about | {"predictors": {}, "table": []}
     scores = read_table(storage.join(folder, FOLDS))
     rows = comparison_table(scores)
-    text = printed(rows)
+    text = as_text(rows)
     storage.write_bytes(storage.join(folder, f"{TABLE}.md"), text.markdown().encode())
     storage.write_bytes(storage.join(folder, f"{TABLE}.tex"), text.latex().encode())
     return about | {"predictors": fold_metrics(scores), "table": as_json(rows)}
@@ -130,7 +130,7 @@ def fold_metrics(scores: pd.DataFrame, resamples: int = RESAMPLES, seed: int = 0
     for name in (column for column in scores if column == SCORE or column.startswith(f"{SCORE}_")):
         score = on_one_scale(scores, name)
         metrics = metrics_by_challenge(scores["challenge"], scores["label"], pd.Series(score, index=scores.index))
-        ends = numbers(estimate(clips, score, draws)[PRIMARY])[1:]
+        ends = interval(estimate(clips, score, draws)[PRIMARY])[1:]
         metrics["mean"][f"{PRIMARY}_95"] = None if None in ends else ends
         by_predictor[predictor_id(name)] = metrics
     return by_predictor

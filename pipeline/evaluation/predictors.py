@@ -1,11 +1,11 @@
-"""Ids of the predictors in a cross-validation's table and of its sections. Titles are for people alone."""
+"""Ids of the predictors in a cross-validation's table and of its sections. Titles are labels only."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 BASELINE, FUSION, PERMUTED = "baseline_", "fusion_", "permuted_"  # how columns of cross_validate start
 SCORE, FUSED = "score", "fused"  # the model's column and its id; a modality's are score_<modality> and <modality>
-CHANCE = "chance"  # has no column
+CHANCE = "chance"  # in the table only
 # Sections of the table, in the order in which they are read.
 MODEL, MODALITY, NO_NETWORK, OTHER_FUSION, SUBSET, MISSING, CONTROL = (
     "model", "modality", "no_network", "other_fusion", "subset", "missing", "control",
@@ -65,12 +65,12 @@ EXPECTED_CHANCE = Predictor(CONTROL, CHANCE, "chance (expectation)")
 
 
 def predictor_id(column: str) -> str:
-    """The id of the predictor whose scores stand in this column of folds.parquet or scores.parquet."""
+    """Id of the predictor in this column of folds.parquet or scores.parquet."""
     return FUSED if column == SCORE else column.removeprefix(f"{SCORE}_")
 
 
 def predictors_in(columns: Iterable[str]) -> list[Predictor]:
-    """The predictors among the columns of folds.parquet, in the table's order; chance is none of them."""
+    """Predictors among the columns of folds.parquet, in the table's order; without chance."""
     columns = list(columns)
     modalities = [predictor_id(name) for name in columns if name.startswith(f"{SCORE}_")]
     listed = [Predictor(MODEL, SCORE, "VDV, all modalities" if len(modalities) > 1 else "VDV")]

@@ -1,4 +1,4 @@
-"""Every predictor of a cross-validation in one table, held against the model, as JSON, Markdown and LaTeX."""
+"""Comparison of the model with every predictor of a cross-validation, as JSON, Markdown and LaTeX."""
 
 import math
 from collections.abc import Sequence
@@ -33,9 +33,9 @@ from pipeline.metrics.significance import (
 
 TITLES = {"spearman": "Spearman", "pairwise_accuracy": "pairs right", "kendall_tau_b": "Kendall tau-b",
           "ndcg_10": "NDCG@10", "top_decile_precision": "top decile"}  # fmt: skip
-# Nearly all is on one scale in all folds: the label's, towards which it is calibrated on training clips, or that of a
-# number of the clip itself. These are in units of their own fold's model.
-_OWN_UNITS = (f"{FUSION}concatenation",)
+# Columns in units of their own fold's model. All others are on one scale in all folds: the label's, to which they are
+# calibrated on training clips, or that of a number of the clip itself.
+_UNITS_OF_FOLD = (f"{FUSION}concatenation",)
 
 
 @dataclass(frozen=True)
@@ -49,46 +49,46 @@ class Row:
     p_holm: float = math.nan  # corrected over the table
 
 
-def on_one_scale(judged: pd.DataFrame, name: str) -> np.ndarray:
-    """float64 [clips]: a column of cross_validate's; what is not calibrated, in units of its spread in each fold.
+def on_one_scale(scores: pd.DataFrame, name: str) -> np.ndarray:
+    """A column of cross_validate's frame, float64 [clips]; standardised within each fold unless it is calibrated.
 
     A fold whose values are all equal keeps them.
     """
-    values = judged[name].astype(float)
-    if name not in _OWN_UNITS:
+    values = scores[name].astype(float)
+    if name not in _UNITS_OF_FOLD:
         return values.to_numpy(float, na_value=np.nan)
-    by_fold = values.groupby(judged["fold"])
+    by_fold = values.groupby(scores["fold"])
     spread = by_fold.transform("std").replace(0, np.nan)
     return ((values - by_fold.transform("mean")) / spread).where(spread.notna(), values).to_numpy(float)
 
 
-def clips_of(judged: pd.DataFrame, label: str = "label") -> Clips:
-    return Clips(judged[label].to_numpy(float), judged["challenge"].to_numpy(str), judged["group"].to_numpy(np.int64))
+def clips_of(scores: pd.DataFrame, label: str = "label") -> Clips:
+    return Clips(scores[label].to_numpy(float), scores["challenge"].to_numpy(str), scores["group"].to_numpy(np.int64))
 
 
 def comparison_table(
     *trainings: pd.DataFrame, resamples: int = RESAMPLES, permutations: int = PERMUTATIONS, seed: int = 0
 ) -> list[Row]:
-    """Every predictor that a cross-validation's frame holds, in the order in which it is read.
+    """A row for every predictor of a cross-validation, in the table's order.
 
-    The folds of a challenge are judged together (`on_one_scale`). Two predictors are compared on the clips of which
-    both say something. Labels are each clip's as fitted without its fold.
+    The folds of a challenge are evaluated together (`on_one_scale`), two predictors on the clips that both score.
+    Labels are fitted without the clip's fold.
 
     trainings: as cross_validate gives them, with baselines or without: one, or several of the same folds with
-        other seeds, whose figures are averaged. Controls, whose labels every seed deals anew, are those of the
+        other seeds, whose metrics are averaged. Controls, whose labels every seed permutes anew, are those of the
         trainings that have them.
     """
-    judged = trainings[0]
-    clips = clips_of(judged)
+    first = trainings[0]
+    clips = clips_of(first)
     draws = draw_creators(clips.group, resamples, seed)
     model = _of_all(trainings, SCORE)
     rows = []
-    for predictor in predictors_in(judged):
+    for predictor in predictors_in(first):
         name = predictor.column
         if predictor.section == CONTROL:
-            each = [(clips_of(one, "label_permuted"), on_one_scale(one, name)) for one in trainings if name in one]
-            count = int(np.isfinite(np.stack([score for _, score in each])).all(0).sum())
-            rows.append(Row(predictor, count, estimate_several(each, draws)))
+            controls = [(clips_of(one, "label_permuted"), on_one_scale(one, name)) for one in trainings if name in one]
+            count = int(np.isfinite(np.stack([score for _, score in controls])).all(0).sum())
+            rows.append(Row(predictor, count, estimate_several(controls, draws)))
             continue
         score = _of_all(trainings, name)
         count = int(np.isfinite(np.atleast_2d(score)).all(0).sum())
@@ -98,33 +98,33 @@ def comparison_table(
         rows.append(row)
     corrected = holm([row.difference.p if row.difference else math.nan for row in rows])
     rows = [replace(row, p_holm=p) for row, p in zip(rows, corrected, strict=True)]
-    return [*rows, Row(EXPECTED_CHANCE, len(judged), _chance(clips))]
+    return [*rows, Row(EXPECTED_CHANCE, len(first), _chance(clips))]
 
 
 def _of_all(trainings: Sequence[pd.DataFrame], name: str) -> np.ndarray:
-    """float64 [N], or [S, N] of several trainings."""
-    scores = np.stack([on_one_scale(judged, name) for judged in trainings])
+    """A predictor's scores, float64 [N], or [S, N] of several trainings."""
+    scores = np.stack([on_one_scale(training, name) for training in trainings])
     return scores[0] if len(scores) == 1 else scores
 
 
 def _chance(clips: Clips) -> dict[str, Estimate]:
-    """Means over the challenges that can be judged of what a random order is expected to reach."""
+    """Expected metrics of a random order, mean over the challenges in which they are defined."""
     labels = [clips.label[clips.challenge == name] for name in np.unique(clips.challenge)]
     expected = [expected_at_random(label) for label in labels if len(label) > 1 and np.ptp(label) > 0]
     means = {name: float(np.mean([one[name] for one in expected])) if expected else math.nan for name in METRICS}
     return {name: Estimate(value, math.nan, math.nan) for name, value in means.items()}
 
 
-# --- as JSON and as what a paper prints
+# --- as JSON and as text
 
 
 def as_json(rows: Sequence[Row]) -> list[dict]:
-    """For metrics.json; an estimate is [value, low, high], what is not known null."""
+    """Rows of metrics.json; an estimate is [value, low, high], an undefined number null."""
     return [
         {
             **row.predictor.entry(),
             "clips": row.clips,
-            **{metric: numbers(found) for metric, found in row.metrics.items()},
+            **{metric: interval(estimated) for metric, estimated in row.metrics.items()},
             "model_better_by": _difference(row.difference, row.p_holm),
         }
         for row in rows
@@ -136,24 +136,24 @@ def _difference(difference: Difference | None, p_holm: float) -> dict | None:
         return None
     return {
         "clips": difference.clips,
-        **{metric: numbers(found) for metric, found in difference.by_metric.items()},
-        "p": number(difference.p),
-        "p_holm": number(p_holm),
-        "detectable": number(difference.detectable),
+        **{metric: interval(estimated) for metric, estimated in difference.by_metric.items()},
+        "p": _finite(difference.p),
+        "p_holm": _finite(p_holm),
+        "detectable": _finite(difference.detectable),
     }
 
 
-def numbers(found: Estimate) -> list[float | None]:
-    return [number(found.value), number(found.low), number(found.high)]
+def interval(estimated: Estimate) -> list[float | None]:
+    return [_finite(estimated.value), _finite(estimated.low), _finite(estimated.high)]
 
 
-def number(value: float) -> float | None:
+def _finite(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
 @dataclass(frozen=True)
-class Printed:
-    """A table as text, in sections of a title and rows of cells. The first column is words, the others are figures."""
+class TextTable:
+    """A table of text in sections of a title and rows of cells. The first column is left-aligned, others right."""
 
     header: tuple[str, ...]
     sections: Sequence[tuple[str, Sequence[Sequence[str]]]]
@@ -176,41 +176,37 @@ class Printed:
         return "\n".join([*(f"% {note}" for note in self.notes), *lines]) + "\n"
 
 
-def printed(rows: Sequence[Row]) -> Printed:
-    """The table of `comparison_table` for people."""
+def as_text(rows: Sequence[Row]) -> TextTable:
+    """The rows of `comparison_table` as text."""
     sections: dict[str, list[list[str]]] = {}
     for row in rows:
         first = row.metrics[PRIMARY]
         cells = [row.predictor.title, str(row.clips), estimate_text(first.value, first.low, first.high)]
         cells += [figure_text(row.metrics[name].value) for name in METRICS if name != PRIMARY]
         if row.difference:
-            more = row.difference.by_metric[PRIMARY]
-            cells += [estimate_text(more.value, more.low, more.high, sign=True), p_text(row.p_holm)]
+            lead = row.difference.by_metric[PRIMARY]
+            cells += [estimate_text(lead.value, lead.low, lead.high, sign=True), p_text(row.p_holm)]
         else:
             cells += ["", ""]
         sections.setdefault(row.predictor.section, []).append(cells)
     header = ("predictor", "clips", f"{TITLES[PRIMARY]} (95 %)", *(TITLES[name] for name in METRICS if name != PRIMARY),
               "model better by (95 %)", "p")  # fmt: skip
-    return Printed(header, [(SECTIONS[section], lines) for section, lines in sections.items()], _notes(rows))
-
-
-def _notes(rows: Sequence[Row]) -> tuple[str, ...]:
-    """What the figures are, and what difference the clips could have shown."""
-    told = (
+    notes = (
         f"Per challenge, then the mean. Intervals: bootstrap over creators. p: paired permutation of {TITLES[PRIMARY]}"
         " over creators, Holm-corrected over the table.",
+        *detectable_note([row.difference.detectable for row in rows if row.difference]),
     )
-    return (*told, *detectable_note([row.difference.detectable for row in rows if row.difference]))
+    return TextTable(header, [(SECTIONS[section], cells) for section, cells in sections.items()], notes)
 
 
-def detectable_note(found: Sequence[float]) -> list[str]:
-    """What difference the comparisons of a table could have shown; of two predictors that are one, there is none."""
-    shown = [value for value in found if math.isfinite(value) and value > 0]
-    if not shown:
+def detectable_note(differences: Sequence[float]) -> list[str]:
+    """Note on the detectable differences of a table's comparisons; those of two equal predictors are left out."""
+    known = [value for value in differences if math.isfinite(value) and value > 0]
+    if not known:
         return []
     return [
-        f"Detectable difference in {TITLES[PRIMARY]} (5 %, power 80 %): {min(shown):.3f} to {max(shown):.3f}, median"
-        f" {np.median(shown):.3f}; a smaller one may be there unseen."
+        f"Detectable difference in {TITLES[PRIMARY]} (5 %, power 80 %): {min(known):.3f} to {max(known):.3f}, median"
+        f" {np.median(known):.3f}; a smaller one may be there unseen."
     ]
 
 

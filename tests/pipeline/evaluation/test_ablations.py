@@ -12,7 +12,7 @@ from models.virality.config import VdvConfig
 from models.virality.vdv import build_encoder
 from pipeline.core.errors import DataError, OptionError
 from pipeline.dataset.assemble import assemble
-from pipeline.evaluation.ablations import Variant, ablation_table, choose_variants, printed, run_ablations, variants
+from pipeline.evaluation.ablations import Variant, ablation_table, as_text, choose_variants, run_ablations, variants
 from pipeline.evaluation.evaluate import cross_validate_run, evaluate_run
 from pipeline.metrics.ranking import METRICS
 from pipeline.modalities.registry import find_modality
@@ -31,7 +31,7 @@ SPECS = {
 def test_every_variant_differs_from_the_run_in_what_it_says_and_can_be_built():
     config = VdvConfig()
     chosen = variants(config)
-    assert len({variant.name for variant in chosen}) == len({variant.what for variant in chosen}) == len(chosen) > 12
+    assert len({variant.name for variant in chosen}) == len({variant.title for variant in chosen}) == len(chosen) > 12
     for variant in chosen:
         changed = [name for name, value in asdict(config).items() if asdict(variant.config)[name] != value]
         assert len(changed) == 1 or variant.name == "no_augmentation", changed
@@ -68,7 +68,7 @@ def test_a_worse_variant_is_found_worse_and_the_table_says_by_how_much():
     assert rows.loc[("same", "fused"), "difference"] == 0
     assert rows.loc[("same", "fused"), "p_holm"] == 1
     assert table.loc[table["metric"] != "spearman", "p"].isna().all()
-    text = printed(table).markdown()
+    text = as_text(table).markdown()
     assert text.count("noise for a skeleton") == 2
     assert text.index("fused score") < text.index("score of pose")
     assert "one seed" in text
@@ -103,7 +103,7 @@ def test_trainings_of_several_seeds_give_their_mean_and_how_far_they_lie_apart()
         assert found["difference_spread"] == pytest.approx(np.std(differences, ddof=1))
     assert rows.loc[("weak", "spearman"), "p"] < 0.05
     assert set(table["seeds"]) == {3}
-    text = printed(table)
+    text = as_text(table)
     markdown = text.markdown()
     assert "3 seeds each" in markdown
     assert markdown.count("| sd of 3 seeds |") == 2

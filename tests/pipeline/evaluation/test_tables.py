@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from pipeline.evaluation.predictors import SECTIONS
-from pipeline.evaluation.tables import as_json, comparison_table, on_one_scale, printed
+from pipeline.evaluation.tables import as_json, as_text, comparison_table, on_one_scale
 from pipeline.metrics.ranking import METRICS
 from pipeline.metrics.significance import PRIMARY
 
@@ -92,7 +92,7 @@ def test_json_markdown_and_latex_hold_the_same_rows(rows):
     assert found[0]["model_better_by"] is None
     assert found[1]["model_better_by"]["p_holm"] == rows["score_pose"].p_holm
     assert found[-1][PRIMARY] == [0.0, None, None]
-    text = printed(table)
+    text = as_text(table)
     for said in (text.markdown(), text.latex()):
         assert "ExtraTrees on pose statistics" in said
         assert f"{rows['score'].metrics[PRIMARY].value:.3f}" in said
@@ -114,7 +114,7 @@ def test_where_nothing_can_be_compared_the_table_says_so():
     few = judged(creators=2, each=1).assign(challenge=["hop", "wave"])
     table = comparison_table(few, resamples=20, permutations=20)
     assert math.isnan(table[0].metrics[PRIMARY].value)
-    assert "–" in printed(table).markdown()
+    assert "–" in as_text(table).markdown()
     json.dumps(as_json(table), allow_nan=False)
 
 
