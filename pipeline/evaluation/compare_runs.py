@@ -1,7 +1,8 @@
-"""Two runs held against each other on the clips that the folds of both judged."""
+"""Comparison of two runs on the clips that the folds of both scored."""
 
 import json
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -27,33 +28,33 @@ class Row:
     first: dict[str, Estimate]  # by metric of pipeline.metrics.ranking
     second: dict[str, Estimate]
     difference: Difference  # first less second
-    p_holm: float  # of its p among the rows'
+    p_holm: float = math.nan  # corrected over the rows
 
 
 @dataclass(frozen=True)
 class Comparison:
-    label: str  # what both were trained on
-    clips: int  # judged by both
+    label: str  # kind of label of both
+    clips: int  # scored by both
     creators: int
-    left_out: tuple[int, int]  # clips that only the first, only the second judged
+    left_out: tuple[int, int]  # clips that only the first, only the second scored
     rows: tuple[Row, ...]
-    differing: tuple[str, ...]  # what the runs were made with that is not the same, a line each
+    differing: tuple[str, ...]  # settings that differ, one text each
 
 
 def compare_runs(workspace: str, first: str, second: str, resamples: int = RESAMPLES) -> Comparison:
-    """How much better the first run orders clips of creators never seen than the second.
+    """Ranking metrics of two runs on clips of creators that they never saw, and the differences, first less second.
 
-    Each run is judged by its own folds; differences are taken clip by clip, intervals and tests over creators (see
-    pipeline.metrics.significance). Where followers are taken out of the label, each fold fits that anew, and a clip's
-    label is the mean of what the two runs' folds have.
+    Each run's scores come from its own folds; the metrics of both are compared on the same clips, intervals and tests
+    are over creators (see pipeline.metrics.significance). Where followers are taken out of the label, each fold fits
+    that anew, and a clip's label is the mean of those in the two runs' folds.
 
     Args:
         first, second: ids, as runs.find_run gives them.
 
     Raises:
-        DataError: the runs cannot be compared: no folds, other protocols or kinds of label, no clips in common, or
-            clips whose file or engagement is not the same in both.
-        WorkspaceError: files of a run or of its dataset are gone.
+        DataError: the runs cannot be compared: no folds, different protocols or kinds of label, no clips in common, or
+            clips whose file or engagement differs.
+        WorkspaceError: files of a run or of its dataset are missing.
     """
     if first == second:
         raise DataError(f"{first} was named twice; comparing takes two runs")
@@ -63,35 +64,35 @@ def compare_runs(workspace: str, first: str, second: str, resamples: int = RESAM
         raise DataError(
             f"{first} was trained on the label {kinds[0]}, {second} on {kinds[1]}: their skill is of two kinds"
         )
-    judged = [_judged(workspace, run_id) for run_id in (first, second)]
+    scores = [_read_scores(workspace, run_id) for run_id in (first, second)]
     protocols = [_protocol(workspace, run_id) for run_id in (first, second)]
     if protocols[0] != protocols[1]:
         raise DataError(
             f"{first} was judged by {protocols[0]}, {second} by {protocols[1]}: build both with the same --protocol"
         )
-    both = judged[0].index.intersection(judged[1].index)
-    facts = [_facts(workspace, run).reindex(both) for run in runs]
-    _assert_same(first, second, *facts)
-    groups = group_clips(facts[0]["creator_id"], facts[0]["copies"], facts[0].index)
+    both = scores[0].index.intersection(scores[1].index)
+    clips = [_read_clips(workspace, run).reindex(both) for run in runs]
+    _assert_same(first, second, *clips)
+    groups = group_clips(clips[0]["creator_id"], clips[0]["copies"], clips[0].index)
     if len(np.unique(groups)) < 2:
         raise DataError(
             f"{first} and {second} judged {len(both)} clips in common, of {len(np.unique(groups))} creators; comparing"
             " takes two creators at least"
         )
-    sides = [table.loc[both] for table in judged]
+    sides = [table.loc[both] for table in scores]
     label = (sides[0]["label"].to_numpy(float) + sides[1]["label"].to_numpy(float)) / 2
-    clips = Clips(label, sides[0]["challenge"].to_numpy(str), groups)
+    evaluated = Clips(label, sides[0]["challenge"].to_numpy(str), groups)
     return Comparison(
         kinds[0],
         len(both),
         len(np.unique(groups)),
-        (len(judged[0]) - len(both), len(judged[1]) - len(both)),
-        _rows(clips, sides[0], sides[1], resamples),
+        (len(scores[0]) - len(both), len(scores[1]) - len(both)),
+        _rows(evaluated, sides[0], sides[1], resamples),
         _differing(*runs),
     )
 
 
-def _judged(workspace: str, run_id: str) -> pd.DataFrame:
+def _read_scores(workspace: str, run_id: str) -> pd.DataFrame:
     """folds.parquet by clip_id, its scores on one scale."""
     path = storage.join(workspace, run_dir(run_id), FOLDS)
     if not storage.exists(path):
@@ -99,16 +100,16 @@ def _judged(workspace: str, run_id: str) -> pd.DataFrame:
             f"{run_id} was not judged by folds, so nothing says how it does on creators never seen; build it again with"
             " --folds 2 or more"
         )
-    judged = read_table(path)
-    names = [name for name in judged if name == "score" or name.startswith("score_")]
-    return judged.assign(**{name: on_one_scale(judged, name) for name in names}).set_index("clip_id")
+    scores = read_table(path)
+    names = [name for name in scores if name == "score" or name.startswith("score_")]
+    return scores.assign(**{name: on_one_scale(scores, name) for name in names}).set_index("clip_id")
 
 
 def _protocol(workspace: str, run_id: str) -> str:
     return json.loads(storage.read_bytes(storage.join(workspace, run_dir(run_id), FOLDS_ABOUT)))["protocol"]
 
 
-def _facts(workspace: str, run: dict) -> pd.DataFrame:
+def _read_clips(workspace: str, run: dict) -> pd.DataFrame:
     """The clips of a run's dataset by clip_id."""
     folder = f"datasets/{run['dataset']}"
     try:
@@ -134,18 +135,15 @@ def _assert_same(first: str, second: str, one: pd.DataFrame, other: pd.DataFrame
 def _rows(clips: Clips, one: pd.DataFrame, other: pd.DataFrame, resamples: int) -> tuple[Row, ...]:
     draws = draw_creators(clips.group, resamples)
     names = [name for name in one if (name == "score" or name.startswith("score_")) and name in other]
-    found = []
+    rows = []
     for name in names:
         scores = [side[name].to_numpy(float) for side in (one, other)]
-        # The same clips on both sides, so that the two figures differ by the difference.
+        # The same clips on both sides, so that the two metrics differ by the difference.
         shared = np.isfinite(scores[0]) & np.isfinite(scores[1])
-        figures = [estimate(clips, np.where(shared, score, np.nan), draws) for score in scores]
-        found.append((name, *figures, compare(clips, scores[0], scores[1], draws)))
-    corrected = holm([difference.p for *_, difference in found])
-    return tuple(
-        Row(predictor_id(name), figure, against, difference, p)
-        for (name, figure, against, difference), p in zip(found, corrected, strict=True)
-    )
+        first, second = (estimate(clips, np.where(shared, score, np.nan), draws) for score in scores)
+        rows.append(Row(predictor_id(name), first, second, compare(clips, scores[0], scores[1], draws)))
+    corrected = holm([row.difference.p for row in rows])
+    return tuple(replace(row, p_holm=p) for row, p in zip(rows, corrected, strict=True))
 
 
 def _differing(one: dict, other: dict) -> tuple[str, ...]:
@@ -153,7 +151,7 @@ def _differing(one: dict, other: dict) -> tuple[str, ...]:
         {
             **run["config"],
             "profiles": run["profiles"],
-            **{f"{name} features": made for name, made in run["data"]["features"].items()},
+            **{f"{name} features": digest for name, digest in run["data"]["features"].items()},
             "clips, labels and split": run["data"]["fingerprint"],
             "vdv": " ".join(filter(None, (run["code"]["version"], (run["code"]["commit"] or "")[:12]))),
             "device": run["environment"]["device"],

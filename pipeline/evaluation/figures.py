@@ -1,9 +1,9 @@
-"""Pictures of a run for everybody: runs/<id>/figures/*.png and *.svg, beside metrics.json.
+"""Figures of a run: runs/<id>/figures/*.png and *.svg, beside metrics.json.
 
 training       loss of each modality's encoder over epochs
-spearman       how well each predictor orders the clips, with intervals
-calibration    where clips were expected, and where they were
-ablations      the model without one idea at a time, where ablations were made
+spearman       Spearman of each predictor, with intervals
+calibration    expected against actual percentiles
+ablations      the model without one idea at a time, where there are ablations
 """
 
 import csv
@@ -33,31 +33,31 @@ from pipeline.scoring.intervals import read_unseen
 FIGURES = "figures"
 KINDS = ("png", "svg")
 _LOGS = "logs/csv"  # a folder an encoder, as Lightning's CSVLogger writes it
-_RESUMED = "-from-"  # <modality>-from-<epoch>: of an encoder that went on after its training was killed
+_RESUMED = "-from-"  # <modality>-from-<epoch>: of an encoder whose training was killed and resumed
 # Okabe and Ito's colours, which differ for every kind of colour vision and in grey.
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#666666"
 _STYLE: Any = {
     "font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": "#DDDDDD",
     "axes.axisbelow": True, "figure.constrained_layout.use": True, "svg.hashsalt": "vdv",
 }  # fmt: skip
-_BAR = 0.27  # inches a line of a chart with names at its side
+_BAR = 0.27  # inches a row of a chart with names at its side
 _COLOURS = {MODEL: BLUE, MODALITY: GREEN, NO_NETWORK: ORANGE, OTHER_FUSION: RED, CONTROL: GREY}  # by section
 
 
 def draw_figures(workspace: str, run_dir: str) -> list[str]:
-    """Draws what the run's files allow; returns the names of the figures. run_dir: relative to the workspace."""
+    """Draws the figures for which the run has data; returns their names. run_dir: relative to the workspace."""
     folder = storage.join(workspace, run_dir)
     with matplotlib.rc_context(_STYLE):
-        found = {
+        figures = {
             "training": training_figure(read_losses(folder)),
             "spearman": spearman_figure(json.loads(storage.read_bytes(storage.join(folder, METRICS)))),
             "calibration": calibration_figure(_calibration(workspace, run_dir)),
             "ablations": ablations_figure(_ablations(folder)),
         }
-        drawn = {name: figure for name, figure in found.items() if figure is not None}
+        drawn = {name: figure for name, figure in figures.items() if figure is not None}
         for name, figure in drawn.items():
             for kind in KINDS:
-                # Without a date a figure of the same numbers is the same file.
+                # Without a date a figure of the same data is the same file.
                 metadata = {"Date": None} if kind == "svg" else {}
                 with storage.staged(storage.join(folder, FIGURES, f"{name}.{kind}")) as path:
                     figure.savefig(path, format=kind, dpi=150, metadata=metadata)
@@ -65,7 +65,7 @@ def draw_figures(workspace: str, run_dir: str) -> list[str]:
 
 
 def read_losses(folder: str) -> dict[str, pd.DataFrame]:
-    """By modality, one row a step or epoch: epoch, loss (of a batch), held_out (of clips not trained on), NaN where none."""
+    """Losses by modality, a row a step or epoch: epoch, loss (of a batch), held_out (of clips held out); NaN: none."""
     parts: dict[str, list[tuple[int, pd.DataFrame]]] = {}
     for path in sorted(storage.listing(storage.join(folder, _LOGS))):
         place, _, name = path.rpartition("/")
@@ -73,14 +73,14 @@ def read_losses(folder: str) -> dict[str, pd.DataFrame]:
             modality, _, first = place.partition(_RESUMED)
             text = storage.read_bytes(storage.join(folder, _LOGS, path)).decode()
             parts.setdefault(modality, []).append((int(first or 0), _losses(text, modality)))
-    found = {}
+    losses = {}
     for modality, logs in parts.items():
         ordered = sorted(logs, key=lambda log: log[0])
         ends = [*(first for first, _ in ordered[1:]), math.inf]
-        # What an encoder did in the epoch in which it was killed it did again.
+        # The epoch in which a training was killed was repeated.
         whole = [rows[rows["epoch"] < end] for (_, rows), end in zip(ordered, ends, strict=True)]
-        found[modality] = pd.concat(whole, ignore_index=True)
-    return found
+        losses[modality] = pd.concat(whole, ignore_index=True)
+    return losses
 
 
 def _losses(text: str, modality: str) -> pd.DataFrame:
@@ -97,7 +97,7 @@ def _losses(text: str, modality: str) -> pd.DataFrame:
 
 
 def training_figure(losses: Mapping[str, pd.DataFrame]) -> Figure | None:
-    """A panel a modality; None: nothing was trained (lines alone)."""
+    """A panel a modality; None: no network was trained."""
     known = {
         modality: losses[modality]
         for modality in modality_names()
@@ -124,20 +124,20 @@ def training_figure(losses: Mapping[str, pd.DataFrame]) -> Figure | None:
 
 
 def spearman_figure(metrics: Mapping) -> Figure | None:
-    """Every predictor of the folds with its 95 % interval; without folds those of the clips held out, without."""
+    """Every predictor of the folds with its 95 % interval; without folds, of the clips held out, without intervals."""
     table = metrics.get("folds", {}).get("table") or []
     shown = [row for row in table if row["section_id"] in _COLOURS and row[PRIMARY][0] is not None]
     predictors = [row["predictor_id"] for row in shown]
     rows = [(row["title"], row[PRIMARY], _COLOURS[row["section_id"]]) for row in shown]
     text = "each clip judged by a training without its creator; lines: 95 % intervals"
     if not rows:
-        means = {name: judged["mean"] for name, judged in metrics["splits"]["test"]["predictors"].items()}
+        means = {name: predictor["mean"] for name, predictor in metrics["splits"]["test"]["predictors"].items()}
         predictors = [name for name, mean in means.items() if mean[PRIMARY] is not None]
         rows = [(name, (means[name][PRIMARY], None, None), BLUE if name == FUSED else GREY) for name in predictors]
         text = "clips held out"
     if set(predictors) <= {CHANCE}:
         return None
-    figure, axes = _ladder(rows)
+    figure, axes = _interval_chart(rows)
     axes.set_xlabel(f"{TITLES[PRIMARY]} within a challenge")
     figure.supxlabel(text, fontsize=8)
     if table:
@@ -178,14 +178,14 @@ def ablations_figure(table: pd.DataFrame | None) -> Figure | None:
          RED if row.difference_high < 0 else GREEN if row.difference_low > 0 else GREY)
         for row in chosen.itertuples(index=False)
     ]  # fmt: skip
-    figure, axes = _ladder(rows)
+    figure, axes = _interval_chart(rows)
     axes.set_xlabel(f"{TITLES[PRIMARY]} less the model's")
     figure.supxlabel("left of 0: worse than the model; lines: 95 % intervals", fontsize=8)
     return figure
 
 
-def _ladder(rows: Sequence[tuple[str, Sequence[Any], str]]) -> tuple[Figure, Axes]:
-    """A line a row, the first on top: name, [value, low, high], colour."""
+def _interval_chart(rows: Sequence[tuple[str, Sequence[Any], str]]) -> tuple[Figure, Axes]:
+    """Chart of values with intervals, the first row on top. rows: name, [value, low, high], colour."""
     figure = Figure(figsize=(7.0, 1.0 + _BAR * len(rows)))
     axes = figure.subplots()
     for place, (_, (value, low, high), colour) in enumerate(rows):

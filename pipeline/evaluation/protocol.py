@@ -1,4 +1,4 @@
-"""Which clips train and which are judged: folds by creator, earlier against later uploads, one challenge at a time."""
+"""Protocols that split training and test clips: by creator, by upload time, or a challenge left out at a time."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ PROTOCOLS = ("kfold", "time", "leave-challenge-out")
 
 @dataclass(frozen=True)
 class Fold:
-    """One training and the clips that judge it: rows of the clips table, int64, in order, none in both."""
+    """Training and test clips of one training: rows of the clips table, int64, ascending, none in both."""
 
     name: str
     train: np.ndarray
@@ -22,45 +22,45 @@ class Fold:
 
 
 def make_folds(clips: pd.DataFrame, protocol: str, folds: int, seed: int = 0) -> list[Fold]:
-    """The folds of a protocol, over the clips that have a label. No creator, and no copy of a clip, is on both sides.
+    """Folds of a protocol over the labelled clips. No creator, and no copy of a clip, is on both sides.
 
     Args:
         clips: as dataset.read_clips gives it.
-        protocol: `kfold`: whole creators dealt into `folds`, every challenge spread (folds.deal_folds); each clip is
-            judged once. `time`: one training on the earlier uploads, judged by the latest; the latest 1/`folds` of the
-            clips whose upload time is known, those of one moment together; a later clip of a creator who has an earlier
-            one is left out, and so is a clip of unknown time. `leave-challenge-out`: one training a challenge, on the
-            others' clips; creators of the challenge are left out of it, and a challenge that leaves nobody to train on
-            is not judged. `folds` does not matter there.
-        seed: of the dealing.
+        protocol: `kfold`: whole creators in `folds`, every challenge spread over them (folds.deal_folds); each clip is
+            tested once. `time`: one training on the earlier uploads, tested on the latest 1/`folds` of the clips whose
+            upload time is known, those of one moment together; a later clip of a creator who has an earlier one is left
+            out, and so is a clip of unknown time. `leave-challenge-out`: one training a challenge, on the others'
+            clips; creators of the challenge are left out of it, and a challenge that leaves nobody to train on is not
+            tested. `folds` does not matter there.
+        seed: of `kfold`.
 
     Raises:
-        DataError: fewer than two sides can be made; says of what there is too little.
+        DataError: there are too few clips, creators, times or challenges; says of what.
     """
     if protocol not in PROTOCOLS:
         raise DataError(f"protocol {protocol!r} is not one of {', '.join(PROTOCOLS)}")
     groups = clip_groups(clips)
     labelled = np.flatnonzero(clips["label"].notna())
     if protocol == "leave-challenge-out":
-        made = _by_challenge(clips, labelled, groups)
+        splits = _by_challenge(clips, labelled, groups)
     elif folds < 2:
         raise DataError(f"{folds} folds asked for; cross-validation needs at least 2")
     elif protocol == "time":
-        made = _by_time(clips, labelled, groups, folds)
+        splits = _by_time(clips, labelled, groups, folds)
     else:
-        made = _by_creator(clips, labelled, groups, folds, seed)
-    for fold in made:
+        splits = _by_creator(clips, labelled, groups, folds, seed)
+    for fold in splits:
         assert_apart(clips, groups, fold.train, fold.test)
-    return made
+    return splits
 
 
 def clip_groups(clips: pd.DataFrame) -> np.ndarray:
-    """int64 [clips]: one number for a creator's clips and for copies and near-copies of a clip (labels.group_clips)."""
+    """Groups, int64 [clips], the same for a creator's clips and for copies and near-duplicates (labels.group_clips)."""
     return group_clips(clips["creator_id"], clips["copies"], clips.index)
 
 
 def assert_apart(clips: pd.DataFrame, groups: np.ndarray, trained: np.ndarray, tested: np.ndarray) -> None:
-    """Raises DataError, naming clips, where a creator or copies of a clip are trained on and tested on."""
+    """Raises DataError, naming clips, where a creator or copies of a clip are in training and test."""
     both = sorted(set(groups[trained]) & set(groups[tested]))
     if both:
         names = clips["clip_id"].to_numpy(str)
@@ -73,10 +73,10 @@ def assert_apart(clips: pd.DataFrame, groups: np.ndarray, trained: np.ndarray, t
 
 
 def fold_labels(clips: pd.DataFrame, options: LabelOptions, fold: Fold) -> Labels:
-    """Labels fitted on the fold's training clips alone. What is on neither side has no label, as if without engagement.
+    """Labels fitted on the fold's training clips alone; clips on neither side have none.
 
     Raises:
-        DataError: a creator, or copies of a clip, would be on both sides.
+        DataError: a creator, or copies of a clip, are on both sides.
     """
     split = np.full(len(clips), None, dtype=object)
     split[fold.train], split[fold.test] = TRAIN, TEST
@@ -117,15 +117,15 @@ def _by_time(clips: pd.DataFrame, labelled: np.ndarray, groups: np.ndarray, fold
 
 def _by_challenge(clips: pd.DataFrame, labelled: np.ndarray, groups: np.ndarray) -> list[Fold]:
     challenge = clips["challenge"].to_numpy(str)[labelled]
-    made = []
+    folds = []
     for name in np.unique(challenge):
         test = labelled[challenge == name]
         train = labelled[(challenge != name) & ~np.isin(groups[labelled], groups[test])]
         if len(train):
-            made.append(Fold(str(name), train, test))
-    if not made:
+            folds.append(Fold(str(name), train, test))
+    if not folds:
         raise DataError(
             "leaving a challenge out needs two challenges of different creators, with labelled clips; the creators of"
             " each challenge here are those of all others"
         )
-    return made
+    return folds
