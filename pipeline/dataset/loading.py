@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from models.virality.config import VdvConfig
 from models.virality.inputs import InputSpec, ModalityInput, pad
@@ -115,6 +115,11 @@ class ClipDataset(Dataset):
         quality = float(self.clips[f"quality_{modality}"].iat[index]) if rows is not None else 0.0
         lead_faces = self._faces.get(clip_id, _NO_FACES)
         return find_modality(modality).read_input(rows, self.inputs[modality], self._config, lead_faces, quality)
+
+    def in_batches(self, rows: Sequence[int], clips: int, workers: int = 0) -> DataLoader:
+        """ClipBatches of these rows in their order, so many clips each."""
+        keys = [[(0, row) for row in rows[at : at + clips]] for at in range(0, len(rows), clips)]
+        return DataLoader(self, batch_sampler=keys, collate_fn=self.collate, num_workers=workers)
 
     def collate(self, samples: Sequence[Sample]) -> ClipBatch:
         index = [sample.row for sample in samples]

@@ -1,4 +1,4 @@
-"""Fusion by concatenation, the usual alternative to fusing predictions: all encoders and one head, trained together."""
+"""Fusion by concatenation: all encoders and one head on their embeddings, trained together."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -21,9 +21,9 @@ _HIDDEN = 32
 
 
 class Concatenation(nn.Module):
-    """The modalities' networks, and a perceptron on their embeddings, their scores and their ridge regressions' scores.
+    """The modalities' networks, and a perceptron on their embeddings, scores and ridge regressions' scores.
 
-    Trained end to end on the training clips, so that the head reads the embeddings of the very encoders that it is
+    Trained end to end on the training clips, so that the head learns on the embeddings of the encoders that it is
     used with. The networks' own levels are supervised too, as they are in Vdv. The regressions are fitted beforehand.
     """
 
@@ -38,17 +38,19 @@ class Concatenation(nn.Module):
         )
 
     def forward(self, modalities: Mapping[str, ModalityInput], ridges: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """modalities: of B clips; ridges: [B, M] scores of the ridge regressions -> score [B], levels supervised beside
-        it [B, L], bool [B] whether a modality is present."""
-        said = {modality: encode(encoder, modalities[modality]) for modality, encoder in self.encoders.items()}
-        present = torch.stack([one.present for one in said.values()], 1)
-        embeddings = [one.embedding for one in said.values()]
-        scores = torch.stack([one.levels.mean(1) for one in said.values()], 1)
+        """Scores [B], levels supervised beside them [B, L], and whether any modality is present, bool [B].
+
+        modalities: of B clips. ridges: [B, M] scores of the ridge regressions.
+        """
+        outputs = [encode(encoder, modalities[modality]) for modality, encoder in self.encoders.items()]
+        present = torch.stack([output.present for output in outputs], 1)
+        embeddings = [output.embedding for output in outputs]
+        scores = torch.stack([output.levels.mean(1) for output in outputs], 1)
         score = self.head(torch.cat([*embeddings, scores, ridges, present.to(ridges.dtype)], 1)).squeeze(-1)
-        return score, torch.cat([one.levels for one in said.values()], 1), present.any(1)
+        return score, torch.cat([output.levels for output in outputs], 1), present.any(1)
 
 
-def concatenated(
+def concatenation_scores(
     dataset: ClipDataset,
     train: Sequence[int],
     test: Sequence[int],
@@ -56,16 +58,16 @@ def concatenated(
     config: VdvConfig,
     device: torch.device,
 ) -> np.ndarray:
-    """float64 [test clips]: scores by a Concatenation trained on `train` as the encoders are; NaN where no modality is.
+    """Scores of the test clips by a Concatenation trained like the encoders, float64; NaN without any modality.
 
     Args:
         dataset: with the labels to train towards; `train` as fit.learnable_rows gives it.
-        groups: int64 [clips], creators. A training clip's regression is fitted without its creator, for in the end,
+        groups: int64 [clips], creators. A training clip's regression is fitted without its creator, as on test clips,
             too, regressions score creators that they have not seen.
     """
     torch.manual_seed(config.seed)
     model = Concatenation(config, dataset.inputs).to(device)
-    ridges = _ridges(dataset, np.asarray(train), np.asarray(test), groups, config)
+    ridges = _ridge_scores(dataset, np.asarray(train), np.asarray(test), groups, config)
     view = dataset.view(*dataset.inputs, training=True)
     batches = ChallengeBatches(dataset.clips["challenge"].tolist(), train, config.batch_clips, config.seed)
     loader = DataLoader(view, batch_sampler=batches, collate_fn=view.collate)
@@ -74,28 +76,30 @@ def concatenated(
     return _score(model.eval(), dataset.view(*dataset.inputs, training=False), test, ridges, config, device)
 
 
-def _ridges(dataset: ClipDataset, train: np.ndarray, test: np.ndarray, groups: np.ndarray, config: VdvConfig) -> Tensor:
+def _ridge_scores(
+    dataset: ClipDataset, train: np.ndarray, test: np.ndarray, groups: np.ndarray, config: VdvConfig
+) -> Tensor:
     """Scores of each modality's ridge regression, in units of their spread on training clips: float32 [clips, M]."""
-    said = np.zeros((len(dataset), len(dataset.inputs)), np.float32)
+    scores = np.zeros((len(dataset), len(dataset.inputs)), np.float32)
     if not config.ridge:
-        return torch.from_numpy(said)
+        return torch.from_numpy(scores)
     challenge = dataset.clips["challenge"].to_numpy(str)
-    wanted = normal_score(dataset.clips["percentile"].to_numpy(float))
+    target = normal_score(dataset.clips["percentile"].to_numpy(float))
     fold_of = np.full(len(dataset), -1)
     fold_of[train] = deal_folds(groups[train], challenge[train].tolist(), config.inner_folds, config.seed)
-    learned = np.isin(np.arange(len(dataset)), train)
+    trained = np.isin(np.arange(len(dataset)), train)
     for place, modality in enumerate(dataset.inputs):
         statistics = read_clip_statistics(dataset, modality, [*train, *test])
         for fold in range(-1, fold_of.max() + 1):  # -1: the test clips, by a regression on all training clips
-            seen = np.flatnonzero(learned & statistics.present & (fold_of != fold))
+            seen = np.flatnonzero(trained & statistics.present & (fold_of != fold))
             unseen = np.intersect1d(np.flatnonzero(statistics.present & (fold_of == fold)), [*train, *test])
             if len(seen) > 1 and len(unseen):
                 ridge = fit_ridge(
-                    statistics.values[seen], wanted[seen], challenge[seen], groups[seen], config.seed, statistics.limit
+                    statistics.values[seen], target[seen], challenge[seen], groups[seen], config.seed, statistics.limit
                 )
-                said[unseen, place] = ridge(statistics.values[unseen])
-    spread = said[train].std(0)
-    return torch.from_numpy(said / np.where(spread > 1e-6, spread, 1.0))
+                scores[unseen, place] = ridge(statistics.values[unseen])
+    spread = scores[train].std(0)
+    return torch.from_numpy(scores / np.where(spread > 1e-6, spread, 1.0))
 
 
 def _train(
@@ -118,7 +122,7 @@ def _train(
 
 
 def _parameter_groups(model: Concatenation, config: VdvConfig) -> list[dict]:
-    """For an optimiser: each modality's network at the rate that it has alone, the head at that of most modalities."""
+    """Parameter groups: each modality's network at the rate that it has alone, the head at that of most modalities."""
     parts = [(encoder, config.rate(model.specs[modality].is_skeleton)) for modality, encoder in model.encoders.items()]
     return [
         {**group, "lr": rate}
@@ -149,10 +153,8 @@ def _score(
     config: VdvConfig,
     device: torch.device,
 ) -> np.ndarray:
-    size = config.batch_clips
-    keys = [[(0, row) for row in rows[at : at + size]] for at in range(0, len(rows), size)]
-    found = []
-    for batch in DataLoader(view, batch_sampler=keys, collate_fn=view.collate):
+    scores = []
+    for batch in view.in_batches(rows, config.batch_clips):
         score, _, present = model(to_device(batch.inputs, device), ridges[batch.row].to(device))
-        found.append(torch.where(present, score, torch.nan).cpu())
-    return torch.cat(found).double().numpy() if found else np.zeros(0)
+        scores.append(torch.where(present, score, torch.nan).cpu())
+    return torch.cat(scores).double().numpy() if scores else np.zeros(0)

@@ -16,8 +16,8 @@ from pipeline.dataset.assemble import read_clips, read_statistics, read_table
 from pipeline.dataset.labels import ENGAGEMENT, LabelOptions
 from pipeline.dataset.loading import ClipDataset
 from pipeline.evaluation.baselines import BaselineInputs, Ridge, baseline_inputs, baseline_scores, fit_and_predict
-from pipeline.evaluation.concatenation import concatenated
-from pipeline.evaluation.other_fusions import fuse_otherwise
+from pipeline.evaluation.concatenation import concatenation_scores
+from pipeline.evaluation.other_fusions import other_fusion_scores
 from pipeline.evaluation.predictors import BASELINE, FUSION, PERMUTED
 from pipeline.evaluation.protocol import Fold, assert_apart, clip_groups, fold_labels, make_folds
 from pipeline.scoring.scores import score_rows
@@ -180,10 +180,10 @@ def _score_fold(task: _FoldTask, clips: pd.DataFrame) -> pd.DataFrame:
     fitted without the fold), percentile (of the label among the fold's training clips, 0..1), score, abstained,
     score_<modality> and attention_<modality> (see scores.score_clips).
 
-    With `baselines`: baseline_<name> (baselines.baseline_scores); fusion_<name> (other_fusions.fuse_otherwise,
-    concatenation.concatenated); label_permuted and permuted_ridge, and with `permuted` permuted_fused: engagement,
-    followers and upload time are permuted within a challenge before anything else is done, and the score is compared
-    with label_permuted. It must find nothing.
+    With `baselines`: baseline_<name> (baseline_scores), fusion_<name> (other_fusion_scores, concatenation_scores),
+    label_permuted, permuted_ridge and, with `permuted`, permuted_fused. For these controls engagement, followers and
+    upload time are permuted within a challenge before anything else; compared with label_permuted they must be at
+    chance.
     """
     groups = clip_groups(clips)
     train, test = task.fold.train, task.fold.test
@@ -215,8 +215,10 @@ def _train_and_score(task: _FoldTask, clips: pd.DataFrame, fusions: bool) -> tup
     scores = score_rows(model, dataset.view(*model.modalities, training=False), rows, task.device)
     parts = [clips.loc[rows, ["clip_id", "challenge", "label", "percentile"]], scores]
     if fusions:
-        others = fuse_otherwise(model.cpu(), fitted.held, scores, clips)
-        others["concatenation"] = concatenated(dataset, fitted.rows, rows, clip_groups(clips), task.config, task.device)
+        others = other_fusion_scores(model.cpu(), fitted.held, scores, clips)
+        others["concatenation"] = concatenation_scores(
+            dataset, fitted.rows, rows, clip_groups(clips), task.config, task.device
+        )
         parts.append(others.add_prefix(FUSION))
     return pd.concat(parts, axis=1), dataset
 

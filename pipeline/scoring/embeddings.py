@@ -113,7 +113,6 @@ def _encode(
     """The encoders' pooled layers, float32 [N, E], and scores, [N], by modality; NaN where lacking."""
     # Imports of seconds, not needed where embeddings are kept.
     import torch
-    from torch.utils.data import DataLoader
 
     from models.virality.inputs import to_device
     from models.virality.vdv import encode
@@ -123,13 +122,10 @@ def _encode(
     model, _ = load_run(workspace, run_dir, device)
     dataset = ClipDataset(workspace, dataset_dir, model.config, training=False)
     dataset.inputs = model.inputs  # a modality that no clip of this dataset has is missing in every clip
-    size, count = model.config.batch_clips, len(dataset)
-    batches = [[(0, row) for row in range(at, min(at + size, count))] for at in range(0, count, size)]
-    loader = DataLoader(dataset, batch_sampler=batches, collate_fn=dataset.collate, num_workers=workers)
     layers: dict[str, list[np.ndarray]] = {modality: [] for modality in model.modalities}
     scores: dict[str, list[np.ndarray]] = {modality: [] for modality in model.modalities}
     with torch.inference_mode():
-        for batch in loader:
+        for batch in dataset.in_batches(range(len(dataset)), model.config.batch_clips, workers):
             for modality, sequence in to_device(batch.inputs, device).items():
                 output = encode(model.encoders[modality], sequence)
                 for parts, values in ((layers[modality], output.embedding), (scores[modality], output.score[:, None])):

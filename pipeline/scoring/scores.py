@@ -6,7 +6,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from torch.utils.data import DataLoader
 
 from models.virality.inputs import to_device
 from models.virality.vdv import Vdv
@@ -92,10 +91,8 @@ def score_rows(
 
     `dataset` must have the model's modalities and sample as for scoring, not for training.
     """
-    size = model.config.batch_clips
-    batches = [[(0, row) for row in rows[at : at + size]] for at in range(0, len(rows), size)]  # keys: (epoch, row)
-    loader = DataLoader(dataset, batch_sampler=batches, collate_fn=dataset.collate, num_workers=workers)
-    parts = [_score_batch(model, batch, device) for batch in loader]
+    batches = dataset.in_batches(rows, model.config.batch_clips, workers)
+    parts = [_score_batch(model, batch, device) for batch in batches]
     columns = {name: [value for part in parts for value in part[name]] for name in parts[0]} if parts else {}
     return pd.DataFrame(columns, index=pd.Index(rows))
 

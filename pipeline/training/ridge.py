@@ -14,7 +14,6 @@ import torch
 from scipy.optimize import nnls
 from scipy.special import ndtri
 from scipy.stats import rankdata
-from torch.utils.data import DataLoader
 
 from models.virality.masked import FEATURE_LIMIT, MOTION_LIMIT, Ridge
 from models.virality.vdv import clip_statistics
@@ -113,10 +112,8 @@ class ClipStatistics:
 def read_clip_statistics(dataset: ClipDataset, modality: str, rows: Sequence[int], workers: int = 0) -> ClipStatistics:
     """Read the statistics of these rows of the dataset, drawn as for scoring; other rows count as not present."""
     view = dataset.view(modality, training=False)
-    size = 64
-    keys = [[(0, row) for row in rows[at : at + size]] for at in range(0, len(rows), size)]
     values, present = np.zeros((len(dataset), 0), np.float32), np.zeros(len(dataset), bool)
-    for batch in DataLoader(view, batch_sampler=keys, collate_fn=view.collate, num_workers=workers):
+    for batch in view.in_batches(rows, 64, workers):
         of_batch, present_in_batch = clip_statistics(dataset.inputs[modality], batch.inputs[modality])
         if not values.shape[1]:
             values = np.zeros((len(dataset), of_batch.shape[1]), np.float32)

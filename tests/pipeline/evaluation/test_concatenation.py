@@ -12,7 +12,7 @@ import pipeline.evaluation.concatenation as concatenation
 from pipeline.dataset.assemble import assemble, read_clips
 from pipeline.dataset.labels import LabelOptions, group_clips
 from pipeline.dataset.loading import ChallengeBatches, ClipDataset
-from pipeline.evaluation.concatenation import Concatenation, concatenated
+from pipeline.evaluation.concatenation import Concatenation, concatenation_scores
 from tests.pipeline.runs.test_train import CPU, SMALL
 from tests.support.learnable_world import Clip, make_batch, speed_decides
 
@@ -35,7 +35,7 @@ def groups(dataset: ClipDataset) -> np.ndarray:
 
 
 def test_what_decides_is_found_on_clips_not_trained_on(dataset):
-    found = concatenated(dataset, list(range(20)), list(range(20, 31)), groups(dataset), CONFIG, CPU)
+    found = concatenation_scores(dataset, list(range(20)), list(range(20, 31)), groups(dataset), CONFIG, CPU)
     assert np.isnan(found[-1])
     label = dataset.clips["label"].to_numpy()[20:30]
     challenge = dataset.clips["challenge"].to_numpy(str)[20:30]
@@ -45,12 +45,12 @@ def test_what_decides_is_found_on_clips_not_trained_on(dataset):
 
 def test_the_seed_decides_it_and_labels_of_other_clips_do_not(dataset, monkeypatch):
     train, test = list(range(20)), list(range(20, 30))
-    first, again = (concatenated(dataset, train, test, groups(dataset), CONFIG, CPU) for _ in range(2))
+    first, again = (concatenation_scores(dataset, train, test, groups(dataset), CONFIG, CPU) for _ in range(2))
     np.testing.assert_array_equal(first, again)
     percentile = dataset.clips["percentile"].copy()
     percentile[20:] = 1 - percentile[20:]
     monkeypatch.setattr(dataset, "clips", dataset.clips.assign(percentile=percentile))
-    np.testing.assert_array_equal(first, concatenated(dataset, train, test, groups(dataset), CONFIG, CPU))
+    np.testing.assert_array_equal(first, concatenation_scores(dataset, train, test, groups(dataset), CONFIG, CPU))
 
 
 def test_a_training_clips_line_has_not_seen_its_creator(dataset, monkeypatch):
@@ -63,7 +63,7 @@ def test_a_training_clips_line_has_not_seen_its_creator(dataset, monkeypatch):
 
     monkeypatch.setattr(concatenation, "fit_ridge", watched)
     of = groups(dataset)
-    ridges = concatenation._ridges(dataset, np.arange(20), np.arange(20, 30), of, CONFIG)
+    ridges = concatenation._ridge_scores(dataset, np.arange(20), np.arange(20, 30), of, CONFIG)
     everybody, *without = seen[: 1 + CONFIG.inner_folds]
     assert everybody == set(of[:20])
     assert set.union(*(everybody - some for some in without)) == everybody

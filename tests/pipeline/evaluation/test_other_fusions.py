@@ -10,7 +10,7 @@ import torch
 from models.virality.config import VdvConfig
 from models.virality.inputs import InputSpec
 from models.virality.vdv import Vdv
-from pipeline.evaluation.other_fusions import fuse_otherwise
+from pipeline.evaluation.other_fusions import other_fusion_scores
 from pipeline.metrics.ranking import ranking_metrics
 from pipeline.training.fusion import HeldOut, train_attention
 
@@ -54,7 +54,7 @@ def skill(found: pd.DataFrame, name: str, percentile: np.ndarray) -> float:
 
 def test_every_set_of_two_and_more_modalities_is_fused_and_each_modality_removed(judged):
     model, held, scores, clips, _ = judged
-    assert list(fuse_otherwise(model, held, scores, clips)) == [
+    assert list(other_fusion_scores(model, held, scores, clips)) == [
         "mean", "reliability", "best_single", "only_pose+face", "only_pose+scene", "only_face+scene",
         "without_pose", "without_face", "without_scene",
     ]  # fmt: skip
@@ -62,7 +62,7 @@ def test_every_set_of_two_and_more_modalities_is_fused_and_each_modality_removed
 
 def test_what_tells_most_is_worth_most(judged):
     model, held, scores, clips, percentile = judged
-    found = fuse_otherwise(model, held, scores, clips)
+    found = other_fusion_scores(model, held, scores, clips)
     assert skill(found, "reliability", percentile) > skill(found, "mean", percentile)
     assert skill(found, "only_pose+face", percentile) > skill(found, "only_face+scene", percentile) + 0.2
     assert skill(found, "without_scene", percentile) > skill(found, "without_pose", percentile) + 0.2
@@ -72,7 +72,7 @@ def test_what_tells_most_is_worth_most(judged):
 def test_a_modality_left_out_has_no_say(judged):
     model, held, scores, clips, _ = judged
     other = scores.assign(score_scene=scores["score_scene"] * -7 + 3)
-    first, again = (fuse_otherwise(model, held, table, clips) for table in (scores, other))
+    first, again = (other_fusion_scores(model, held, table, clips) for table in (scores, other))
     for name in ("only_pose+face", "without_scene", "best_single"):
         pd.testing.assert_series_equal(first[name], again[name])
     assert not first["mean"].equals(again["mean"])
@@ -81,7 +81,7 @@ def test_a_modality_left_out_has_no_say(judged):
 def test_a_fusion_that_is_given_nothing_says_nothing(judged):
     model, held, scores, clips, _ = judged
     alone = scores.assign(score_face=np.nan, score_scene=np.nan)
-    found = fuse_otherwise(model, held, alone, clips)
+    found = other_fusion_scores(model, held, alone, clips)
     assert found[["only_face+scene", "without_pose"]].isna().all().all()
     there = scores["score_pose"].notna()
     assert (found["mean"].notna() == there).all()
@@ -90,11 +90,11 @@ def test_a_fusion_that_is_given_nothing_says_nothing(judged):
 def test_the_model_itself_is_left_as_it_was(judged):
     model, held, scores, clips, _ = judged
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    fuse_otherwise(model, held, scores, clips)
+    other_fusion_scores(model, held, scores, clips)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
 def test_one_modality_leaves_nothing_to_fuse(judged):
     _, held, scores, clips, _ = judged
     alone = Vdv(replace(CONFIG, modalities=("pose",)), {"pose": POSE})
-    assert fuse_otherwise(alone, held, scores, clips).empty
+    assert other_fusion_scores(alone, held, scores, clips).empty
