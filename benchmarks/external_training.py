@@ -19,11 +19,11 @@ from models.virality.vdv import pose_network
 from pipeline.training.optimisation import loss_of, parameter_groups, reset_norm_statistics
 from pipeline.training.ridge import centre_within, fit_ridge, normal_score, percentile_rank
 
-JUDGED_AT_ONCE = 100  # episodes
+SCORED_AT_ONCE = 100  # episodes
 
 
 def fixed_draws(episodes: Episodes, config: VdvConfig) -> Tensor:
-    """float32 [N, K, 13, frames, 22]: every episode as scoring sees it."""
+    """Every episode sampled as for scoring, float32 [N, K, 13, frames, 22]."""
     return torch.from_numpy(np.stack([draw(posture, config, None) for posture in episodes.postures]))
 
 
@@ -31,14 +31,14 @@ def ridge_statistics(fixed: Tensor) -> np.ndarray:
     """Input of the product's ridge regression for every episode (models.virality.psgcn.motion_statistics), the mean of
     its samplings: float32 [N, 847]. fixed: as `fixed_draws` gives it."""
     parts = []
-    for some in fixed.split(JUDGED_AT_ONCE):
+    for some in fixed.split(SCORED_AT_ONCE):
         flat = some.flatten(0, 1)
         parts.append(motion_statistics(flat, _all_seen(flat)).unflatten(0, some.shape[:2]).mean(1))
     return torch.cat(parts).numpy()
 
 
-def tree_numbers(episodes: Episodes) -> np.ndarray:
-    """float32 [N, S]: what the trees see of every episode."""
+def tree_statistics(episodes: Episodes) -> np.ndarray:
+    """Input of the trees for every episode, float32 [N, S]."""
     return np.stack([pose_statistics(posture, KINECT22) for posture in episodes.postures])
 
 
@@ -75,21 +75,21 @@ def train_network(episodes: Episodes, rows: np.ndarray, config: VdvConfig) -> nn
 
 
 def challenges(episodes: Episodes) -> np.ndarray:
-    """str [N]: what is compared is one subject's episodes of one movement."""
+    """Challenge of every episode, str [N]: one subject's episodes of one movement are ranked."""
     return np.char.add(np.char.add(episodes.movement.astype(str), "/"), episodes.subject.astype(str))
 
 
 def _batches(episodes: Episodes, rows: np.ndarray, config: VdvConfig, epoch: int) -> Iterator[np.ndarray]:
-    """int64 rows of whole challenges, at most `batch_clips` but one challenge at least, dealt anew every epoch."""
+    """Rows of whole challenges, int64, at most `batch_clips` but one challenge at least, shuffled every epoch."""
     rng = np.random.default_rng((config.seed, epoch))
     of_row = challenges(episodes)[rows]
     batch = np.zeros(0, np.int64)
     for name in rng.permutation(np.unique(of_row)):
-        own = rng.permutation(rows[of_row == name])
-        if len(batch) and len(batch) + len(own) > config.batch_clips:
+        of_challenge = rng.permutation(rows[of_row == name])
+        if len(batch) and len(batch) + len(of_challenge) > config.batch_clips:
             yield batch
             batch = batch[:0]
-        batch = np.concatenate([batch, own])
+        batch = np.concatenate([batch, of_challenge])
     yield batch
 
 
@@ -102,7 +102,7 @@ def _drawn(episodes: Episodes, rows: np.ndarray, config: VdvConfig, epoch: int) 
 
 
 def _all_seen(streams: Tensor) -> Tensor:
-    """bool [B, T, V] of streams [B, S, T, V]: a Kinect's skeleton has no gaps."""
+    """Mask, bool [B, T, V], of streams [B, S, T, V]: a Kinect's skeleton has no gaps."""
     return torch.ones(len(streams), *streams.shape[2:], dtype=torch.bool)
 
 
@@ -113,30 +113,29 @@ def _settle_norms(network: nn.Module, episodes: Episodes, rows: np.ndarray, conf
         network(*_drawn(episodes, some, config, config.epochs))
 
 
-def judge_by_network(
+def predict_by_network(
     episodes: Episodes, fixed: Tensor, split: Split, config: VdvConfig, by_movement: bool
 ) -> np.ndarray:
-    """float32 [test rows]: what one network trained on a split's training rows says, in units of its spread over them.
+    """Scores of the test rows by one network trained on the training rows, in units of their spread over those.
 
     Args:
         fixed: as `fixed_draws` gives it.
         by_movement: a unit a movement; the test rows' movements must be among the training rows'.
     """
     network = train_network(episodes, split.train, config)
-    known = _score(network, fixed[split.train, :1])  # one sampling shows the spread
-    said = _score(network, fixed[split.test])
-    for rows, asked in _groups(episodes, split, by_movement):
-        own = np.isin(split.train, rows)
-        said[asked] /= _spread(known[own], challenges(episodes)[rows])
-    return said
+    of_training = _score(network, fixed[split.train, :1])  # one sampling is enough for the spread
+    scores = _score(network, fixed[split.test])
+    for rows, tested in _groups(episodes, split, by_movement):
+        scores[tested] /= _spread(of_training[np.isin(split.train, rows)], challenges(episodes)[rows])
+    return scores
 
 
 @torch.inference_mode()
 def _score(network: nn.Module, fixed: Tensor) -> np.ndarray:
-    """float32 [N]: the mean over the network's levels and the samplings."""
+    """Mean score over the network's levels and the samplings, float32 [N]."""
     levels_of = cast(LevelMix, network.mix).network_levels
     parts = []
-    for some in fixed.split(JUDGED_AT_ONCE):
+    for some in fixed.split(SCORED_AT_ONCE):
         streams = some.flatten(0, 1)
         score = network(streams, _all_seen(streams)).levels[:, :levels_of].mean(1)
         parts.append(score.unflatten(0, some.shape[:2]).mean(1))
@@ -144,7 +143,7 @@ def _score(network: nn.Module, fixed: Tensor) -> np.ndarray:
 
 
 def _groups(episodes: Episodes, split: Split, by_movement: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Training rows, int64, and which of the test rows, bool, of each movement of the test rows; or of all at once."""
+    """Training rows, int64, and mask of the test rows, bool, of each tested movement, or of all at once."""
     if not by_movement:
         yield split.train, np.ones(len(split.test), bool)
         return
@@ -158,45 +157,44 @@ def _spread(values: np.ndarray, challenge: np.ndarray) -> float:
     return max(float(np.sqrt(np.square(centred).mean())), 1e-6)
 
 
-def predict_by_ridge(episodes: Episodes, numbers: np.ndarray, split: Split, by_movement: bool) -> np.ndarray:
-    """Scores of the test rows by the product's ridge regression (pipeline.training.ridge) on the training rows, in
-    units of their spread over them: float32 [test rows]; one regression a movement, or one for all.
+def predict_by_ridge(episodes: Episodes, statistics: np.ndarray, split: Split, by_movement: bool) -> np.ndarray:
+    """Scores of the test rows by the product's ridge regression on the training rows, in units of their spread there.
 
-    Its penalty is chosen on what is to be told apart in the end: on subjects held out, on episodes where there is one
-    subject, on movements where a movement is asked that was not seen; there all subjects are compared. No seed: it
-    would only deal the folds of that choice.
+    float32 [test rows]; one regression (pipeline.training.ridge) a movement, or one for all. Its penalty is chosen on
+    held-out subjects; on held-out episodes where there is one subject; on held-out movements where the test movement is
+    unseen, and there all subjects are ranked together. No seed: it would only assign the folds of that choice.
 
     Args:
-        numbers: as `ridge_statistics` gives it.
+        statistics: as `ridge_statistics` gives it.
     """
     challenge = challenges(episodes) if by_movement else episodes.movement.astype(str)
-    said = np.zeros(len(split.test), np.float32)
-    for rows, asked in _groups(episodes, split, by_movement):
+    scores = np.zeros(len(split.test), np.float32)
+    for rows, tested in _groups(episodes, split, by_movement):
         group = _held_together(episodes, rows) if by_movement else episodes.movement[rows]
         target = normal_score(percentile_rank(episodes.correct[rows], challenge[rows]))
-        ridge = fit_ridge(numbers[rows], target, challenge[rows], group, 0, MOTION_LIMIT)
-        said[asked] = ridge(numbers[split.test[asked]]) / _spread(ridge(numbers[rows]), challenge[rows])
-    return said
+        ridge = fit_ridge(statistics[rows], target, challenge[rows], group, 0, MOTION_LIMIT)
+        scores[tested] = ridge(statistics[split.test[tested]]) / _spread(ridge(statistics[rows]), challenge[rows])
+    return scores
 
 
 def _held_together(episodes: Episodes, rows: np.ndarray) -> np.ndarray:
-    """int64 [rows] what is held out as one to choose a penalty: subjects, or episodes where there is one subject."""
+    """Groups held out whole to choose a penalty, int64 [rows]: subjects; episodes, where there is one subject."""
     subject = episodes.subject[rows]
     return subject if len(np.unique(subject)) > 1 else np.arange(len(rows))
 
 
-def judge_by_trees(
-    episodes: Episodes, numbers: np.ndarray, split: Split, seed: int, by_movement: bool, trees: int
+def predict_by_trees(
+    episodes: Episodes, statistics: np.ndarray, split: Split, seed: int, by_movement: bool, trees: int
 ) -> np.ndarray:
-    """float32 [test rows]: what ExtraTrees trained on a split say, one forest a movement or one for all.
+    """Scores of the test rows by ExtraTrees, float32, one forest a movement or one for all.
 
-    numbers: as `tree_numbers` gives it.
+    statistics: as `tree_statistics` gives it.
     """
-    said = np.zeros(len(split.test), np.float32)
-    for rows, asked in _groups(episodes, split, by_movement):
-        forest = fit_trees(numbers[rows], episodes.correct[rows].astype(float), seed, trees)
-        said[asked] = forest.predict(numbers[split.test[asked]])
-    return said
+    scores = np.zeros(len(split.test), np.float32)
+    for rows, tested in _groups(episodes, split, by_movement):
+        forest = fit_trees(statistics[rows], episodes.correct[rows].astype(float), seed, trees)
+        scores[tested] = forest.predict(statistics[split.test[tested]])
+    return scores
 
 
 def fit_trees(statistics: np.ndarray, target: np.ndarray, seed: int, trees: int) -> ExtraTreesRegressor:

@@ -8,7 +8,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from benchmarks import external, external_training
-from benchmarks.external_judging import auc_and_interval, mean_and_interval, pairs_of_subjects, pairwise_within
+from benchmarks.external_metrics import auc_and_interval, mean_and_interval, pairs_of_subjects, pairwise_within
 from benchmarks.ui_prmd import Episodes, Split, leave_movements_out, leave_subjects_out, load_episodes, only_subjects
 from models.virality.skeleton import KINECT22
 
@@ -150,11 +150,11 @@ def split_of(episodes: Episodes, training: int | None) -> Split:
 def judged(episodes: Episodes, split: Split, known: bool) -> dict[str, np.ndarray]:
     """What each way says of a split's test rows."""
     numbers = external_training.ridge_statistics(external_training.fixed_draws(episodes, external.MOTION))
-    of_trees = external_training.tree_numbers(episodes)
+    of_trees = external_training.tree_statistics(episodes)
     fixed = external_training.fixed_draws(episodes, CONFIG)
     return {
-        "trees": external_training.judge_by_trees(episodes, of_trees, split, 0, known, trees=30),
-        "network": external_training.judge_by_network(episodes, fixed, split, CONFIG, known),
+        "trees": external_training.predict_by_trees(episodes, of_trees, split, 0, known, trees=30),
+        "network": external_training.predict_by_network(episodes, fixed, split, CONFIG, known),
         "ridge": external_training.predict_by_ridge(episodes, numbers, split, known),
     }
 
@@ -203,7 +203,7 @@ def test_what_is_kept_is_not_done_again(
     external.main()
     first = capsys.readouterr().out
     kept = sorted((tmp_path / "2-subjects").iterdir())
-    assert len(kept) == 2 * len(external.WAYS)
+    assert len(kept) == 2 * len(external.METHODS)
     kept[0].unlink()
     external.main()
     second = capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""How well scores order right above wrong, by subject, and how sure that is."""
+"""Pairwise accuracy of scores of right and wrong episodes, with intervals over subjects."""
 
 import numpy as np
 
@@ -12,23 +12,24 @@ def pairwise_within(episodes: Episodes, rows: np.ndarray, score: np.ndarray) -> 
 
     Ties count half. score: float [rows].
     """
-    found = {}
+    shares = {}
     movement, subject, correct = (table[rows] for table in (episodes.movement, episodes.subject, episodes.correct))
     for one, other in sorted(set(zip(movement.tolist(), subject.tolist(), strict=True))):
-        here = (movement == one) & (subject == other)
-        found[(one, other)] = float(_ahead(score[here & (correct == 1)], score[here & (correct == 0)]).mean())
-    return found
+        chosen = (movement == one) & (subject == other)
+        shares[(one, other)] = float(_ahead(score[chosen & (correct == 1)], score[chosen & (correct == 0)]).mean())
+    return shares
 
 
 def pairs_of_subjects(episodes: Episodes, rows: np.ndarray, score: np.ndarray) -> np.ndarray:
-    """float64 [P, P] of a movement's rows of P subjects: the share of pairs of a right episode of one subject and a
-    wrong one of another in which the right one scores higher. With as many episodes of all, its mean is the AUC.
+    """Share of pairs of a right episode of one subject and a wrong one of another in which the right one scores higher.
+
+    float64 [P, P] of a movement's rows of P subjects. With as many episodes of all, its mean is the AUC.
     """
     subject, correct = episodes.subject[rows], episodes.correct[rows]
     subjects = np.unique(subject)
     right = [score[(subject == one) & (correct == 1)] for one in subjects]
     wrong = [score[(subject == one) & (correct == 0)] for one in subjects]
-    return np.array([[_ahead(mine, theirs).mean() for theirs in wrong] for mine in right])
+    return np.array([[_ahead(of_one, of_other).mean() for of_other in wrong] for of_one in right])
 
 
 def _ahead(right: np.ndarray, wrong: np.ndarray) -> np.ndarray:
@@ -37,24 +38,24 @@ def _ahead(right: np.ndarray, wrong: np.ndarray) -> np.ndarray:
     return (difference > 0) + 0.5 * (difference == 0)
 
 
-def subjects_drawn(subjects: int, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
-    """int64 [resamples, subjects]: places of subjects drawn with replacement, the same for whatever is compared."""
-    return np.random.default_rng(seed).integers(0, subjects, (resamples, subjects))
+def resample_subjects(subjects: int) -> np.ndarray:
+    """Subjects drawn with replacement, int64 [RESAMPLES, subjects]; always the same."""
+    return np.random.default_rng(0).integers(0, subjects, (RESAMPLES, subjects))
 
 
 def mean_and_interval(by_subject: np.ndarray) -> dict:
-    """The mean of float [subjects], and the ends of its 95 % interval by bootstrap over subjects."""
-    drawn = by_subject[subjects_drawn(len(by_subject))].mean(1)
-    return _said(float(by_subject.mean()), drawn)
+    """Mean of float [subjects] and its 95 % interval by bootstrap over subjects."""
+    drawn = by_subject[resample_subjects(len(by_subject))].mean(1)
+    return _rounded(float(by_subject.mean()), drawn)
 
 
 def auc_and_interval(pairs: np.ndarray) -> dict:
-    """The mean AUC of float [movements, P, P], each as `pairs_of_subjects` gives it, and its 95 % interval."""
+    """Mean AUC of float [movements, P, P], each as `pairs_of_subjects` gives it, and its 95 % interval."""
     mean = pairs.mean(0)
-    drawn = np.array([mean[np.ix_(some, some)].mean() for some in subjects_drawn(len(mean))])
-    return _said(float(mean.mean()), drawn)
+    drawn = np.array([mean[np.ix_(some, some)].mean() for some in resample_subjects(len(mean))])
+    return _rounded(float(mean.mean()), drawn)
 
 
-def _said(value: float, drawn: np.ndarray) -> dict:
+def _rounded(value: float, drawn: np.ndarray) -> dict:
     low, high = np.quantile(drawn, (0.025, 0.975))
     return {"mean": round(value, 4), "low": round(float(low), 4), "high": round(float(high), 4)}
