@@ -1,11 +1,11 @@
-"""Near-duplicate uploads: how many made ones are found, how many others are taken for one, how long it takes.
+"""Recall, false pairs and speed of the search for near-duplicate uploads.
 
     python -m benchmarks.near_duplicates --folder FOLDER      # of `luigi --module tasks RenderWorld`
 
 Copies are made of clips of the world in every way of benchmarks.reposts, in turn, and decoded as uploads are. A pair is
-false when its clips are not copies of one original. The time is that of `near_copies` alone, on made-up clips that move
-like those of the world: once each in a room of its own, once in few rooms, where many look alike at first sight.
-Goes on where it was interrupted.
+false when its clips are not copies of one original. The time is that of `near_copies` alone, on synthetic clips that
+move like those of the world: once each in a room of its own, once in few rooms, where many look alike at first sight.
+An interrupted benchmark goes on.
 """
 
 import argparse
@@ -28,11 +28,11 @@ from pipeline.features.endings import read_endings, write_endings
 from simulation.truth import read_clips_truth
 
 AT_A_TIME = 64  # clips that are decoded anew after an interruption
-MADE_UP, ROOMS, MOMENTS = 5_000, 50, 30
+SYNTHETIC, ROOMS, MOMENTS = 5_000, 50, 30
 
 
 def decoded(paths: Mapping[str, Path], workers: int, kept: Path) -> dict[str, Film]:
-    """The clips that can be decoded and are long enough, by name; how they ended is kept in files called `kept`-n."""
+    """The clips that can be decoded and are long enough, by name; their endings are kept in files called `kept`-n."""
     names, films = list(paths), {}
     for start in range(0, len(names), AT_A_TIME):
         path = f"{kept}-{start}.parquet"
@@ -54,42 +54,42 @@ def endings_of(paths: Mapping[str, Path], workers: int) -> Iterator[Ending]:
 
 
 def reposts(paths: Mapping[str, Path], kind_of: Mapping[str, str], folder: Path) -> dict[str, Path]:
-    """The files of the copies, by name; those that are there are not made again."""
-    made = {}
+    """Files of the copies, by name; existing ones are not made again."""
+    files = {}
     for name, kind in kind_of.items():
-        made[name] = folder / f"{name.replace('/', '-')}.mp4"
-        if not made[name].exists():
-            repost(paths[name.split("/")[0]], folder / "begun.mp4", REPOSTS[kind]).rename(made[name])
-    return made
+        files[name] = folder / f"{name.replace('/', '-')}.mp4"
+        if not files[name].exists():
+            repost(paths[name.split("/")[0]], folder / "unfinished.mp4", REPOSTS[kind]).rename(files[name])
+    return files
 
 
 def closest(one: Film, other: Film) -> tuple[float, float]:
-    """`alike` and `together` at the shift where the lesser of the two is largest, of those long enough."""
+    """`alike` and `together` at the long enough shift at which the lesser of the two is largest."""
     best = []
-    for found in (agree(one, other), agree(one, other.mirrored())):
-        at = np.argmax(np.where(found.enough, np.minimum(found.alike, found.together), -1))
-        best.append((float(found.alike[at]), float(found.together[at])))
+    for agreement in (agree(one, other), agree(one, other.mirrored())):
+        at = np.argmax(np.where(agreement.enough, np.minimum(agreement.alike, agreement.together), -1))
+        best.append((float(agreement.alike[at]), float(agreement.together[at])))
     return max(best, key=min)
 
 
 def kinds_of_pairs(names: Sequence[str], truth: pd.DataFrame) -> dict[tuple[int, int], str]:
-    """Of all pairs of originals, what they have in common."""
-    facts = truth.set_index("clip_id")[["creator_id", "scene", "challenge"]].loc[list(names)].to_numpy(str)
+    """What the clips of each pair of originals have in common."""
+    values = truth.set_index("clip_id")[["creator_id", "scene", "challenge"]].loc[list(names)].to_numpy(str)
     kinds = {}
     for second in range(len(names)):
         for first in range(second):
-            creator, scene, challenge = facts[first] == facts[second]
+            creator, scene, challenge = values[first] == values[second]
             same = [word for word, shared in (("creator", creator), ("scene", scene), ("dance", challenge)) if shared]
             kinds[first, second] = f"same {' and '.join(same)}" if same else "nothing in common"
     return kinds
 
 
-def judge_others(films: Sequence[Film], kinds: Mapping[tuple[int, int], str]) -> list[dict]:
-    """By what two originals have in common: pairs, those taken for copies, and how near the nearest comes."""
+def compare_originals(films: Sequence[Film], kinds: Mapping[tuple[int, int], str]) -> list[dict]:
+    """By what two originals have in common: pairs, those taken for copies, and the scores of the nearest."""
     taken = set(near_copies(films))
     rows = []
     for kind in sorted(set(kinds.values()), key=lambda text: (len(text), text)):
-        pairs = [pair for pair, its in kinds.items() if its == kind]
+        pairs = [pair for pair, of_pair in kinds.items() if of_pair == kind]
         scores = np.array([closest(films[first], films[second]) for first, second in pairs])
         nearest = scores[scores.min(1).argmax()]
         rows.append(
@@ -100,10 +100,10 @@ def judge_others(films: Sequence[Film], kinds: Mapping[tuple[int, int], str]) ->
     return rows
 
 
-def judge_copies(
+def compare_copies(
     originals: Mapping[str, Film], copies: Mapping[str, Film], kind_of: Mapping[str, str]
 ) -> tuple[list[dict], int]:
-    """By what was done: copies found among all clips, and the lowest scores; and how many pairs are false.
+    """By kind of repost: copies found among all clips, and the lowest scores; and the number of false pairs.
 
     copies, kind_of: by `<original>/<number>`.
     """
@@ -111,13 +111,13 @@ def judge_copies(
     pairs = near_copies([*originals.values(), *copies.values()])
     sources = [name.split("/")[0] for name in names]
     false = sum(sources[first] != sources[second] for first, second in pairs)
-    found = {names[second] for first, second in pairs if names[first] == sources[second]}
+    paired = {names[second] for first, second in pairs if names[first] == sources[second]}
     rows = []
     for kind in REPOSTS:
-        made = [name for name, its in kind_of.items() if its == kind]
-        scores = np.array([closest(originals[name.split("/")[0]], copies[name]) for name in made if name in copies])
+        of_kind = [name for name, its in kind_of.items() if its == kind]
+        scores = np.array([closest(originals[name.split("/")[0]], copies[name]) for name in of_kind if name in copies])
         rows.append(
-            {"copy": kind, "made": len(made), "found": len(found & set(made)), "alike at least": scores[:, 0].min(),
+            {"copy": kind, "made": len(of_kind), "found": len(paired & set(of_kind)), "alike at least": scores[:, 0].min(),
              "together at least": scores[:, 1].min()}
         )  # fmt: skip
     total = sum(row["made"] for row in rows)
@@ -128,11 +128,11 @@ def judge_copies(
     return rows, false
 
 
-def made_up(films: Sequence[Film], rooms: int, rng: np.random.Generator) -> list[Film]:
-    """MADE_UP clips of MOMENTS pictures: those of a clip in another order, seen in one of so many rooms."""
+def synthetic_clips(films: Sequence[Film], rooms: int, rng: np.random.Generator) -> list[Film]:
+    """SYNTHETIC clips of MOMENTS pictures: those of a clip in another order, in one of so many rooms."""
     signs = rng.choice((-1, 1), (rooms, SKETCH)).astype(np.int8)
     clips = []
-    for place in range(MADE_UP):
+    for place in range(SYNTHETIC):
         one = films[place % len(films)]
         sketches = rng.choice(one.sketches[one.known], MOMENTS) * rng.choice(signs)
         clips.append(film(range(0, 200 * MOMENTS, 200), sketches.tobytes()))
@@ -151,7 +151,7 @@ def main() -> None:
     truth = read_clips_truth(options.folder)
     paths = {clip_id: options.folder / "clips" / f"{clip_id}.mp4" for clip_id in truth["clip_id"]}
     originals = decoded(paths, options.workers, kept / "originals")
-    others = judge_others(list(originals.values()), kinds_of_pairs(list(originals), truth))
+    others = compare_originals(list(originals.values()), kinds_of_pairs(list(originals), truth))
     print(table([list(row.values()) for row in others], list(others[0])), flush=True)
 
     whole = truth.set_index("clip_id").loc[list(originals)]
@@ -159,19 +159,19 @@ def main() -> None:
     kinds = list(REPOSTS)
     kind_of = {f"{source}/{place}": kinds[place % len(kinds)] for place, source in enumerate(sources)}
     copies = decoded(reposts(paths, kind_of, kept), options.workers, kept / f"copies-of-{len(kind_of)}")
-    found, false = judge_copies(originals, copies, kind_of)
-    print(table([list(row.values()) for row in found], list(found[0])))
+    rows, false = compare_copies(originals, copies, kind_of)
+    print(table([list(row.values()) for row in rows], list(rows[0])))
 
     rng = np.random.default_rng(0)
     times = []
-    for rooms in (MADE_UP, ROOMS):
-        clips = made_up(list(originals.values()), rooms, rng)
+    for rooms in (SYNTHETIC, ROOMS):
+        clips = synthetic_clips(list(originals.values()), rooms, rng)
         start = perf_counter()
         pairs = near_copies(clips)
         times.append({"rooms": rooms, "clips": len(clips), "seconds": perf_counter() - start, "pairs": len(pairs)})
     print(table([list(row.values()) for row in times], list(times[0])))
     lengths = Counter(len(one.sketches) for one in originals.values())
-    save("near-duplicates", {"moments": dict(sorted(lengths.items())), "others": others, "copies": found,
+    save("near-duplicates", {"moments": dict(sorted(lengths.items())), "others": others, "copies": rows,
                              "false_pairs": false, "times": times})  # fmt: skip
 
 

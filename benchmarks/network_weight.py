@@ -1,4 +1,4 @@
-"""When a network has a say beside its ridge: skeletons of ever more clips through the product's own training.
+"""Weight of a network beside its ridge regression, as clips become more, in the product's own training.
 
     python -m benchmarks.network_weight            # about 40 minutes on one core
 

@@ -1,4 +1,4 @@
-"""A clip uploaded again by somebody else: encoded anew, and changed in the ways in which reposts are."""
+"""Reposts of clips for tests and benchmarks: encoded anew, and changed in the ways in which reposts are."""
 
 from dataclasses import dataclass
 from fractions import Fraction
@@ -16,13 +16,14 @@ _CAPTION = "follow for more"
 
 @dataclass(frozen=True)
 class Repost:
-    """
+    """Changes of a repost.
+
     crf: x264's; 23 is its default, 35 shows blocks.
     scale: of both sides.
     crop: share of both sides that is cut away, `crop_at` of it left and above.
     caption: a line of white capitals on a dark band, across the lower third.
     skip_s, cut_s: seconds left out at the start and at the end.
-    fps: frames a second at most; 0: all that there are.
+    fps: frames a second at most; 0: all.
     gain: contrast and brightness are multiplied by it.
     mirror: left and right are swapped.
     """
@@ -39,7 +40,7 @@ class Repost:
     mirror: bool = False
 
 
-# What a near-duplicate is, for tests and benchmarks. Times are odd, so that no two grids of frames fall together.
+# Near-duplicates by definition. Times are odd, so that no two grids of frames coincide.
 REPOSTS = {
     "encoded anew, crf 35": Repost(crf=35),
     "half the size": Repost(scale=0.5),
@@ -55,24 +56,26 @@ REPOSTS = {
 }
 
 
-def repost(source: Path, target: Path, how: Repost) -> Path:
-    """Writes `source` as H.264 to `target`, changed as `how` says. Returns `target`.
+def repost(source: Path, target: Path, changes: Repost) -> Path:
+    """Writes `source` as H.264 to `target`, changed as `changes` says. Returns `target`.
 
     Raises:
         av.FFmpegError: `source` is damaged.
-        ValueError: nothing is left of it.
+        ValueError: no frame is left of it.
     """
-    frames = _kept(_read(source), how)
+    frames = _kept(_read(source), changes)
     if not frames:
-        raise ValueError(f"nothing of {source} is left after {how}")
+        raise ValueError(f"nothing of {source} is left after {changes}")
     target.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(target), "w") as container:
-        stream = container.add_stream("libx264", options={"crf": str(how.crf), "preset": "veryfast", "threads": "1"})
+        stream = container.add_stream(
+            "libx264", options={"crf": str(changes.crf), "preset": "veryfast", "threads": "1"}
+        )
         stream.time_base = stream.codec_context.time_base = _TIME_BASE
-        first = _changed(frames[0][1], how)
+        first = _changed(frames[0][1], changes)
         stream.height, stream.width, stream.pix_fmt = first.shape[0], first.shape[1], "yuv420p"
         for time_s, rgb in frames:
-            picture = av.VideoFrame.from_ndarray(_changed(rgb, how), format="rgb24")
+            picture = av.VideoFrame.from_ndarray(_changed(rgb, changes), format="rgb24")
             picture.pts, picture.time_base = round((time_s - frames[0][0]) / _TIME_BASE), _TIME_BASE
             container.mux(stream.encode(picture))
         container.mux(stream.encode())
@@ -89,29 +92,30 @@ def _read(source: Path) -> list[tuple[float, np.ndarray]]:
     return [(time_s - frames[0][0], rgb) for time_s, rgb in frames]
 
 
-def _kept(frames: list[tuple[float, np.ndarray]], how: Repost) -> list[tuple[float, np.ndarray]]:
-    last_s = frames[-1][0] - how.cut_s
+def _kept(frames: list[tuple[float, np.ndarray]], changes: Repost) -> list[tuple[float, np.ndarray]]:
+    last_s = frames[-1][0] - changes.cut_s
     kept: list[tuple[float, np.ndarray]] = []
     for time_s, rgb in frames:
-        due = not kept or not how.fps or time_s - kept[-1][0] >= 1 / how.fps - 1e-3
-        if how.skip_s <= time_s <= last_s and due:
+        due = not kept or not changes.fps or time_s - kept[-1][0] >= 1 / changes.fps - 1e-3
+        if changes.skip_s <= time_s <= last_s and due:
             kept.append((time_s, rgb))
     return kept
 
 
-def _changed(rgb: np.ndarray, how: Repost) -> np.ndarray:
+def _changed(rgb: np.ndarray, changes: Repost) -> np.ndarray:
     height, width = rgb.shape[:2]
-    top, left = (round(side * how.crop * how.crop_at) for side in (height, width))
-    rgb = rgb[top : top + round(height * (1 - how.crop)), left : left + round(width * (1 - how.crop))]
-    if how.mirror:
+    top, left = (round(side * changes.crop * changes.crop_at) for side in (height, width))
+    size = [round(side * (1 - changes.crop)) for side in (height, width)]
+    rgb = rgb[top : top + size[0], left : left + size[1]]
+    if changes.mirror:
         rgb = rgb[:, ::-1]
-    if how.gain != 1:
-        rgb = np.clip(rgb.astype(np.float32) * how.gain, 0, 255).astype(np.uint8)
-    if how.caption:
+    if changes.gain != 1:
+        rgb = np.clip(rgb.astype(np.float32) * changes.gain, 0, 255).astype(np.uint8)
+    if changes.caption:
         rgb = _captioned(rgb)
     # An encoder of 4:2:0 takes even sides only.
-    size = tuple(max(2, round(side * how.scale) // 2 * 2) for side in rgb.shape[1::-1])
-    return cv2.resize(np.ascontiguousarray(rgb), size, interpolation=cv2.INTER_AREA)
+    target = tuple(max(2, round(side * changes.scale) // 2 * 2) for side in rgb.shape[1::-1])
+    return cv2.resize(np.ascontiguousarray(rgb), target, interpolation=cv2.INTER_AREA)
 
 
 def _captioned(rgb: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The Kinect half of UI-PRMD as clips that can be ranked: loading, and which subjects or movements to leave out.
+"""The Kinect half of UI-PRMD as clips that can be ranked, and its splits by subject or movement.
 
 Vakanski et al., "A Data Set of Human Body Movements for Physical Rehabilitation Exercises", Data 2018, 3(1), 2; public
 domain (PDDL 1.0). Ten movements x ten subjects x ten repetitions, each done right and done wrong. A movement is a
@@ -31,7 +31,7 @@ class Episodes:
 
 @dataclass(frozen=True)
 class Split:
-    """Rows of the episodes to train on and to judge."""
+    """Training and test rows of the episodes."""
 
     name: str
     train: np.ndarray  # int64
@@ -67,12 +67,12 @@ def _posture(joints: np.ndarray) -> Posture:
 
 
 def leave_subjects_out(episodes: Episodes, training: int) -> list[Split]:
-    """A split a subject: trained on it and those that follow it, `training` in all, judged on all others.
+    """A split a subject: trained on it and those that follow it, `training` in all, tested on all others.
 
-    Each subject is trained on equally often, and judged equally often.
+    Each subject is trained on equally often, and tested equally often.
 
     Raises:
-        ValueError: no subject would be left to judge.
+        ValueError: no subject would be left to test.
     """
     subjects = np.unique(episodes.subject)
     if not 1 <= training < len(subjects):
@@ -85,7 +85,7 @@ def leave_subjects_out(episodes: Episodes, training: int) -> list[Split]:
 
 
 def leave_movements_out(episodes: Episodes) -> list[Split]:
-    """A split a movement: trained on all others, judged on it. All subjects are on both sides, as in the floor's."""
+    """A split a movement: trained on all others, tested on it. All subjects are on both sides, as for the floor."""
     return [
         Split(f"movement {left}", np.flatnonzero(episodes.movement != left), np.flatnonzero(episodes.movement == left))
         for left in np.unique(episodes.movement)
@@ -93,14 +93,14 @@ def leave_movements_out(episodes: Episodes) -> list[Split]:
 
 
 def only_subjects(episodes: Episodes, subjects: int) -> Episodes:
-    """The episodes of the first so many subjects: what everything was tuned on."""
+    """Episodes of the first so many subjects, on which everything was tuned."""
     rows = np.flatnonzero(np.isin(episodes.subject, np.unique(episodes.subject)[:subjects]))
     postures = tuple(episodes.postures[row] for row in rows)
     return Episodes(postures, episodes.movement[rows], episodes.subject[rows], episodes.correct[rows])
 
 
 def draw(posture: Posture, config: VdvConfig, rng: np.random.Generator | None) -> np.ndarray:
-    """float32 [K, 13, frames, 22]: the skeleton's input, drawn as pipeline.dataset.loading draws a clip's.
+    """Input of the pose encoder, float32 [K, 13, frames, 22], sampled as pipeline.modalities.pose samples a clip's.
 
     rng: randomness of training, K = 1, augmented; None: the K = `config.samplings` fixed samplings of scoring.
     """
