@@ -115,10 +115,11 @@ def compare_copies(
     rows = []
     for kind in REPOSTS:
         of_kind = [name for name, its in kind_of.items() if its == kind]
-        scores = np.array([closest(originals[name.split("/")[0]], copies[name]) for name in of_kind if name in copies])
+        decodable = [name for name in of_kind if name in copies]
+        scores = np.array([closest(originals[name.split("/")[0]], copies[name]) for name in decodable])
         rows.append(
-            {"copy": kind, "made": len(of_kind), "found": len(paired & set(of_kind)), "alike at least": scores[:, 0].min(),
-             "together at least": scores[:, 1].min()}
+            {"copy": kind, "made": len(of_kind), "found": len(paired & set(of_kind)),
+             "alike at least": scores[:, 0].min(), "together at least": scores[:, 1].min()}
         )  # fmt: skip
     total = sum(row["made"] for row in rows)
     rows.append({"copy": "all", "made": total, "found": sum(row["found"] for row in rows),

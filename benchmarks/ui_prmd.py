@@ -100,7 +100,7 @@ def only_subjects(episodes: Episodes, subjects: int) -> Episodes:
 
 
 def draw(posture: Posture, config: VdvConfig, rng: np.random.Generator | None) -> np.ndarray:
-    """Input of the pose encoder, float32 [K, 13, frames, 22], sampled as pipeline.modalities.pose samples a clip's.
+    """Input of the pose encoder, float32 [K, 13, frames, 22], sampled as of a clip (models.virality.pose_sampling).
 
     rng: randomness of training, K = 1, augmented; None: the K = `config.samplings` fixed samplings of scoring.
     """
