@@ -2,15 +2,13 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
 from pipeline.modalities.registry import modality_names
-from tests.end_to_end.workspaces import Finished, changed, environment, run, written
+from tests.end_to_end.workspaces import Finished, changed, luigi, run, written
 from tests.support.tiny_clips import render_clip, tiny_world
 
 NEW = ("new0", "new1", "far0", "broken")
@@ -43,13 +41,9 @@ def built(pristine: tuple[Path, Path]) -> Path:
     return world
 
 
-def luigi(folder: Path, task: str, *options: str) -> Finished:
+def run_task(folder: Path, task: str, *options: str) -> Finished:
     """A task that looks at runs only, and takes no profile or device."""
-    command = [sys.executable, "-m", "luigi", "--module", "tasks", task, "--workspace", "workspace", *options]
-    done = subprocess.run(
-        command, cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300
-    )
-    return Finished(done.returncode, done.stdout)
+    return luigi(["--module", "tasks", task, "--workspace", "workspace", *options], folder)
 
 
 def test_new_clips_are_extracted_and_scored_and_nothing_else_is_touched(built: Path) -> None:
@@ -98,12 +92,12 @@ def test_a_run_is_named_again_without_being_made_again_and_deleted_by_that_name(
     assert changed(before, written(built / "workspace")) == {"latest.json", "runs/names.json"}
     assert json.loads((built / "workspace/runs/names.json").read_text()) == {"summer": latest.removeprefix("runs/")}
 
-    alone = luigi(built, "CompareRuns", "--run", "summer", "--run", "june")
+    alone = run_task(built, "CompareRuns", "--run", "summer", "--run", "june")
     assert alone.code == 35
     assert "'june'" in alone.output
     assert "(summer)" in alone.output
 
-    deleted = luigi(built, "DeleteRun", "--run", "summer")
+    deleted = run_task(built, "DeleteRun", "--run", "summer")
     assert deleted.code == 0, deleted.output
     gone = set(before) - set(written(built / "workspace"))
     assert {"/".join(path.split("/")[:2]) for path in gone - {"latest.json"}} == {latest}
@@ -123,7 +117,7 @@ def test_comparing_a_run_that_no_folds_judged_says_what_to_do(built: Path) -> No
     latest = json.loads((built / "workspace/latest.json").read_text())["run"]
     twin = built / "workspace/runs" / ("f" * 16)
     shutil.copytree(built / "workspace" / latest, twin)
-    done = luigi(built, "CompareRuns", "--run", "june", "--run", twin.name)
+    done = run_task(built, "CompareRuns", "--run", "june", "--run", twin.name)
     assert done.code == 30, done.output
     assert "was not judged by folds" in done.output
     assert "Traceback" not in done.output

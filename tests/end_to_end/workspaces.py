@@ -1,14 +1,18 @@
-"""Running the real `luigi` command on small workspaces, and seeing what it made or made anew."""
+"""Running the `luigi` command on small workspaces, and seeing what it made or made anew."""
 
 import hashlib
 import os
-import signal
 import subprocess
 import sys
+import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+from luigi.cmdline import luigi_run
+
+from tests.support.warm_process import ended, environment, start
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TINY_PROFILE = Path(__file__).parent / "tiny.toml"
@@ -20,35 +24,40 @@ class Finished:
     output: str  # stdout and stderr together
 
 
-def command(task: str, folder: Path, *options: str, profile: Path | str = TINY_PROFILE) -> list[str]:
+def words(task: str, folder: Path, *options: str, profile: Path | str = TINY_PROFILE) -> list[str]:
+    """What stands behind `luigi` on the command line."""
     return [
-        *(sys.executable, "-m", "luigi", "--module", "tasks", task),
-        *("--profile", str(profile), "--device", "cpu"),
+        *("--module", "tasks", task, "--profile", str(profile), "--device", "cpu"),
         *(("--epochs", "2", "--folds", "0") if task == "BuildVDV" else ()),  # what is learned is not looked at here
         *(() if "--workspace" in options else ("--workspace", str(folder / "workspace"))),
         *options,
     ]  # fmt: skip
 
 
-def environment() -> dict[str, str]:
-    """One thread a process: the tests' machines are small, and results must not depend on how busy they are."""
-    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-
-
 def run(
     task: str, folder: Path, *options: str, profile: Path | str = TINY_PROFILE, python_path: Path | None = None
 ) -> Finished:
     """Runs a task from an empty folder, so that nothing of the checkout is found by accident."""
+    env = environment()
+    if python_path:
+        env["PYTHONPATH"] = os.pathsep.join([str(python_path), env.get("PYTHONPATH", "")])
+    return luigi(words(task, folder, *options, profile=profile), folder, env)
+
+
+def run_cold(task: str, folder: Path, *options: str) -> Finished:
+    """As a user does: a new Python, which imports everything itself."""
+    command = [sys.executable, "-m", "luigi", *words(task, folder, *options)]
     done = subprocess.run(
-        command(task, folder, *options, profile=profile),
-        cwd=folder,
-        env={**environment(), **({"PYTHONPATH": str(python_path)} if python_path else {})},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=600,
+        command, cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600
     )
     return Finished(done.returncode, done.stdout)
+
+
+def luigi(words: Sequence[str], folder: Path, env: dict[str, str] | None = None) -> Finished:
+    """What `luigi` does in a process that begins with everything imported."""
+    with tempfile.NamedTemporaryFile() as output:
+        process = start(luigi_run, list(words), folder=folder, env=env or environment(), output=output.name)
+        return Finished(ended(process, 600), output.read().decode())
 
 
 def kill_after(seconds: float, task: str, folder: Path, *options: str) -> int:
@@ -56,22 +65,16 @@ def kill_after(seconds: float, task: str, folder: Path, *options: str) -> int:
 
     Its workers get no signal: they must notice by themselves. Raises AssertionError when one outlives it by 10 s.
     """
-    process = subprocess.Popen(
-        command(task, folder, *options),
-        cwd=folder,
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        return process.wait(timeout=seconds)
-    except subprocess.TimeoutExpired:
+    process = start(luigi_run, words(task, folder, *options), folder=folder, env=environment())
+    process.join(seconds)
+    if process.is_alive():
         children = psutil.Process(process.pid).children(recursive=True)
-        os.kill(process.pid, signal.SIGKILL)
-        code = process.wait()
+        process.kill()
+        process.join()
         _, alive = psutil.wait_procs(children, timeout=10)
         assert not alive, f"outlived their parent: {[child.cmdline() for child in alive]}"
-        return code
+    assert process.exitcode is not None
+    return process.exitcode
 
 
 def contents(folder: Path) -> dict[str, str]:

@@ -1,8 +1,6 @@
 """FetchWeights from the command line, without a network."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,23 +8,15 @@ import pytest
 from models.weights.catalogue import published
 from pipeline.modalities.registry import load_profile, profile_weights
 from tasks.weights import FetchWeights
-from tests.end_to_end.workspaces import TINY_PROFILE, Finished, environment
+from tests.end_to_end.workspaces import TINY_PROFILE, Finished, luigi
+from tests.support.warm_process import environment
 
 
 def luigi_command(task: str, folder: Path, *options: str) -> Finished:
     """Runs a task where every connection is refused, also where there is a network: no test downloads 100 MB."""
     nowhere = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), "http://127.0.0.1:9")
     settings = {name: value for name, value in environment().items() if name.lower() != "no_proxy"}
-    done = subprocess.run(
-        [sys.executable, "-m", "luigi", "--module", "tasks", task, *options],
-        cwd=folder,
-        env={**settings, **nowhere},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=120,
-    )
-    return Finished(done.returncode, done.stdout)
+    return luigi(["--module", "tasks", task, *options], folder, {**settings, **nowhere})
 
 
 def test_weights_that_come_with_the_package_are_complete_without_a_network_or_a_folder(tmp_path: Path) -> None:

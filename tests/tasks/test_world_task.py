@@ -6,7 +6,8 @@ from pathlib import Path
 
 from simulation.render import write_manifest, write_options
 from simulation.world import WorldOptions, make_world
-from tests.end_to_end.workspaces import changed, environment, written
+from tests.end_to_end.workspaces import changed, written
+from tests.support.warm_process import environment
 
 
 def luigi(folder: Path, task: str, *options: str) -> subprocess.CompletedProcess:

@@ -1,11 +1,10 @@
 """A training killed at any moment and started again gives the same model, and does not do again what was done."""
 
 import json
+import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,52 +22,45 @@ from pipeline.dataset.assemble import read_clips
 from pipeline.dataset.loading import ChallengeBatches, ClipDataset
 from pipeline.evaluation.cross_validation import assign_devices, cross_validate
 from pipeline.runs.train import train_fusion
+from pipeline.training import encoder_training
 from pipeline.training.checkpoints import cache_key, clear, read_encoder, write_encoder
 from pipeline.training.encoder_training import _Training
 from pipeline.training.fit import fit
 from tests.pipeline.runs.test_train import CPU, ONE_EPOCH
 from tests.support.learnable_world import make_small_dataset
+from tests.support.warm_process import ended, start
 
 # Six encoders of three epochs of some batches each; with a single modality three.
 PLAIN = replace(ONE_EPOCH, epochs=3, inner_folds=2, batch_clips=4)
 AVERAGED = replace(PLAIN, ema=0.8, patience=2)
 SCENE = replace(PLAIN, modalities=("scene",))
 
-# Dies in the call numbered `count` of a function or method that training goes through.
-DIES = """
-import json, os, signal, sys
-import torch
-from models.virality.config import VdvConfig
-from pipeline.training import encoder_training
-from pipeline.evaluation.cross_validation import cross_validate
-from pipeline.runs.train import train_fusion
 
-workspace, run, config, threads, where, count = json.loads(sys.argv[1])
-torch.set_num_threads(threads)
-config, cpu = VdvConfig.from_dict(config), torch.device("cpu")
-left = [count]
+def train_and_die(workspace: str, run: str, config: VdvConfig, threads: int, where: str, count: int) -> None:
+    """Dies in the call numbered `count` of a function or method that training goes through."""
+    torch.set_num_threads(threads)
+    left = [count]
+    owner = encoder_training if hasattr(encoder_training, where) else _Training
+    whole = getattr(owner, where)
 
-def dying(whole):
-    def watched(*arguments, **named):
+    def dying(*arguments, **named):
         left[0] -= 1
         if not left[0]:
             os.kill(os.getpid(), signal.SIGKILL)
         return whole(*arguments, **named)
-    return watched
 
-owner = encoder_training if hasattr(encoder_training, where) else encoder_training._Training
-setattr(owner, where, dying(getattr(owner, where)))
-if run:
-    train_fusion(workspace, "datasets/one", run, config, cpu)
-else:
-    cross_validate(workspace, "datasets/one", config, cpu, 3, checkpoints=workspace + "/kept")
-"""
+    setattr(owner, where, dying)
+    if run:
+        train_fusion(workspace, "datasets/one", run, config, CPU)
+    else:
+        cross_validate(workspace, "datasets/one", config, CPU, 3, checkpoints=workspace + "/kept")
 
 
 def killed(workspace: Path, run: str, config: VdvConfig, where: str, count: int) -> None:
-    asked = [str(workspace), run, asdict(config), torch.get_num_threads(), where, count]
-    ended = subprocess.run([sys.executable, "-c", DIES, json.dumps(asked)], capture_output=True, text=True, timeout=100)
-    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    asked = (str(workspace), run, config, torch.get_num_threads(), where, count)
+    output = workspace.parent / "killed.txt"
+    process = start(train_and_die, *asked, folder=workspace.parent, env=dict(os.environ), output=output)
+    assert ended(process, 100) == -signal.SIGKILL, output.read_text()
 
 
 class Epoch(NamedTuple):
