@@ -91,7 +91,7 @@ def _model(table: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
 
 
 def sections(table: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
-    """The rows of metrics.json's table by the section's id, as they come."""
+    """Rows of metrics.json's table by the id of their section, in order."""
     by_section: dict[str, list[Mapping[str, Any]]] = {}
     for row in table:
         by_section.setdefault(row["section_id"], []).append(row)

@@ -102,7 +102,7 @@ def make_skeletons(
 
 
 def _paces(seconds: np.ndarray, rows: Sequence[int], key: set[int]) -> tuple[Pace, Pace]:
-    """Of the clips with evidence, and of the others."""
+    """Paces of the clips with evidence, and of the others."""
     of_key, of_others = ([seconds[row] for row in rows if (row in key) == wanted] for wanted in (True, False))
     share = _EVIDENCE_SHARE if of_others else 1.0
     fast = pace(of_key, int(share * FRAMES))
@@ -110,7 +110,7 @@ def _paces(seconds: np.ndarray, rows: Sequence[int], key: set[int]) -> tuple[Pac
 
 
 def pace(durations: Sequence[float], frames: int) -> Pace:
-    """As fast and as long as fits into so many frames for all clips together. durations: seconds a clip."""
+    """The fastest and longest pace that fits into so many frames for all clips together. durations: seconds a clip."""
     total = sum(duration + 1 / FPS for duration in durations)
     fps = min(FPS, frames / total) if total else FPS
     if fps >= LEAST_FPS:
@@ -119,7 +119,7 @@ def pace(durations: Sequence[float], frames: int) -> Pace:
 
 
 def preview(track: Track | None, grid: Grid, pace: Pace, min_score: float) -> Preview | None:
-    """None: the clip has no lead dancer, or none of the joints is ever seen.
+    """The lead dancer's frames at this pace; None: the clip has no lead dancer, or none of the joints is ever seen.
 
     min_score: a joint below it counts as not seen.
     """

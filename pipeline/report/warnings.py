@@ -232,7 +232,7 @@ def _table(contents: RunContents) -> list[dict]:
 
 
 def _best(leads: Sequence[tuple[float, str]]) -> str:
-    """Titles of the first few with by how much, and how many more there are."""
+    """Titles and leads of the first few, and the number of others."""
     ordered = sorted(leads, key=lambda lead: -lead[0])
     return _and(_few([f"{title} ({lead:+.2f})" for lead, title in ordered]))
 
