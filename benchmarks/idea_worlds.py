@@ -1,4 +1,4 @@
-"""A world for each idea of the model in which it must matter: if it does not win there, it is not worth its code.
+"""A world for each idea of the model that needs the idea: if it does not win there, it is not worth its code.
 
     python -m benchmarks.idea_worlds            # about ten minutes on one core
 
@@ -6,7 +6,7 @@
 |---|---|---|---|
 | timing | how far the right leg lags behind the left arm | the pyramid | a flat ST-GCN of as many parameters |
 | repeats | whether two events, far apart, are alike | temporal relations | the same network without, a plain TCN |
-| unreliable | as the modalities say; one is noise where its quality is low | attention | fixed weights, equal weights |
+| unreliable | each modality, but one is noise where its quality is low | attention | fixed weights, equal weights |
 
 Worlds are drawn anew for each seed, as features: nothing is rendered. Networks, losses and fusion are the product's,
 without ridge regressions beside the networks; both sides are trained alike. Labels are judged on clips that were not
@@ -32,7 +32,7 @@ from pipeline.metrics.significance import PRIMARY, Clips, compare, draw_creators
 from pipeline.training.fusion import HeldOut, train_attention
 from pipeline.training.optimisation import loss_of, parameter_groups
 
-TRAINED, JUDGED = 384, 384  # clips of a seed
+TRAINED, TESTED = 384, 384  # clips of a seed
 FRAMES_PER_S = 10
 
 
@@ -50,8 +50,8 @@ class World:
 
 def timing_world(seed: int) -> World:
     """Dancers whose four limbs swing at one pace. The label is the lag of the right leg behind the left arm, 0 to half
-    a swing; how far, how fast and when each limb moves by itself says nothing of it."""
-    lag, dancers = lagging_dancers(seed, TRAINED + JUDGED)
+    a swing; it does not depend on how far, how fast and when each limb moves by itself."""
+    lag, dancers = lagging_dancers(seed, TRAINED + TESTED)
     clips = (
         LeadPose(normalise(keypoints, np.ones(len(seconds), bool), seconds, 0.3), torch.tensor(0.9))
         for keypoints, seconds in dancers
@@ -60,14 +60,14 @@ def timing_world(seed: int) -> World:
 
 
 def lagging_dancers(seed: int, count: int) -> tuple[np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:
-    """Of each dancer the lag, 0 to half a swing, float64 [count]; key points [T, 17, 3] and seconds [T]."""
+    """The dancers' lags, 0 to half a swing, float64 [count]; and their key points [T, 17, 3] and seconds [T]."""
     rng = np.random.default_rng(seed)
     lag = rng.uniform(0, np.pi, count)
     return lag, [_dance(one, rng) for one in lag]
 
 
 def _dance(lag: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """4 to 8 s of key points in pixels, noise of 1 % of the height, one joint in 25 not seen."""
+    """Key points in pixels over 4 to 8 s, with noise of 1 % of the height and one joint in 25 not seen."""
     seconds = np.arange(rng.integers(4 * FRAMES_PER_S, 8 * FRAMES_PER_S)) / FRAMES_PER_S
     left_arm, right_arm, left_leg = rng.uniform(0, 2 * np.pi, 3)
     turned = 2 * np.pi * rng.uniform(0.5, 1.0) * seconds
@@ -89,7 +89,7 @@ def _dance(lag: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray
 
 
 def _towards(angle: np.ndarray) -> np.ndarray:
-    """[T, 2] unit vectors, at 0 straight down."""
+    """Unit vectors [T, 2], at angle 0 straight down."""
     return np.stack([np.sin(angle), np.cos(angle)], 1)
 
 
@@ -100,12 +100,12 @@ REACH = 63  # frames that a plain TCN of the default dilations sees at once
 
 
 def repeats_world(seed: int) -> World:
-    """Noise in which two events of three frames lie farther apart than the convolutions reach. Each is of one of four
-    kinds; the label says whether the kinds are the same. One event by itself says nothing of it."""
+    """Noise with two events of three frames, farther apart than the convolutions reach. Each is of one of four kinds;
+    the label is whether the kinds are the same. It does not depend on one event alone."""
     rng = np.random.default_rng(seed)
     kinds = rng.normal(0, 1, (KINDS, WIDTH))
     kinds *= 3 / np.linalg.norm(kinds, axis=1, keepdims=True) * np.sqrt(WIDTH) / 2
-    clips, label = [], np.zeros(TRAINED + JUDGED)
+    clips, label = [], np.zeros(TRAINED + TESTED)
     for place in range(len(label)):
         values = rng.normal(0, 0.5, (LONG, WIDTH))
         one = rng.integers(KINDS)
@@ -123,10 +123,12 @@ def repeats_world(seed: int) -> World:
 
 
 def unreliable_world(seed: int) -> tuple[HeldOut, np.ndarray]:
-    """Scores of three modalities, each the label and noise, of clips that all have them. The first is the best, but in
-    two of five clips, whose quality is low, it is noise alone. Returns the scores and the label."""
+    """Scores of three modalities, each the label and noise, and the label, of clips that have them all.
+
+    The first is the best, but in two of five clips, whose quality is low, it is noise alone.
+    """
     rng = np.random.default_rng(seed)
-    count = TRAINED + JUDGED
+    count = TRAINED + TESTED
     label = rng.normal(0, 1, count)
     bad = rng.random(count) < 0.4
     scores = label[:, None] + rng.normal(0, 1, (count, 3)) * (0.5, 1.5, 1.5)
@@ -145,11 +147,11 @@ def unreliable_world(seed: int) -> tuple[HeldOut, np.ndarray]:
     ), label
 
 
-# --- training and judging
+# --- training and evaluation
 
 
 def fused_scores(held: HeldOut, config: VdvConfig) -> np.ndarray:
-    """float64 [N - TRAINED]: what a fusion says that learned from the first clips, of the others."""
+    """Scores of the other clips by a fusion trained on the first, float64 [N - TRAINED]."""
     fusion = build_fusion(held.score.shape[1], config)
     train_attention(fusion, HeldOut(*(values[:TRAINED] for values in vars(held).values())), config)
     with torch.inference_mode():
@@ -158,7 +160,7 @@ def fused_scores(held: HeldOut, config: VdvConfig) -> np.ndarray:
 
 
 def network_scores(world: World, config: VdvConfig) -> np.ndarray:
-    """float64 [N - TRAINED]: what an encoder says that learned from the first clips, of the others."""
+    """Scores of the other clips by an encoder trained on the first, float64 [N - TRAINED]."""
     torch.manual_seed(config.seed)
     rng = np.random.default_rng(config.seed)
     encoder = build_encoder(config, InputSpec(WIDTH, is_skeleton=world.modality == "pose"))
@@ -188,19 +190,19 @@ def _batch(world: World, rows: np.ndarray, config: VdvConfig, rng: np.random.Gen
 
 
 def _loss(encoder: nn.Module, name: str, modality: ModalityInput, percentile: Tensor, config: VdvConfig) -> Tensor:
-    """Of clips that are one challenge."""
-    said = encode(encoder, modality)
+    """Loss of clips that are one challenge."""
+    output = encode(encoder, modality)
     one, all_of_them = torch.zeros(len(percentile), dtype=torch.int64), torch.ones(len(percentile), dtype=torch.bool)
-    return loss_of(said.score, said.levels, percentile, one, all_of_them, config)
+    return loss_of(output.score, output.levels, percentile, one, all_of_them, config)
 
 
 @dataclass(frozen=True)
 class Idea:
-    """A world, and sides of which the first must win."""
+    """A world, and configurations of which the first must win."""
 
     title: str
     sides: Mapping[str, VdvConfig]
-    scores: Callable[[int, VdvConfig], tuple[np.ndarray, np.ndarray]]  # seed -> of the clips judged: score, label
+    scores: Callable[[int, VdvConfig], tuple[np.ndarray, np.ndarray]]  # seed -> score and label of the test clips
 
 
 def _of_networks(make: Callable[[int], World]) -> Callable[[int, VdvConfig], tuple[np.ndarray, np.ndarray]]:
@@ -242,28 +244,27 @@ IDEAS = {
 }
 
 
-def judge_idea(idea: Idea, seeds: Sequence[int]) -> list[dict]:
-    """One row a side: its Spearman with the label, mean of the seeds, with its 95 % interval; and how much better the
-    first side is than it."""
-    said: dict[str, list[np.ndarray]] = {side: [] for side in idea.sides}
+def evaluate_idea(idea: Idea, seeds: Sequence[int]) -> list[dict]:
+    """A row a side: Spearman with the label, mean of the seeds, with its 95 % interval; and the first side's lead."""
+    by_side: dict[str, list[np.ndarray]] = {side: [] for side in idea.sides}
     labels = []
     for seed in seeds:
         for side, config in idea.sides.items():
             score, label = idea.scores(seed, replace(config, seed=seed))
-            said[side].append(score)
+            by_side[side].append(score)
         labels.append(label)
     challenge = np.repeat([f"seed {seed}" for seed in seeds], [len(label) for label in labels])
     clips = Clips(np.concatenate(labels), challenge, np.arange(len(challenge)))
     draws = draw_creators(clips.group)
-    first, rows = np.concatenate(next(iter(said.values()))), []
-    for place, (side, scores) in enumerate(said.items()):
+    first, rows = np.concatenate(next(iter(by_side.values()))), []
+    for place, (side, scores) in enumerate(by_side.items()):
         score = np.concatenate(scores)
-        reached = estimate(clips, score, draws)[PRIMARY]
-        row: dict = {"side": side, "spearman": [reached.value, reached.low, reached.high]}
+        spearman = estimate(clips, score, draws)[PRIMARY]
+        row: dict = {"side": side, "spearman": [spearman.value, spearman.low, spearman.high]}
         if place:
-            found = compare(clips, first, score, draws)
-            more = found.by_metric[PRIMARY]
-            row |= {"first_better_by": [more.value, more.low, more.high], "p": found.p}
+            difference = compare(clips, first, score, draws)
+            lead = difference.by_metric[PRIMARY]
+            row |= {"first_better_by": [lead.value, lead.low, lead.high], "p": difference.p}
         rows.append(row)
     return rows
 
@@ -277,14 +278,14 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     results = {}
     for name in options.ideas:
-        rows = judge_idea(IDEAS[name], options.seeds)
+        rows = evaluate_idea(IDEAS[name], options.seeds)
         print(f"\n{name}: {IDEAS[name].title}")
-        print(table([_printed(row) for row in rows], ["side", "Spearman (95 %)", "first better by (95 %)", "p"]))
+        print(table([_cells(row) for row in rows], ["side", "Spearman (95 %)", "first better by (95 %)", "p"]))
         results[name] = rows
-    save("idea-worlds", {"seeds": options.seeds, "clips": [TRAINED, JUDGED], **results}, keep_others=True)
+    save("idea-worlds", {"seeds": options.seeds, "clips": [TRAINED, TESTED], **results}, keep_others=True)
 
 
-def _printed(row: dict) -> list[object]:
+def _cells(row: dict) -> list[object]:
     def interval(values: Sequence[float], sign: str) -> str:
         value, low, high = (format(one, f"{sign}.3f") for one in values)
         return f"{value} ({low} to {high})"

@@ -4,12 +4,12 @@
 
 | world | what decides a clip's label |
 |---|---|
-| lag | how far the right leg lags behind the left arm (benchmarks.idea_worlds): no statistic of the ridge tells it |
+| lag | how far the right leg lags behind the left arm (benchmarks.idea_worlds): in no statistic of the ridge |
 | skill | how well the eight dances of the simulated world are danced: nearly a sum of the ridge's statistics |
 
-Key points are made, nothing is rendered. Each training is `pipeline.training.fit` with the options that ship, of the
-skeleton alone: the ridge, PSGCN and, from clips held out, what each of them is worth. Judged on clips of creators that
-were not trained on, by the truth: what the ridge alone says, what the network alone says, and the score.
+Key points are simulated, nothing is rendered. Each training is `pipeline.training.fit` with the default options, of the
+pose alone: the ridge, PSGCN and, on clips held out, their weights. Evaluated against the truth, on clips of creators
+that were not trained on: the ridge alone, the network alone, and the score.
 """
 
 import argparse
@@ -24,7 +24,6 @@ import numpy as np
 import pandas as pd
 import torch
 from scipy.stats import spearmanr
-from torch.utils.data import DataLoader
 
 from benchmarks.common import save, table
 from benchmarks.idea_worlds import lagging_dancers
@@ -39,7 +38,7 @@ from pipeline.training.fit import fit
 from simulation.filming.keypoints import film_keypoints
 from simulation.world import WorldOptions, make_world
 
-JUDGED = 512  # clips
+TESTED = 512  # clips
 SIZES = {"lag": (96, 192, 384, 768), "skill": (128, 512, 2048)}  # clips trained on
 # In the world "lag" left and right are not alike: nothing is mirrored.
 CONFIGS = {"lag": VdvConfig(modalities=("pose",), mirror=0.0), "skill": VdvConfig(modalities=("pose",))}
@@ -47,17 +46,17 @@ FRAMES_PER_S = 10.0
 
 
 def made_world(name: str, seed: int, trained: int) -> tuple[pd.DataFrame, dict[str, PoseRows]]:
-    """clip_id, challenge, creator_id, truth and split of about `trained` + JUDGED clips; the pose of each."""
+    """clip_id, challenge, creator_id, truth and split of about `trained` + TESTED clips; the pose of each."""
     rows, poses = [], {}
-    for place, (challenge, creator, truth, keypoints, seconds) in enumerate(_dances(name, seed, trained + JUDGED)):
+    for place, (challenge, creator, truth, keypoints, seconds) in enumerate(_dances(name, seed, trained + TESTED)):
         clip_id = f"clip{place:05}"
         rows.append((clip_id, challenge, creator, truth))
         grid = Grid(np.round(seconds * 30).astype(np.int32), seconds.astype(np.float32))
         poses[clip_id] = PoseRows(clip_id, grid, (whole_track(keypoints),))
     clips = pd.DataFrame(rows, columns=["clip_id", "challenge", "creator_id", "truth"])
     counts = clips["creator_id"].value_counts(sort=False).sample(frac=1, random_state=seed)
-    judged = counts.index[counts.cumsum() <= JUDGED]
-    return clips.assign(split=np.where(clips["creator_id"].isin(judged), "test", "train")), poses
+    tested = counts.index[counts.cumsum() <= TESTED]
+    return clips.assign(split=np.where(clips["creator_id"].isin(tested), "test", "train")), poses
 
 
 def _dances(name: str, seed: int, count: int) -> Iterator[tuple[str, str, float, np.ndarray, np.ndarray]]:
@@ -76,8 +75,8 @@ def _dances(name: str, seed: int, count: int) -> Iterator[tuple[str, str, float,
         yield script.dance, upload.creator_id, script.people[0].skill.overall, keypoints, seconds
 
 
-def judge(name: str, trained: int, seed: int, noise: float) -> dict:
-    """One training. noise: of the label, in standard deviations of the truth."""
+def train_and_evaluate(name: str, trained: int, seed: int, noise: float) -> dict:
+    """Result of one training. noise: of the label, in standard deviations of the truth."""
     clips, poses = made_world(name, seed, trained)
     rng = np.random.default_rng(seed + 1)
     label = clips["truth"] + noise * clips["truth"].std() * rng.standard_normal(len(clips))
@@ -95,32 +94,31 @@ def judge(name: str, trained: int, seed: int, noise: float) -> dict:
     training = (clips["split"] == "train").to_numpy()
     parts = (levels - levels[training].mean(0)) * mix.weight.numpy()
     network, ridge = parts[:, : mix.network_levels].sum(1), levels[:, -1]
-    said = {"ridge": ridge, "network": levels[:, : mix.network_levels].mean(1), "score": parts.sum(1)}
+    scores = {"ridge": ridge, "network": levels[:, : mix.network_levels].mean(1), "score": parts.sum(1)}
     spread = {"network": network[training].std(), "ridge": parts[training, -1].std()}
-    found = {way: _spearman(clips[~training], score[~training]) for way, score in said.items()}
+    spearman = {method: _spearman(clips[~training], score[~training]) for method, score in scores.items()}
     share = float(spread["network"] / max(spread["network"] + spread["ridge"], 1e-9))
     return {
         "world": name, "asked": trained, "seed": seed, "trained": int(training.sum()), "judged": int((~training).sum()),
-        **found,
+        **spearman,
         "network_share": round(share, 3), "seconds": round(time.perf_counter() - start, 1),
     }  # fmt: skip
 
 
 @torch.inference_mode()
 def _levels(encoder: torch.nn.Module, view: ClipDataset) -> np.ndarray:
-    """float64 [clips, L]: what the network's levels and the ridge say."""
-    keys = [[(0, row) for row in part] for part in np.array_split(np.arange(len(view)), -(-len(view) // 64))]
-    loader = DataLoader(view, batch_sampler=keys, collate_fn=view.collate)
-    return torch.cat([encode(encoder, batch.inputs["pose"]).levels for batch in loader]).double().numpy()
+    """Scores of the network's levels and of the ridge, float64 [clips, L]."""
+    batches = view.in_batches(range(len(view)), 64)
+    return torch.cat([encode(encoder, batch.inputs["pose"]).levels for batch in batches]).double().numpy()
 
 
 def _spearman(clips: pd.DataFrame, score: np.ndarray) -> float:
-    """With the truth within a challenge, mean of the challenges."""
-    of = [
+    """Spearman with the truth within a challenge, mean of the challenges."""
+    by_challenge = [
         float(spearmanr(score[rows], clips["truth"].to_numpy()[rows]).statistic)
         for rows in clips.groupby("challenge").indices.values()
     ]
-    return round(float(np.mean(of)), 4)
+    return round(float(np.mean(by_challenge)), 4)
 
 
 def main() -> None:
@@ -130,18 +128,18 @@ def main() -> None:
     parser.add_argument("--noise", type=float, default=1.0, help="of the label, in standard deviations of the truth")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    found = []
+    results = []
     for name in options.worlds:
         for trained in SIZES[name]:
             for seed in options.seeds:
-                found.append(judge(name, trained, seed, options.noise))
-                print(found[-1], flush=True)
+                results.append(train_and_evaluate(name, trained, seed, options.noise))
+                print(results[-1], flush=True)
     columns = ["ridge", "network", "score", "network_share"]
-    mean = pd.DataFrame(found).groupby(["world", "asked"])[["trained", *columns]].mean()
+    mean = pd.DataFrame(results).groupby(["world", "asked"])[["trained", *columns]].mean()
     print(table([[world, round(row["trained"]), *row[columns]] for (world, _), row in mean.iterrows()],
                 ["world", "clips", "ridge alone", "network alone", "score", "network's share"]))  # fmt: skip
     if set(options.worlds) == set(SIZES):
-        save("network-weight", {"noise": options.noise, "trainings": found})
+        save("network-weight", {"noise": options.noise, "trainings": results})
 
 
 if __name__ == "__main__":

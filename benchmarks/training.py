@@ -1,4 +1,4 @@
-"""Speed and memory of training an encoder, on clips whose features are made up (benchmarks.made_clips). Linux only.
+"""Speed and memory of training an encoder on synthetic features (benchmarks.made_clips). Linux only.
 
     python -m benchmarks.training                     # about ten minutes on one core; 1.5 GB of temporary files
     python -m benchmarks.training --parts loop networks --clips 512
@@ -8,8 +8,8 @@
     networks  forward and backward pass of PSGCN over that of an ST-GCN of as many parameters, on one and two threads
     memory    seconds of an epoch, first and later, and the process's peak memory as clips become more
 
-Parts that are not asked for stay in the results as an earlier run found them. Sides run in turn in one process. Where
-nothing else is said networks run on --threads threads (1).
+Results of other parts stay as an earlier run wrote them. Sides run in turn in one process. Networks run on --threads
+threads (1) unless noted.
 """
 
 import argparse
@@ -45,54 +45,54 @@ PARTS = ("loop", "networks", "memory")
 LOOP_CLIPS = 256  # of the loop: all of them stay in memory
 LOOP_EPOCHS = 3  # a turn; the first is not counted, for it may read clips
 STEPS = 2  # of a network, a turn
-LIMIT_LOOP, LIMIT_NETWORKS = 0.9, 1.3  # what is to be reached
+LIMIT_LOOP, LIMIT_NETWORKS = 0.9, 1.3  # targets
 
 
 def now_s() -> np.ndarray:
-    """float64 [2]: seconds on the wall, and of this process's work, which others on the machine bend less."""
+    """Seconds on the wall and of this process's CPU time, on which other processes have less effect; float64 [2]."""
     return np.array([perf_counter(), process_time()])
 
 
 class Timed(Exception):
-    """All epochs asked for are timed."""
+    """Raised when all epochs are timed."""
 
 
-class Watched(ClipDataset):
-    """Notes when the loop asks for the first batch of each epoch, and ends the training at that of epoch `enough`."""
+class TimedDataset(ClipDataset):
+    """Records the time of each epoch's first batch, and ends the training at that of epoch `last`."""
 
     def __init__(self, workspace: str, config: VdvConfig):
         super().__init__(workspace, DATASET, config, training=True)
-        self.enough = 0
-        self.asked: dict[int, np.ndarray] = {}  # by epoch, when (see `now_s`); of all views
+        self.last = 0
+        self.started: dict[int, np.ndarray] = {}  # `now_s` by epoch; of all views
 
     def __getitems__(self, keys: Sequence[tuple[int, int]]) -> list[Sample]:
         epoch = keys[0][0]
-        self.asked.setdefault(epoch, now_s())
-        if epoch == self.enough:
+        self.started.setdefault(epoch, now_s())
+        if epoch == self.last:
             raise Timed
         return super().__getitems__(keys)
 
 
-def epochs_s(dataset: Watched, modality: str, rows: np.ndarray, device: torch.device, epochs: int) -> np.ndarray:
-    """float64 [epochs, 2]: seconds (`now_s`) of each epoch, as pipeline.training.fit trains one encoder.
+def epochs_s(dataset: TimedDataset, modality: str, rows: np.ndarray, device: torch.device, epochs: int) -> np.ndarray:
+    """Seconds (`now_s`) of each epoch of one encoder's training as in pipeline.training.fit, float64 [epochs, 2].
 
-    From one epoch's first batch asked for to the next one's: all that an epoch does is in between.
+    From the request of one epoch's first batch to that of the next: all that an epoch does is in between.
     """
-    dataset.asked.clear()
-    dataset.enough = epochs
+    dataset.started.clear()
+    dataset.last = epochs
     percentile = dataset.clips["percentile"].to_numpy(float)
     group = np.arange(len(dataset))
     none = ClipStatistics(np.zeros((len(dataset), 1), np.float32), np.zeros(len(dataset), bool), FEATURE_LIMIT)
     target = TrainingTarget(modality, rows, percentile, percentile, group, np.zeros(len(dataset), int), none)
     with quiet(), deterministic(), suppress(Timed):
         fit_encoder(dataset, target, rows, VdvConfig(epochs=epochs + 1), device)
-    return np.diff([dataset.asked[epoch] for epoch in range(epochs + 1)], axis=0)
+    return np.diff([dataset.started[epoch] for epoch in range(epochs + 1)], axis=0)
 
 
 def batches_in_memory(
     dataset: ClipDataset, modality: str, rows: np.ndarray, device: torch.device
 ) -> list[ModalityInput]:
-    """Those of the epoch after the first."""
+    """Batches of the second epoch."""
     view, config = dataset.view(modality, training=True), VdvConfig()
     names = dataset.clips["challenge"].tolist()
     keys = ChallengeBatches(names, rows.tolist(), config.batch_clips, config.seed, first_epoch=1)
@@ -100,7 +100,7 @@ def batches_in_memory(
 
 
 def passes(network: nn.Module, batches: Sequence[ModalityInput], device: torch.device) -> None:
-    """Forward and backward pass of each batch."""
+    """Runs forward and backward passes of each batch."""
     for batch in batches:
         network.zero_grad()
         encode(network, batch).score.sum().backward()
@@ -108,12 +108,9 @@ def passes(network: nn.Module, batches: Sequence[ModalityInput], device: torch.d
         torch.cuda.synchronize(device)
 
 
-def measure_loop(dataset: Watched, device: torch.device, turns: int) -> dict:
+def measure_loop(dataset: TimedDataset, device: torch.device, turns: int) -> dict:
     rows = np.arange(min(LOOP_CLIPS, len(dataset)))
-    loops, bares = (
-        np.zeros((len(modality_names()), turns, 2)),
-        np.zeros((len(modality_names()), turns, 2)),
-    )  # seconds of an epoch
+    loops, bares = np.zeros((2, len(modality_names()), turns, 2))  # seconds of an epoch
     for place, modality in enumerate(modality_names()):
         batches = batches_in_memory(dataset, modality, rows, device)
         bare = build_encoder(VdvConfig(), dataset.inputs[modality]).to(device).train()
@@ -124,18 +121,18 @@ def measure_loop(dataset: Watched, device: torch.device, turns: int) -> dict:
             for _ in range(LOOP_EPOCHS - 1):
                 passes(bare, batches, device)
             bares[place, turn] = (now_s() - start) / (LOOP_EPOCHS - 1)
-    found = {
+    speeds = {
         modality: _speeds(len(rows), loops[place], bares[place]) for place, modality in enumerate(modality_names())
     }
-    found["all"] = _speeds(len(rows), loops.sum(0), bares.sum(0))
+    speeds["all"] = _speeds(len(rows), loops.sum(0), bares.sum(0))
     header = ["modality", "loop, clips/s", "bare", "loop / bare", "the same, by CPU time"]
-    print(table([[modality, *row.values()] for modality, row in found.items()], header))
+    print(table([[modality, *row.values()] for modality, row in speeds.items()], header))
     print(f"loop / bare of all modalities: at least {LIMIT_LOOP} is to be reached\n")
-    return {"clips": len(rows), "turns": turns, "by_modality": found}
+    return {"clips": len(rows), "turns": turns, "by_modality": speeds}
 
 
 def _speeds(clips: int, loop: np.ndarray, bare: np.ndarray) -> dict[str, float]:
-    """Of seconds [turns, 2] of an epoch."""
+    """Clips/s and their ratios. loop, bare: seconds [turns, 2] of an epoch."""
     ratio = np.median(bare / loop, 0)
     wall = (round(clips / float(np.median(seconds[:, 0])), 1) for seconds in (loop, bare))
     return dict(
@@ -154,7 +151,7 @@ def measure_networks(dataset: ClipDataset, device: torch.device, turns: int, thr
         return lambda: passes(network, [batch] * STEPS, device)
 
     sides = {name: steps(network) for name, network in networks.items()}
-    found, before = {}, torch.get_num_threads()
+    results, before = {}, torch.get_num_threads()
     for count in threads:
         torch.set_num_threads(count)
         seconds = np.zeros((2 * turns + 2, len(sides), 2))
@@ -166,24 +163,24 @@ def measure_networks(dataset: ClipDataset, device: torch.device, turns: int, thr
         seconds = seconds[1:]  # the first warms up
         psgcn, st_gcn = (1e3 * np.median(seconds[:, :, 0], 0) / STEPS).round(1).tolist()
         ratio, cpu_ratio = np.median(seconds[:, 0] / seconds[:, 1], 0).round(3).tolist()
-        found[str(count)] = {"psgcn": psgcn, "st_gcn": st_gcn, "ratio": ratio, "cpu_ratio": cpu_ratio}
+        results[str(count)] = {"psgcn": psgcn, "st_gcn": st_gcn, "ratio": ratio, "cpu_ratio": cpu_ratio}
     torch.set_num_threads(before)
     header = ["threads", "PSGCN, ms a batch", "ST-GCN", "PSGCN / ST-GCN", "the same, by CPU time"]
-    print(table([[count, *row.values()] for count, row in found.items()], header))
+    print(table([[count, *row.values()] for count, row in results.items()], header))
     print(f"PSGCN / ST-GCN: at most {LIMIT_NETWORKS} is to be reached\n")
     sizes = {name: parameter_count(network) for name, network in networks.items()}
-    return {"parameters": sizes, "batch": len(batch.quality), "by_threads": found}
+    return {"parameters": sizes, "batch": len(batch.quality), "by_threads": results}
 
 
 def measure_memory(workspace: str, counts: Sequence[int], options: argparse.Namespace) -> dict:
-    """A process for each modality and number of clips."""
+    """Measures each modality and number of clips in a process of its own."""
     rows = []
     for modality in modality_names():
         for count in counts:
             command = [sys.executable, "-m", "benchmarks.training", "--device", options.device, "--clips", str(count)]
             command += ["--threads", str(options.threads), "--workspace", workspace, "--only-epochs", modality]
-            said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-            rows.append({"modality": modality, "clips": count, **json.loads(said.splitlines()[-1])})
+            output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+            rows.append({"modality": modality, "clips": count, **json.loads(output.splitlines()[-1])})
             print(json.dumps(rows[-1]), flush=True)
     growth = max(row["peak_mib"] - of[0]["peak_mib"] for of in _by_modality(rows) for row in of)
     header = ["modality", "clips", "first epoch, s", "later, s", "peak MiB"]
@@ -197,16 +194,18 @@ def _by_modality(rows: Sequence[dict]) -> list[list[dict]]:
 
 
 def only_epochs(workspace: str, modality: str, clips: int, device: torch.device) -> dict:
-    """Two epochs of the first clips: the first reads them, later ones only what was not kept."""
-    (first, _), (later, _) = epochs_s(Watched(workspace, VdvConfig()), modality, np.arange(clips), device, 2).tolist()
+    """Times two epochs of the first clips: the first reads them, later ones only those that are not in memory."""
+    (first, _), (later, _) = epochs_s(
+        TimedDataset(workspace, VdvConfig()), modality, np.arange(clips), device, 2
+    ).tolist()
     return {"first_epoch_s": round(first, 2), "later_epoch_s": round(later, 2), "peak_mib": peak_mib()}
 
 
 def peak_mib() -> int:
-    """Most memory that this process ever had, resident. Not getrusage's, which remembers the process it came from."""
-    found = re.search(r"^VmHWM:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
-    assert found is not None
-    return int(found.group(1)) >> 10
+    """Peak resident memory of this process. Not getrusage's, which includes the parent process."""
+    match = re.search(r"^VmHWM:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
+    assert match is not None
+    return int(match.group(1)) >> 10
 
 
 def main() -> None:
@@ -235,10 +234,10 @@ def main() -> None:
             print(f"{options.clips} clips made in {perf_counter() - start:.0f} s\n")
         results: dict = {"clips": options.clips, "device": device.type, "threads": options.threads}
         if "loop" in options.parts:
-            results["loop"] = measure_loop(Watched(workspace, VdvConfig()), device, options.turns)
+            results["loop"] = measure_loop(TimedDataset(workspace, VdvConfig()), device, options.turns)
         if "networks" in options.parts:
             threads = (1, 2) if device.type == "cpu" else (options.threads,)
-            results["networks"] = measure_networks(Watched(workspace, VdvConfig()), device, options.turns, threads)
+            results["networks"] = measure_networks(TimedDataset(workspace, VdvConfig()), device, options.turns, threads)
         if "memory" in options.parts:
             counts = [options.clips // 8, options.clips]
             results["memory"] = measure_memory(workspace, counts, options)

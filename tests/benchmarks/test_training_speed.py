@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from benchmarks.made_clips import make_dataset
-from benchmarks.training import Watched, batches_in_memory, epochs_s
+from benchmarks.training import TimedDataset, batches_in_memory, epochs_s
 from models.virality.config import VdvConfig
 from pipeline.dataset.loading import ClipBatch, Sample
 from pipeline.modalities.registry import modality_names
@@ -22,8 +22,8 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture
-def dataset(workspace: str) -> Watched:
-    return Watched(workspace, VdvConfig())
+def dataset(workspace: str) -> TimedDataset:
+    return TimedDataset(workspace, VdvConfig())
 
 
 def test_every_made_clip_has_every_modality_at_its_full_width(dataset):
@@ -39,7 +39,7 @@ def test_every_made_clip_has_every_modality_at_its_full_width(dataset):
         assert batch.values.shape[-1] == (17 if modality == "pose" else dataset.inputs[modality].width)
 
 
-class Noted(Watched):
+class Noted(TimedDataset):
     """Keeps the batches that the loop trains on."""
 
     def __init__(self, workspace: str, config: VdvConfig):
