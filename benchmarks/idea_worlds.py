@@ -96,12 +96,11 @@ def _towards(angle: np.ndarray) -> np.ndarray:
 # --- far-apart repeats
 
 KINDS, WIDTH, LONG = 4, 16, 120  # of events; features; frames
-REACH = 63  # frames that a plain TCN of the default dilations sees at once
 
 
 def repeats_world(seed: int) -> World:
-    """Noise with two events of three frames, farther apart than the convolutions reach. Each is of one of four kinds;
-    the label is whether the kinds are the same. It does not depend on one event alone."""
+    """Noise with two events of three frames, farther apart than the 63 frames that the convolutions reach. Each is of
+    one of four kinds; the label is whether the kinds are the same. It does not depend on one event alone."""
     rng = np.random.default_rng(seed)
     kinds = rng.normal(0, 1, (KINDS, WIDTH))
     kinds *= 3 / np.linalg.norm(kinds, axis=1, keepdims=True) * np.sqrt(WIDTH) / 2

@@ -169,7 +169,6 @@ def ablation_table(
     trainings: Mapping[str, Sequence[pd.DataFrame]],
     resamples: int = RESAMPLES,
     permutations: int = PERMUTATIONS,
-    seed: int = 0,
 ) -> pd.DataFrame:
     """Metrics of each variant, and their differences to the run.
 
@@ -191,7 +190,7 @@ def ablation_table(
     """
     run = trainings[DEFAULT]
     clips = clips_of(run[0])
-    draws = draw_creators(clips.group, resamples, seed)
+    draws = draw_creators(clips.group, resamples)
     rows = []
     modalities = [name.removeprefix("score_") for name in run[0] if name.startswith("score_")]
     for name, of_variant in trainings.items():
@@ -199,11 +198,11 @@ def ablation_table(
             if not one["clip_id"].equals(run[0]["clip_id"]) or not one["fold"].equals(run[0]["fold"]):
                 raise DataError(f"{name} was judged on other folds than the run; build the run and its ablations again")
     for predictor in (FUSED, *modalities):
-        rows += _rows(DEFAULT, "the model", predictor, clips, run, None, draws, permutations, seed)
+        rows += _rows(DEFAULT, "the model", predictor, clips, run, None, draws, permutations)
     for variant in chosen:
         for predictor in (FUSED, *(modality for modality in variant.modalities if modality in modalities)):
             rows += _rows(
-                variant.name, variant.title, predictor, clips, trainings[variant.name], run, draws, permutations, seed
+                variant.name, variant.title, predictor, clips, trainings[variant.name], run, draws, permutations
             )
     table = pd.DataFrame(rows)
     table["p_holm"] = holm(table["p"].tolist())
@@ -219,7 +218,6 @@ def _rows(
     default: Sequence[pd.DataFrame] | None,
     draws: np.ndarray,
     permutations: int,
-    seed: int,
 ) -> list[dict]:
     column = "score" if predictor == FUSED else f"score_{predictor}"
     score = np.stack([on_one_scale(one, column) for one in trainings])  # [seeds, clips]
@@ -227,7 +225,7 @@ def _rows(
     difference = None
     if default is not None:
         of_run = np.stack([on_one_scale(one, column) for one in default])
-        difference = compare(clips, score, of_run, draws, permutations, seed)
+        difference = compare(clips, score, of_run, draws, permutations)
     rows = []
     for metric in METRICS:
         of_metric = difference.by_metric[metric] if difference else None

@@ -111,7 +111,7 @@ def _folds(folder: str) -> dict:
     return about | {"predictors": fold_metrics(scores), "table": as_json(rows)}
 
 
-def fold_metrics(scores: pd.DataFrame, resamples: int = RESAMPLES, seed: int = 0) -> dict:
+def fold_metrics(scores: pd.DataFrame, resamples: int = RESAMPLES) -> dict:
     """Ranking metrics within a challenge of a cross-validation's scores, all folds of a challenge together.
 
     Clips of one creator are alike, so the interval is a bootstrap over creators.
@@ -125,7 +125,7 @@ def fold_metrics(scores: pd.DataFrame, resamples: int = RESAMPLES, seed: int = 0
         the ends of the interval of the mean Spearman; None where the mean is None.
     """
     clips = clips_of(scores)
-    draws = draw_creators(clips.group, resamples, seed)
+    draws = draw_creators(clips.group, resamples)
     by_predictor = {}
     for name in (column for column in scores if column == SCORE or column.startswith(f"{SCORE}_")):
         score = on_one_scale(scores, name)

@@ -67,7 +67,7 @@ def clips_of(scores: pd.DataFrame, label: str = "label") -> Clips:
 
 
 def comparison_table(
-    *trainings: pd.DataFrame, resamples: int = RESAMPLES, permutations: int = PERMUTATIONS, seed: int = 0
+    *trainings: pd.DataFrame, resamples: int = RESAMPLES, permutations: int = PERMUTATIONS
 ) -> list[Row]:
     """A row for every predictor of a cross-validation, in the table's order.
 
@@ -80,7 +80,7 @@ def comparison_table(
     """
     first = trainings[0]
     clips = clips_of(first)
-    draws = draw_creators(clips.group, resamples, seed)
+    draws = draw_creators(clips.group, resamples)
     model = _of_all(trainings, SCORE)
     rows = []
     for predictor in predictors_in(first):
@@ -94,7 +94,7 @@ def comparison_table(
         count = int(np.isfinite(np.atleast_2d(score)).all(0).sum())
         row = Row(predictor, count, estimate(clips, score, draws))
         if name != SCORE:
-            row = replace(row, difference=compare(clips, model, score, draws, permutations, seed))
+            row = replace(row, difference=compare(clips, model, score, draws, permutations))
         rows.append(row)
     corrected = holm([row.difference.p if row.difference else math.nan for row in rows])
     rows = [replace(row, p_holm=p) for row, p in zip(rows, corrected, strict=True)]

@@ -18,6 +18,7 @@ from pipeline.metrics.ranking import METRICS, NDCG_AT, TOP_SHARE, relevance
 
 RESAMPLES = 1000  # of creators; the ends of a 95 % interval are then exact to about a hundredth
 PERMUTATIONS = 2000
+_SEED = 0  # of both
 PRIMARY = "spearman"  # the metric that differences are tested in; fixed before anything was measured
 # A true difference of so many standard errors is significant at 5 %, two-sided, with a power of 80 %.
 _DETECTABLE_ERRORS = stats.norm.ppf(0.975) + stats.norm.ppf(0.8)
@@ -53,11 +54,11 @@ class Difference:
     detectable: float  # smallest detectable difference of the primary metric (5 %, power 80 %)
 
 
-def draw_creators(group: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
+def draw_creators(group: np.ndarray, resamples: int = RESAMPLES) -> np.ndarray:
     """Counts of each clip in each resample of creators, float64 [resamples + 1, N]; in the first row 1."""
     _, place = np.unique(group, return_inverse=True)
     count = int(place.max(initial=-1)) + 1
-    drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / max(count, 1)), resamples)
+    drawn = np.random.default_rng(_SEED).multinomial(count, np.full(count, 1 / max(count, 1)), resamples)
     return np.concatenate([np.ones((1, len(group))), drawn[:, place]])
 
 
@@ -76,12 +77,7 @@ def estimate_several(trainings: Sequence[tuple[Clips, np.ndarray]], draws: np.nd
 
 
 def compare(
-    clips: Clips,
-    first: np.ndarray,
-    second: np.ndarray,
-    draws: np.ndarray,
-    permutations: int = PERMUTATIONS,
-    seed: int = 0,
+    clips: Clips, first: np.ndarray, second: np.ndarray, draws: np.ndarray, permutations: int = PERMUTATIONS
 ) -> Difference:
     """Difference between two predictors. first, second: scores, float64 [N] or [S, N], of one shape."""
     both = (np.isfinite(first) & np.isfinite(second)).reshape(-1, len(clips.label)).all(0)
@@ -90,11 +86,11 @@ def compare(
     resampled = (one[PRIMARY] - other[PRIMARY]).mean(0)[1:]
     error = np.std(resampled[np.isfinite(resampled)], ddof=1) if np.isfinite(resampled).sum() > 1 else np.nan
     kept = Clips(clips.label[both], clips.challenge[both], clips.group[both])
-    p = permutation_p(kept, first[..., both], second[..., both], permutations, seed)
+    p = permutation_p(kept, first[..., both], second[..., both], permutations)
     return Difference(int(both.sum()), by_metric, p, float(_DETECTABLE_ERRORS * error))
 
 
-def permutation_p(clips: Clips, first: np.ndarray, second: np.ndarray, permutations: int, seed: int = 0) -> float:
+def permutation_p(clips: Clips, first: np.ndarray, second: np.ndarray, permutations: int) -> float:
     """Two-sided p of no difference in mean Spearman, by swapping the two scores of randomly chosen creators.
 
     Scores, [N] or [S, N] and finite, become ranks within the challenge, so that they can be swapped. Of several
@@ -102,7 +98,7 @@ def permutation_p(clips: Clips, first: np.ndarray, second: np.ndarray, permutati
     (1 + as large) / (1 + B) (Phipson and Smyth 2010). NaN: no challenge can be compared.
     """
     creators, place = np.unique(clips.group, return_inverse=True)
-    swaps = np.random.default_rng(seed).integers(0, 2, (permutations + 1, len(creators)), dtype=np.int8)
+    swaps = np.random.default_rng(_SEED).integers(0, 2, (permutations + 1, len(creators)), dtype=np.int8)
     swaps[0] = 0  # the scores as they are
     differences = np.zeros(permutations + 1)
     challenges = 0

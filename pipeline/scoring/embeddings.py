@@ -25,9 +25,7 @@ EMBEDDINGS = "embeddings.parquet"
 _SCHEMA = "1"  # of the file, which holds the layers without centring; raised when they change meaning
 
 
-def read_embeddings(
-    workspace: str, dataset_dir: str, run_dir: str, device: "torch.device", workers: int = 0
-) -> dict[str, np.ndarray]:
+def read_embeddings(workspace: str, dataset_dir: str, run_dir: str, device: "torch.device") -> dict[str, np.ndarray]:
     """Embeddings by modality of the run, float32 [N, E], rows as in the dataset's clips.parquet; NaN where lacking.
 
     A row is the pooled layer from which the encoder's network reads its score, less that layer's mean over the clips
@@ -36,7 +34,6 @@ def read_embeddings(
 
     Args:
         dataset_dir, run_dir: relative to the workspace; the dataset is the one that the run was trained on.
-        workers: processes that read clips; 0: this one.
 
     Raises:
         DataError: the run was trained on another dataset.
@@ -49,12 +46,12 @@ def read_embeddings(
             f"{run_dir} was trained on datasets/{run['dataset']}, not on {dataset_dir}; only the clips of its own"
             " dataset can be laid beside one another"
         )
-    layers = _layers_of_run(workspace, run_dir, run, device, workers)
+    layers = _layers_of_run(workspace, run_dir, run, device)
     return {modality: unit_rows(values, _mean(values)) for modality, values in layers.items()}
 
 
 def read_upload_embeddings(
-    workspace: str, uploads_dir: str, run_dir: str, device: "torch.device", workers: int = 0
+    workspace: str, uploads_dir: str, run_dir: str, device: "torch.device"
 ) -> dict[str, np.ndarray]:
     """`read_embeddings` of clips that ScoreUploads scored with the run; rows as in their clips.parquet, not kept.
 
@@ -65,8 +62,8 @@ def read_upload_embeddings(
         WorkspaceError: as `read_embeddings`.
     """
     run = read_run(workspace, run_dir)
-    of_run = _layers_of_run(workspace, run_dir, run, device, workers)
-    layers, scores = _encode(workspace, uploads_dir, run_dir, device, workers)
+    of_run = _layers_of_run(workspace, run_dir, run, device)
+    layers, scores = _encode(workspace, uploads_dir, run_dir, device)
     table = read_table(storage.join(workspace, uploads_dir, SCORES))
     for modality, score in scores.items():
         column = table.get(f"score_{modality}")
@@ -93,22 +90,20 @@ def _mean(values: np.ndarray) -> np.ndarray:
     return values[finite].mean(0, dtype=np.float64) if finite.any() else np.zeros(values.shape[1])
 
 
-def _layers_of_run(
-    workspace: str, run_dir: str, run: Mapping, device: "torch.device", workers: int
-) -> dict[str, np.ndarray]:
+def _layers_of_run(workspace: str, run_dir: str, run: Mapping, device: "torch.device") -> dict[str, np.ndarray]:
     """Pooled layers of the run's own clips by modality, float32 [N, E]; kept in the run's folder."""
     path, dataset_dir = storage.join(workspace, run_dir, EMBEDDINGS), f"datasets/{run['dataset']}"
     about = {"schema": _SCHEMA, "dataset": run["dataset"], "finished_at": run["finished_at"]}
     kept = _read(path, about) if storage.exists(path) else None
     if kept is not None:
         return kept
-    layers, _ = _encode(workspace, dataset_dir, run_dir, device, workers)
+    layers, _ = _encode(workspace, dataset_dir, run_dir, device)
     _write(path, read_clips(workspace, dataset_dir)["clip_id"].tolist(), layers, about)
     return layers
 
 
 def _encode(
-    workspace: str, dataset_dir: str, run_dir: str, device: "torch.device", workers: int
+    workspace: str, dataset_dir: str, run_dir: str, device: "torch.device"
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """The encoders' pooled layers, float32 [N, E], and scores, [N], by modality; NaN where lacking."""
     # Imports of seconds, not needed where embeddings are kept.
@@ -125,7 +120,7 @@ def _encode(
     layers: dict[str, list[np.ndarray]] = {modality: [] for modality in model.modalities}
     scores: dict[str, list[np.ndarray]] = {modality: [] for modality in model.modalities}
     with torch.inference_mode():
-        for batch in dataset.in_batches(range(len(dataset)), model.config.batch_clips, workers):
+        for batch in dataset.in_batches(range(len(dataset)), model.config.batch_clips):
             for modality, sequence in to_device(batch.inputs, device).items():
                 output = encode(model.encoders[modality], sequence)
                 for parts, values in ((layers[modality], output.embedding), (scores[modality], output.score[:, None])):

@@ -19,10 +19,8 @@ from pipeline.runs.train import load_run, warn_if_untrained
 from pipeline.scoring.intervals import Calibration, calibrate, read_unseen
 
 
-def score_clips(
-    workspace: str, dataset_dir: str, run_dir: str, device: torch.device, out_path: str | None = None, workers: int = 0
-) -> None:
-    """Writes one row a clip, labelled or not, in the dataset's order.
+def score_clips(workspace: str, dataset_dir: str, run_dir: str, device: torch.device) -> None:
+    """Writes one row a clip, labelled or not, in the dataset's order, to runs/<id>/scores.parquet.
 
     Columns: clip_id, challenge, split, label; score (higher: more popular within its challenge; null where abstained),
     percentile (of the score within the challenge, 0..1); expected_percentile, low, high (0..1, of the label within the
@@ -35,24 +33,24 @@ def score_clips(
     it, where there is one, else is null.
 
     Args:
-        dataset_dir, run_dir, out_path: relative to the workspace; out_path: runs/<id>/scores.parquet unless given.
+        dataset_dir, run_dir: relative to the workspace.
 
     Raises:
         DataError: the dataset's features are of another width than the run's.
     """
     model, run = load_run(workspace, run_dir, device)
-    table = score_table(workspace, dataset_dir, run_dir, model, run, device, workers)
+    table = score_table(workspace, dataset_dir, run_dir, model, run, device)
     unseen, _ = read_unseen(workspace, run_dir)
     score = table["score"].astype("float64")
     if run["dataset"] == dataset_dir.rstrip("/").rsplit("/", 1)[-1]:
         score_unseen = table["clip_id"].map(unseen.set_index("clip_id")["score"]).astype("float64")
         score = score.where(table["split"] != TRAIN, score_unseen)
     add_expected(table, calibrate(unseen, run["interval_level"]), score)
-    write_scores(storage.join(workspace, out_path or storage.join(run_dir, SCORES)), table)
+    write_scores(storage.join(workspace, run_dir, SCORES), table)
 
 
 def score_table(
-    workspace: str, dataset_dir: str, run_dir: str, model: Vdv, run: Mapping, device: torch.device, workers: int = 0
+    workspace: str, dataset_dir: str, run_dir: str, model: Vdv, run: Mapping, device: torch.device
 ) -> pd.DataFrame:
     """The table of `score_clips` without expected percentiles. model, run: as train.load_run gives them."""
     warn_if_untrained(run)
@@ -65,7 +63,7 @@ def score_table(
             )
     dataset.inputs = model.inputs  # a modality that no clip of this dataset has is missing in every clip
     clips = dataset.clips
-    scores = score_rows(model, dataset, range(len(clips)), device, workers)
+    scores = score_rows(model, dataset, range(len(clips)), device)
     table = pd.concat([clips[["clip_id", "challenge", "split", "label"]], scores], axis=1)
     table.insert(5, "percentile", percentile_within(table["score"], table["challenge"]))
     return table
@@ -84,15 +82,12 @@ def write_scores(path: str, table: pd.DataFrame) -> None:
         pq.write_table(pa.Table.from_pandas(table, preserve_index=False), local, compression="zstd")
 
 
-def score_rows(
-    model: Vdv, dataset: ClipDataset, rows: Sequence[int], device: torch.device, workers: int = 0
-) -> pd.DataFrame:
+def score_rows(model: Vdv, dataset: ClipDataset, rows: Sequence[int], device: torch.device) -> pd.DataFrame:
     """Columns score, abstained, score_<modality> and attention_<modality> of `score_clips`, indexed by dataset row.
 
     `dataset` must have the model's modalities and sample as for scoring, not for training.
     """
-    batches = dataset.in_batches(rows, model.config.batch_clips, workers)
-    parts = [_score_batch(model, batch, device) for batch in batches]
+    parts = [_score_batch(model, batch, device) for batch in dataset.in_batches(rows, model.config.batch_clips)]
     columns = {name: [value for part in parts for value in part[name]] for name in parts[0]} if parts else {}
     return pd.DataFrame(columns, index=pd.Index(rows))
 

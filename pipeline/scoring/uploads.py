@@ -48,7 +48,6 @@ def score_uploads(
     run_dir: str,
     device: torch.device,
     level: float | None = None,
-    workers: int = 0,
 ) -> None:
     """Writes scores.parquet, and the same as scores.csv, beside what `assemble_uploads` wrote; the CSV last.
 
@@ -64,7 +63,7 @@ def score_uploads(
         DataError: the features are of another width than the run's.
     """
     model, run = load_run(workspace, run_dir, device)
-    table = score_table(workspace, uploads_dir, run_dir, model, run, device, workers).drop(columns=["split", "label"])
+    table = score_table(workspace, uploads_dir, run_dir, model, run, device).drop(columns=["split", "label"])
     unseen, _ = read_unseen(workspace, run_dir)
     known = table["challenge"].isin(run["data"]["challenges"])
     score = table["score"].astype("float64").where(known)

@@ -244,8 +244,8 @@ def test_a_run_scores_a_dataset_that_lacks_a_modality_and_refuses_another_width(
     run.mkdir(parents=True)
     for name in ("model.safetensors", "held_out.parquet", "run.json"):
         (run / name).write_bytes((learned / "runs/one" / name).read_bytes())
-    score_clips(str(tmp_path / "ws"), "datasets/new", "runs/one", CPU, out_path="uploads/june.parquet")
-    scores = pd.read_parquet(tmp_path / "ws/uploads/june.parquet")
+    score_clips(str(tmp_path / "ws"), "datasets/new", "runs/one", CPU)
+    scores = pd.read_parquet(run / "scores.parquet")
     assert scores["score"].notna().all()
     assert scores["score_scene"].isna().all()
     assert (scores["attention_pose"] == 1).all()
@@ -257,7 +257,7 @@ def test_a_run_scores_a_dataset_that_lacks_a_modality_and_refuses_another_width(
         score_clips(str(tmp_path / "ws"), "datasets/new", "runs/one", CPU)
 
     said = json.loads((run / "run.json").read_text())
-    said["features"]["scene"] = 7
+    said["features"]["scene"]["width"] = 7
     (run / "run.json").write_text(json.dumps(said))
     with pytest.raises(WorkspaceError, match="does not fit"):
         load_run(str(tmp_path / "ws"), "runs/one", CPU)
