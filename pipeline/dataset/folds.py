@@ -1,4 +1,4 @@
-"""Clips dealt into folds so that no creator, and no film, is in two of them."""
+"""Assignment of clips to folds so that no creator, and no film, is in two of them."""
 
 import hashlib
 from collections import Counter, defaultdict
@@ -7,14 +7,16 @@ from collections.abc import Sequence
 import numpy as np
 
 
-def deal_folds(groups: Sequence[int] | np.ndarray, challenges: Sequence[str], folds: int, seed: int = 0) -> np.ndarray:
-    """int64 [clips]: each clip's fold, 0..folds-1; whole groups, every challenge spread over the folds.
+def assign_folds(
+    groups: Sequence[int] | np.ndarray, challenges: Sequence[str], folds: int, seed: int = 0
+) -> np.ndarray:
+    """The fold of each clip, int64 [clips], 0..folds-1: whole groups, every challenge spread over the folds.
 
-    Largest groups first, each to the fold that has least of its challenges (then least of all); which of equal groups
-    comes first, the seed decides. With fewer groups than folds, there are as many folds as groups.
+    Largest groups first, each to the fold with the fewest clips of its challenges (then of all); the seed orders equal
+    groups. With fewer groups than folds, there are as many folds as groups.
 
     Args:
-        groups: [clips] as labels.group_clips gives them; what has one number stays together.
+        groups: [clips] as labels.group_clips gives them; clips of one group stay together.
         challenges: [clips]
     """
     members: dict[int, list[int]] = defaultdict(list)
@@ -26,11 +28,11 @@ def deal_folds(groups: Sequence[int] | np.ndarray, challenges: Sequence[str], fo
         return -len(members[group]), hashlib.sha256(f"{seed}/{group}".encode()).hexdigest()
 
     fold_of = np.full(len(groups), -1, np.int64)
-    dealt: list[Counter] = [Counter() for _ in range(folds)]
+    counts: list[Counter] = [Counter() for _ in range(folds)]
     for group in sorted(members, key=order):
         needs = Counter(challenges[place] for place in members[group])
-        loads = [(sum(held[name] * n for name, n in needs.items()), held.total(), at) for at, held in enumerate(dealt)]
+        loads = [(sum(held[name] * n for name, n in needs.items()), held.total(), at) for at, held in enumerate(counts)]
         fold = min(loads)[2]
         fold_of[members[group]] = fold
-        dealt[fold].update(needs)
+        counts[fold].update(needs)
     return fold_of

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from models.virality.config import VdvConfig
 from models.virality.inputs import InputSpec, ModalityInput, to_device
 from models.virality.vdv import build_encoder, encode
-from pipeline.dataset.folds import deal_folds
+from pipeline.dataset.folds import assign_folds
 from pipeline.dataset.loading import ChallengeBatches, ClipBatch, ClipDataset
 from pipeline.training.optimisation import loss_of, parameter_groups, reset_norm_statistics
 from pipeline.training.ridge import fit_ridge, normal_score, read_clip_statistics
@@ -86,7 +86,7 @@ def _ridge_scores(
     challenge = dataset.clips["challenge"].to_numpy(str)
     target = normal_score(dataset.clips["percentile"].to_numpy(float))
     fold_of = np.full(len(dataset), -1)
-    fold_of[train] = deal_folds(groups[train], challenge[train].tolist(), config.inner_folds, config.seed)
+    fold_of[train] = assign_folds(groups[train], challenge[train].tolist(), config.inner_folds, config.seed)
     trained = np.isin(np.arange(len(dataset)), train)
     for place, modality in enumerate(dataset.inputs):
         statistics = read_clip_statistics(dataset, modality, [*train, *test])

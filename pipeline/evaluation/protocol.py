@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.core.errors import DataError
-from pipeline.dataset.folds import deal_folds
+from pipeline.dataset.folds import assign_folds
 from pipeline.dataset.labels import ENGAGEMENT, TEST, TRAIN, LabelOptions, Labels, group_clips, make_labels
 
 PROTOCOLS = ("kfold", "time", "leave-challenge-out")
@@ -26,12 +26,12 @@ def make_folds(clips: pd.DataFrame, protocol: str, folds: int, seed: int = 0) ->
 
     Args:
         clips: as dataset.read_clips gives it.
-        protocol: `kfold`: whole creators in `folds`, every challenge spread over them (folds.deal_folds); each clip is
-            tested once. `time`: one training on the earlier uploads, tested on the latest 1/`folds` of the clips whose
-            upload time is known, those of one moment together; a later clip of a creator who has an earlier one is left
-            out, and so is a clip of unknown time. `leave-challenge-out`: one training a challenge, on the others'
-            clips; creators of the challenge are left out of it, and a challenge that leaves nobody to train on is not
-            tested. `folds` does not matter there.
+        protocol: `kfold`: whole creators in `folds`, every challenge spread over them (folds.assign_folds); each clip
+            is tested once. `time`: one training on the earlier uploads, tested on the latest 1/`folds` of the clips
+            whose upload time is known, those of one moment together; a later clip of a creator who has an earlier one
+            is left out, and so is a clip of unknown time. `leave-challenge-out`: one training a challenge, on the
+            others' clips; creators of the challenge are left out of it, and a challenge that leaves nobody to train on
+            is not tested. `folds` does not matter there.
         seed: of `kfold`.
 
     Raises:
@@ -87,7 +87,7 @@ def fold_labels(clips: pd.DataFrame, options: LabelOptions, fold: Fold) -> Label
 
 
 def _by_creator(clips: pd.DataFrame, labelled: np.ndarray, groups: np.ndarray, folds: int, seed: int) -> list[Fold]:
-    fold_of = deal_folds(groups[labelled], clips["challenge"].iloc[labelled].tolist(), folds, seed)
+    fold_of = assign_folds(groups[labelled], clips["challenge"].iloc[labelled].tolist(), folds, seed)
     count = int(fold_of.max(initial=-1)) + 1
     if count < 2:
         raise DataError(f"{len(labelled)} labelled clips are of {count} creators; cross-validation needs at least two")

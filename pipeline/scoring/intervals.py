@@ -19,7 +19,7 @@ from sklearn.isotonic import IsotonicRegression
 
 from pipeline.core import storage
 from pipeline.dataset.assemble import read_table
-from pipeline.dataset.folds import deal_folds
+from pipeline.dataset.folds import assign_folds
 from pipeline.runs.files import FOLDS, FOLDS_ABOUT, HELD_OUT, INTERVAL_LEVEL, RUN
 
 _PARTS = 5  # groups of creators that take the folds' place where the clips come from one fold
@@ -167,4 +167,4 @@ def _with_parts(unseen: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
     unseen = unseen[unseen["score"].notna() & unseen["percentile"].notna()]
     if "fold" in unseen and unseen["fold"].nunique() > 1:
         return unseen, unseen["fold"].to_numpy()
-    return unseen, deal_folds(unseen["group"].to_numpy(), unseen["challenge"].tolist(), _PARTS)
+    return unseen, assign_folds(unseen["group"].to_numpy(), unseen["challenge"].tolist(), _PARTS)

@@ -16,7 +16,7 @@ from models.virality.vdv import Vdv, build_fusion, encode
 from pipeline.core import storage
 from pipeline.core.errors import DataError
 from pipeline.core.memory import keep_blocks
-from pipeline.dataset.folds import deal_folds
+from pipeline.dataset.folds import assign_folds
 from pipeline.dataset.labels import TRAIN, group_clips
 from pipeline.dataset.loading import ClipDataset
 from pipeline.training.encoder_training import TrainingTarget, fit_encoder
@@ -139,10 +139,10 @@ def _training_targets(
     group = group_clips(clips["creator_id"], clips["copies"], clips.index)
     challenge = clips["challenge"].to_numpy(str)
     fold_of = np.full(len(clips), -1)
-    fold_of[some] = deal_folds(group[some], challenge[some].tolist(), config.inner_folds, config.seed)
+    fold_of[some] = assign_folds(group[some], challenge[some].tolist(), config.inner_folds, config.seed)
     statistics = {modality: read_clip_statistics(dataset, modality, rows, workers) for modality in modalities}
     label = clips["percentile"].to_numpy(float)
-    ridge_fold_of = deal_folds(group[some], challenge[some].tolist(), config.ridge_folds, config.seed)
+    ridge_fold_of = assign_folds(group[some], challenge[some].tolist(), config.ridge_folds, config.seed)
     folds = FoldAssignment(some, challenge[some], group[some], ridge_fold_of, config.seed)
     parts = backfit(statistics, folds, label[some], config.rounds)
     targets = {}

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from models.virality.config import VdvConfig
 from models.virality.fusion import AttentiveFusion, trust_of
-from pipeline.dataset.folds import deal_folds
+from pipeline.dataset.folds import assign_folds
 from pipeline.training.ridge import (
     PENALTY_FOLDS,
     centre_within,
@@ -93,7 +93,7 @@ def _steepness(fusion: AttentiveFusion, held: HeldOut, seed: int) -> np.ndarray:
         return steps[:0:-1]
 
     errors = np.zeros(len(STEEPNESS_PENALTIES))
-    fold_of = deal_folds(group, challenge.tolist(), PENALTY_FOLDS, seed)
+    fold_of = assign_folds(group, challenge.tolist(), PENALTY_FOLDS, seed)
     for fold in range(fold_of.max() + 1):
         seen, unseen = np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)
         if not len(seen):

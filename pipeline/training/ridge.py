@@ -17,7 +17,7 @@ from scipy.stats import rankdata
 
 from models.virality.masked import FEATURE_LIMIT, MOTION_LIMIT, Ridge
 from models.virality.vdv import clip_statistics
-from pipeline.dataset.folds import deal_folds
+from pipeline.dataset.folds import assign_folds
 from pipeline.dataset.loading import ClipDataset
 
 PENALTIES = np.logspace(0, 6, 19)  # of standardised statistics: from next to none to next to nothing left
@@ -70,7 +70,7 @@ def fit_ridge(
     wanted = centre_within(target[:, None], challenge)[:, 0]
     errors = np.zeros(len(PENALTIES))
     for deal in range(PENALTY_DEALS):
-        fold_of = deal_folds(group, challenge.tolist(), PENALTY_FOLDS, PENALTY_DEALS * seed + deal)
+        fold_of = assign_folds(group, challenge.tolist(), PENALTY_FOLDS, PENALTY_DEALS * seed + deal)
         for fold in range(fold_of.max() + 1):
             seen, unseen = fold_of != fold, fold_of == fold
             if seen.any():

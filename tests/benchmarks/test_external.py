@@ -1,4 +1,4 @@
-"""The external check judges what it says it judges, and nothing of those that it judges reaches what is trained."""
+"""The external benchmark measures what it says, and no test episode's label reaches a training."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -67,16 +67,16 @@ def test_pairs_are_of_one_movement_and_one_subject_and_ties_count_half(episodes:
     # A score that only knows the subject or the movement says nothing of a pair.
     constant = (episodes.subject + 10 * episodes.movement).astype(float)
     rows = np.arange(len(constant))
-    found = pairwise_within(episodes, rows, constant)
-    assert len(found) == MOVEMENTS * SUBJECTS
-    assert set(found.values()) == {0.5}
+    shares = pairwise_within(episodes, rows, constant)
+    assert len(shares) == MOVEMENTS * SUBJECTS
+    assert set(shares.values()) == {0.5}
     # One of the right ones of (1, 1) falls below all the wrong ones: a quarter of that subject's pairs is lost.
     known = constant + 0.5 * episodes.correct
     fallen = np.flatnonzero((episodes.movement == 1) & (episodes.subject == 1) & (episodes.correct == 1))[0]
     known[fallen] -= 1
-    found = pairwise_within(episodes, rows, known)
-    assert found.pop((1, 1)) == pytest.approx(1 - 1 / REPETITIONS)
-    assert set(found.values()) == {1.0}
+    shares = pairwise_within(episodes, rows, known)
+    assert shares.pop((1, 1)) == pytest.approx(1 - 1 / REPETITIONS)
+    assert set(shares.values()) == {1.0}
 
 
 def test_the_mean_over_pairs_of_subjects_is_the_pooled_auc(episodes: Episodes) -> None:
@@ -90,23 +90,23 @@ def test_the_mean_over_pairs_of_subjects_is_the_pooled_auc(episodes: Episodes) -
 
 def test_an_interval_is_of_subjects() -> None:
     values = np.array([0.8, 0.9, 1.0, 0.9] * 25)
-    said = mean_and_interval(values)
+    interval = mean_and_interval(values)
     error = 1.96 * values.std() / np.sqrt(len(values))
-    assert said["low"] == pytest.approx(said["mean"] - error, abs=0.003)
-    assert said["high"] == pytest.approx(said["mean"] + error, abs=0.003)
+    assert interval["low"] == pytest.approx(interval["mean"] - error, abs=0.003)
+    assert interval["high"] == pytest.approx(interval["mean"] + error, abs=0.003)
 
 
 @pytest.mark.parametrize("training", [1, 3])
 def test_no_subject_is_on_both_sides_and_each_teaches_as_often_as_the_others(episodes: Episodes, training: int) -> None:
-    taught, judged = [], []
+    taught, tested = [], []
     for split in leave_subjects_out(episodes, training):
         ours, others = set(episodes.subject[split.train]), set(episodes.subject[split.test])
         assert (len(ours), len(others)) == (training, SUBJECTS - training)
         assert not ours & others
         taught += list(ours)
-        judged += list(others)
+        tested += list(others)
     assert {taught.count(subject) for subject in range(1, SUBJECTS + 1)} == {training}
-    assert {judged.count(subject) for subject in range(1, SUBJECTS + 1)} == {SUBJECTS - training}
+    assert {tested.count(subject) for subject in range(1, SUBJECTS + 1)} == {SUBJECTS - training}
 
 
 def test_as_many_training_subjects_as_there_are_leave_none_to_judge(episodes: Episodes) -> None:
@@ -147,7 +147,7 @@ def split_of(episodes: Episodes, training: int | None) -> Split:
     return (leave_movements_out(episodes) if training is None else leave_subjects_out(episodes, training))[0]
 
 
-def judged(episodes: Episodes, split: Split, known: bool) -> dict[str, np.ndarray]:
+def predictions(episodes: Episodes, split: Split, known: bool) -> dict[str, np.ndarray]:
     """What each way says of a split's test rows."""
     numbers = external_training.ridge_statistics(external_training.fixed_draws(episodes, external.MOTION))
     of_trees = external_training.tree_statistics(episodes)
@@ -163,7 +163,7 @@ def judged(episodes: Episodes, split: Split, known: bool) -> dict[str, np.ndarra
 @pytest.mark.parametrize(("training", "least"), [(3, 0.9), (1, 0.75)])
 def test_each_way_learns_to_tell_right_from_wrong(episodes: Episodes, training: int, least: float) -> None:
     split = split_of(episodes, training)
-    for way, score in judged(episodes, split, known=True).items():
+    for way, score in predictions(episodes, split, known=True).items():
         accuracy = np.mean(list(pairwise_within(episodes, split.test, score).values()))
         assert accuracy > least, f"{way} orders {accuracy:.2f} of the pairs"
 
@@ -171,11 +171,11 @@ def test_each_way_learns_to_tell_right_from_wrong(episodes: Episodes, training: 
 @pytest.mark.parametrize("training", [3, 1, None])
 def test_an_episode_is_judged_by_itself_and_whatever_its_label(episodes: Episodes, training: int | None) -> None:
     split, known = split_of(episodes, training), training is not None
-    before = judged(episodes, split, known)
+    before = predictions(episodes, split, known)
     unknown = episodes.correct.copy()
     unknown[split.test] = 0
     some = np.arange(0, len(split.test), 3)
-    after = judged(replace(episodes, correct=unknown), replace(split, test=split.test[some]), known)
+    after = predictions(replace(episodes, correct=unknown), replace(split, test=split.test[some]), known)
     for way, score in before.items():
         np.testing.assert_allclose(after[way], score[some], rtol=1e-4, atol=1e-5, err_msg=way)
 

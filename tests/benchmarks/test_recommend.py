@@ -28,10 +28,10 @@ def world() -> World:
 
 
 def test_a_modality_that_ranks_its_term_perfectly_has_precision_one_and_leads_the_fused_score(world):
-    found = precision_by_term(world)
-    assert [found["means"][modality][lead["term"]] for modality, lead in found["leads"].items()] == [1.0] * 4
-    assert all(lead["lead"] == 1 - found["means"]["fused"][lead["term"]] for lead in found["leads"].values())
-    assert all(lead["challenges"] == [1, 0, 0] for lead in found["leads"].values())
+    precision = precision_by_term(world)
+    assert [precision["means"][modality][lead["term"]] for modality, lead in precision["leads"].items()] == [1.0] * 4
+    assert all(lead["lead"] == 1 - precision["means"]["fused"][lead["term"]] for lead in precision["leads"].values())
+    assert all(lead["challenges"] == [1, 0, 0] for lead in precision["leads"].values())
 
 
 def test_clips_at_the_edge_of_the_top_third_count_with_their_chance(world):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline.dataset.folds import deal_folds
+from pipeline.dataset.folds import assign_folds
 
 
 def creators(clips: int = 200, count: int = 60, seed: int = 0) -> tuple[np.ndarray, list[str]]:
@@ -14,14 +14,14 @@ def creators(clips: int = 200, count: int = 60, seed: int = 0) -> tuple[np.ndarr
 @pytest.mark.parametrize("folds", [2, 3, 5])
 def test_no_creator_is_in_two_folds_and_every_clip_is_in_one(folds):
     groups, challenges = creators()
-    fold_of = deal_folds(groups, challenges, folds)
+    fold_of = assign_folds(groups, challenges, folds)
     assert set(fold_of) == set(range(folds))
     assert all(len(set(fold_of[groups == group])) == 1 for group in set(groups))
 
 
 def test_every_challenge_is_spread_over_the_folds():
     groups, challenges = creators()
-    fold_of = deal_folds(groups, challenges, 5)
+    fold_of = assign_folds(groups, challenges, 5)
     for name in set(challenges):
         counts = np.bincount(fold_of[np.array(challenges) == name], minlength=5)
         assert counts.max() - counts.min() <= 3, counts
@@ -29,12 +29,12 @@ def test_every_challenge_is_spread_over_the_folds():
 
 def test_a_seed_decides_the_folds():
     groups, challenges = creators()
-    first, again, other = (deal_folds(groups, challenges, 3, seed) for seed in (0, 0, 1))
+    first, again, other = (assign_folds(groups, challenges, 3, seed) for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
 
 
 def test_fewer_creators_than_folds_make_fewer_folds():
-    assert sorted(deal_folds([7, 7, 9], ["a", "b", "a"], 5).tolist()) == [0, 0, 1]
-    assert deal_folds([4, 4], ["a", "a"], 3).tolist() == [0, 0]
-    assert deal_folds([], [], 3).tolist() == []
+    assert sorted(assign_folds([7, 7, 9], ["a", "b", "a"], 5).tolist()) == [0, 0, 1]
+    assert assign_folds([4, 4], ["a", "a"], 3).tolist() == [0, 0]
+    assert assign_folds([], [], 3).tolist() == []

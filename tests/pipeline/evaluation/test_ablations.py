@@ -1,4 +1,4 @@
-"""Ablations: each variant lacks one idea, all are judged on the run's folds, and differences are to the run."""
+"""Ablations: each variant lacks one idea, all are evaluated on the run's folds, and differences are to the run."""
 
 import json
 from dataclasses import asdict, replace
@@ -18,7 +18,7 @@ from pipeline.metrics.ranking import METRICS
 from pipeline.modalities.registry import find_modality
 from pipeline.runs.train import train_fusion
 from pipeline.scoring.scores import score_clips
-from tests.pipeline.evaluation.test_tables import judged
+from tests.pipeline.evaluation.test_tables import predictions
 from tests.pipeline.runs.test_train import CPU, ONE_EPOCH
 from tests.support.learnable_world import make_batch, speed_decides
 
@@ -47,7 +47,7 @@ def test_a_run_without_a_modality_has_no_variants_of_it():
 
 
 def test_a_worse_variant_is_found_worse_and_the_table_says_by_how_much():
-    default = judged()
+    default = predictions()
     rng = np.random.default_rng(9)
     worse = default.assign(score=rng.normal(size=len(default)), score_pose=rng.normal(size=len(default)))
     chosen = [
@@ -61,10 +61,10 @@ def test_a_worse_variant_is_found_worse_and_the_table_says_by_how_much():
         ("same", "fused"),
     }  # fmt: skip
     for predictor in ("fused", "pose"):
-        found = rows.loc[("broken", predictor)]
-        assert found["difference"] == pytest.approx(found["value"] - rows.loc[("default", predictor), "value"])
-        assert found["difference_low"] < found["difference"] < found["difference_high"] < 0
-        assert found["p_holm"] < 0.05
+        entry = rows.loc[("broken", predictor)]
+        assert entry["difference"] == pytest.approx(entry["value"] - rows.loc[("default", predictor), "value"])
+        assert entry["difference_low"] < entry["difference"] < entry["difference_high"] < 0
+        assert entry["p_holm"] < 0.05
     assert rows.loc[("same", "fused"), "difference"] == 0
     assert rows.loc[("same", "fused"), "p_holm"] == 1
     assert table.loc[table["metric"] != "spearman", "p"].isna().all()
@@ -77,7 +77,7 @@ def test_a_worse_variant_is_found_worse_and_the_table_says_by_how_much():
 
 
 def test_trainings_of_several_seeds_give_their_mean_and_how_far_they_lie_apart():
-    default = judged()
+    default = predictions()
     rng = np.random.default_rng(4)
 
     def noisier(frame: pd.DataFrame, noise: float) -> pd.DataFrame:
@@ -96,11 +96,11 @@ def test_trainings_of_several_seeds_give_their_mean_and_how_far_they_lie_apart()
     ]
     for metric in METRICS:
         values, differences = ([one.loc[("weak", metric), name] for one in alone] for name in ("value", "difference"))
-        found = rows.loc[("weak", metric)]
-        assert found["value"] == pytest.approx(np.mean(values))
-        assert found["spread"] == pytest.approx(np.std(values, ddof=1))
-        assert found["difference"] == pytest.approx(np.mean(differences))
-        assert found["difference_spread"] == pytest.approx(np.std(differences, ddof=1))
+        entry = rows.loc[("weak", metric)]
+        assert entry["value"] == pytest.approx(np.mean(values))
+        assert entry["spread"] == pytest.approx(np.std(values, ddof=1))
+        assert entry["difference"] == pytest.approx(np.mean(differences))
+        assert entry["difference_spread"] == pytest.approx(np.std(differences, ddof=1))
     assert rows.loc[("weak", "spearman"), "p"] < 0.05
     assert set(table["seeds"]) == {3}
     text = as_text(table)
@@ -112,7 +112,7 @@ def test_trainings_of_several_seeds_give_their_mean_and_how_far_they_lie_apart()
 
 
 def test_variants_that_other_clips_judged_are_not_compared():
-    default = judged()
+    default = predictions()
     other = default.assign(fold=(default["fold"] + 1) % 3)
     with pytest.raises(DataError, match="other folds"):
         ablation_table([Variant("v", "v", VdvConfig(), ())], {"default": [default], "v": [default, other]}, 10, 10)
@@ -145,10 +145,10 @@ def test_a_run_is_trained_judged_and_taken_apart(tmp_path: Path):
     assert "\\toprule" in (folder / "table.tex").read_text()
     assert "ExtraTrees" in (folder / "table.md").read_text()
 
-    told: list[tuple[int, int]] = []
-    run_ablations(workspace, "datasets/one", "runs/one", CPU, progress=lambda *at: told.append(at),
+    calls: list[tuple[int, int]] = []
+    run_ablations(workspace, "datasets/one", "runs/one", CPU, progress=lambda *at: calls.append(at),
                   names=["reliability_fusion", "mean_fusion"])  # fmt: skip
-    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert calls == [(1, 4), (2, 4), (3, 4), (4, 4)]
     table = pd.read_parquet(folder / "ablations.parquet")
     assert set(table["variant"]) == {"default", "reliability_fusion", "mean_fusion"}
     fused = table[(table["predictor"] == "fused") & (table["metric"] == "spearman")].set_index("variant")
@@ -159,14 +159,14 @@ def test_a_run_is_trained_judged_and_taken_apart(tmp_path: Path):
     assert fused.loc["mean_fusion", "value"] == pytest.approx(table_values["fusion_mean"])
     assert fused.loc["reliability_fusion", "value"] == pytest.approx(table_values["fusion_reliability"])
     assert "detectable" in (folder / "ablations.md").read_text().lower()
-    made = json.loads((folder / "ablations.json").read_text())
-    assert made == {"seeds": 1, "variants": ["reliability_fusion", "mean_fusion"], "all": False}
+    about = json.loads((folder / "ablations.json").read_text())
+    assert about == {"seeds": 1, "variants": ["reliability_fusion", "mean_fusion"], "all": False}
 
     # The run's own training is the first seed's; only the other seed's is new.
-    told.clear()
-    run_ablations(workspace, "datasets/one", "runs/one", CPU, progress=lambda *at: told.append(at), seeds=2,
+    calls.clear()
+    run_ablations(workspace, "datasets/one", "runs/one", CPU, progress=lambda *at: calls.append(at), seeds=2,
                   names=["mean_fusion"])  # fmt: skip
-    assert told == [(done, 6) for done in range(1, 7)]
+    assert calls == [(done, 6) for done in range(1, 7)]
     several = pd.read_parquet(folder / "ablations.parquet")
     again = several[(several["predictor"] == "fused") & (several["metric"] == "spearman")].set_index("variant")
     other = 2 * again.loc["default", "value"] - default
@@ -183,9 +183,9 @@ def test_a_run_that_no_folds_judged_cannot_be_taken_apart(tmp_path: Path):
     cross_validate_run(workspace, "datasets/one", "runs/one", CPU, "kfold", 2)
     score_clips(workspace, "datasets/one", "runs/one", CPU)
     evaluate_run(workspace, "datasets/one", "runs/one")
-    found = json.loads((tmp_path / "ws/runs/one/metrics.json").read_text())["folds"]
-    assert found["clips"] == 0
-    assert "at least two" in found["reason"]
+    entry = json.loads((tmp_path / "ws/runs/one/metrics.json").read_text())["folds"]
+    assert entry["clips"] == 0
+    assert "at least two" in entry["reason"]
     assert not (tmp_path / "ws/runs/one/folds.parquet").exists()
     with pytest.raises(DataError, match="not judged by folds"):
         run_ablations(workspace, "datasets/one", "runs/one", CPU)

@@ -1,4 +1,4 @@
-"""Baselines that are no networks: they learn what is there, and from training clips alone."""
+"""Baselines without a network: they learn what their inputs hold, and from training clips alone."""
 
 from dataclasses import replace
 
@@ -20,27 +20,27 @@ def world(seed: int = 0) -> tuple[BaselineInputs, np.ndarray]:
     means = rng.normal(size=(CLIPS, 8)) + 30 * (CHALLENGE == "wave")[:, None]
     pose = rng.normal(size=(CLIPS, 6))
     followers, age, duration = rng.normal(size=(3, CLIPS, 1))
-    told = (means[:, 0] - 30 * (CHALLENGE == "wave")) + 2 * np.abs(pose[:, 0])
+    signal_of = (means[:, 0] - 30 * (CHALLENGE == "wave")) + 2 * np.abs(pose[:, 0])
     percentile = np.empty(CLIPS)
     for name in ("shuffle", "wave"):
         rows = name == CHALLENGE
-        percentile[rows] = (np.argsort(np.argsort(told[rows])) + 0.5) / rows.sum()
+        percentile[rows] = (np.argsort(np.argsort(signal_of[rows])) + 0.5) / rows.sum()
     inputs = BaselineInputs(followers, np.concatenate([followers, age], 1), duration, means.astype(np.float32),
                           pose.astype(np.float32))  # fmt: skip
     return inputs, percentile
 
 
 def skill(inputs: BaselineInputs, percentile: np.ndarray) -> dict[str, float]:
-    found = baseline_scores(inputs, percentile, GROUPS, CHALLENGE, TRAIN, TEST)
-    assert found.index.tolist() == TEST.tolist()
-    return {name: ranking_metrics(found[name].to_numpy(), percentile[TEST])["spearman"] for name in found}
+    scores = baseline_scores(inputs, percentile, GROUPS, CHALLENGE, TRAIN, TEST)
+    assert scores.index.tolist() == TEST.tolist()
+    return {name: ranking_metrics(scores[name].to_numpy(), percentile[TEST])["spearman"] for name in scores}
 
 
 def test_each_baseline_finds_what_its_inputs_tell():
-    found = skill(*world())
-    assert min(found["ridge_means"], found["boosting_means"], found["trees_pose"]) > 0.25
-    assert found["trees_all"] > 0.6
-    assert max(abs(found[name]) for name in ("followers", "followers_age", "duration")) < 0.5
+    scores = skill(*world())
+    assert min(scores["ridge_means"], scores["boosting_means"], scores["trees_pose"]) > 0.25
+    assert scores["trees_all"] > 0.6
+    assert max(abs(scores[name]) for name in ("followers", "followers_age", "duration")) < 0.5
 
 
 def test_labels_of_test_clips_do_not_matter():
@@ -61,8 +61,8 @@ def test_what_a_clip_lacks_counts_as_the_mean_of_its_challenge():
     inputs, percentile = world()
     inputs.pose[::4] = np.nan
     inputs.means[5] = np.nan
-    found = baseline_scores(inputs, percentile, GROUPS, CHALLENGE, TRAIN, TEST)
-    assert found.notna().all().all()
+    scores = baseline_scores(inputs, percentile, GROUPS, CHALLENGE, TRAIN, TEST)
+    assert scores.notna().all().all()
     design = within_challenge(inputs.pose, CHALLENGE, TRAIN)
     assert (design[::4] == 0).all()
     for name in ("shuffle", "wave"):
@@ -80,8 +80,8 @@ def test_inputs_that_nobody_has_make_no_baseline():
     inputs, percentile = world()
     unknown = replace(inputs, followers=np.full((CLIPS, 1), np.nan), pose=np.zeros((CLIPS, 0), np.float32),
                       duration=np.full((CLIPS, 1), 4.0))  # fmt: skip
-    found = baseline_scores(unknown, percentile, GROUPS, CHALLENGE, TRAIN, TEST)
-    assert set(found) == {"followers_age", "ridge_means", "boosting_means"}
+    scores = baseline_scores(unknown, percentile, GROUPS, CHALLENGE, TRAIN, TEST)
+    assert set(scores) == {"followers_age", "ridge_means", "boosting_means"}
 
 
 def test_ridges_penalty_is_chosen_by_what_there_is_to_find():

@@ -1,4 +1,4 @@
-"""Two runs held against each other: on the same clips, over creators, or not at all."""
+"""Comparison of two runs: on the same clips, over creators, or not at all."""
 
 import json
 from dataclasses import replace
@@ -48,7 +48,7 @@ def add_run(
     label = np.log1p(clips["likes"].to_numpy(float))
     fold = np.arange(len(clips)) // EACH % 3
     score = (label + noise * rng.normal(size=len(clips))) * scale
-    judged = clips[["clip_id", "challenge"]].assign(
+    scores = clips[["clip_id", "challenge"]].assign(
         group=np.arange(len(clips)) // EACH,
         fold=fold,
         label=label,
@@ -57,7 +57,7 @@ def add_run(
     )
     folder = workspace / "runs" / run_id
     folder.mkdir(parents=True)
-    judged.to_parquet(folder / "folds.parquet")
+    scores.to_parquet(folder / "folds.parquet")
     run = {
         "schema": RUN_SCHEMA, "dataset": f"d{run_id}", "label": {"kind": kind}, "config": {"seed": seed, "epochs": 12},
         "profiles": ["demo"], "data": {"features": {"pose": "f0"}, "fingerprint": "same"},
@@ -167,8 +167,8 @@ def test_runs_as_training_writes_them_are_compared(tmp_path):
     assemble(str(tmp_path), [make_batch(tmp_path, speed_decides(16), modalities=("scene",))], "datasets/one")
     for seed, run_id in enumerate((GOOD, POOR)):
         train_fusion(str(tmp_path), "datasets/one", f"runs/{run_id}", replace(config, seed=seed), CPU)
-        judged = cross_validate(str(tmp_path), "datasets/one", replace(config, seed=seed), CPU, folds=2)
-        judged.to_parquet(tmp_path / "runs" / run_id / "folds.parquet")
+        scores = cross_validate(str(tmp_path), "datasets/one", replace(config, seed=seed), CPU, folds=2)
+        scores.to_parquet(tmp_path / "runs" / run_id / "folds.parquet")
         (tmp_path / "runs" / run_id / "folds.json").write_text(json.dumps({"protocol": "kfold"}))
     compared = compare_runs(str(tmp_path), GOOD, POOR, 50)
     assert [row.name for row in compared.rows] == ["fused", "scene"]

@@ -1,4 +1,4 @@
-"""Concatenation fusion: trained end to end, it finds what is there and is given nothing that it must not see."""
+"""Concatenation fusion: trained end to end, it learns what decides, and sees nothing of test clips' labels."""
 
 from dataclasses import replace
 
@@ -35,12 +35,12 @@ def groups(dataset: ClipDataset) -> np.ndarray:
 
 
 def test_what_decides_is_found_on_clips_not_trained_on(dataset):
-    found = concatenation_scores(dataset, list(range(20)), list(range(20, 31)), groups(dataset), CONFIG, CPU)
-    assert np.isnan(found[-1])
+    scores = concatenation_scores(dataset, list(range(20)), list(range(20, 31)), groups(dataset), CONFIG, CPU)
+    assert np.isnan(scores[-1])
     label = dataset.clips["label"].to_numpy()[20:30]
     challenge = dataset.clips["challenge"].to_numpy(str)[20:30]
-    found = found[:10]
-    assert np.mean([spearmanr(found[challenge == n], label[challenge == n]).statistic for n in set(challenge)]) > 0.5
+    scores = scores[:10]
+    assert np.mean([spearmanr(scores[challenge == n], label[challenge == n]).statistic for n in set(challenge)]) > 0.5
 
 
 def test_the_seed_decides_it_and_labels_of_other_clips_do_not(dataset, monkeypatch):
@@ -57,9 +57,9 @@ def test_a_training_clips_line_has_not_seen_its_creator(dataset, monkeypatch):
     seen: list[set[int]] = []
     fit_ridge = concatenation.fit_ridge
 
-    def watched(values, wanted, challenge, group, seed, limit):
+    def watched(values, target, challenge, group, seed, limit):
         seen.append(set(group))
-        return fit_ridge(values, wanted, challenge, group, seed, limit)
+        return fit_ridge(values, target, challenge, group, seed, limit)
 
     monkeypatch.setattr(concatenation, "fit_ridge", watched)
     of = groups(dataset)

@@ -36,22 +36,22 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="module")
-def judged(workspace: str) -> pd.DataFrame:
+def predictions(workspace: str) -> pd.DataFrame:
     return cross_validate(workspace, "datasets/one", ONE_EPOCH, CPU, folds=3)
 
 
-def test_every_labelled_clip_is_scored_once_and_in_the_datasets_order(workspace, judged):
+def test_every_labelled_clip_is_scored_once_and_in_the_datasets_order(workspace, predictions):
     clips = read_clips(workspace, "datasets/one")
-    assert judged["clip_id"].tolist() == clips.loc[clips["label"].notna(), "clip_id"].tolist()
-    assert set(judged["fold"]) == {0, 1, 2}
-    assert judged.loc[judged["clip_id"] == "broken", "abstained"].all()
-    seen = judged[judged["clip_id"] != "broken"]
+    assert predictions["clip_id"].tolist() == clips.loc[clips["label"].notna(), "clip_id"].tolist()
+    assert set(predictions["fold"]) == {0, 1, 2}
+    assert predictions.loc[predictions["clip_id"] == "broken", "abstained"].all()
+    seen = predictions[predictions["clip_id"] != "broken"]
     assert seen[["score", "score_pose", "score_scene", "label", "percentile"]].notna().all().all()
     np.testing.assert_allclose(seen["attention_pose"] + seen["attention_scene"], 1, atol=1e-6)
 
 
-def test_creators_and_copies_of_a_file_are_in_one_fold(judged):
-    assert judged.loc[judged["clip_id"].isin([clip.clip_id for clip in TWO_SHARE]), "fold"].nunique() == 1
+def test_creators_and_copies_of_a_file_are_in_one_fold(predictions):
+    assert predictions.loc[predictions["clip_id"].isin([clip.clip_id for clip in TWO_SHARE]), "fold"].nunique() == 1
 
 
 def test_no_fold_trains_on_a_creator_that_it_judges(workspace, monkeypatch):
@@ -65,9 +65,9 @@ def test_no_fold_trains_on_a_creator_that_it_judges(workspace, monkeypatch):
         return fitted
 
     monkeypatch.setattr(crossval, "fit", watched)
-    found = cross_validate(workspace, "datasets/one", replace(ONE_EPOCH, modalities=("scene",)), CPU, folds=3)
+    scores = cross_validate(workspace, "datasets/one", replace(ONE_EPOCH, modalities=("scene",)), CPU, folds=3)
     for fold, groups_trained in enumerate(trained):
-        tested = clips.index[clips["clip_id"].isin(found.loc[found["fold"] == fold, "clip_id"])]
+        tested = clips.index[clips["clip_id"].isin(scores.loc[scores["fold"] == fold, "clip_id"])]
         assert len(groups_trained) > 5
         assert not groups_trained & set(groups[tested])
 
@@ -89,10 +89,10 @@ def test_the_same_seed_gives_the_same_frame_however_many_work(workspace):
 
 
 def test_progress_is_told_fold_by_fold(workspace):
-    told: list[tuple[int, int]] = []
+    calls: list[tuple[int, int]] = []
     config = replace(ONE_EPOCH, modalities=("scene",))
-    cross_validate(workspace, "datasets/one", config, CPU, 2, progress=lambda *at: told.append(at))
-    assert told == [(1, 2), (2, 2)]
+    cross_validate(workspace, "datasets/one", config, CPU, 2, progress=lambda *at: calls.append(at))
+    assert calls == [(1, 2), (2, 2)]
 
 
 def test_what_was_planted_is_found_on_creators_never_seen(tmp_path: Path):
@@ -100,8 +100,8 @@ def test_what_was_planted_is_found_on_creators_never_seen(tmp_path: Path):
     files = make_batch(workspace, speed_decides(24, challenges=("shuffle",)), modalities=("pose",))
     assemble(str(workspace), [files], "datasets/one")
     config = replace(SMALL, epochs=12, inner_folds=2)
-    found = cross_validate(str(workspace), "datasets/one", config, CPU, folds=2)
-    assert found.groupby("fold")[["score", "label"]].corr("spearman").iloc[::2, 1].mean() > 0.6
+    scores = cross_validate(str(workspace), "datasets/one", config, CPU, folds=2)
+    assert scores.groupby("fold")[["score", "label"]].corr("spearman").iloc[::2, 1].mean() > 0.6
 
 
 def test_one_creator_cannot_be_cross_validated(tmp_path: Path):
@@ -157,15 +157,15 @@ def test_other_protocols_judge_some_of_the_clips(workspace, tmp_path, protocol):
         for place, clip in enumerate(speed_decides(16))
     ]
     assemble(str(tmp_path / "ws"), [make_batch(tmp_path / "ws", clips, modalities=("scene",))], "datasets/one")
-    found = cross_validate(str(tmp_path / "ws"), "datasets/one", ONE_EPOCH, CPU, folds=4, protocol=protocol)
+    scores = cross_validate(str(tmp_path / "ws"), "datasets/one", ONE_EPOCH, CPU, folds=4, protocol=protocol)
     if protocol == "time":
-        assert found["clip_id"].tolist() == [clip.clip_id for clip in clips[-4:]]
+        assert scores["clip_id"].tolist() == [clip.clip_id for clip in clips[-4:]]
     else:
-        assert found.groupby("fold")["challenge"].agg(lambda names: "/".join(set(names))).tolist() == [
+        assert scores.groupby("fold")["challenge"].agg(lambda names: "/".join(set(names))).tolist() == [
             "shuffle",
             "wave",
         ]
-    assert found["score"].notna().all()
+    assert scores["score"].notna().all()
 
 
 def test_torch_keeps_its_threads(workspace):

@@ -1,4 +1,4 @@
-"""A cross-validation's scores judged: folds together, intervals over creators."""
+"""Ranking metrics of a cross-validation: folds together, intervals over creators."""
 
 import json
 
@@ -28,22 +28,22 @@ def folds(creators: int = 60, clips_each: int = 4, skill: float = 1.0, seed: int
 
 
 def test_a_challenges_clips_of_all_folds_are_judged_together():
-    judged = folds()
-    found = fold_metrics(judged, 10)
-    by_hand = [spearmanr(some["score"], some["label"]).statistic for _, some in judged.groupby("challenge")]
-    assert found["fused"]["mean"]["spearman"] == pytest.approx(np.mean(by_hand))
-    assert found["fused"]["mean"]["n"] == len(judged)
-    assert set(found) == {"fused", "scene"}
+    predictions = folds()
+    metrics = fold_metrics(predictions, 10)
+    by_hand = [spearmanr(some["score"], some["label"]).statistic for _, some in predictions.groupby("challenge")]
+    assert metrics["fused"]["mean"]["spearman"] == pytest.approx(np.mean(by_hand))
+    assert metrics["fused"]["mean"]["n"] == len(predictions)
+    assert set(metrics) == {"fused", "scene"}
     # A fold's model that says more of all its clips than another must be right in that, too.
-    shifted = judged.assign(score=judged["score"] + 100 * judged["fold"])
-    assert fold_metrics(shifted, 10)["fused"]["mean"]["spearman"] < found["fused"]["mean"]["spearman"] - 0.2
+    shifted = predictions.assign(score=predictions["score"] + 100 * predictions["fold"])
+    assert fold_metrics(shifted, 10)["fused"]["mean"]["spearman"] < metrics["fused"]["mean"]["spearman"] - 0.2
 
 
 def test_the_interval_holds_what_it_is_of_and_knows_that_a_creators_clips_are_alike():
-    judged = folds(skill=0.0)
-    low, high = fold_metrics(judged, 300)["fused"]["mean"]["spearman_95"]
+    predictions = folds(skill=0.0)
+    low, high = fold_metrics(predictions, 300)["fused"]["mean"]["spearman_95"]
     assert low < 0 < high
-    as_if_apart = judged.assign(group=np.arange(len(judged)))
+    as_if_apart = predictions.assign(group=np.arange(len(predictions)))
     narrow = fold_metrics(as_if_apart, 300)["fused"]["mean"]["spearman_95"]
     assert high - low > 1.3 * (narrow[1] - narrow[0])
     low, high = fold_metrics(folds(), 300)["fused"]["mean"]["spearman_95"]
@@ -51,14 +51,14 @@ def test_the_interval_holds_what_it_is_of_and_knows_that_a_creators_clips_are_al
 
 
 def test_what_cannot_be_compared_has_no_interval():
-    judged = folds(creators=2, clips_each=1).assign(challenge=["shuffle", "wave"], score_scene=np.nan)
-    found = fold_metrics(judged, 10)
-    assert found["fused"]["mean"]["spearman"] is None
-    assert found["fused"]["mean"]["spearman_95"] is None
-    json.dumps(found, allow_nan=False)
+    predictions = folds(creators=2, clips_each=1).assign(challenge=["shuffle", "wave"], score_scene=np.nan)
+    metrics = fold_metrics(predictions, 10)
+    assert metrics["fused"]["mean"]["spearman"] is None
+    assert metrics["fused"]["mean"]["spearman_95"] is None
+    json.dumps(metrics, allow_nan=False)
 
 
 def test_clips_that_a_modality_lacks_are_left_out():
-    judged = folds()
-    judged.loc[::2, "score_scene"] = None
-    assert fold_metrics(judged, 5)["scene"]["mean"]["n"] == len(judged) / 2
+    predictions = folds()
+    predictions.loc[::2, "score_scene"] = None
+    assert fold_metrics(predictions, 5)["scene"]["mean"]["n"] == len(predictions) / 2

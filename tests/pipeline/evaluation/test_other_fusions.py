@@ -48,8 +48,8 @@ def judged() -> tuple[Vdv, HeldOut, pd.DataFrame, pd.DataFrame, np.ndarray]:
     return model, held_out(), scores, clips, test.percentile.numpy()
 
 
-def skill(found: pd.DataFrame, name: str, percentile: np.ndarray) -> float:
-    return ranking_metrics(found[name].to_numpy(float), percentile)["spearman"]
+def skill(fused: pd.DataFrame, name: str, percentile: np.ndarray) -> float:
+    return ranking_metrics(fused[name].to_numpy(float), percentile)["spearman"]
 
 
 def test_every_set_of_two_and_more_modalities_is_fused_and_each_modality_removed(judged):
@@ -62,11 +62,11 @@ def test_every_set_of_two_and_more_modalities_is_fused_and_each_modality_removed
 
 def test_what_tells_most_is_worth_most(judged):
     model, held, scores, clips, percentile = judged
-    found = other_fusion_scores(model, held, scores, clips)
-    assert skill(found, "reliability", percentile) > skill(found, "mean", percentile)
-    assert skill(found, "only_pose+face", percentile) > skill(found, "only_face+scene", percentile) + 0.2
-    assert skill(found, "without_scene", percentile) > skill(found, "without_pose", percentile) + 0.2
-    np.testing.assert_allclose(found["best_single"].corr(scores["score_pose"]), 1)
+    fused = other_fusion_scores(model, held, scores, clips)
+    assert skill(fused, "reliability", percentile) > skill(fused, "mean", percentile)
+    assert skill(fused, "only_pose+face", percentile) > skill(fused, "only_face+scene", percentile) + 0.2
+    assert skill(fused, "without_scene", percentile) > skill(fused, "without_pose", percentile) + 0.2
+    np.testing.assert_allclose(fused["best_single"].corr(scores["score_pose"]), 1)
 
 
 def test_a_modality_left_out_has_no_say(judged):
@@ -81,10 +81,10 @@ def test_a_modality_left_out_has_no_say(judged):
 def test_a_fusion_that_is_given_nothing_says_nothing(judged):
     model, held, scores, clips, _ = judged
     alone = scores.assign(score_face=np.nan, score_scene=np.nan)
-    found = other_fusion_scores(model, held, alone, clips)
-    assert found[["only_face+scene", "without_pose"]].isna().all().all()
-    there = scores["score_pose"].notna()
-    assert (found["mean"].notna() == there).all()
+    fused = other_fusion_scores(model, held, alone, clips)
+    assert fused[["only_face+scene", "without_pose"]].isna().all().all()
+    present = scores["score_pose"].notna()
+    assert (fused["mean"].notna() == present).all()
 
 
 def test_the_model_itself_is_left_as_it_was(judged):

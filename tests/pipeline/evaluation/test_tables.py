@@ -1,4 +1,4 @@
-"""The table of a cross-validation: everybody in it, held against the model, on the clips that both judge."""
+"""The table of a cross-validation: every predictor, compared with the model on the clips that both score."""
 
 import dataclasses
 import json
@@ -14,7 +14,7 @@ from pipeline.metrics.ranking import METRICS
 from pipeline.metrics.significance import PRIMARY
 
 
-def judged(creators: int = 40, each: int = 4, seed: int = 0) -> pd.DataFrame:
+def predictions(creators: int = 40, each: int = 4, seed: int = 0) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
     group = np.repeat(np.arange(creators), each)
     count = len(group)
@@ -22,28 +22,28 @@ def judged(creators: int = 40, each: int = 4, seed: int = 0) -> pd.DataFrame:
     fold = group % 3
     own = np.array([1, 50, 0.01])[fold]  # the units of a fold's model that is not calibrated
 
-    def told(noise: float) -> np.ndarray:
+    def noisy(noise: float) -> np.ndarray:
         return label + noise * rng.normal(size=count)
 
     return pd.DataFrame(
         {
             "clip_id": [f"c{n}" for n in range(count)], "challenge": np.array(["hop", "wave"])[np.arange(count) % 2],
-            "group": group, "fold": fold, "label": label, "score": told(0.5), "score_pose": told(0.6),
-            "score_face": np.where(np.arange(count) % 4 == 0, np.nan, told(2)),
-            "baseline_followers": rng.normal(size=count), "baseline_trees_pose": told(3),
-            "fusion_mean": told(1), "fusion_concatenation": told(1) * own, "fusion_only_pose+face": told(0.5),
-            "fusion_without_face": told(0.7), "label_permuted": rng.permutation(label), "permuted_ridge": told(9),
+            "group": group, "fold": fold, "label": label, "score": noisy(0.5), "score_pose": noisy(0.6),
+            "score_face": np.where(np.arange(count) % 4 == 0, np.nan, noisy(2)),
+            "baseline_followers": rng.normal(size=count), "baseline_trees_pose": noisy(3),
+            "fusion_mean": noisy(1), "fusion_concatenation": noisy(1) * own, "fusion_only_pose+face": noisy(0.5),
+            "fusion_without_face": noisy(0.7), "label_permuted": rng.permutation(label), "permuted_ridge": noisy(9),
         }
     )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def rows():
-    return {row.predictor.column: row for row in comparison_table(judged(), resamples=200, permutations=200)}
+    return {row.predictor.column: row for row in comparison_table(predictions(), resamples=200, permutations=200)}
 
 
 def test_everybody_is_in_the_table_with_every_metric(rows):
-    predictors = [name for name in judged() if name.startswith(("score", "baseline_", "fusion_", "permuted_"))]
+    predictors = [name for name in predictions() if name.startswith(("score", "baseline_", "fusion_", "permuted_"))]
     assert set(rows) == {*predictors, "chance"}
     for row in rows.values():
         assert set(row.metrics) == set(METRICS)
@@ -73,7 +73,7 @@ def test_controls_are_judged_by_the_permuted_label(rows):
 
 
 def test_scores_that_are_not_calibrated_are_put_on_one_scale_and_others_stay_as_they_are():
-    table = judged()
+    table = predictions()
     for name in ("score", "score_pose", "baseline_followers", "fusion_mean"):
         np.testing.assert_array_equal(on_one_scale(table, name), table[name])
     score = on_one_scale(table, "fusion_concatenation")
@@ -84,20 +84,20 @@ def test_scores_that_are_not_calibrated_are_put_on_one_scale_and_others_stay_as_
 
 def test_json_markdown_and_latex_hold_the_same_rows(rows):
     table = list(rows.values())
-    found = json.loads(json.dumps(as_json(table), allow_nan=False))
-    assert [row["name"] for row in found] == list(rows)
-    assert [row["predictor_id"] for row in found[:3]] == ["fused", "pose", "face"]
-    assert [row["section_id"] for row in found] == [row.predictor.section for row in table]
-    assert {row["section_id"]: row["section"] for row in found} == SECTIONS
-    assert found[0]["model_better_by"] is None
-    assert found[1]["model_better_by"]["p_holm"] == rows["score_pose"].p_holm
-    assert found[-1][PRIMARY] == [0.0, None, None]
+    entries = json.loads(json.dumps(as_json(table), allow_nan=False))
+    assert [row["name"] for row in entries] == list(rows)
+    assert [row["predictor_id"] for row in entries[:3]] == ["fused", "pose", "face"]
+    assert [row["section_id"] for row in entries] == [row.predictor.section for row in table]
+    assert {row["section_id"]: row["section"] for row in entries} == SECTIONS
+    assert entries[0]["model_better_by"] is None
+    assert entries[1]["model_better_by"]["p_holm"] == rows["score_pose"].p_holm
+    assert entries[-1][PRIMARY] == [0.0, None, None]
     text = as_text(table)
-    for said in (text.markdown(), text.latex()):
-        assert "ExtraTrees on pose statistics" in said
-        assert f"{rows['score'].metrics[PRIMARY].value:.3f}" in said
-        assert "Detectable difference" in said
-        assert "nan" not in said
+    for written in (text.markdown(), text.latex()):
+        assert "ExtraTrees on pose statistics" in written
+        assert f"{rows['score'].metrics[PRIMARY].value:.3f}" in written
+        assert "Detectable difference" in written
+        assert "nan" not in written
     assert len({line.count("|") for line in text.markdown().splitlines() if line.startswith("|")}) == 1
     body = [line for line in text.latex().splitlines() if line.endswith("\\\\") and "multicolumn" not in line]
     assert {line.count(" & ") for line in body} == {len(text.header) - 1}
@@ -105,13 +105,13 @@ def test_json_markdown_and_latex_hold_the_same_rows(rows):
 
 
 def test_one_modality_is_the_model():
-    alone = judged()[["clip_id", "challenge", "group", "fold", "label", "score"]]
+    alone = predictions()[["clip_id", "challenge", "group", "fold", "label", "score"]]
     table = comparison_table(alone.assign(score_pose=alone["score"]), resamples=20, permutations=20)
     assert [row.predictor.column for row in table] == ["score", "chance"]
 
 
 def test_where_nothing_can_be_compared_the_table_says_so():
-    few = judged(creators=2, each=1).assign(challenge=["hop", "wave"])
+    few = predictions(creators=2, each=1).assign(challenge=["hop", "wave"])
     table = comparison_table(few, resamples=20, permutations=20)
     assert math.isnan(table[0].metrics[PRIMARY].value)
     assert "–" in as_text(table).markdown()
@@ -119,16 +119,16 @@ def test_where_nothing_can_be_compared_the_table_says_so():
 
 
 def test_figures_of_several_trainings_are_their_mean():
-    first = judged()
+    first = predictions()
     noise = np.random.default_rng(1).normal(size=len(first))
     other = first.assign(score=first["score"] + noise, permuted_ridge=noise, label_permuted=first["label"])
     alone, also, both = (
         {row.predictor.column: row for row in comparison_table(*trainings, resamples=50, permutations=50)}
         for trainings in ((first,), (other,), (first, other))
     )
-    found = [table["score"].metrics[PRIMARY].value for table in (alone, also, both)]
-    assert found[2] == pytest.approx((found[0] + found[1]) / 2)
-    assert both["score"].metrics[PRIMARY].spread == pytest.approx(np.std(found[:2], ddof=1))
+    values = [table["score"].metrics[PRIMARY].value for table in (alone, also, both)]
+    assert values[2] == pytest.approx((values[0] + values[1]) / 2)
+    assert both["score"].metrics[PRIMARY].spread == pytest.approx(np.std(values[:2], ddof=1))
     control = [table["permuted_ridge"].metrics[PRIMARY].value for table in (alone, also, both)]
     assert control[2] == pytest.approx((control[0] + control[1]) / 2)
     without = comparison_table(first, other.drop(columns="permuted_ridge"), resamples=50, permutations=50)

@@ -19,8 +19,8 @@ from pipeline.metrics.ranking import METRICS, expected_at_random, in_top, metric
     ],
 )
 def test_agreement_is_what_it_says(score, label, expected):
-    found = ranking_metrics(np.array(score, float), np.array(label, float))
-    values = (found["spearman"], found["kendall_tau_b"], found["pairwise_accuracy"])
+    metrics = ranking_metrics(np.array(score, float), np.array(label, float))
+    values = (metrics["spearman"], metrics["kendall_tau_b"], metrics["pairwise_accuracy"])
     assert values == pytest.approx(expected, abs=1e-3)
 
 
@@ -34,10 +34,10 @@ def test_agreement_is_what_it_says(score, label, expected):
     ],
 )
 def test_what_cannot_be_compared_is_null_with_a_reason(score, label, reason):
-    found = ranking_metrics(np.array(score, float), np.array(label, float))
-    assert found["spearman"] is None
-    assert reason in found["reason"]
-    json.dumps(found, allow_nan=False)
+    metrics = ranking_metrics(np.array(score, float), np.array(label, float))
+    assert metrics["spearman"] is None
+    assert reason in metrics["reason"]
+    json.dumps(metrics, allow_nan=False)
 
 
 def test_the_first_places_count_in_ndcg_and_the_rest_does_not():
@@ -61,9 +61,9 @@ def test_the_top_decile_is_found_or_not_and_ties_count_by_their_chance():
 def test_what_a_random_order_reaches_is_what_random_orders_reach():
     rng = np.random.default_rng(0)
     label = rng.integers(0, 25, 33).astype(float)
-    found = [ranking_metrics(rng.permutation(33).astype(float), label) for _ in range(200)]
+    metrics = [ranking_metrics(rng.permutation(33).astype(float), label) for _ in range(200)]
     for name, expected in expected_at_random(label).items():
-        values = [one[name] for one in found]
+        values = [one[name] for one in metrics]
         assert np.mean(values) == pytest.approx(expected, abs=4 * np.std(values) / np.sqrt(200)), name
 
 
@@ -71,13 +71,13 @@ def test_a_large_challenge_weighs_as_much_as_a_small_one():
     challenge = pd.Series(["small"] * 3 + ["large"] * 30)
     label = pd.Series([1.0, 2, 3, *range(30)])
     score = pd.Series([1.0, 2, 3, *range(30, 0, -1)])
-    found = metrics_by_challenge(challenge, label, score)
-    assert found["mean"]["spearman"] == pytest.approx(0)
-    assert found["mean"]["n"] == 33
-    assert set(METRICS) < set(found["challenges"]["small"])
+    metrics = metrics_by_challenge(challenge, label, score)
+    assert metrics["mean"]["spearman"] == pytest.approx(0)
+    assert metrics["mean"]["n"] == 33
+    assert set(METRICS) < set(metrics["challenges"]["small"])
 
 
 def test_challenges_that_cannot_be_compared_do_not_count():
-    found = metrics_by_challenge(pd.Series(["a", "a", "b"]), pd.Series([1.0, 2, 3]), pd.Series([1.0, 2, 3]))
-    assert found["mean"]["spearman"] == pytest.approx(1)
-    assert found["mean"]["challenges"] == 1
+    metrics = metrics_by_challenge(pd.Series(["a", "a", "b"]), pd.Series([1.0, 2, 3]), pd.Series([1.0, 2, 3]))
+    assert metrics["mean"]["spearman"] == pytest.approx(1)
+    assert metrics["mean"]["challenges"] == 1

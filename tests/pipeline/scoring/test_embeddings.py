@@ -1,4 +1,4 @@
-"""What a run's encoders say of clips, made once and kept."""
+"""Embeddings of clips by a run's encoders, computed once and kept."""
 
 import json
 from pathlib import Path
@@ -44,11 +44,11 @@ def embeddings(workspace: Path) -> dict[str, np.ndarray]:
 
 
 def test_rows_are_unit_vectors_in_the_datasets_order_and_nan_where_the_modality_is_missing(workspace):
-    found = embeddings(workspace)
-    assert set(found) == {"pose", "scene"}
+    vectors = embeddings(workspace)
+    assert set(vectors) == {"pose", "scene"}
     clips = pd.read_parquet(workspace / "datasets/one/clips.parquet")["clip_id"]
     for modality, lacking in (("pose", {"nobody", "broken"}), ("scene", {"broken"})):
-        values = found[modality]
+        values = vectors[modality]
         assert values.dtype == np.float32
         missing = np.isnan(values).all(1)
         assert set(clips[missing]) == lacking
@@ -57,20 +57,20 @@ def test_rows_are_unit_vectors_in_the_datasets_order_and_nan_where_the_modality_
 
 
 def test_a_row_is_what_the_encoder_says_of_that_clip_less_the_mean(workspace):
-    found = embeddings(workspace)["scene"]
+    vectors = embeddings(workspace)["scene"]
     model, _ = load_run(str(workspace), "runs/one", CPU)
     dataset = ClipDataset(str(workspace), "datasets/one", model.config, training=False)
-    there = np.flatnonzero(~np.isnan(found).any(1))
-    batch = dataset.collate([dataset[0, int(row)] for row in there])
+    present = np.flatnonzero(~np.isnan(vectors).any(1))
+    batch = dataset.collate([dataset[0, int(row)] for row in present])
     raw = encode(model.encoders["scene"], batch.inputs["scene"]).embedding.detach().numpy()
     centred = raw - raw.mean(0)
-    np.testing.assert_allclose(found[there], centred / np.linalg.norm(centred, axis=1, keepdims=True), atol=1e-4)
+    np.testing.assert_allclose(vectors[present], centred / np.linalg.norm(centred, axis=1, keepdims=True), atol=1e-4)
 
 
 def test_they_are_made_once_and_read_the_same_from_the_file(workspace):
     first = embeddings(workspace)
     path = workspace / "runs/one" / EMBEDDINGS
-    made = path.stat().st_mtime_ns
+    modified = path.stat().st_mtime_ns
     model = workspace / "runs/one/model.safetensors"
     weights = model.read_bytes()
     model.unlink()  # nothing is computed
@@ -78,7 +78,7 @@ def test_they_are_made_once_and_read_the_same_from_the_file(workspace):
         second = embeddings(workspace)
     finally:
         model.write_bytes(weights)
-    assert path.stat().st_mtime_ns == made
+    assert path.stat().st_mtime_ns == modified
     assert set(first) == set(second)
     for modality in first:
         np.testing.assert_array_equal(first[modality], second[modality])
@@ -88,13 +88,13 @@ def test_they_are_made_once_and_read_the_same_from_the_file(workspace):
 def test_a_run_that_was_trained_anew_is_looked_at_anew(workspace):
     embeddings(workspace)
     run_path, path = workspace / "runs/one/run.json", workspace / "runs/one" / EMBEDDINGS
-    before, made = run_path.read_text(), path.stat().st_mtime_ns
+    before, modified = run_path.read_text(), path.stat().st_mtime_ns
     run_path.write_text(json.dumps(json.loads(before) | {"finished_at": "2031-01-01T00:00:00+00:00"}))
     try:
         embeddings(workspace)
     finally:
         run_path.write_text(before)
-    assert path.stat().st_mtime_ns != made
+    assert path.stat().st_mtime_ns != modified
     assert pq.read_schema(path).metadata[b"finished_at"] == b"2031-01-01T00:00:00+00:00"
 
 
@@ -110,16 +110,16 @@ def test_a_damaged_file_and_another_dataset_are_refused_with_what_to_do(workspac
 def test_clips_that_all_look_the_same_have_no_direction():
     values = np.tile(np.float32([0.1, 0.7, -0.3]), (5, 1))
     values[3] = np.nan
-    found = unit_rows(values, values[0].astype(np.float64) * (1 + 1e-8))
-    assert (found[[0, 1, 2, 4]] == 0).all()
-    assert np.isnan(found[3]).all()
+    vectors = unit_rows(values, values[0].astype(np.float64) * (1 + 1e-8))
+    assert (vectors[[0, 1, 2, 4]] == 0).all()
+    assert np.isnan(vectors[3]).all()
 
 
 def test_what_all_clips_share_does_not_make_them_alike(workspace):
-    for modality, found in embeddings(workspace).items():
-        there = found[~np.isnan(found).any(1)]
-        likeness = (there @ there.T)[np.triu_indices(len(there), 1)]
-        assert abs(likeness.mean()) < 0.1, modality
+    for modality, vectors in embeddings(workspace).items():
+        present = vectors[~np.isnan(vectors).any(1)]
+        similarity = (present @ present.T)[np.triu_indices(len(present), 1)]
+        assert abs(similarity.mean()) < 0.1, modality
 
 
 def test_uploads_lie_in_the_space_of_the_runs_own_clips(workspace):
@@ -128,9 +128,9 @@ def test_uploads_lie_in_the_space_of_the_runs_own_clips(workspace):
     assemble_uploads(str(workspace), [files], "uploads/again")
     score_uploads(str(workspace), "uploads/again", "runs/one", CPU)
     own = embeddings(workspace)
-    found = read_upload_embeddings(str(workspace), "uploads/again", "runs/one", CPU)
+    vectors = read_upload_embeddings(str(workspace), "uploads/again", "runs/one", CPU)
     for modality in ("pose", "scene"):
-        np.testing.assert_allclose(found[modality], own[modality][[3, 7]], atol=1e-4)
+        np.testing.assert_allclose(vectors[modality], own[modality][[3, 7]], atol=1e-4)
     assert not (workspace / "uploads/again" / EMBEDDINGS).exists()
 
 

@@ -13,7 +13,7 @@ from pipeline.runs.files import RUN_SCHEMA
 from pipeline.scoring.intervals import calibrate, coverage, coverage_of_run, creator_quantile, read_unseen
 
 
-def judged(creators: int = 40, folds: int = 3, skill: float = 0.6, offset: float = 1.0, seed: int = 0) -> pd.DataFrame:
+def unseen(creators: int = 40, folds: int = 3, skill: float = 0.6, offset: float = 1.0, seed: int = 0) -> pd.DataFrame:
     """Clips of two challenges, 1 to 12 a creator, which share most of their luck; scores differ by `offset`."""
     rng = np.random.default_rng(seed)
     group = np.repeat(np.arange(creators), rng.integers(1, 13, creators))
@@ -52,8 +52,8 @@ def test_a_creator_of_many_clips_counts_as_one():
 def test_a_clip_of_a_new_creator_is_within_its_interval_as_often_as_promised(level):
     held = []
     for seed in range(60):
-        calibration = calibrate(judged(30, seed=seed), level)
-        new = judged(30, seed=1000 + seed)
+        calibration = calibrate(unseen(30, seed=seed), level)
+        new = unseen(30, seed=1000 + seed)
         ends = calibration.expect(new["challenge"], new["score"])
         inside = (new["percentile"] >= ends["low"]) & (new["percentile"] <= ends["high"])
         held.append(inside.groupby(new["group"]).mean().mean())
@@ -61,47 +61,47 @@ def test_a_clip_of_a_new_creator_is_within_its_interval_as_often_as_promised(lev
 
 
 def test_measured_coverage_is_what_new_creators_will_find_and_has_its_interval():
-    measured = [coverage(judged(60, seed=seed)) for seed in range(20)]
-    assert 0.78 < np.mean([found["by_creator"] for found in measured]) < 0.86
-    for found in measured:
-        low, high = found["share_95"]
-        assert 0 < low < found["share"] < high < 1
-        assert high - low == pytest.approx(2 * 1.96 * np.sqrt(0.8 * 0.2 / found["clips"]), rel=0.2)
-        assert found["creators"] == 60
-        assert 0.3 < found["mean_width"] < 0.9
+    measured = [coverage(unseen(60, seed=seed)) for seed in range(20)]
+    assert 0.78 < np.mean([result["by_creator"] for result in measured]) < 0.86
+    for result in measured:
+        low, high = result["share_95"]
+        assert 0 < low < result["share"] < high < 1
+        assert high - low == pytest.approx(2 * 1.96 * np.sqrt(0.8 * 0.2 / result["clips"]), rel=0.2)
+        assert result["creators"] == 60
+        assert 0.3 < result["mean_width"] < 0.9
 
 
 def test_a_fold_is_covered_by_the_others_alone(monkeypatch):
     used = []
     calibrated = intervals.calibrate
 
-    def watched(judged, level):
-        used.append(set(judged["fold"]))
-        return calibrated(judged, level)
+    def watched(unseen, level):
+        used.append(set(unseen["fold"]))
+        return calibrated(unseen, level)
 
     monkeypatch.setattr(intervals, "calibrate", watched)
-    coverage(judged())
+    coverage(unseen())
     assert used == [{1, 2}, {0, 2}, {0, 1}]
 
 
 def test_each_error_is_that_of_a_map_that_was_fitted_without_the_clips_fold(monkeypatch):
     monkeypatch.setattr(intervals, "creator_quantile", lambda errors, group, level: float(np.nanmean(errors)))
-    learned_by_heart = judged(20, folds=20, skill=0.0)  # no score says anything: only a map's own clips look near it
+    learned_by_heart = unseen(20, folds=20, skill=0.0)  # no score says anything: only a map's own clips look near it
     assert calibrate(learned_by_heart).half_width > (learned_by_heart["percentile"] - 0.5).abs().mean()
 
 
 def test_more_is_expected_of_higher_scores_and_nothing_beyond_the_ends():
-    found = expected(calibrate(judged()), [-9.0, -1.0, 0.0, 1.0, 9.0])
-    assert (np.diff(found["expected_percentile"]) >= 0).all()
-    assert found["expected_percentile"].iloc[-1] - found["expected_percentile"].iloc[0] > 0.3
-    assert found.min().min() >= 0
-    assert found.max().max() <= 1
-    assert (found["low"] <= found["expected_percentile"]).all()
-    assert (found["expected_percentile"] <= found["high"]).all()
+    result = expected(calibrate(unseen()), [-9.0, -1.0, 0.0, 1.0, 9.0])
+    assert (np.diff(result["expected_percentile"]) >= 0).all()
+    assert result["expected_percentile"].iloc[-1] - result["expected_percentile"].iloc[0] > 0.3
+    assert result.min().min() >= 0
+    assert result.max().max() <= 1
+    assert (result["low"] <= result["expected_percentile"]).all()
+    assert (result["expected_percentile"] <= result["high"]).all()
 
 
 def test_a_challenge_that_is_scored_high_as_a_whole_is_not_expected_to_do_better():
-    calibration = calibrate(judged(200, offset=2.0))
+    calibration = calibrate(unseen(200, offset=2.0))
     for above in (-1.0, 0.0, 1.0):
         low, high = expected(calibration, [above], "shuffle"), expected(calibration, [above + 2.0], "wave")
         truth = norm.cdf(0.6 * above / np.sqrt(1 + 0.8**2))
@@ -110,22 +110,22 @@ def test_a_challenge_that_is_scored_high_as_a_whole_is_not_expected_to_do_better
 
 
 def test_three_creators_say_nothing_about_a_fourth_at_80_percent():
-    found = expected(calibrate(judged(3)), [0.0])
-    assert found[["low", "high"]].to_numpy().tolist() == [[0.0, 1.0]]
-    assert found["expected_percentile"].notna().all()
+    result = expected(calibrate(unseen(3)), [0.0])
+    assert result[["low", "high"]].to_numpy().tolist() == [[0.0, 1.0]]
+    assert result["expected_percentile"].notna().all()
 
 
 def test_nothing_is_said_without_a_score_or_of_a_challenge_that_is_not_known():
-    calibration = calibrate(judged())
+    calibration = calibrate(unseen())
     assert expected(calibration, [np.nan]).isna().all().all()
     assert expected(calibration, [0.0], "elsewhere").isna().all().all()
-    assert expected(calibrate(judged().iloc[:0]), [0.0]).isna().all().all()
+    assert expected(calibrate(unseen().iloc[:0]), [0.0]).isna().all().all()
     with pytest.raises(ValueError, match="level 1"):
-        calibrate(judged(), 1.0)
+        calibrate(unseen(), 1.0)
 
 
 def test_clips_that_were_abstained_on_change_nothing():
-    table = judged()
+    table = unseen()
     silent = table.assign(score=np.nan, percentile=0.0, group=table["group"] + 1000)
     plain, more = calibrate(table), calibrate(pd.concat([table, silent], ignore_index=True))
     assert more.half_width == plain.half_width
@@ -134,31 +134,31 @@ def test_clips_that_were_abstained_on_change_nothing():
 
 
 def test_without_folds_creators_are_dealt_into_parts():
-    found = coverage(judged(60).drop(columns="fold"))
-    assert 0.65 < found["by_creator"] < 0.95
-    assert found["creators"] == 60
+    result = coverage(unseen(60).drop(columns="fold"))
+    assert 0.65 < result["by_creator"] < 0.95
+    assert result["creators"] == 60
 
 
 def test_what_cannot_be_measured_is_null_and_says_why():
-    found = coverage(judged(1))
-    assert (found["clips"], found["share"], found["share_95"]) == (0, None, None)
-    assert "two creators" in found["reason"]
-    json.dumps(found, allow_nan=False)
+    result = coverage(unseen(1))
+    assert (result["clips"], result["share"], result["share_95"]) == (0, None, None)
+    assert "two creators" in result["reason"]
+    json.dumps(result, allow_nan=False)
 
 
 def test_folds_by_creator_are_used_where_there_are_and_else_what_the_fusion_learned_from(tmp_path: Path):
     run = tmp_path / "runs/one"
     run.mkdir(parents=True)
-    judged(12).drop(columns="fold").to_parquet(run / "held_out.parquet")
+    unseen(12).drop(columns="fold").to_parquet(run / "held_out.parquet")
     (run / "run.json").write_text(json.dumps({"schema": RUN_SCHEMA, "interval_level": 0.7}))
     assert read_unseen(str(tmp_path), "runs/one")[1] == "held_out"
     (run / "folds.json").write_text(json.dumps({"protocol": "kfold", "clips": 0, "reason": "one creator"}))
     assert read_unseen(str(tmp_path), "runs/one")[1] == "held_out"
-    judged(50).to_parquet(run / "folds.parquet")
+    unseen(50).to_parquet(run / "folds.parquet")
     for protocol, source in (("leave-challenge-out", "held_out"), ("kfold", "folds")):
         (run / "folds.json").write_text(json.dumps({"protocol": protocol, "clips": 9}))
-        found, named = read_unseen(str(tmp_path), "runs/one")
+        result, named = read_unseen(str(tmp_path), "runs/one")
         assert named == source
-        assert found["group"].nunique() == {"held_out": 12, "folds": 50}[source]
-    found = coverage_of_run(str(tmp_path), "runs/one")
-    assert (found["from"], found["level"], found["creators"]) == ("folds", 0.7, 50)
+        assert result["group"].nunique() == {"held_out": 12, "folds": 50}[source]
+    result = coverage_of_run(str(tmp_path), "runs/one")
+    assert (result["from"], result["level"], result["creators"]) == ("folds", 0.7, 50)

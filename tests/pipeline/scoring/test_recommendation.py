@@ -1,4 +1,4 @@
-"""What is recommended: good in what was asked for, unlike one another, no creator and no film twice."""
+"""Recommended clips: good by the weighted modalities, unlike one another, no creator and no film twice."""
 
 import json
 from pathlib import Path
@@ -49,18 +49,20 @@ def recommended(workspace: Path, embeddings: dict[str, np.ndarray], **options: o
 
 def looks(count: int, seed: int = 0) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(seed)
-    made = {
+    embeddings = {
         modality: unit_rows(rng.normal(size=(count, 4)).astype(np.float32), np.zeros(4))
         for modality in ("pose", "scene")
     }
-    made["scene"][1] = NAN
-    return made
+    embeddings["scene"][1] = NAN
+    return embeddings
 
 
-def chosen(wanted: list[float], found: dict[str, np.ndarray], top: int, diversity: float, **more: object) -> list[int]:
-    nobody = np.full(len(wanted), None, object)
+def chosen(
+    relevance: list[float], vectors: dict[str, np.ndarray], top: int, diversity: float, **more: object
+) -> list[int]:
+    nobody = np.full(len(relevance), None, object)
     asked = {"creator": nobody, "copies": nobody} | more
-    return [one.row for one in select(np.array(wanted), found, top=top, diversity=diversity, **asked)]
+    return [one.row for one in select(np.array(relevance), vectors, top=top, diversity=diversity, **asked)]
 
 
 # --- relevance
@@ -88,22 +90,22 @@ def test_without_diversity_the_most_relevant_are_taken_and_ties_go_to_the_first(
 
 @pytest.mark.parametrize("diversity", [0.0, 0.3, 0.7, 1.0])
 def test_each_clip_taken_is_the_one_of_highest_marginal_relevance(diversity):
-    found, wanted = looks(30), np.random.default_rng(1).random(30)
+    vectors, relevance = looks(30), np.random.default_rng(1).random(30)
 
     def alike(one: int, other: int) -> float:
-        cosines = [float(np.dot(values[one], values[other])) for values in found.values()]
+        cosines = [float(np.dot(values[one], values[other])) for values in vectors.values()]
         return max(float(np.nanmean(cosines)), 0.0)
 
-    expected: list[int] = [int(np.argmax(wanted))]
+    expected: list[int] = [int(np.argmax(relevance))]
     while len(expected) < 12:
         left = [row for row in range(30) if row not in expected]
         value = {
-            row: (1 - diversity) * wanted[row] - diversity * max(alike(row, taken) for taken in expected)
+            row: (1 - diversity) * relevance[row] - diversity * max(alike(row, taken) for taken in expected)
             for row in left
         }
         best = max(value.values())
-        expected.append(max((row for row in left if value[row] > best - 1e-12), key=lambda row: wanted[row]))
-    assert chosen(wanted.tolist(), found, top=12, diversity=diversity) == expected
+        expected.append(max((row for row in left if value[row] > best - 1e-12), key=lambda row: relevance[row]))
+    assert chosen(relevance.tolist(), vectors, top=12, diversity=diversity) == expected
 
 
 def test_a_clip_like_one_above_it_gives_way_to_a_different_one_and_both_are_told():
@@ -123,24 +125,24 @@ def test_the_opposite_of_a_clip_is_no_better_than_one_that_is_merely_different()
 
 
 def test_clips_that_share_no_modality_are_not_alike():
-    found = {"scene": np.float32([[1, 0], [NAN, NAN]]), "face": np.float32([[NAN, NAN], [0, 1]])}
-    assert similarity_to(found, 0).tolist() == [1.0, 0.0]
-    assert intra_list_diversity(found, [0, 1]) == 1.0
-    assert np.isnan(intra_list_diversity(found, [0]))
+    vectors = {"scene": np.float32([[1, 0], [NAN, NAN]]), "face": np.float32([[NAN, NAN], [0, 1]])}
+    assert similarity_to(vectors, 0).tolist() == [1.0, 0.0]
+    assert intra_list_diversity(vectors, [0, 1]) == 1.0
+    assert np.isnan(intra_list_diversity(vectors, [0]))
 
 
 def test_diversity_of_a_list_is_one_less_the_mean_cosine_of_its_pairs():
-    found = {"scene": np.float32([[1, 0], [1, 0], [0, 1]])}
-    assert intra_list_diversity(found, [0, 1, 2]) == pytest.approx(1 - 1 / 3)
-    assert intra_list_diversity(found, [0, 1]) == pytest.approx(0)
+    vectors = {"scene": np.float32([[1, 0], [1, 0], [0, 1]])}
+    assert intra_list_diversity(vectors, [0, 1, 2]) == pytest.approx(1 - 1 / 3)
+    assert intra_list_diversity(vectors, [0, 1]) == pytest.approx(0)
 
 
 def test_no_creator_has_more_clips_than_asked_for_and_unknown_creators_are_not_one():
     creator = np.array(["ann", "ann", "ann", None, None, "bob"], object)
-    wanted = [0.9, 0.8, 0.7, 0.6, 0.5, 0.4]
-    assert chosen(wanted, looks(6), 6, 0.0, creator=creator, per_creator=1) == [0, 3, 4, 5]
-    assert chosen(wanted, looks(6), 6, 0.0, creator=creator, per_creator=2) == [0, 1, 3, 4, 5]
-    assert chosen(wanted, looks(6), 6, 0.0, creator=creator) == [0, 1, 2, 3, 4, 5]
+    relevance = [0.9, 0.8, 0.7, 0.6, 0.5, 0.4]
+    assert chosen(relevance, looks(6), 6, 0.0, creator=creator, per_creator=1) == [0, 3, 4, 5]
+    assert chosen(relevance, looks(6), 6, 0.0, creator=creator, per_creator=2) == [0, 1, 3, 4, 5]
+    assert chosen(relevance, looks(6), 6, 0.0, creator=creator) == [0, 1, 2, 3, 4, 5]
 
 
 def test_of_copies_one_is_taken_whoever_uploaded_them():
@@ -245,16 +247,16 @@ def test_the_summary_says_what_spreading_cost_and_gave(workspace, embeddings):
     candidates = read_candidates(str(workspace), RUN, RecommendOptions())
     options = RecommendOptions(top=5, diversity=0.8, per_creator=0)
     table = recommend(candidates, embeddings, options)
-    wanted = candidates.percentile["fused"]
+    relevance = candidates.percentile["fused"]
 
     def diversity(clip_ids: pd.Series) -> float:
         rows = candidates.clips.index[candidates.clips["clip_id"].isin(clip_ids)].tolist()
-        cosines = np.nanmean([(found @ found.T)[np.ix_(rows, rows)] for found in embeddings.values()], axis=0)
+        cosines = np.nanmean([(vectors @ vectors.T)[np.ix_(rows, rows)] for vectors in embeddings.values()], axis=0)
         return 1 - cosines[np.triu_indices(len(rows), 1)].mean()
 
     for about in summary(candidates, embeddings, options, table):
         here = table[(table["challenge"] == about["name"]) & table["place"].notna()]
-        first = wanted[candidates.clips["challenge"] == about["name"]].nlargest(5)
+        first = relevance[candidates.clips["challenge"] == about["name"]].nlargest(5)
         assert about["relevance"] == pytest.approx(here["relevance"].mean())
         assert about["relevance_undiversified"] == pytest.approx(first.mean())
         assert about["relevance"] < about["relevance_undiversified"]
@@ -267,23 +269,23 @@ def test_the_summary_says_what_spreading_cost_and_gave(workspace, embeddings):
 
 def test_both_files_say_the_same_and_what_was_asked(workspace, embeddings):
     options = RecommendOptions(weights=(("scene", 2.0),), top=4)
-    made = write_recommendation(str(workspace), RUN, embeddings, options, "mine")
-    assert made.parquet == f"{workspace}/{RUN}/recommendations/mine.parquet"
-    table, said = pd.read_parquet(made.parquet), json.loads(Path(made.json).read_text())
-    pd.testing.assert_frame_equal(table, made.table, check_dtype=False)
-    assert said["asked"]["weights"] == {"scene": 2.0}
-    for about in said["challenges"]:
+    written = write_recommendation(str(workspace), RUN, embeddings, options, "mine")
+    assert written.parquet == f"{workspace}/{RUN}/recommendations/mine.parquet"
+    table, content = pd.read_parquet(written.parquet), json.loads(Path(written.json).read_text())
+    pd.testing.assert_frame_equal(table, written.table, check_dtype=False)
+    assert content["asked"]["weights"] == {"scene": 2.0}
+    for about in content["challenges"]:
         here = table[table["challenge"] == about["name"]]
         listed = [*about["recommended"], *about["passed_over"]]
         assert [clip["clip_id"] for clip in listed] == here["clip_id"].tolist()
         assert [clip["place"] for clip in listed] == [None if pd.isna(place) else place for place in here["place"]]
         assert len(about["recommended"]) == 4
-    before = Path(made.parquet).read_bytes(), Path(made.json).read_bytes()
+    before = Path(written.parquet).read_bytes(), Path(written.json).read_bytes()
     write_recommendation(str(workspace), RUN, embeddings, options, "mine")
-    assert (Path(made.parquet).read_bytes(), Path(made.json).read_bytes()) == before
+    assert (Path(written.parquet).read_bytes(), Path(written.json).read_bytes()) == before
     unnamed = write_recommendation(str(workspace), RUN, embeddings, options)
     other = write_recommendation(str(workspace), RUN, embeddings, RecommendOptions())
-    assert len({made.json, unnamed.json, other.json}) == 3
+    assert len({written.json, unnamed.json, other.json}) == 3
 
 
 # --- what is refused
@@ -294,7 +296,7 @@ def test_weights_are_modalities_and_numbers():
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("dance=1", "names 'dance'; there are pose, appearance, face, scene, and fused"),
         ("skeleton=1", "names 'skeleton'"),
@@ -308,8 +310,8 @@ def test_weights_are_modalities_and_numbers():
         ("face=1,face=2", "names face twice"),
     ],
 )
-def test_weights_that_make_no_sense_are_refused_with_what_to_write(text, said):
-    with pytest.raises(OptionError, match=f"--weights .*{said}"):
+def test_weights_that_make_no_sense_are_refused_with_what_to_write(text, message):
+    with pytest.raises(OptionError, match=f"--weights .*{message}"):
         parse_weights(text)
 
 
@@ -322,7 +324,7 @@ def test_days_and_names_that_are_none_are_refused():
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (
             {"weights": (("face", 1.0), ("scene", 1.0))},
@@ -334,9 +336,9 @@ def test_days_and_names_that_are_none_are_refused():
         ({"since": "soon"}, "--since is 'soon'"),
     ],
 )
-def test_what_the_run_does_not_have_is_refused_with_what_it_has(workspace, options, said):
+def test_what_the_run_does_not_have_is_refused_with_what_it_has(workspace, options, message):
     check_options(str(workspace), RUN, RecommendOptions())
-    with pytest.raises(OptionError, match=said):
+    with pytest.raises(OptionError, match=message):
         check_options(str(workspace), RUN, RecommendOptions(**options))
 
 

@@ -1,4 +1,4 @@
-"""New clips scored by a run that is there."""
+"""New clips scored by a finished run."""
 
 import json
 from pathlib import Path
@@ -83,8 +83,8 @@ def test_a_challenge_that_the_run_never_saw_is_scored_and_flagged_and_nothing_is
 def test_a_challenge_that_was_judged_but_never_trained_on_counts_as_unknown(workspace):
     path = workspace / "runs/one/run.json"
     run = path.read_text()
-    said = json.loads(run)
-    path.write_text(json.dumps(said | {"data": said["data"] | {"challenges": ["shuffle"]}}))
+    about = json.loads(run)
+    path.write_text(json.dumps(about | {"data": about["data"] | {"challenges": ["shuffle"]}}))
     score_uploads(str(workspace), "uploads/one", "runs/one", CPU)
     path.write_text(run)
     table = scores(workspace)

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from models.virality.masked import FEATURE_LIMIT
-from pipeline.dataset.folds import deal_folds
+from pipeline.dataset.folds import assign_folds
 from pipeline.training.ridge import (
     ClipStatistics,
     FoldAssignment,
@@ -40,7 +40,7 @@ def world(seed: int = 0, modalities: int = 3, width: int = 12) -> dict:
         "challenge": challenge,
         "group": group,
         "percentile": percentile_rank(label, challenge),
-        "fold_of": deal_folds(group, challenge.tolist(), 3, 0),
+        "fold_of": assign_folds(group, challenge.tolist(), 3, 0),
     }
 
 
