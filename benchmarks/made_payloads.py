@@ -192,7 +192,7 @@ def _data(columns: dict, clips: int, challenges: int) -> dict:
 
 
 def _quality(rng: np.random.Generator, clips: int, challenges: list[str]) -> dict:
-    nothing = {"note": "nothing was judged", "folds": {"protocol": "kfold", "asked": 5, "folds": 0, "clips": 0,
+    nothing: dict = {"note": "nothing was judged", "folds": {"protocol": "kfold", "asked": 5, "folds": 0, "clips": 0,
                "reason": "2 labelled clips are too few"}, "table": [], "splits": [], "coverage": None,
                "calibration": [], "ablations": None, "attention": [], "warnings": []}  # fmt: skip
     if clips < 50:

@@ -97,7 +97,7 @@ def test_paper_shows_all_parts_and_no_controls(opened: Opened):
         for view in ("overview", "challenges", "recommend", "checks"):
             assert page.locator(f"#{view}").is_visible()
         assert not page.locator("#clip").is_visible()
-        for hidden in (".top", "#challenges form.controls", "#recommend form", "#theme"):
+        for hidden in (".top", "#challenges form.controls", "#recommend form.controls", "#theme"):
             assert not page.locator(hidden).is_visible()
         assert page.locator("#challenges .list tbody tr:not(.space)").count() == 60
         assert "The first 60 of 256" in page.locator("#challenges .on-paper").inner_text()

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -75,13 +76,14 @@ def test_the_same_page_is_made_of_them(table):
 
 
 def test_the_same_figure_is_drawn(table):
-    def points(rows: list[dict]) -> list[tuple[str, str, float]]:
-        (axes,) = spearman_figure({"folds": {"table": rows}}).axes
+    def points(rows: list[dict]) -> list[tuple[str, Any, float]]:
+        figure = spearman_figure({"folds": {"table": rows}})
+        assert figure is not None
+        (axes,) = figure.axes
         drawn = [line for line in axes.lines if line.get_marker() == "o"]
         labels = [label.get_text() for label in axes.get_yticklabels()]
-        return [
-            (label, line.get_color(), float(line.get_xdata()[0])) for label, line in zip(labels, drawn, strict=True)
-        ]
+        spearman = [np.asarray(line.get_xdata())[0] for line in drawn]
+        return list(zip(labels, (line.get_color() for line in drawn), spearman, strict=True))
 
     rows, titles = renamed(table)
     assert [(with_titles(label, titles), *rest) for label, *rest in points(rows)] == points(table)
