@@ -14,13 +14,13 @@ from pipeline.report.page_file import make_page
 from pipeline.report.run_contents import RunContents
 from pipeline.report.sentences import headlines
 from pipeline.report.warnings import find_warnings
-from tests.pipeline.evaluation.test_tables import judged
+from tests.pipeline.evaluation.test_tables import predictions
 
 
 @pytest.fixture(scope="module")
 def table() -> list[dict]:
     """A predictor of every section, two of them better than the model, and a control that finds something."""
-    clips = judged().assign(fusion_mean=lambda table: table["label"], score_face=lambda table: table["label"])
+    clips = predictions().assign(fusion_mean=lambda table: table["label"], score_face=lambda table: table["label"])
     clips["permuted_ridge"] = clips["label_permuted"]
     return as_json(comparison_table(clips, resamples=50, permutations=50))
 
