@@ -21,7 +21,7 @@ from simulation.dancers.looks import draw_face, draw_outfit
 from simulation.dancers.performance import perform
 from simulation.filming.phone_look import draw_phone
 from simulation.filming.shots import draw_shots
-from simulation.geometry import J
+from simulation.geometry import JOINT
 from simulation.render import render_clip
 from simulation.script import DANCES, SCENES, ClipScript, Fault, Person, Skill
 from simulation.world import Upload
@@ -92,7 +92,7 @@ def _seen_fault(script: ClipScript, kind: tuple[str, tuple[str, ...]], rng: np.r
         fault = Fault(name, limb, round(start, 2), round(start + lasts, 2), float(rng.uniform(low, high)))
         wrong = perform(script.dance, replace(person, faults=(fault,)), seconds).points
         during = (seconds >= fault.start_s) & (seconds <= fault.end_s)
-        away = (wrong - right)[during][:, [J[end] for end in ENDS[limb]], :2]
+        away = (wrong - right)[during][:, [JOINT[end] for end in ENDS[limb]], :2]
         if np.sqrt((away**2).sum(2).mean(0)).max() >= SEEN_M[limb.rsplit("_", maxsplit=1)[-1]]:
             return fault
     raise SystemExit(f"{script.clip_id}: no {name} fault of {script.dance} can be seen")

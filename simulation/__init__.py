@@ -1,4 +1,5 @@
 """A world with a known truth: dancers, scenes, phones and likes, rendered to real video files.
 
 In: a world's options and a seed. Out: clips, a manifest, and the truth beside them. No stage of the pipeline imports
-it: only tasks, tests and benchmarks do."""
+this package: only tasks, tests and benchmarks do.
+"""

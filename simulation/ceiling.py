@@ -1,28 +1,34 @@
-"""How well anybody could rank a world's clips: what is left when all but chance is known."""
+"""Ceiling of the ranking: the best correlation that any predictor of a simulated world's likes could reach."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from pipeline.dataset.labels import ENGAGEMENT, LabelOptions, make_labels
+from pipeline.core import storage
+from pipeline.dataset.assemble import read_table
+from pipeline.dataset.labels import ENGAGEMENT, TEST, LabelOptions, make_labels
+from pipeline.runs.files import FOLDS, SCORES
+from simulation.truth import read_clips_truth
 
 
 @dataclass(frozen=True)
 class Ceilings:
     """Spearman within a challenge, averaged over challenges."""
 
-    likes: float  # raw likes, by one who knows all terms but the creator's effect and the noise
-    likes_by_content: float  # raw likes, by one who knows all that the clips show, and nothing else
+    likes: float  # raw likes, by a predictor that knows all terms but the creator's effect and the noise
+    likes_by_content: float  # raw likes, by a predictor that knows all that the clips show, and nothing else
     adjusted: float  # likes with followers, age and challenge taken out (the label `adjusted`), by what the clips show
 
 
 def ceilings(truth: pd.DataFrame, manifest: pd.DataFrame) -> Ceilings:
-    """Of the clips that a world's truth and manifest both have.
+    """Ceilings on the clips that a world's truth and manifest have in common.
 
     Args:
-        truth: as simulation.truth.read_clips_truth gives it.
+        truth: from simulation.truth.read_clips_truth.
         manifest: the world's manifest, with clip_id, likes, followers and uploaded_at.
     """
     joined = truth.merge(manifest[["clip_id", "likes", "followers", "uploaded_at"]], on="clip_id", validate="1:1")
@@ -35,20 +41,40 @@ def ceilings(truth: pd.DataFrame, manifest: pd.DataFrame) -> Ceilings:
     )
 
 
+def ceiling_of_run(worlds: Sequence[str], run: str) -> float:
+    """Mean Spearman within a challenge of the best possible predictor, on the clips that the run is evaluated on.
+
+    The predictor knows what a clip shows, as the model may; where the label still holds followers and age (`likes`), it
+    knows less than all of the label, as the model does.
+
+    Args:
+        worlds: folders with a truth.
+        run: path of the run's folder.
+    """
+    truth = pd.concat([read_clips_truth(Path(world)) for world in worlds])
+    folds = storage.join(run, FOLDS)
+    if storage.exists(folds):
+        scores = read_table(folds)
+    else:
+        scores = read_table(storage.join(run, SCORES))
+        scores = scores[scores["split"] == TEST]
+    scores = scores[scores["score"].notna()].merge(truth[["clip_id", "content"]], on="clip_id")
+    return mean_spearman(scores["content"], scores["label"], scores["challenge"])
+
+
 def adjusted_label(clips: pd.DataFrame) -> np.ndarray:
-    """float64 [clips]: the pipeline's own label `adjusted`, fitted on all clips given."""
+    """The pipeline's own label `adjusted`, fitted on all of these clips: float64 [clips]."""
     whole = clips.reset_index(drop=True).reindex(columns=["clip_id", "challenge", "creator_id", "copies",
         "uploaded_at", "followers", "split", *ENGAGEMENT])  # fmt: skip
     return make_labels(whole, LabelOptions("adjusted", holdout=0)).label
 
 
 def mean_spearman(predicted: pd.Series | np.ndarray, label: pd.Series | np.ndarray, challenge: pd.Series) -> float:
-    """Mean over challenges of Spearman's rho; challenges where it is not defined are left out, NaN where all are."""
+    """Mean over challenges of Spearman's rho; challenges where it is undefined are left out, NaN where all are."""
     table = pd.DataFrame({"p": np.asarray(predicted, float), "l": np.asarray(label, float), "c": np.asarray(challenge)})
-    table = table.dropna()
-    found = [
+    correlations = [
         float(stats.spearmanr(group["p"], group["l"]).statistic)
-        for _, group in table.groupby("c")
+        for _, group in table.dropna().groupby("c")
         if group["p"].nunique() > 1 and group["l"].nunique() > 1
     ]
-    return float(np.mean(found)) if found else float("nan")
+    return float(np.mean(correlations)) if correlations else float("nan")

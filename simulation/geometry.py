@@ -1,4 +1,4 @@
-"""The world's space and the camera that looks into it.
+"""Coordinates of the world and its camera.
 
 Metres, right-handed: x to the viewer's right, y up, z towards the viewer. The floor is y = 0, the lead dances about the
 origin facing +z, so a dancer's left side is at +x while she faces the camera.
@@ -9,16 +9,16 @@ from functools import cached_property
 
 import numpy as np
 
-# The points of a body that motion gives and drawing takes.
+# The points of a body, as performed and as drawn.
 JOINTS = (
     "pelvis", "chest", "neck", "head",  # head: the middle of the skull
     "left_shoulder", "right_shoulder", "left_elbow", "right_elbow", "left_wrist", "right_wrist", "left_hand",
     "right_hand", "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle", "right_ankle", "left_toe",
     "right_toe",
 )  # fmt: skip
-J = {name: place for place, name in enumerate(JOINTS)}
+JOINT = {name: index for index, name in enumerate(JOINTS)}
 
-# Eyes, ears and nose sit on the skull: metres in the head's own axes (x to its left, y up, z where it looks), for a
+# Points on the skull: metres in the head's own axes (x to its left, y up, z where it looks), for a
 # head of HEAD_RADIUS; a body's `head_size` scales them.
 HEAD_RADIUS = 0.105  # half the width of the skull
 HEAD_POINTS = {
@@ -34,7 +34,7 @@ HEAD_POINTS = {
 
 @dataclass(frozen=True)
 class Camera:
-    """A pinhole camera at one moment. It looks along -z before it is turned."""
+    """Pinhole camera at one moment; looks along -z before it is turned."""
 
     position: np.ndarray  # float64 [3] metres
     focal_px: float
@@ -45,7 +45,7 @@ class Camera:
     roll: float = 0.0  # rad, clockwise as the viewer sees the camera turn
 
     def rotation(self) -> np.ndarray:
-        """float64 [3, 3], read only: rows are the camera's right, up and back in world axes."""
+        """Rotation matrix float64 [3, 3], read only: rows are the camera's right, up and back in world axes."""
         return self._rotation
 
     @cached_property
@@ -59,10 +59,12 @@ class Camera:
         return turned
 
     def project(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """World points [..., 3] -> pixels [..., 2] (x right, y down; pixel centres at .0) and depth [...] in metres
-        ahead of the camera; what is behind it has a depth <= 0 and a meaningless place."""
-        seen = (np.asarray(points, np.float64) - self.position) @ self.rotation().T
-        depth = -seen[..., 2]
+        """Pixels [..., 2] and depth [...] in metres of world points [..., 3].
+
+        Pixels: x right, y down, centres at .0. Points behind the camera have a depth <= 0 and meaningless pixels.
+        """
+        local = (np.asarray(points, np.float64) - self.position) @ self.rotation().T
+        depth = -local[..., 2]
         safe = np.maximum(depth, 1e-6)[..., None]
         middle = np.array([(self.width - 1) / 2, (self.height - 1) / 2])
-        return middle + self.focal_px * seen[..., :2] * np.array([1.0, -1.0]) / safe, depth
+        return middle + self.focal_px * local[..., :2] * np.array([1.0, -1.0]) / safe, depth

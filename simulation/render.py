@@ -1,17 +1,19 @@
-"""A world to files: `world.toml` (its options), a manifest, the rendered clips, and the truth beside them.
+"""Files of a world: `world.toml` (its options), a manifest, the rendered clips, and the truth beside them.
 
-Rendering goes on where it was interrupted: every clip's file and truth appear whole or not at all.
+An interrupted rendering is resumed: every clip's file and truth appear whole or not at all.
 """
 
 import csv
 import dataclasses
 import json
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import as_completed
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from pipeline.core import storage
 from pipeline.core.child_processes import spawned_pool
@@ -19,36 +21,38 @@ from pipeline.core.errors import DataError
 from pipeline.core.fingerprint import fingerprint
 from simulation.filming.film import film, frame_times
 from simulation.filming.recording import record
+from simulation.filming.visibility import PersonLabels
 from simulation.truth import PEOPLE, people_path, write_clips, write_people
 from simulation.world import WORLD_VERSION, LikesOptions, Upload, WorldOptions, make_world
 
 OPTIONS = "world.toml"
-_STATE = "truth/world.json"  # which world the rendered files are of
+_STATE = "truth/world.json"  # fingerprint of the world that the rendered files belong to
 
 Progress = Callable[[int, int, str], None]  # clips done, clips in all, detail
 
 
 def manifest_path(folder: Path) -> Path:
-    """The manifest, named after the folder, since a batch is named after its manifest."""
+    """Path of the manifest, named after the folder, since a batch is named after its manifest."""
     return folder / f"{folder.resolve().name}.csv"
 
 
 def read_options(folder: Path) -> WorldOptions:
-    """Raises DataError: there is no world.toml, or what it says cannot be."""
+    """Options of the world in a folder. Raises DataError: there is no world.toml, or no such world is possible."""
     path = folder / OPTIONS
     try:
-        given = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{path} is not TOML: {error}") from error
-    likes = _of(LikesOptions, given.pop("likes", {}), f"{path} [likes]")
-    if isinstance(given.get("seconds"), list):
-        given["seconds"] = tuple(given["seconds"])
-    return dataclasses.replace(_of(WorldOptions, given, str(path)), likes=likes)
+    likes = _parsed(LikesOptions, values.pop("likes", {}), f"{path} [likes]")
+    if isinstance(values.get("seconds"), list):
+        values["seconds"] = tuple(values["seconds"])
+    return dataclasses.replace(_parsed(WorldOptions, values, str(path)), likes=likes)
 
 
-def _of(kind: type, values: Any, where: str) -> Any:
+def _parsed(kind: type, values: Any, where: str) -> Any:
+    """A dataclass of `kind` from a table of TOML."""
     names = [item.name for item in dataclasses.fields(kind)]
     unknown = set(values) - set(names) if isinstance(values, dict) else {repr(values)}
     if unknown:
@@ -60,7 +64,7 @@ def _of(kind: type, values: Any, where: str) -> Any:
 
 
 def write_options(folder: Path, options: WorldOptions) -> None:
-    """world.toml, whole."""
+    """Write world.toml."""
     lines = [f"# The demo world: docs/demo-world.md says what each option means. World version {WORLD_VERSION}."]
     lines += [f"{name} = {_toml(value)}" for name, value in asdict(options).items() if name != "likes"]
     lines += ["", "[likes]", *(f"{name} = {value!r}" for name, value in asdict(options.likes).items())]
@@ -72,6 +76,7 @@ def _toml(value: Any) -> str:
 
 
 def write_manifest(folder: Path, uploads: tuple[Upload, ...]) -> None:
+    """Write the manifest, a row an upload."""
     with storage.staged(str(manifest_path(folder))) as path, path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["clip_id", "uri", "challenge", "creator_id", "uploaded_at", "likes", "followers"])
@@ -83,17 +88,17 @@ def write_manifest(folder: Path, uploads: tuple[Upload, ...]) -> None:
 
 
 def is_rendered(folder: Path) -> bool:
-    """Whether every clip and its truth are there, of the world that world.toml says."""
+    """Whether every clip of the world in world.toml is present, with its truth."""
     options = read_options(folder)
     return _state(folder) == _identity(options) and not _missing(folder, make_world(options))
 
 
 def render_world(folder: Path, workers: int, progress: Progress | None = None) -> None:
-    """Renders the clips that are missing; the manifest is written only where there is none, so likes may be edited.
+    """Render the clips that are missing; an existing manifest is kept, so its likes may be edited.
 
     Args:
         folder: holds world.toml (write_options).
-        workers: processes.
+        workers: number of processes.
         progress: called after every clip.
     """
     options = read_options(folder)
@@ -125,22 +130,22 @@ def render_world(folder: Path, workers: int, progress: Progress | None = None) -
 
 
 def render_clip(folder: Path, upload: Upload) -> None:
-    """One clip's file and truth."""
+    """Render one clip's file and its truth."""
     import cv2
 
     cv2.setNumThreads(1)  # clips are rendered side by side
     seconds = frame_times(upload.script)
-    seen = []
+    labels: list[list[PersonLabels]] = []
 
-    def pictures():
+    def pictures() -> Iterator[np.ndarray]:
         for picture, people in film(upload.script, seconds):
-            seen.append(people)
+            labels.append(people)
             yield picture
 
     damage = upload.script.phone.damage
     record(folder / upload.uri, pictures(), seconds, upload.script.phone)
-    # Of a damaged file nothing is seen, or nobody can say how much.
-    write_people(folder, upload, seconds[: len(seen)] if not damage else seconds[:0], seen if not damage else [])
+    # A damaged file shows nothing, or an unknown part.
+    write_people(folder, upload, seconds[: len(labels)] if not damage else seconds[:0], labels if not damage else [])
 
 
 def _missing(folder: Path, uploads: tuple[Upload, ...]) -> list[Upload]:

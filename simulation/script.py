@@ -1,4 +1,4 @@
-"""What a clip is made of: who dances what, how well, where, and how it was filmed. Plain values; drawing reads them."""
+"""Script of a clip: who dances what, how well, where, and how the clip is filmed, in plain values."""
 
 from dataclasses import dataclass, field
 
@@ -7,14 +7,16 @@ import numpy as np
 # Names are those of Places365.
 SCENES = ("bedroom", "kitchen", "gymnasium/indoor", "corridor", "stage/indoor", "street", "park", "beach")
 DANCES = ("arms_up", "side_step", "wave", "squat_drop", "cross_arms", "kick", "spin_hands", "hip_sway")
-# What people do to a clip that hides one of its modalities: the skeleton, the face, the scene, the look (appearance).
-HIDDEN = ("close_up", "covered_face", "blurred_place", "colourless")
+# Each hides one modality: pose, face, scene, appearance.
+HIDING_EFFECTS = ("close_up", "covered_face", "blurred_place", "colourless")
 LIMBS = ("left_arm", "right_arm", "left_leg", "right_leg", "trunk")
+
+Rgb = tuple[int, int, int]  # 0..255
 
 
 @dataclass(frozen=True)
 class Skill:
-    """How a dance is performed, 0..1 each, 1 best. Seen in the motion and in nothing else."""
+    """Quality of a performance, 0..1 each, 1 best. Visible in the motion and in nothing else."""
 
     timing: float  # limbs on the beat, together
     amplitude: float  # movements at full size
@@ -23,13 +25,13 @@ class Skill:
 
     @property
     def overall(self) -> float:
-        """The term of the likes: the mean."""
+        """Mean of the four: the term of the likes."""
         return (self.timing + self.amplitude + self.sharpness + self.balance) / 4
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One planted mistake, for checking what feedback says."""
+    """One planted mistake, to check the feedback against."""
 
     kind: str  # "late", "small" or "unsteady"
     limb: str  # of LIMBS; unsteady: trunk
@@ -53,11 +55,11 @@ class Body:
 
 @dataclass(frozen=True)
 class Face:
-    """How one person's head looks; colours RGB 0..255."""
+    """Appearance of one person's head."""
 
-    skin: tuple[int, int, int]
-    hair: tuple[int, int, int]
-    eyes: tuple[int, int, int]
+    skin: Rgb
+    hair: Rgb
+    eyes: Rgb
     hair_style: int  # 0 cropped, 1 bob, 2 long, 3 bun, 4 ponytail
     width: float  # face shape: 1 ordinary
     jaw: float
@@ -68,13 +70,13 @@ class Face:
 
 @dataclass(frozen=True)
 class Outfit:
-    """Clothes, made from `look`: the higher, the more vivid and contrasting."""
+    """Clothes; the higher `look`, the more vivid and contrasting."""
 
     look: float  # 0..1, the term of the likes
-    top: tuple[int, int, int]
-    bottom: tuple[int, int, int]
-    shoes: tuple[int, int, int]
-    accent: tuple[int, int, int]  # stripes, dots
+    top: Rgb
+    bottom: Rgb
+    shoes: Rgb
+    accent: Rgb  # stripes, dots
     pattern: int  # 0 plain, 1 stripes, 2 dots
     sleeves: float  # share of the arm covered, 0..1
     legs: float  # share of the leg covered, 0..1
@@ -82,15 +84,15 @@ class Outfit:
 
 @dataclass(frozen=True)
 class Motion:
-    """One person's dance, at T moments."""
+    """One person's dance at T moments."""
 
-    points: np.ndarray  # float64 [T, len(JOINTS), 3] metres, world axes, dancing at the origin
+    points: np.ndarray  # float64 [T, len(JOINTS), 3] metres, world axes; perform() dances at the origin
     head: np.ndarray  # float64 [T, 3, 3] columns: the head's left, up and forward in world axes
 
 
 @dataclass(frozen=True)
 class Light:
-    """How a scene is lit."""
+    """Lighting of a scene."""
 
     direction: np.ndarray  # float64 [3] unit vector from the dancer towards the main light, world axes
     ambient: float  # 0..1, share of the light that comes from everywhere
@@ -100,7 +102,7 @@ class Light:
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody in a clip; the lead is the first."""
+    """One dancer of a clip."""
 
     creator: int  # number of the person in the world: body and face follow from it
     body: Body
@@ -111,13 +113,13 @@ class Person:
     x_m: float  # where the person stands
     z_m: float
     turn: float  # rad about the vertical: 0 faces the camera's +z, positive towards the dancer's left (+x)
-    seed: int  # of what is random in the performance
+    seed: int  # of the random parts of the performance
     faults: tuple[Fault, ...] = ()
 
 
 @dataclass(frozen=True)
 class Shot:
-    """A stretch of the clip between two cuts, filmed from one place."""
+    """Part of a clip between two cuts, filmed from one place."""
 
     start_s: float
     distance_m: float  # camera to the origin
@@ -125,12 +127,12 @@ class Shot:
     offset_m: float  # camera to the right of the origin
     shake: float  # 0 tripod .. 1 handheld while walking
     seed: int
-    lowest_m: float = 0.0  # height above the floor of the lowest thing that the picture has room for; 0: the feet
+    lowest_m: float = 0.0  # height of the picture's lower edge at the dancer; 0: the feet are in the picture
 
 
 @dataclass(frozen=True)
 class Phone:
-    """How the clip was recorded and posted."""
+    """Recording and encoding of a clip."""
 
     width: int  # px of the upright picture
     height: int
@@ -140,12 +142,12 @@ class Phone:
     codec: str  # h264 or hevc
     crf: int  # quality of the encoder; higher is worse
     caption: str  # text over the picture; "" none
-    damage: str = ""  # "": sound; "truncated", "no_video", "empty": the file is broken so
+    damage: str = ""  # "" none; "truncated", "no_video" or "empty"
 
 
 @dataclass(frozen=True)
 class ClipScript:
-    """One upload, whole."""
+    """Everything that determines one clip."""
 
     clip_id: str
     dance: str  # of DANCES; the clip's challenge
@@ -155,5 +157,5 @@ class ClipScript:
     people: tuple[Person, ...]  # lead first
     shots: tuple[Shot, ...]  # by start_s, the first at 0
     phone: Phone
-    likes: dict[str, float] = field(default_factory=dict)  # every term, by name
-    hidden: tuple[str, ...] = ()  # of HIDDEN
+    likes: dict[str, float] = field(default_factory=dict)  # terms of log(likes + 1), by name
+    hidden: tuple[str, ...] = ()  # of HIDING_EFFECTS

@@ -1,7 +1,7 @@
-"""The truth about a world's clips, as Parquet beside them. The pipeline never reads it; tests and benchmarks do.
+"""Ground truth of a world's clips, as Parquet beside them. Tests and benchmarks read it; the pipeline never does.
 
-`truth/clips.parquet` has a row a clip: scene, skill, every term of the likes, how it was filmed. `truth/people/` has a
-file a clip with a row a person (the lead first): everything by frame.
+`truth/clips.parquet` has a row a clip: scene, skill, every term of the likes, recording. `truth/people/` has a file a
+clip with a row a person (the lead first): all labels by frame.
 """
 
 import os
@@ -16,30 +16,32 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.core import storage
-from simulation.filming.visibility import Seen
+from simulation.filming.visibility import PersonLabels
 from simulation.script import SCENES
-from simulation.world import Upload, content, expected_log_likes
+from simulation.world import Upload, content_log_likes, expected_log_likes
 
 CLIPS, PEOPLE = "truth/clips.parquet", "truth/people"
-# A person's arrays by frame: name, shape a frame.
+# Arrays of a person with a value a frame: name, shape of the value.
 _BY_FRAME = (("keypoints", (17, 3)), ("box", (4,)), ("face_box", (4,)), ("landmarks", (5, 2)), ("yaw_deg", ()))
 
 
 @dataclass(frozen=True)
 class PersonTruth:
-    """One person over all T frames of a clip's file. Pixels are those of the upright frame."""
+    """Labels of one person in all T frames of a clip's file. Pixels are those of the upright frame."""
 
     track_id: int  # 0: the lead
     creator: int
-    keypoints: np.ndarray  # float32 [T, 17, 3] COCO-17: x, y px; 2 visible, 1 hidden but in the picture, 0 outside it
+    keypoints: np.ndarray  # float32 [T, 17, 3] COCO-17: x, y px; 2 visible, 1 occluded, 0 outside the picture
     box: np.ndarray  # float32 [T, 4] x1, y1, x2, y2; zeros: outside the picture
-    face_box: np.ndarray  # float32 [T, 4]; zeros: no face to be seen
+    face_box: np.ndarray  # float32 [T, 4]; zeros: no visible face
     landmarks: np.ndarray  # float32 [T, 5, 2] eyes, nose, corners of the mouth, in MTCNN's order
     yaw_deg: np.ndarray  # float32 [T] of the head against the direction to the camera; 0 frontal
 
 
 @dataclass(frozen=True)
 class ClipTruth:
+    """Labels of everybody in one clip."""
+
     clip_id: str
     timestamp: np.ndarray  # float32 [T] seconds from the first frame
     people: tuple[PersonTruth, ...]  # lead first
@@ -49,14 +51,14 @@ def people_path(folder: Path, clip_id: str) -> Path:
     return folder / PEOPLE / f"{clip_id}.parquet"
 
 
-def write_people(folder: Path, upload: Upload, seconds: np.ndarray, seen: Sequence[Sequence[Seen]]) -> None:
-    """seen: of each of the T frames, every person of the script, in the script's order."""
+def write_people(folder: Path, upload: Upload, seconds: np.ndarray, labels: Sequence[Sequence[PersonLabels]]) -> None:
+    """Write the labels of one clip: of each of the T frames, every person of the script, in the script's order."""
     rows = []
-    for place, person in enumerate(upload.script.people):
-        row: dict[str, Any] = {"clip_id": upload.script.clip_id, "track_id": place, "creator": person.creator}
+    for index, person in enumerate(upload.script.people):
+        row: dict[str, Any] = {"clip_id": upload.script.clip_id, "track_id": index, "creator": person.creator}
         row["timestamp"] = seconds.astype(np.float32)
         for name, shape in _BY_FRAME:
-            values = np.array([getattr(frame[place], name) for frame in seen], np.float32)
+            values = np.array([getattr(frame[index], name) for frame in labels], np.float32)
             row[name] = values.reshape(len(seconds), *shape)
         rows.append(row)
     scalars = {"clip_id": pa.string(), "track_id": pa.int32(), "creator": pa.int32()}
@@ -68,7 +70,7 @@ def write_people(folder: Path, upload: Upload, seconds: np.ndarray, seen: Sequen
 
 
 def _lists(arrays: Sequence[np.ndarray], shape: tuple[int, ...]) -> pa.Array:
-    """One list a row over its frames, of nested fixed-size lists of `shape`."""
+    """One list a row with an entry a frame, each nested fixed-size lists of `shape`."""
     flat = pa.array(np.concatenate([array.reshape(-1) for array in arrays]), pa.float32())
     for size in reversed(shape):
         flat = pa.FixedSizeListArray.from_arrays(flat, size)
@@ -77,7 +79,7 @@ def _lists(arrays: Sequence[np.ndarray], shape: tuple[int, ...]) -> pa.Array:
 
 
 def read_people(folder: Path, clip_id: str) -> ClipTruth:
-    """Raises FileNotFoundError: the clip was not rendered."""
+    """Labels of one clip. Raises FileNotFoundError: the clip was not rendered."""
     table = pq.read_table(people_path(folder, clip_id))
     people = []
     for row in range(len(table)):
@@ -95,26 +97,26 @@ def read_people(folder: Path, clip_id: str) -> ClipTruth:
 
 
 def write_clips(folder: Path, uploads: Sequence[Upload]) -> None:
+    """Write `clips_table`."""
     os.makedirs(folder / "truth", exist_ok=True)
     with storage.staged(str(folder / CLIPS)) as temporary:
         pq.write_table(pa.Table.from_pandas(clips_table(uploads), preserve_index=False), temporary)
 
 
 def read_clips_truth(folder: Path) -> pd.DataFrame:
-    """What `clips_table` made. Raises FileNotFoundError."""
+    """`clips_table` as it was written. Raises FileNotFoundError: the world was not rendered."""
     return pq.read_table(folder / CLIPS).to_pandas()
 
 
 def clips_table(uploads: Sequence[Upload]) -> pd.DataFrame:
-    """A row a clip: what it shows, how it was filmed, and every term of log(likes + 1) as `likes_<term>`.
+    """A row a clip: content, recording, and every term of log(likes + 1) as `likes_<term>`.
 
-    `expected` is log(likes + 1) without the creator's effect and the noise, `content` the part of it that the clip
-    shows.
+    `expected` is log(likes + 1) without the creator's effect and the noise, `content` the part that the clip shows.
     """
     rows = []
     for upload in uploads:
         script = upload.script
-        lead, phone = script.people[0], script.phone
+        lead = script.people[0]
         rows.append(
             {
                 "clip_id": script.clip_id,
@@ -123,26 +125,15 @@ def clips_table(uploads: Sequence[Upload]) -> pd.DataFrame:
                 "scene": script.scene,
                 "scene_index": SCENES.index(script.scene),
                 "skill": lead.skill.overall,
-                "timing": lead.skill.timing,
-                "amplitude": lead.skill.amplitude,
-                "sharpness": lead.skill.sharpness,
-                "balance": lead.skill.balance,
+                **vars(lead.skill),
                 "look": lead.outfit.look,
                 "expression": lead.expression,
                 **{f"likes_{name}": value for name, value in script.likes.items()},
                 "expected": expected_log_likes(upload),
-                "content": content(upload),
+                "content": content_log_likes(upload),
                 "people": len(script.people),
                 "shots": len(script.shots),
-                "width": phone.width,
-                "height": phone.height,
-                "fps": phone.fps,
-                "variable_rate": phone.variable_rate,
-                "rotation": phone.rotation,
-                "codec": phone.codec,
-                "crf": phone.crf,
-                "caption": phone.caption,
-                "damage": phone.damage,
+                **vars(script.phone),
                 "hidden": " ".join(script.hidden),
             }
         )

@@ -1,13 +1,13 @@
-"""A world from a seed: who uploads what, and how many likes it gets. Draws no picture; the same seed, the same world.
+"""Uploads of a world and their likes, drawn from a seed; no picture is rendered here.
 
-The likes are ours to state, so that what can be known about them is known:
+The likes follow a stated rule, so that the best possible prediction is known:
 
     log(likes + 1) = base + challenge + followers_weight * log(followers + 1) + age_weight * log(age_days + 1)
                      + sum over skill, look, expression, scene of weight * (value - 1/2)
                      + creator + noise
 
 `skill` is the mean of four components (script.Skill), `look` the outfit's, `expression` the face's, `scene` a fixed
-value a scene. The creator's effect and the noise are normal and can be seen nowhere.
+value a scene. The creator's effect and the noise are normal and visible nowhere.
 """
 
 from dataclasses import dataclass, field, replace
@@ -21,24 +21,23 @@ from simulation.dancers.looks import draw_face, draw_outfit
 from simulation.dancers.performance import draw_skill
 from simulation.filming.phone_look import draw_phone
 from simulation.filming.shots import close_up, draw_shots
-from simulation.script import DANCES, HIDDEN, SCENES, Body, ClipScript, Face, Person, Skill
+from simulation.script import DANCES, HIDING_EFFECTS, SCENES, Body, ClipScript, Face, Person, Skill
 
 WORLD_VERSION = 2  # raised when the same options give another world
 
-# What a place is worth, in the order of SCENES, evenly over 0..1: indoors and outdoors, bright and dark are mixed.
+# A scene's value, in the order of SCENES, evenly over 0..1: indoors and outdoors, bright and dark are mixed.
 SCENE_VALUES = (0 / 7, 5 / 7, 2 / 7, 7 / 7, 4 / 7, 1 / 7, 6 / 7, 3 / 7)
 
 _FIRST_UPLOAD = datetime(2024, 1, 1, tzinfo=UTC)
 _DAYS = 180
 _SKILL_WITHIN = 0.1  # standard deviation of a skill component between the clips of one creator
-# Streams of random numbers: each thing of the world is drawn from a stream of its own, so that a clip does not change
-# when another is added.
+# Random streams: each part of the world has its own, so that a clip does not change when another is added.
 _CREATOR, _CLIP, _LIKES, _DAMAGE, _HIDDEN = range(5)
 
 
 @dataclass(frozen=True)
 class LikesOptions:
-    """The terms of the likes; all are logarithms."""
+    """Weights and spreads of the terms of log(likes + 1)."""
 
     base: float = 1.0
     challenge: float = 0.3  # standard deviation between challenges
@@ -54,21 +53,15 @@ class LikesOptions:
 
 @dataclass(frozen=True)
 class WorldOptions:
-    """
-    clips, creators: how many; a creator has a few clips, in any challenge.
-    challenges: how many of script.DANCES, from the first.
-    seconds: shortest and longest clip.
-    broken: share of the clips whose file is damaged.
-    hidden: share of the clips that hide a modality, each of script.HIDDEN by itself.
-    """
+    """All that determines a world. Raises DataError: no such world is possible."""
 
     seed: int = 0
     clips: int = 256
-    creators: int = 96
-    challenges: int = len(DANCES)
-    seconds: tuple[float, float] = (6.0, 10.0)
-    broken: float = 0.02
-    hidden: float = 0.0
+    creators: int = 96  # each has a few clips, in any challenge
+    challenges: int = len(DANCES)  # so many of DANCES, from the first
+    seconds: tuple[float, float] = (6.0, 10.0)  # shortest and longest clip
+    broken: float = 0.02  # share of the clips whose file is damaged
+    hidden: float = 0.0  # share of the clips to which each of HIDING_EFFECTS is applied, independently
     likes: LikesOptions = field(default_factory=LikesOptions)
 
     def __post_init__(self) -> None:
@@ -80,14 +73,14 @@ class WorldOptions:
         low, high = self.seconds
         if not 0.5 <= low <= high <= 60 or not 0 <= self.broken <= 1 or not 0 <= self.hidden <= 1:
             raise DataError(
-                f"clips of {low} to {high} s, {self.broken:.0%} of them broken, a modality hidden in {self.hidden:.0%}, "
-                "cannot be: clips last 0.5 to 60 s, the shorter first, and broken and hidden are shares, 0 to 1"
+                f"clips of {low} to {high} s, {self.broken:.0%} of them broken, a modality hidden in {self.hidden:.0%},"
+                " cannot be: clips last 0.5 to 60 s, the shorter first, and broken and hidden are shares, 0 to 1"
             )
 
 
 @dataclass(frozen=True)
 class Upload:
-    """A clip with what the manifest says of it."""
+    """A clip and its row of the manifest."""
 
     script: ClipScript
     creator_id: str
@@ -97,7 +90,7 @@ class Upload:
 
     @property
     def uri(self) -> str:
-        """Relative to the world's folder."""
+        """Path of the file, relative to the world's folder."""
         return f"clips/{self.script.clip_id}.mp4"
 
 
@@ -108,31 +101,30 @@ class _Creator:
     skill: Skill
     followers: int
     effect: float
-    scenes: tuple[str, str]  # where this one mostly films
+    scenes: tuple[str, str]  # favourite places
 
 
 def make_world(options: WorldOptions) -> tuple[Upload, ...]:
     """All uploads of a world, in the order of the manifest."""
-    of_clip = _deal(options)
-    return tuple(_upload(options, index, creator) for index, creator in enumerate(of_clip))
+    return tuple(_upload(options, index, creator) for index, creator in enumerate(_assign_creators(options)))
 
 
 def expected_log_likes(upload: Upload) -> float:
-    """log(likes + 1) as far as anybody can know it: all terms but the creator's effect and the noise."""
+    """log(likes + 1) without the unknowable terms: the creator's effect and the noise."""
     return sum(value for name, value in upload.script.likes.items() if name not in ("creator", "noise"))
 
 
-def content(upload: Upload) -> float:
-    """What of log(likes + 1) can be seen in the clip."""
+def content_log_likes(upload: Upload) -> float:
+    """Part of log(likes + 1) that the clip shows."""
     return sum(upload.script.likes[name] for name in ("skill", "look", "expression", "scene"))
 
 
-def _deal(options: WorldOptions) -> list[int]:
-    """The creator of each clip: everyone has one, the rest go to some more often than to others."""
+def _assign_creators(options: WorldOptions) -> list[int]:
+    """The creator of each clip: everyone has at least one, and some have more than others."""
     rng = np.random.default_rng((options.seed, _DAMAGE, 1))
     share = rng.dirichlet(np.full(options.creators, 2.0))
-    more = rng.choice(options.creators, options.clips - options.creators, p=share)
-    return rng.permutation(np.concatenate((np.arange(options.creators), more))).tolist()
+    extra = rng.choice(options.creators, options.clips - options.creators, p=share)
+    return rng.permutation(np.concatenate((np.arange(options.creators), extra))).tolist()
 
 
 def _creator(options: WorldOptions, number: int) -> _Creator:
@@ -153,8 +145,8 @@ def _upload(options: WorldOptions, index: int, number: int) -> Upload:
     rng = np.random.default_rng((options.seed, _CLIP, index))
     duration_s = float(rng.uniform(*options.seconds))
     phone = replace(draw_phone(rng), damage=_damage(options, index))
-    place = rng.random()
-    scene = creator.scenes[0] if place < 0.35 else creator.scenes[1] if place < 0.6 else str(rng.choice(SCENES))
+    chance = rng.random()
+    scene = creator.scenes[0] if chance < 0.35 else creator.scenes[1] if chance < 0.6 else str(rng.choice(SCENES))
     dance = DANCES[index % options.challenges]
     script = ClipScript(
         clip_id=f"w{options.seed}-{index:04d}",
@@ -165,7 +157,7 @@ def _upload(options: WorldOptions, index: int, number: int) -> Upload:
         people=_people(options, number, creator, rng),
         shots=draw_shots(rng, duration_s, phone.width, phone.height),
         phone=phone,
-        hidden=_hidden(options, index),
+        hidden=_hiding_effects(options, index),
     )
     if "close_up" in script.hidden:
         script = replace(script, shots=tuple(close_up(shot, phone.width, phone.height) for shot in script.shots))
@@ -192,18 +184,18 @@ def _people(options: WorldOptions, number: int, creator: _Creator, rng: np.rando
     friends = int(rng.choice(3, p=(0.7, 0.22, 0.08)))
     side = rng.choice((-1.0, 1.0))
     people = [lead]
-    for place in range(friends):
-        somebody = options.creators + int(rng.integers(1 << 20))  # nobody who uploads in this world
-        friend = _creator(options, somebody)
+    for position in range(friends):
+        number = options.creators + int(rng.integers(1 << 20))  # nobody who uploads in this world
+        friend = _creator(options, number)
         people.append(
             Person(
-                creator=somebody,
+                creator=number,
                 body=friend.body,
                 face=friend.face,
                 outfit=draw_outfit(float(rng.random()), rng),
                 skill=friend.skill,
                 expression=float(rng.random()),
-                x_m=float(side * (-1) ** place * rng.uniform(0.6, 0.85)),
+                x_m=float(side * (-1) ** position * rng.uniform(0.6, 0.85)),
                 z_m=float(rng.uniform(-1.1, -0.75)),
                 turn=float(rng.normal(0, 0.1)),
                 seed=int(rng.integers(1 << 31)),
@@ -213,6 +205,7 @@ def _people(options: WorldOptions, number: int, creator: _Creator, rng: np.rando
 
 
 def _varied(skill: Skill, rng: np.random.Generator) -> Skill:
+    """A creator's skill in one clip."""
     parts = (skill.timing, skill.amplitude, skill.sharpness, skill.balance)
     return Skill(*(float(np.clip(part + rng.normal(0, _SKILL_WITHIN), 0, 1)) for part in parts))
 
@@ -220,14 +213,15 @@ def _varied(skill: Skill, rng: np.random.Generator) -> Skill:
 def _likes(
     options: WorldOptions, index: int, script: ClipScript, creator: _Creator, uploaded_at: datetime
 ) -> dict[str, float]:
+    """Terms of log(likes + 1), by name."""
     weights = options.likes
     rng = np.random.default_rng((options.seed, _LIKES, index))
-    of_challenge = np.random.default_rng((options.seed, _LIKES, 1 << 20, DANCES.index(script.dance)))
+    challenge_rng = np.random.default_rng((options.seed, _LIKES, 1 << 20, DANCES.index(script.dance)))
     lead = script.people[0]
     age_days = _DAYS - (uploaded_at - _FIRST_UPLOAD).total_seconds() / 86400
     return {
         "base": weights.base,
-        "challenge": float(of_challenge.normal(0, weights.challenge)),
+        "challenge": float(challenge_rng.normal(0, weights.challenge)),
         "followers": weights.followers * float(np.log1p(creator.followers)),
         "age": weights.age * float(np.log1p(age_days)),
         "skill": weights.skill * (lead.skill.overall - 0.5),
@@ -239,14 +233,14 @@ def _likes(
     }
 
 
-def _hidden(options: WorldOptions, index: int) -> tuple[str, ...]:
-    """Which modalities a clip hides; a larger share hides what a smaller one did, and more."""
-    luck = np.random.default_rng((options.seed, _HIDDEN, index)).random(len(HIDDEN))
-    return tuple(name for name, drawn in zip(HIDDEN, luck, strict=True) if drawn < options.hidden)
+def _hiding_effects(options: WorldOptions, index: int) -> tuple[str, ...]:
+    """Effects that hide modalities of a clip; a larger share keeps those of a smaller one and adds more."""
+    draws = np.random.default_rng((options.seed, _HIDDEN, index)).random(len(HIDING_EFFECTS))
+    return tuple(name for name, draw in zip(HIDING_EFFECTS, draws, strict=True) if draw < options.hidden)
 
 
 def _damage(options: WorldOptions, index: int) -> str:
-    """How the file of a clip is broken, the kinds in turn; "" for most."""
+    """Damage of a clip's file, the kinds in turn; "" for most."""
     count = round(options.broken * options.clips)
     broken = np.random.default_rng((options.seed, _DAMAGE, 0)).permutation(options.clips)[:count].tolist()
     return ("truncated", "no_video", "empty")[broken.index(index) % 3] if index in broken else ""

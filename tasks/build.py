@@ -57,7 +57,7 @@ class BuildVDV(ReportOptions):
             if self.loaded_profile.name == "demo":
                 return ["NOTE: the profile demo knows rendered dancers only; use --profile full for real clips"]
             return []
-        from simulation.verdict import ceiling_of_run
+        from simulation.ceiling import ceiling_of_run
 
         ceiling = ceiling_of_run([world for world in worlds if world], storage.join(self.workspace, self.run_folder()))
         return [f"         the best possible predictor reaches {ceiling:.2f} on the same clips (docs/demo-world.md)"]

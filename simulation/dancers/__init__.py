@@ -1,1 +1,1 @@
-"""Articulated dancers: bodies, faces, clothes, and how each performs a choreography."""
+"""Articulated dancers: bodies, faces, clothes, choreographies and their performance."""

@@ -1,13 +1,13 @@
-"""A body and its skeleton: proportions, the pose that choreography speaks in, and where a pose puts every joint.
+"""A body's proportions, the parameters of a pose, and the joints that follow from both.
 
-A pose is a row of POSE numbers. Trunk, head and arms are joint angles (forward kinematics). Legs are given by where
-each foot is, and hip and knee angles are solved for (two-bone inverse kinematics), so that feet stay on the floor when
+A pose is a row of POSE numbers. Trunk, head and arms are joint angles (forward kinematics). Legs are given by the place
+of each foot, and hip and knee angles are solved for (two-bone inverse kinematics), so that feet stay on the floor when
 the hips move.
 """
 
 import numpy as np
 
-from simulation.geometry import JOINTS, J
+from simulation.geometry import JOINT, JOINTS
 from simulation.script import LIMBS, Body
 
 # Arms, in the frame of the chest. `forward` and `up` turn the arm away from pointing straight out to its side: (0, -90)
@@ -24,9 +24,9 @@ TRUNK = (
     "x", "drop", "z", "hip_yaw", "hip_pitch", "hip_roll", "yaw", "pitch", "roll", "head_yaw", "head_pitch", "head_roll",
 )  # fmt: skip
 POSE = tuple(f"{limb}.{name}" for limb, names in zip(LIMBS, (ARM, ARM, LEG, LEG, TRUNK), strict=True) for name in names)
-P = {name: place for place, name in enumerate(POSE)}
+POSE_INDEX = {name: index for index, name in enumerate(POSE)}
 LIMB_COLUMNS = {  # of a pose, by limb
-    limb: slice(P[f"{limb}.{names[0]}"], P[f"{limb}.{names[-1]}"] + 1)
+    limb: slice(POSE_INDEX[f"{limb}.{names[0]}"], POSE_INDEX[f"{limb}.{names[-1]}"] + 1)
     for limb, names in zip(LIMBS, (ARM, ARM, LEG, LEG, TRUNK), strict=True)
 }
 
@@ -45,7 +45,7 @@ LOOK_AHEAD = 0.35  # share of the chest's turning that the head follows: dancers
 
 
 def draw_body(rng: np.random.Generator) -> Body:
-    """A teenager or adult, 1.52 to 1.90 m. Proportions vary as people's do (spreads after Winter and ANSUR II)."""
+    """Random body of a teenager or adult, 1.52 to 1.90 m; spreads of the proportions after Winter and ANSUR II."""
     height = float(np.clip(rng.normal(1.69, 0.09), 1.52, 1.90))
 
     def share(middle: float, spread: float) -> float:
@@ -63,10 +63,10 @@ def draw_body(rng: np.random.Generator) -> Body:
 
 
 def place_joints(body: Body, pose: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where poses put a body: points float64 [T, len(JOINTS), 3] in metres and head rotations float64 [T, 3, 3].
+    """Joints float64 [T, len(JOINTS), 3] in metres and head rotations float64 [T, 3, 3] of poses [T, len(POSE)].
 
-    `pose` is float64 [T, len(POSE)]. The dancer faces +z. Head columns are its left, up and forward. A foot that a leg
-    cannot reach slides towards its hip, and its heel leaves the floor before its toes do.
+    The dancer faces +z. Columns of a head rotation are its left, up and forward. A foot that a leg cannot reach slides
+    towards its hip, and its heel leaves the floor before its toes do.
     """
     column = dict(zip(POSE, pose.T, strict=True))
     points = np.zeros((len(pose), len(JOINTS), 3))
@@ -86,34 +86,34 @@ def place_joints(body: Body, pose: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     standing = ANKLE_M + leg * (1 - SOFT_KNEES)
     pelvis = np.stack([leg * column["trunk.x"], standing - leg * column["trunk.drop"], leg * column["trunk.z"]], axis=1)
     back, neck_length = _back_lengths(body)
-    points[:, J["pelvis"]] = pelvis
-    points[:, J["chest"]] = pelvis + waist_turn[:, :, 1] * 0.55 * back
-    points[:, J["neck"]] = points[:, J["chest"]] + chest_turn[:, :, 1] * 0.45 * back
-    points[:, J["head"]] = points[:, J["neck"]] + neck_turn @ np.array([0.0, neck_length, 0.02])
+    points[:, JOINT["pelvis"]] = pelvis
+    points[:, JOINT["chest"]] = pelvis + waist_turn[:, :, 1] * 0.55 * back
+    points[:, JOINT["neck"]] = points[:, JOINT["chest"]] + chest_turn[:, :, 1] * 0.45 * back
+    points[:, JOINT["head"]] = points[:, JOINT["neck"]] + neck_turn @ np.array([0.0, neck_length, 0.02])
 
     for side, sign in (("left", 1.0), ("right", -1.0)):
         to_world = (chest_turn * np.array([sign, 1.0, 1.0])).transpose(0, 2, 1)  # from an arm's own axes
         angles = [np.radians(column[f"{side}_arm.{name}"]) for name in ARM]
         upper, fore, hand = (part[:, None] @ to_world for part in _arm_directions(*angles))
-        shoulder = points[:, J["neck"]] + chest_turn @ np.array([sign * body.shoulder_width / 2, -0.03, 0.0])
+        shoulder = points[:, JOINT["neck"]] + chest_turn @ np.array([sign * body.shoulder_width / 2, -0.03, 0.0])
         elbow = shoulder + upper[:, 0] * body.arm_length * UPPER_ARM
         wrist = elbow + fore[:, 0] * body.arm_length * (1 - UPPER_ARM)
-        points[:, J[f"{side}_shoulder"]], points[:, J[f"{side}_elbow"]] = shoulder, elbow
-        points[:, J[f"{side}_wrist"]] = wrist
-        points[:, J[f"{side}_hand"]] = wrist + hand[:, 0] * body.arm_length * HAND
+        points[:, JOINT[f"{side}_shoulder"]], points[:, JOINT[f"{side}_elbow"]] = shoulder, elbow
+        points[:, JOINT[f"{side}_wrist"]] = wrist
+        points[:, JOINT[f"{side}_hand"]] = wrist + hand[:, 0] * body.arm_length * HAND
 
         hip = pelvis + pelvis_turn @ np.array([sign * body.hip_width / 2, 0.0, 0.0])
         out, lift, ahead, turnout, point = (column[f"{side}_leg.{name}"] for name in LEG)
         place = np.stack([sign * (body.hip_width / 2 + leg * out), leg * lift, leg * ahead], axis=1)
         foot = (np.sin(sign * np.radians(turnout)), np.cos(np.radians(turnout)))
         knee, ankle, toe = _leg(body, hip, place, np.stack(foot, axis=1), np.radians(point), hips[0])
-        points[:, J[f"{side}_hip"]], points[:, J[f"{side}_knee"]] = hip, knee
-        points[:, J[f"{side}_ankle"]], points[:, J[f"{side}_toe"]] = ankle, toe
+        points[:, JOINT[f"{side}_hip"]], points[:, JOINT[f"{side}_knee"]] = hip, knee
+        points[:, JOINT[f"{side}_ankle"]], points[:, JOINT[f"{side}_toe"]] = ankle, toe
     return points, head_turn
 
 
 def turn(yaw: np.ndarray, pitch: np.ndarray, roll: np.ndarray) -> np.ndarray:
-    """Rotations [T, 3, 3] from radians [T]: yaw to the left, pitch forwards, roll to the left, applied roll first."""
+    """Rotation matrices [T, 3, 3] from radians [T]: yaw to the left, pitch forwards, roll to the left, roll first."""
     cy, sy, cp, sp, cr, sr = (f(angle) for angle in (yaw, pitch, roll) for f in (np.cos, np.sin))
     rows = [
         [cy * cr - sy * sp * sr, cy * sr + sy * sp * cr, sy * cp],
@@ -124,7 +124,7 @@ def turn(yaw: np.ndarray, pitch: np.ndarray, roll: np.ndarray) -> np.ndarray:
 
 
 def _back_lengths(body: Body) -> tuple[float, float]:
-    """Metres from pelvis to neck, and from there up to the middle of the skull."""
+    """Metres from pelvis to neck, and from neck to the middle of the skull."""
     back = 0.825 * body.height_m - body.leg_length - ANKLE_M
     crown = 0.13 * body.head_size  # the middle of the skull to its top
     return back, 0.175 * body.height_m - crown
@@ -133,7 +133,7 @@ def _back_lengths(body: Body) -> tuple[float, float]:
 def _arm_directions(
     forward: np.ndarray, up: np.ndarray, twist: np.ndarray, elbow: np.ndarray, wrist: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Unit vectors [T, 3] (out to the arm's side, up, ahead) along upper arm, forearm and hand, from radians [T].
+    """Unit vectors [T, 3] (outwards, up, ahead) along upper arm, forearm and hand, from radians [T].
 
     The upper arm is the side direction turned the shortest way by the angle hypot(forward, up): smooth everywhere but
     at pointing through the body at the other side.
@@ -157,7 +157,7 @@ def _leg(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Knee, ankle and toe [T, 3] of the leg from a hip [T, 3] to a foot at `place` [T, 3].
 
-    `foot` [T, 2] is the unit x and z that the foot looks along; `point` and `hip_yaw` are radians [T].
+    `foot` [T, 2] is the unit direction x, z of the foot; `point` and `hip_yaw` are radians [T].
     """
     leg, thigh = body.leg_length, body.leg_length * THIGH
     length = 0.11 * body.height_m  # heel side to ball, along the floor
@@ -194,5 +194,5 @@ def _leg(
 
 
 def _smooth_max(a: np.ndarray, b: np.ndarray | float, width: float) -> np.ndarray:
-    """The greater of two, rounded off where they are within about `width` of each other."""
+    """Maximum of two, rounded off where they are within about `width` of each other."""
     return 0.5 * (a + b + np.sqrt((a - b) ** 2 + width**2))

@@ -1,7 +1,7 @@
-"""Eight challenges' dances, as key poses on beats and half-beats, in the way dance teachers write them down.
+"""Choreographies of the eight challenges, as key poses on beats and half-beats, as dance teachers write them down.
 
-Every dance is written for eight beats and danced again mirrored, so a loop is sixteen beats long, and both arms, both
-legs and the trunk have their moments.
+Every dance is written for eight beats and repeated mirrored, so a loop is sixteen beats long and uses both arms, both
+legs and the trunk.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from functools import cache
 
 import numpy as np
 
-from simulation.dancers.body import LEG, LIMB_COLUMNS, NEUTRAL, NEUTRAL_ARM, NEUTRAL_LEG, POSE, P
+from simulation.dancers.body import LEG, LIMB_COLUMNS, NEUTRAL, NEUTRAL_ARM, NEUTRAL_LEG, POSE, POSE_INDEX
 from simulation.script import DANCES
 
 # Postures of an arm: forward, up, twist, elbow, wrist (degrees; see body.ARM).
@@ -78,13 +78,13 @@ class Dance:
 def _step(
     beat: float, left_arm: str, right_arm: str, left_leg: str, right_leg: str, turn: float = 0.0, **trunk: float
 ) -> tuple[float, np.ndarray]:
-    """One key pose. `turn` faces all of the body that many degrees to the left; the rest are body.TRUNK's numbers."""
+    """Beat and pose of one key pose; `turn` degrees to the left of the whole body, `trunk` parameters of body.TRUNK."""
     pose = NEUTRAL.copy()
     pose[LIMB_COLUMNS["left_arm"]], pose[LIMB_COLUMNS["right_arm"]] = ARMS[left_arm], ARMS[right_arm]
     for name, value in trunk.items():
-        pose[P[f"trunk.{name}"]] = value
-    pose[P["trunk.hip_yaw"]] += turn
-    x, drop, z = pose[P["trunk.x"] : P["trunk.z"] + 1]
+        pose[POSE_INDEX[f"trunk.{name}"]] = value
+    pose[POSE_INDEX["trunk.hip_yaw"]] += turn
+    x, drop, z = pose[POSE_INDEX["trunk.x"] : POSE_INDEX["trunk.z"] + 1]
     cos, sin = np.cos(np.radians(turn)), np.sin(np.radians(turn))
     for limb, leg, sign in (("left_leg", left_leg, 1.0), ("right_leg", right_leg, -1.0)):
         out, lift, ahead, turnout, point = LEGS[leg]
@@ -94,18 +94,18 @@ def _step(
         if lift == 0:  # a standing leg must reach: wide steps lower the hips
             apart = (side - hip * cos - x) ** 2 + (front + hip * sin - z) ** 2
             drop = max(drop, 0.97 - np.sqrt(max(0.985**2 - apart, 0.0)))
-    pose[P["trunk.drop"]] = drop
+    pose[POSE_INDEX["trunk.drop"]] = drop
     return beat, pose
 
 
 def _mirrored(pose: np.ndarray) -> np.ndarray:
-    """The same pose with left and right exchanged."""
+    """The pose with left and right exchanged."""
     other = pose.copy()
     for a, b in (("left_arm", "right_arm"), ("left_leg", "right_leg")):
         other[LIMB_COLUMNS[a]], other[LIMB_COLUMNS[b]] = pose[LIMB_COLUMNS[b]], pose[LIMB_COLUMNS[a]]
-    for place, name in enumerate(POSE):
+    for index, name in enumerate(POSE):
         if name == "trunk.x" or name.endswith(("yaw", "roll")):
-            other[place] = -pose[place]
+            other[index] = -pose[index]
     return other
 
 
@@ -225,7 +225,7 @@ def _hip_sway() -> _Steps:
     ]
 
 
-_WRITTEN = {  # steps, beats a minute, bounce
+_DANCES = {  # key poses, beats a minute, bounce
     "arms_up": (_arms_up, 120.0, 0.020),
     "side_step": (_side_step, 112.0, 0.026),
     "wave": (_wave, 100.0, 0.008),
@@ -237,16 +237,21 @@ _WRITTEN = {  # steps, beats a minute, bounce
 }
 HALF = 8.0  # beats before the mirror image
 QUICK_BEATS = 0.48  # how long a perfectly sharp move takes: a quarter of a second
-UNREACHED = 0.22  # share of the way to its neighbours by which an unsharp pose is missed
+UNREACHED = 0.22  # share of the way to its neighbours by which a pose without sharpness is missed
+
+
+def smoothstep(x: np.ndarray) -> np.ndarray:
+    """0 to 1 for x from 0 to 1, level at both ends."""
+    return x * x * (3 - 2 * x)
 
 
 @cache
 def choreography(dance: str) -> Dance:
-    """The dance of that name; KeyError for a name that is not in DANCES."""
-    if dance not in _WRITTEN:
+    """The dance of that name. Raises KeyError: the name is not in DANCES."""
+    if dance not in _DANCES:
         raise KeyError(f"no dance {dance!r}; there are {', '.join(DANCES)}")
-    written, bpm, bounce = _WRITTEN[dance]
-    steps = written()
+    half, bpm, bounce = _DANCES[dance]
+    steps = half()
     steps += [(beat + HALF, _mirrored(pose)) for beat, pose in steps]
     beats = np.array([beat for beat, _ in steps])
     poses = np.stack([pose for _, pose in steps])
@@ -256,9 +261,10 @@ def choreography(dance: str) -> Dance:
 
 
 def limb_at(dance: Dance, limb: str, beat: np.ndarray, sharpness: float) -> np.ndarray:
-    """A limb's numbers float64 [T, columns of the limb] at beats [T], any real numbers; sharpness 0..1 as in Skill.
+    """Parameters of a limb float64 [T, columns of the limb] at beats [T], any real numbers.
 
-    The middle of a move is the same at every sharpness, so that sharpness does not look like timing.
+    Sharpness is 0..1 as in Skill. The middle of a move is the same at every sharpness, so that sharpness does not look
+    like timing.
     """
     keys = dance.poses[:, LIMB_COLUMNS[limb]]
     # Without sharpness a pose is left for the next one before it is reached.
@@ -273,6 +279,5 @@ def limb_at(dance: Dance, limb: str, beat: np.ndarray, sharpness: float) -> np.n
     done = (beat - dance.beats[start]) / interval
     quick = np.minimum(QUICK_BEATS / interval, 1.0)  # share of the interval that the move takes
     share = quick + (1 - quick) * (1 - sharpness)
-    moved = np.clip((done - 0.5) / share + 0.5, 0.0, 1.0)
-    moved = (moved * moved * (3 - 2 * moved))[:, None]
+    moved = smoothstep(np.clip((done - 0.5) / share + 0.5, 0.0, 1.0))[:, None]
     return reached[start] * (1 - moved) + reached[(start + 1) % len(reached)] * moved

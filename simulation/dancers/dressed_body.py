@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simulation.dancers.solids import STATIONS, Solids, Strips, brightness, cross, see_strips, shaded, unit
-from simulation.geometry import Camera, J
-from simulation.script import Light, Outfit, Person
+from simulation.dancers.solids import STATIONS, Solids, Strips, brightness, cross, project_strips, scaled, unit
+from simulation.geometry import JOINT, Camera
+from simulation.script import Light, Outfit, Person, Rgb
 
 _CLOTH = 0.007  # metres that cloth stands off
 _SOLE = (232.0, 230.0, 226.0)
@@ -14,22 +14,19 @@ _SOLE = (232.0, 230.0, 226.0)
 
 @dataclass(frozen=True)
 class _Limb:
-    """Two bones' flesh: radii in metres at start, middle and end."""
+    """Flesh of a limb's two bones: radii in metres at start, middle and end."""
 
     first: tuple[float, float, float]
     second: tuple[float, float, float]
-    bend: float  # where elbow or knee is, as a share of the whole length
-    room: float  # metres that cloth stands off
-    nearer: tuple[
-        float, float
-    ]  # metres that each bone counts as nearer: what hangs beside the trunk joins on behind it
+    bend: float  # of elbow or knee, as a share of the whole length
+    depth_bias: tuple[float, float]  # metres, of each bone: what hangs beside the trunk joins on behind it
 
 
-_ARM = _Limb((0.048, 0.046, 0.038), (0.038, 0.0375, 0.027), 0.56, _CLOTH, (-0.035, 0.06))
-_LEG = _Limb((0.083, 0.078, 0.056), (0.055, 0.058, 0.036), 0.5, _CLOTH, (-0.08, -0.075))
+_ARM = _Limb((0.048, 0.046, 0.038), (0.038, 0.0375, 0.027), 0.56, (-0.035, 0.06))
+_LEG = _Limb((0.083, 0.078, 0.056), (0.055, 0.058, 0.036), 0.5, (-0.08, -0.075))
 
-# The trunk's rings: where along pelvis (0) - chest - neck (1), half width in shares of the shoulders' and of the hips'
-# half widths plus metres of flesh, half depth in metres.
+# Rings of the trunk: position along pelvis (0) - chest - neck (1); half width, in shares of the shoulders' and of the
+# hips' half widths plus metres of flesh; half depth in metres.
 _TOP_RINGS = np.array(
     [
         [1.12, 0.00, 0.0, 0.055, 0.056],
@@ -79,30 +76,28 @@ class Trunk:
     up: np.ndarray  # float64 [3] unit
 
 
-def scale_of(person: Person) -> float:
-    """Thickness of this body against an ordinary one of 1.70 m."""
+def body_scale(person: Person) -> float:
+    """Thickness of a body against an ordinary one of 1.70 m."""
     return person.body.girth * person.body.height_m / 1.7
 
 
 def trunk_rings(person: Person, points: np.ndarray) -> Trunk:
-    """The trunk's cross-sections, `points` [20, 3] metres."""
-    pelvis, chest, neck = points[J["pelvis"]], points[J["chest"]], points[J["neck"]]
-    shoulders = (points[J["left_shoulder"]] - points[J["right_shoulder"]]) / 2
-    hips = (points[J["left_hip"]] - points[J["right_hip"]]) / 2
+    """Cross-sections of the trunk of a person with joints `points` [20, 3] metres."""
+    pelvis, chest, neck = points[JOINT["pelvis"]], points[JOINT["chest"]], points[JOINT["neck"]]
+    shoulders = (points[JOINT["left_shoulder"]] - points[JOINT["right_shoulder"]]) / 2
+    hips = (points[JOINT["left_hip"]] - points[JOINT["right_hip"]]) / 2
     rings = np.stack([_TOP_RINGS, _BOTTOM_RINGS])
     share = rings[..., 0]
     length = np.linalg.norm(chest - pelvis), np.linalg.norm(neck - chest)
     knot = length[0] / (length[0] + length[1])
     below, above = share / knot, (share - knot) / (1 - knot)
     centres = np.where(
-        share[..., None] < knot,
-        pelvis + below[..., None] * (chest - pelvis),
-        chest + above[..., None] * (neck - chest),
+        share[..., None] < knot, pelvis + below[..., None] * (chest - pelvis), chest + above[..., None] * (neck - chest)
     )
     rise = np.clip(share / 0.9, 0, 1)[..., None]
     lateral = unit(hips * (1 - rise) + shoulders * rise)
     up = unit(neck - pelvis)
-    scale = scale_of(person)
+    scale = body_scale(person)
     width = rings[..., 1] * np.linalg.norm(shoulders) + rings[..., 2] * np.linalg.norm(hips) + rings[..., 3] * scale
     width[0] += _CLOTH
     forward = unit(cross(lateral, np.broadcast_to(up, lateral.shape)))
@@ -111,7 +106,7 @@ def trunk_rings(person: Person, points: np.ndarray) -> Trunk:
 
 
 def trunk_strips(trunk: Trunk, camera: Camera, light: Light) -> Strips:
-    """Top and bottom garment of the trunk as two solids."""
+    """Top and bottom garment as two solids."""
     middle = trunk.centres.mean(1)
     side = unit(cross(np.broadcast_to(trunk.up, (2, 3)), unit(camera.position - middle)))
     if np.abs(side).max() < 1e-6:  # looked at along the spine
@@ -120,11 +115,11 @@ def trunk_strips(trunk: Trunk, camera: Camera, light: Light) -> Strips:
     # The ends of an elliptic ring's silhouette, along `side`.
     a, b = (np.einsum("nsc,nc->ns", axis, side)[..., None] for axis in (trunk.lateral, trunk.forward))
     halves = (trunk.lateral * a + trunk.forward * b) / np.sqrt(a * a + b * b)
-    return see_strips(trunk.centres, halves, side, front, camera, light)
+    return project_strips(trunk.centres, halves, side, front, camera, light)
 
 
 def dot_polygons(trunk: Trunk, camera: Camera, light: Light) -> tuple[np.ndarray, np.ndarray]:
-    """The top's dots that face the camera: px [n, 14, 2] and brightness [n]."""
+    """Dots of the top that face the camera: px [n, 14, 2] and brightness [n]."""
     at = np.arange(STATIONS)
     rings = np.array(_DOT_RINGS)
     centre, lateral, forward = (
@@ -145,25 +140,27 @@ def dot_polygons(trunk: Trunk, camera: Camera, light: Light) -> tuple[np.ndarray
 
 
 def add_limbs(solids: Solids, person: Person, points: np.ndarray, fingers: bool) -> list[int]:
-    """Adds arms, legs, hands, shoes and neck; gives the places of what is a sleeve."""
-    scale, size = scale_of(person), person.body.height_m / 1.7
+    """Add arms, legs, hands, shoes and neck; returns the indices of the sleeves."""
+    scale, size = body_scale(person), person.body.height_m / 1.7
     skin, outfit = person.face.skin, person.outfit
-    across = unit(points[J["left_shoulder"]] - points[J["right_shoulder"]])
-    up = unit(points[J["neck"]] - points[J["pelvis"]])
+    across = unit(points[JOINT["left_shoulder"]] - points[JOINT["right_shoulder"]])
+    up = unit(points[JOINT["neck"]] - points[JOINT["pelvis"]])
     ahead = unit(cross(across, up))
     sleeves = []
     for side, sign in (("left", 1.0), ("right", -1.0)):
-        shoulder, elbow, wrist, hand = (points[J[f"{side}_{name}"]] for name in ("shoulder", "elbow", "wrist", "hand"))
+        shoulder, elbow, wrist, hand = (
+            points[JOINT[f"{side}_{name}"]] for name in ("shoulder", "elbow", "wrist", "hand")
+        )
         sleeves += _add_limb(solids, (shoulder, elbow, wrist), _ARM, scale, skin, outfit.top, outfit.sleeves)
         inwards = 0.6 * -sign * across + 0.35 * up + 0.7 * ahead
         _add_hand(solids, wrist, hand, inwards, 0.5 * (scale + size), skin, fingers)
-        hip, knee, ankle, toe = (points[J[f"{side}_{name}"]] for name in ("hip", "knee", "ankle", "toe"))
+        hip, knee, ankle, toe = (points[JOINT[f"{side}_{name}"]] for name in ("hip", "knee", "ankle", "toe"))
         _add_limb(solids, (hip, knee, ankle), _LEG, scale, skin, outfit.bottom, outfit.legs)
         _add_shoe(solids, knee, ankle, toe, size, outfit)
-    neck, head = points[J["neck"]], points[J["head"]]
+    neck, head = points[JOINT["neck"]], points[JOINT["head"]]
     top = head + (neck - head) * 0.3
     radii = (0.052 * size, 0.05 * size, 0.05 * size)
-    solids.add(neck - (head - neck) * 0.12, top, radii, shaded(skin, 0.9), 0.012, (0.35, 1))
+    solids.add(neck - (head - neck) * 0.12, top, radii, scaled(skin, 0.9), 0.012, (0.35, 1))
     return sleeves
 
 
@@ -172,57 +169,61 @@ def _add_limb(
     joints: tuple[np.ndarray, np.ndarray, np.ndarray],
     kind: _Limb,
     scale: float,
-    skin: tuple[int, int, int],
-    cloth: tuple[int, int, int],
+    skin: Rgb,
+    cloth: Rgb,
     covered: float,
 ) -> list[int]:
-    """Both bones of a limb, clothed over the share `covered` of its length; gives the places of the cloth."""
-    made = []
-    spans = ((0.0, kind.bend, kind.first, kind.nearer[0]), (kind.bend, 1.0, kind.second, kind.nearer[1]))
-    for (begin, finish, radii, nearer), start, end in zip(spans, joints[:-1], joints[1:], strict=True):
+    """Add both bones of a limb, clothed over the share `covered` of its length; returns the indices of the cloth."""
+    clothed = []
+    spans = ((0.0, kind.bend, kind.first, kind.depth_bias[0]), (kind.bend, 1.0, kind.second, kind.depth_bias[1]))
+    for (begin, finish, radii, depth_bias), start, end in zip(spans, joints[:-1], joints[1:], strict=True):
         share = min((covered - begin) / (finish - begin), 1.0)
-        bare = solids.add(start, end, shaded(radii, scale), skin, nearer) if share < 0.97 else None
+        bare = solids.add(start, end, scaled(radii, scale), skin, depth_bias) if share < 0.97 else None
         if share > 0.06:
-            first, middle, last = (_radius(radii, at * share) + kind.room for at in (0.0, 0.5, 1.0))
-            sleeve = shaded((first, middle, last + (0.004 if share < 1 else 0)), scale)
+            first, middle, last = (_radius(radii, at * share) + _CLOTH for at in (0.0, 0.5, 1.0))
+            sleeve = scaled((first, middle, last + (0.004 if share < 1 else 0)), scale)
             cut = 0.0 if share < 1 or finish == 1.0 else 1.0
             begins = 1.0 if begin == 0 or covered > begin else 0.0
-            made.append(
-                solids.add(start, start + share * (end - start), sleeve, cloth, nearer + 0.005, (begins, cut), bare)
+            clothed.append(
+                solids.add(start, start + share * (end - start), sleeve, cloth, depth_bias + 0.005, (begins, cut), bare)
             )
-    return made
+    return clothed
 
 
 def _radius(radii: tuple[float, float, float], at: float) -> float:
-    """On the parabola through start, middle and end."""
+    """Radius at the share `at`, on the parabola through start, middle and end."""
     start, middle, end = radii
     return start + at * (4 * middle - 3 * start - end) + at * at * 2 * (start + end - 2 * middle)
 
 
-def _add_hand(solids: Solids, wrist, hand, inwards: np.ndarray, scale: float, skin, fingers: bool) -> None:
-    """Palm, thumb and fingers. How the hand is turned is not in the pose: its thumb points `inwards`."""
+def _add_hand(
+    solids: Solids, wrist: np.ndarray, hand: np.ndarray, inwards: np.ndarray, scale: float, skin: Rgb, fingers: bool
+) -> None:
+    """Add palm, thumb and fingers. A pose does not tell how the hand is turned: the thumb points `inwards`."""
     along = hand - wrist
     if not fingers:
-        solids.add(wrist, hand + 0.5 * along, shaded((0.024, 0.04, 0.022), scale), skin, 0.07)
+        solids.add(wrist, hand + 0.5 * along, scaled((0.024, 0.04, 0.022), scale), skin, 0.07)
         return
     length = along / np.linalg.norm(along)
     across = unit(inwards - (inwards @ length) * length)
-    palm = solids.add(wrist - 0.05 * along, hand, shaded((0.026, 0.038, 0.036), scale), skin, 0.07)
+    palm = solids.add(wrist - 0.05 * along, hand, scaled((0.026, 0.038, 0.036), scale), skin, 0.07)
     thumb = wrist + 0.25 * along
-    radii = shaded((0.013, 0.012, 0.009), scale)
-    solids.add(thumb, thumb + 0.5 * along + across * 0.048 * scale, radii, skin, 0.069, over=palm)
-    for place in (-1.5, -0.5, 0.5, 1.5):
-        knuckle = hand + across * (place * 0.0175 * scale)
-        reach = 0.8 - 0.12 * abs(place) - (0.1 if place < -1 else 0)
-        tip = knuckle + reach * along + across * (place * 0.005 * scale)
-        solids.add(knuckle, tip, shaded((0.0105, 0.0095, 0.008), scale), skin, 0.071, over=palm)
+    radii = scaled((0.013, 0.012, 0.009), scale)
+    solids.add(thumb, thumb + 0.5 * along + across * 0.048 * scale, radii, skin, 0.069, covers=palm)
+    for finger in (-1.5, -0.5, 0.5, 1.5):
+        knuckle = hand + across * (finger * 0.0175 * scale)
+        reach = 0.8 - 0.12 * abs(finger) - (0.1 if finger < -1 else 0)
+        tip = knuckle + reach * along + across * (finger * 0.005 * scale)
+        solids.add(knuckle, tip, scaled((0.0105, 0.0095, 0.008), scale), skin, 0.071, covers=palm)
 
 
-def _add_shoe(solids: Solids, knee, ankle, toe, size: float, outfit: Outfit) -> None:
+def _add_shoe(
+    solids: Solids, knee: np.ndarray, ankle: np.ndarray, toe: np.ndarray, size: float, outfit: Outfit
+) -> None:
     down, ahead = unit(ankle - knee), unit(toe - ankle)
     heel = ankle + (0.05 * down - 0.035 * ahead) * size
     tip = toe + 0.03 * ahead * size
     drop = unit(down - (down @ unit(tip - heel)) * unit(tip - heel))
-    solids.add(heel + 0.02 * drop * size, tip + 0.012 * drop * size, shaded((0.036, 0.04, 0.032), size), _SOLE, -0.06)
-    solids.add(heel, tip, shaded((0.04, 0.044, 0.032), size), outfit.shoes, -0.05)
-    solids.add(ankle - 0.03 * down, heel + 0.4 * (tip - heel), shaded((0.04, 0.044, 0.036), size), outfit.shoes, -0.049)
+    solids.add(heel + 0.02 * drop * size, tip + 0.012 * drop * size, scaled((0.036, 0.04, 0.032), size), _SOLE, -0.06)
+    solids.add(heel, tip, scaled((0.04, 0.044, 0.032), size), outfit.shoes, -0.05)
+    solids.add(ankle - 0.03 * down, heel + 0.4 * (tip - heel), scaled((0.04, 0.044, 0.036), size), outfit.shoes, -0.049)

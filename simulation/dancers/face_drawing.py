@@ -1,11 +1,11 @@
-"""A face as a painted map and a relief, in the head's own axes, seen straight from the front."""
+"""Painted map and relief of a face, in the head's own axes, seen straight from the front."""
 
 from functools import lru_cache
 
 import cv2
 import numpy as np
 
-from simulation.dancers.solids import fill, fixed
+from simulation.dancers.solids import fill_polygon, to_fixed_point
 from simulation.geometry import HEAD_POINTS
 from simulation.script import Face
 
@@ -20,13 +20,13 @@ _RAISED = 16.0  # RGB levels that forehead, nose, cheeks and chin are lighter by
 _WHITE, _TEETH, _DARK, _INSIDE = (240.0, 238.0, 236.0), (246.0, 244.0, 238.0), (26.0, 20.0, 20.0), (74.0, 20.0, 24.0)
 
 
-def shine_of(face: Face) -> float:
-    """How strongly skin shines, 1 to 2.4: the darker it is, the more its forms are seen by their shine."""
+def shine(face: Face) -> float:
+    """Strength of the skin's shine, 1 to 2.4: the darker the skin, the more its forms are seen by their shine."""
     return 1 + 1.8 * (1 - float(np.mean(face.skin)) / 255)
 
 
 def mouth_corners(face: Face, expression: float) -> np.ndarray:
-    """float64 [2, 3]: the mouth's left and right corner in the head's axes, metres; a smile widens and lifts them."""
+    """Left and right corner of the mouth, float64 [2, 3] metres in the head's axes; a smile widens and lifts them."""
     x, y = _mouth_corner(face, expression)
     z = HEAD_POINTS["left_mouth"][2] - 0.35 * (x - HEAD_POINTS["left_mouth"][0])
     return np.array([[x, y, z], [-x, y, z]])
@@ -38,10 +38,10 @@ def _mouth_corner(face: Face, expression: float) -> tuple[float, float]:
 
 
 def face_map(face: Face, expression: float, eyes_open: float, px_per_m: float) -> np.ndarray:
-    """uint8 [h, w, 3] RGB colours of the skin with all that is painted on it; not to be written to.
+    """Colours of the skin and all that is painted on it, uint8 [h, w, 3] RGB; cached, do not write to it.
 
-    x to the viewer's right (the head's left), y down, the head's middle in the middle; of at least `px_per_m`, or of
-    MAP_PX_PER_M at most.
+    x to the viewer's right (the head's left), y down, the head's middle in the middle; at least `px_per_m`, at most
+    MAP_PX_PER_M.
     """
     halved = 0
     while halved < 3 and MAP_PX_PER_M / 2 ** (halved + 1) >= px_per_m:
@@ -57,7 +57,7 @@ def _halved_map(face: Face, expression_step: int, eye_step: int, halved: int) ->
 
 
 def _px(points: np.ndarray) -> np.ndarray:
-    """Metres (x left, y up) -> px of the map."""
+    """Pixels of the map from metres (x left, y up)."""
     return (np.asarray(points) * [1, -1] + [HALF_WIDTH, HALF_HEIGHT]) * MAP_PX_PER_M - 0.5
 
 
@@ -82,17 +82,17 @@ def _paint(face: Face, expression: float, eyes_open: float) -> np.ndarray:
 
 
 def _draw(picture: np.ndarray, outline: np.ndarray, colour: tuple | np.ndarray, convex: bool = False) -> None:
-    fill(picture, fixed(_px(outline)), tuple(float(channel) for channel in colour), convex)
+    fill_polygon(picture, to_fixed_point(_px(outline)), tuple(float(channel) for channel in colour), convex)
 
 
 def _soft_shading(picture: np.ndarray, face: Face, expression: float) -> np.ndarray:
-    """Hollows, folds and blush, blurred into the skin. The relief's own shading comes with the light."""
+    """The picture with hollows, folds and blush blurred into the skin. The light shades the relief later."""
     shade = np.full(picture.shape[:2], 255, np.uint8)
     blush = np.zeros(picture.shape[:2], np.uint8)
     raised = np.zeros(picture.shape[:2], np.uint8)
 
     def dark(outline: np.ndarray, share: float) -> None:
-        fill(shade, fixed(_px(outline)), (255 * (1 - share),), convex=False)
+        _draw(shade, outline, (255 * (1 - share),))
 
     for sign in (1.0, -1.0):
         dark(_ellipse(sign * 0.035, 0.027, 0.026, 0.017, -0.1 * sign), 0.24)  # eye socket
@@ -100,20 +100,20 @@ def _soft_shading(picture: np.ndarray, face: Face, expression: float) -> np.ndar
         dark(_ellipse(sign * 0.058, -0.052, 0.010, 0.032, -0.3 * sign), 0.10)  # under the cheekbone
         fold = np.array([[0.017, -0.022], [0.031, -0.040], [0.040 + 0.002 * expression, -0.058], [0.036, -0.058]])
         dark(np.concatenate([fold, [[0.027, -0.040]]]) * [sign, 1], 0.06 + 0.24 * expression)  # laughter line
-        fill(blush, fixed(_px(_ellipse(sign * 0.048, -0.022 + 0.006 * expression, 0.021, 0.016))), (255,))
+        _draw(blush, _ellipse(sign * 0.048, -0.022 + 0.006 * expression, 0.021, 0.016), (255,), convex=True)
     dark(_ellipse(0, -0.0375, 0.018 * face.nose, 0.0055), 0.26)  # under the nose
     dark(_ellipse(0, -0.083, 0.019, 0.005), 0.2)  # under the lower lip
     dark(_ellipse(0, -0.134, 0.06, 0.014), 0.3)  # under the chin
     for x, y, rx, ry in ((0, 0.062, 0.034, 0.011), (0, -0.104, 0.014, 0.010), (0, 0.006, 0.0042, 0.026)):
-        fill(raised, fixed(_px(_ellipse(x, y, rx, ry))), (255,))
+        _draw(raised, _ellipse(x, y, rx, ry), (255,), convex=True)
     for sign in (1.0, -1.0):
-        fill(raised, fixed(_px(_ellipse(sign * 0.050, -0.010, 0.017, 0.009, 0.3 * sign))), (255,))
+        _draw(raised, _ellipse(sign * 0.050, -0.010, 0.017, 0.009, 0.3 * sign), (255,), convex=True)
     soft_shade, soft_blush, soft_raised = (
         cv2.GaussianBlur(mask, (0, 0), sigma)[..., None] / 255.0
         for mask, sigma in ((shade, 5.0), (blush, 11.0), (raised, 6.0))
     )
     tint = np.array([0.16, -0.10, -0.06]) * (0.4 + 0.8 * expression)
-    coloured = picture * (1 + soft_blush * tint) * soft_shade + _RAISED * shine_of(face) * soft_raised
+    coloured = picture * (1 + soft_blush * tint) * soft_shade + _RAISED * shine(face) * soft_raised
     return np.clip(coloured, 0, 255).astype(np.uint8)
 
 
@@ -134,17 +134,14 @@ def _paint_eye(picture: np.ndarray, face: Face, expression: float, eyes_open: fl
     if eyes_open >= 0.2:
         eye = picture.copy()
         _draw(eye, _ellipse(cx, cy, half * 1.1, 0.016), _WHITE)
-        for radius, colour in (
-            (0.0094, np.array(face.eyes) * 0.6),
-            (0.0082, np.array(face.eyes, float)),
-            (0.0043, _DARK),
-        ):
+        iris = np.array(face.eyes, float)
+        for radius, colour in ((0.0094, iris * 0.6), (0.0082, iris), (0.0043, _DARK)):
             _draw(eye, _ellipse(cx, cy + 0.0008, radius, radius), colour, convex=True)
         _draw(eye, _ellipse(cx + 0.0028, cy + 0.0042, 0.0019, 0.0019), (255, 255, 255), convex=True)
         shadow = np.concatenate([top, (top - [0, 0.0022])[::-1]])
         _draw(eye, shadow, (150, 146, 146))  # the lid's shadow on the eye
         opening = np.zeros(picture.shape[:2], np.uint8)
-        fill(opening, fixed(_px(np.concatenate([top, bottom[::-1]]))), (255,), convex=False)
+        _draw(opening, np.concatenate([top, bottom[::-1]]), (255,))
         share = opening[..., None].astype(np.float32) / 255
         picture[:] = (picture * (1 - share) + eye * share).astype(np.uint8)
     lashes = np.stack([cx + 1.06 * half * across, cy + slant + upper * arch], 1)
@@ -157,12 +154,8 @@ def _paint_brow(picture: np.ndarray, face: Face, expression: float, sign: float)
     across = np.linspace(-1, 1, 9)
     middle = 0.0445 + 0.0085 * expression
     arch = (0.0045 + 0.002 * expression) * (1 - (across - 0.3) ** 2) - 0.0012 * across
-    thick = (
-        0.0036
-        * face.brow
-        * np.clip(1.15 - 0.75 * np.clip(across, 0, 1), 0.3, 1)
-        * np.clip(3.2 * (across + 1.1), 0.3, 1)
-    )
+    thick = 0.0036 * face.brow * np.clip(1.15 - 0.75 * np.clip(across, 0, 1), 0.3, 1)
+    thick = thick * np.clip(3.2 * (across + 1.1), 0.3, 1)
     line = np.stack([sign * (0.0355 + 0.0205 * across), middle + arch], 1)
     offset = np.stack([0 * thick, thick], 1)
     colour = 0.72 * np.array(face.hair, float)
@@ -219,8 +212,10 @@ def _paint_mouth(picture: np.ndarray, face: Face, expression: float) -> None:
 
 @lru_cache(maxsize=64)
 def relief(face: Face) -> np.ndarray:
-    """float32 [h, w, 3]: how far the face stands out from the skull's ellipsoid to the front, metres, and its slopes
-    to the head's left and upwards. Placed like face_map, with RELIEF_PX_PER_M."""
+    """Relief of a face, float32 [h, w, 3], placed like face_map, with RELIEF_PX_PER_M.
+
+    Metres in front of the skull's ellipsoid, and the slopes of these to the head's left and upwards.
+    """
     height, width = round(2 * HALF_HEIGHT * RELIEF_PX_PER_M), round(2 * HALF_WIDTH * RELIEF_PX_PER_M)
     x = (np.arange(width) + 0.5) / RELIEF_PX_PER_M - HALF_WIDTH
     y = HALF_HEIGHT - (np.arange(height) + 0.5) / RELIEF_PX_PER_M

@@ -1,12 +1,12 @@
-"""A head in the round: skull with face and hair, found along each pixel's ray, so that it is right from every side."""
+"""Heads in three dimensions: skull with face and hair, cast along each pixel's ray, exact from every side."""
 
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-from simulation.dancers.face_drawing import HALF_HEIGHT, HALF_WIDTH, RELIEF_PX_PER_M, face_map, relief, shine_of
-from simulation.dancers.solids import Solids, brightness, shaded, unit
+from simulation.dancers.face_drawing import HALF_HEIGHT, HALF_WIDTH, RELIEF_PX_PER_M, face_map, relief, shine
+from simulation.dancers.solids import Solids, brightness, scaled, unit
 from simulation.geometry import HEAD_POINTS, Camera
 from simulation.script import Face, Light, Person
 
@@ -18,25 +18,25 @@ _HAIR_AXES = {  # half axes of the hair's shell
     _CROPPED: (0.100, 0.137, 0.114), _BOB: (0.112, 0.150, 0.119), _LONG: (0.108, 0.148, 0.118),
     _BUN: (0.100, 0.136, 0.114), _PONYTAIL: (0.100, 0.137, 0.114),
 }  # fmt: skip
-# The hairline: its height against how far forward (-1 behind .. 1 in front) it lies on the shell.
-_LINE_AT = (-1.0, -0.35, -0.12, 0.20, 0.38, 0.50, 0.62, 0.74, 0.86, 1.0)
-_LINE = {
+# The hairline: its height, against its position on the shell from -1 (behind) to 1 (in front).
+_HAIRLINE_AT = (-1.0, -0.35, -0.12, 0.20, 0.38, 0.50, 0.62, 0.74, 0.86, 1.0)
+_HAIRLINES = {
     _CROPPED: (-0.085, -0.075, -0.030, -0.030, -0.020, 0.020, 0.046, 0.066, 0.074, 0.078),
     _BOB: (-0.200, -0.200, -0.135, -0.100, -0.090, -0.030, 0.030, 0.058, 0.066, 0.070),
     _LONG: (-0.200, -0.200, -0.135, -0.100, -0.080, -0.010, 0.036, 0.062, 0.070, 0.076),
     _BUN: (-0.070, -0.060, 0.000, 0.004, 0.010, 0.034, 0.056, 0.074, 0.082, 0.086),
     _PONYTAIL: (-0.070, -0.060, 0.000, -0.006, 0.004, 0.026, 0.048, 0.064, 0.070, 0.074),
 }
-_RAYS_HIGH = 76  # at most so many rows of rays across a head; between them all is interpolated
+_RAYS_HIGH = 76  # most rows of rays across a head; what lies between rays is interpolated
 _SAMPLES = 9  # along a ray
 _KEY, _FILL = 0.68, 0.32  # shares of the main light and of light from the viewer, as on solids
-_SHEEN = 20.0  # RGB levels that skin shines by where it faces the light
+_SHEEN = 20.0  # RGB levels of the skin's shine where it faces the light
 _STRANDS = np.random.default_rng(7).normal(size=257).astype(np.float32)
 
 
 @dataclass(frozen=True)
 class Head:
-    """Where a head is."""
+    """A head, and its place in the picture."""
 
     face: Face
     centre: np.ndarray  # float64 [3] metres
@@ -48,6 +48,7 @@ class Head:
 
 
 def place_head(person: Person, centre: np.ndarray, rotation: np.ndarray, camera: Camera) -> Head:
+    """The head of a person whose skull is at `centre` [3] metres and turned by `rotation` [3, 3]."""
     size = person.body.head_size
     middle, depth = camera.project(centre)
     right, up, _ = camera.rotation()
@@ -68,6 +69,7 @@ def place_head(person: Person, centre: np.ndarray, rotation: np.ndarray, camera:
 
 
 def add_ears(solids: Solids, head: Head, person: Person) -> None:
+    """Add the ears, unless hair covers them."""
     if person.face.hair_style in (_BOB, _LONG):
         return
     for side in ("left", "right"):
@@ -76,19 +78,19 @@ def add_ears(solids: Solids, head: Head, person: Person) -> None:
         upper = head.centre + head.size * head.rotation @ np.array([x, y + 0.020, z - 0.006])
         lower = head.centre + head.size * head.rotation @ np.array([0.95 * x, y - 0.022, z + 0.004])
         radii = (0.0150 * head.size, 0.0165 * head.size, 0.0105 * head.size)
-        solids.add(upper, lower, radii, shaded(person.face.skin, 0.92), 0.03)
+        solids.add(upper, lower, radii, scaled(person.face.skin, 0.92), 0.03)
 
 
 def add_hair(solids: Solids, head: Head, person: Person) -> None:
-    """What hangs or stands off the head: it hangs with half of the head's tilt."""
+    """Add hair that hangs or stands off the head; it hangs with half of the head's tilt."""
     colour, style, size = person.face.hair, person.face.hair_style, head.size
     down = unit(-head.rotation[:, 1] - np.array([0.0, 1.0, 0.0]))
 
     def at(x: float, y: float, z: float) -> np.ndarray:
         return head.centre + size * head.rotation @ np.array([x, y, z])
 
-    def tube(start: np.ndarray, end: np.ndarray, radii: tuple[float, float, float], nearer: float = 0.0) -> None:
-        solids.add(start, end, (radii[0] * size, radii[1] * size, radii[2] * size), colour, nearer)
+    def tube(start: np.ndarray, end: np.ndarray, radii: tuple[float, float, float], depth_bias: float = 0.0) -> None:
+        solids.add(start, end, scaled(radii, size), colour, depth_bias)
 
     if style == _BOB:
         start = at(0, 0.0, -0.03)
@@ -104,18 +106,14 @@ def add_hair(solids: Solids, head: Head, person: Person) -> None:
         tube(at(0, 0.115, -0.075), at(0, 0.15, -0.095), (0.05, 0.056, 0.046))
     elif style == _PONYTAIL:
         start = at(0, 0.065, -0.125)
-        tube(
-            start,
-            start + head.rotation @ np.array([0, 0.0, -0.06]) * size + 0.25 * size * down,
-            (0.03, 0.05, 0.014),
-            0.02,
-        )
+        end = start + head.rotation @ np.array([0, 0.0, -0.06]) * size + 0.25 * size * down
+        tube(start, end, (0.03, 0.05, 0.014), 0.02)
 
 
 def paint_head(
     picture: np.ndarray, head: Head, expression: float, eyes_open: float, camera: Camera, light: Light
 ) -> None:
-    """Skull, face and hair, into uint8 [H, W, 3] RGB."""
+    """Draw skull, face and hair into uint8 [H, W, 3] RGB."""
     step = max(1, int(np.ceil((head.box[3] - head.box[1]) / _RAYS_HIGH)))
     low = np.floor(np.maximum(head.box[:2] - 1, 0)).astype(int)
     high = np.ceil(np.minimum(head.box[2:] + 2, [camera.width, camera.height])).astype(int)
@@ -149,16 +147,15 @@ def paint_head(
     tint = np.array(light.colour, np.float32)
     part = picture[low[1] : high[1], low[0] : high[0]]
     shown = part * (1 - bare - covered)[..., None]
-    shown += (painted * skull[..., 1:2] + np.float32(_SHEEN * shine_of(head.face)) * skull[..., 2:]) * (
-        bare[..., None] * tint
-    )
+    skin = painted * skull[..., 1:2] + np.float32(_SHEEN * shine(head.face)) * skull[..., 2:]
+    shown += skin * (bare[..., None] * tint)
     shown += (covered * hair[..., 2])[..., None] * (np.array(head.face.hair, np.float32) * tint)
     shown += (covered * hair[..., 3])[..., None] * tint
     part[:] = np.clip(shown, 0, 255)
 
 
 def _rays(head: Head, camera: Camera, low: np.ndarray, cells: np.ndarray, step: int) -> tuple[np.ndarray, np.ndarray]:
-    """The camera's place float32 [3] and unit rays float32 [h, w, 3], in the head's axes and sizes."""
+    """Camera position float32 [3] and unit rays float32 [h, w, 3], in the head's axes and size."""
     x = low[0] + (np.arange(cells[0]) + 0.5) * step - 0.5 - (camera.width - 1) / 2
     y = low[1] + (np.arange(cells[1]) + 0.5) * step - 0.5 - (camera.height - 1) / 2
     to_head = (head.rotation.T @ camera.rotation().T) / camera.focal_px  # camera axes -> the head's
@@ -171,8 +168,11 @@ def _rays(head: Head, camera: Camera, low: np.ndarray, cells: np.ndarray, step: 
 def _cast_skull(
     face: Face, origin: np.ndarray, rays: np.ndarray, key: np.ndarray, ambient: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """float32 [h, w, 3]: the surface's least value along the ray (below 0: hit), its brightness and its sheen (0..1);
-    [h, w, 2]: where on the face map it was hit, metres."""
+    """Skull along each ray, and where the ray hits the face map.
+
+    float32 [h, w, 3]: least value of the surface along the ray (below 0: hit), brightness, and sheen (0..1); float32
+    [h, w, 2]: metres on the face map.
+    """
     wide = np.float32(_WIDE * face.width)
     jaw = np.float32(face.jaw)
     # Sampled from where the ray enters a larger ellipsoid to where it is nearest to the head's middle.
@@ -212,15 +212,14 @@ def _cast_skull(
     after, before = (np.take_along_axis(values, place, 0)[0] for place in (first, first - 1))
     far, near = (np.take_along_axis(along, place, 0)[0] for place in (first, first - 1))
     crossing = np.clip(before / np.maximum(before - after, 1e-6), 0, 1)
-    hit = np.where(
-        inside.any(0), near + (far - near) * crossing, np.take_along_axis(along, values.argmin(0)[None], 0)[0]
-    )
+    lowest = np.take_along_axis(along, values.argmin(0)[None], 0)[0]
+    hit = np.where(inside.any(0), near + (far - near) * crossing, lowest)
     _, x, y, z, nx, nz, slope_x, slope_y = value(hit)
     ny = np.float32(1.5 / _HIGH**3) * y * np.abs(y) - nz * slope_y
     nx = nx - nz * slope_x
     lit = (nx * key[..., 0] + ny * key[..., 1] + nz * key[..., 2]) / np.sqrt(nx * nx + ny * ny + nz * nz + 1e-9)
-    # Behind the ears there is no paint: the map's edge, plain skin. Chosen so that what lies between two rays, which is
-    # interpolated, never runs across the face.
+    # Behind the ears there is no paint: the map's edge, plain skin. The interpolation between two rays must never run
+    # across the face.
     behind = z < 0
     on_map_x = np.where(behind, np.copysign(np.float32(HALF_WIDTH), x), x)
     on_map_y = np.where(behind & (y > np.float32(-0.112)), np.float32(HALF_HEIGHT), y)
@@ -231,8 +230,10 @@ def _cast_skull(
 def _cast_hair(
     face: Face, origin: np.ndarray, rays: np.ndarray, key: np.ndarray, ambient: float, px: np.float32
 ) -> np.ndarray:
-    """float32 [h, w, 4]: the shell's least value along the ray (below 0: hit), px inside the hairline, brightness and
-    gloss (RGB levels)."""
+    """Hair along each ray, float32 [h, w, 4].
+
+    Least value of the shell along the ray (below 0: hit), px inside the hairline, brightness, gloss (RGB levels).
+    """
     axes = np.array(_HAIR_AXES[face.hair_style], np.float32)
     inverse = 1 / axes
     scaled, start = rays * inverse, (origin - _HAIR_CENTRE.astype(np.float32)) * inverse
@@ -245,14 +246,11 @@ def _cast_hair(
     turn = np.arctan2(at[..., 0], at[..., 2] + np.float32(0.35))
     parting = np.float32(0.5 if (face.hair[0] + face.eyes[0]) % 2 else -0.5)
     comb = (turn + parting * at[..., 1]) * 9
-    strand = (
-        np.interp(comb + 64, np.arange(257), _STRANDS) * 0.055
-        + np.interp(3.1 * comb + 128, np.arange(257), _STRANDS) * 0.04
-    )
+    texels = np.arange(257)
+    strand = np.interp(comb + 64, texels, _STRANDS) * 0.055 + np.interp(3.1 * comb + 128, texels, _STRANDS) * 0.04
     forward = at[..., 2]
-    line = np.interp(forward, _LINE_AT, _LINE[face.hair_style]) + 0.004 * np.interp(
-        comb * 1.7 + 100, np.arange(257), _STRANDS
-    )
+    line = np.interp(forward, _HAIRLINE_AT, _HAIRLINES[face.hair_style])
+    line = line + 0.004 * np.interp(comb * 1.7 + 100, texels, _STRANDS)
     line += 0.012 * np.clip(forward, 0, 1) * np.abs(at[..., 0] - 0.35 * parting) ** 2  # lifted at the parting
     above = (at[..., 1] * axes[1] + _HAIR_CENTRE[1] - line) * px
     lit = (normal * key).sum(-1)

@@ -1,10 +1,10 @@
-"""How people look: faces that tell creators apart, and clothes that show the look of the likes."""
+"""Random looks: faces that tell creators apart, and clothes that show the `look` term of the likes."""
 
 import colorsys
 
 import numpy as np
 
-from simulation.script import Face, Outfit
+from simulation.script import Face, Outfit, Rgb
 
 # The whole range of the world's skin, from light to dark (after the Monk scale's steps), and of its hair and eyes.
 SKINS = (
@@ -20,7 +20,7 @@ HAIR_STYLES = 5
 
 
 def draw_face(rng: np.random.Generator) -> Face:
-    """One person's head. Every skin, hair and style is equally likely, whatever the others are."""
+    """Random head; skin, hair and style are equally likely and independent of each other."""
 
     def near(spread: float) -> float:
         return float(1 + spread * np.clip(rng.normal(), -1.8, 1.8))
@@ -39,7 +39,7 @@ def draw_face(rng: np.random.Generator) -> Face:
 
 
 def draw_outfit(look: float, rng: np.random.Generator) -> Outfit:
-    """Clothes as vivid and contrasting as `look` (0..1) says: washed out and all alike at 0.
+    """Random clothes, the more vivid and contrasting the higher `look` (0..1): washed out and all alike at 0.
 
     Hues, pattern and cut come from `rng` and do not depend on `look`.
     """
@@ -63,7 +63,7 @@ def draw_outfit(look: float, rng: np.random.Generator) -> Outfit:
     )
 
 
-def _colour(hue: float, vividness: float, value: float) -> tuple[int, int, int]:
+def _colour(hue: float, vividness: float, value: float) -> Rgb:
     """RGB; at vividness 0 a greyish beige whatever the hue."""
     value = float(np.clip(value, 0, 1))
     vivid = np.array(colorsys.hsv_to_rgb(hue % 1, 0.92, max(value, 0.45)))
@@ -72,6 +72,7 @@ def _colour(hue: float, vividness: float, value: float) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def _varied(colour: tuple[int, int, int], spread: float, rng: np.random.Generator) -> tuple[int, int, int]:
+def _varied(colour: Rgb, spread: float, rng: np.random.Generator) -> Rgb:
+    """The colour, each channel moved by up to `spread`."""
     red, green, blue = np.clip(np.array(colour) + spread * rng.uniform(-1, 1, 3), 0, 255).astype(int).tolist()
     return red, green, blue

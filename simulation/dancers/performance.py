@@ -1,36 +1,36 @@
-"""One person's performance of a dance: the choreography, seen through skill, style and planted faults.
+"""One person's performance of a dance: the choreography, changed by skill, style and planted faults.
 
-Everything is a function of the moment, never of the moments before it: any frame rate samples the same motion.
+The pose is a function of the moment, never of the moments before: any frame rate samples the same motion.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from simulation.dancers.body import LIMB_COLUMNS, NEUTRAL, POSE, P, place_joints
-from simulation.dancers.choreography import Dance, choreography, limb_at
+from simulation.dancers.body import LIMB_COLUMNS, NEUTRAL, POSE, POSE_INDEX, place_joints
+from simulation.dancers.choreography import Dance, choreography, limb_at, smoothstep
 from simulation.script import LIMBS, Fault, Motion, Person, Skill
 
-# What the worst of each skill does. Chosen so that 0.1 and 0.9 differ at a glance and survive a pose network's noise.
+# Effects of the worst of each skill, chosen so that 0.1 and 0.9 differ at a glance and survive a pose network's noise.
 DELAY_BEATS = 0.34  # spread of the limbs' constant delays
-JITTER_BEATS = 0.15  # and how far each strays from its own from beat to beat
-SMALLEST = 0.5  # share of a movement that is left
-UNEVEN = 0.15  # how much limbs differ in it
+JITTER_BEATS = 0.15  # deviation of each limb from its constant delay, from beat to beat
+SMALLEST = 0.5  # remaining share of a movement
+UNEVEN = 0.15  # difference of that share between limbs
 SWAY_M = 0.09
 SWAY_RAD_PER_M = np.radians(10) / SWAY_M  # the trunk leans as far as the hips are off
-FEET_M = 0.05  # how far feet stray from their place
+FEET_M = 0.05  # displacement of the feet
 SHIFT_S = 1.3  # between two shifts of a foot
 TEMPO = 0.02
 STYLE_DEG = 3.0  # harmless offsets of angles
 JITTER_TABLE = 67  # beats until the jitter repeats
 SHIFT_TABLE = 61
 FAULT_SWAY_HZ = 0.8
-RAMP_S = 0.4  # how softly a fault begins and ends
+RAMP_S = 0.4  # in which a fault begins and ends
 
 
 @dataclass(frozen=True)
 class _Habits:
-    """All that is random in a performance, drawn whatever the skill is: changing one component changes only that."""
+    """Random parts of a performance, drawn independently of the skill: changing one component changes only that."""
 
     tempo: float  # factor
     phase: float  # beats
@@ -45,18 +45,21 @@ class _Habits:
 
 
 def draw_skill(rng: np.random.Generator) -> Skill:
-    """A dancer's skill: a talent that all components share, evenly spread, and each component's own strength."""
+    """Random skill: an evenly spread talent that all components share, plus each component's own deviation."""
     talent = rng.uniform(0.05, 0.95)
     timing, amplitude, sharpness, balance = np.clip(talent + rng.normal(0.0, 0.18, 4), 0.0, 1.0)
     return Skill(float(timing), float(amplitude), float(sharpness), float(balance))
 
 
 def perform(dance: str, person: Person, seconds: np.ndarray) -> Motion:
-    """The person's joints and head at `seconds` float64 [T] from the clip's start, ascending at any spacing.
+    """Joints and head of a person at `seconds` float64 [T] from the clip's start, ascending at any spacing.
 
     The dancer is at the origin facing +z, feet on the floor y = 0 (ball at 0.025 m, ankle at 0.08 m); `x_m`, `z_m` and
-    `turn` are not applied. Raises KeyError for an unknown dance, ValueError for times that are not one ascending row
-    and for a fault whose kind or limb does not exist.
+    `turn` are not applied.
+
+    Raises:
+        KeyError: the dance is unknown.
+        ValueError: times are not one ascending row, or a fault's kind or limb does not exist.
     """
     seconds = np.asarray(seconds, np.float64)
     if seconds.ndim != 1 or (np.diff(seconds) < 0).any():
@@ -66,15 +69,15 @@ def perform(dance: str, person: Person, seconds: np.ndarray) -> Motion:
     steps, habits, skill = choreography(dance), _habits(person.seed), person.skill
 
     pose = np.empty((len(seconds), len(POSE)))
-    for place, limb in enumerate(LIMBS):
+    for index, limb in enumerate(LIMBS):
         columns = LIMB_COLUMNS[limb]
         late = sum(_window(f, seconds) * f.size for f in person.faults if f.kind == "late" and f.limb == limb)
-        beat = _beat(steps, habits, seconds - late, place, skill.timing)
+        beat = _beat(steps, habits, seconds - late, index, skill.timing)
         away = limb_at(steps, limb, beat, skill.sharpness) - NEUTRAL[columns]
         if limb == "trunk":
             away[:, 1] += steps.bounce * (0.5 + 0.5 * np.cos(2 * np.pi * beat))
         size = SMALLEST + (1 - SMALLEST) * skill.amplitude
-        size *= 1 + UNEVEN * (1 - skill.amplitude) * habits.uneven[place]
+        size *= 1 + UNEVEN * (1 - skill.amplitude) * habits.uneven[index]
         scale = np.full(len(seconds), size)
         for fault in person.faults:
             if fault.kind == "small" and fault.limb == limb:
@@ -105,30 +108,29 @@ def _habits(seed: int) -> _Habits:
 
 
 def _style(rng: np.random.Generator) -> np.ndarray:
-    """How somebody holds herself, [len(POSE)]: some degrees, and a hundredth or two of a leg for feet and hips."""
+    """Random posture [len(POSE)]: some degrees, and a hundredth or two of a leg's length for feet and hips."""
     angle = np.array([not name.endswith((".out", ".lift", ".ahead", ".x", ".drop", ".z")) for name in POSE])
     style = np.where(angle, STYLE_DEG * np.clip(rng.normal(size=len(POSE)), -2, 2), 0.0)
     for limb in ("left_leg", "right_leg"):
-        style[P[f"{limb}.point"]] = 0.0  # or nobody could put a foot flat
-        style[P[f"{limb}.out"]] = rng.uniform(-0.01, 0.025)
-        style[P[f"{limb}.ahead"]] = rng.uniform(-0.015, 0.015)
-    style[P["trunk.drop"]] = rng.uniform(0.0, 0.02)
+        style[POSE_INDEX[f"{limb}.point"]] = 0.0  # or nobody could put a foot flat
+        style[POSE_INDEX[f"{limb}.out"]] = rng.uniform(-0.01, 0.025)
+        style[POSE_INDEX[f"{limb}.ahead"]] = rng.uniform(-0.015, 0.015)
+    style[POSE_INDEX["trunk.drop"]] = rng.uniform(0.0, 0.02)
     return style
 
 
-def _beat(dance: Dance, habits: _Habits, seconds: np.ndarray, place: int, timing: float) -> np.ndarray:
-    """The beat [T] that a limb is at, later than the music by what its owner's timing lacks."""
+def _beat(dance: Dance, habits: _Habits, seconds: np.ndarray, limb: int, timing: float) -> np.ndarray:
+    """Beats [T] of a limb, which are later than the music's the poorer the timing."""
     music = seconds * dance.bpm * habits.tempo / 60 + habits.phase
     whole = np.floor(music).astype(int)
-    part = music - whole
-    part = part * part * (3 - 2 * part)
-    table = habits.jitter[:, place]
+    part = smoothstep(music - whole)
+    table = habits.jitter[:, limb]
     stray = table[whole % JITTER_TABLE] * (1 - part) + table[(whole + 1) % JITTER_TABLE] * part
-    return music - (1 - timing) * (DELAY_BEATS * habits.delay[place] + JITTER_BEATS * stray)
+    return music - (1 - timing) * (DELAY_BEATS * habits.delay[limb] + JITTER_BEATS * stray)
 
 
 def _lose_balance(pose: np.ndarray, habits: _Habits, seconds: np.ndarray, person: Person) -> None:
-    """Adds to poses [T, len(POSE)], in place, the sway and shifting feet of poor balance and the sway of faults."""
+    """Add the sway and shifting feet of poor balance, and the sway of faults, to poses [T, len(POSE)] in place."""
     lack, leg = 1 - person.skill.balance, person.body.leg_length
     waves = np.sin(2 * np.pi * habits.sway_hz[:, :, None] * seconds + habits.sway_phase[:, :, None])  # [4, 2, T]
     sway = lack * SWAY_M * (waves[:, 0] + 0.5 * waves[:, 1]) / 1.3
@@ -136,28 +138,26 @@ def _lose_balance(pose: np.ndarray, habits: _Habits, seconds: np.ndarray, person
         if fault.kind == "unsteady":
             turns = 2 * np.pi * FAULT_SWAY_HZ * seconds + habits.sway_phase[:, 0, None]
             sway += fault.size * _window(fault, seconds) * np.sin(turns)
-    pose[:, P["trunk.x"]] += sway[0] / leg
-    pose[:, P["trunk.z"]] += 0.6 * sway[1] / leg
-    pose[:, P["trunk.pitch"]] += np.degrees(0.7 * SWAY_RAD_PER_M * sway[2])
-    pose[:, P["trunk.roll"]] += np.degrees(SWAY_RAD_PER_M * sway[3])
+    pose[:, POSE_INDEX["trunk.x"]] += sway[0] / leg
+    pose[:, POSE_INDEX["trunk.z"]] += 0.6 * sway[1] / leg
+    pose[:, POSE_INDEX["trunk.pitch"]] += np.degrees(0.7 * SWAY_RAD_PER_M * sway[2])
+    pose[:, POSE_INDEX["trunk.roll"]] += np.degrees(SWAY_RAD_PER_M * sway[3])
 
     for foot, limb in enumerate(("left_leg", "right_leg")):
         clock = seconds / SHIFT_S + habits.shift_phase + 0.5 * foot  # the feet take turns
         whole = np.floor(clock).astype(int)
-        part = np.clip((clock - whole) / 0.3, 0.0, 1.0)
-        smooth = (part * part * (3 - 2 * part))[:, None]
+        smooth = smoothstep(np.clip((clock - whole) / 0.3, 0.0, 1.0))[:, None]
         table = habits.shift[:, foot]
-        place = table[(whole - 1) % SHIFT_TABLE] * (1 - smooth) + table[whole % SHIFT_TABLE] * smooth
-        pose[:, P[f"{limb}.out"]] += lack * FEET_M * place[:, 0] / leg
-        pose[:, P[f"{limb}.ahead"]] += lack * FEET_M * place[:, 1] / leg
+        shift = table[(whole - 1) % SHIFT_TABLE] * (1 - smooth) + table[whole % SHIFT_TABLE] * smooth
+        pose[:, POSE_INDEX[f"{limb}.out"]] += lack * FEET_M * shift[:, 0] / leg
+        pose[:, POSE_INDEX[f"{limb}.ahead"]] += lack * FEET_M * shift[:, 1] / leg
 
 
 def _window(fault: Fault, seconds: np.ndarray) -> np.ndarray:
-    """1 [T] while a fault lasts, 0 outside, smooth between; a late limb falls behind too slowly to go backwards."""
+    """Weights [T]: 1 while a fault lasts, 0 outside, smooth between, so slowly that a late limb never goes back."""
     ramp = max(RAMP_S, 2 * fault.size) if fault.kind == "late" else RAMP_S
     ramp = min(ramp, (fault.end_s - fault.start_s) / 2)
-    part = np.clip(np.minimum(seconds - fault.start_s, fault.end_s - seconds) / ramp, 0.0, 1.0)
-    return part * part * (3 - 2 * part)
+    return smoothstep(np.clip(np.minimum(seconds - fault.start_s, fault.end_s - seconds) / ramp, 0.0, 1.0))
 
 
 def _check(fault: Fault) -> None:

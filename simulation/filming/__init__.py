@@ -1,1 +1,1 @@
-"""What a phone makes of a scene: camera shots, exposure, captions, a video file; and what of the dancer is visible."""
+"""Filming of a scene by a phone: camera shots, exposure, captions, a video file; and the labels of its frames."""

@@ -1,26 +1,26 @@
-"""A clip's script to its frames, each with what can be seen in it."""
+"""Frames of a clip from its script, each with its labels."""
 
 from collections.abc import Iterator
 
 import numpy as np
 
-from simulation.dancers.figure import Posed, draw_people
+from simulation.dancers.figure import PosedPerson, draw_people
 from simulation.dancers.performance import perform
-from simulation.filming.hiding import blur_place, cover_face, take_colours
+from simulation.filming.hiding import blur_place, cover_face, remove_colours
 from simulation.filming.phone_look import apply_look
 from simulation.filming.shots import cameras
-from simulation.filming.visibility import Seen
+from simulation.filming.visibility import PersonLabels
 from simulation.scenes.places import Scene
 from simulation.script import ClipScript, Motion, Person
 
 TICKS_PER_S = 90_000  # timestamps of a variable rate are whole ticks, so that the file holds them exactly
-_DROPPED = 0.25  # share of the frames that a phone with a variable rate leaves out
+_DROPPED = 0.25  # share of the frames that a phone with a variable rate drops
 _BLINK_S = 0.18
-_MOOD = 0.06  # how far an expression moves about its mean
+_MOOD = 0.06  # amplitude of an expression about its mean
 
 
 def frame_times(script: ClipScript) -> np.ndarray:
-    """float64 [T] seconds from the first frame; at least one frame, whole ticks."""
+    """Times of a clip's frames, float64 [T] seconds from the first; at least one, whole ticks."""
     count = max(1, round(script.duration_s * script.phone.fps))
     seconds = np.arange(count) / script.phone.fps
     if script.phone.variable_rate:
@@ -32,37 +32,37 @@ def frame_times(script: ClipScript) -> np.ndarray:
     return np.round(seconds * TICKS_PER_S) / TICKS_PER_S
 
 
-def film(script: ClipScript, seconds: np.ndarray) -> Iterator[tuple[np.ndarray, list[Seen]]]:
-    """The frames at `seconds` [T], ascending: uint8 [H, W, 3] RGB upright, and what is seen of each person."""
+def film(script: ClipScript, seconds: np.ndarray) -> Iterator[tuple[np.ndarray, list[PersonLabels]]]:
+    """Yield the frames at `seconds` [T], ascending: uint8 [H, W, 3] RGB upright, and the labels of each person."""
     scene = Scene(script.scene, script.scene_seed)
     views = cameras(script.shots, seconds, script.phone.width, script.phone.height)
-    moves = [placed(perform(script.dance, person, seconds), person) for person in script.people]
+    motions = [place_motion(perform(script.dance, person, seconds), person) for person in script.people]
     faces = [_face_over_time(person, seconds) for person in script.people]
-    for place, camera in enumerate(views):
+    for index, camera in enumerate(views):
         picture = scene.draw(camera)
         if "blurred_place" in script.hidden:
             picture = blur_place(picture)
         posed = [
-            Posed(person, motion.points[place], motion.head[place], *face[place])
-            for person, motion, face in zip(script.people, moves, faces, strict=True)
+            PosedPerson(person, motion.points[index], motion.head[index], *face[index])
+            for person, motion, face in zip(script.people, motions, faces, strict=True)
         ]
-        seen = draw_people(picture, camera, posed, scene.light)
+        labels = draw_people(picture, camera, posed, scene.light)
         if "covered_face" in script.hidden:
-            cover_face(picture, seen[0].face_box)
+            cover_face(picture, labels[0].face_box)
         if "colourless" in script.hidden:
-            take_colours(picture, script.scene_seed)
-        yield apply_look(picture, script.phone, round(seconds[place] * script.phone.fps), script.scene_seed), seen
+            remove_colours(picture, script.scene_seed)
+        yield apply_look(picture, script.phone, round(seconds[index] * script.phone.fps), script.scene_seed), labels
 
 
-def placed(motion: Motion, person: Person) -> Motion:
-    """The dance where the person stands, turned as the person is."""
+def place_motion(motion: Motion, person: Person) -> Motion:
+    """The motion moved to the person's place and turned to the person's direction."""
     cos, sin = np.cos(person.turn), np.sin(person.turn)
     turned = np.array([[cos, 0, sin], [0, 1, 0], [-sin, 0, cos]])
     return Motion(motion.points @ turned.T + np.array([person.x_m, 0, person.z_m]), turned @ motion.head)
 
 
 def _face_over_time(person: Person, seconds: np.ndarray) -> list[tuple[float, float]]:
-    """Expression and how far the eyes are open, 0..1 each, at every moment: a mood that drifts a little, and blinks."""
+    """Expression and openness of the eyes, 0..1 each, at every moment: a drifting mood, and blinks."""
     rng = np.random.default_rng((person.seed, 3))
     phase = rng.uniform(0, 2 * np.pi, 2)
     mood = person.expression + _MOOD * (np.sin(1.1 * seconds + phase[0]) + np.sin(2.7 * seconds + phase[1])) / 2

@@ -1,4 +1,4 @@
-"""What a phone does to a picture: drifting exposure and white balance, a darker rim, sensor noise, a caption on top."""
+"""Look of a phone's pictures: drifting exposure and white balance, a darker rim, sensor noise, a caption on top."""
 
 from functools import lru_cache
 
@@ -18,21 +18,13 @@ _NOISE_LEVELS = (1.2, 2.2, 3.5)  # standard deviations, of 255: daylight, a room
 
 _CAPTION_COLOURS = ((255, 255, 255), (255, 221, 64), (255, 120, 170), (120, 235, 255), (160, 255, 150))
 _STARTS = ("day {n}", "take {n}", "POV:", "wait for it", "me trying", "tutorial", "who's next?", "part {n}", "ok but")
-_MIDDLES = (
-    "the trend",
-    "this dance",
-    "after work",
-    "with my sister",
-    "first try",
-    "no practice",
-    "again",
-    "on holiday",
-)
+_MIDDLES = ("the trend", "this dance", "after work", "with my sister", "first try", "no practice", "again",
+            "on holiday")  # fmt: skip
 _TAGS = ("#challenge", "#dance", "#fyp", "#viral", "#moves", "#trend", "#groove")
 
 
 def draw_phone(rng: np.random.Generator) -> Phone:
-    """One of the phones that clips come from; never a broken file."""
+    """Random recording, without damage."""
     width, height = SIZES[rng.choice(len(SIZES), p=_SIZE_SHARES)]
     return Phone(
         width=width,
@@ -47,13 +39,13 @@ def draw_phone(rng: np.random.Generator) -> Phone:
 
 
 def apply_look(picture: np.ndarray, phone: Phone, frame: int, seed: int) -> np.ndarray:
-    """Makes a rendered picture look filmed; changes it in place and returns it.
+    """Make a rendered picture look filmed, in place, and return it.
 
     Args:
         picture: uint8 [phone.height, phone.width, 3] RGB, contiguous.
-        phone: whose picture it is; its fps is the pace of the drifts.
+        phone: that films; its fps is the pace of the drifts.
         frame: number of the frame, from 0.
-        seed: of the clip; a phone's rim, balance and noise follow from it.
+        seed: of the clip; determines the phone's rim, balance and noise.
 
     Raises:
         ValueError: the picture is not of the phone's size.
@@ -80,7 +72,7 @@ def apply_look(picture: np.ndarray, phone: Phone, frame: int, seed: int) -> np.n
 
 @lru_cache(maxsize=2)
 def _gain_masks(width: int, height: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """uint8 [h, w, 3] twice: the rim's darkness and the white balance at the cool and the warm end of its drift."""
+    """Gains of rim and white balance at the cool and the warm end of the drift, uint8 [h, w, 3] each."""
     rng = np.random.default_rng((seed, 6))
     rim, exposure = rng.uniform(0.05, 0.2), rng.uniform(0.94, 1.06)
     red, blue = rng.uniform(-0.04, 0.04, 2)
@@ -93,7 +85,7 @@ def _gain_masks(width: int, height: int, seed: int) -> tuple[np.ndarray, np.ndar
 
 @lru_cache(maxsize=6)
 def _noise(width: int, height: int, level: float) -> tuple[np.ndarray, np.ndarray]:
-    """uint8 [h + _ROLL, w + _ROLL, 3] twice: what noise adds and what it takes away."""
+    """Positive and negative part of the sensor noise, uint8 [h + _ROLL, w + _ROLL, 3] each."""
     rng = np.random.default_rng((width, height))
     shape = (height + _ROLL, width + _ROLL)
     field = 0.85 * rng.standard_normal((*shape, 1), np.float32) + 0.5 * rng.standard_normal((*shape, 3), np.float32)
@@ -102,12 +94,14 @@ def _noise(width: int, height: int, level: float) -> tuple[np.ndarray, np.ndarra
 
 
 def _draw_caption(rng: np.random.Generator) -> str:
+    """Random caption."""
     start = str(rng.choice(_STARTS)).format(n=rng.integers(1, 40))
     parts = [start, str(rng.choice(_MIDDLES)) if rng.random() < 0.5 else "", str(rng.choice(_TAGS))]
     return " ".join(part for part in parts if part)
 
 
 def _lay_caption(picture: np.ndarray, caption: str, seed: int) -> None:
+    """Draw a caption in place."""
     strip, uncovered, top = _caption_strip(caption, picture.shape[1], picture.shape[0], seed)
     band = picture[top : top + strip.shape[0]]
     cv2.multiply(band, uncovered, dst=band, scale=1 / 255)
@@ -116,8 +110,10 @@ def _lay_caption(picture: np.ndarray, caption: str, seed: int) -> None:
 
 @lru_cache(maxsize=2)
 def _caption_strip(caption: str, width: int, height: int, seed: int) -> tuple[np.ndarray, np.ndarray, int]:
-    """uint8 [s, w, 3] the caption's colours times its cover, uint8 [s, w, 3] what shows through (255: all), and the
-    row of the picture where the strip begins."""
+    """A caption's strip over the whole width, and the row of the picture where the strip begins.
+
+    uint8 [s, w, 3] colours times cover, and uint8 [s, w, 3] share of the picture that shows through (255: all).
+    """
     rng = np.random.default_rng((seed, 8))
     font = cv2.FONT_HERSHEY_DUPLEX
     scale = max(height, 800) / 960 * rng.uniform(0.95, 1.35)
@@ -132,12 +128,12 @@ def _caption_strip(caption: str, width: int, height: int, seed: int) -> tuple[np
     else:
         top = round(height * CAPTION_BOTTOM + share * (height * (1 - CAPTION_BOTTOM) - rows))
     bright = int(rng.integers(len(_CAPTION_COLOURS))) if rng.random() < 0.3 else 0
-    place = ((width - text_width) // 2, rows - below - 3 * stroke)
+    origin = ((width - text_width) // 2, rows - below - 3 * stroke)
     letters = np.zeros((rows, width, 3), np.uint8)
-    cv2.putText(letters, caption, place, font, scale, (255, 255, 255), stroke, cv2.LINE_AA)
+    cv2.putText(letters, caption, origin, font, scale, (255, 255, 255), stroke, cv2.LINE_AA)
     if rng.random() < 0.25:  # the other habit: dark letters on a light plate
         cover = np.zeros(letters.shape, np.uint8)
-        corner = (max(0, place[0] - 5 * stroke), 0), (min(width, place[0] + text_width + 5 * stroke) - 1, rows - 1)
+        corner = (max(0, origin[0] - 5 * stroke), 0), (min(width, origin[0] + text_width + 5 * stroke) - 1, rows - 1)
         cv2.rectangle(cover, *corner, (255, 255, 255), -1)
         shown = cover - letters
     else:  # light letters with a dark outline

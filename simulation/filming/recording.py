@@ -1,4 +1,4 @@
-"""Frames to a video file, as a phone leaves it: codec, quality, rotation metadata, uneven times, damage."""
+"""Video files as phones write them: codec, quality, rotation metadata, uneven times, damage."""
 
 import os
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ from simulation.filming.film import TICKS_PER_S
 from simulation.script import Phone
 
 _SOUND_HZ = 22_050
-_CUT_OFF = 0.55  # share of a truncated file that is left
+_CUT_OFF = 0.55  # remaining share of a truncated file
 
 # One thread an encoder: clips are rendered side by side, and the bytes must not depend on the number of cores.
 _ENCODERS = {
@@ -26,12 +26,13 @@ _ENCODERS = {
 
 
 def record(path: Path, frames: Iterable[np.ndarray], seconds: np.ndarray, phone: Phone) -> None:
-    """Writes the file; it is there whole or not at all.
+    """Write frames to an MP4 file, which appears whole or not at all.
 
     Args:
-        path: an MP4 file to be.
-        frames: T pictures uint8 [H, W, 3] RGB, upright; not looked at where `phone.damage` leaves no picture.
+        path: of the file.
+        frames: T pictures uint8 [H, W, 3] RGB, upright; not read where `phone.damage` leaves no picture.
         seconds: float64 [T] of each frame, whole ticks, the first 0.
+        phone: that records.
     """
     with storage.staged(str(path)) as temporary:
         if phone.damage == "no_video":
@@ -67,7 +68,7 @@ def _write_video(path: Path, frames: Iterable[np.ndarray], seconds: np.ndarray, 
 
 
 def _write_sound(path: Path, duration_s: float) -> None:
-    """A file with a tone and no picture."""
+    """Write a file with a tone and no picture."""
     with av.open(path, "w", format="mp4") as file:
         stream = file.add_stream("aac", rate=_SOUND_HZ, layout="mono")
         samples = np.sin(2 * np.pi * 220 * np.arange(max(1024, int(duration_s * _SOUND_HZ))) / _SOUND_HZ)

@@ -1,1 +1,1 @@
-"""The eight kinds of place that dances are filmed in: furnished by chance, drawn by a camera."""
+"""Eight kinds of place that dances are filmed in, furnished at random and drawn by a camera."""

@@ -90,13 +90,8 @@ def _wall_bars(rng: Rng, room: Room, x: float, wood: Colour) -> None:
 def _mirror(room: Room, x: float, edge: float, low: Colour) -> None:
     glass = mixed((198, 210, 214), low, 0.15)
     for left in (x - 0.75, x, x + 0.75):
-        room.back.inlay(
-            left,
-            0.15,
-            left + 0.73,
-            2.1,
-            surface.vertical(16, 4, [(0, glass), (0.55, times(glass, 0.86)), (1, times(glass, 0.7))]),
-        )
+        texture = surface.vertical(16, 4, [(0, glass), (0.55, times(glass, 0.86)), (1, times(glass, 0.7))])
+        room.back.inlay(left, 0.15, left + 0.73, 2.1, texture)
         for start in (0.1, 0.3):
             room.back.line([(left + start, 0.5), (left + start + 0.3, 1.7)], 0.05, times(glass, 1.12))
     for y in (0.9, edge) if edge < 1.2 else (0.95,):
@@ -192,9 +187,8 @@ def corridor(rng: Rng) -> Place:
     sign_z = -rng.uniform(2.5, 5.0)
     exit_sign = Canvas(-0.28, 0.28, room.high - 0.42, room.high, 100)
     exit_sign.rect(-0.02, room.high - 0.2, 0.02, room.high, (90, 90, 90))
-    exit_sign.rect(
-        -0.27, room.high - 0.41, 0.27, room.high - 0.2, (24, 140, 74) if rng.random() < 0.7 else (190, 40, 40)
-    )
+    green_or_red = (24, 140, 74) if rng.random() < 0.7 else (190, 40, 40)
+    exit_sign.rect(-0.27, room.high - 0.41, 0.27, room.high - 0.2, green_or_red)
     exit_sign.rect(-0.16, room.high - 0.33, 0.08, room.high - 0.28, (245, 255, 245))
     exit_sign.poly([(0.06, room.high - 0.38), (0.18, room.high - 0.305), (0.06, room.high - 0.23)], (245, 255, 245))
     room.add(sign_z, [wall(exit_sign, sign_z)])
@@ -317,13 +311,13 @@ def _lighting_bar(room: Room, lamps: list[Colour]) -> list[Panel]:
     for x in np.arange(-1.9, 1.8, 0.2):
         canvas.line([(x, y), (x + 0.1, y + 0.18), (x + 0.2, y)], 0.02, (80, 82, 86))
     for tint, x in zip(lamps, np.linspace(-1.3, 1.3, len(lamps)), strict=True):
-        canvas.poly([(x - 0.1, y), (x + 0.1, y), (x + 0.14, y - 0.22), (x - 0.14, y - 0.22)], (32, 32, 34))
+        canvas.trapezoid(x, 0.1, y, 0.14, y - 0.22, (32, 32, 34))
         canvas.disc(x, y - 0.22, 0.13, 0.05, mixed(tint, (255, 255, 255), 0.6))
     return [wall(canvas, -1.5)]
 
 
 def _beams(rng: Rng, room: Room, lamps: list[Colour]) -> list[Panel]:
-    """Light made visible by haze; thin, so that nothing behind is hidden."""
+    """Light made visible by haze, thin, so that nothing behind is hidden."""
     canvas = Canvas(-2.4, 2.4, 0.0, 2.75, 30)
     picture = np.zeros((*canvas.size, 4), np.float32)
     for tint, x in zip(lamps, np.linspace(-1.3, 1.3, len(lamps)), strict=True):

@@ -48,7 +48,7 @@ def bedroom(rng: Rng) -> Place:
     room.add_box((table - 0.2, table + 0.2), (0, 0.5), (-room.depth, -room.depth + 0.4), wood, wood)
     stand = Canvas(table - 0.18, table + 0.18, 0.5, 1.0, 120)
     stand.rect(table - 0.02, 0.5, table + 0.02, 0.8, times(wood, 0.5))
-    stand.poly([(table - 0.16, 0.74), (table + 0.16, 0.74), (table + 0.1, 0.97), (table - 0.1, 0.97)], (255, 236, 190))
+    stand.trapezoid(table, 0.16, 0.74, 0.1, 0.97, (255, 236, 190))
     room.add(-room.depth + 0.21, [wall(stand, -room.depth + 0.2)])
     room.back.pool(table, 0.95, 0.6, 0.5, 0.3, (255, 225, 170))
     if rng.random() < 0.6:
@@ -62,9 +62,8 @@ def _rug(rng: Rng, room: Room) -> None:
     room.ground.darken([(-half, near, half, far)], 0.3, 0.05)
     room.ground.rect(-half, near, half, far, trim)
     rows, columns = round((far - near) * 100), round(half * 200)
-    room.ground.inlay(
-        -half + 0.08, near + 0.08, half - 0.08, far - 0.08, surface.speckled(rng, rows, columns, colour, 0.04)
-    )
+    weave = surface.speckled(rng, rows, columns, colour, 0.04)
+    room.ground.inlay(-half + 0.08, near + 0.08, half - 0.08, far - 0.08, weave)
     kind = rng.integers(3)
     for step in np.arange(0.25, far - near - 0.15, rng.uniform(0.2, 0.45)) if kind == 0 else ():
         room.ground.rect(-half + 0.08, near + step, half - 0.08, near + step + 0.08, trim)
@@ -76,11 +75,9 @@ def _rug(rng: Rng, room: Room) -> None:
 def _bed(rng: Rng, room: Room, middle: float, wide: float) -> None:
     back, long = -room.depth, min(2.0, room.depth - 1.15)
     x = (middle - wide / 2, middle + wide / 2)
-    wood, sheet, blanket = (
-        furniture(rng),
-        surface.hsv(rng.random(), rng.uniform(0, 0.2), rng.uniform(0.8, 0.97)),
-        fabric(rng),
-    )
+    wood = furniture(rng)
+    sheet = surface.hsv(rng.random(), rng.uniform(0, 0.2), rng.uniform(0.8, 0.97))
+    blanket = fabric(rng)
     head = rng.uniform(0.85, 1.15)
     room.add_box((x[0] - 0.06, x[1] + 0.06), (0, head), (back, back + 0.08), wood, times(wood, 1.1))
     top = Canvas(*x, -back - long, -back, 90)
@@ -98,9 +95,8 @@ def _bed(rng: Rng, room: Room, middle: float, wide: float) -> None:
     for place in (-0.24, 0.24) if rng.random() < 0.8 else (0.0,):
         pillow = middle + place * wide
         colour = sheet if rng.random() < 0.5 else fabric(rng)
-        room.add_box(
-            (pillow - 0.27, pillow + 0.27), (0.52, 0.68), (back + 0.1, back + 0.45), times(colour, 0.95), colour
-        )
+        across, z = (pillow - 0.27, pillow + 0.27), (back + 0.1, back + 0.45)
+        room.add_box(across, (0.52, 0.68), z, times(colour, 0.95), colour)
 
 
 def _wardrobe(rng: Rng, room: Room, side: int) -> None:
@@ -116,13 +112,8 @@ def _wardrobe(rng: Rng, room: Room, side: int) -> None:
         knob = right - 0.07 if number % 2 == 0 else left + 0.07
         face.rect(knob - 0.012, high * 0.45, knob + 0.012, high * 0.45 + 0.16, times(colour, 0.35))
     if rng.random() < 0.35:
-        face.inlay(
-            doors[0] + 0.06,
-            0.3,
-            doors[1] - 0.06,
-            high - 0.2,
-            surface.vertical(8, 8, [(0, (205, 215, 220)), (1, (150, 160, 165))]),
-        )
+        mirror = surface.vertical(8, 8, [(0, (205, 215, 220)), (1, (150, 160, 165))])
+        face.inlay(doors[0] + 0.06, 0.3, doors[1] - 0.06, high - 0.2, mirror)
     room.add_box(x, (0, high), (-room.depth, -room.depth + 0.58), face, times(colour, 0.9), colour)
 
 
@@ -177,7 +168,7 @@ def kitchen(rng: Rng) -> Place:
 def _cabinets(
     rng: Rng, room: Room, x: tuple[float, float], hob: float, front: Colour, worktop: Colour, deep: float
 ) -> None:
-    """The row under the worktop, with the oven below the hob, and the worktop with hob and sink."""
+    """Add the row under the worktop, with the oven below the hob, and the worktop with hob and sink."""
     back = -room.depth
     face = Canvas(*x, 0, 0.88, 100)
     face.cover(surface.plain(rng, *face.size, times(front, 0.75)))
@@ -207,11 +198,8 @@ def _cabinets(
     room.add_box(x, (0, 0.88), (back, back + deep - 0.04), face, worktop, front)
     room.add_box(x, (0.88, 0.92), (back, back + deep), times(worktop, 0.85), top, worktop)
     tap = Canvas(sink - 0.03, sink + 0.2, 0.92, 1.25, 120)
-    tap.line(
-        [(sink, 0.92), (sink, 1.2), (sink + 0.06, 1.23), (sink + 0.14, 1.2), (sink + 0.15, 1.12)],
-        0.025,
-        (200, 203, 208),
-    )
+    spout = [(sink, 0.92), (sink, 1.2), (sink + 0.06, 1.23), (sink + 0.14, 1.2), (sink + 0.15, 1.12)]
+    tap.line(spout, 0.025, (200, 203, 208))
     room.add(back + deep + 0.01, [wall(tap, back + 0.1)])
 
 

@@ -1,4 +1,4 @@
-"""What outdoor places share: sky, ground to the horizon, time of day; and two of them, a park and a beach."""
+"""Parts of outdoor places: sky, ground to the horizon, time of day, trees; and two places, a park and a beach."""
 
 from itertools import pairwise
 
@@ -6,14 +6,14 @@ import numpy as np
 
 from simulation.scenes import textures as surface
 from simulation.scenes.panels import Canvas, Colour, Panel, floor, wall
-from simulation.scenes.rooms import FRONT_M, Place, box, calm, graded
+from simulation.scenes.rooms import FRONT_M, Furnishing, Place, calm, graded
 from simulation.scenes.textures import Rng, fabric, furniture, hsv, mixed, times
 from simulation.script import Light
 
-FAR_M = 220.0  # where the sky stands; nearer things hide that it is a wall
+FAR_M = 220.0  # distance of the sky, which is a wall
 GROUND_M = 9.0  # the detailed ground ends here, a plain one goes on
 _GROUND_HALF_M = 6.5
-_GAINS: dict[str, Colour] = {  # what the time of day does to colours
+_GAINS: dict[str, Colour] = {  # of colours, by time of day
     "day": (1.05, 1.03, 0.98),
     "grey": (0.86, 0.88, 0.9),
     "golden": (1.06, 0.93, 0.76),
@@ -21,8 +21,8 @@ _GAINS: dict[str, Colour] = {  # what the time of day does to colours
 }
 
 
-class Outdoors:
-    """An open place being furnished: `ground` (y is -z) is painted in detail, things are added at their depth."""
+class Outdoors(Furnishing):
+    """An open place being furnished, with a sky and a time of day."""
 
     def __init__(self, rng: Rng):
         texture, self.haze, self.time = surface.sky(rng, 170, 340)
@@ -34,19 +34,17 @@ class Outdoors:
         sunny = self.time in ("day", "golden")
         gain = _GAINS[self.time]
         level = sum(gain) / 3
-        self.light = Light(
+        light = Light(
             direction / np.linalg.norm(direction),
             float(rng.uniform(0.35, 0.5) if sunny else rng.uniform(0.65, 0.8)),
             (gain[0] / level, gain[1] / level, gain[2] / level),
             float(rng.uniform(0.4, 0.6) if sunny else rng.uniform(0.12, 0.25)),
         )
-        self.ground = Canvas(-_GROUND_HALF_M, _GROUND_HALF_M, -FRONT_M, GROUND_M, 70)
+        super().__init__(light, Canvas(-_GROUND_HALF_M, _GROUND_HALF_M, -FRONT_M, GROUND_M, 70))
         self._sky = wall(sky, -FAR_M)
-        self._things: list[tuple[float, list[Panel]]] = []
-        self._feet: list[tuple[float, float, float, float]] = []
 
     def plain_ground(self, near: Colour, far: Colour) -> None:
-        """The ground beyond the detailed one and to its sides, fading to the haze."""
+        """Add the ground beyond the detailed one and to its sides, fading to the haze."""
         # Two pieces: a wide one that came near would be cut off where the camera's turn brings its side behind it.
         inner = Canvas(-28, 28, -3.0, 32, 2)
         inner.cover(surface.vertical(*inner.size, [(0, mixed(far, near, 0.2)), (0.6, near)]))
@@ -55,23 +53,9 @@ class Outdoors:
         outer.cover(surface.vertical(*outer.size, ends))
         self.add(-FAR_M + 1, [floor(outer), floor(inner)])
 
-    def add(self, z: float, panels: list[Panel]) -> None:
-        self._things.append((z, panels))
-
-    def add_box(
-        self, x: tuple[float, float], y: tuple[float, float], z: tuple[float, float], front: Canvas | Colour,
-        top: Canvas | Colour, side: Colour | None = None,
-    ) -> None:  # fmt: skip
-        self.add(z[1], box(x, y, z, front, top, self.light, side))
-        if y[0] < 0.3:
-            self.shadow(x, z)
-
-    def shadow(self, x: tuple[float, float], z: tuple[float, float]) -> None:
-        """Darkens the ground under something."""
-        self._feet.append((x[0], -z[1], x[1], -z[0]))
-
     def finish(self) -> Place:
-        self.ground.darken(self._feet, 0.25 + 0.5 * self.light.shadow, 0.15)
+        """Shade the ground, sort the panels and colour all by the time of day."""
+        self.ground.darken(self._footprints, 0.25 + 0.5 * self.light.shadow, 0.15)
         calm(self.ground)
         things = sorted([*self._things, (-FAR_M + 2, [floor(self.ground)])], key=lambda item: item[0])
         panels = (self._sky, *(panel for _, group in things for panel in group))
@@ -81,50 +65,40 @@ class Outdoors:
 def cloud_of_leaves(
     rng: Rng, canvas: Canvas, x: float, y: float, half: float, high: float, colour: Colour, light: Light, count: int
 ) -> None:
-    """A crown of leaves about a middle: clumps, brighter towards the light, dark ones first."""
-    place = rng.standard_normal((count, 2)) * 0.45
-    place = place[(place**2).sum(axis=1) < 1]
-    bright = (
-        0.75 + 0.3 * (place @ np.array([np.sign(light.direction[0]) * 0.6, 0.9])) + rng.uniform(-0.1, 0.1, len(place))
-    )
-    for at, tone in sorted(zip(place, bright, strict=True), key=lambda item: item[1]):
+    """Paint a crown of leaves about a middle: clumps, brighter towards the light, dark ones first."""
+    clumps = rng.standard_normal((count, 2)) * 0.45
+    clumps = clumps[(clumps**2).sum(axis=1) < 1]
+    towards = np.array([np.sign(light.direction[0]) * 0.6, 0.9])
+    bright = 0.75 + 0.3 * (clumps @ towards) + rng.uniform(-0.1, 0.1, len(clumps))
+    for at, tone in sorted(zip(clumps, bright, strict=True), key=lambda item: item[1]):
         size = half * rng.uniform(0.12, 0.28)
         canvas.disc(x + at[0] * half, y + at[1] * high, size, size * 0.85, times(colour, float(tone)))
 
 
 def tree(rng: Rng, z: float, x: float, colour: Colour, light: Light) -> Panel:
-    """A broad-leaved or a needle tree on one panel."""
+    """Broad-leaved or needle tree on one panel."""
     high, bark = rng.uniform(4.0, 7.5), hsv(rng.uniform(0.03, 0.1), rng.uniform(0.2, 0.5), rng.uniform(0.25, 0.5))
     if rng.random() < 0.7:
         half, low = high * rng.uniform(0.28, 0.38), high * rng.uniform(0.3, 0.42)
         canvas = Canvas(x - half * 1.3, x + half * 1.3, 0, high * 1.1, 45)
         wide = high * 0.035
-        canvas.poly(
-            [(x - wide * 1.4, 0), (x + wide * 1.4, 0), (x + wide * 0.7, low * 1.5), (x - wide * 0.7, low * 1.5)], bark
-        )
+        canvas.trapezoid(x, wide * 1.4, 0, wide * 0.7, low * 1.5, bark)
         canvas.poly([(x, 0), (x + wide * 1.4, 0), (x + wide * 0.7, low * 1.5), (x, low * 1.5)], times(bark, 0.8))
         for lean in (-0.5, 0.45):
             canvas.line([(x, low), (x + lean * half, low * 1.5)], wide * 0.8, times(bark, 0.9))
         cloud_of_leaves(rng, canvas, x, (low + high) / 2 + low * 0.15, half, (high - low) / 2, colour, light, 170)
     else:
-        half, colour = (
-            high * rng.uniform(0.2, 0.28),
-            hsv(rng.uniform(0.25, 0.45), rng.uniform(0.3, 0.65), rng.uniform(0.35, 0.6)),
-        )
+        half = high * rng.uniform(0.2, 0.28)
+        colour = hsv(rng.uniform(0.25, 0.45), rng.uniform(0.3, 0.65), rng.uniform(0.35, 0.6))
         canvas = Canvas(x - half * 1.1, x + half * 1.1, 0, high * 1.02, 45)
         canvas.rect(x - high * 0.02, 0, x + high * 0.02, high * 0.3, bark)
         for level in np.linspace(0.12, 0.78, 6):
             wide, foot = half * (1.05 - level), high * level
             for share, tone in ((1.0, 0.62), (0.75, 0.8), (0.45, 0.95)):
                 shift = np.sign(light.direction[0]) * wide * 0.2 * (1 - share)
-                canvas.poly(
-                    [
-                        (x - wide * share + shift, foot),
-                        (x + wide * share + shift, foot),
-                        (x + shift * 0.5, foot + high * 0.26),
-                    ],
-                    times(colour, tone),
-                )
+                left, right = x - wide * share + shift, x + wide * share + shift
+                top = (x + shift * 0.5, foot + high * 0.26)
+                canvas.poly([(left, foot), (right, foot), top], times(colour, tone))
     return wall(canvas, z)
 
 
@@ -170,12 +144,11 @@ def park(rng: Rng) -> Place:
 
 
 def _leaf(rng: Rng) -> Colour:
-    """Green mostly; autumn or blossom now and then."""
+    """Random colour of leaves: mostly green, autumn or blossom now and then."""
     if rng.random() < 0.72:
         return hsv(rng.uniform(0.2, 0.38), rng.uniform(0.4, 0.75), rng.uniform(0.4, 0.75))
-    return hsv(
-        rng.choice([rng.uniform(0.03, 0.14), rng.uniform(0.9, 0.97)]), rng.uniform(0.3, 0.8), rng.uniform(0.6, 0.95)
-    )
+    hue = rng.choice([rng.uniform(0.03, 0.14), rng.uniform(0.9, 0.97)])
+    return hsv(hue, rng.uniform(0.3, 0.8), rng.uniform(0.6, 0.95))
 
 
 def _path(rng: Rng, ground: Canvas) -> None:
@@ -189,10 +162,8 @@ def _path(rng: Rng, ground: Canvas) -> None:
     else:
         across, y0 = np.linspace(-7, 7, 30), rng.uniform(0.5, 1.5)
         line = y0 + 0.4 * bend * np.sin(across * 0.5 + phase)
-        points = [
-            *zip(across, line - half * 0.8, strict=True),
-            *zip(across[::-1], line[::-1] + half * 0.8, strict=True),
-        ]
+        points = [*zip(across, line - half * 0.8, strict=True)]
+        points += zip(across[::-1], line[::-1] + half * 0.8, strict=True)
     mask = Canvas(ground.x0, ground.x1, ground.y0, ground.y1, ground.per_m)
     mask.poly(points, (255, 255, 255))
     share = mask.image[..., :1].astype(np.float32) / 255
@@ -216,26 +187,19 @@ def _bench(rng: Rng, place: Outdoors, x: float, z: float) -> None:
 
 
 def lamp_post(rng: Rng, place: Outdoors, x: float, z: float) -> None:
+    """Add a lamp post with a lantern or an arm."""
     iron, high = hsv(rng.random(), rng.uniform(0, 0.4), rng.uniform(0.15, 0.45)), rng.uniform(3.2, 4.5)
     canvas = Canvas(x - 0.75, x + 0.75, 0, high + 0.4, 60)
     canvas.rect(x - 0.035, 0, x + 0.035, high, iron)
     canvas.rect(x - 0.075, 0, x + 0.075, 0.5, iron)
     if rng.random() < 0.5:
-        canvas.poly(
-            [(x - 0.17, high + 0.3), (x + 0.17, high + 0.3), (x + 0.1, high - 0.05), (x - 0.1, high - 0.05)],
-            (250, 244, 214),
-        )
+        canvas.trapezoid(x, 0.17, high + 0.3, 0.1, high - 0.05, (250, 244, 214))
         canvas.poly([(x - 0.2, high + 0.28), (x + 0.2, high + 0.28), (x, high + 0.4)], iron)
     else:
         reach = 0.6 * rng.choice([-1, 1])
         canvas.line([(x, high), (x + reach * 0.4, high + 0.15), (x + reach, high + 0.12)], 0.05, iron)
-        canvas.rect(
-            min(x + reach * 0.6, x + reach * 1.1),
-            high + 0.02,
-            max(x + reach * 0.6, x + reach * 1.1),
-            high + 0.1,
-            (246, 240, 214),
-        )
+        left, right = sorted((x + reach * 0.6, x + reach * 1.1))
+        canvas.rect(left, high + 0.02, right, high + 0.1, (246, 240, 214))
     place.add(z, [wall(canvas, z)])
     place.shadow((x - 0.15, x + 0.15), (z - 0.15, z + 0.15))
 
@@ -282,10 +246,8 @@ def _shore(rng: Rng, ground: Canvas, shore: float, sand: Colour, water: Colour) 
     deep = np.clip(out / 0.25, 0, 1)[..., None]
     shallow = np.clip(1 - out / 3.0, 0, 1)[..., None] * 0.35
     waves = 1 + 0.06 * np.sin(out * 5 + 0.8 * np.sin(x + phase[2])) + 0.05 * surface.noise(rng, rows, columns, 5, 40)
-    sea = (
-        np.array(water, np.float32) * waves[..., None] * (1 - shallow)
-        + np.array(mixed(water, (255, 255, 255), 0.6), np.float32) * shallow
-    )
+    sea = np.array(water, np.float32) * waves[..., None] * (1 - shallow)
+    sea = sea + np.array(mixed(water, (255, 255, 255), 0.6), np.float32) * shallow
     picture = picture * (1 - deep) + sea * deep
     foam = np.zeros((rows, columns), np.float32)
     for at, width in ((0.08, 0.1), (0.75, 0.09), (1.7, 0.12)):
@@ -299,30 +261,18 @@ def _far_out(rng: Rng, place: Outdoors) -> None:
         land = Canvas(-150, 150, -1, 30, 2)
         side, far = rng.choice([-1, 1]), mixed(hsv(rng.uniform(0.2, 0.6), 0.3, 0.45), place.haze, 0.45)
         x = np.linspace(rng.uniform(-5, 25), 150, 12)
-        points = [
-            (side * a, float(h))
-            for a, h in zip(x, np.linspace(0, rng.uniform(8, 20), 12) + rng.uniform(-1, 1.5, 12), strict=True)
-        ]
+        heights = np.linspace(0, rng.uniform(8, 20), 12) + rng.uniform(-1, 1.5, 12)
+        points = [(side * a, float(h)) for a, h in zip(x, heights, strict=True)]
         land.poly([*points, (side * 150, -1), (side * x[0], -1)], far)
         place.add(-200, [wall(land, -200)])
     for _ in range(int(rng.integers(0, 3))):
         middle, size = float(rng.uniform(-22, 22)), float(rng.uniform(3, 6))
         boat = Canvas(middle - size, middle + size, 0, size * 2.2, 12)
         sail = hsv(rng.random(), rng.choice([0.02, 0.6]), 0.97)
-        boat.poly(
-            [
-                (middle - size * 0.6, size * 0.3),
-                (middle + size * 0.6, size * 0.3),
-                (middle + size * 0.4, 0),
-                (middle - size * 0.4, 0),
-            ],
-            fabric(rng),
-        )
+        boat.trapezoid(middle, size * 0.6, size * 0.3, size * 0.4, 0, fabric(rng))
         boat.poly([(middle, size * 0.4), (middle, size * 2.1), (middle + size * 0.6, size * 0.4)], sail)
-        boat.poly(
-            [(middle - 0.1 * size, size * 0.4), (middle - 0.1 * size, size * 1.8), (middle - size * 0.55, size * 0.4)],
-            times(sail, 0.88),
-        )
+        mast = middle - 0.1 * size
+        boat.poly([(mast, size * 0.4), (mast, size * 1.8), (middle - size * 0.55, size * 0.4)], times(sail, 0.88))
         place.add(-90, [wall(boat, -90)])
 
 

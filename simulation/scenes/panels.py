@@ -1,7 +1,7 @@
-"""Places are made of flat panels: a texture each, standing somewhere in the world, drawn by the camera's homography.
+"""Flat textured panels that places are made of, drawn by the camera's homography.
 
 A panel is exact under perspective, so the floor stands still under a dancer whatever the camera does. Panels are drawn
-in their order, the far ones first; nothing is sorted and nothing is tested for depth.
+in their order, the far ones first, without sorting or depth tests.
 """
 
 from collections.abc import Sequence
@@ -14,15 +14,15 @@ from simulation.geometry import Camera
 
 Colour = tuple[float, float, float]  # RGB 0..255
 
-NEAR_M = 0.25  # what is nearer to the camera than this is cut off: behind the camera the homography folds back
-# Backgrounds are drawn at this share of the picture's size and enlarged. It costs half, smooths the panels' edges, and
-# leaves what stands behind the dancer a little soft, as a lens does.
+NEAR_M = 0.25  # nearer parts are cut off: behind the camera the homography folds back
+# Backgrounds are drawn at this share of the picture's size and enlarged, which costs half, smooths the panels' edges,
+# and leaves the background a little soft, as a lens does.
 DRAWN_SCALE = 0.75
 
 
 @dataclass(frozen=True)
 class Panel:
-    """A flat rectangle; it is seen from the side that `down x across` points to."""
+    """Flat rectangle, visible from the side that `down x across` points to."""
 
     corner: tuple[float, float, float]  # the texture's top left, metres
     across: tuple[float, float, float]  # from its left edge to its right, metres
@@ -32,7 +32,7 @@ class Panel:
 
 
 class PanelDrawer:
-    """Draws a list of panels; holds their corners and axes as arrays, so that a frame is one matrix product."""
+    """Drawer of a list of panels; holds their corners and axes as arrays, so that a frame is one matrix product."""
 
     def __init__(self, panels: Sequence[Panel]):
         # An opaque panel is drawn only where all four neighbours of a sample exist: a rim of one texel closes the seam.
@@ -55,24 +55,24 @@ class PanelDrawer:
         self._corners = np.stack([np.stack(c, axis=1) for c in corners], axis=2)  # [P, 3, 4] texels, homogeneous
 
     def draw(self, camera: Camera, picture: np.ndarray) -> None:
-        """Draws onto `picture`, uint8 [h, w, 4], which shows what the camera sees at whatever size it has."""
+        """Draw the camera's view onto `picture`, uint8 [h, w, 4] of any size."""
         height, width = picture.shape[:2]
         to_picture = _texels_to_pixels(camera, width, height)
         axes = self._axes.copy()
         axes[:, :, 2] -= camera.position
         homographies = to_picture @ axes  # [P, 3, 3]; the third row is the depth in metres
-        seen = homographies @ self._corners
-        depth = seen[:, 2]
+        projected = homographies @ self._corners
+        depth = projected[:, 2]
         facing = np.einsum("pc,pc->p", self._normals, camera.position - self._first) > 0
-        xs, ys = seen[:, :2].transpose(1, 0, 2) / np.maximum(depth, 1e-6)[None]
+        xs, ys = projected[:, :2].transpose(1, 0, 2) / np.maximum(depth, 1e-6)[None]
         boxes = np.stack([np.floor(xs.min(1)), np.floor(ys.min(1)), np.ceil(xs.max(1)) + 1, np.ceil(ys.max(1)) + 1], 1)
         whole = depth.min(1) >= NEAR_M
         boxes = np.clip(boxes, 0, [width, height, width, height]).astype(int)
         # Each panel is drawn into its box: move the homographies there, all at once.
         moved = homographies.copy()
         moved[:, :2] -= boxes[:, :2, None] * homographies[:, 2:]
-        seen_at_all = facing & (depth.max(1) > NEAR_M) & ((boxes[:, 2:] > boxes[:, :2]).all(1) | ~whole)
-        for index in np.flatnonzero(seen_at_all):
+        visible = facing & (depth.max(1) > NEAR_M) & ((boxes[:, 2:] > boxes[:, :2]).all(1) | ~whole)
+        for index in np.flatnonzero(visible):
             if whole[index]:
                 texture, homography, (left, top, right, bottom) = self._textures[index], moved[index], boxes[index]
             else:
@@ -85,7 +85,7 @@ class PanelDrawer:
 
 
 def _paint(target: np.ndarray, texture: np.ndarray, homography: np.ndarray, opaque: bool) -> None:
-    """Draws one texture onto `target`, uint8 [h, w, 4], a view into the picture."""
+    """Draw one texture onto `target`, uint8 [h, w, 4], a view into the picture."""
     size = (target.shape[1], target.shape[0])
     if opaque:
         cv2.warpPerspective(
@@ -99,7 +99,7 @@ def _paint(target: np.ndarray, texture: np.ndarray, homography: np.ndarray, opaq
 
 
 def _texels_to_pixels(camera: Camera, width: int, height: int) -> np.ndarray:
-    """float64 [3, 3]: metres from the camera in world axes -> pixels of a picture of this size, times depth."""
+    """Matrix float64 [3, 3] from metres from the camera, in world axes, to pixels of such a picture, times depth."""
     axes = camera.rotation() * np.array([[1.0], [-1.0], [-1.0]])  # right, down, ahead
     lens = np.array(
         [[camera.focal_px, 0, (camera.width - 1) / 2], [0, camera.focal_px, (camera.height - 1) / 2], [0, 0, 1.0]]
@@ -112,8 +112,10 @@ def _texels_to_pixels(camera: Camera, width: int, height: int) -> np.ndarray:
 def _cut_near(
     texture: np.ndarray, homography: np.ndarray, width: int, height: int
 ) -> tuple[np.ndarray, np.ndarray, tuple[int, int, int, int]]:
-    """The part of a panel that is further than NEAR_M, cut along the side that leads towards the camera; its
-    homography, and its box in the picture (empty where nothing is left)."""
+    """Part of a panel further than NEAR_M, its homography, and its box in the picture (empty where nothing is left).
+
+    The panel is cut along the side that leads towards the camera.
+    """
     rows, columns = texture.shape[:2]
     slope, at_first = homography[2, :2], homography[2, 2]  # depth = at_first + slope . texel
     spans = slope * (columns - 1, rows - 1)
@@ -134,17 +136,17 @@ def _cut_near(
         texture = texture[start:stop]
         moved = homography @ np.array([[1.0, 0, 0], [0, 1, start], [0, 0, 1]])
     right, bottom = texture.shape[1] - 1, texture.shape[0] - 1
-    seen = moved @ np.array([[0.0, right, right, 0], [0, 0, bottom, bottom], [1, 1, 1, 1]])
-    if seen[2].min() < NEAR_M / 2:  # seen edge-on and across both sides: too near to be anything but a smear
+    projected = moved @ np.array([[0.0, right, right, 0], [0, 0, bottom, bottom], [1, 1, 1, 1]])
+    if projected[2].min() < NEAR_M / 2:  # edge-on and across both sides: too near to be anything but a smear
         return texture, moved, (0, 0, 0, 0)
-    xs, ys = seen[:2] / seen[2]
+    xs, ys = projected[:2] / projected[2]
     low = np.floor([xs.min(), ys.min()]).clip(0, (width, height)).astype(int)
     high = (np.ceil([xs.max(), ys.max()]) + 1).clip(0, (width, height)).astype(int)
     return texture, moved, (low[0], low[1], high[0], high[1])
 
 
 class Canvas:
-    """A texture painted in metres: x to the right, y up (on a floor: y is -z). Starts out fully transparent."""
+    """Texture painted in metres: x to the right, y up (on a floor: y is -z); transparent at first."""
 
     def __init__(self, x0: float, x1: float, y0: float, y1: float, per_m: float):
         self.x0, self.x1, self.y0, self.y1, self.per_m = x0, x1, y0, y1, per_m
@@ -152,15 +154,15 @@ class Canvas:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Texels: height, width."""
+        """Height and width in texels."""
         return self.image.shape[0], self.image.shape[1]
 
     def texel(self, x: float, y: float) -> tuple[float, float]:
-        """Where a point in metres lies in the texture: column, row."""
+        """Column and row in the texture of a point in metres."""
         return (x - self.x0) * self.per_m - 0.5, (self.y1 - y) * self.per_m - 0.5
 
     def cover(self, texture: np.ndarray) -> "Canvas":
-        """Fills everything with uint8 [h, w, 3]."""
+        """Fill the canvas with uint8 [h, w, 3]."""
         self.image[..., :3] = texture
         self.image[..., 3] = 255
         return self
@@ -169,23 +171,30 @@ class Canvas:
         self.poly([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], colour)
 
     def poly(self, points: Sequence[tuple[float, float]], colour: Colour) -> None:
-        places = np.array([self.texel(x, y) for x, y in points])
-        cv2.fillPoly(self.image, [np.round(places * 16).astype(np.int32)], _rgba(colour), cv2.LINE_AA, 4)
+        cv2.fillPoly(self.image, [self._fixed_point(points)], _rgba(colour), cv2.LINE_AA, 4)
+
+    def trapezoid(self, x: float, half0: float, y0: float, half1: float, y1: float, colour: Colour) -> None:
+        """Draw a trapezoid about x, from half its width at y0 to half its width at y1."""
+        self.poly([(x - half0, y0), (x + half0, y0), (x + half1, y1), (x - half1, y1)], colour)
 
     def disc(self, x: float, y: float, across: float, up: float, colour: Colour) -> None:
-        """An ellipse by its half axes."""
-        middle = self.texel(x, y)
-        place = (round(middle[0] * 16), round(middle[1] * 16))
+        """Draw an ellipse by its half axes."""
+        column, row = self.texel(x, y)
+        centre = (round(column * 16), round(row * 16))
         axes = (max(1, round(across * self.per_m * 16)), max(1, round(up * self.per_m * 16)))
-        cv2.ellipse(self.image, place, axes, 0, 0, 360, _rgba(colour), -1, cv2.LINE_AA, 4)
+        cv2.ellipse(self.image, centre, axes, 0, 0, 360, _rgba(colour), -1, cv2.LINE_AA, 4)
 
     def line(self, points: Sequence[tuple[float, float]], width_m: float, colour: Colour) -> None:
-        places = np.array([self.texel(x, y) for x, y in points])
+        """Draw a line through the points."""
         thick = max(1, round(width_m * self.per_m))
-        cv2.polylines(self.image, [np.round(places * 16).astype(np.int32)], False, _rgba(colour), thick, cv2.LINE_AA, 4)
+        cv2.polylines(self.image, [self._fixed_point(points)], False, _rgba(colour), thick, cv2.LINE_AA, 4)
+
+    def _fixed_point(self, points: Sequence[tuple[float, float]]) -> np.ndarray:
+        """Texels in OpenCV's fixed point with 4 binary places, int32 [n, 2]."""
+        return np.round(np.array([self.texel(x, y) for x, y in points]) * 16).astype(np.int32)
 
     def inlay(self, x0: float, y0: float, x1: float, y1: float, texture: np.ndarray) -> None:
-        """Fills a rectangle with uint8 [h, w, 3], stretched to it."""
+        """Fill a rectangle with a texture uint8 [h, w, 3], stretched to fit."""
         left, top = (round(v + 0.5) for v in self.texel(x0, y1))
         right, bottom = (round(v + 0.5) for v in self.texel(x1, y0))
         left, top = max(left, 0), max(top, 0)
@@ -195,7 +204,7 @@ class Canvas:
             self.image[top:bottom, left:right, 3] = 255
 
     def shade(self, factor: np.ndarray) -> None:
-        """Multiplies the colours by float, broadcast to [h, w] or [h, w, 3]."""
+        """Multiply the colours by `factor`, broadcast to [h, w] or [h, w, 3]."""
         self._shade(factor, slice(0, self.size[0]), slice(0, self.size[1]))
 
     def _shade(self, factor: np.ndarray, rows: slice, columns: slice) -> None:
@@ -205,7 +214,7 @@ class Canvas:
         part[:] = np.minimum(cv2.multiply(part, whole, dtype=cv2.CV_8U), part[..., 3:])
 
     def darken(self, boxes: Sequence[tuple[float, float, float, float]], amount: float, soft_m: float) -> None:
-        """Soft shadows under what stands on rectangles x0, y0, x1, y1."""
+        """Paint soft shadows of things that stand on rectangles x0, y0, x1, y1."""
         if not boxes:
             return
         edges = np.array(boxes)
@@ -229,7 +238,7 @@ class Canvas:
         self._shade(1 - amount * cv2.resize(soft, part.shape[1::-1]), rows, columns)
 
     def pool(self, x: float, y: float, across: float, up: float, gain: float, colour: Colour = (255, 255, 255)) -> None:
-        """A soft pool of light: colours grow by up to `gain` in the middle, tinted."""
+        """Paint a soft pool of light: colours grow by up to `gain` in the middle, tinted."""
         left, top = self.texel(x - 2 * across, y + 2 * up)
         right, bottom = self.texel(x + 2 * across, y - 2 * up)
         rows = slice(max(0, round(top)), min(self.size[0], round(bottom)))
@@ -250,27 +259,27 @@ def _rgba(colour: Colour) -> tuple[float, float, float, float]:
 
 
 def wall(canvas: Canvas, z: float) -> Panel:
-    """A canvas standing upright at depth z and facing the viewer; transparent where nothing was painted."""
+    """Canvas standing upright at depth z and facing the viewer; transparent where nothing was painted."""
     return _panel((canvas.x0, canvas.y1, z), (canvas.x1 - canvas.x0, 0, 0), (0, canvas.y0 - canvas.y1, 0), canvas)
 
 
 def floor(canvas: Canvas, y: float = 0.0) -> Panel:
-    """A canvas lying at height y, seen from above."""
+    """Canvas lying at height y, seen from above."""
     return _panel((canvas.x0, y, -canvas.y1), (canvas.x1 - canvas.x0, 0, 0), (0, 0, canvas.y1 - canvas.y0), canvas)
 
 
 def ceiling(canvas: Canvas, y: float) -> Panel:
-    """A canvas hanging at height y, seen from below; its y is z."""
+    """Canvas hanging at height y, seen from below; its y is z."""
     return _panel((canvas.x0, y, canvas.y1), (canvas.x1 - canvas.x0, 0, 0), (0, 0, canvas.y0 - canvas.y1), canvas)
 
 
 def left_side(canvas: Canvas, x: float) -> Panel:
-    """A canvas standing along z and facing +x; its x is -z."""
+    """Canvas standing along z and facing +x; its x is -z."""
     return _panel((x, canvas.y1, -canvas.x0), (0, 0, canvas.x0 - canvas.x1), (0, canvas.y0 - canvas.y1, 0), canvas)
 
 
 def right_side(canvas: Canvas, x: float) -> Panel:
-    """A canvas standing along z and facing -x; its x is z."""
+    """Canvas standing along z and facing -x; its x is z."""
     return _panel((x, canvas.y1, canvas.x0), (0, 0, canvas.x1 - canvas.x0), (0, canvas.y0 - canvas.y1, 0), canvas)
 
 

@@ -1,4 +1,4 @@
-"""The eight kinds of place that clips are filmed in: furnished by chance, seen by a camera."""
+"""Places by name and seed, drawn by a camera."""
 
 from collections.abc import Callable
 
@@ -20,11 +20,11 @@ BUILDERS: dict[str, Callable[[np.random.Generator], Place]] = dict(
 
 
 class Scene:
-    """One place. The dancer's floor, |x| < 1.5 m and -1 < z < 1.5 m, is free; all else follows from the seed.
+    """One place. The dancer's floor, |x| < 1.5 m and -1 < z < 1.5 m, is free; the seed determines the rest.
 
     Args:
         name: of SCENES.
-        seed: of what is random: colours, furniture, time of day, light.
+        seed: of colours, furniture, time of day, light.
 
     Raises:
         ValueError: no such scene.
@@ -39,7 +39,7 @@ class Scene:
         self._drawer = PanelDrawer(place.panels)
 
     def draw(self, camera: Camera) -> np.ndarray:
-        """What the camera sees with nobody there: uint8 [camera.height, camera.width, 3] RGB, contiguous, writable."""
+        """Picture of the empty place: uint8 [camera.height, camera.width, 3] RGB, contiguous, writable."""
         height, width = round(camera.height * DRAWN_SCALE), round(camera.width * DRAWN_SCALE)
         drawn = np.full((height, width), self._beyond).view(np.uint8).reshape(height, width, 4)
         self._drawer.draw(camera, drawn)

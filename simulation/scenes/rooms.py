@@ -1,7 +1,7 @@
-"""What indoor places share: a room of four walls to furnish, boxes to furnish it with, windows, pictures, lamps."""
+"""Parts of indoor places: a room to furnish, boxes, windows, pictures, doors, lamps."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -12,7 +12,7 @@ from simulation.scenes.textures import Rng, mixed, times
 from simulation.script import Light
 
 FRONT_M = 3.6  # floors reach this far towards the viewer,
-SIDES_M = 2.2  # walls and ceilings this far: nearer, no camera sees them
+SIDES_M = 2.2  # walls and ceilings this far: no camera sees nearer ones
 _FLOOR_PER_M, _WALL_PER_M = 100, 100
 _TYPICAL_FOCAL_PX, _TYPICAL_HEIGHT_M, _TYPICAL_DISTANCE_M = 620, 1.2, 3.0  # at the size that backgrounds are drawn in
 
@@ -27,31 +27,28 @@ class Place:
 
 
 def texels_a_pixel(distance_m: np.ndarray, per_m: float) -> np.ndarray:
-    """How many texels of a floor, along the line of sight, one drawn pixel covers at z = -distance_m."""
+    """Texels of a floor, along the line of sight, that one drawn pixel covers at z = -distance_m."""
     depth = np.maximum(distance_m + _TYPICAL_DISTANCE_M, 1.0)
     return per_m * depth**2 / (_TYPICAL_FOCAL_PX * _TYPICAL_HEIGHT_M)
 
 
 def calm(canvas: Canvas) -> None:
-    """Smooths a floor (y is -z) by its distance from where cameras stand."""
+    """Smooth a floor (y is -z) by its distance from the cameras."""
     distance = np.linspace(canvas.y1, canvas.y0, canvas.size[0])
     canvas.image[:] = surface.smoothed_with_distance(canvas.image, texels_a_pixel(distance, canvas.per_m))
 
 
 def draw_light(rng: Rng, side: int, ambient: tuple[float, float], warmth: float, shadow: tuple[float, float]) -> Light:
-    """Main light from one side (-1 left, 1 right), above and in front; warmth: 0 white, 1 sunset, negative bluish."""
+    """Random light from a side (-1 left, 1 right), above and in front; warmth: 0 white, 1 sunset, below 0 bluish."""
     direction = np.array([side * rng.uniform(0.25, 0.75), rng.uniform(0.45, 0.85), rng.uniform(0.3, 0.8)])
     colour = (1 + 0.1 * warmth, 1 + 0.0 * warmth, 1 - 0.16 * warmth)
     return Light(
-        direction / np.linalg.norm(direction),
-        float(rng.uniform(*ambient)),
-        colour,
-        float(rng.uniform(*shadow)),
+        direction / np.linalg.norm(direction), float(rng.uniform(*ambient)), colour, float(rng.uniform(*shadow))
     )
 
 
 def lit(light: Light, normal: Sequence[float]) -> float:
-    """How bright a surface is that faces `normal`, about 0.5..1.1."""
+    """Brightness of a surface that faces `normal`, about 0.5..1.1."""
     return light.ambient + (1 - light.ambient) * 1.35 * max(0.0, float(light.direction @ np.array(normal)))
 
 
@@ -64,7 +61,7 @@ def box(
     light: Light,
     side: Colour | None = None,
 ) -> list[Panel]:
-    """A block standing parallel to the walls. Colours are lit here; canvases come as they are to be seen."""
+    """Block standing parallel to the walls. Colours are lit here; canvases are lit already."""
     if side is None:
         side = front if not isinstance(front, Canvas) else (120, 110, 100)
     face = front if isinstance(front, Canvas) else plate(*x, *y, times(front, lit(light, (0, 0, 1))))
@@ -75,56 +72,70 @@ def box(
 
 
 def plate(x0: float, x1: float, y0: float, y1: float, colour: Colour, foot: float = 0.8) -> Canvas:
-    """One colour, darkening towards the foot."""
+    """Canvas of one colour, darkening towards the foot."""
     canvas = Canvas(x0, x1, y0, y1, 16 / max(0.1, min(x1 - x0, y1 - y0)))
     rows, columns = canvas.size
     return canvas.cover(surface.vertical(rows, columns, [(0, colour), (1, times(colour, foot))]))
 
 
-class Room:
-    """An empty room being furnished; canvases to paint its walls on, boxes that cast soft shadows on its floor.
+class Furnishing:
+    """A place being furnished: `ground` (y is -z) to paint on, things at their depth, which cast shadows on it."""
+
+    def __init__(self, light: Light, ground: Canvas):
+        self.light, self.ground = light, ground
+        self._things: list[tuple[float, list[Panel]]] = []
+        self._footprints: list[tuple[float, float, float, float]] = []
+
+    def add(self, z: float, panels: list[Panel]) -> None:
+        """Add a thing standing with its front at z."""
+        self._things.append((z, panels))
+
+    def add_box(
+        self, x: tuple[float, float], y: tuple[float, float], z: tuple[float, float], front: Canvas | Colour,
+        top: Canvas | Colour, side: Colour | None = None,
+    ) -> None:  # fmt: skip
+        """Add a block, with a shadow if it stands low."""
+        self.add(z[1], box(x, y, z, front, top, self.light, side))
+        if y[0] < 0.3:
+            self.shadow(x, z)
+
+    def shadow(self, x: tuple[float, float], z: tuple[float, float]) -> None:
+        """Darken the ground under a thing."""
+        self._footprints.append((x[0], -z[1], x[1], -z[0]))
+
+
+class Room(Furnishing):
+    """An empty room being furnished.
 
     Canvases: `back`, `left` (x is -z) and `right` (x is z) are walls, `ground` (y is -z), `roof` (y is z).
     """
 
     def __init__(self, half: float, back: float, high: float, light: Light):
-        self.half, self.depth, self.high, self.light = half, back, high, light
+        super().__init__(light, Canvas(-half, half, -FRONT_M, back, _FLOOR_PER_M if half < 3.5 else 70))
+        self.half, self.depth, self.high = half, back, high
         self.back = Canvas(-half, half, 0, high, _WALL_PER_M)
         along = _WALL_PER_M if back < 5 else 50
         self.left = Canvas(-SIDES_M, back, 0, high, along)
         self.right = Canvas(-back, SIDES_M, 0, high, along)
-        self.ground = Canvas(-half, half, -FRONT_M, back, _FLOOR_PER_M if half < 3.5 else 70)
         self.roof = Canvas(-half, half, -back, SIDES_M, 40)
-        self._furniture: list[tuple[float, list[Panel]]] = []
-        self._feet: list[tuple[float, float, float, float]] = []
 
     @property
     def walls(self) -> tuple[Canvas, Canvas, Canvas]:
         return self.back, self.left, self.right
 
-    def add(self, z: float, panels: list[Panel]) -> None:
-        """Something standing with its front at z."""
-        self._furniture.append((z, panels))
-
     def add_box(
-        self,
-        x: tuple[float, float],
-        y: tuple[float, float],
-        z: tuple[float, float],
-        front: Canvas | Colour,
-        top: Canvas | Colour,
-        side: Colour | None = None,
-    ) -> None:
-        self.add(z[1], box(x, y, z, front, top, self.light, side))
-        if y[0] < 0.3:
-            self._feet.append((x[0], -z[1], x[1], -z[0]))
-        if z[0] <= -self.depth + 0.05:  # it darkens the wall behind it, too
+        self, x: tuple[float, float], y: tuple[float, float], z: tuple[float, float], front: Canvas | Colour,
+        top: Canvas | Colour, side: Colour | None = None,
+    ) -> None:  # fmt: skip
+        """Add a block, with shadows on the floor and on the wall behind it."""
+        super().add_box(x, y, z, front, top, side)
+        if z[0] <= -self.depth + 0.05:
             self.back.darken([(x[0] - 0.03, y[0] - 0.05, x[1] + 0.03, y[1] + 0.02)], 0.35, 0.06)
 
     def finish(self, roof: bool = True) -> Place:
-        """Shades the walls and the floor and puts everything in order."""
+        """Shade the walls and the floor and sort the panels."""
         light = self.light
-        self.ground.darken(self._feet, 0.5, 0.1)
+        self.ground.darken(self._footprints, 0.5, 0.1)
         edge = [(-self.half, self.depth - 0.06, self.half, self.depth)]
         sides = [
             (-self.half, -FRONT_M, -self.half + 0.06, self.depth),
@@ -146,18 +157,18 @@ class Room:
         panels = [ceiling(self.roof, self.high)] if roof else []
         panels += [floor(self.ground), left_side(self.left, -self.half), right_side(self.right, self.half)]
         panels += [wall(self.back, -self.depth)]
-        for _, group in sorted(self._furniture, key=lambda item: item[0]):
+        for _, group in sorted(self._things, key=lambda item: item[0]):
             panels += group
         middle = self.roof.image[self.roof.size[0] // 2, self.roof.size[1] // 2, :3]
         return graded(Place(tuple(panels), light, (float(middle[0]), float(middle[1]), float(middle[2]))), light.colour)
 
 
 def graded(place: Place, gain: Sequence[float], kept: frozenset[int] = frozenset()) -> Place:
-    """The place in light of another colour; panels whose numbers are `kept` stay as they are."""
+    """The place in light of another colour; panels with an index in `kept` stay as they are."""
     factors = np.array([*gain, 1.0])
     panels = tuple(
-        panel if number in kept else Panel(panel.corner, panel.across, panel.down, _times(panel, factors), panel.opaque)
-        for number, panel in enumerate(place.panels)
+        panel if index in kept else replace(panel, texture=_times(panel, factors))
+        for index, panel in enumerate(place.panels)
     )
     red, green, blue = (min(255.0, c * g) for c, g in zip(place.beyond, gain, strict=True))
     return Place(panels, place.light, (red, green, blue))
@@ -169,7 +180,7 @@ def _times(panel: Panel, factors: np.ndarray) -> np.ndarray:
 
 
 def paint_walls(rng: Rng, room: Room, colour: Colour) -> None:
-    """Plaster, wallpaper, two tones, bricks or panelling, the same on all walls; skirting along the floor."""
+    """Paint all walls alike: plaster, wallpaper, two tones, bricks or panelling; skirting along the floor."""
     kind = rng.choice(["plain", "stripes", "two", "brick", "panels"], p=[0.42, 0.16, 0.18, 0.1, 0.14])
     other = mixed(colour, surface.paint(rng), 0.5) if rng.random() < 0.5 else times(colour, 0.8)
     step, line = rng.uniform(0.08, 0.4), rng.uniform(0.85, 1.15)
@@ -198,6 +209,7 @@ def paint_walls(rng: Rng, room: Room, colour: Colour) -> None:
 
 
 def paint_roof(rng: Rng, room: Room) -> None:
+    """Paint a ceiling, mostly light."""
     value = rng.uniform(0.7, 0.95)
     tone = surface.hsv(rng.random(), rng.uniform(0, 0.1), value)
     room.roof.cover(surface.plain(rng, *room.roof.size, tone, 0.006))
@@ -205,7 +217,7 @@ def paint_roof(rng: Rng, room: Room) -> None:
 
 
 def paint_floor(rng: Rng, room: Room, kinds: Sequence[str]) -> None:
-    """One of: planks, across (planks the other way), tiles, checker, carpet, lino."""
+    """Paint a floor of one of the kinds: planks, across (planks the other way), tiles, checker, carpet, lino."""
     canvas, kind = room.ground, str(rng.choice(kinds))
     rows, columns = canvas.size
     per_m = canvas.per_m
@@ -228,7 +240,7 @@ def paint_floor(rng: Rng, room: Room, kinds: Sequence[str]) -> None:
 
 
 def paint_window(rng: Rng, canvas: Canvas, x0: float, y0: float, x1: float, y1: float, curtains: bool = True) -> None:
-    """A window in a wall: what is outside, the frame, a sill, curtains."""
+    """Paint a window: the view, a frame, a sill, curtains."""
     view, haze, _ = surface.sky(rng, 60, 60)
     outside = np.array(mixed(haze, surface.hsv(rng.uniform(0.2, 0.45), 0.4, 0.5), 0.6))
     top = 35 + 8 * surface.noise(rng, 1, 60, 1, rng.uniform(6, 14))[0]
@@ -254,7 +266,7 @@ def paint_window(rng: Rng, canvas: Canvas, x0: float, y0: float, x1: float, y1: 
 
 
 def paint_picture(rng: Rng, canvas: Canvas, x: float, y: float, wide: float, high: float) -> None:
-    """A framed picture by its middle."""
+    """Paint a framed picture by its middle."""
     frame = surface.furniture(rng)
     x0, y0, x1, y1 = x - wide / 2, y - high / 2, x + wide / 2, y + high / 2
     canvas.darken([(x0 + 0.02, y0 - 0.05, x1 + 0.05, y1 - 0.02)], 0.3, 0.03)
@@ -263,7 +275,7 @@ def paint_picture(rng: Rng, canvas: Canvas, x: float, y: float, wide: float, hig
 
 
 def paint_door(rng: Rng, canvas: Canvas, x: float, colour: Colour, glazed: bool) -> None:
-    """A door in a wall by its middle, with frame and handle."""
+    """Paint a door by its middle, with frame and handle."""
     frame = times(colour, 0.75) if rng.random() < 0.5 else (225, 222, 215)
     canvas.rect(x - 0.53, 0, x + 0.53, 2.14, frame)
     canvas.rect(x - 0.46, 0.01, x + 0.46, 2.07, colour)
@@ -278,17 +290,9 @@ def paint_door(rng: Rng, canvas: Canvas, x: float, colour: Colour, glazed: bool)
 
 
 def lamp(x: float, y: float, z: float, high: float, shade: Colour, width: float) -> Panel:
-    """A hanging lamp: cord from the ceiling, a lit shade."""
+    """Hanging lamp: a cord from the ceiling, a lit shade."""
     canvas = Canvas(x - width, x + width, y - 0.2, high, 80)
     canvas.line([(x, y), (x, high)], 0.015, (50, 48, 46))
-    canvas.poly(
-        [
-            (x - width * 0.9, y - 0.12),
-            (x + width * 0.9, y - 0.12),
-            (x + width * 0.3, y + 0.1),
-            (x - width * 0.3, y + 0.1),
-        ],
-        shade,
-    )
+    canvas.trapezoid(x, width * 0.9, y - 0.12, width * 0.3, y + 0.1, shade)
     canvas.disc(x, y - 0.12, width * 0.86, 0.04, (255, 246, 214))
     return wall(canvas, z)

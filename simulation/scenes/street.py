@@ -1,4 +1,4 @@
-"""A street: seen across, with house fronts beyond the road, or along, with houses on both sides."""
+"""Street, seen across, with house fronts beyond the road, or along, with houses on both sides."""
 
 import numpy as np
 
@@ -67,7 +67,7 @@ def _along(rng: Rng, place: Outdoors) -> None:
         ground.rect(-0.05, y, 0.05, y + 1.0, (222, 220, 212))
     sky = mixed(place.haze, (255, 255, 255), 0.3)
     for sign in (-1, 1):
-        far, nearer = 0.0, 0.0  # metres away; height of the house before, which hides all of this one's side up to it
+        far, nearer = 0.0, 0.0  # metres away; height of the nearer house, which hides this one's side up to it
         while far < 46:
             wide, high = rng.uniform(4, 7) * (1 if far < 15 else 1.6), rng.uniform(5, 10)
             per_m, fog = 40 if far < 15 else 20, min(0.6, far / 80)
@@ -106,8 +106,10 @@ def _pavement(rng: Rng, ground: Canvas, x0: float, y0: float, x1: float, y1: flo
 
 
 def _house(rng: Rng, canvas: Canvas, pane: Colour) -> Colour:
-    """One front over the whole canvas: ground floor with a door or a shop, rows of windows above, a cornice.
-    Returns the colour of its walls."""
+    """Paint a house front over the canvas and return the colour of its walls.
+
+    Ground floor with a door or a shop, rows of windows above, a cornice.
+    """
     x0, x1, high = canvas.x0, canvas.x1, canvas.y1
     colour, trim = surface.paint(rng), furniture(rng)
     rows, columns = round(high * canvas.per_m), round((x1 - x0) * canvas.per_m)
@@ -166,7 +168,7 @@ def _house(rng: Rng, canvas: Canvas, pane: Colour) -> Colour:
 
 
 def _car(rng: Rng, place: Outdoors, x: float, z: float) -> None:
-    """A parked car from its side."""
+    """Add a parked car from its side."""
     paint, glass = fabric(rng) if rng.random() < 0.6 else hsv(0, 0, rng.uniform(0.15, 0.95)), (58, 68, 80)
     half, roof = rng.uniform(1.9, 2.2), rng.uniform(1.38, 1.65)
     back, flip = rng.uniform(0.55, 0.95), float(rng.choice([-1, 1]))
@@ -196,7 +198,7 @@ def _car(rng: Rng, place: Outdoors, x: float, z: float) -> None:
 
 
 def _car_along(rng: Rng, place: Outdoors, kerb: float, z: float) -> None:
-    """A parked car from behind: body and cabin as blocks."""
+    """Add a parked car from behind: body and cabin as blocks."""
     paint = fabric(rng) if rng.random() < 0.6 else hsv(0, 0, rng.uniform(0.15, 0.95))
     outwards = np.sign(kerb)
     edges = sorted((kerb + outwards * 0.4, kerb - outwards * 0.85))  # partly on the pavement, as cars stand
@@ -215,8 +217,7 @@ def _car_along(rng: Rng, place: Outdoors, kerb: float, z: float) -> None:
     window = Canvas(*cabin, low, high, 70)
     window.cover(surface.plain(rng, *window.size, times(paint, 0.9)))
     window.rect(cabin[0] + 0.08, low + 0.03, cabin[1] - 0.08, high - 0.08, (56, 66, 78))
-    window.poly(
-        [(cabin[0] + 0.1, low + 0.05), (cabin[0] + 0.35, high - 0.1), (cabin[0] + 0.5, high - 0.1)], (96, 108, 120)
-    )
+    glare = [(cabin[0] + 0.1, low + 0.05), (cabin[0] + 0.35, high - 0.1), (cabin[0] + 0.5, high - 0.1)]
+    window.poly(glare, (96, 108, 120))
     place.add_box(cabin, (low, high), (z - 2.6, z - 0.3), window, paint, (66, 76, 88))
     place.shadow(x, (z - 4.0, z + 0.1))

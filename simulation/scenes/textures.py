@@ -1,4 +1,4 @@
-"""Colours and surfaces that places are made of: uint8 [h, w, 3] RGB, everything random from the generator given."""
+"""Random colours and surfaces: RGB, textures uint8 [h, w, 3]."""
 
 import colorsys
 from collections.abc import Sequence
@@ -12,47 +12,46 @@ Rng = np.random.Generator
 
 
 def hsv(hue: float, saturation: float, value: float) -> Colour:
-    """All 0..1 (hue wraps) -> RGB 0..255."""
+    """RGB 0..255 from hue (which wraps), saturation and value, 0..1."""
     red, green, blue = colorsys.hsv_to_rgb(hue % 1.0, min(1.0, max(0.0, saturation)), min(1.0, max(0.0, value)))
     return red * 255, green * 255, blue * 255
 
 
 def times(colour: Colour, factor: float) -> Colour:
-    """Lighter or darker."""
+    """The colour, lighter or darker by a factor."""
     red, green, blue = (min(255.0, max(0.0, c * factor)) for c in colour)
     return red, green, blue
 
 
 def mixed(one: Colour, other: Colour, share: float) -> Colour:
-    """`share` of the other."""
+    """Mixture of two colours with `share` of the other."""
     red, green, blue = (a + (b - a) * share for a, b in zip(one, other, strict=True))
     return red, green, blue
 
 
 def paint(rng: Rng) -> Colour:
-    """A colour that walls come in: any hue, mostly muted."""
-    return hsv(
-        rng.random(), rng.choice([rng.uniform(0, 0.1), rng.uniform(0.12, 0.5)], p=[0.35, 0.65]), rng.uniform(0.5, 0.95)
-    )
+    """Random colour of a wall: any hue, mostly muted."""
+    hue, saturations = rng.random(), [rng.uniform(0, 0.1), rng.uniform(0.12, 0.5)]
+    return hsv(hue, rng.choice(saturations, p=[0.35, 0.65]), rng.uniform(0.5, 0.95))
 
 
 def fabric(rng: Rng) -> Colour:
-    """A colour that cloth and painted things come in."""
+    """Random colour of cloth and painted things."""
     return hsv(rng.random(), rng.uniform(0.1, 0.8), rng.uniform(0.3, 0.95))
 
 
 def wood(rng: Rng) -> Colour:
-    """From pale birch to dark walnut."""
+    """Random colour of wood, from pale birch to dark walnut."""
     return hsv(rng.uniform(0.04, 0.12), rng.uniform(0.2, 0.6), rng.uniform(0.25, 0.85))
 
 
 def carpet(rng: Rng) -> Colour:
-    """Any hue, muted."""
+    """Random colour of a carpet: any hue, muted."""
     return hsv(rng.random(), rng.uniform(0.03, 0.45), rng.uniform(0.3, 0.85))
 
 
 def furniture(rng: Rng) -> Colour:
-    """Wood, white, grey or paint."""
+    """Random colour of furniture: wood, white, grey or paint."""
     kind = rng.random()
     if kind < 0.4:
         return wood(rng)
@@ -62,7 +61,7 @@ def furniture(rng: Rng) -> Colour:
 
 
 def noise(rng: Rng, height: int, width: int, cell_y: float, cell_x: float | None = None) -> np.ndarray:
-    """float32 [h, w], smooth over cells of this many texels, about -2..2."""
+    """Noise float32 [h, w], smooth over cells of so many texels, about -2..2."""
     cell_x = cell_y if cell_x is None else cell_x
     small = rng.standard_normal((int(height / cell_y) + 3, int(width / cell_x) + 3), np.float32)
     grown = cv2.resize(small, (int(small.shape[1] * cell_x) + 1, int(small.shape[0] * cell_y) + 1))
@@ -70,22 +69,21 @@ def noise(rng: Rng, height: int, width: int, cell_y: float, cell_x: float | None
 
 
 def tinted(colour: Colour, field: np.ndarray) -> np.ndarray:
-    """A colour times float [h, w]."""
+    """Texture of a colour times `field`, float [h, w]."""
     base = np.array(colour, np.float32)
     return np.clip(field[..., None] * base, 0, 255).astype(np.uint8)
 
 
 def plain(rng: Rng, height: int, width: int, colour: Colour, grain: float = 0.02) -> np.ndarray:
-    """A painted or plastered surface."""
+    """Painted or plastered surface."""
     return tinted(colour, 1 + grain * (noise(rng, height, width, 40) + 0.5 * noise(rng, height, width, 2)))
 
 
 def speckled(rng: Rng, height: int, width: int, colour: Colour, amount: float, cell: float = 60) -> np.ndarray:
     """Asphalt, sand, carpet: fine grain on soft patches."""
     fine = rng.standard_normal((height, width), np.float32)
-    return tinted(
-        colour, 1 + amount * (0.5 * fine + noise(rng, height, width, cell) + 0.6 * noise(rng, height, width, cell / 6))
-    )
+    patches = 0.5 * fine + noise(rng, height, width, cell) + 0.6 * noise(rng, height, width, cell / 6)
+    return tinted(colour, 1 + amount * patches)
 
 
 def planks(
@@ -114,7 +112,7 @@ def tiles(
     colours: Sequence[Colour],
     joint: Colour,
 ) -> np.ndarray:
-    """Tiles `size_m` across and down, colours in a checker; bricks (every other row moved) where the sizes differ."""
+    """Tiles `size_m` across and down in a checker of colours; bricks (every other row moved) where the sizes differ."""
     across, down = size_m[0] * per_m, size_m[1] * per_m
     row = np.arange(height) / down
     column = np.arange(width)[None] / across + (np.floor(row)[:, None] % 2) * (0.5 if size_m[0] != size_m[1] else 0.0)
@@ -130,10 +128,8 @@ def tiles(
 
 def folds(rng: Rng, height: int, width: int, colour: Colour, count: float, depth: float = 0.35) -> np.ndarray:
     """Hanging cloth: soft vertical folds, a little uneven."""
-    place = np.linspace(0, count * 2 * np.pi, width, dtype=np.float32)[None] + 0.9 * noise(
-        rng, height, width, height, width / 6
-    )
-    wave = 0.5 + 0.5 * np.sin(place)
+    phase = np.linspace(0, count * 2 * np.pi, width, dtype=np.float32)[None]
+    wave = 0.5 + 0.5 * np.sin(phase + 0.9 * noise(rng, height, width, height, width / 6))
     return tinted(colour, (1 - depth) + depth * wave**1.5 + 0.02 * noise(rng, height, width, 8, 1.5))
 
 
@@ -147,19 +143,19 @@ def grass(rng: Rng, height: int, width: int, colour: Colour) -> np.ndarray:
 
 
 def vertical(height: int, width: int, stops: Sequence[tuple[float, Colour]]) -> np.ndarray:
-    """A gradient from the top (0) to the bottom (1) through the stops."""
+    """Gradient from the top (0) to the bottom (1) through the stops."""
     at = np.linspace(0, 1, height)
-    places = [place for place, _ in stops]
-    column = np.stack([np.interp(at, places, [c[k] for _, c in stops]) for k in range(3)], 1)
+    positions = [position for position, _ in stops]
+    column = np.stack([np.interp(at, positions, [c[k] for _, c in stops]) for k in range(3)], 1)
     return np.broadcast_to(column[:, None], (height, width, 3)).astype(np.uint8)
 
 
 def smoothed_with_distance(texture: np.ndarray, rows_a_pixel: np.ndarray) -> np.ndarray:
-    """Blurs each row along its column by as many texels as a pixel will cover there, so that far floors do not flicker.
+    """The texture blurred down its columns by the texels that a pixel covers, so that far floors do not flicker.
 
     Args:
         texture: uint8 [h, w, c].
-        rows_a_pixel: [h], texels that one pixel covers.
+        rows_a_pixel: [h] texels that one pixel covers in each row.
     """
     result = texture.copy()
     for size in (3, 5, 9, 15):
@@ -170,7 +166,7 @@ def smoothed_with_distance(texture: np.ndarray, rows_a_pixel: np.ndarray) -> np.
 
 
 def art(rng: Rng, height: int, width: int) -> np.ndarray:
-    """A picture for the wall: bands, blocks, hills or slanting stripes; never anything round in pairs."""
+    """Picture for a wall: bands, blocks, hills or slanting stripes; never round things in pairs."""
     picture = np.empty((height, width, 3), np.uint8)
     picture[:] = fabric(rng)
     kind = rng.integers(4)
@@ -193,7 +189,7 @@ def art(rng: Rng, height: int, width: int) -> np.ndarray:
 
 
 def sky(rng: Rng, height: int, width: int) -> tuple[np.ndarray, Colour, str]:
-    """A sky down to the horizon, the colour of its haze there, and the time: "day", "grey", "golden" or "dusk"."""
+    """Sky down to the horizon, the colour of the haze there, and the time: "day", "grey", "golden" or "dusk"."""
     time = str(rng.choice(["day", "grey", "golden", "dusk"], p=[0.45, 0.22, 0.2, 0.13]))
     if time == "day":
         hue = rng.uniform(0.52, 0.62)

@@ -1,1 +1,1 @@
-"""Training of the networks that the profile demo ships, on rendered frames."""
+"""Training of the networks of the profile `demo` on rendered frames."""

@@ -1,11 +1,11 @@
-"""Trains the four networks of the profile `demo` on worlds of their own and writes them, with their card, to bundle.
+"""Train the four networks of the profile `demo` on rendered worlds and write them, with their card, to be bundled.
 
     python -m simulation.training.train_networks                     # all four: an hour or two on two cores
     python -m simulation.training.train_networks --only pose --again --seconds 3600
     python -m simulation.training.train_networks --device cuda --workers 8      # minutes
 
-Frames are rendered once, into `--cache`; a network that is finished is not trained again unless asked. While a network
-is trained, what there is of it is written several times, so that a long training can be used before it ends.
+Frames are rendered once, into `--cache`; a finished network is trained again only with `--again`. A network is written
+several times while it is trained, so that a long training is of use before it ends.
 """
 
 import argparse
@@ -15,8 +15,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import cv2
 import safetensors
@@ -33,10 +34,10 @@ from models.weights.profiles import Profile
 from pipeline.modalities.registry import build_extractor, load_profile, modality_names
 from simulation.script import SCENES
 from simulation.training import face_training, picture_training, pose_training
-from simulation.training.fitting import Budget, fit
-from simulation.training.training_frames import FrameSet, rendered
+from simulation.training.fitting import Budget, RandomSamples, fit
+from simulation.training.training_frames import FrameSet, render_frame_set
 
-# No world that anybody is shown may have one of these seeds.
+# No other world may have one of these seeds.
 TRAINING_SEEDS = range(1_000_000, 1_000_100)
 HELD_OUT_SEEDS = range(2_000_000, 2_000_004)
 _CLIPS, _FRAMES_A_CLIP = 12, 12  # of each world: many people and places
@@ -47,43 +48,46 @@ _BUDGETS = {
     "face": Budget(steps=2_500, batch=32, learning_rate=2e-3),
 }
 _SAVES = 4  # on the way
-_FACE_FRAMES = 4_000  # of the training set; every one has a face or two
+_FACE_FRAMES = 4_000  # of the training set, each with a face or two
 
 
 @dataclass(frozen=True)
-class Run:
-    """What every network's training is given."""
+class TrainingSetup:
+    """Data, device and folders of every network's training."""
 
     frames: FrameSet
     held_out: FrameSet
     profile: Profile
     device: torch.device
     output: Path
-    workers: int  # that load pictures; 0: in the training's own process
-    processes: int  # that render and find faces
+    workers: int  # processes that load pictures; 0: the training's own
+    processes: int  # that render and detect faces
 
 
 @dataclass(frozen=True)
-class Trained:
-    state: dict[str, Tensor]  # as it is bundled
-    notes: dict[str, str]  # for the card
+class TrainedNetwork:
+    """A network to bundle, and its score for the card."""
+
+    state: dict[str, Tensor]
+    score: str
 
 
 def main(arguments: list[str] | None = None) -> None:
+    """Run the command."""
     options = _options(arguments)
     if options.threads:
         torch.set_num_threads(options.threads)
         cv2.setNumThreads(options.threads)
-    asked = [name for name in modality_names() if name in options.only]
-    wanted = [name for name in asked if options.again or not is_finished(options.output / f"{name}.safetensors")]
-    for name in asked:
-        if name not in wanted:
+    chosen = [name for name in modality_names() if name in options.only]
+    unfinished = [name for name in chosen if options.again or not is_finished(options.output / f"{name}.safetensors")]
+    for name in chosen:
+        if name not in unfinished:
             print(f"{name}: finished before; --again trains it anew")
-    if wanted:
+    if unfinished:
         render = partial(
-            rendered, options.cache, clips=_CLIPS, frames_a_clip=_FRAMES_A_CLIP, processes=options.processes
+            render_frame_set, options.cache, clips=_CLIPS, frames_a_clip=_FRAMES_A_CLIP, processes=options.processes
         )
-        run = Run(
+        setup = TrainingSetup(
             frames=render(seeds=TRAINING_SEEDS[: options.worlds]),
             held_out=render(seeds=HELD_OUT_SEEDS),
             profile=load_profile("demo"),
@@ -92,8 +96,8 @@ def main(arguments: list[str] | None = None) -> None:
             workers=options.workers,
             processes=options.processes,
         )
-        for name in wanted:
-            train(name, run, _budget(name, options))
+        for name in unfinished:
+            train(name, setup, _budget(name, options))
     write_card(options.output)
     print(f"card: {options.output / 'README.md'}")
 
@@ -124,90 +128,86 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def _budget(name: str, options: argparse.Namespace) -> Budget:
-    own = _BUDGETS[name]
-    return dataclasses.replace(own, steps=options.steps or own.steps, seconds=options.seconds)
+    budget = _BUDGETS[name]
+    return dataclasses.replace(budget, steps=options.steps or budget.steps, seconds=options.seconds)
 
 
-def train(name: str, run: Run, budget: Budget) -> None:
-    """Trains, judges and writes one of modality_names()."""
-    begun = time.monotonic()
-    trained = _TRAINERS[name](run, budget)
-    minutes = f"{(time.monotonic() - begun) / 60:.0f} minutes on {_machine(run.device)}"
-    path = run.output / f"{name}.safetensors"
-    write_weights(path, trained.state, {**trained.notes, "took": minutes, "finished": "yes"})
-    print(f"{name}: {trained.notes['score']}; {minutes}; {path.stat().st_size / 1e6:.1f} MB")
+def train(name: str, setup: TrainingSetup, budget: Budget) -> None:
+    """Train, evaluate and write one of modality_names()."""
+    start = time.monotonic()
+    trained = _TRAINERS[name](setup, budget)
+    minutes = f"{(time.monotonic() - start) / 60:.0f} minutes on {_machine(setup.device)}"
+    worlds = len(setup.frames) // (_CLIPS * _FRAMES_A_CLIP)
+    notes = {
+        "score": trained.score,
+        "trained on": f"{len(setup.frames)} frames of {worlds} worlds of {_CLIPS} clips",
+        "took": minutes,
+        "finished": "yes",
+    }
+    path = _path(name, setup)
+    write_weights(path, trained.state, notes)
+    print(f"{name}: {trained.score}; {minutes}; {path.stat().st_size / 1e6:.1f} MB")
 
 
-def _train_pose(run: Run, budget: Budget) -> Trained:
-    config = run.profile.entry("pose").architecture
+def _train_pose(setup: TrainingSetup, budget: Budget) -> TrainedNetwork:
+    config = setup.profile.entry("pose").architecture
     target = pose_training.PoseTarget(config)
-    samples = pose_training.PoseSamples(run.frames, target.input_size, seed=0)
-    network = pose_training.new_network(config, seed=0).to(run.device)
-    loss = partial(pose_training.pose_loss, target=target, device=run.device)
-    batches = pose_training.batches(samples, budget.batch, run.workers)
-    averaged = fit(network, loss, batches, budget, "pose", _saver("pose", run), _SAVES)
-    state = stored(averaged)
-    score = pose_training.judge_pose(_extractor("pose", run, state), run.held_out)
-    return Trained(state, _notes(run, f"{score} on {len(run.held_out)} frames"))
+    samples = pose_training.PoseSamples(setup.frames, target.input_size, seed=0)
+    loss = partial(pose_training.pose_loss, target=target, device=setup.device)
+    state = state_to_bundle(_fit("pose", pose_training.new_network(config, seed=0), loss, samples, setup, budget))
+    score = pose_training.evaluate_pose(_extractor("pose", setup, state), setup.held_out)
+    return TrainedNetwork(state, f"{score} on {len(setup.held_out)} frames")
 
 
-def _train_scene(run: Run, budget: Budget) -> Trained:
-    entry = run.profile.entry("scene")
+def _train_scene(setup: TrainingSetup, budget: Budget) -> TrainedNetwork:
+    entry = setup.profile.entry("scene")
     preprocessing = Preprocessing((entry.resize, entry.resize), entry.input_size)
-    pictures = picture_training.scene_pictures(run.frames, preprocessing, seed=0)
-    network = new_trunk(entry.architecture, len(SCENES), seed=0).to(run.device).to(memory_format=torch.channels_last)
-    loss = partial(picture_training.scene_loss, device=run.device)
-    batches = pictures.batches(budget.batch, run.workers)
-    averaged = fit(network, loss, batches, budget, "scene", _saver("scene", run), _SAVES)
-    state = stored(averaged)
-    right = picture_training.judge_scene(_extractor("scene", run, state), run.held_out)
-    return Trained(state, _notes(run, f"accuracy {right:.3f} on {len(run.held_out)} frames"))
+    pictures = picture_training.scene_pictures(setup.frames, preprocessing, seed=0)
+    loss = partial(picture_training.scene_loss, device=setup.device)
+    network = new_trunk(entry.architecture, len(SCENES), seed=0)
+    state = state_to_bundle(_fit("scene", network, loss, pictures, setup, budget))
+    accuracy = picture_training.evaluate_scene(_extractor("scene", setup, state), setup.held_out)
+    return TrainedNetwork(state, f"accuracy {accuracy:.3f} on {len(setup.held_out)} frames")
 
 
-def _train_appearance(run: Run, budget: Budget) -> Trained:
-    entry = run.profile.entry("appearance")
-    pictures = picture_training.appearance_pictures(run.frames, Preprocessing(entry.resize, entry.input_size), seed=0)
+def _train_appearance(setup: TrainingSetup, budget: Budget) -> TrainedNetwork:
+    entry = setup.profile.entry("appearance")
+    preprocessing = Preprocessing(entry.resize, entry.input_size)
+    pictures = picture_training.appearance_pictures(setup.frames, preprocessing, seed=0)
     attributes = picture_training.outfit_targets(pictures.targets)[:, : len(OUTFIT_ATTRIBUTES)]
     mean, deviation = attributes.mean(0), attributes.std(0)
-    network = new_trunk(entry.architecture, classes_of(entry.architecture), seed=0)
-    network = network.to(run.device).to(memory_format=torch.channels_last)
     loss = partial(
         picture_training.appearance_loss,
-        device=run.device,
-        mean=torch.from_numpy(mean).to(run.device),
-        deviation=torch.from_numpy(deviation).to(run.device),
+        device=setup.device,
+        mean=torch.from_numpy(mean).to(setup.device),
+        deviation=torch.from_numpy(deviation).to(setup.device),
     )
-    batches = pictures.batches(budget.batch, run.workers)
-    averaged = fit(network, loss, batches, budget, "appearance", _saver("appearance", run), _SAVES)
-    state = stored(averaged)
+    network = new_trunk(entry.architecture, classes_of(entry.architecture), seed=0)
+    state = state_to_bundle(_fit("appearance", network, loss, pictures, setup, budget))
     classifier = nn.Linear(state["fc.weight"].shape[1], state["fc.weight"].shape[0])
     classifier.load_state_dict({"weight": state["fc.weight"], "bias": state["fc.bias"]})
-    extractor = _extractor("appearance", run, state)
-    score = picture_training.judge_appearance(extractor, classifier, run.held_out, mean, deviation)
-    return Trained(state, _notes(run, f"{score}, on {len(run.held_out)} frames"))
+    extractor = _extractor("appearance", setup, state)
+    score = picture_training.evaluate_appearance(extractor, classifier, setup.held_out, mean, deviation)
+    return TrainedNetwork(state, f"{score}, on {len(setup.held_out)} frames")
 
 
-def _train_face(run: Run, budget: Budget) -> Trained:
-    entry = run.profile.entry("face")
+def _train_face(setup: TrainingSetup, budget: Budget) -> TrainedNetwork:
+    entry = setup.profile.entry("face")
     detector = DetectorOptions(entry.min_face_size, entry.thresholds)
-    shown = run.frames.thinned(_FACE_FRAMES)
-    faces = face_training.find_faces(shown, detector, None, run.processes)
-    pictures, people = face_training.face_pictures(shown, faces, seed=0)
-    task = face_training.FaceTask(people, seed=0).to(run.device).to(memory_format=torch.channels_last)
-    loss = partial(face_training.face_loss, device=run.device)
-    batches = pictures.batches(budget.batch, run.workers)
-    saver = _saver("face", run)
-    averaged = fit(
-        task, loss, batches, budget, "face", lambda made: saver(cast(face_training.FaceTask, made).embedding), _SAVES
-    )
+    frames = setup.frames.thinned(_FACE_FRAMES)
+    faces = face_training.detect_faces(frames, detector, None, setup.processes)
+    pictures, people = face_training.face_pictures(frames, faces, seed=0)
+    task = face_training.FaceTask(people, seed=0)
+    loss = partial(face_training.face_loss, device=setup.device)
+    averaged = _fit("face", task, loss, pictures, setup, budget, bundled=attrgetter("embedding"))
     assert isinstance(averaged, face_training.FaceTask)
-    state = stored(averaged.embedding)
-    found = face_training.find_faces(run.held_out, detector, state, run.processes)
-    score = face_training.judge_faces(run.held_out, found, averaged.smile.detach().cpu())
-    return Trained(state, _notes(run, f"{score}; {len(found.person)} faces of {len(run.held_out)} frames"))
+    state = state_to_bundle(averaged.embedding)
+    detected = face_training.detect_faces(setup.held_out, detector, state, setup.processes)
+    score = face_training.evaluate_faces(setup.held_out, detected, averaged.smile.detach().cpu())
+    return TrainedNetwork(state, f"{score}; {len(detected.person)} faces of {len(setup.held_out)} frames")
 
 
-_TRAINERS: dict[str, Callable[[Run, Budget], Trained]] = {
+_TRAINERS: dict[str, Callable[[TrainingSetup, Budget], TrainedNetwork]] = {
     "pose": _train_pose,
     "scene": _train_scene,
     "appearance": _train_appearance,
@@ -215,25 +215,38 @@ _TRAINERS: dict[str, Callable[[Run, Budget], Trained]] = {
 }
 
 
-def _extractor(name: str, run: Run, state: dict[str, Tensor]) -> Any:
-    """The extractor of the profile `demo` with these weights, by the way that a run takes."""
-    path = run.output / f"{name}.safetensors"
+def _fit(
+    name: str,
+    network: nn.Module,
+    loss: Callable[[nn.Module, Any], Tensor],
+    samples: RandomSamples,
+    setup: TrainingSetup,
+    budget: Budget,
+    bundled: Callable[[nn.Module], nn.Module] = lambda network: network,
+) -> nn.Module:
+    """The averaged network after training; the `bundled` part of it is written several times on the way."""
+
+    def save(averaged: nn.Module) -> None:
+        write_weights(_path(name, setup), state_to_bundle(bundled(averaged)), {"finished": "no"})
+
+    network = network.to(setup.device).to(memory_format=torch.channels_last)
+    return fit(network, loss, samples.batches(budget.batch, setup.workers), budget, name, save, _SAVES)
+
+
+def _path(name: str, setup: TrainingSetup) -> Path:
+    return setup.output / f"{name}.safetensors"
+
+
+def _extractor(name: str, setup: TrainingSetup, state: dict[str, Tensor]) -> Any:
+    """The extractor of the profile `demo` with these weights, built as a run builds it."""
+    path = _path(name, setup)
     write_weights(path, state, {"finished": "no"})
-    entry: Any = dataclasses.replace(run.profile.entry(name), weights=str(path))
-    return build_extractor(name, dataclasses.replace(run.profile, **{name: entry}), run.device)
+    entry: Any = dataclasses.replace(setup.profile.entry(name), weights=str(path))
+    return build_extractor(name, dataclasses.replace(setup.profile, **{name: entry}), setup.device)
 
 
-def _saver(name: str, run: Run) -> Callable[[nn.Module], None]:
-    return lambda network: write_weights(run.output / f"{name}.safetensors", stored(network), {"finished": "no"})
-
-
-def _notes(run: Run, score: str) -> dict[str, str]:
-    worlds = len(run.frames) // (_CLIPS * _FRAMES_A_CLIP)
-    return {"score": score, "trained on": f"{len(run.frames)} frames of {worlds} worlds of {_CLIPS} clips"}
-
-
-def stored(network: nn.Module) -> dict[str, Tensor]:
-    """The state to bundle, on the CPU: kernels and matrices in float16, which halves the file, all else as it is.
+def state_to_bundle(network: nn.Module) -> dict[str, Tensor]:
+    """State for a bundled file, on the CPU: kernels and matrices in float16, which halves the file, all else as it is.
 
     Normalisation keeps float32: a variance may be too small or too large for float16.
     """
@@ -242,7 +255,7 @@ def stored(network: nn.Module) -> dict[str, Tensor]:
 
 
 def write_weights(path: Path, state: dict[str, Tensor], notes: dict[str, str]) -> None:
-    """A safetensors file with `notes` in its metadata; there whole or as it was before."""
+    """Write a safetensors file with `notes` in its metadata; an old file is replaced whole or kept."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".part")
     safetensors.torch.save_file(state, unfinished, notes)
@@ -251,7 +264,7 @@ def write_weights(path: Path, state: dict[str, Tensor], notes: dict[str, str]) -
 
 
 def read_notes(path: Path) -> dict[str, str]:
-    """The metadata of a weight file; empty where there is none."""
+    """Metadata of a weight file; empty where there is none."""
     if not path.exists():
         return {}
     with safetensors.safe_open(path, "pt") as file:
@@ -259,11 +272,12 @@ def read_notes(path: Path) -> dict[str, str]:
 
 
 def is_finished(path: Path) -> bool:
+    """Whether a weight file is the result of a finished training."""
     return read_notes(path).get("finished") == "yes"
 
 
 def write_card(folder: Path) -> None:
-    """README.md beside the weights: what each was trained on and what it scores, as their own metadata say."""
+    """Write README.md beside the weights: training data and score of each, from their metadata."""
     lines = [
         "# Bundled weights",
         "",
@@ -287,9 +301,9 @@ def write_card(folder: Path) -> None:
             continue
         notes, size = read_notes(path), path.stat().st_size
         total += size
-        said = [notes.get(key, "(training is not finished)") for key in ("trained on", "score", "took")]
+        cells = [notes.get(key, "(training is not finished)") for key in ("trained on", "score", "took")]
         lines.append(
-            f"| `{path.name}` | {profile.entry(name).architecture} | {size / 1e6:.2f} MB | {' | '.join(said)} |"
+            f"| `{path.name}` | {profile.entry(name).architecture} | {size / 1e6:.2f} MB | {' | '.join(cells)} |"
         )
     lines += ["", f"Together {total / 1e6:.1f} MB."]
     (folder / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8")

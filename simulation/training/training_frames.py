@@ -1,7 +1,7 @@
 """Labelled frames on disk: rendered once, in parallel, then read by every network's training.
 
-A part is the frames of one small world: `<seed>.npz`. Pictures lie there as JPEG files, labels as arrays; nothing is
-pickled. A part is there whole or not at all, so an interrupted rendering goes on where it stopped.
+A file holds the frames of one small world: pictures as JPEG, labels as arrays, nothing pickled. A file appears whole or
+not at all, so an interrupted rendering is resumed.
 """
 
 import functools
@@ -13,28 +13,30 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from pipeline.core.child_processes import spawned_pool
 from simulation.script import Outfit
 from simulation.training.labelled_frames import LabelledFrame, LabelledPerson, labelled_frames
 
-# The most that is small beside what a phone's video lost, at 80 KB a picture of 540 x 960.
+# Its loss is small beside that of a phone's video, at 80 KB a picture of 540 x 960.
 _JPEG_QUALITY = 93
+_BY_PERSON = ("keypoints", "face_box", "yaw_deg", "identity", "expression", "outfit")  # fields of FrameSet
 OUTFIT = ("top", "bottom", "shoes", "accent", "pattern", "sleeves", "legs")  # of script.Outfit; `look` is left out
 
 
 @dataclass(frozen=True)
 class FrameSet:
-    """N frames with M people, and what is true of them. People come by frame, the lead of each first."""
+    """N frames with M people and their labels. People are in the order of the frames, the lead of each first."""
 
     jpegs: tuple[bytes, ...]  # [N]
-    scene: np.ndarray  # int64 [N] in script.SCENES
+    scene: np.ndarray  # int64 [N] indices in script.SCENES
     first: np.ndarray  # int64 [N + 1]: the people of frame n are first[n] .. first[n + 1]
-    keypoints: np.ndarray  # float32 [M, 17, 3] x, y px; 2 visible, 1 hidden, 0 outside the picture
+    keypoints: np.ndarray  # float32 [M, 17, 3] x, y px; 2 visible, 1 occluded, 0 outside the picture
     face_box: np.ndarray  # float32 [M, 4] px; zeros: no face
     yaw_deg: np.ndarray  # float32 [M]
-    identity: np.ndarray  # int64 [M] the same number: the same person, over all worlds
+    identity: np.ndarray  # int64 [M] number of the person, unique over all worlds
     expression: np.ndarray  # float32 [M] 0..1
     outfit: np.ndarray  # float32 [M, 15] OUTFIT's fields; colours are three numbers
 
@@ -42,53 +44,51 @@ class FrameSet:
         return len(self.jpegs)
 
     def picture(self, index: int) -> np.ndarray:
-        """uint8 [H, W, 3] RGB."""
-        return decoded(self.jpegs[index])
+        """Picture of a frame, uint8 [H, W, 3] RGB."""
+        return decode_jpeg(self.jpegs[index])
+
+    def tensor(self, index: int) -> torch.Tensor:
+        """Picture of a frame as extractors take it, uint8 [1, H, W, 3] RGB."""
+        return torch.from_numpy(self.picture(index))[None]
 
     def thinned(self, most: int) -> "FrameSet":
         """At most `most` frames, evenly spread, with their people."""
         kept = np.unique(np.linspace(0, len(self) - 1, min(most, len(self))).astype(int))
-        whose = np.concatenate([np.arange(self.first[frame], self.first[frame + 1]) for frame in kept])
+        people = np.concatenate([np.arange(self.first[frame], self.first[frame + 1]) for frame in kept])
         counts = np.diff(self.first)[kept]
         return FrameSet(
             jpegs=tuple(self.jpegs[frame] for frame in kept),
             scene=self.scene[kept],
             first=np.concatenate(([0], counts.cumsum())).astype(np.int64),
-            keypoints=self.keypoints[whose],
-            face_box=self.face_box[whose],
-            yaw_deg=self.yaw_deg[whose],
-            identity=self.identity[whose],
-            expression=self.expression[whose],
-            outfit=self.outfit[whose],
+            **{name: getattr(self, name)[people] for name in _BY_PERSON},
         )
 
     def people(self, index: int) -> slice:
-        """Where the people of a frame are among all people."""
+        """Slice of a frame's people among all people."""
         return slice(int(self.first[index]), int(self.first[index + 1]))
 
 
-def decoded(jpeg: bytes) -> np.ndarray:
-    """uint8 [H, W, 3] RGB."""
+def decode_jpeg(jpeg: bytes) -> np.ndarray:
+    """Picture uint8 [H, W, 3] RGB of a JPEG file."""
     picture = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
     assert picture is not None, "no JPEG file"
     return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
 
 
-def rendered(folder: Path, seeds: Sequence[int], clips: int, frames_a_clip: int, processes: int) -> FrameSet:
-    """The frames of the worlds of these seeds; what is not in `folder` yet is rendered into it.
+def render_frame_set(folder: Path, seeds: Sequence[int], clips: int, frames_a_clip: int, processes: int) -> FrameSet:
+    """Frames of the worlds of these seeds; those missing in `folder` are rendered into it.
 
-    Args:
-        clips, frames_a_clip: of each world. Other numbers are other parts, in the same folder.
+    Other numbers of clips and frames are other files, in the same folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
     paths = {seed: folder / f"world-{seed}-{clips}x{frames_a_clip}.npz" for seed in seeds}
-    absent = [(path, seed) for seed, path in paths.items() if not path.exists()]
-    if absent:
+    missing = [(path, seed) for seed, path in paths.items() if not path.exists()]
+    if missing:
         render = functools.partial(_render, clips=clips, frames_a_clip=frames_a_clip)
         with spawned_pool(processes) as pool:
-            waiting = [pool.submit(render, path, seed) for path, seed in absent]
-            for done in tqdm(as_completed(waiting), "rendering worlds", len(waiting)):
-                done.result()
+            tasks = [pool.submit(render, path, seed) for path, seed in missing]
+            for task in tqdm(as_completed(tasks), "rendering worlds", len(tasks)):
+                task.result()
     return _joined([_read(path) for path in paths.values()])
 
 
@@ -106,14 +106,14 @@ def _render(path: Path, seed: int, clips: int, frames_a_clip: int) -> None:
 
 
 def frame_set(frames: Iterable[LabelledFrame], seed: int) -> FrameSet:
-    """The frames of one world; its people are told from those of another world by `seed`, below 2^20."""
+    """FrameSet of one world; `seed`, below 2^20, tells its people from those of other worlds."""
     jpegs, scene, first = [], [], [0]
     people: list[LabelledPerson] = []
     for frame in frames:
-        done, jpeg = cv2.imencode(
+        encoded, jpeg = cv2.imencode(
             ".jpg", cv2.cvtColor(frame.picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
         )
-        assert done
+        assert encoded
         jpegs.append(jpeg.tobytes())
         scene.append(frame.scene)
         people += frame.people
@@ -132,7 +132,7 @@ def frame_set(frames: Iterable[LabelledFrame], seed: int) -> FrameSet:
 
 
 def outfit_values(outfit: Outfit) -> np.ndarray:
-    """float32 [15]: OUTFIT's fields in a row."""
+    """OUTFIT's fields in a row, float32 [15]."""
     return np.concatenate([np.atleast_1d(getattr(outfit, name)) for name in OUTFIT]).astype(np.float32)
 
 
@@ -147,9 +147,9 @@ def _read(path: Path) -> FrameSet:
 def _joined(parts: Sequence[FrameSet]) -> FrameSet:
     counts = np.cumsum([0, *(part.first[-1] for part in parts)])
     first = np.concatenate([[0], *(part.first[1:] + count for part, count in zip(parts, counts, strict=False))])
-    rest = {
+    arrays = {
         item.name: np.concatenate([getattr(part, item.name) for part in parts])
         for item in fields(FrameSet)
         if item.name not in ("jpegs", "first")
     }
-    return FrameSet(tuple(jpeg for part in parts for jpeg in part.jpegs), first=first.astype(np.int64), **rest)
+    return FrameSet(tuple(jpeg for part in parts for jpeg in part.jpegs), first=first.astype(np.int64), **arrays)

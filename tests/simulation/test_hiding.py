@@ -8,9 +8,9 @@ import pytest
 
 from pipeline.core.errors import DataError
 from simulation.filming.film import film
-from simulation.filming.hiding import blur_place, cover_face, take_colours
-from simulation.filming.visibility import OUTSIDE, Seen
-from simulation.script import HIDDEN
+from simulation.filming.hiding import blur_place, cover_face, remove_colours
+from simulation.filming.visibility import OUTSIDE, PersonLabels
+from simulation.script import HIDING_EFFECTS
 from simulation.truth import clips_table
 from simulation.world import Upload, WorldOptions, make_world
 
@@ -22,7 +22,7 @@ def sharpness(picture: np.ndarray) -> float:
     return float(cv2.Laplacian(picture.astype(np.float32), cv2.CV_32F).std())
 
 
-def frame(upload: Upload, second: float = 1.0) -> tuple[np.ndarray, list[Seen]]:
+def frame(upload: Upload, second: float = 1.0) -> tuple[np.ndarray, list[PersonLabels]]:
     (shown,) = film(upload.script, np.array([second]))
     return shown
 
@@ -46,7 +46,11 @@ def upright() -> Upload:
 def test_each_modality_is_hidden_in_its_share_of_the_clips_by_itself():
     table = clips_table(make_world(replace(PLAIN, hidden=0.4)))
     hides = np.stack(
-        [table["hidden"].str.split().map(lambda names, modality=modality: modality in names) for modality in HIDDEN], 1
+        [
+            table["hidden"].str.split().map(lambda names, modality=modality: modality in names)
+            for modality in HIDING_EFFECTS
+        ],
+        1,
     )
     assert (np.abs(hides.mean(0) - 0.4) < 0.1).all()
     assert np.abs(np.corrcoef(hides.T) - np.eye(4)).max() < 0.2
@@ -124,7 +128,7 @@ def test_a_colourless_clip_has_one_hue():
     for seed in range(8):
         picture = rng.integers(0, 200, (20, 20, 3)).astype(np.uint8)
         grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
-        take_colours(picture, seed)
+        remove_colours(picture, seed)
         ratios = picture.astype(float).sum((0, 1)) / grey.sum()
         assert np.abs(picture - grey[..., None] * ratios).max() < 2
 
@@ -143,6 +147,6 @@ def test_grey_and_sepia_both_occur():
     grey = set()
     for seed in range(12):
         picture = np.full((4, 4, 3), 100, np.uint8)
-        take_colours(picture, seed)
+        remove_colours(picture, seed)
         grey.add(bool(picture[0, 0, 0] == picture[0, 0, 2]))
     assert grey == {True, False}

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from simulation.filming.film import film
-from simulation.filming.keypoints import ERROR, SURE, film_keypoints
+from simulation.filming.keypoints import ERROR, SEEN_SCORE, film_keypoints
 from simulation.filming.visibility import OUTSIDE
 from simulation.script import ClipScript
 from simulation.world import WorldOptions, make_world
@@ -35,5 +35,5 @@ def test_joints_outside_of_the_picture_are_not_sure():
     assert outside.any()
     assert not outside.all()
     found = np.stack([film_keypoints(near, SECONDS, np.random.default_rng(seed)) for seed in range(10)])
-    sure = (found[..., 2] == SURE).mean(0)
+    sure = (found[..., 2] == SEEN_SCORE).mean(0)
     assert sure[outside].max() < 0.5 < sure[~outside].min()

@@ -9,7 +9,7 @@ from scipy.stats import spearmanr
 from simulation.dancers.body import NEUTRAL, draw_body, place_joints
 from simulation.dancers.choreography import choreography
 from simulation.dancers.performance import draw_skill, perform
-from simulation.geometry import JOINTS, J
+from simulation.geometry import JOINT, JOINTS
 from simulation.script import DANCES, Face, Fault, Outfit, Person, Skill
 
 PERFECT = Skill(1.0, 1.0, 1.0, 1.0)
@@ -40,7 +40,7 @@ def dancer(skill: Skill = PERFECT, seed: int = 4, faults: tuple[Fault, ...] = ()
 
 
 def joint(points: np.ndarray, name: str) -> np.ndarray:
-    return points[:, J[name]]
+    return points[:, JOINT[name]]
 
 
 def limb(points: np.ndarray, name: str) -> np.ndarray:
@@ -257,7 +257,7 @@ def test_a_fault_changes_its_limb_in_its_window_and_nothing_else(kind, name):
     sound = perform("kick", dancer(skill, 2), TEN_SECONDS)
     faulty = perform("kick", dancer(skill, 2, (fault,)), TEN_SECONDS)
     change = np.linalg.norm(faulty.points - sound.points, axis=2)
-    mine = [J[point] for point in LIMB_POINTS[name]]
+    mine = [JOINT[point] for point in LIMB_POINTS[name]]
     inside = (TEN_SECONDS > 2.0) & (TEN_SECONDS < 7.0)
     assert change[~inside].max() == 0.0
     assert np.delete(change, mine, axis=1).max() == 0.0
@@ -286,7 +286,7 @@ def test_an_unsteady_trunk_sways_by_the_size_given_over_planted_feet():
     inside = (TEN_SECONDS > 2.0) & (TEN_SECONDS < 6.0)
     assert off[~inside].max() == 0.0
     assert off[:, 0].max() == pytest.approx(0.08, abs=0.01)
-    feet = [J["left_toe"], J["right_toe"]]
+    feet = [JOINT["left_toe"], JOINT["right_toe"]]
     assert np.abs(faulty[:, feet] - sound[:, feet]).max() < 0.03
 
 
@@ -314,7 +314,7 @@ def test_unknown_dances_and_times_out_of_order_are_refused():
 def seen(dance: str, person: Person, rng: np.random.Generator) -> np.ndarray:
     """What a pose network gives, [80, 13, 2] in body heights: ten frames a second from the front, 2 cm off."""
     names = [n for n in JOINTS if n.split("_")[-1] in ("head", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")]
-    points = perform(dance, person, np.arange(80) / 10).points[:, [J[name] for name in names], :2]
+    points = perform(dance, person, np.arange(80) / 10).points[:, [JOINT[name] for name in names], :2]
     return (points + rng.normal(0.0, 0.02, points.shape)) / person.body.height_m
 
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from models.extractors.face_cascade import DetectorOptions, FaceCascade
-from simulation.dancers.body import NEUTRAL, P, draw_body, place_joints
-from simulation.dancers.figure import Posed, draw_people
+from simulation.dancers.body import NEUTRAL, POSE_INDEX, draw_body, place_joints
+from simulation.dancers.figure import PosedPerson, draw_people
 from simulation.dancers.looks import HAIR_STYLES, SKINS, draw_face, draw_outfit
-from simulation.geometry import Camera, J
+from simulation.geometry import JOINT, Camera
 from simulation.script import Light, Person, Skill
 
 WIDTH, HEIGHT = 360, 640
@@ -27,15 +27,15 @@ def a_person(seed: int, look: float = 0.6) -> Person:
 
 def posed(
     person: Person, turn_deg: float = 0, x: float = 0, z: float = 0, expression: float = 0.4, **pose_deg: float
-) -> Posed:
+) -> PosedPerson:
     """Standing at ease but for `pose_deg`, columns of a pose with __ for the dot."""
     row = NEUTRAL.copy()
     for name, value in pose_deg.items():
-        row[P[name.replace("__", ".")]] = value
+        row[POSE_INDEX[name.replace("__", ".")]] = value
     points, head = place_joints(person.body, row[None])
     cos, sin = np.cos(np.radians(turn_deg)), np.sin(np.radians(turn_deg))
     turn = np.array([[cos, 0, sin], [0, 1, 0], [-sin, 0, cos]])
-    return Posed(person, points[0] @ turn.T + [x, 0, z], turn @ head[0], expression, 1.0)
+    return PosedPerson(person, points[0] @ turn.T + [x, 0, z], turn @ head[0], expression, 1.0)
 
 
 def a_camera(width: int = WIDTH, height: int = HEIGHT, px_per_m: float = 300, up_m: float = 0.95) -> Camera:
@@ -48,7 +48,7 @@ def background(camera: Camera, seed: int = 0) -> np.ndarray:
     return np.clip(cv2.resize(coarse, (camera.width, camera.height)), 0, 255).astype(np.uint8)
 
 
-def draw(*people: Posed, camera: Camera | None = None, light: Light = NO_SHADOW, seed: int = 0):
+def draw(*people: PosedPerson, camera: Camera | None = None, light: Light = NO_SHADOW, seed: int = 0):
     camera = camera or a_camera()
     picture = background(camera, seed)
     return picture, draw_people(picture, camera, list(people), light)
@@ -59,8 +59,8 @@ def changed(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.argwhere((first != second).any(2))[:, ::-1]
 
 
-def head_px(one: Posed, camera: Camera) -> np.ndarray:
-    return camera.project(one.points[J["head"]])[0]
+def head_px(one: PosedPerson, camera: Camera) -> np.ndarray:
+    return camera.project(one.points[JOINT["head"]])[0]
 
 
 def test_drawing_depends_on_its_arguments_alone():
@@ -185,9 +185,9 @@ def test_a_wrist_behind_the_back_is_hidden_and_one_before_the_chest_is_not():
     person = a_person(9)
     one = posed(person)
     # Turned about, what was hidden is in front.
-    one.points[J["left_elbow"]] = one.points[J["left_shoulder"]] + [0.06, -0.25, -0.1]
-    one.points[J["left_wrist"]] = one.points[J["pelvis"]] + [0.02, 0.12, -0.2]
-    one.points[J["left_hand"]] = one.points[J["pelvis"]] + [-0.06, 0.1, -0.2]
+    one.points[JOINT["left_elbow"]] = one.points[JOINT["left_shoulder"]] + [0.06, -0.25, -0.1]
+    one.points[JOINT["left_wrist"]] = one.points[JOINT["pelvis"]] + [0.02, 0.12, -0.2]
+    one.points[JOINT["left_hand"]] = one.points[JOINT["pelvis"]] + [-0.06, 0.1, -0.2]
     about = replace(one, points=one.points * [-1, 1, -1], head=one.head * [[-1], [1], [-1]])
     front_picture, front = draw(one)
     back_picture, back = draw(about)

@@ -18,7 +18,7 @@ from simulation.filming.film import film, frame_times
 from simulation.filming.recording import record
 from simulation.render import is_rendered, manifest_path, read_options, render_world, write_options
 from simulation.truth import clips_table, people_path, read_clips_truth, read_people
-from simulation.world import LikesOptions, WorldOptions, content, expected_log_likes, make_world
+from simulation.world import LikesOptions, WorldOptions, content_log_likes, expected_log_likes, make_world
 
 SMALL = WorldOptions(seed=5, clips=8, creators=3, seconds=(0.5, 0.8), broken=0.25)
 BIG = WorldOptions(seed=9, clips=256, creators=96)
@@ -109,7 +109,9 @@ def test_expected_and_content_leave_out_what_cannot_be_known(big):
     upload = big[0]
     terms = upload.script.likes
     assert expected_log_likes(upload) == pytest.approx(sum(terms.values()) - terms["creator"] - terms["noise"])
-    assert content(upload) == pytest.approx(terms["skill"] + terms["look"] + terms["expression"] + terms["scene"])
+    assert content_log_likes(upload) == pytest.approx(
+        terms["skill"] + terms["look"] + terms["expression"] + terms["scene"]
+    )
 
 
 def test_a_world_that_cannot_be_is_refused():

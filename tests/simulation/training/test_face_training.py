@@ -5,13 +5,13 @@ import pytest
 import torch
 
 from models.extractors.face_cascade import DetectorOptions
-from simulation.training.face_training import FaceTask, FoundFaces, find_faces, judge_faces, match
+from simulation.training.face_training import DetectedFaces, FaceTask, detect_faces, evaluate_faces, match
 from tests.support.few_frames import few_frames
 
 
 @pytest.fixture(scope="module")
 def found():
-    return find_faces(few_frames(), DetectorOptions(30), None, processes=1)
+    return detect_faces(few_frames(), DetectorOptions(30), None, processes=1)
 
 
 def test_faces_are_cut_out_and_belong_to_the_people_of_their_frame(found):
@@ -39,21 +39,21 @@ def test_scores_of_an_embedding_that_knows_everything_and_of_one_that_knows_noth
     centre = np.linalg.qr(rng.normal(size=(512, len(people) + 1)))[0].T
     smile = torch.from_numpy(centre[-1:])
     own = centre[number] + 0.5 * (frames.expression[found.person] - 0.5)[:, None] * centre[-1]
-    knowing = FoundFaces(found.pictures, found.person, own / np.linalg.norm(own, axis=1, keepdims=True))
-    nothing = FoundFaces(found.pictures, found.person, rng.normal(size=own.shape))
-    best, worst = (judge_faces(frames, faces, smile) for faces in (knowing, nothing))
+    knowing = DetectedFaces(found.pictures, found.person, own / np.linalg.norm(own, axis=1, keepdims=True))
+    nothing = DetectedFaces(found.pictures, found.person, rng.normal(size=own.shape))
+    best, worst = (evaluate_faces(frames, faces, smile) for faces in (knowing, nothing))
     assert best.expression > 0.99
-    assert best.same > 0.99
-    assert abs(worst.same - 0.5) < 0.3
-    assert best.found == worst.found > 0.5
+    assert best.identity > 0.99
+    assert abs(worst.identity - 0.5) < 0.3
+    assert best.recall == worst.recall > 0.5
 
 
 def test_a_face_lost_counts_as_not_found(found):
     frames = few_frames()
     smile = torch.ones(1, 512)
     half = len(found.person) // 2
-    fewer = FoundFaces(found.pictures[:half], found.person[:half], found.embedding[:half])
-    assert judge_faces(frames, fewer, smile).found < judge_faces(frames, found, smile).found
+    fewer = DetectedFaces(found.pictures[:half], found.person[:half], found.embedding[:half])
+    assert evaluate_faces(frames, fewer, smile).recall < evaluate_faces(frames, found, smile).recall
 
 
 def test_expression_is_read_by_a_dot_product_alone():

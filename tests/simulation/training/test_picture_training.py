@@ -10,7 +10,7 @@ from models.extractors.appearance import OUTFIT_ATTRIBUTES
 from models.extractors.resnet import Preprocessing
 from simulation.dancers.looks import draw_outfit
 from simulation.script import SCENES
-from simulation.training.augment import moved, recoloured, roughened, with_colours_turned
+from simulation.training.augment import degrade, jitter_colours, random_affine, shift_hues
 from simulation.training.picture_training import appearance_pictures, outfit_targets
 from simulation.training.training_frames import outfit_values
 from tests.support.few_frames import few_frames
@@ -70,10 +70,10 @@ def _picture():
 
 def test_every_change_keeps_shape_and_type_and_follows_its_seed():
     for change in (
-        recoloured,
-        roughened,
-        with_colours_turned,
-        lambda picture, rng: moved(picture, rng, 0.2, 0.1, 0.1),
+        jitter_colours,
+        degrade,
+        shift_hues,
+        lambda picture, rng: random_affine(picture, rng, 0.2, 0.1, 0.1),
     ):
         made = [change(_picture(), np.random.default_rng(seed)) for seed in (1, 1, *range(2, 12))]
         assert all((picture.shape, picture.dtype) == ((60, 40, 3), np.uint8) for picture in made)
@@ -89,5 +89,5 @@ def test_roughening_leaves_colours_what_they_are_and_turning_hues_does_not():
         difference = abs(hue(change(_picture(), np.random.default_rng(seed))) - hue(_picture()))
         return min(difference, 180 - difference)
 
-    assert max(apart(roughened, seed) for seed in range(10)) < 6
-    assert max(apart(with_colours_turned, seed) for seed in range(10)) > 20
+    assert max(apart(degrade, seed) for seed in range(10)) < 6
+    assert max(apart(shift_hues, seed) for seed in range(10)) > 20

@@ -8,7 +8,7 @@ from models.extractors.mmpose_compat import import_mmpose, load_config
 from models.extractors.pose import People, PoseExtractor
 from pipeline.modalities.registry import load_profile
 from simulation.training import pose_training
-from simulation.training.pose_training import MIRRORED, PoseSamples, PoseTarget, judge_pose, torso
+from simulation.training.pose_training import MIRRORED, PoseSamples, PoseTarget, evaluate_pose, torso
 from tests.support.few_frames import few_frames
 
 CONFIG = load_profile("demo").entry("pose").architecture
@@ -71,7 +71,7 @@ def test_the_loss_of_tags_is_that_of_mmpose(target, keypoints):
 def test_a_sample_that_nothing_moved_is_what_the_extractor_sees(monkeypatch):
     """Sizes other than the input's shape too, so that the letterbox is in it."""
     frames = few_frames()
-    monkeypatch.setattr(pose_training, "recoloured", lambda picture, _: picture)
+    monkeypatch.setattr(pose_training, "jitter_colours", lambda picture, _: picture)
     monkeypatch.setattr(pose_training.np.random, "default_rng", lambda _: _Still(0))
     entry = load_profile("demo").entry("pose")
     extractor = PoseExtractor(CONFIG, None, torch.device("cpu"), 1, entry.input_size, 6, 0.0, 0.65)
@@ -153,8 +153,8 @@ def test_pck_counts_what_lies_within_a_fifth_of_the_torso():
     frames = few_frames()
     shortest = min(torso(frames.keypoints[lead]) for lead in frames.first[:-1])
     longest = max(torso(frames.keypoints[lead]) for lead in frames.first[:-1])
-    good = judge_pose(_Known(frames, 0.19 * shortest), frames)
-    bad = judge_pose(_Known(frames, 0.21 * longest), frames)
-    assert (good.pck, good.found, bad.pck, bad.found) == (1.0, 1.0, 0.0, 0.0)
+    good = evaluate_pose(_Known(frames, 0.19 * shortest), frames)
+    bad = evaluate_pose(_Known(frames, 0.21 * longest), frames)
+    assert (good.pck, good.recall, bad.pck, bad.recall) == (1.0, 1.0, 0.0, 0.0)
     assert good.error_px == pytest.approx(0.19 * shortest, rel=1e-3)
     assert good.people == 1.0

@@ -10,11 +10,11 @@ from simulation.training.fitting import Budget
 from simulation.training.train_networks import (
     HELD_OUT_SEEDS,
     TRAINING_SEEDS,
-    Run,
+    TrainingSetup,
     is_finished,
     main,
     read_notes,
-    stored,
+    state_to_bundle,
     train,
     write_card,
     write_weights,
@@ -25,7 +25,7 @@ from tests.support.few_frames import few_frames
 @pytest.mark.parametrize("name", modality_names())
 def test_a_network_is_trained_judged_and_written(name, tmp_path):
     frames = few_frames()
-    run = Run(frames, frames, load_profile("demo"), torch.device("cpu"), tmp_path, workers=0, processes=1)
+    run = TrainingSetup(frames, frames, load_profile("demo"), torch.device("cpu"), tmp_path, workers=0, processes=1)
     train(name, run, Budget(steps=2, batch=4, learning_rate=1e-3))
     path = tmp_path / f"{name}.safetensors"
     assert is_finished(path)
@@ -65,7 +65,7 @@ def test_the_card_says_of_every_file_what_its_notes_say(tmp_path):
 
 def test_kernels_are_halved_and_nothing_else_is():
     network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
-    kinds = {key: value.dtype for key, value in stored(network).items()}
+    kinds = {key: value.dtype for key, value in state_to_bundle(network).items()}
     assert kinds.pop("0.weight") == torch.float16
     assert kinds.pop("1.num_batches_tracked") == torch.int64
     assert set(kinds.values()) == {torch.float32}

@@ -6,18 +6,18 @@ import numpy as np
 import pytest
 
 from simulation.training.labelled_frames import labelled_frames
-from simulation.training.training_frames import outfit_values, rendered
+from simulation.training.training_frames import outfit_values, render_frame_set
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("frames")
-    rendered(folder, [5, 6], clips=2, frames_a_clip=2, processes=2)
+    render_frame_set(folder, [5, 6], clips=2, frames_a_clip=2, processes=2)
     return folder
 
 
 def test_what_is_read_is_what_was_rendered(folder):
-    frames = rendered(folder, [5, 6], 2, 2, processes=1)
+    frames = render_frame_set(folder, [5, 6], 2, 2, processes=1)
     expected = [frame for seed in (5, 6) for frame in labelled_frames(seed, 2, 2)]
     assert len(frames) == len(expected) == 8
     for index, frame in enumerate(expected):
@@ -34,7 +34,7 @@ def test_what_is_read_is_what_was_rendered(folder):
 
 
 def test_nobody_is_taken_for_somebody_of_another_world(folder):
-    one, other = (rendered(folder, [seed], 2, 2, processes=1) for seed in (5, 6))
+    one, other = (render_frame_set(folder, [seed], 2, 2, processes=1) for seed in (5, 6))
     assert not set(one.identity) & set(other.identity)
 
 
@@ -42,7 +42,7 @@ def test_what_is_there_is_not_rendered_again_and_what_is_half_there_is(folder):
     before = {path: path.stat().st_mtime_ns for path in folder.glob("*.npz")}
     assert len(before) == 2
     (folder / "world-7-2x2.part").write_bytes(b"half")
-    frames = rendered(folder, [5, 7], 2, 2, processes=1)
+    frames = render_frame_set(folder, [5, 7], 2, 2, processes=1)
     assert len(frames) == 8
     after = {path: path.stat().st_mtime_ns for path in folder.glob("*.npz")}
     assert len(after) == 3
@@ -51,7 +51,7 @@ def test_what_is_there_is_not_rendered_again_and_what_is_half_there_is(folder):
 
 
 def test_a_thinned_set_keeps_people_with_their_frames(folder):
-    frames = rendered(folder, [5, 6], 2, 2, processes=1)
+    frames = render_frame_set(folder, [5, 6], 2, 2, processes=1)
     few = frames.thinned(3)
     assert len(few) == 3
     for place, index in enumerate((0, 3, 7)):
