@@ -1,9 +1,9 @@
-"""The pipeline on a simulated world that nothing was trained on, held against the truth.
+"""Accuracy of the pipeline on a simulated world that nothing was trained on, by its truth.
 
     python -m benchmarks.world --folder FOLDER      # renders 256 clips there, extracts, trains five folds by creator
 
-Prints what the extractors get right, how well the scores rank clips of creators never seen beside what the best
-possible predictor reaches, and which modality recovers which term of the likes. Goes on where it was interrupted.
+Prints the accuracy of the extractors, of the ranking of clips by creators never seen beside that of the best possible
+predictor, and of each modality's score as each term of the likes. An interrupted run is resumed.
 """
 
 import argparse
@@ -29,18 +29,11 @@ from simulation.ceiling import ceilings, mean_spearman
 from simulation.render import OPTIONS, manifest_path, read_options
 from simulation.truth import read_clips_truth
 
-# What issue and tests ask for.
-FLOORS = {
-    "pck": 0.95,
-    "lead_right": 0.98,
-    "scene": 0.97,
-    "faces_matched": 0.98,
-    "faces_found": 0.98,
-}
+FLOORS = {"pck": 0.95, "lead_right": 0.98, "scene": 0.97, "faces_matched": 0.98, "faces_found": 0.98}  # aims
 
 
 def luigi(task: str, *options: str) -> float:
-    """Wall seconds of a real `luigi` run; ends the benchmark where it fails."""
+    """Run a task by the `luigi` command and return its wall seconds; a failure ends the benchmark."""
     start = time.perf_counter()
     done = subprocess.run([sys.executable, "-m", "luigi", "--module", "tasks", task, *options])
     if done.returncode:
@@ -49,6 +42,7 @@ def luigi(task: str, *options: str) -> float:
 
 
 def add_world_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a world, its extraction and its folds."""
     parser.add_argument("--folder", type=Path, required=True, help="where the world lies or will lie")
     parser.add_argument("--workspace", default="", help="default: FOLDER-workspace")
     parser.add_argument("--seed", type=int, default=1000, help="of the world")
@@ -62,16 +56,16 @@ def add_world_options(parser: argparse.ArgumentParser) -> None:
 
 @dataclass(frozen=True)
 class ExtractedWorld:
-    """A world rendered and its dataset assembled, labels adjusted for followers."""
+    """A rendered world with its assembled dataset, labels adjusted for followers."""
 
     folder: Path
     workspace: str
     dataset: str  # relative to the workspace
-    seconds: dict[str, float]  # wall, by stage; next to nothing where it was done before
+    seconds: dict[str, float]  # wall, by stage; near 0 where it was done before
 
 
 def extracted_world(options: argparse.Namespace) -> ExtractedWorld:
-    """Renders and extracts what `add_world_options` asks for, as far as it is not there."""
+    """Render and extract the world of `add_world_options`, as far as it is missing."""
     folder, workspace = options.folder, options.workspace or f"{options.folder}-workspace"
     if options.world and not (folder / OPTIONS).exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -136,8 +130,7 @@ def print_checks(checks: dict) -> None:
 
 
 def ranking(scores: pd.DataFrame, folder: Path, workspace: str, dataset: str) -> dict:
-    """Out-of-fold Spearman within challenge, of all clips with features, beside what the best possible predictor gets
-    on the same clips and labels."""
+    """Out-of-fold Spearman within challenge, of all clips with features, beside the best possible predictor's."""
     usable = read_clips(workspace, dataset).query("status != 'failed'")["clip_id"]
     scores = scores[scores["clip_id"].isin(usable)]
     judged = fold_metrics(scores)
@@ -146,15 +139,15 @@ def ranking(scores: pd.DataFrame, folder: Path, workspace: str, dataset: str) ->
     world = ceilings(truth, pd.read_csv(manifest_path(folder)))
     joined = scores.merge(truth[["clip_id", "content"]], on="clip_id")
     best = mean_spearman(joined["content"], joined["label"], joined["challenge"])
-    found = {name: about["mean"]["spearman"] for name, about in judged.items()}
+    spearman = {name: metrics["mean"]["spearman"] for name, metrics in judged.items()}
     matrix = term_matrix(scores, truth)
     return {
         "clips": len(scores),
         "ceilings": {name: round(value, 4) for name, value in asdict(world).items()},
         "best_possible": round(best, 4),
-        "spearman": {name: round(value, 4) for name, value in found.items()},
+        "spearman": {name: round(value, 4) for name, value in spearman.items()},
         "fused_95": [round(end, 4) for end in judged["fused"]["mean"]["spearman_95"]],
-        "fused_of_best": round(found["fused"] / best, 4),
+        "fused_of_best": round(spearman["fused"] / best, 4),
         "matrix": {modality: {term: round(value, 3) for term, value in row.items()} for modality, row in
                    matrix.to_dict("index").items()},
     }  # fmt: skip

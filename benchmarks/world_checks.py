@@ -1,8 +1,9 @@
-"""What the pipeline says of a simulated world's clips, held against the truth. Tests keep floors on these numbers."""
+"""Accuracy of the extractors on a simulated world, by its truth. Tests keep floors on these numbers."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,65 +15,69 @@ from pipeline.features.reader import ShardReader
 from pipeline.modalities.face import FaceRows
 from pipeline.modalities.pose import PoseRows
 from pipeline.modalities.scene import SceneRows
-from pipeline.modalities.tracks import COCO_SIGMAS, match_faces
-from simulation.truth import ClipTruth, read_clips_truth, read_people
+from pipeline.modalities.tracks import COCO_SIGMAS, Track, match_faces
+from simulation.filming.visibility import VISIBLE
+from simulation.truth import ClipTruth, PersonTruth, read_clips_truth, read_people
 
-VISIBLE = 2
 _LEFT_SHOULDER, _RIGHT_SHOULDER, _LEFT_HIP, _RIGHT_HIP = 5, 6, 11, 12
-_SAME_PERSON = 0.3  # OKS above which a prediction is of a truth's person
-_SAME_FACE = 0.3  # IoU above which a detection is of a truth's face
-_FRONTAL_DEG, _LARGE_PX = 35.0, 40.0  # a face that must be found
+_SAME_PERSON = 0.3  # least OKS of a prediction that is matched to a person of the truth
+_SAME_FACE = 0.3  # least IoU of a detection that is matched to a face of the truth
+_FRONTAL_DEG, _LARGE_PX = 35.0, 40.0  # of a face that must be detected
 _BODY_OF_BOX = 0.53  # COCO's OKS wants the segment's area: about this share of a person's box
 
 
 @dataclass
 class Tally:
-    """Counts of right and all."""
+    """Counts of correct ones and of all."""
 
-    right: int = 0
-    of: int = 0
+    correct: int = 0
+    total: int = 0
 
-    def add(self, right: Iterable[bool] | np.ndarray) -> None:
-        right = np.asarray(list(right), bool)
-        self.right += int(right.sum())
-        self.of += len(right)
+    def add(self, correct: Iterable[bool] | np.ndarray) -> None:
+        """Count more."""
+        correct = np.asarray(list(correct), bool)
+        self.correct += int(correct.sum())
+        self.total += len(correct)
 
     @property
     def share(self) -> float:
-        return self.right / self.of if self.of else float("nan")
+        """Share of correct ones; NaN of none."""
+        return self.correct / self.total if self.total else float("nan")
 
 
 @dataclass
 class PoseCheck:
-    """Poses, tracks and the lead over clips."""
+    """Accuracy of poses, tracks and the lead over clips."""
 
-    pck: dict[str, Tally] = field(default_factory=dict)  # by kind of clip; "all" is all
+    pck: dict[str, Tally] = field(default_factory=dict)  # by kind of clip, and "all"
     lead: Tally = field(default_factory=Tally)  # clips with several people
     switches: int = 0
     clips: int = 0
-    missed: Tally = field(default_factory=Tally)  # frames in which the lead was found
+    detected: Tally = field(default_factory=Tally)  # frames in which the lead was detected
     worst_time_s: float = 0.0  # between a stored timestamp and the truth's of the same frame
     ap_input: list[tuple] = field(default_factory=list)  # truth and prediction of every frame, for COCO's AP
 
 
 @dataclass
 class FaceCheck:
-    found: Tally = field(default_factory=Tally)  # frontal faces over 40 px that nothing hides
-    owner: Tally = field(default_factory=Tally)  # detected faces whose dancer has a track: matched to that one
+    """Accuracy of faces over clips."""
+
+    detected: Tally = field(default_factory=Tally)  # frontal faces over 40 px that nothing hides
+    matched: Tally = field(default_factory=Tally)  # detected faces whose dancer has a track: matched to that track
 
 
 def kinds(clip: Mapping) -> list[str]:
-    """How a clip was filmed, for comparing with plain clips."""
+    """Kinds of recording that a clip belongs to, to compare with plain clips."""
     special = [
         name
-        for name, there in (
+        for name, present in (
             ("rotated", clip["rotation"] != 0),
             ("variable rate", clip["variable_rate"]),
             ("hevc", clip["codec"] == "hevc"),
             ("cut", clip["shots"] > 1),
             ("caption", bool(clip["caption"])),
         )
-        if there
+        if present
     ]
     crowd = "several people" if clip["people"] > 1 else "one person"
     plain = [] if set(special) - {"caption"} else ["plain"]
@@ -80,32 +85,28 @@ def kinds(clip: Mapping) -> list[str]:
 
 
 def check_pose(check: PoseCheck, rows: PoseRows, truth: ClipTruth, clip: Mapping) -> None:
-    """Adds a clip."""
+    """Add a clip to the check."""
     frames = rows.grid.frame_index
     check.worst_time_s = max(check.worst_time_s, float(np.abs(truth.timestamp[frames] - rows.grid.timestamp).max()))
     check.clips += 1
     last: dict[int, int] = {}
     votes: list[bool] = []
-    for place, frame in enumerate(frames):
+    for index, frame in enumerate(frames):
         present = [person for person in truth.people if (person.keypoints[frame, :, 2] == VISIBLE).sum() >= 3]
-        valid = [track for track in rows.tracks if track.valid[place]]
-        pairs = _pairs(
-            np.array([person.keypoints[frame] for person in present]).reshape(-1, 17, 3),
-            np.array([person.box[frame] for person in present]).reshape(-1, 4),
-            np.array([track.keypoints[place] for track in valid]).reshape(-1, 17, 3),
-        )
+        valid = [track for track in rows.tracks if track.valid[index]]
+        pairs = _pairs(present, frame, valid, index)
         check.ap_input.append(
             (
                 [(person.keypoints[frame], person.box[frame]) for person in present],
-                [(track.keypoints[place], float(track.score[place])) for track in valid],
+                [(track.keypoints[index], float(track.score[index])) for track in valid],
             )
         )
         if present and present[0].track_id == 0:
-            found = valid[pairs[0]].keypoints[place] if 0 in pairs else None
-            right = _within(truth.people[0].keypoints[frame], found)
+            predicted = valid[pairs[0]].keypoints[index] if 0 in pairs else None
+            correct = _within(truth.people[0].keypoints[frame], predicted)
             for kind in kinds(clip):
-                check.pck.setdefault(kind, Tally()).add(right)
-            check.missed.add([found is not None])
+                check.pck.setdefault(kind, Tally()).add(correct)
+            check.detected.add([predicted is not None])
             lead = [position for position, track in enumerate(valid) if track.is_lead]
             if lead and lead[0] in pairs.values():
                 votes.append(pairs.get(0) == lead[0])
@@ -115,78 +116,75 @@ def check_pose(check: PoseCheck, rows: PoseRows, truth: ClipTruth, clip: Mapping
             check.switches += identity in last and last[identity] != name and clip["shots"] == 1
             last[identity] = name
     if clip["people"] > 1:
-        check.lead.add([bool(votes) and np.mean(votes) > 0.5])
+        check.lead.add([bool(votes) and bool(np.mean(votes) > 0.5)])
 
 
 def check_faces(check: FaceCheck, pose: PoseRows, face: FaceRows, truth: ClipTruth) -> None:
-    """Adds a clip."""
+    """Add a clip to the check."""
     owner = match_faces(pose.tracks, pose.grid.frame_index, face.grid.frame_index[face.frame], face.box, face.landmarks)
-    position = {int(frame): place for place, frame in enumerate(pose.grid.frame_index)}
-    for place, frame in enumerate(face.grid.frame_index):
-        detected = np.flatnonzero(face.frame == place)
+    position = {int(frame): index for index, frame in enumerate(pose.grid.frame_index)}
+    for index, frame in enumerate(face.grid.frame_index):
+        detected = np.flatnonzero(face.frame == index)
         shown = [person for person in truth.people if person.face_box[frame].any()]
         boxes = np.array([person.face_box[frame] for person in shown]).reshape(-1, 4)
         overlap = _iou(boxes, face.box[detected])
         of_face = dict(zip(*linear_sum_assignment(overlap, maximize=True), strict=True)) if overlap.size else {}
-        of_face = {person: found for person, found in of_face.items() if overlap[person, found] >= _SAME_FACE}
+        of_face = {person: box for person, box in of_face.items() if overlap[person, box] >= _SAME_FACE}
         for number, person in enumerate(shown):
             height = person.face_box[frame, 3] - person.face_box[frame, 1]
             bare = (person.keypoints[frame, :3, 2] == VISIBLE).all()  # nose and eyes: no arm is before the face
             if bare and abs(person.yaw_deg[frame]) <= _FRONTAL_DEG and height > _LARGE_PX:
-                check.found.add([number in of_face])
+                check.detected.add([number in of_face])
         if int(frame) not in position:
             continue
         at = position[int(frame)]
         valid = [track for track in pose.tracks if track.valid[at]]
-        pairs = _pairs(
-            np.array([person.keypoints[frame] for person in truth.people]).reshape(-1, 17, 3),
-            np.array([person.box[frame] for person in truth.people]).reshape(-1, 4),
-            np.array([track.keypoints[at] for track in valid]).reshape(-1, 17, 3),
-        )
-        for number, found in of_face.items():
+        pairs = _pairs(truth.people, frame, valid, at)
+        for number, box in of_face.items():
             track = pairs.get(truth.people.index(shown[number]))
             if track is not None:
-                check.owner.add([owner[detected[found]] == valid[track].track_id])
+                check.matched.add([owner[detected[box]] == valid[track].track_id])
 
 
 def check_scene(check: Tally, rows: SceneRows, clip: Mapping, categories: tuple[str, ...]) -> None:
+    """Add a clip to the check."""
     names = [categories[index] for index in rows.top_category[:, 0]]
     check.add([name == clip["scene"].replace("_", " ").replace("/", ", ") for name in names])
 
 
 def check_world(folder: Path, workspace: str, dataset_dir: str, categories: tuple[str, ...]) -> dict:
-    """Every figure about the extractors, of all sound clips that a dataset has."""
+    """All figures of the extractors, on the undamaged clips of a dataset."""
     truth = read_clips_truth(folder).set_index("clip_id")
     clips = read_clips(workspace, dataset_dir)
     pose, face, scene = PoseCheck(), FaceCheck(), Tally()
     readers: dict[str, ShardReader] = {}
 
-    def rows(clip: pd.Series, modality: str):
+    def rows(clip: pd.Series, modality: str) -> Any:
         path = storage.join(workspace, clip[f"shard_{modality}"])
         return readers.setdefault(path, ShardReader(path)).read(clip["clip_id"], crops=False)
 
     for _, clip in clips.iterrows():
-        about = truth.loc[clip["clip_id"]]
-        if about["damage"]:
+        script = truth.loc[clip["clip_id"]]
+        if script["damage"]:
             continue
         people = read_people(folder, clip["clip_id"])
         poses = rows(clip, "pose")
-        check_pose(pose, poses, people, about)
+        check_pose(pose, poses, people, script)
         check_faces(face, poses, rows(clip, "face"), people)
-        check_scene(scene, rows(clip, "scene"), about, categories)
+        check_scene(scene, rows(clip, "scene"), script, categories)
     return {
         "clips": pose.clips,
         "pck": {kind: round(tally.share, 4) for kind, tally in sorted(pose.pck.items())},
-        "pck_joints": {kind: tally.of for kind, tally in sorted(pose.pck.items())},
-        "lead_found": round(pose.missed.share, 4),
+        "pck_joints": {kind: tally.total for kind, tally in sorted(pose.pck.items())},
+        "lead_found": round(pose.detected.share, 4),
         "oks_ap": {name: round(value, 4) for name, value in oks_ap(pose.ap_input).items()},
         "lead_right": round(pose.lead.share, 4),
-        "lead_clips": pose.lead.of,
+        "lead_clips": pose.lead.total,
         "switches_a_ten_clips": round(10 * pose.switches / max(pose.clips, 1), 2),
         "scene": round(scene.share, 4),
-        "faces_found": round(face.found.share, 4),
-        "faces_frontal": face.found.of,
-        "faces_matched": round(face.owner.share, 4),
+        "faces_found": round(face.detected.share, 4),
+        "faces_frontal": face.detected.total,
+        "faces_matched": round(face.matched.share, 4),
         "worst_time_ms": round(1000 * pose.worst_time_s, 3),
     }
 
@@ -199,8 +197,9 @@ def oks_ap(frames: list[tuple]) -> dict[str, float]:
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    annotations, results = [], []
-    for image, (truths, found) in enumerate(frames, 1):
+    annotations: list[dict] = []
+    results: list[dict] = []
+    for image, (truths, predictions) in enumerate(frames, 1):
         for keypoints, box in truths:
             flags = np.where(keypoints[:, 2:] == VISIBLE, 2, 0)
             width, height = float(box[2] - box[0]), float(box[3] - box[1])
@@ -214,7 +213,7 @@ def oks_ap(frames: list[tuple]) -> dict[str, float]:
             )  # fmt: skip
         results += [
             {"image_id": image, "category_id": 1, "keypoints": keypoints.reshape(-1).tolist(), "score": score}
-            for keypoints, score in found
+            for keypoints, score in predictions
         ]
     if not results:
         return {"AP": 0.0, "AP50": 0.0, "AP75": 0.0}
@@ -234,33 +233,36 @@ def oks_ap(frames: list[tuple]) -> dict[str, float]:
     return {"AP": float(judged.stats[0]), "AP50": float(judged.stats[1]), "AP75": float(judged.stats[2])}
 
 
-def _within(truth: np.ndarray, found: np.ndarray | None) -> np.ndarray:
-    """bool a visible joint: found within 0.2 torso (left shoulder to right hip, or the other way, the longer)."""
-    seen = truth[:, 2] == VISIBLE
-    if found is None:
-        return np.zeros(int(seen.sum()), bool)
+def _within(truth: np.ndarray, predicted: np.ndarray | None) -> np.ndarray:
+    """Whether each visible joint is predicted within 0.2 torso, the longer of its diagonals: bool [visible]."""
+    visible = truth[:, 2] == VISIBLE
+    if predicted is None:
+        return np.zeros(int(visible.sum()), bool)
     torso = max(
         np.linalg.norm(truth[_LEFT_SHOULDER, :2] - truth[_RIGHT_HIP, :2]),
         np.linalg.norm(truth[_RIGHT_SHOULDER, :2] - truth[_LEFT_HIP, :2]),
     )
-    return np.linalg.norm(truth[seen, :2] - found[seen, :2], axis=1) <= 0.2 * torso
+    return np.linalg.norm(truth[visible, :2] - predicted[visible, :2], axis=1) <= 0.2 * torso
 
 
-def _pairs(truth: np.ndarray, boxes: np.ndarray, found: np.ndarray) -> dict[int, int]:
-    """Which prediction is of which person: [K, 17, 3], [K, 4] and [P, 17, 3] -> position in K: position in P."""
-    if not len(truth) or not len(found):
+def _pairs(people: Sequence[PersonTruth], frame: int, tracks: Sequence[Track], index: int) -> dict[int, int]:
+    """Position among K people at `frame` -> position among P tracks at `index`, of those that are the same person."""
+    if not people or not tracks:
         return {}
+    truth = np.array([person.keypoints[frame] for person in people])  # [K, 17, 3]
+    boxes = np.array([person.box[frame] for person in people])
+    predicted = np.array([track.keypoints[index] for track in tracks])  # [P, 17, 3]
     area = np.maximum(_BODY_OF_BOX * (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]), 1.0)
-    squared = ((truth[:, None, :, :2] - found[None, ..., :2]) ** 2).sum(-1)  # [K, P, 17]
-    likeness = np.exp(-squared / (2 * (2 * COCO_SIGMAS) ** 2 * area[:, None, None]))
-    seen = truth[:, None, :, 2] == VISIBLE
-    oks = (likeness * seen).sum(-1) / np.maximum(seen.sum(-1), 1)
+    squared = ((truth[:, None, :, :2] - predicted[None, ..., :2]) ** 2).sum(-1)  # [K, P, 17]
+    similarity = np.exp(-squared / (2 * (2 * COCO_SIGMAS) ** 2 * area[:, None, None]))
+    visible = truth[:, None, :, 2] == VISIBLE
+    oks = (similarity * visible).sum(-1) / np.maximum(visible.sum(-1), 1)
     rows, columns = linear_sum_assignment(oks, maximize=True)
     return {int(r): int(c) for r, c in zip(rows, columns, strict=True) if oks[r, c] >= _SAME_PERSON}
 
 
 def _iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """[K, M] of boxes [K, 4] and [M, 4]."""
+    """Intersection over union [K, M] of boxes [K, 4] and [M, 4]."""
     low, high = np.maximum(first[:, None, :2], second[None, :, :2]), np.minimum(first[:, None, 2:], second[None, :, 2:])
     sides = np.maximum(high - low, 0)
     shared = sides[..., 0] * sides[..., 1]
@@ -269,7 +271,7 @@ def _iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def term_matrix(scores: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
-    """Spearman of every modality's score with every term of the likes, within challenge, averaged: modalities x terms."""
+    """Mean within challenge of Spearman of every modality's score with every term of the likes: modalities x terms."""
     from simulation.ceiling import mean_spearman
 
     joined = scores.merge(truth, on="clip_id", suffixes=("", "_truth"))
@@ -285,23 +287,26 @@ def term_matrix(scores: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(table, index=modalities)
 
 
-# What hides which modality, and the term of the likes that the modality tells.
+# By hiding effect: the hidden modality, and the term of the likes that the modality shows.
 HIDES = {"close_up": ("pose", "skill"), "covered_face": ("face", "expression"),
          "blurred_place": ("scene", "scene"), "colourless": ("appearance", "look")}  # fmt: skip
 
 
 def hidden_modalities(scores: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
-    """A row a kind of hiding and whether the clip hides its modality so: `clips`; of the modality's score within
-    challenge the `spread` and the `correlation` with its term of the likes (Spearman), over all of them."""
+    """Scores of hidden and visible modalities: a row a hiding effect and whether the clips have it.
+
+    `clips` counts them; `spread` and `correlation` (Spearman, with the term of the likes) are those of the modality's
+    score within challenge, over all of these clips.
+    """
     joined = scores.merge(truth, on="clip_id", suffixes=("", "_truth"))
     rows = []
     for name, (modality, term) in HIDES.items():
-        hides = joined["hidden"].str.split().map(lambda found, name=name: name in found)
+        hides = joined["hidden"].str.split().map(lambda effects, name=name: name in effects)
         for hidden, clips in joined[joined[f"score_{modality}"].notna()].groupby(hides):
-            said, told = (
+            score, likes = (
                 clips[column] - clips.groupby("challenge")[column].transform("mean")
                 for column in (f"score_{modality}", f"likes_{term}")
             )
-            rows.append({"kind": name, "modality": modality, "hidden": bool(hidden), "clips": len(clips), "spread": said.std(),
-                         "correlation": said.corr(told, method="spearman")})  # fmt: skip
+            rows.append({"kind": name, "modality": modality, "hidden": bool(hidden), "clips": len(clips),
+                         "spread": score.std(), "correlation": score.corr(likes, method="spearman")})  # fmt: skip
     return pd.DataFrame(rows)
