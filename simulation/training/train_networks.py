@@ -241,8 +241,7 @@ def _extractor(name: str, setup: TrainingSetup, state: dict[str, Tensor]) -> Any
     """The extractor of the profile `demo` with these weights, built as a run builds it."""
     path = _path(name, setup)
     write_weights(path, state, {"finished": "no"})
-    entry: Any = dataclasses.replace(setup.profile.entry(name), weights=str(path))
-    return build_extractor(name, dataclasses.replace(setup.profile, **{name: entry}), setup.device)
+    return build_extractor(name, setup.profile.with_options(name, weights=str(path)), setup.device)
 
 
 def state_to_bundle(network: nn.Module) -> dict[str, Tensor]:
