@@ -241,7 +241,7 @@ UNREACHED = 0.22  # share of the way to its neighbours by which a pose without s
 
 
 def smoothstep(x: np.ndarray) -> np.ndarray:
-    """0 to 1 for x from 0 to 1, level at both ends."""
+    """Smooth step from 0 to 1 for x from 0 to 1, level at both ends."""
     return x * x * (3 - 2 * x)
 
 

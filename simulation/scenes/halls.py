@@ -112,8 +112,8 @@ def _hoop(rng: Rng, room: Room, x: float) -> None:
     face = (240, 240, 238) if rng.random() < 0.7 else fabric(rng)
     board.rect(x - 0.72, 2.62, x + 0.72, 3.55, times(face, 0.6))
     board.rect(x - 0.69, 2.65, x + 0.69, 3.52, face)
-    mark = fabric(rng)
-    board.line([(x - 0.26, 2.8), (x - 0.26, 3.2), (x + 0.26, 3.2), (x + 0.26, 2.8), (x - 0.26, 2.8)], 0.045, mark)
+    square = [(x - 0.26, 2.8), (x - 0.26, 3.2), (x + 0.26, 3.2), (x + 0.26, 2.8), (x - 0.26, 2.8)]
+    board.line(square, 0.045, fabric(rng))
     net = Canvas(x - 0.25, x + 0.25, 2.3, 2.8, 100)
     net.line([(x - 0.22, 2.75), (x + 0.22, 2.75)], 0.03, (220, 90, 40))
     for step in np.linspace(-0.2, 0.2, 6):

@@ -10,7 +10,7 @@ from simulation.scenes.rooms import FRONT_M, Furnishing, Place, calm, graded
 from simulation.scenes.textures import Rng, fabric, furniture, hsv, mixed, times
 from simulation.script import Light
 
-FAR_M = 220.0  # distance of the sky, which is a wall
+FAR_M = 220.0  # distance of the sky; nearer things hide that it is a wall
 GROUND_M = 9.0  # the detailed ground ends here, a plain one goes on
 _GROUND_HALF_M = 6.5
 _GAINS: dict[str, Colour] = {  # of colours, by time of day

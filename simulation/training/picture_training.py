@@ -17,7 +17,7 @@ from simulation.training.augment import degrade, jitter_colours, random_affine, 
 from simulation.training.fitting import RandomSamples, training_autocast
 from simulation.training.training_frames import FrameSet
 
-_SMOOTHING = 0.05  # of the categories' labels
+_SMOOTHING = 0.05  # of the categories' labels: a scene is rarely certain
 
 
 @dataclass(frozen=True)

@@ -321,12 +321,12 @@ def seen(dance: str, person: Person, rng: np.random.Generator) -> np.ndarray:
 def test_the_eight_dances_are_told_apart():
     rng = np.random.default_rng(0)
     cases = [(dance, dancer(draw_skill(rng), seed)) for seed in range(12) for dance in DANCES]
-    looks = []
+    rows = []
     for dance, person in cases:
         points = seen(dance, person, rng)
         points = points - points[:, 7:9].mean(axis=1, keepdims=True)  # from the hips
-        looks.append(np.concatenate([np.quantile(points, q, axis=0).ravel() for q in (0.1, 0.5, 0.9)]))
-    looks = np.array(looks)
+        rows.append(np.concatenate([np.quantile(points, q, axis=0).ravel() for q in (0.1, 0.5, 0.9)]))
+    looks = np.array(rows)
     gaps = np.linalg.norm(looks[:, None] - looks[None], axis=2) + np.diag(np.full(len(looks), np.inf))
     right = [cases[i][0] == cases[int(np.argmin(gaps[i]))][0] for i in range(len(cases))]
     assert np.mean(right) > 0.75  # whatever the skill; 0.125 by chance

@@ -60,7 +60,7 @@ def test_it_takes_as_many_steps_as_it_may_and_saves_evenly_on_the_way():
         examples(),
         Budget(steps=40, batch=32, learning_rate=0.01),
         "line",
-        lambda network: saved.append(network.weight.clone()),
+        lambda network: saved.append(network.get_parameter("weight").clone()),
         saves=3,
     )
     assert next(taken) == 40

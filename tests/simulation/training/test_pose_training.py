@@ -1,5 +1,7 @@
 """The pose network learns what mmpose's codec and loss would teach it, on pictures laid as the extractor lays them."""
 
+from typing import Any, cast
+
 import numpy as np
 import pytest
 import torch
@@ -108,7 +110,7 @@ def test_a_mirrored_dancer_has_her_left_hand_on_the_other_side():
     assert [MIRRORED[joint] for joint in MIRRORED] == list(range(17))
     frames = few_frames()
     samples = PoseSamples(frames, (192, 288), seed=0)
-    width = {True: [], False: []}
+    width: dict[bool, list[bool]] = {True: [], False: []}
     for index in range(24):
         _, points = samples[index]
         shoulders = points[0, 5:7]
@@ -153,8 +155,7 @@ def test_pck_counts_what_lies_within_a_fifth_of_the_torso():
     frames = few_frames()
     shortest = min(torso(frames.keypoints[lead]) for lead in frames.first[:-1])
     longest = max(torso(frames.keypoints[lead]) for lead in frames.first[:-1])
-    good = evaluate_pose(_Known(frames, 0.19 * shortest), frames)
-    bad = evaluate_pose(_Known(frames, 0.21 * longest), frames)
+    good, bad = (evaluate_pose(cast(Any, _Known(frames, by)), frames) for by in (0.19 * shortest, 0.21 * longest))
     assert (good.pck, good.recall, bad.pck, bad.recall) == (1.0, 1.0, 0.0, 0.0)
     assert good.error_px == pytest.approx(0.19 * shortest, rel=1e-3)
     assert good.people == 1.0
