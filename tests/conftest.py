@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.made_once import Workspaces
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
@@ -26,6 +28,12 @@ def dance_clips() -> Path:
 def hard_clips() -> Path:
     """Folder of hard inputs: damaged, rotated, variable frame rate, empty, ..."""
     return _folder("clips/hard")
+
+
+@pytest.fixture(scope="session")
+def workspaces(tmp_path_factory: pytest.TempPathFactory) -> Workspaces:
+    """Copies of workspaces that other tests begin from, too."""
+    return Workspaces(tmp_path_factory)
 
 
 @pytest.fixture(scope="session")

@@ -12,14 +12,15 @@ import pytest
 
 from benchmarks.compare_workspaces import compare_workspaces, main
 from tests.support.learnable_world import make_small_dataset
+from tests.support.made_once import Workspaces
 
 OLD, NEW = "a" * 16, "b" * 16
 
 
 @pytest.fixture(scope="module")
-def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def before(workspaces: Workspaces) -> Path:
     """A dataset of 24 clips with poses and scenes, and scores of it, one of them not a number."""
-    workspace = make_small_dataset(tmp_path_factory.mktemp("worlds") / "before")
+    workspace = workspaces.copy(make_small_dataset)
     (workspace / "features/pose/0000").rename(workspace / "features/pose" / OLD)
     clips = pd.read_parquet(workspace / "datasets/one/clips.parquet")
     score = np.where(clips.index == 3, np.nan, clips.index / 7.0)

@@ -19,6 +19,7 @@ from pipeline.scoring.recommendation import write_recommendation
 from pipeline.scoring.recommendation_options import RecommendOptions
 from tests.docs.pages import PAGES, ROOT, find
 from tests.support.learnable_world import make_batch, speed_decides
+from tests.support.made_once import Workspaces
 from tests.support.small_run import RUN, make_run
 
 NOTEBOOK = ROOT / "examples/explore_workspace.ipynb"
@@ -44,15 +45,15 @@ WITH_EXAMPLES = {page.name: examples(page) for page in PAGES if examples(page)}
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def made(workspaces: Workspaces):
     """What the pages' examples are given: a finished run and its workspace, and one shard of each modality."""
-    folder = tmp_path_factory.mktemp("examples")
-    workspace, path = make_run(folder / "workspace"), folder / "shards"
+    workspace = workspaces.copy(make_run)
+    path = workspace.parent / "shards"
     evaluate_run(str(workspace), "datasets/one", RUN)
     embeddings = read_embeddings(str(workspace), "datasets/one", RUN, torch.device("cpu"))
     write_recommendation(str(workspace), RUN, embeddings, RecommendOptions(top=3), "june")
     (workspace / LATEST).write_text(json.dumps(latest("datasets/one", RUN)))
-    files = make_batch(folder / "all", speed_decides(4))
+    files = make_batch(workspace.parent / "all", speed_decides(4))
     path.mkdir()
     for modality in modality_names():
         (shard,) = Path(files.features[modality]).glob("*.parquet")

@@ -10,11 +10,12 @@ from pipeline.core.errors import OptionError
 from pipeline.runs.runs import name_run
 from tasks import ActionFeedback
 from tests.pipeline.feedback.dancing_run import RUN, make_dancing_run
+from tests.support.made_once import Workspaces
 
 
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    workspace = make_dancing_run(tmp_path_factory.mktemp("feedback-task") / "ws")
+def workspace(workspaces: Workspaces) -> Path:
+    workspace = workspaces.copy(make_dancing_run)
     name_run(str(workspace), RUN.removeprefix("runs/"), "june")
     return workspace
 

@@ -16,12 +16,13 @@ from pipeline.scoring.uploads import assemble_uploads, score_uploads
 from tasks.recommend import Recommend
 from tests.pipeline.runs.test_train import CPU
 from tests.support.learnable_world import Clip, make_batch
+from tests.support.made_once import Workspaces
 from tests.support.small_run import RUN, make_run
 
 
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    workspace = make_run(tmp_path_factory.mktemp("recommend-task") / "ws")
+def workspace(workspaces: Workspaces) -> Path:
+    workspace = workspaces.copy(make_run)
     name_run(str(workspace), RUN.removeprefix("runs/"), "june")
     return workspace
 

@@ -8,14 +8,15 @@ import pytest
 from PIL import Image
 
 from pipeline.evaluation.figures import ablations_figure, draw_figures, read_losses, spearman_figure, training_figure
+from tests.support.made_once import Workspaces
 from tests.support.made_reports import RUN, make
 
 LOG = "epoch,loss/scene,step\n0,0.9,0\n0,0.7,1\n1,0.6,2\n"
 
 
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    workspace = Path(make(tmp_path_factory.mktemp("figures") / "ws"))
+def workspace(workspaces: Workspaces) -> Path:
+    workspace = workspaces.copy(make)
     log(workspace, "scene", LOG)
     return workspace
 

@@ -17,14 +17,15 @@ from pipeline.feedback.motion import RATE_HZ
 from pipeline.feedback.references import choose_references
 from tests.pipeline.feedback.dancing_run import GOOD, RUN, make_dancing_run
 from tests.pipeline.feedback.simulated_dancers import LATE
+from tests.support.made_once import Workspaces
 
 CPU = torch.device("cpu")
 RUN_ID = RUN.removeprefix("runs/")
 
 
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_dancing_run(tmp_path_factory.mktemp("feedback") / "ws")
+def workspace(workspaces: Workspaces) -> Path:
+    return workspaces.copy(make_dancing_run)
 
 
 @pytest.fixture

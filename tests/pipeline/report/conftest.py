@@ -4,13 +4,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.made_once import Workspaces
 from tests.support.made_reports import built, make
 
 
 @pytest.fixture(scope="session")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> str:
+def workspace(workspaces: Workspaces) -> str:
     """28 clips of two challenges, four modalities, folds; nobody writes into it but the embeddings' cache."""
-    return make(tmp_path_factory.mktemp("report") / "ws")
+    return str(workspaces.copy(make))
 
 
 @pytest.fixture(scope="session")

@@ -27,14 +27,15 @@ from pipeline.scoring.recommendation_options import (
     since_time,
 )
 from tests.pipeline.runs.test_train import CPU
+from tests.support.made_once import Workspaces
 from tests.support.small_run import RUN, make_run
 
 NAN = float("nan")
 
 
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_run(tmp_path_factory.mktemp("recommend") / "ws")
+def workspace(workspaces: Workspaces) -> Path:
+    return workspaces.copy(make_run)
 
 
 @pytest.fixture(scope="module")

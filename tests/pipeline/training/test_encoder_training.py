@@ -19,6 +19,7 @@ from pipeline.training.fit import fit
 from tests.pipeline.runs.test_train import CPU, ONE_EPOCH
 from tests.pipeline.training.test_resume import assert_same, files, killed
 from tests.support.learnable_world import make_small_dataset
+from tests.support.made_once import Workspaces
 
 SKELETON = replace(ONE_EPOCH, modalities=("pose",), inner_folds=2, batch_clips=4, ridge=False)
 BALANCED = replace(SKELETON, gradnorm=1.5, epochs=3)
@@ -26,8 +27,8 @@ Weights = dict[str, torch.Tensor]
 
 
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_small_dataset(tmp_path_factory.mktemp("encoders") / "ws")
+def workspace(workspaces: Workspaces) -> Path:
+    return workspaces.copy(make_small_dataset)
 
 
 @pytest.fixture

@@ -28,6 +28,7 @@ from pipeline.training.encoder_training import _Training
 from pipeline.training.fit import fit
 from tests.pipeline.runs.test_train import CPU, ONE_EPOCH
 from tests.support.learnable_world import make_small_dataset
+from tests.support.made_once import Workspaces
 from tests.support.warm_process import ended, start
 
 # Six encoders of three epochs of some batches each; with a single modality three.
@@ -85,8 +86,8 @@ def epochs_trained(monkeypatch) -> list[Epoch]:
 
 
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_small_dataset(tmp_path_factory.mktemp("resume") / "ws")
+def workspace(workspaces: Workspaces) -> Path:
+    return workspaces.copy(make_small_dataset)
 
 
 @pytest.fixture
