@@ -7,13 +7,12 @@ from typing import Any
 SKELETON_NETWORKS = ("psgcn", "st_gcn", "st_gcn_plus")
 SEQUENCE_NETWORKS = ("rtcn", "lstm", "mean_mlp")
 FUSIONS = ("attention", "reliability", "mean")
-RANKINGS = ("ranknet", "listnet", "lambdarank")
 
 # Options that decide nothing of an encoder: the fusion's, and those that reach it through what it is to learn.
-_NO_ENCODERS = frozenset({"modalities", "fusion", "rounds", "ridge_folds", "inner_folds"})
+_NOT_OF_ENCODERS = frozenset({"modalities", "fusion", "rounds", "ridge_folds", "inner_folds"})
 _SKELETON_ONLY = frozenset(
     {"frames", "min_joint_score", "samplings", "rotation", "scale", "jitter", "crop", "mirror", "pose_network",
-     "pyramid", "refine", "joint_channels", "part_channels", "body_channels", "refined_channels", "blocks", "gradnorm",
+     "pyramid", "refine", "joint_channels", "part_channels", "body_channels", "refined_channels", "blocks",
      "pose_rate"}
 )  # fmt: skip
 _SEQUENCES_ONLY = frozenset(
@@ -68,11 +67,9 @@ class VdvConfig:
     inner_folds: int = 3  # encoders trained beside the final ones, whose scores of clips unseen the fusion learns from
 
     # Loss
-    ranking: str = "ranknet"  # or listnet, lambdarank (models.virality.losses): of the score and of each level
-    tau: float = 0.05  # percentile; closer pairs are no pairs; listnet has none
+    tau: float = 0.05  # percentile; closer pairs are no pairs of RankNet
     huber_weight: float = 0.5
     level_weight: float = 1.0
-    gradnorm: float = 0.0  # alpha of GradNorm, by which psgcn's levels are weighed in training; 0: they weigh the same
 
     # Training
     epochs: int = 12
@@ -81,7 +78,6 @@ class VdvConfig:
     pose_rate: float = 2e-3  # of the skeleton's network: at 5e-4 it learns next to nothing of 400 clips
     weight_decay: float = 0.05
     clip_norm: float = 1.0
-    ema: float = 0.0  # decay a step of an average of the weights, which then scores; 0: the last weights do
     patience: int = 0  # epochs without a lower loss on clips held out, after which an encoder stops; 0: trains them all
     seed: int = 0
 
@@ -91,21 +87,10 @@ class VdvConfig:
         if self.rounds < 0:
             raise ValueError(f"rounds {self.rounds} must be at least 0")
         if self.inner_folds < 2:
-            raise ValueError(
-                f"inner_folds {self.inner_folds} must be at least 2: the fusion learns from clips held out"
-            )
-        if not 0 <= self.ema < 1:
-            raise ValueError(f"ema {self.ema} must be at least 0 and below 1")
+            raise ValueError(f"inner_folds {self.inner_folds} must be at least 2: the fusion needs clips held out")
         if self.patience < 0:
             raise ValueError(f"patience {self.patience} must be at least 0")
-        if self.gradnorm < 0:
-            raise ValueError(f"gradnorm {self.gradnorm} must be at least 0")
-        choices = {
-            "pose_network": SKELETON_NETWORKS,
-            "sequence_network": SEQUENCE_NETWORKS,
-            "fusion": FUSIONS,
-            "ranking": RANKINGS,
-        }
+        choices = {"pose_network": SKELETON_NETWORKS, "sequence_network": SEQUENCE_NETWORKS, "fusion": FUSIONS}
         for option, known in choices.items():
             if getattr(self, option) not in known:
                 raise ValueError(f"{option} {getattr(self, option)!r} is none of {', '.join(known)}")
@@ -131,5 +116,5 @@ class VdvConfig:
 
     def of_encoder(self, is_skeleton: bool) -> dict[str, Any]:
         """The options that a modality's encoder depends on, its training included, given what it is to learn."""
-        idle = _NO_ENCODERS | (_SEQUENCES_ONLY if is_skeleton else _SKELETON_ONLY)
+        idle = _NOT_OF_ENCODERS | (_SEQUENCES_ONLY if is_skeleton else _SKELETON_ONLY)
         return {name: value for name, value in asdict(self).items() if name not in idle}

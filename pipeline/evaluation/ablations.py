@@ -62,7 +62,6 @@ def variants(config: VdvConfig) -> list[Variant]:
         ("no_pyramid", "joints alone, no pyramid", replace(whole, pyramid=False)),
         ("no_refinement", "pyramid without refinement", replace(whole, refine=False)),
         ("no_levels", "levels not supervised one by one", replace(whole, level_weight=0.0)),
-        ("gradnorm", "levels balanced by GradNorm (alpha 1.5)", replace(whole, gradnorm=1.5)),
         ("no_augmentation", "no augmentation", replace(config, rotation=0.0, scale=0.0, jitter=0.0, crop=0.0,
                                                        mirror=0.0)),
     )  # fmt: skip
@@ -75,10 +74,7 @@ def variants(config: VdvConfig) -> list[Variant]:
         ("mean_pool", "plain mean for attention pooling", replace(config, attention_pool=False)),
         ("no_ridge", "no ridge regression beside the networks", replace(config, ridge=False)),
         ("no_backfitting", "each modality learns the whole label", replace(config, rounds=0)),
-        ("listnet", "ListNet for RankNet", replace(config, ranking="listnet")),
-        ("lambdarank", "LambdaRank for RankNet", replace(config, ranking="lambdarank")),
         ("no_huber", "ranking loss alone", replace(config, huber_weight=0.0)),
-        ("ema", "weights averaged (EMA, 0.95)", replace(config, ema=0.95)),
         ("patience", "stopped early (patience 3)", replace(config, patience=3)),
     )
     fusion = (

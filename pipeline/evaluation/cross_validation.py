@@ -161,6 +161,7 @@ def _run(task: _FoldTask) -> pd.DataFrame:
 
 def _cache_key(task: _FoldTask, clips: pd.DataFrame) -> str:
     return cache_key(
+        __name__,
         task.device,
         dataset=task.dataset_dir,
         clips=clips,

@@ -6,7 +6,7 @@
 
 (the encoders' <fold> is an inner one, and all folds of a cross-validation share the folder)
 
-<key> (`cache_key`) is a fingerprint of everything that decides the content, the code of training among it. So a file
+<key> (`cache_key`) is a fingerprint of everything that decides the content, the code that makes it included. So a file
 that exists is valid, as elsewhere in the workspace, and files of another configuration, other clips or another version
 are never read.
 """
@@ -15,7 +15,6 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping
-from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -29,18 +28,21 @@ from torch import Tensor
 from pipeline.core import storage
 from pipeline.core.errors import WorkspaceError
 from pipeline.core.fingerprint import fingerprint
+from pipeline.core.source_code import code_hash
 
 CHECKPOINTS = "checkpoints"  # the folder's name in a run's
-_CODE = ("models", "pipeline")  # packages whose modules decide what is trained
-_ABOUT = "vdv"  # the key of what is known of an encoder, in its file's metadata
+_LIBRARIES = ("torch", "lightning", "numpy", "scipy")
+_ABOUT = "vdv"  # the key of `about` in the metadata of an encoder's file
 
 
-def cache_key(device: torch.device, **parts: object) -> str:
-    """Fingerprint, 16 hex, of `parts`, the code of training, the libraries, the kind of device and torch's threads.
+def cache_key(module: str, device: torch.device, **parts: object) -> str:
+    """Fingerprint, 16 hex, of `parts`, the code of `module`, the libraries, the kind of device and torch's threads.
 
+    module: the one that makes the content; with its code counts that of all modules of the product that it imports.
     parts: what pipeline.core.fingerprint takes, and besides numpy arrays and tables.
     """
-    where = {"device": device.type, "threads": torch.get_num_threads(), "software": _software()}
+    software = {"code": code_hash(module)} | {name: version(name) for name in _LIBRARIES}
+    where = {"device": device.type, "threads": torch.get_num_threads(), "software": software}
     plain = {
         name: _digest(part) if isinstance(part, np.ndarray | pd.DataFrame) else part for name, part in parts.items()
     }
@@ -55,24 +57,15 @@ def _digest(values: np.ndarray | pd.DataFrame) -> str:
     return hashlib.sha256(kind.encode() + content.tobytes()).hexdigest()
 
 
-@cache
-def _software() -> dict[str, str]:
-    root = Path(__file__).resolve().parents[2]
-    code = hashlib.sha256()
-    for path in sorted(path for package in _CODE for path in (root / package).rglob("*.py")):
-        code.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
-    return {"code": code.hexdigest()} | {name: version(name) for name in ("torch", "lightning", "numpy", "scipy")}
-
-
 def write_encoder(path: str, weights: Mapping[str, Tensor], about: Mapping) -> None:
-    """about: what JSON takes, and NaN."""
+    """Write an encoder. about: what JSON takes, and NaN."""
     with storage.staged(path) as local:
         plain = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
         save_file(plain, local, {_ABOUT: json.dumps(dict(about))})
 
 
 def read_encoder(path: str, scratch: str) -> tuple[dict[str, Tensor], dict] | None:
-    """Weights and `about`, as written; None: there is no such file. scratch: a folder of this machine.
+    """Read weights and `about` as written; None: there is no such file. scratch: a folder of this machine.
 
     Raises:
         WorkspaceError: the file is damaged.
@@ -89,7 +82,7 @@ def read_encoder(path: str, scratch: str) -> tuple[dict[str, Tensor], dict] | No
 
 
 def fetch(path: str, scratch: str) -> Path | None:
-    """A copy of a file of the workspace in the folder `scratch`; None: there is no such file."""
+    """Copy a file of the workspace into the folder `scratch`; None: there is no such file."""
     if not storage.exists(path):
         return None
     local = Path(scratch, path.rsplit("/", 1)[-1])
@@ -98,9 +91,9 @@ def fetch(path: str, scratch: str) -> Path | None:
 
 
 def clear(folder: str) -> None:
-    """Removes a folder of checkpoints; it is no error where there is none."""
+    """Remove a folder of checkpoints, if it exists."""
     for name in storage.listing(folder):
         storage.remove(storage.join(folder, name))
     if storage.is_local(folder):
-        # What is left are empty folders and files of writers that were killed in the midst of it.
+        # Empty folders are left, and temporary files of writers that were killed.
         shutil.rmtree(storage.local_path(folder), ignore_errors=True)

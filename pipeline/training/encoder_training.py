@@ -16,14 +16,11 @@ import torch
 from lightning.pytorch.callbacks import Callback, Checkpoint, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from models.virality.config import VdvConfig
 from models.virality.inputs import to_device
-from models.virality.losses import GradNorm
 from models.virality.masked import LevelMix, Ridge
-from models.virality.psgcn import Psgcn
 from models.virality.vdv import build_encoder, encode
 from pipeline.core import storage
 from pipeline.dataset.loading import ChallengeBatches, ClipBatch, ClipDataset
@@ -131,6 +128,7 @@ def _cache_key(data: _TrainingData, epochs: int | None, device: torch.device) ->
     seen = data.rows if data.unseen is None else np.concatenate([data.rows, data.unseen])
     columns = ["clip_id", "content_hash", "challenge", f"shard_{modality}", f"quality_{modality}"]
     return cache_key(
+        __name__,
         device,
         modality=modality,
         config=data.config.of_encoder(data.dataset.inputs[modality].is_skeleton),
@@ -158,7 +156,7 @@ def _fit_ridge(ridge: Ridge, dataset: ClipDataset, target: TrainingTarget, rows:
 
 
 def _train(training: "_Training", device: torch.device, logs: str | None, scratch: str, checkpoint: str | None) -> None:
-    """Trains the epochs that are left."""
+    """Train the epochs that no checkpoint holds."""
     modality = training.data.target.modality
     local = fetch(checkpoint, scratch) if checkpoint else None
     if local:
@@ -194,13 +192,13 @@ def _train(training: "_Training", device: torch.device, logs: str | None, scratc
 
 
 def _forget_logs(logs: str, modality: str) -> None:
-    """Of a training of this modality that was killed and cannot be gone on with."""
+    """Delete the logs of a training of this modality that was killed and cannot be resumed."""
     for folder in Path(logs, LOGS).glob(f"*/{modality}*"):
         shutil.rmtree(folder)
 
 
 class _KeepEpoch(Checkpoint):
-    """Keeps the training as it is after each epoch. A Checkpoint, so Lightning asks it after the module itself."""
+    """Checkpoint after each epoch. A subclass of Checkpoint, so that Lightning calls it after the module's own hook."""
 
     def __init__(self, path: str, scratch: str):
         self._path, self._local = path, Path(scratch, "epoch.ckpt")
@@ -211,32 +209,21 @@ class _KeepEpoch(Checkpoint):
 
 
 class _Training(lightning.LightningModule):
-    """The loss and the optimiser of one encoder, the average of its weights, and when to stop.
+    """One encoder with its loss, its optimiser and its early stopping.
 
     All that is random in an epoch is decided by the seed and the epoch's number, so an epoch is the same whether the
     one before it was trained by this process or by one that was killed.
-
-    The average is torch's AveragedModel of the encoder alone. Lightning's callback around it copies the whole module
-    and leaves the weights as they were where a checkpoint has no epoch left to train.
     """
 
     def __init__(self, encoder: nn.Module, data: _TrainingData, epochs: int):
         super().__init__()
         self.encoder = encoder
-        decay = data.config.ema
-        self.average = AveragedModel(encoder, multi_avg_fn=get_ema_multi_avg_fn(decay)) if decay else None
         self.data, self.epochs = data, epochs
-        self.balance = _balance(encoder, data.config)
         self.epochs_done = 0
         self.last_loss = float("nan")
-        self.best: dict[str, Tensor] = {}  # the encoder after the epoch whose loss on clips unseen was the lowest
+        self.best: dict[str, Tensor] = {}  # weights after the epoch with the lowest loss on clips unseen
         self.best_loss = float("nan")
         self.best_epochs = 0
-
-    @property
-    def weights(self) -> nn.Module:
-        """The encoder that scores."""
-        return self.encoder if self.average is None else self.average.module
 
     @property
     def finished(self) -> bool:
@@ -245,59 +232,52 @@ class _Training(lightning.LightningModule):
         return self.data.unseen is not None and self.epochs_done - self.best_epochs >= self.data.config.patience
 
     def best_encoder(self, device: torch.device) -> nn.Module:
-        """On `device`."""
-        encoder = self.weights
+        """The encoder after its best epoch, or after the last where none stops it, on `device`."""
+        encoder = self.encoder.to(device)
         if self.best:
             encoder.load_state_dict(self.best)
-            return encoder.to(device)
+            return encoder
         self.best_epochs = self.epochs_done
-        return self._settled(encoder.to(device), device)
+        return self._settle_norms(encoder, device)
 
     def training_step(self, batch: ClipBatch, batch_index: int) -> Tensor | None:
         if not batch_index:
             _seed(self.data.config.seed, self.current_epoch)
-        loss, _ = self._loss(self.encoder, batch, self.balance)
+        loss, _ = self._loss(self.encoder, batch)
         if loss is None:
             return None  # nothing of this modality in the batch: Lightning goes on to the next
         self.log(f"loss/{self.data.target.modality}", loss.detach(), batch_size=len(batch.row))
-        if self.balance is not None:
-            for level, weight in enumerate(self.balance.weight.tolist()):  # coarse first
-                self.log(f"weight/level{level}", weight, batch_size=len(batch.row))
         self.last_loss = float(loss.detach())
         return loss
-
-    def on_train_batch_end(self, outputs: Any, batch: ClipBatch, batch_idx: int) -> None:
-        if self.average is not None:
-            self.average.update_parameters(self.encoder)
 
     def on_train_epoch_end(self) -> None:
         self.epochs_done = self.current_epoch + 1
         if self.data.unseen is None:
             return
-        judged = self._settled(copy.deepcopy(self.weights), self.device).eval()
-        loss = self._held_out_loss(judged)
+        candidate = self._settle_norms(copy.deepcopy(self.encoder), self.device).eval()
+        loss = self._held_out_loss(candidate)
         self.log(f"held_out/{self.data.target.modality}", loss)
         # Not a number: none of the clips unseen has the modality, which is no reason to stop.
         if not loss >= self.best_loss:
-            self.best = {name: value.cpu() for name, value in judged.state_dict().items()}
+            self.best = {name: value.cpu() for name, value in candidate.state_dict().items()}
             self.best_loss, self.best_epochs = loss, self.epochs_done
         self.trainer.should_stop = self.finished
 
     @torch.no_grad()
-    def _held_out_loss(self, judged: nn.Module) -> float:
+    def _held_out_loss(self, encoder: nn.Module) -> float:
         losses, counts = [], []
         for batch in self.data.held_out():
-            there = ClipBatch(
+            on_device = ClipBatch(
                 batch.row, to_device(batch.inputs, self.device), *(value.to(self.device) for value in batch[2:])
             )
-            loss, count = self._loss(judged, there)
+            loss, count = self._loss(encoder, on_device)
             if loss is not None:
                 losses.append(float(loss))
                 counts.append(count)
         return float(np.average(losses, weights=counts)) if losses else math.nan
 
-    def _loss(self, encoder: nn.Module, batch: ClipBatch, balance: GradNorm | None = None) -> tuple[Tensor | None, int]:
-        """And of how many clips it is; None: of none. Without `balance` the levels weigh the same."""
+    def _loss(self, encoder: nn.Module, batch: ClipBatch) -> tuple[Tensor | None, int]:
+        """The loss and the number of clips that it is of; None: of no clip."""
         config, modality = self.data.config, self.data.target.modality
         encoded = encode(encoder, batch.inputs[modality])
         counted = batch.counted & encoded.present
@@ -306,13 +286,12 @@ class _Training(lightning.LightningModule):
         levels = encoded.levels[:, : cast(LevelMix, encoder.mix).network_levels]  # the ridge is not trained here
         score = levels.mean(1)
         beside = levels if levels.shape[1] > 1 else levels[:, :0]  # a single one is the score
-        weigh = None if balance is None else balance.mean
-        loss = loss_of(score, beside, batch.percentile, batch.challenge, counted, config, weigh)
+        loss = loss_of(score, beside, batch.percentile, batch.challenge, counted, config)
         return loss, int(counted.sum())
 
     @torch.no_grad()
-    def _settled(self, encoder: nn.Module, device: torch.device) -> nn.Module:
-        """Gives the batch norms of `encoder`, which is on `device`, its weights' statistics over one more epoch."""
+    def _settle_norms(self, encoder: nn.Module, device: torch.device) -> nn.Module:
+        """Give the batch norms of `encoder`, which is on `device`, its weights' statistics over one more epoch."""
         if not reset_norm_statistics(encoder):
             return encoder
         _seed(self.data.config.seed, self.epochs_done)
@@ -334,30 +313,15 @@ class _Training(lightning.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["progress"] = {name: getattr(self, name) for name in _PROGRESS}
-        if self.balance is not None:
-            checkpoint["balance"] = self.balance.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         for name in _PROGRESS:
             setattr(self, name, checkpoint["progress"][name])
-        if self.balance is not None:
-            self.balance.load_state_dict(checkpoint["balance"])
 
 
 _PROGRESS = ("epochs_done", "last_loss", "best", "best_loss", "best_epochs")  # of a _Training, beside its weights
 
 
-def _balance(encoder: nn.Module, config: VdvConfig) -> GradNorm | None:
-    """Of the losses of a pyramid's levels, on the joint level's last block: what comes after it not every level uses.
-
-    The other networks have one level.
-    """
-    if not (config.gradnorm and config.level_weight and isinstance(encoder, Psgcn) and len(encoder.levels) > 1):
-        return None
-    shared = cast(nn.ModuleList, encoder.levels[0])[-1]
-    return GradNorm(len(encoder.levels), list(shared.parameters()), config.gradnorm)
-
-
 def _seed(seed: int, epoch: int) -> None:
-    """Of dropout; what is random in the clips the dataset decides in the same way."""
+    """Seed dropout; the dataset seeds what is random in the clips in the same way."""
     torch.manual_seed(int(np.random.SeedSequence((seed, epoch)).generate_state(1)[0]))

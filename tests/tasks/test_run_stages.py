@@ -63,7 +63,7 @@ def test_ablations_are_made_only_when_asked_for_and_then_nothing_is_complete_wit
         ({"ablation_seeds": 3}, True),
         ({"ablation_seeds": 4}, False),
         ({"ablation_variants": "lstm"}, True),
-        ({"ablation_variants": "lstm, lambdarank"}, False),
+        ({"ablation_variants": "lstm, no_huber"}, False),
     ],
 )
 def test_ablations_that_are_there_are_made_anew_only_for_more_seeds_or_other_variants(workspace, asked, there):
@@ -81,7 +81,7 @@ def test_some_of_the_ablations_are_not_all_of_them(workspace):
 
 
 def test_an_ablation_that_there_is_not_is_refused_before_anything_is_trained(workspace):
-    assert isinstance(stage(RunAblations, workspace, ablation_variants="lstm,gradnorm").requires(), CrossValidate)
+    assert isinstance(stage(RunAblations, workspace, ablation_variants="lstm,no_levels").requires(), CrossValidate)
     with pytest.raises(OptionError, match=r"--ablation-variants names lstn; this run has st_gcn, .*lstm"):
         stage(RunAblations, workspace, ablation_variants="lstn").requires()
     with pytest.raises(OptionError, match="this run has plain_tcn"):

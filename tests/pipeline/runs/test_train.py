@@ -263,29 +263,6 @@ def test_a_run_scores_a_dataset_that_lacks_a_modality_and_refuses_another_width(
         load_run(str(tmp_path / "ws"), "runs/one", CPU)
 
 
-def test_with_ema_the_average_of_the_weights_scores(learned, monkeypatch):
-    config = replace(ONE_EPOCH, modalities=("scene",), ema=0.5, epochs=4, batch_clips=4, ridge=False)
-    seen: list[dict[str, torch.Tensor]] = []
-    whole = _Training.on_train_batch_end
-
-    def watched(training, *arguments):
-        seen.append({name: value.detach().clone() for name, value in training.encoder.named_parameters()})
-        whole(training, *arguments)
-
-    monkeypatch.setattr(_Training, "on_train_batch_end", watched)
-    model = fit(ClipDataset(str(learned), "datasets/one", config, training=True), config, CPU).model
-    steps = seen[-len(seen) // 4 :]  # at least those of the final encoder's last epochs; what was before has faded
-    for name, value in model.encoders["scene"].named_parameters():
-        average = steps[0][name]
-        for step in steps[1:]:
-            average = 0.5 * average + 0.5 * step[name]
-        torch.testing.assert_close(value, average, atol=1e-5, rtol=0)
-        # A scene is too short for the later relation to look beyond the convolutions: its biases do not move at all.
-        moved = not torch.equal(steps[0][name], steps[-1][name])
-        assert moved or name.startswith("relations.4.")
-        assert torch.equal(value, steps[-1][name]) == (not moved)
-
-
 def test_with_patience_an_encoder_is_that_of_its_best_epoch_and_the_final_one_trains_as_long(learned, monkeypatch):
     """Scenes are noise: on clips unseen, what is learned of them soon does harm."""
     config = replace(SMALL, modalities=("scene",), patience=2, epochs=30, batch_clips=8, ridge=False)
@@ -321,6 +298,6 @@ def test_with_patience_an_encoder_is_that_of_its_best_epoch_and_the_final_one_tr
 
 
 def test_options_of_training_that_make_no_sense_are_refused():
-    for wrong in ({"ema": 1.0}, {"ema": -0.1}, {"patience": -1}):
+    for wrong in ({"patience": -1}, {"rounds": -1}, {"ridge_folds": 1}, {"inner_folds": 1}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             replace(SMALL, **wrong)

@@ -18,6 +18,7 @@ import pipeline.evaluation.cross_validation as crossval
 from models.virality.config import VdvConfig
 from pipeline.core import storage
 from pipeline.core.errors import WorkspaceError
+from pipeline.core.source_code import imported_files
 from pipeline.dataset.assemble import read_clips
 from pipeline.dataset.loading import ChallengeBatches, ClipDataset
 from pipeline.evaluation.cross_validation import assign_devices, cross_validate
@@ -33,8 +34,9 @@ from tests.support.warm_process import ended, start
 
 # Six encoders of three epochs of some batches each; with a single modality three.
 PLAIN = replace(ONE_EPOCH, epochs=3, inner_folds=2, batch_clips=4)
-AVERAGED = replace(PLAIN, ema=0.8, patience=2)
+EARLY = replace(PLAIN, patience=2)
 SCENE = replace(PLAIN, modalities=("scene",))
+MODULE = "pipeline.training.encoder_training"
 
 
 def train_and_die(workspace: str, run: str, config: VdvConfig, threads: int, where: str, count: int) -> None:
@@ -142,11 +144,11 @@ def test_a_training_killed_three_times_gives_the_same_model(workspace, epochs_tr
 
 
 @pytest.mark.parametrize(
-    ("modality", "where", "count", "done"), [("scene", "training_step", 5, 2), ("pose", "write_encoder", 3, 9)]
+    ("modality", "where", "count", "done"), [("scene", "training_step", 5, 2), ("pose", "write_encoder", 3, 8)]
 )
-def test_an_average_and_early_stopping_are_gone_on_with(workspace, epochs_trained, modality, where, count, done):
-    """The scene's network has dropout, the skeleton's batch norms."""
-    config = replace(AVERAGED, modalities=(modality,))
+def test_early_stopping_is_resumed(workspace, epochs_trained, modality, where, count, done):
+    """The scene's network has dropout, the pose's batch norms."""
+    config = replace(EARLY, modalities=(modality,))
     whole, run = f"runs/whole-{where}", f"runs/{where}"
     train_fusion(str(workspace), "datasets/one", whole, config, CPU)
     assert [epoch.batches for epoch in epochs_trained[:6]] == [2] * 6
@@ -195,22 +197,38 @@ def test_an_option_trains_those_encoders_anew_that_depend_on_it(dataset, tmp_pat
     assert {epoch.modality for epoch in epochs_trained} == trained
 
 
-def test_a_cache_key_tells_apart_threads_devices_and_content():
+def test_every_module_that_a_training_loads_counts_in_its_code(workspace):
+    program = (
+        "import sys, torch; from models.virality.config import VdvConfig\n"
+        "from pipeline.dataset.loading import ClipDataset; from pipeline.training.fit import fit\n"
+        "config = VdvConfig(epochs=1, frames=16, inner_folds=2)\n"
+        "fit(ClipDataset(sys.argv[1], 'datasets/one', config, training=True), config, torch.device('cpu'))\n"
+        "ours = [module for name, module in sys.modules.items() if name.partition('.')[0] in ('models', 'pipeline')]\n"
+        "print(*(module.__file__ for module in ours), sep='\\n')"
+    )
+    ended = subprocess.run([sys.executable, "-c", program, str(workspace)], capture_output=True, text=True, timeout=100)
+    loaded = {Path(line) for line in ended.stdout.splitlines()}
+    assert len(loaded) > 40, ended.stderr
+    assert loaded <= imported_files("pipeline.training.fit")
+
+
+def test_a_cache_key_tells_apart_code_threads_devices_and_content():
     table = pd.DataFrame({"clip_id": ["a", "b"], "quality": [0.5, np.nan]})
     keys = [
-        cache_key(CPU, rows=np.arange(3), clips=table),
-        cache_key(torch.device("cuda"), rows=np.arange(3), clips=table),
-        cache_key(CPU, rows=np.arange(4), clips=table),
-        cache_key(CPU, rows=np.arange(3.0), clips=table),
-        cache_key(CPU, rows=np.arange(3), clips=table.assign(clip_id=["a", "c"])),
-        cache_key(CPU, rows=np.arange(3), clips=table.rename(columns={"quality": "other"})),
+        cache_key("pipeline.training.fit", CPU, rows=np.arange(3), clips=table),
+        cache_key(MODULE, CPU, rows=np.arange(3), clips=table),
+        cache_key(MODULE, torch.device("cuda"), rows=np.arange(3), clips=table),
+        cache_key(MODULE, CPU, rows=np.arange(4), clips=table),
+        cache_key(MODULE, CPU, rows=np.arange(3.0), clips=table),
+        cache_key(MODULE, CPU, rows=np.arange(3), clips=table.assign(clip_id=["a", "c"])),
+        cache_key(MODULE, CPU, rows=np.arange(3), clips=table.rename(columns={"quality": "other"})),
     ]
     assert len(set(keys)) == len(keys)
-    assert cache_key(CPU, rows=np.arange(3), clips=table.copy()) == keys[0]
+    assert cache_key(MODULE, CPU, rows=np.arange(3), clips=table.copy()) == keys[1]
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(threads + 1)
-        assert cache_key(CPU, rows=np.arange(3), clips=table) not in keys
+        assert cache_key(MODULE, CPU, rows=np.arange(3), clips=table) not in keys
     finally:
         torch.set_num_threads(threads)
 
