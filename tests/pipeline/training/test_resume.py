@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -206,9 +208,9 @@ def test_every_module_that_a_training_loads_counts_in_its_code(workspace):
         "ours = [module for name, module in sys.modules.items() if name.partition('.')[0] in ('models', 'pipeline')]\n"
         "print(*(module.__file__ for module in ours), sep='\\n')"
     )
-    ended = subprocess.run([sys.executable, "-c", program, str(workspace)], capture_output=True, text=True, timeout=100)
-    loaded = {Path(line) for line in ended.stdout.splitlines()}
-    assert len(loaded) > 40, ended.stderr
+    fresh = subprocess.run([sys.executable, "-c", program, str(workspace)], capture_output=True, text=True, timeout=300)
+    loaded = {Path(line) for line in fresh.stdout.splitlines()}
+    assert len(loaded) > 40, fresh.stderr
     assert loaded <= imported_files("pipeline.training.fit")
 
 
