@@ -64,7 +64,7 @@ class FixedGraphBlock(nn.Module):
 
 
 class FlatStack(nn.Module):
-    """Blocks one after the other over the graph of joints, the mean over what is seen, one score."""
+    """Blocks one after the other over the graph of joints, the mean over seen joints, one score."""
 
     def __init__(
         self,
@@ -138,8 +138,8 @@ class StGcn(FlatStack):
 class StGcnPlus(FlatStack):
     """STGCN++ (pyskl, Duan et al. 2022, arXiv 2205.09443) in place of Psgcn, made of PSGCN's own block.
 
-    The block's adjacency is learned and its convolutions in time are several, as STGCN++'s: beside Psgcn it tells what
-    the pyramid is worth. Arguments as StGcn's; width at least 4.
+    The block's adjacency is learned and its convolutions in time are several, as STGCN++'s: compared with Psgcn it
+    measures the pyramid alone. Arguments as StGcn's; width at least 4.
     """
 
     def __init__(self, width: int = 29, layout: Layout = COCO17, coordinates: int = 2, ridge: bool = False):
@@ -219,7 +219,7 @@ def parameter_count(network: nn.Module) -> int:
 def matched_width(build: Callable[[int], nn.Module], parameters: int) -> int:
     """The width, at least 4, at which the network that `build` makes has the nearest number of parameters.
 
-    The networks it tries are made without memory and without drawing random numbers.
+    Networks are tried without allocating memory or drawing random numbers.
     """
 
     def size(width: int) -> int:

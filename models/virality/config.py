@@ -1,4 +1,4 @@
-"""Every option of the fusion model and of its training, in one place. Imports nothing heavy: planning reads it too."""
+"""Options of the model and of its training. Imports nothing heavy, for planning reads them too."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -8,7 +8,7 @@ SKELETON_NETWORKS = ("psgcn", "st_gcn", "st_gcn_plus")
 SEQUENCE_NETWORKS = ("rtcn", "lstm", "mean_mlp")
 FUSIONS = ("attention", "reliability", "mean")
 
-# Options that decide nothing of an encoder: the fusion's, and those that reach it through what it is to learn.
+# Options that no encoder depends on, given its training target: the fusion's, and those that make the target.
 _NOT_OF_ENCODERS = frozenset({"modalities", "fusion", "rounds", "ridge_folds", "inner_folds"})
 _SKELETON_ONLY = frozenset(
     {"frames", "min_joint_score", "samplings", "rotation", "scale", "jitter", "crop", "mirror", "pose_network",
@@ -25,11 +25,11 @@ _SEQUENCES_ONLY = frozenset(
 class VdvConfig:
     """Sizes and training are chosen for a few hundred clips, on simulated worlds of their own (docs/model.md)."""
 
-    modalities: tuple[str, ...] = ("pose", "appearance", "face", "scene")  # of the dataset's, which to learn from
+    modalities: tuple[str, ...] = ("pose", "appearance", "face", "scene")  # to train on, where the dataset has them
 
     # Skeleton input
     frames: int = 48  # T sampled from a clip
-    min_joint_score: float = 0.3  # below it a joint counts as not seen (the threshold mmpose draws with)
+    min_joint_score: float = 0.3  # below it a joint counts as not seen (mmpose's threshold for drawing)
     samplings: int = 3  # deterministic samplings of a clip that scoring averages
     rotation: float = 0.1  # rad; augmentation, as the next four
     scale: float = 0.1
@@ -37,7 +37,7 @@ class VdvConfig:
     crop: float = 0.05  # of the clip's length, at each end
     mirror: float = 0.5  # probability
 
-    # Which networks; those that are not the default are there to be compared with it
+    # Networks; others than the default are for comparison
     pose_network: str = "psgcn"  # or st_gcn, st_gcn_plus: as many parameters, a flat graph of joints
     sequence_network: str = "rtcn"  # or lstm, mean_mlp, of `width`; a plain TCN is rtcn with relations_after=()
     ridge: bool = True  # a ridge regression beside each network; False: the score is the network's alone
@@ -45,7 +45,7 @@ class VdvConfig:
 
     # PSGCN
     pyramid: bool = True  # False: joints only, as deep, as many parameters
-    refine: bool = True  # from coarse to fine; False: each level is scored as it was on the way up
+    refine: bool = True  # from coarse to fine; False: each level is scored by its features of the way up
     joint_channels: int = 24
     part_channels: int = 36
     body_channels: int = 48
@@ -64,7 +64,7 @@ class VdvConfig:
     fusion: str = "attention"  # reliability: weights that no clip's quality moves; mean: equal weights
     rounds: int = 3  # of backfitting: each modality learns what the others leave of the label; 0: all of the label
     ridge_folds: int = 5  # of backfitting, by creator: ridge regressions are quick to fit
-    inner_folds: int = 3  # encoders trained beside the final ones, whose scores of clips unseen the fusion learns from
+    inner_folds: int = 3  # of encoders beside the final ones, on whose scores of unseen clips the fusion is trained
 
     # Loss
     tau: float = 0.05  # percentile; closer pairs are no pairs of RankNet
@@ -74,7 +74,7 @@ class VdvConfig:
     # Training
     epochs: int = 12
     batch_clips: int = 64  # a larger challenge is dealt into random parts of about this size every epoch
-    learning_rate: float = 5e-4  # of appearance, face, scene: at 2e-3 they learn 200 clips by heart
+    learning_rate: float = 5e-4  # of appearance, face, scene: at 2e-3 they memorise 200 clips
     pose_rate: float = 2e-3  # of the skeleton's network: at 5e-4 it learns next to nothing of 400 clips
     weight_decay: float = 0.05
     clip_norm: float = 1.0
@@ -111,10 +111,10 @@ class VdvConfig:
         return cls(**typed)
 
     def rate(self, is_skeleton: bool) -> float:
-        """The learning rate of a modality's network."""
+        """Learning rate of a modality's network."""
         return self.pose_rate if is_skeleton else self.learning_rate
 
     def of_encoder(self, is_skeleton: bool) -> dict[str, Any]:
-        """The options that a modality's encoder depends on, its training included, given what it is to learn."""
+        """Options that a modality's encoder depends on, given its training target."""
         idle = _NOT_OF_ENCODERS | (_SEQUENCES_ONLY if is_skeleton else _SKELETON_ONLY)
         return {name: value for name, value in asdict(self).items() if name not in idle}

@@ -1,13 +1,11 @@
-"""Attentive fusion: the modalities' *predictions*, weighed clip by clip. What the weights are made from is ours."""
+"""Attentive fusion: the modalities' *predictions*, weighted clip by clip. The inputs of the weights are ours."""
 
 import torch
 from torch import Tensor, nn
 
 from models.virality.config import FUSIONS
 
-FLOOR = (
-    1e-3  # reliability, as a share of the best one's: a modality that proved nothing still decides where it is alone
-)
+FLOOR = 1e-3  # reliability, as a share of the largest: a modality without any still decides where it is alone
 _QUALITY_LIMIT = 3.0  # standard deviations
 _LEAST_TRUST, _MOST_TRUST = -4.0, 2.0  # logarithms
 
@@ -15,21 +13,21 @@ _LEAST_TRUST, _MOST_TRUST = -4.0, 2.0  # logarithms
 class AttentiveFusion(nn.Module):
     """A convex sum of calibrated scores; its weights, the attention, are a softmax over the present modalities.
 
-    A score is calibrated by numbers measured on clips that its encoder had not seen: `centre` and `spread` of the
-    scores, and `reliability`, by how much the label goes with them. The attention's logit is linear: the logarithm of
+    A score is calibrated on clips that its encoder had not seen: `centre` and `spread` are of the scores, `reliability`
+    is their coefficient in predicting the label. The attention's logit is linear: the logarithm of
     the reliability, and `steepness` times how far the clip's quality of that modality is from the usual, in standard
-    deviations. A network in its place, which saw the score too, gained less from a few hundred clips
+    deviations. A network in its place, whose input held the score too, gained less from a few hundred clips
     (docs/benchmarks.md).
 
-    What is missing, or seen badly, would have had a say. The sum is therefore drawn to the middle, 0, by the share of
-    the usual weight that it lacks: a clip known by its scene alone is not called the best of its challenge. Last,
-    `gain` puts the sum on the label's own scale, its percentile's normal score, so that scores of models trained apart
-    can be compared.
+    A modality that is missing, or seen badly, leaves its weight open. The sum is therefore drawn to the middle, 0, by
+    the share of the usual weight that it lacks: a clip known by its scene alone is not ranked best of its challenge.
+    Last, `gain` puts the sum on the scale of the label, its percentile's normal score, so that scores of models trained
+    separately can be compared.
 
     Args:
         modalities: M.
-        mode: how much of this there is. attention: all; reliability: the quality is not looked at; mean: nor the
-            reliability, calibrated scores count alike.
+        mode: attention: all of this; reliability: quality has no influence; mean: nor has reliability, calibrated
+            scores count alike.
     """
 
     centre: Tensor  # [M]
@@ -52,18 +50,18 @@ class AttentiveFusion(nn.Module):
         self.register_buffer("gain", torch.ones(()))
 
     def calibrate(self, **measured: Tensor) -> None:
-        """Sets any of the buffers, by name; what was measured on clips held out. Not all reliabilities may be 0."""
+        """Set buffers, by name, to what was measured on clips held out. Not all reliabilities may be 0."""
         for name, values in measured.items():
             getattr(self, name).copy_(values)
 
     def prior(self) -> Tensor:
-        """[M] the weights before a clip's quality is looked at; the largest decide, their sum is of no meaning."""
+        """Weights before a clip's quality counts, [M]; only their ratios matter."""
         if self.mode == "mean":
             return torch.ones_like(self.reliability)
         return torch.maximum(self.reliability, FLOOR * self.reliability.max())
 
     def clarity(self, quality: Tensor) -> Tensor:
-        """[B, M] by how many standard deviations a quality [B, M] is above the usual, at most 3 either way."""
+        """Standard deviations of a quality [B, M] above the usual, [B, M], at most 3 either way."""
         return ((quality - self.usual) / self.varies).clamp(-_QUALITY_LIMIT, _QUALITY_LIMIT)
 
     def forward(self, scores: Tensor, quality: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
@@ -79,5 +77,5 @@ class AttentiveFusion(nn.Module):
 
 
 def trust_of(steepness: Tensor, clarity: Tensor) -> Tensor:
-    """[B, M] what a modality's weight is multiplied by: 1 at the usual quality."""
+    """Factor of a modality's weight, [B, M]: 1 at the usual quality."""
     return (steepness * clarity).clamp(_LEAST_TRUST, _MOST_TRUST).exp()

@@ -67,7 +67,7 @@ def scoring_input(postures: Sequence[skeleton.Posture], config: VdvConfig, devic
 
 
 def scoring_frames(posture: skeleton.Posture, config: VdvConfig) -> np.ndarray:
-    """int64 [samplings * frames]: of each sampling that scoring averages, one after the other."""
+    """Frames of the samplings that scoring averages, one sampling after the other: int64 [samplings * frames]."""
     shown = np.any(posture.seen, axis=1)
     picks = [np.full(config.frames, (turn + 0.5) / config.samplings) for turn in range(config.samplings)]
     return np.concatenate([skeleton.sample_frames(shown, config.frames, pick) for pick in picks])
@@ -76,7 +76,7 @@ def scoring_frames(posture: skeleton.Posture, config: VdvConfig) -> np.ndarray:
 def training_frames(
     posture: skeleton.Posture, config: VdvConfig, rng: np.random.Generator
 ) -> tuple[np.ndarray, skeleton.Change]:
-    """A training sample's frames, int64 [frames], and how the clip is augmented for it."""
+    """Frames of a training sample, int64 [frames], and the augmentation of its clip."""
     change = skeleton.draw_change(
         posture, rng, rotation=config.rotation, scale=config.scale, jitter=config.jitter, mirror=config.mirror
     )

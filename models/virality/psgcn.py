@@ -51,14 +51,14 @@ class Pointwise(nn.Conv2d):
 
 
 class JointNorm(nn.Module):
-    """Streams standardised joint by joint, by mean and deviation of all frames that training has shown so far.
+    """Streams standardised joint by joint, by mean and deviation over all training frames so far.
 
-    Not by the batch's own, as a batch norm does in training: a batch holds few challenges, all of whose dancers do the
-    same, so its mean pose is another one than that of all clips, by which scoring would standardise. What standardises
-    depends on no weight, so nothing is lost by keeping it out of the gradient. Before any training: the identity.
+    Not over the batch, as a batch norm in training: a batch holds few challenges, whose dancers all do the same, so its
+    mean pose differs from that of all clips, by which scoring would standardise. The statistics depend on no weight, so
+    nothing is lost by keeping them out of the gradient. Before any training: the identity.
     """
 
-    EPS = 0.05**2  # trunk lengths; what hardly moves is not blown up to the size of what does: it would be noise
+    EPS = 0.05**2  # trunk lengths; a joint that hardly moves is noise, and is not scaled up to those that do
 
     def __init__(self, streams: int, joints: int):
         super().__init__()
@@ -73,18 +73,18 @@ class JointNorm(nn.Module):
 
     def forward(self, x: Tensor, frame: Tensor) -> Tensor:
         """x [N, S, T, V], 0 where frame bool [N, T] is False -> [N, S, T, V], 0 there too."""
-        there = column(frame)
+        mask = column(frame)
         if self.training:
-            self._take_in(x, there)
+            self._update_statistics(x, mask)
         scale = self.weight / (self.variance + self.EPS).sqrt()
-        return torch.addcmul(self.bias - self.mean * scale, x, scale) * there
+        return torch.addcmul(self.bias - self.mean * scale, x, scale) * mask
 
     @torch.no_grad()
-    def _take_in(self, x: Tensor, there: Tensor) -> None:
-        """Joins a batch's mean and variance with those so far (Chan et al. 1979): sums of squares would lose digits."""
-        count = there.sum()
+    def _update_statistics(self, x: Tensor, mask: Tensor) -> None:
+        """Merge a batch's mean and variance with those so far (Chan et al. 1979): sums of squares would lose digits."""
+        count = mask.sum()
         mean = x.sum((0, 2))[:, None] / count
-        variance = ((x - mean) * there).square().sum((0, 2))[:, None] / count
+        variance = ((x - mean) * mask).square().sum((0, 2))[:, None] / count
         self.count += count
         share, away = count / self.count, mean - self.mean
         self.mean += share * away
@@ -92,22 +92,22 @@ class JointNorm(nn.Module):
 
 
 class GraphConv(nn.Module):
-    """Each node hears itself, its inward and its outward neighbours; how loudly is learned from the layout on."""
+    """Graph convolution over a node, its inward and outward neighbours; the adjacency is learned from the layout's."""
 
     def __init__(self, inputs: int, outputs: int, adjacency: Tensor):
         super().__init__()
         self.adjacency = nn.Parameter(adjacency.clone())  # [3, V, V]
-        self.mix = Pointwise(inputs, outputs * len(adjacency))  # of what is heard of each of the three, side by side
+        self.mix = Pointwise(inputs, outputs * len(adjacency))  # of the three neighbourhoods, side by side
         self.norm = MaskedBatchNorm(outputs)
         self.residual = nn.Identity() if inputs == outputs else Pointwise(inputs, outputs)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         # Neighbours first, then channels: a layer has fewer channels before the mixing than after.
         subsets = len(self.adjacency)
-        heard = torch.einsum("bctv,kwv->bkctw", x, self.adjacency).flatten(1, 2)  # [B, 3 C, T, V]
+        gathered = torch.einsum("bctv,kwv->bkctw", x, self.adjacency).flatten(1, 2)  # [B, 3 C, T, V]
         weight = self.mix.weight.view(subsets, -1, x.shape[1]).transpose(0, 1).flatten(1)  # [outputs, 3 C]
-        # In place, here and below: half of what large tensors cost is asking for memory.
-        return self.norm(mix_channels(heard, weight), mask).add_(self.residual(x)).mul_(mask).relu_()
+        # In place, here and below: half of a large tensor's cost is its allocation.
+        return self.norm(mix_channels(gathered, weight), mask).add_(self.residual(x)).mul_(mask).relu_()
 
 
 class TemporalConv(nn.Module):
@@ -134,6 +134,8 @@ class TemporalConv(nn.Module):
 
 
 class Block(nn.Module):
+    """Graph convolution, then convolution in time."""
+
     def __init__(self, inputs: int, outputs: int, adjacency: Tensor, stride: int = 1):
         super().__init__()
         self.space = GraphConv(inputs, outputs, adjacency)
@@ -144,18 +146,18 @@ class Block(nn.Module):
         return self.time(self.space(x, mask), mask, mask_out)
 
 
-LEAST = 1e-3  # trunk lengths; below it a logarithm or a direction would tell noise from noise
+LEAST = 1e-3  # trunk lengths; below it logarithms and directions are noise
 
 
 def motion_statistics(streams: Tensor, seen: Tensor) -> Tensor:
-    """How a clip moves as a whole: how far its streams vary, how fast each joint is, which joints are fast together,
-    how far each bone turns from where it began.
+    """Statistics of a clip's motion: how far its streams vary, how fast each joint is, which joints are fast together,
+    how far each bone turns from its first direction.
 
     Ours. streams [N, S, T, V] of C coordinates, seen bool [N, T, V] -> [N, (8 C + 4) V + V (V - 1) / 2], over the
     frames that show a joint: deviation of each stream and of the speeds of joints and bones, mean of these speeds, all
     six as logarithms, for people differ in them by factors; mean, logarithm of the deviation, least and largest of each
     coordinate of the turn of a bone of length one since the first of these frames; correlation of each two joints'
-    speeds. A joint that is never seen gives NaN: nothing is known.
+    speeds. A joint that is never seen gives NaN.
     """
     axes = streams.shape[1] // 4
     speeds = torch.stack([motion.square().sum(1).sqrt() for motion in streams[:, 2 * axes : -1].split(axes, 1)], 1)
@@ -181,17 +183,20 @@ def motion_statistics(streams: Tensor, seen: Tensor) -> Tensor:
 
 
 def statistics_count(joints: int, coordinates: int = 2) -> int:
-    """How many numbers `motion_statistics` gives."""
+    """Number of statistics of `motion_statistics`."""
     return joints * (8 * coordinates + 4) + joints * (joints - 1) // 2
 
 
 def largest(x: Tensor, seen: Tensor, above_zero: bool = False) -> Tensor:
-    """x [N, C, T, V], seen bool [N, T, V], True somewhere in each -> [N, C]: each node's largest over the frames that
-    show it, the mean of them over the nodes that are shown. above_zero: x is nowhere below, which makes it quicker."""
+    """Largest value of each node over the frames that show it, averaged over the nodes that are shown.
+
+    x [N, C, T, V], seen bool [N, T, V], True somewhere in each -> [N, C]. above_zero: x is nowhere below 0, which is
+    quicker.
+    """
     known = seen.any(1)
     if above_zero:
         return (x * seen[:, None]).max(2).values.sum(2) / known.sum(1, keepdim=True)
-    most, _ = x.masked_fill(~seen[:, None], torch.finfo(x.dtype).min).max(2)  # amax is slower by its gradient
+    most, _ = x.masked_fill(~seen[:, None], torch.finfo(x.dtype).min).max(2)  # the gradient of amax is slower
     return torch.where(known[:, None], most, 0.0).sum(2) / known.sum(1, keepdim=True)
 
 
@@ -206,7 +211,7 @@ class Psgcn(nn.Module):
         layout: the skeleton, V joints.
         coordinates: C of a joint, 2 or 3; S = 4 C + 1 streams.
         ridge: a ridge regression beside the pyramid, on statistics of the motion.
-        refine: False leaves the way down out: each level is scored as it was on the way up.
+        refine: False leaves the way down out: each level is scored by its features of the way up.
         attention_pool: False pools each level by the plain mean.
     """
 
@@ -257,7 +262,7 @@ class Psgcn(nn.Module):
         present = seen.flatten(1).any(1)
         if not present.any():
             return absent_encoded(seen, streams, len(self.mix.weight), self.embedding_size)
-        # Absent clips are left out rather than masked: they must not reach the norms' statistics.
+        # Absent clips are left out rather than masked, so that they do not reach the norms' statistics.
         streams, seen = streams[present], seen[present]
         ridge = None if self.ridge is None else self.ridge(motion_statistics(streams, seen))
         scores, embedding, attention = self._encode(streams, seen)
@@ -288,15 +293,15 @@ class Psgcn(nn.Module):
         scores, pooled, attention = [], [], seen.new_zeros(0)
         above: Tensor | None = None
         for level in reversed(range(len(features))):
-            there = column(frames[level])
-            z = self.lateral[level](features[level]) * there
+            mask = column(frames[level])
+            z = self.lateral[level](features[level]) * mask
             refined = above is not None and len(self.refine) > 0  # by a block, which ends in a ReLU
             if above is not None and refined:
                 unpooled = torch.einsum("nctw,vw->nctv", above, getattr(self, f"unpool{level}"))
-                z = (z + unpooled.repeat_interleave(2, 2)[:, :, : z.shape[2]]) * there
-                z = self.refine[level](z, there, there)
+                z = (z + unpooled.repeat_interleave(2, 2)[:, :, : z.shape[2]]) * mask
+                z = self.refine[level](z, mask, mask)
             mean, weights = self.pool[level](z.flatten(2).transpose(1, 2), shown[level].flatten(1))
-            # A mean says how one moves on the whole; how far one gets, the depth of a squat, only a few frames show.
+            # The mean holds how one moves on the whole; how far one gets, the depth of a squat, only a few frames show.
             pooled.append(torch.cat([mean, largest(z, shown[level], above_zero=refined)], 1))
             scores.append(self.head[level](pooled[-1]).squeeze(-1))
             attention = weights.view(shown[level].shape)
@@ -310,7 +315,7 @@ def column(frame: Tensor) -> Tensor:
 
 
 def halve(mask: Tensor) -> Tensor:
-    """bool [..., T] -> [..., ceil(T / 2)]: a pair of frames is there where one of the two is."""
+    """bool [..., T] -> [..., ceil(T / 2)]: a pair of frames is True where one of the two is."""
     if mask.shape[-1] % 2:
         mask = F.pad(mask, (0, 1))
     return mask.unflatten(-1, (-1, 2)).any(-1)

@@ -65,7 +65,7 @@ class TemporalRelation(nn.Module):
         key = F.normalize(self.key(x), dim=-1)
         place = torch.arange(x.shape[1], device=x.device)
         far = (place[:, None] - place).abs() > self.reach
-        # A softmax, written out for the sake of nowhere: cosines are bounded, nothing can overflow.
+        # A softmax with one more term, for nowhere; cosines are bounded, so that nothing can overflow.
         similarity = (self.SHARPNESS * (key @ key.transpose(1, 2) - self.NOWHERE)).exp() * (far & mask[:, None, :])
         nowhere = mask.sum(1)[:, None, None]
         gathered = similarity @ self.value(x) / (similarity.sum(2, keepdim=True) + nowhere)
@@ -108,7 +108,7 @@ class Rtcn(nn.Module):
     def forward(self, features: Tensor, mask: Tensor) -> Encoded:
         """features: [B, T, D]; mask: bool [B, T]; any T from 1.
 
-        What lies where the mask is False has no influence, NaN included. A clip with no True is absent.
+        Values where the mask is False have no influence, NaN included. A clip with no True is absent.
         """
         present = mask.any(1)
         if not present.any():

@@ -1,4 +1,4 @@
-"""The dancer's skeleton: its layout as tables, what follows from them, and a track of key points as network input.
+"""Skeleton layouts as tables, the graphs that follow from them, and a track of key points as network input.
 
 The grouping of joints into parts and bodies is ours (the paper's abstract says only "pyramid").
 """
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import median_filter
 
-MOTION_STEP_S = 0.1  # motion is the way covered in this time, whatever the clip's frame rate
-LIMIT = 20.0  # trunk lengths; a dancer does not leave it, a wild key point does
+MOTION_STEP_S = 0.1  # motion is the distance covered in this time, whatever the clip's frame rate
+LIMIT = 20.0  # trunk lengths from the origin; dancers stay within, wrong key points do not
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ KINECT22 = Layout(
 
 
 def streams_count(coordinates: int) -> int:
-    """S, how many streams a skeleton of so many coordinates has: joint, bone, their motions, confidence."""
+    """Number S of streams of a skeleton: joint, bone and their motions, `coordinates` each, and confidence."""
     return 4 * coordinates + 1
 
 
@@ -103,7 +103,7 @@ STREAMS = streams_count(2)  # of key points in a picture
 
 
 def membership(groups: Sequence[tuple[str, tuple[int, ...]]], members: int) -> np.ndarray:
-    """float32 [groups, members], 1 where the member is of the group."""
+    """Membership table, float32 [groups, members], 1 where the member is in the group."""
     table = np.zeros((len(groups), members), np.float32)
     for row, (_, group) in enumerate(groups):
         table[row, list(group)] = 1
@@ -111,7 +111,7 @@ def membership(groups: Sequence[tuple[str, tuple[int, ...]]], members: int) -> n
 
 
 def linked(edges: Sequence[tuple[int, int]], nodes: int) -> np.ndarray:
-    """bool [nodes, nodes], symmetric, no self loops."""
+    """Links between nodes, bool [nodes, nodes], symmetric, without self loops."""
     table = np.zeros((nodes, nodes), bool)
     for one, other in edges:
         table[one, other] = table[other, one] = True
@@ -119,9 +119,9 @@ def linked(edges: Sequence[tuple[int, int]], nodes: int) -> np.ndarray:
 
 
 def coarser(links: np.ndarray, table: np.ndarray) -> np.ndarray:
-    """Links between groups (membership `table`): those that share a member, or that a link between groups joins.
+    """Links between groups (membership `table`) that share a member or are joined by a link of two members.
 
-    A link inside a group is that group's own: shoulder to hip lies in the torso and does not tie the arm to the leg.
+    A link within a group does not count: shoulder to hip lies in the torso and does not tie the arm to the leg.
     """
     table = table > 0
     inside = table.T @ table
@@ -130,7 +130,7 @@ def coarser(links: np.ndarray, table: np.ndarray) -> np.ndarray:
 
 
 def subsets(links: np.ndarray, centre: int) -> np.ndarray:
-    """float32 [3, V, V] self, inward, outward adjacency, each row a mean over what the node listens to.
+    """Self, inward and outward adjacency, float32 [3, V, V], each row a mean over the node's neighbours.
 
     Inward neighbours are fewer links from `centre`, outward ones more; neighbours as far from it count as both.
     """
@@ -146,7 +146,7 @@ def subsets(links: np.ndarray, centre: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Pyramid:
-    """What the network needs of a layout: three levels from fine to coarse, and the way between them."""
+    """Graphs of the three levels of a layout, from fine to coarse, and the members of the coarser nodes."""
 
     adjacency: tuple[np.ndarray, np.ndarray, np.ndarray]  # float32 [3, V, V] of joints, parts, bodies
     members: tuple[np.ndarray, np.ndarray]  # float32 [10, V] joints of the parts, [5, 10] parts of the bodies
@@ -165,7 +165,7 @@ def pyramid(layout: Layout) -> Pyramid:
 
 @dataclass(frozen=True)
 class Posture:
-    """A track in the dancer's own units: origin at the pelvis of the first frame, unit the median trunk length."""
+    """A track in units of the dancer: origin at the pelvis of the first frame, unit the median trunk length."""
 
     position: np.ndarray  # float32 [T, V, 2 or 3] x, y down, depth; gaps interpolated; 0: a joint never seen
     seen: np.ndarray  # bool [T, V] not interpolated
@@ -176,9 +176,9 @@ class Posture:
 def normalise(
     keypoints: np.ndarray, valid: np.ndarray, seconds: np.ndarray, min_score: float, layout: Layout = COCO17
 ) -> Posture:
-    """A track as a Posture.
+    """Normalise a track to a Posture.
 
-    Each coordinate is the median of three frames, for a network's key points flicker, and speeds would see little else.
+    Each coordinate is the median of three frames, for a network's key points flicker, which would dominate the speeds.
     Normalised once a clip, so that travelling and the depth of a squat survive. Where the hips are never seen the
     origin is the first frame's mean joint; where no frame shows the whole trunk, the unit is a third of the median
     extent of what is seen.
@@ -211,7 +211,7 @@ def normalise(
 
 
 def _unit(position: np.ndarray, seen: np.ndarray, layout: Layout) -> float:
-    """Pixels or centimetres of one unit, never below one."""
+    """Length of one unit in pixels or centimetres, at least 1."""
     whole = seen[:, [*layout.shoulders, *layout.hips]].all(1)
     if whole.any():
         trunk = position[whole][:, list(layout.shoulders)].mean(1) - position[whole][:, list(layout.hips)].mean(1)
@@ -223,7 +223,7 @@ def _unit(position: np.ndarray, seen: np.ndarray, layout: Layout) -> float:
 
 @dataclass(frozen=True)
 class Change:
-    """What augmentation does to a clip: each joint x becomes turn @ x + noise, then left and right change places."""
+    """Augmentation of a clip: each joint x becomes turn @ x + noise, then left and right may change places."""
 
     turn: np.ndarray  # float64 [C, C] scaled
     noise: np.ndarray  # float64 [T, V, C] trunk lengths
@@ -233,7 +233,7 @@ class Change:
 def draw_change(
     posture: Posture, rng: np.random.Generator, *, rotation: float, scale: float, jitter: float, mirror: float
 ) -> Change:
-    """What the same dance could have given too: turned, scaled, jittered, mirrored with left and right swapped.
+    """Draw an augmentation: the dance turned, scaled, jittered, mirrored with left and right swapped.
 
     rotation: rad, at most; of a picture in its plane, of three coordinates about the vertical. scale: at most so much
     more or less. jitter: trunk lengths, standard deviation. mirror: probability.
@@ -250,8 +250,8 @@ def draw_change(
     return Change(turn, noise, rng.random() < mirror)
 
 
-def _moved(position: np.ndarray, turn: np.ndarray, noise: np.ndarray, ever: np.ndarray) -> np.ndarray:
-    """float32 [..., T, V, C]: turned [..., C, C] and jittered; joints never seen, by `ever` [..., V], stay at 0."""
+def _changed(position: np.ndarray, turn: np.ndarray, noise: np.ndarray, ever: np.ndarray) -> np.ndarray:
+    """Positions turned [..., C, C] and jittered, float32 [..., T, V, C]; joints never seen, [..., V], stay 0."""
     *clips, frames, joints, coordinates = position.shape
     flat = position.reshape(*clips, frames * joints, coordinates)  # one product a clip, not one a frame
     turned = (flat @ np.swapaxes(turn, -1, -2)).reshape(position.shape)
@@ -266,14 +266,13 @@ def streams_at(
     changes: Sequence[Change] | None = None,
     layout: Layout = COCO17,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The networks' input at some frames of each of N clips, each clip changed first; and which joints are seen.
+    """Streams of N clips at some of their frames, each clip changed first, and which joints are seen.
 
     Streams: joint x y, bone x y, joint motion x y, bone motion x y, confidence; x y depth of three coordinates. Motion
     is trunk lengths in MOTION_STEP_S towards this frame from the one before (the first frame: 0). Bones with an end
     that is never seen are 0.
 
-    A clip's change is made on the frames asked for and on those before them, which motion is from; the rest of a clip,
-    most of a long one, costs nothing. All clips go through numpy together: one by one, calling it takes longest.
+    All clips go through numpy together: one by one, calling it takes longest.
 
     Args:
         postures: of the layout, all of as many coordinates; one at least.
@@ -283,12 +282,41 @@ def streams_at(
     Returns:
         float32 [N, S, T, V], bool [N, T, V].
     """
+    position, seen, confidence, ever, step_s = _take_frames(postures, frames, changes, layout)
+    length, joints, coordinates = position.shape[1] // 2, *position.shape[2:]
+    parents = list(layout.parents)
+    bone = position - position.take(parents, 2)
+    bone *= (ever & ever[:, parents])[:, None, :, None]
+    moved = step_s > 1e-3  # two frames at one time have no speed
+    rate = np.where(moved, MOTION_STEP_S / np.where(moved, step_s, 1.0), 0.0).astype(np.float32)
+    streams = np.empty((len(postures), streams_count(coordinates), length, joints), np.float32)
+    for first, both_times in ((0, position), (coordinates, bone)):
+        now = both_times[:, length:]
+        motion = (now - both_times[:, :length]) * rate[:, :, None, None]
+        streams[:, first : first + coordinates] = np.moveaxis(now, 3, 1)
+        of_motion = first + 2 * coordinates
+        streams[:, of_motion : of_motion + coordinates] = np.moveaxis(motion.clip(-LIMIT, LIMIT), 3, 1)
+    streams[:, -1] = confidence
+    return streams, seen
+
+
+def _take_frames(
+    postures: Sequence[Posture], frames: Sequence[np.ndarray], changes: Sequence[Change] | None, layout: Layout
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Changed postures at the frames asked for and at the ones before them, which motion is from.
+
+    The change is not made on the rest of a clip, most of a long one.
+
+    Returns:
+        position float32 [N, 2 T, V, C], the frames before, then the frames; seen bool [N, T, V]; confidence float32
+        [N, T, V]; ever seen bool [N, V]; seconds since the frame before float64 [N, T].
+    """
     count, length = len(postures), len(frames[0])
     joints, coordinates = postures[0].position.shape[1:]
-    position = np.empty((count, 2 * length, joints, coordinates), np.float32)  # the frames before, then the frames
+    position = np.empty((count, 2 * length, joints, coordinates), np.float32)
     noise = np.empty(position.shape if changes else 0)
     seen, confidence = np.empty((count, length, joints), bool), np.empty((count, length, joints), np.float32)
-    ever, step = np.empty((count, joints), bool), np.empty((count, length))
+    ever, step_s = np.empty((count, joints), bool), np.empty((count, length))
     for place, (posture, at) in enumerate(zip(postures, frames, strict=True)):
         before = np.maximum(at - 1, 0)
         both = np.concatenate([before, at])
@@ -296,38 +324,24 @@ def streams_at(
         posture.seen.take(at, 0, seen[place], "clip")
         posture.confidence.take(at, 0, confidence[place], "clip")
         ever[place] = posture.seen.any(0)
-        step[place] = posture.seconds[at] - posture.seconds[before]
+        step_s[place] = posture.seconds[at] - posture.seconds[before]
         if changes:
             changes[place].noise.take(both, 0, noise[place], "clip")
     if changes:
-        position = _moved(position, np.stack([change.turn for change in changes]), noise, ever)
-        swapped = [place for place, change in enumerate(changes) if change.mirror]
-        position[swapped] = position[swapped].take(layout.mirror, 2)
-        position[swapped, ..., 0] *= -1
+        position = _changed(position, np.stack([change.turn for change in changes]), noise, ever)
+        mirrored = [place for place, change in enumerate(changes) if change.mirror]
+        position[mirrored] = position[mirrored].take(layout.mirror, 2)
+        position[mirrored, ..., 0] *= -1
         for table in (seen, confidence, ever):
-            table[swapped] = table[swapped].take(layout.mirror, -1)
-
-    parents = list(layout.parents)
-    bone = position - position.take(parents, 2)
-    bone *= (ever & ever[:, parents])[:, None, :, None]
-    moved = step > 1e-3  # two frames at one time have no speed
-    rate = np.where(moved, MOTION_STEP_S / np.where(moved, step, 1.0), 0.0).astype(np.float32)
-    found = np.empty((count, streams_count(coordinates), length, joints), np.float32)
-    for first, both_times in ((0, position), (coordinates, bone)):
-        now = both_times[:, length:]
-        motion = (now - both_times[:, :length]) * rate[:, :, None, None]
-        found[:, first : first + coordinates] = np.moveaxis(now, 3, 1)
-        of_motion = first + 2 * coordinates
-        found[:, of_motion : of_motion + coordinates] = np.moveaxis(motion.clip(-LIMIT, LIMIT), 3, 1)
-    found[:, -1] = confidence
-    return found, seen
+            table[mirrored] = table[mirrored].take(layout.mirror, -1)
+    return position, seen, confidence, ever, step_s
 
 
 def sample_frames(shown: np.ndarray, frames: int, pick: np.ndarray) -> np.ndarray:
-    """int64 [frames]: one frame from each of as many equal segments of the clip, in order.
+    """One frame from each of as many equal segments of the clip, in order: int64 [frames].
 
-    A segment gives one of its frames that show something, where it has one, so a clip that shows something anywhere
-    never gives an empty sample. Clips shorter than `frames` repeat theirs.
+    From a segment's frames that show something, where it has any, so that a clip that shows something anywhere never
+    gives an empty sample. Clips shorter than `frames` repeat frames.
 
     Args:
         shown: bool [T], T >= 1.

@@ -18,11 +18,11 @@ from models.virality.skeleton import COCO17, Layout
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the model says of B clips; M modalities in the order of `Vdv.modalities`."""
+    """Model output for B clips; M modalities in the order of `Vdv.modalities`."""
 
     score: Tensor  # [B] higher is more popular within the challenge; 0 where abstained
     attention: Tensor  # [B, M]
-    abstained: Tensor  # bool [B] nothing was there to judge
+    abstained: Tensor  # bool [B] no modality was present
     encoded: dict[str, Encoded]
 
 
@@ -121,12 +121,12 @@ def pose_network(config: VdvConfig, layout: Layout = COCO17, coordinates: int = 
 
 
 def build_fusion(modalities: int, config: VdvConfig) -> AttentiveFusion:
-    """The fusion of so many modalities, not trained yet."""
+    """A fusion of so many modalities, not trained yet."""
     return AttentiveFusion(modalities, config.fusion)
 
 
 def encode(encoder: nn.Module, given: ModalityInput) -> Encoded:
-    """What `encoder` says of a batch; of a skeleton, the mean over its K samplings."""
+    """Encoder output for a batch; of a skeleton, the mean over its K samplings."""
     if given.values.dim() != 5:
         return encoder(given.values, given.mask)
     batch, samplings = given.values.shape[:2]

@@ -1,10 +1,10 @@
-"""A dataset to a trained model.
+"""Training of a run: a dataset to a trained model and its files.
 
 runs/<id>/model.safetensors    the weights
-runs/<id>/held_out.parquet     what the fusion learned from: clips that the encoders did not see
+runs/<id>/held_out.parquet     fused scores of the clips that the encoders did not see and the fusion was trained on
 runs/<id>/logs/                of the encoders' training
-runs/<id>/checkpoints/         of a training that has not ended (pipeline.training.checkpoints); then it goes
-runs/<id>/run.json             what made it; written last, so where it is, all is
+runs/<id>/checkpoints/         of a training that has not ended (pipeline.training.checkpoints); deleted at its end
+runs/<id>/run.json             data, options, code and machine; written last, so that where it exists, all files do
 """
 
 import json
@@ -39,16 +39,11 @@ log = logging.getLogger(__name__)
 
 
 def train_fusion(
-    workspace: str,
-    dataset_dir: str,
-    run_dir: str,
-    config: VdvConfig,
-    device: torch.device,
-    workers: int = 0,
+    workspace: str, dataset_dir: str, run_dir: str, config: VdvConfig, device: torch.device, workers: int = 0
 ) -> None:
-    """Trains on the dataset's training clips (see pipeline.training.fit) and writes the run.
+    """Train on the dataset's training clips (see pipeline.training.fit) and write the run.
 
-    Killed and called again it goes on after the last whole epoch, to the same weights bit for bit on a CPU.
+    Killed and called again it resumes after the last whole epoch, to the same weights bit for bit on a CPU.
 
     Args:
         dataset_dir, run_dir: relative to the workspace.
@@ -67,13 +62,25 @@ def train_fusion(
         fitted = fit(dataset, config, device, local, workers, storage.join(folder, CHECKPOINTS))
         if local == temporary:
             _upload(Path(temporary), folder)
-    model = fitted.model
+    weights = {name: value.detach().cpu().contiguous() for name, value in fitted.model.state_dict().items()}
     with storage.staged(storage.join(folder, MODEL)) as path:
-        save_file({name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}, path)
+        save_file(weights, path)
     with storage.staged(storage.join(folder, HELD_OUT)) as path:
         _held_out(dataset, fitted).to_parquet(path, index=False)
-    clips = dataset.clips
-    run = {
+    run = _describe(dataset, dataset_dir, statistics, fitted, device) | {
+        "seconds": round(time.perf_counter() - start, 1),
+        "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    storage.write_bytes(storage.join(folder, RUN), (json.dumps(run, indent=1) + "\n").encode())
+    clear(storage.join(folder, CHECKPOINTS))
+
+
+def _describe(
+    dataset: ClipDataset, dataset_dir: str, statistics: Mapping, fitted: Fitted, device: torch.device
+) -> dict:
+    """Content of run.json, but for the time that the training took and when it ended."""
+    clips, model = dataset.clips, fitted.model
+    return {
         "schema": RUN_SCHEMA,
         "dataset": dataset_dir.rstrip("/").rsplit("/", 1)[-1],
         "data": {
@@ -84,7 +91,7 @@ def train_fusion(
         },
         "config": asdict(model.config),
         "features": {name: asdict(spec) for name, spec in dataset.inputs.items()},
-        "seed": config.seed,
+        "seed": model.config.seed,
         "trained_on": len(fitted.rows),
         "final_loss": fitted.loss,
         "epochs": fitted.epochs,
@@ -95,44 +102,37 @@ def train_fusion(
         "untrained": statistics["untrained"],
         "code": code_version(),
         "environment": environment(device),
-        "seconds": round(time.perf_counter() - start, 1),
-        "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    storage.write_bytes(storage.join(folder, RUN), (json.dumps(run, indent=1) + "\n").encode())
-    clear(storage.join(folder, CHECKPOINTS))
 
 
 def data_fingerprint(clips: pd.DataFrame) -> str:
-    """16 hex of which clips there are, with which challenge, content, split and label; their order does not matter."""
+    """Fingerprint, 16 hex, of the clips with their challenge, content, split and label, in any order."""
     labels = [None if pd.isna(label) else float(label) for label in clips["label"]]
     columns = (clips[name].astype(str) for name in ("clip_id", "challenge", "content_hash", "split"))
     return fingerprint(sorted(zip(*columns, labels, strict=True)))
 
 
 def _feature_fingerprints(clips: pd.DataFrame, modalities: Iterable[str]) -> dict[str, str | None]:
-    """By modality: the fingerprint of how its features were made, a part of their path (workspace.features_folder)."""
-    found: dict[str, str | None] = {}
-    for modality in modalities:
-        paths = clips[f"shard_{modality}"].dropna()
-        found[modality] = paths.iloc[0].split("/")[2] if len(paths) else None
-    return found
+    """Fingerprint of each modality's features, a part of their path (pipeline.features.plan); None: it has none."""
+    paths = {modality: clips[f"shard_{modality}"].dropna() for modality in modalities}
+    return {modality: of.iloc[0].split("/")[2] if len(of) else None for modality, of in paths.items()}
 
 
 @torch.inference_mode()
 def _held_out(dataset: ClipDataset, fitted: Fitted) -> pd.DataFrame:
-    """The fused score of what encoders said of clips that they had not seen, as intervals.calibrate takes it."""
+    """Fused scores of clips that the encoders had not seen, as intervals.calibrate takes them."""
     held = fitted.held
     score, _ = fitted.model.fusion(held.score, held.quality, held.present)
     clips = dataset.clips
-    found = clips[["clip_id", "challenge", "percentile"]].iloc[held.row.numpy()]
-    found.insert(2, "group", group_clips(clips["creator_id"], clips["copies"], clips.index)[found.index])
-    found["score"] = score.masked_fill(~held.present.any(1), torch.nan).numpy()
-    return found.sort_index()
+    table = clips[["clip_id", "challenge", "percentile"]].iloc[held.row.numpy()]
+    table.insert(2, "group", group_clips(clips["creator_id"], clips["copies"], clips.index)[table.index])
+    table["score"] = score.masked_fill(~held.present.any(1), torch.nan).numpy()
+    return table.sort_index()
 
 
 def _fusion_of(fitted: Fitted) -> dict:
-    """On how many clips held out the fusion was trained, what it found each modality to be worth there, and how steeply
-    that follows the quality."""
+    """Number of clips held out that the fusion was trained on, and each modality's share of the reliability and its
+    steepness in quality."""
     fusion = fitted.model.fusion
 
     def by_modality(values: torch.Tensor) -> dict[str, float]:
@@ -148,7 +148,7 @@ def _fusion_of(fitted: Fitted) -> dict:
 
 
 def load_run(workspace: str, run_dir: str, device: torch.device) -> tuple[Vdv, dict]:
-    """The trained model, ready to score, and its run.json.
+    """Load the trained model, ready to score, and its run.json.
 
     Raises:
         WorkspaceError: the run is of another schema, or its files do not belong together.
@@ -167,7 +167,7 @@ def load_run(workspace: str, run_dir: str, device: torch.device) -> tuple[Vdv, d
 
 
 def warn_if_untrained(statistics: Mapping) -> None:
-    """Says, where extractors had random weights, that scores mean nothing."""
+    """Log a warning that scores mean nothing, where extractors had random weights."""
     if statistics["untrained"]:
         log.warning(untrained_text(statistics["untrained"]))
 
