@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 WORKSPACE ?= workspace
 SINCE ?= HEAD
 # One process a core, each with whole files of tests. To debug one: make test PYTEST_ARGS='-n 0 tests/...'
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: test check demo demo-weights lint lock
 

@@ -18,6 +18,17 @@ def _folder(name: str) -> Path:
     return folder
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Those that are given more time than others begin first: after a long last one the other processes would idle."""
+    usual = float(config.getini("timeout"))
+
+    def limit_s(item: pytest.Item) -> float:
+        limit = item.get_closest_marker("timeout")
+        return max(usual, limit.args[0] if limit else 0)
+
+    items.sort(key=limit_s, reverse=True)
+
+
 @pytest.fixture(scope="session")
 def dance_clips() -> Path:
     """Folder of eight real dance clips (with dance.csv one level up)."""
