@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,7 @@ from pipeline.training.fit import fit
 from tests.pipeline.runs.test_train import CPU, ONE_EPOCH, SMALL
 from tests.support.learnable_world import Clip, make_batch, speed_decides
 
+SCENE = replace(ONE_EPOCH, modalities=("scene",))
 TWO_SHARE = [
     Clip("twin-a", creator="ann", likes=40, speed=0.4, content="same film"),
     Clip("twin-b", creator="bob", likes=60, speed=0.6, content="same film"),
@@ -65,7 +67,7 @@ def test_no_fold_trains_on_a_creator_that_it_judges(workspace, monkeypatch):
         return fitted
 
     monkeypatch.setattr(crossval, "fit", watched)
-    scores = cross_validate(workspace, "datasets/one", replace(ONE_EPOCH, modalities=("scene",)), CPU, folds=3)
+    scores = cross_validate(workspace, "datasets/one", SCENE, CPU, folds=3)
     for fold, groups_trained in enumerate(trained):
         tested = clips.index[clips["clip_id"].isin(scores.loc[scores["fold"] == fold, "clip_id"])]
         assert len(groups_trained) > 5
@@ -82,17 +84,27 @@ def test_a_held_out_clips_likes_enter_no_training_label(workspace):
     assert (plain.label[fold.test] < other.label[fold.test]).all()
 
 
-def test_the_same_seed_gives_the_same_frame_however_many_work(workspace):
-    config = replace(ONE_EPOCH, modalities=("scene",))
-    alone, together = (cross_validate(workspace, "datasets/one", config, CPU, 2, workers=n) for n in (1, 2))
-    pd.testing.assert_frame_equal(alone, together, check_exact=True)
+class Judged(NamedTuple):
+    predictions: pd.DataFrame
+    progress: list[tuple[int, int]]
+    threads: list[int]  # torch's, before and after
 
 
-def test_progress_is_told_fold_by_fold(workspace):
-    calls: list[tuple[int, int]] = []
-    config = replace(ONE_EPOCH, modalities=("scene",))
-    cross_validate(workspace, "datasets/one", config, CPU, 2, progress=lambda *at: calls.append(at))
-    assert calls == [(1, 2), (2, 2)]
+@pytest.fixture(scope="module")
+def scenes(workspace: str) -> Judged:
+    """Of scenes alone, in two folds."""
+    threads, calls = [torch.get_num_threads()], []
+    predictions = cross_validate(workspace, "datasets/one", SCENE, CPU, 2, progress=lambda *at: calls.append(at))
+    return Judged(predictions, calls, [*threads, torch.get_num_threads()])
+
+
+def test_the_same_seed_gives_the_same_frame_however_many_work(workspace, scenes):
+    together = cross_validate(workspace, "datasets/one", SCENE, CPU, 2, workers=2)
+    pd.testing.assert_frame_equal(scenes.predictions, together, check_exact=True)
+
+
+def test_progress_is_told_fold_by_fold(scenes):
+    assert scenes.progress == [(1, 2), (2, 2)]
 
 
 def test_what_was_planted_is_found_on_creators_never_seen(tmp_path: Path):
@@ -168,7 +180,6 @@ def test_other_protocols_judge_some_of_the_clips(workspace, tmp_path, protocol):
     assert scores["score"].notna().all()
 
 
-def test_torch_keeps_its_threads(workspace):
-    before = torch.get_num_threads()
-    cross_validate(workspace, "datasets/one", replace(ONE_EPOCH, modalities=("scene",)), CPU, folds=2)
-    assert torch.get_num_threads() == before
+def test_torch_keeps_its_threads(scenes):
+    before, after = scenes.threads
+    assert after == before

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -179,6 +180,14 @@ def test_what_another_configuration_or_other_labels_left_is_never_taken(dataset,
     assert_same(fit(changed, SCENE, CPU, checkpoints=place).model.state_dict(), plain)
 
 
+@pytest.fixture(scope="module")
+def checkpoints(workspace: Path) -> Path:
+    """Folder of what a training of PLAIN left."""
+    dataset = ClipDataset(str(workspace), "datasets/one", PLAIN, training=True)
+    fit(dataset, PLAIN, CPU, checkpoints=str(workspace / "plain"))
+    return workspace / "plain"
+
+
 @pytest.mark.parametrize(
     ("other", "trained"),
     [
@@ -189,9 +198,10 @@ def test_what_another_configuration_or_other_labels_left_is_never_taken(dataset,
     ],
     ids=["the fusion's", "the skeleton's", "the sequences'", "everybody's"],
 )
-def test_an_option_trains_those_encoders_anew_that_depend_on_it(dataset, tmp_path, epochs_trained, other, trained):
-    place = str(tmp_path / "kept")
-    fit(dataset(PLAIN), PLAIN, CPU, checkpoints=place)
+def test_an_option_trains_those_encoders_anew_that_depend_on_it(
+    dataset, checkpoints, tmp_path, epochs_trained, other, trained
+):
+    place = str(shutil.copytree(checkpoints, tmp_path / "kept"))
     config = replace(PLAIN, **other)
     alone = fit(dataset(config), config, CPU).model.state_dict()
     epochs_trained.clear()
