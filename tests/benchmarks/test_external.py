@@ -1,6 +1,8 @@
 """The external benchmark measures what it says, and no test episode's label reaches a training."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -159,19 +161,32 @@ def predictions(episodes: Episodes, split: Split, known: bool) -> dict[str, np.n
     }
 
 
+Predicted = Callable[[int | None], dict[str, np.ndarray]]
+
+
+@pytest.fixture(scope="module")
+def predicted(episodes: Episodes) -> Predicted:
+    """What each way says of the test rows, by how many subjects train it."""
+    return cache(lambda training: predictions(episodes, split_of(episodes, training), known=training is not None))
+
+
 # One subject is eight episodes a movement.
 @pytest.mark.parametrize(("training", "least"), [(3, 0.9), (1, 0.75)])
-def test_each_way_learns_to_tell_right_from_wrong(episodes: Episodes, training: int, least: float) -> None:
+def test_each_way_learns_to_tell_right_from_wrong(
+    episodes: Episodes, predicted: Predicted, training: int, least: float
+) -> None:
     split = split_of(episodes, training)
-    for way, score in predictions(episodes, split, known=True).items():
+    for way, score in predicted(training).items():
         accuracy = np.mean(list(pairwise_within(episodes, split.test, score).values()))
         assert accuracy > least, f"{way} orders {accuracy:.2f} of the pairs"
 
 
 @pytest.mark.parametrize("training", [3, 1, None])
-def test_an_episode_is_judged_by_itself_and_whatever_its_label(episodes: Episodes, training: int | None) -> None:
+def test_an_episode_is_judged_by_itself_and_whatever_its_label(
+    episodes: Episodes, predicted: Predicted, training: int | None
+) -> None:
     split, known = split_of(episodes, training), training is not None
-    before = predictions(episodes, split, known)
+    before = predicted(training)
     unknown = episodes.correct.copy()
     unknown[split.test] = 0
     some = np.arange(0, len(split.test), 3)

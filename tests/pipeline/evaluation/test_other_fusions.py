@@ -48,43 +48,47 @@ def judged() -> tuple[Vdv, HeldOut, pd.DataFrame, pd.DataFrame, np.ndarray]:
     return model, held_out(), scores, clips, test.percentile.numpy()
 
 
+@pytest.fixture(scope="module")
+def fused(judged) -> pd.DataFrame:
+    model, held, scores, clips, _ = judged
+    return other_fusion_scores(model, held, scores, clips)
+
+
 def skill(fused: pd.DataFrame, name: str, percentile: np.ndarray) -> float:
     return ranking_metrics(fused[name].to_numpy(float), percentile)["spearman"]
 
 
-def test_every_set_of_two_and_more_modalities_is_fused_and_each_modality_removed(judged):
-    model, held, scores, clips, _ = judged
-    assert list(other_fusion_scores(model, held, scores, clips)) == [
+def test_every_set_of_two_and_more_modalities_is_fused_and_each_modality_removed(fused):
+    assert list(fused) == [
         "mean", "reliability", "best_single", "only_pose+face", "only_pose+scene", "only_face+scene",
         "without_pose", "without_face", "without_scene",
     ]  # fmt: skip
 
 
-def test_what_tells_most_is_worth_most(judged):
-    model, held, scores, clips, percentile = judged
-    fused = other_fusion_scores(model, held, scores, clips)
+def test_what_tells_most_is_worth_most(judged, fused):
+    _, _, scores, _, percentile = judged
     assert skill(fused, "reliability", percentile) > skill(fused, "mean", percentile)
     assert skill(fused, "only_pose+face", percentile) > skill(fused, "only_face+scene", percentile) + 0.2
     assert skill(fused, "without_scene", percentile) > skill(fused, "without_pose", percentile) + 0.2
     np.testing.assert_allclose(fused["best_single"].corr(scores["score_pose"]), 1)
 
 
-def test_a_modality_left_out_has_no_say(judged):
+def test_a_modality_left_out_has_no_say(judged, fused):
     model, held, scores, clips, _ = judged
     other = scores.assign(score_scene=scores["score_scene"] * -7 + 3)
-    first, again = (other_fusion_scores(model, held, table, clips) for table in (scores, other))
+    again = other_fusion_scores(model, held, other, clips)
     for name in ("only_pose+face", "without_scene", "best_single"):
-        pd.testing.assert_series_equal(first[name], again[name])
-    assert not first["mean"].equals(again["mean"])
+        pd.testing.assert_series_equal(fused[name], again[name])
+    assert not fused["mean"].equals(again["mean"])
 
 
 def test_a_fusion_that_is_given_nothing_says_nothing(judged):
     model, held, scores, clips, _ = judged
     alone = scores.assign(score_face=np.nan, score_scene=np.nan)
-    fused = other_fusion_scores(model, held, alone, clips)
-    assert fused[["only_face+scene", "without_pose"]].isna().all().all()
+    of_pose = other_fusion_scores(model, held, alone, clips)
+    assert of_pose[["only_face+scene", "without_pose"]].isna().all().all()
     present = scores["score_pose"].notna()
-    assert (fused["mean"].notna() == present).all()
+    assert (of_pose["mean"].notna() == present).all()
 
 
 def test_the_model_itself_is_left_as_it_was(judged):

@@ -2,6 +2,8 @@
 
 import json
 import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import av
@@ -11,7 +13,7 @@ import pytest
 import torch
 
 from pipeline.core.errors import DataError, OptionError
-from pipeline.feedback.clip_feedback import write_feedback
+from pipeline.feedback.clip_feedback import ClipFeedback, write_feedback
 from pipeline.feedback.film import CAPTION, HEIGHT, SIDE
 from pipeline.feedback.motion import RATE_HZ
 from pipeline.feedback.references import choose_references
@@ -28,8 +30,8 @@ def workspace(workspaces: Workspaces) -> Path:
     return workspaces.copy(make_dancing_run)
 
 
-@pytest.fixture
-def scored(workspace: Path):
+@contextmanager
+def scoring(workspace: Path) -> Iterator[Callable[[dict[str, float]], None]]:
     """Sets the skeleton's scores of clips, and puts the run's own back."""
     path = workspace / RUN / "scores.parquet"
     before = path.read_bytes()
@@ -39,8 +41,24 @@ def scored(workspace: Path):
         table["score_pose"] = table["clip_id"].map(scores).fillna(table["score_pose"])
         table.to_parquet(path)
 
-    yield set_scores
-    path.write_bytes(before)
+    try:
+        yield set_scores
+    finally:
+        path.write_bytes(before)
+
+
+@pytest.fixture
+def scored(workspace: Path) -> Iterator[Callable[[dict[str, float]], None]]:
+    with scoring(workspace) as set_scores:
+        yield set_scores
+
+
+@pytest.fixture(scope="module")
+def late(workspace: Path) -> ClipFeedback:
+    """Feedback on the clip with the late arm, against good ones."""
+    with scoring(workspace) as set_scores:
+        set_scores(dict.fromkeys(GOOD, 5.0) | {"odd": -9.0, "short": -9.0})
+        return write_feedback(str(workspace), RUN_ID, "late", CPU)
 
 
 def chosen_for(workspace: Path, clip: str) -> list[str]:
@@ -64,10 +82,8 @@ def test_a_creator_is_a_reference_twice_only_where_there_are_too_few(workspace, 
     assert "good2" not in chosen  # her other clip, `late`, stands before it
 
 
-def test_the_fault_is_said_with_its_sentence_and_what_the_model_makes_of_it(workspace, scored):
-    scored(dict.fromkeys(GOOD, 5.0) | {"odd": -9.0, "short": -9.0})
-    feedback = write_feedback(str(workspace), RUN_ID, "late", CPU)
-    content = json.loads(Path(feedback.json_path).read_text())
+def test_the_fault_is_said_with_its_sentence_and_what_the_model_makes_of_it(late):
+    content = json.loads(Path(late.json_path).read_text())
     assert (content["clip"], content["run"], content["challenge"]) == ("late", RUN_ID, "arms")
     assert len(content["references"]) == 5
     assert set(content["references"]) <= set(GOOD)
@@ -95,18 +111,16 @@ def test_a_good_clip_gets_no_words(workspace, scored):
     assert content["summary"] == "nothing stands out"
 
 
-def test_the_film_shows_both_and_colours_what_differs_while_it_does(workspace, scored):
-    scored(dict.fromkeys(GOOD, 5.0) | {"odd": -9.0, "short": -9.0})
-    feedback = write_feedback(str(workspace), RUN_ID, "late", CPU)
-    first = feedback.comparison.findings[0].finding
-    with av.open(feedback.film_path) as file:
+def test_the_film_shows_both_and_colours_what_differs_while_it_does(late):
+    first = late.comparison.findings[0].finding
+    with av.open(late.film_path) as file:
         stream = file.streams.video[0]
         assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ("h264", "yuv420p")
         assert (stream.width, stream.height) == (2 * SIDE, HEIGHT + CAPTION)
         pictures = [(frame.time, frame.to_ndarray(format="rgb24").astype(int)) for frame in file.decode(stream)]
-    assert feedback.comparison.motion is not None
-    assert len(pictures) == len(feedback.comparison.motion.seconds)
-    start = feedback.comparison.motion.seconds[0]
+    assert late.comparison.motion is not None
+    assert len(pictures) == len(late.comparison.motion.seconds)
+    start = late.comparison.motion.seconds[0]
 
     def coloured(picture: np.ndarray, left: int) -> tuple[int, int]:
         """Pixels of orange and of blue in a figure's field."""
@@ -114,7 +128,7 @@ def test_the_film_shows_both_and_colours_what_differs_while_it_does(workspace, s
         red, blue = field[..., 0], field[..., 2]
         return int((red - blue > 120).sum()), int((blue - red > 100).sum())
 
-    findings = [explained.finding for explained in feedback.comparison.findings]
+    findings = [explained.finding for explained in late.comparison.findings]
     for time, picture in pictures[:: RATE_HZ // 2]:
         orange, blue = coloured(picture, 0)[0], coloured(picture, SIDE)[1]
         if any(finding.start_s <= start + time <= finding.end_s for finding in findings):
