@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -32,7 +33,7 @@ from models.weights.catalogue import (
 from models.weights.checkpoints import load_state_dict
 from models.weights.fetch import download, fetch
 
-CONTENT = os.urandom(600_000)
+CONTENT = random.Random(0).randbytes(600_000)  # the same in every process of a test run
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
