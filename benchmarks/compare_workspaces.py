@@ -153,7 +153,8 @@ def compare(before: Table, after: Table, name: str) -> Difference:
         if unequal:
             found.unequal[key] = unequal
     for side, rows, others in (("before", before, after), ("after", after, before)):
-        found.notes += [f"only {side}: row {_shown(key)}" for key in rows.rows if key not in others.rows]
+        if alone := [_shown(key) for key in rows.rows if key not in others.rows]:
+            found.notes.append(f"only {side}: {len(alone)} rows, first {alone[0]}")
         found.notes += [f"only {side}: column {column}" for column in rows.types if column not in others.types]
         found.notes += [f"only {side}: metadata {key}" for key in rows.metadata if key not in others.metadata]
     if shared != [key for key in after.rows if key in before.rows]:

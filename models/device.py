@@ -1,4 +1,4 @@
-"""Where networks run, and in which precision."""
+"""The device that networks run on, and the precision of their numbers there."""
 
 from contextlib import AbstractContextManager, nullcontext
 

@@ -1,4 +1,4 @@
-"""What a run says on the terminal: progress, counts, and errors without tracebacks where the user can act on them."""
+"""Text for the terminal: progress, counts, and errors without tracebacks where the user can act on them."""
 
 import logging
 import re

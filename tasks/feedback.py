@@ -1,4 +1,4 @@
-"""What differs between one clip and the best of its challenge."""
+"""Feedback on one clip, compared with the best of its challenge."""
 
 from typing import TYPE_CHECKING
 

@@ -3,6 +3,7 @@
 An import counts wherever it stands: at the top, in a function, under TYPE_CHECKING.
 """
 
+import ast
 from collections import Counter
 from collections.abc import Mapping
 
@@ -89,3 +90,13 @@ def test_no_module_is_long() -> None:
 def test_no_package_holds_many_modules() -> None:
     counts = Counter(module.rpartition(".")[0] for module in modules() if path_of(module).name != "__init__.py")
     assert not {package: count for package, count in counts.items() if count > MAX_MODULES}
+
+
+def test_every_package_says_what_comes_in_what_goes_out_and_what_it_never_knows() -> None:
+    packages = [m for m in modules() if path_of(m).name == "__init__.py" and m.split(".")[0] in ("models", "pipeline")]
+    texts = {
+        m: ast.get_docstring(modules()[m]) or "" for m in [*packages, "simulation"] if m not in ("models", "pipeline")
+    }
+    assert len(texts) > len(STAGES)
+    missing = {m: [part for part in PROMISES if part not in " ".join(text.split()) + " "] for m, text in texts.items()}
+    assert not {module: parts for module, parts in missing.items() if parts}

@@ -1,4 +1,4 @@
-"""What the pose extractor changes in the heads of mmpose's networks: precision, and bounds on work. No result changes.
+"""Changes to the heads of mmpose's networks: precision, and bounds on work. No result changes.
 
 Two kinds of head serve: one-stage heads (RTMO), which give whole people, and heads that group keypoints by associative
 embedding, which give 17 heatmaps of joints and a tag a joint that says whose it is.

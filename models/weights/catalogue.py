@@ -1,4 +1,4 @@
-"""Where weights come from, what they are (for fingerprints), and how they are fetched. Imports no torch.
+"""Weights by name: their source, their identity in fingerprints, and their fetching. Imports no torch.
 
 A profile names weights in one of five ways:
 

@@ -1,4 +1,4 @@
-"""What a clip is trained towards and on which side of the split it stands. Decided here once, for everything after."""
+"""A clip's label and its side of the split, decided once, for everything after."""
 
 import hashlib
 import math

@@ -1,4 +1,4 @@
-"""Where everything of a workspace lies, and which of it is still to be made.
+"""Places of features and endings in a workspace, and the shards that are still to be made.
 
 The path of everything made holds a fingerprint of all that made it, so that asking what is missing is one listing a
 folder and never opens a file.

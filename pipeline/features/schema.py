@@ -1,4 +1,4 @@
-"""What the columns of a shard are called, what they hold and how they are stored; docs/parquet.md tells users.
+"""Arrow types of a shard's columns and the layout of its tensors; docs/parquet.md has them for users.
 
 T = sampled frames of the clip, M = faces in them, D = width of a feature.
 

@@ -103,7 +103,7 @@ def test_a_number_in_place_of_none_is_found(before: Path, after: Path) -> None:
 @pytest.mark.parametrize(
     ("change_rows", "note"),
     [
-        (lambda rows: rows.slice(1), "only before: row clip000"),
+        (lambda rows: rows.slice(1), "only before: 1 rows, first clip000"),
         (lambda rows: rows.take(pa.array([1, 0, *range(2, len(rows))])), "the rows are in another order"),
         (lambda rows: rows.append_column("mood", rows["score"]), "only after: column mood"),
         (lambda rows: rows.drop_columns(["score_pose"]), "only before: column score_pose"),
