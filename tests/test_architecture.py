@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import pytest
 
 import pipeline
-from docs.draw_architecture import STAGES, imports, modules, path_of
+from docs.draw_architecture import PICTURE, STAGES, draw, imports, modules, path_of
 
 MAY_IMPORT = {  # of our own code
     "models": {"models"},
@@ -100,3 +100,7 @@ def test_every_package_says_what_comes_in_what_goes_out_and_what_it_never_knows(
     assert len(texts) > len(STAGES)
     missing = {m: [part for part in PROMISES if part not in " ".join(text.split()) + " "] for m, text in texts.items()}
     assert not {module: parts for module, parts in missing.items() if parts}
+
+
+def test_the_picture_is_the_one_that_the_imports_give() -> None:
+    assert PICTURE.read_text() == draw(), "run: python docs/draw_architecture.py"

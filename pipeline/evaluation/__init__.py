@@ -1,4 +1,4 @@
-"""Evaluation of runs on creators that they never saw: protocols, baselines, ablations, tables, figures.
+"""Evaluation of runs on creators they never saw: protocols, baselines, ablations, tables, figures.
 
 In: a dataset and a run. Out: `folds.parquet`, `metrics.json`, tables and figures in the run's folder. Never known here:
 uploads, feedback, the report's page."""
