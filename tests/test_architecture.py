@@ -104,3 +104,8 @@ def test_every_package_says_what_comes_in_what_goes_out_and_what_it_never_knows(
 
 def test_the_picture_is_the_one_that_the_imports_give() -> None:
     assert PICTURE.read_text() == draw(), "run: python docs/draw_architecture.py"
+
+
+def test_what_a_package_is_for_fits_its_box() -> None:
+    first = {stage: (ast.get_docstring(modules()[f"pipeline.{stage}"]) or "").split("\n")[0] for stage in STAGES}
+    assert not {stage: line for stage, line in first.items() if not line or len(line) > 100}
