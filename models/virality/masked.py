@@ -63,7 +63,7 @@ def encoded_batch(
 
 
 class MaskedBatchNorm(nn.BatchNorm2d):
-    """Batch norm of [B, C, T, V] whose training statistics leave out the frames that the mask leaves out."""
+    """Batch norm of [B, C, T, V] whose training statistics leave out masked frames."""
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:  # type: ignore[override]
         """mask: bool [B, 1, T, 1], True somewhere. Where it is False the output means nothing."""
@@ -72,8 +72,8 @@ class MaskedBatchNorm(nn.BatchNorm2d):
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
-        # Frames that are not there become the mean of those that are. That changes no mean and no sum of squares around
-        # it, only the number they are divided by, so torch's own norm does the rest: quick, for such frames are few.
+        # Masked frames become the mean of the others. That changes neither the mean nor the sum of squares around it,
+        # only their divisor, so torch's own norm can be used: quick, for masked frames are few.
         clip, _, frame, _ = (~mask).nonzero(as_tuple=True)
         share = 1 - len(clip) / mask.numel()
         count = share * x.numel() / x.shape[1]
@@ -94,7 +94,7 @@ class MaskedBatchNorm(nn.BatchNorm2d):
 
 
 class AttentionPool(nn.Module):
-    """A weighted mean over places. Its weights' layer starts at zero, so it starts as the mean of what is there."""
+    """A weighted mean over places. Its weights' layer starts at zero, so it starts as the plain mean."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -109,7 +109,7 @@ class AttentionPool(nn.Module):
 
 
 class MeanPool(nn.Module):
-    """The mean over what is there, called as AttentionPool is."""
+    """The mean over unmasked places, with the interface of AttentionPool."""
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """x [B, N, C], mask bool [B, N] -> pooled [B, C], weights [B, N]."""

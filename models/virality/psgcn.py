@@ -72,7 +72,7 @@ class JointNorm(nn.Module):
         self.register_buffer("variance", torch.ones(streams, 1, joints))
 
     def forward(self, x: Tensor, frame: Tensor) -> Tensor:
-        """x [N, S, T, V], 0 where frame bool [N, T] is False -> [N, S, T, V], 0 there too."""
+        """x [N, S, T, V], 0 where frame bool [N, T] is False -> [N, S, T, V], 0 in the same frames."""
         mask = column(frame)
         if self.training:
             self._update_statistics(x, mask)

@@ -32,7 +32,7 @@ class Vdv(nn.Module):
     The fused score's gradient ends at the encoders: a modality's score is that of the modality alone.
 
     Args:
-        config: its `modalities` say which modalities there are.
+        config: `modalities` among its options name the model's modalities.
         inputs: the spec of each modality's input.
     """
 

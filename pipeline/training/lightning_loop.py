@@ -1,4 +1,4 @@
-"""What Lightning does to the process around a training, kept away from users and from what runs later."""
+"""Side effects of Lightning on the process, hidden from users and undone after a training."""
 
 import logging
 import warnings
@@ -11,7 +11,7 @@ from lightning.pytorch.utilities.warnings import PossibleUserWarning
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without Lightning's lines about devices, products of its makers and how many processes could read data."""
+    """Suppress Lightning's messages about devices, its makers' products and the number of data loading processes."""
     logger = logging.getLogger("lightning.pytorch")
     level = logger.level
     logger.setLevel(logging.WARNING)
@@ -26,7 +26,7 @@ def quiet() -> Iterator[None]:
 
 @contextmanager
 def deterministic() -> Iterator[None]:
-    """Lightning switches deterministic kernels on for the whole process; what runs later gets its own back."""
+    """Restore the process's choice of deterministic kernels, which Lightning switches on."""
     enabled, warn_only = (
         torch.are_deterministic_algorithms_enabled(),
         torch.is_deterministic_algorithms_warn_only_enabled(),

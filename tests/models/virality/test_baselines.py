@@ -40,7 +40,7 @@ def built(network: type, ridge: bool = True) -> nn.Module:
 
 
 def inputs(network: type, clips: int, frames: int) -> tuple[Tensor, ...]:
-    """What the network is called with; everything is there. The frames are dimension 2 of a skeleton's, 1 of others."""
+    """Arguments of the network; no frame is masked. The frames are dimension 2 of a skeleton's, 1 of others."""
     if network in SKELETONS:
         return torch.randn(clips, 9, frames, 17), torch.ones(clips, frames, 17, dtype=torch.bool)
     return torch.randn(clips, frames, FEATURES), torch.ones(clips, frames, dtype=torch.bool)
@@ -68,12 +68,12 @@ def test_any_length_gives_a_score_and_attention_over_what_is_there(network, fram
     values, mask = inputs(network, 3, frames)
     mask[0, frames // 2 :] = False
     mask[0, 0] = True
-    said = built(network)(values, mask)
-    assert said.score.shape == (3,)
-    assert said.levels.shape == (3, 2)
-    assert said.attention.shape == mask.shape
-    torch.testing.assert_close(said.attention.flatten(1).sum(1), torch.ones(3))
-    assert not said.attention[~mask].any()
+    encoded = built(network)(values, mask)
+    assert encoded.score.shape == (3,)
+    assert encoded.levels.shape == (3, 2)
+    assert encoded.attention.shape == mask.shape
+    torch.testing.assert_close(encoded.attention.flatten(1).sum(1), torch.ones(3))
+    assert not encoded.attention[~mask].any()
 
 
 @pytest.mark.parametrize("frames", [1, 2, 5, 8, 13])
@@ -109,14 +109,14 @@ def test_an_lstm_skips_a_gap():
 def test_an_absent_clip_is_zero_and_leaves_the_others_and_the_norms_alone(network, training):
     given = inputs(network, 3, 8)
     given[1][1] = False
-    there = given[1].flatten(1).any(1)
+    present = given[1].flatten(1).any(1)
     nets = [built(network).train(training) for _ in range(2)]
     for net in nets:
         for module in net.modules():
             if isinstance(module, nn.Dropout):
                 module.eval()
-    together, alone = nets[0](*given), nets[1](*(one[there] for one in given))
-    torch.testing.assert_close(together.score[there], alone.score)
+    together, alone = nets[0](*given), nets[1](*(one[present] for one in given))
+    torch.testing.assert_close(together.score[present], alone.score)
     assert together.present.tolist() == [True, False, True]
     assert together.score[1] == 0
     assert not together.embedding[1].any()
@@ -145,8 +145,8 @@ def test_gradients_are_finite_and_reach_everything_with_gaps_absent_clips_and_si
     mask[1], mask[2] = False, False
     mask[2].view(8, -1)[3, 0] = True
     net = built(network).train()
-    said = net(values, mask)
-    (said.score.sum() + said.embedding.square().sum()).backward()
+    encoded = net(values, mask)
+    (encoded.score.sum() + encoded.embedding.square().sum()).backward()
     assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in net.parameters())
     reached = [name for name, parameter in net.named_parameters() if parameter.grad.any()]
     assert len(reached) > 0.8 * len(list(net.parameters()))
@@ -154,17 +154,17 @@ def test_gradients_are_finite_and_reach_everything_with_gaps_absent_clips_and_si
 
 @pytest.mark.parametrize("network", [*SKELETONS, *SEQUENCES])
 def test_a_batch_of_one_clip_trains(network):
-    said = built(network).train()(*inputs(network, 1, 4))
-    assert said.score.isfinite().all()
-    said.score.sum().backward()
+    encoded = built(network).train()(*inputs(network, 1, 4))
+    assert encoded.score.isfinite().all()
+    encoded.score.sum().backward()
 
 
 @pytest.mark.parametrize("network", [*SKELETONS, *SEQUENCES])
 def test_a_baseline_without_a_line_has_one_score_and_no_other(network):
-    said = built(network, ridge=False)(*inputs(network, 2, 6))
-    assert said.levels.shape == (2, 1)
-    assert torch.equal(said.levels[:, 0], said.score)
-    assert said.score.all()
+    encoded = built(network, ridge=False)(*inputs(network, 2, 6))
+    assert encoded.levels.shape == (2, 1)
+    assert torch.equal(encoded.levels[:, 0], encoded.score)
+    assert encoded.score.all()
 
 
 @pytest.mark.parametrize("network", [*SKELETONS, *SEQUENCES])
@@ -184,10 +184,10 @@ def test_a_baseline_learns_what_shifts_its_input(network):
 def test_st_gcn_hears_along_the_layouts_edges_only():
     torch.manual_seed(0)
     adjacency = torch.from_numpy(pyramid(COCO17).adjacency[0])
-    block, there = FixedGraphBlock(4, 4, adjacency).eval(), torch.ones(1, 1, 12, 1, dtype=torch.bool)
+    block, mask = FixedGraphBlock(4, 4, adjacency).eval(), torch.ones(1, 1, 12, 1, dtype=torch.bool)
     still, moved = torch.zeros(1, 4, 12, 17), torch.zeros(1, 4, 12, 17)
     moved[:, :, 6, 9] = 5.0  # the left wrist in one frame
-    changed = (block(still, there, there) != block(moved, there, there)).any(1)[0]  # [T, V]
+    changed = (block(still, mask, mask) != block(moved, mask, mask)).any(1)[0]  # [T, V]
     assert changed.any(0).nonzero().flatten().tolist() == [7, 9]  # elbow and wrist
     assert changed.any(1).nonzero().flatten().tolist() == list(range(2, 11))  # four frames each way
     assert {name for name, _ in block.named_parameters()} >= {"importance"}
@@ -205,8 +205,8 @@ def test_a_mean_is_blind_to_order_and_an_lstm_is_not():
 @pytest.mark.parametrize("network", SKELETONS)
 def test_a_skeleton_baseline_takes_three_coordinates(network):
     net = network(8, coordinates=3, ridge=True).eval()
-    said = net(torch.randn(2, 13, 6, 17), torch.ones(2, 6, 17, dtype=torch.bool))
-    assert said.score.isfinite().all()
+    encoded = net(torch.randn(2, 13, 6, 17), torch.ones(2, 6, 17, dtype=torch.bool))
+    assert encoded.score.isfinite().all()
 
 
 @pytest.mark.parametrize("network", SKELETONS)
@@ -290,11 +290,11 @@ SWITCHED: list[tuple[str, dict, Callable[[nn.Module], bool], int]] = [
 def test_a_switched_network_is_what_was_asked_for_and_trains(modality, changes, is_so, levels):
     net = encoder(modality, **changes).train()
     assert is_so(net)
-    said = encode(net, batch()[modality])
-    assert said.score.shape == (4,)
-    assert said.levels.shape == (4, levels)
-    (said.score.sum() + said.levels.square().sum() + said.embedding.square().sum()).backward()
-    assert said.score.isfinite().all()
+    encoded = encode(net, batch()[modality])
+    assert encoded.score.shape == (4,)
+    assert encoded.levels.shape == (4, levels)
+    (encoded.score.sum() + encoded.levels.square().sum() + encoded.embedding.square().sum()).backward()
+    assert encoded.score.isfinite().all()
     assert all(parameter.grad is None or parameter.grad.isfinite().all() for parameter in net.parameters())
 
 
@@ -311,13 +311,13 @@ def test_without_the_line_the_score_is_the_mean_of_the_levels():
 def test_without_refinement_a_finer_level_hears_nothing_from_a_coarser_one():
     torch.manual_seed(0)
     streams, seen = torch.randn(2, 9, 8, 17), torch.ones(2, 8, 17, dtype=torch.bool)
-    for refine, heard in ((True, True), (False, False)):
+    for refine, depends in ((True, True), (False, False)):
         net = Psgcn(refine=refine).eval()
         before = net(streams, seen).levels
         nn.init.normal_(net.levels[2][0].space.mix.weight)
         after = net(streams, seen).levels
         assert not torch.equal(before[:, 0], after[:, 0])
-        assert torch.equal(before[:, 2], after[:, 2]) != heard
+        assert torch.equal(before[:, 2], after[:, 2]) != depends
 
 
 def test_the_mean_pool_is_where_the_attention_pool_starts():

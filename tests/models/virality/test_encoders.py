@@ -10,19 +10,19 @@ from tests.support.small_networks import psgcn, rtcn
 
 @pytest.mark.parametrize("frames", [1, 2, 3, 7, 32])
 def test_psgcn_takes_any_length(frames):
-    said = psgcn()(torch.randn(2, 9, frames, 17), torch.ones(2, frames, 17, dtype=torch.bool))
-    assert said.score.shape == (2,)
-    assert said.levels.shape == (2, 4)
-    assert said.embedding.shape == (2, 96)  # of three levels mean and largest
-    torch.testing.assert_close(said.attention.sum((1, 2)), torch.ones(2))
+    encoded = psgcn()(torch.randn(2, 9, frames, 17), torch.ones(2, frames, 17, dtype=torch.bool))
+    assert encoded.score.shape == (2,)
+    assert encoded.levels.shape == (2, 4)
+    assert encoded.embedding.shape == (2, 96)  # of three levels mean and largest
+    torch.testing.assert_close(encoded.attention.sum((1, 2)), torch.ones(2))
 
 
 @pytest.mark.parametrize("frames", [1, 2, 40])
 def test_rtcn_takes_any_length(frames):
-    said = rtcn()(torch.randn(2, frames, 10), torch.ones(2, frames, dtype=torch.bool))
-    assert said.score.shape == (2,)
-    assert said.embedding.shape == (2, 16)
-    torch.testing.assert_close(said.attention.sum(1), torch.ones(2))
+    encoded = rtcn()(torch.randn(2, frames, 10), torch.ones(2, frames, dtype=torch.bool))
+    assert encoded.score.shape == (2,)
+    assert encoded.embedding.shape == (2, 16)
+    torch.testing.assert_close(encoded.attention.sum(1), torch.ones(2))
 
 
 @pytest.mark.parametrize("frames", [1, 5, 8, 13])
@@ -95,14 +95,14 @@ def test_gradients_are_finite_with_gaps_absent_clips_and_single_frames():
     seen = torch.rand(4, 8, 17) > 0.5
     seen[1], seen[2] = False, False
     seen[2, 3, 4] = True
-    said = net(torch.randn(4, 9, 8, 17), seen)
-    (said.score.sum() + said.embedding.square().sum()).backward()
+    encoded = net(torch.randn(4, 9, 8, 17), seen)
+    (encoded.score.sum() + encoded.embedding.square().sum()).backward()
     sequence = rtcn().train()
     mask = torch.rand(4, 8) > 0.5
     mask[1] = False
     mask[2] = torch.arange(8) == 3
-    heard = sequence(torch.randn(4, 8, 10), mask)
-    (heard.score.sum() + heard.embedding.square().sum()).backward()
+    of_sequence = sequence(torch.randn(4, 8, 10), mask)
+    (of_sequence.score.sum() + of_sequence.embedding.square().sum()).backward()
     gradients = [p.grad for p in [*net.parameters(), *sequence.parameters()] if p.grad is not None]
     assert all(gradient.isfinite().all() for gradient in gradients)
     assert sum(bool(gradient.any()) for gradient in gradients) > len(gradients) / 2
@@ -111,11 +111,11 @@ def test_gradients_are_finite_with_gaps_absent_clips_and_single_frames():
 @pytest.mark.parametrize("net", ["psgcn", "rtcn"])
 def test_a_batch_of_one_clip_trains(net):
     if net == "psgcn":
-        said = psgcn(trained=False).train()(torch.randn(1, 9, 8, 17), torch.ones(1, 8, 17, dtype=torch.bool))
+        encoded = psgcn(trained=False).train()(torch.randn(1, 9, 8, 17), torch.ones(1, 8, 17, dtype=torch.bool))
     else:
-        said = rtcn().train()(torch.randn(1, 4, 10), torch.ones(1, 4, dtype=torch.bool))
-    assert said.score.isfinite().all()
-    said.score.sum().backward()
+        encoded = rtcn().train()(torch.randn(1, 4, 10), torch.ones(1, 4, dtype=torch.bool))
+    assert encoded.score.isfinite().all()
+    encoded.score.sum().backward()
 
 
 def test_networks_for_a_few_hundred_clips_are_small():
@@ -131,7 +131,7 @@ def test_a_pose_held_for_one_frame_reaches_every_level_whatever_the_clips_length
         held = streams.clone()
         held[:, :, frames // 2] = 3.0
         moved.append((net(held, seen).embedding - net(streams, seen).embedding)[0].view(3, 2, 16).abs().sum(2))
-    (short_mean, short_largest), (long_mean, long_largest) = (said.T for said in moved)
+    (short_mean, short_largest), (long_mean, long_largest) = (change.T for change in moved)
     assert (long_mean < 0.3 * short_mean).all()
     assert (long_largest > 0.9 * short_largest).all()
     assert (long_largest > 0).all()

@@ -55,28 +55,30 @@ def test_every_subset_of_modalities_gives_a_finite_score_and_attention_on_what_i
     whole, modalities = model(), batch()
     for count in range(4):
         for names in itertools.combinations(modalities, count):
-            said = whole(without(modalities, names, clip=2))
-            assert said.score.isfinite().all()
-            assert not said.abstained.any()
-            torch.testing.assert_close(said.attention.sum(1), torch.ones(4))
-            assert all(said.attention[2, whole.modalities.index(name)] == 0 for name in names)
+            prediction = whole(without(modalities, names, clip=2))
+            assert prediction.score.isfinite().all()
+            assert not prediction.abstained.any()
+            torch.testing.assert_close(prediction.attention.sum(1), torch.ones(4))
+            assert all(prediction.attention[2, whole.modalities.index(name)] == 0 for name in names)
 
 
 def test_a_clip_with_nothing_is_abstained_on_and_changes_no_other():
     whole, modalities = model(), batch()
-    said, usual = whole(without(modalities, tuple(modalities), clip=2)), whole(modalities)
-    assert said.abstained.tolist() == [False, False, True, False]
-    assert said.score[2] == 0
-    assert not said.attention[2].any()
-    torch.testing.assert_close(said.score[[0, 1, 3]], usual.score[[0, 1, 3]])
+    prediction, usual = whole(without(modalities, tuple(modalities), clip=2)), whole(modalities)
+    assert prediction.abstained.tolist() == [False, False, True, False]
+    assert prediction.score[2] == 0
+    assert not prediction.attention[2].any()
+    torch.testing.assert_close(prediction.score[[0, 1, 3]], usual.score[[0, 1, 3]])
 
 
 def test_the_fused_score_lies_between_the_modalities():
     whole, modalities = model(), batch()
-    said = whole({name: modality._replace(quality=torch.full((4,), 0.5)) for name, modality in modalities.items()})
-    alone = torch.stack([encoded.score for encoded in said.encoded.values()], 1)
-    assert (said.score <= alone.amax(1) + 1e-6).all()
-    assert (said.score >= alone.amin(1) - 1e-6).all()
+    prediction = whole(
+        {name: modality._replace(quality=torch.full((4,), 0.5)) for name, modality in modalities.items()}
+    )
+    alone = torch.stack([one.score for one in prediction.encoded.values()], 1)
+    assert (prediction.score <= alone.amax(1) + 1e-6).all()
+    assert (prediction.score >= alone.amin(1) - 1e-6).all()
 
 
 def test_a_modality_seen_worse_than_usual_has_less_weight_and_the_score_is_nearer_the_middle():
@@ -121,15 +123,15 @@ def test_a_modality_without_reliability_has_a_say_only_where_it_is_alone():
 def test_fusion_by_reliability_is_the_attention_before_it_moves_and_by_mean_knows_no_reliability():
     torch.manual_seed(0)
     scores, quality, present = torch.randn(6, 3), torch.rand(6, 3), torch.rand(6, 3) > 0.2
-    told = {}
+    outputs = {}
     for mode in FUSIONS:
         fusion = AttentiveFusion(3, mode=mode).eval()
         fusion.calibrate(reliability=torch.tensor([0.6, 0.3, 0.1]))
-        told[mode] = fusion(scores, quality, present)
-    for still, plain in zip(told["attention"], told["reliability"], strict=True):
+        outputs[mode] = fusion(scores, quality, present)
+    for still, plain in zip(outputs["attention"], outputs["reliability"], strict=True):
         torch.testing.assert_close(still, plain)
-    torch.testing.assert_close(told["mean"][0], (scores * present).mean(1))
-    torch.testing.assert_close(told["mean"][1], present / present.sum(1, keepdim=True).clamp(min=1))
+    torch.testing.assert_close(outputs["mean"][0], (scores * present).mean(1))
+    torch.testing.assert_close(outputs["mean"][1], present / present.sum(1, keepdim=True).clamp(min=1))
     with pytest.raises(ValueError, match="none of attention, reliability, mean"):
         AttentiveFusion(3, mode="median")
 

@@ -12,14 +12,14 @@ from models.virality.psgcn import GraphConv, JointNorm, Pointwise, largest
 def test_a_graph_convolution_mixes_each_subset_of_neighbours_by_its_own_weights_and_adds_them_up(outputs):
     torch.manual_seed(0)
     conv = GraphConv(4, outputs, torch.rand(3, 5, 5)).eval()
-    x, there = torch.randn(2, 4, 7, 5), torch.ones(2, 1, 7, 1, dtype=torch.bool)
-    there[1, :, 4:] = False
+    x, mask = torch.randn(2, 4, 7, 5), torch.ones(2, 1, 7, 1, dtype=torch.bool)
+    mask[1, :, 4:] = False
     weights = conv.mix.weight.view(3, outputs, 4)
-    heard = sum(
+    gathered = sum(
         torch.einsum("oc,bctv,wv->botw", one, x, links) for one, links in zip(weights, conv.adjacency, strict=True)
     )
     residual = x if outputs == 4 else torch.einsum("oc,bctv->botv", conv.residual.weight[:, :, 0, 0], x)
-    torch.testing.assert_close(conv(x, there), (conv.norm(heard, there) + residual).relu() * there)
+    torch.testing.assert_close(conv(x, mask), (conv.norm(gathered, mask) + residual).relu() * mask)
 
 
 def test_a_pointwise_convolution_is_torchs():
@@ -63,12 +63,12 @@ def test_streams_are_standardised_by_all_frames_that_training_has_shown_whatever
     x = x * frame[:, None, :, None]
     norm = JointNorm(9, 17).train()
     for some in (slice(0, 3), slice(3, 4), slice(4, 6)):
-        said = norm(x[some], frame[some])
+        output = norm(x[some], frame[some])
     shown = x.transpose(1, 2)[frame]  # [frames, S, V]
     deviation = (shown.var(0, correction=0) + norm.EPS).sqrt()[:, None]
     wanted = (x - shown.mean(0)[:, None]) / deviation * frame[:, None, :, None]
     torch.testing.assert_close(norm.eval()(x, frame), wanted, atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(said, wanted[4:], atol=1e-4, rtol=1e-4)  # and in training, not by the batch's own
+    torch.testing.assert_close(output, wanted[4:], atol=1e-4, rtol=1e-4)  # and in training, not by the batch's own
 
 
 def test_the_largest_is_of_frames_that_show_the_node_and_of_nodes_that_are_shown():

@@ -55,16 +55,16 @@ def test_frames_far_apart_in_time_count_by_time():
 
 @pytest.mark.parametrize("frames", [1, 2])
 def test_the_shortest_clips_work(frames):
-    found = pose_statistics(posture(np.ones((frames, 17, 2)), np.arange(frames) / 30))
-    assert np.isfinite(found).all()
-    assert found[0] == 1
+    values = pose_statistics(posture(np.ones((frames, 17, 2)), np.arange(frames) / 30))
+    assert np.isfinite(values).all()
+    assert values[0] == 1
 
 
 def test_frames_at_one_time_have_no_speed():
     position = np.random.default_rng(0).normal(size=(5, 17, 2))
-    found = pose_statistics(posture(position, np.zeros(5)))
-    assert np.isfinite(found).all()
-    assert not tables(found)[1].any()
+    values = pose_statistics(posture(position, np.zeros(5)))
+    assert np.isfinite(values).all()
+    assert not tables(values)[1].any()
 
 
 def test_a_joint_never_seen_gives_zeros_and_so_do_its_bones():
@@ -76,11 +76,11 @@ def test_a_joint_never_seen_gives_zeros_and_so_do_its_bones():
     assert not places[:, 7].any()
     assert not places[:, 9, 2:].any(), "the bone from the elbow to the wrist"
     assert not speeds[:, 9, 1].any()
-    assert places[1, 9, 0] > 0.5, "the wrist itself is there"
+    assert places[1, 9, 0] > 0.5, "the wrist itself is seen"
 
 
 def test_three_coordinates_and_another_layout():
     rng = np.random.default_rng(0)
-    found = pose_statistics(posture(rng.normal(size=(40, 22, 3)), np.arange(40) / 30), KINECT22)
-    assert found.shape == ((8 * 3 + 4) * 22,)
-    assert found.dtype == np.float32
+    values = pose_statistics(posture(rng.normal(size=(40, 22, 3)), np.arange(40) / 30), KINECT22)
+    assert values.shape == ((8 * 3 + 4) * 22,)
+    assert values.dtype == np.float32

@@ -1,4 +1,4 @@
-"""Temporal relations: what lies beyond the convolutions' reach is heard, where it is alike."""
+"""Temporal relations: similar frames beyond the convolutions' reach are gathered."""
 
 import pytest
 import torch
@@ -34,13 +34,13 @@ def test_a_clip_no_longer_than_the_reach_has_nothing_to_gather(frames):
     assert torch.equal(relation(reach=0)(x, seen(frames)), x) == (frames == 1)
 
 
-def test_a_relation_hears_what_lies_beyond_the_reach_and_nothing_nearer():
+def test_a_relation_gathers_what_lies_beyond_the_reach_and_nothing_nearer():
     x, net = torch.randn(1, 20, 16), relation()
     changed = x.clone()
     changed[0, 10] += 1.0
-    told = (net(changed, seen(20)) != net(x, seen(20))).any(2)[0]
+    changes = (net(changed, seen(20)) != net(x, seen(20))).any(2)[0]
     far = (torch.arange(20) - 10).abs() > 4
-    assert told[torch.arange(20) != 10].tolist() == far[torch.arange(20) != 10].tolist()
+    assert changes[torch.arange(20) != 10].tolist() == far[torch.arange(20) != 10].tolist()
 
 
 def test_relations_reach_as_far_as_the_convolutions_before_them():
@@ -48,10 +48,10 @@ def test_relations_reach_as_far_as_the_convolutions_before_them():
     assert [one.reach for one in net.relations.values()] == [1, 7]
     torch.manual_seed(0)
     x, mask = torch.randn(1, 40, 16, requires_grad=True), seen(40)
-    heard = x
+    output = x
     for layer in net.layers[:3]:
-        heard = layer(heard, mask)
-    heard[0, 20].sum().backward()
+        output = layer(output, mask)
+    output[0, 20].sum().backward()
     assert x.grad is not None
     assert x.grad.any(2)[0].nonzero().flatten().tolist() == list(range(13, 28))
 

@@ -1,4 +1,4 @@
-"""From a dataset to scores and metrics: learns what is there, the same each time, and says when there is nothing."""
+"""From a dataset to scores and metrics: learns what can be learned, the same each time, and says when nothing can."""
 
 import json
 from dataclasses import replace
@@ -54,13 +54,13 @@ def learned(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_planted_signal_is_learned_and_holds_on_creators_not_seen(learned):
-    found = json.loads((learned / "runs/one/metrics.json").read_text())["splits"]["test"]
-    assert found["clips"] == 16
-    skeleton, fused = (found["predictors"][name]["mean"]["spearman"] for name in ("pose", "fused"))
-    assert skeleton > 0.7
-    assert fused > skeleton - 0.1, "a modality of noise, learned by heart, costs next to nothing"
-    assert abs(found["predictors"]["scene"]["mean"]["spearman"]) < 0.6
-    assert found["predictors"]["chance"]["mean"] == {
+    test = json.loads((learned / "runs/one/metrics.json").read_text())["splits"]["test"]
+    assert test["clips"] == 16
+    pose, fused = (test["predictors"][name]["mean"]["spearman"] for name in ("pose", "fused"))
+    assert pose > 0.7
+    assert fused > pose - 0.1, "a modality of noise, learned by heart, costs next to nothing"
+    assert abs(test["predictors"]["scene"]["mean"]["spearman"]) < 0.6
+    assert test["predictors"]["chance"]["mean"] == {
         "spearman": 0.0, "kendall_tau_b": 0.0, "pairwise_accuracy": 0.5, "note": "expectation",
     }  # fmt: skip
 
@@ -120,10 +120,10 @@ def test_the_data_fingerprint_is_of_clips_labels_and_split_in_any_order(learned)
 
 
 def test_metrics_say_how_often_intervals_hold(learned):
-    found = json.loads((learned / "runs/one/metrics.json").read_text())["coverage"]
-    assert found["from"] == "held_out"
-    assert (found["level"], found["clips"], found["creators"]) == (0.8, 24, 24)
-    assert found["share_95"][0] < found["share"] <= found["share_95"][1]
+    coverage = json.loads((learned / "runs/one/metrics.json").read_text())["coverage"]
+    assert coverage["from"] == "held_out"
+    assert (coverage["level"], coverage["clips"], coverage["creators"]) == (0.8, 24, 24)
+    assert coverage["share_95"][0] < coverage["share"] <= coverage["share_95"][1]
 
 
 def test_without_backfitting_a_modality_is_learned_the_same_whatever_other_modalities_there_are(learned, tmp_path):
@@ -251,14 +251,14 @@ def test_a_run_scores_a_dataset_that_lacks_a_modality_and_refuses_another_width(
     assert (scores["attention_pose"] == 1).all()
 
     statistics = tmp_path / "ws/datasets/new/statistics.json"
-    said = json.loads(statistics.read_text())
-    statistics.write_text(json.dumps(said | {"modalities": {"pose": 3, "scene": 3}, "features": {"scene": 9}}))
+    content = json.loads(statistics.read_text())
+    statistics.write_text(json.dumps(content | {"modalities": {"pose": 3, "scene": 3}, "features": {"scene": 9}}))
     with pytest.raises(DataError, match=r"scene features 374 wide.*trained on 381"):
         score_clips(str(tmp_path / "ws"), "datasets/new", "runs/one", CPU)
 
-    said = json.loads((run / "run.json").read_text())
-    said["features"]["scene"]["width"] = 7
-    (run / "run.json").write_text(json.dumps(said))
+    run_json = json.loads((run / "run.json").read_text())
+    run_json["features"]["scene"]["width"] = 7
+    (run / "run.json").write_text(json.dumps(run_json))
     with pytest.raises(WorkspaceError, match="does not fit"):
         load_run(str(tmp_path / "ws"), "runs/one", CPU)
 

@@ -1,4 +1,4 @@
-"""The fusion trusts a modality by what it said of clips it had not seen, and by nothing else."""
+"""The fusion trusts a modality by its scores of clips that it had not seen, and by nothing else."""
 
 from dataclasses import replace
 
@@ -46,8 +46,10 @@ def trained(held: HeldOut, config: VdvConfig = CONFIG) -> AttentiveFusion:
 
 def agreement(score: torch.Tensor, held: HeldOut) -> float:
     by_challenge = [held.challenge == name for name in held.challenge.unique()]
-    found = [spearmanr(score[rows].detach().numpy(), held.percentile[rows].numpy()).statistic for rows in by_challenge]
-    return float(np.mean(found))
+    correlations = [
+        spearmanr(score[rows].detach().numpy(), held.percentile[rows].numpy()).statistic for rows in by_challenge
+    ]
+    return float(np.mean(correlations))
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -59,13 +61,13 @@ def test_a_modality_of_noise_gets_next_to_no_weight_and_costs_nothing(seed):
 
 
 def test_few_clips_do_not_tell_apart_modalities_that_are_nearly_equal_and_many_do():
-    """Weights found on few clips differ by luck; those of modalities that do differ stay as they are found."""
+    """Weights fitted to few clips differ by luck; those of modalities that do differ are kept."""
 
     def apart(clips: int, weights: tuple[float, ...], seed: int) -> float:
-        found = trained(
+        fitted = trained(
             held_out(clips, weights, noise=2.0, seed=seed), replace(CONFIG, fusion="reliability")
         ).reliability
-        return float(found.std() / found.mean())
+        return float(fitted.std() / fitted.mean())
 
     plain = [modality_coefficients(held_out(120, (1.0, 1.0, 1.0), noise=2.0, seed=seed)) for seed in range(8)]
     luck = np.mean([slopes.std(ddof=1) / slopes.mean() for slopes in plain])
