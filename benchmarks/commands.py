@@ -19,9 +19,9 @@ from time import perf_counter
 
 import tasks
 from benchmarks.common import save, table
-from pipeline.dataset.assemble import read_table
-from pipeline.runs.files import REPORT, SCORES
-from pipeline.runs.runs import find_run, run_dir
+from pipeline.core.workspace import read_table
+from pipeline.runs.run import REPORT, SCORES, Run
+from pipeline.runs.runs import find_run
 
 LIMIT_S = 10
 
@@ -36,9 +36,9 @@ def main() -> None:
         workspace = Path(folder, "workspace")
         shutil.copytree(options.workspace, workspace)
         run_id = find_run(str(workspace), options.run)
-        run = workspace / run_dir(run_id)
+        run = workspace / Run.of("", run_id).place
         scoring = tasks.ScoreClips(workspace=str(workspace))
-        if not scoring.complete() or scoring.run_folder() != run_dir(run_id):
+        if not scoring.complete() or scoring.run_folder().id != run_id:
             raise SystemExit(f"{options.run} is not the finished build of the demo world there: run BuildVDV first")
         scores = read_table(str(run / SCORES)).dropna(subset="score_pose").sort_values("score_pose")
         worst_first = scores["clip_id"].tolist()

@@ -25,13 +25,14 @@ from models.virality.inputs import ModalityInput
 from models.virality.pose_sampling import scoring_input
 from models.virality.skeleton import Posture
 from models.virality.vdv import encode
-from pipeline.dataset.assemble import read_clips
+from pipeline.dataset.folder import DatasetFolder
 from pipeline.feedback.attribution import integrated_gradients, mean_pose, segment_seconds
 from pipeline.feedback.clip_feedback import ClipComparison, compare_clip, read_posture
 from pipeline.feedback.edits import PoseScorer, apply_change, gain_map, median_change
 from pipeline.feedback.findings import Finding
 from pipeline.feedback.motion import LIMBS, limb_joints
-from pipeline.runs.runs import find_run, run_dir
+from pipeline.runs.run import Run
+from pipeline.runs.runs import find_run
 from pipeline.runs.train import load_run
 from simulation.script import Fault
 
@@ -64,8 +65,8 @@ def main() -> None:
     options = parser.parse_args()
     results: dict = {"seed": options.seed}
 
-    run = run_dir(find_run(options.run_workspace, options.run))
-    model, _ = load_run(options.run_workspace, run, CPU)
+    run = Run.of("", find_run(options.run_workspace, options.run)).place
+    model, _ = load_run(Run(options.run_workspace, run), CPU)
     scorer = PoseScorer(model.encoders["pose"], model.config, CPU)
     clips = list(compared_clips(options, scorer))
     results["faults"] = faults(clips, scorer)
@@ -92,9 +93,13 @@ def compared_clips(options: argparse.Namespace, scorer: PoseScorer) -> Iterator[
         judged_of(options.seed, options.faulty, options.perfect),
     )
     workspace = f"{options.folder}-workspace"
-    manifest = render(options.folder, [*references, *(script for script, _ in judged)], options.workers)
+    manifest = render(
+        options.folder,
+        [*references, *(script for script, _ in judged)],
+        options.workers,
+    )
     dataset = extract_poses(manifest, workspace, options.profile)
-    clips = read_clips(workspace, dataset)
+    clips = DatasetFolder(workspace, dataset).read_clips()
     row_of = {name: row for row, name in enumerate(clips["clip_id"])}
 
     def posture(clip_id: str) -> Posture:

@@ -15,6 +15,7 @@ from PIL import Image
 
 from pipeline.core.options import DecodeLimits
 from pipeline.dataset.assemble import BatchFiles, assemble
+from pipeline.dataset.folder import DatasetFolder
 from pipeline.decode.clips import Ending, Probe
 from pipeline.features.endings import write_endings
 from pipeline.features.plan import shard_path
@@ -89,7 +90,7 @@ def write_dataset(
             with ShardWriter(shard_path(place, shard), modality, members, {"profile": "made", "options": "{}"}) as out:
                 for of_clip in rows:
                     out.add(of_clip[modality])
-    assemble(workspace, [BatchFiles(batch, ingest, endings, folders)], DATASET)
+    assemble(DatasetFolder(workspace, DATASET), [BatchFiles(batch, ingest, endings, folders)])
     return workspace
 
 

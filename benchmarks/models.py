@@ -22,6 +22,7 @@ from benchmarks.world import ExtractedWorld, add_world_options, checkpoint_folde
 from benchmarks.world_checks import hidden_modalities
 from models.device import resolve_device
 from models.virality.config import VdvConfig
+from pipeline.dataset.folder import DatasetFolder
 from pipeline.evaluation import ablations, tables
 from pipeline.evaluation.cross_validation import cross_validate
 from pipeline.metrics.significance import PRIMARY
@@ -68,7 +69,7 @@ class Trainer:
             print(f"{name}, seed {config.seed}: fold {done} of {folds}", flush=True)
 
         return cross_validate(
-            self.world.workspace, self.world.dataset, config, self._device, self._folds, self._workers, progress,
+            DatasetFolder(self.world.workspace, self.world.dataset), config, self._device, self._folds, self._workers, progress,
             baselines=baselines, permuted=permuted, checkpoints=self._checkpoints, split_seed=0,
         )  # fmt: skip
 

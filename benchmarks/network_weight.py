@@ -31,6 +31,7 @@ from benchmarks.made_clips import DATASET, whole_track, write_dataset
 from models.virality.config import VdvConfig
 from models.virality.masked import LevelMix
 from models.virality.vdv import encode
+from pipeline.dataset.folder import DatasetFolder
 from pipeline.dataset.loading import ClipDataset
 from pipeline.modalities.pose import PoseRows
 from pipeline.modalities.record import Grid, ModalityRows
@@ -88,8 +89,10 @@ def train_and_evaluate(name: str, trained: int, seed: int, noise: float) -> dict
     config, start = replace(CONFIGS[name], seed=seed), time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="vdv-network-weight-") as folder:
         workspace = write_dataset(Path(folder), manifest, rows_of, ("pose",))
-        fitted = fit(ClipDataset(workspace, DATASET, config, training=True), config, torch.device("cpu"))
-        levels = _levels(fitted.model.encoders["pose"], ClipDataset(workspace, DATASET, config, training=False))
+        fitted = fit(ClipDataset(DatasetFolder(workspace, DATASET), config, training=True), config, torch.device("cpu"))
+        levels = _levels(
+            fitted.model.encoders["pose"], ClipDataset(DatasetFolder(workspace, DATASET), config, training=False)
+        )
     mix = cast(LevelMix, fitted.model.encoders["pose"].mix)
     training = (clips["split"] == "train").to_numpy()
     parts = (levels - levels[training].mean(0)) * mix.weight.numpy()

@@ -81,13 +81,13 @@ def pretend_done(folder: Path) -> None:
             Path(place).mkdir(parents=True)
             for shard in ingest.shards:
                 Path(shard_path(place, shard)).touch()
-    statistics_file = Path(workspace, build.dataset_folder(), "statistics.json")
+    statistics_file = Path(build.dataset_folder().file("statistics.json"))
     statistics_file.parent.mkdir(parents=True)
     statistics_file.write_text(json.dumps({"status": {"ok": 0, "partial": 0, "failed": 0}}))
-    Path(workspace, build.run_folder()).mkdir(parents=True)
+    Path(build.run_folder().path).mkdir(parents=True)
     for product in ("run.json", "scores.parquet", "metrics.json", "report.html"):
-        Path(workspace, build.run_folder(), product).touch()
-    Path(workspace, build.run_folder(), "report.json").write_text(json.dumps(build.shown()))
+        Path(build.run_folder().file(product)).touch()
+    Path(build.run_folder().file("report.json")).write_text(json.dumps(build.shown()))
     build.make()
 
 

@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 
 from models.virality.skeleton import COCO17
-from pipeline.dataset.assemble import read_clips, read_table
+from pipeline.core.workspace import read_table
+from pipeline.dataset.folder import DatasetFolder
 from pipeline.decode.container import clockwise
 from pipeline.features.reader import ShardReader
 from simulation.truth import people_path
@@ -36,7 +37,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/demo.jpg"))
     options = parser.parse_args()
     latest = json.loads((options.workspace / "latest.json").read_text())
-    clips = read_clips(str(options.workspace), latest["dataset"]).set_index("clip_id")
+    clips = DatasetFolder(str(options.workspace), latest["dataset"]).read_clips().set_index("clip_id")
     # Of folds: what a training without the clip's creator says of it.
     scores = read_table(str(options.workspace / latest["run"] / "folds.parquet")).dropna(subset=["score"])
     by_fold = scores.groupby("fold")["score"]

@@ -27,8 +27,10 @@ import pandas as pd
 from benchmarks.common import save, table
 from benchmarks.world import add_world_options, luigi
 from models.device import resolve_device
+from pipeline.dataset.folder import DatasetFolder
 from pipeline.metrics.ranking import relevance
-from pipeline.runs.runs import LATEST, find_run, read_run, run_dir
+from pipeline.runs.run import Run
+from pipeline.runs.runs import LATEST, find_run
 from pipeline.scoring.embeddings import read_embeddings
 from pipeline.scoring.recommendation import (
     Candidates,
@@ -56,14 +58,14 @@ def main() -> None:
     parser.add_argument("--top", type=int, default=10, help="most clips of a list")
     options = parser.parse_args()
     workspace = options.workspace or f"{options.folder}-workspace"
-    run = run_dir(find_run(workspace, options.run)) if options.run else build(options, workspace)
-    dataset = f"datasets/{read_run(workspace, run)['dataset']}"
-    candidates = read_candidates(workspace, run, RecommendOptions())
+    run = Run.of("", find_run(workspace, options.run)).place if options.run else build(options, workspace)
+    dataset = f"datasets/{Run(workspace, run).read_about()['dataset']}"
+    candidates = read_candidates(Run(workspace, run), RecommendOptions())
     if not candidates.clips["unseen"].all():
         raise SystemExit(
             f"{run} was not judged by folds: its scores have seen the likes; build it with --folds 3 or more"
         )
-    embeddings = read_embeddings(workspace, dataset, run, resolve_device(options.device))
+    embeddings = read_embeddings(DatasetFolder(workspace, dataset), Run(workspace, run), resolve_device(options.device))
     world = World(candidates, embeddings, truth_of(candidates, options.folder), options.top)
 
     results: dict = {"world": asdict(read_options(options.folder)), "profile": options.profile, "run": run,

@@ -23,14 +23,14 @@ from benchmarks.made_clips import DATASET, make_dataset
 from models.virality.config import VdvConfig
 from models.virality.vdv import Vdv
 from pipeline.core import storage
-from pipeline.dataset.assemble import read_clips, read_statistics
+from pipeline.dataset.folder import DatasetFolder
 from pipeline.dataset.loading import input_specs
 from pipeline.evaluation.evaluate import evaluate_run
 from pipeline.evaluation.protocol import clip_groups
 from pipeline.report.page_file import make_page
 from pipeline.report.render import FILMS, Sources, build
 from pipeline.report.run_contents import read_run_contents
-from pipeline.runs.files import FOLDS, FOLDS_ABOUT, HELD_OUT, INTERVAL_LEVEL, MODEL, RUN, RUN_SCHEMA
+from pipeline.runs.run import FOLDS, FOLDS_ABOUT, HELD_OUT, INTERVAL_LEVEL, MODEL, RUN, RUN_SCHEMA, Run
 from pipeline.scoring.embeddings import read_embeddings
 from pipeline.scoring.scores import score_clips
 
@@ -54,10 +54,12 @@ def measured(clips: int) -> dict:
         workspace = make_dataset(Path(temporary), clips)
         make_run(workspace, DATASET, RUN_DIR)
         start = process_time()
-        read_embeddings(workspace, DATASET, RUN_DIR, CPU)
+        read_embeddings(DatasetFolder(workspace, DATASET), Run(workspace, RUN_DIR), CPU)
         embedded = process_time()
-        contents = read_run_contents(workspace, DATASET, RUN_DIR)
-        payload, media = build(workspace, DATASET, RUN_DIR, contents, CPU, "blur", FILMS, Sources())
+        contents = read_run_contents(DatasetFolder(workspace, DATASET), Run(workspace, RUN_DIR))
+        payload, media = build(
+            DatasetFolder(workspace, DATASET), Run(workspace, RUN_DIR), contents, CPU, "blur", FILMS, Sources()
+        )
         built = process_time()
         page = make_page(payload, media)
         ended = process_time()
@@ -81,8 +83,8 @@ def make_run(workspace: str, dataset_dir: str, run_dir: str, folds: int = 3, **o
 
     A fold's score is the label's percentile with as much noise. options: of VdvConfig.
     """
-    statistics = read_statistics(workspace, dataset_dir)
-    clips = read_clips(workspace, dataset_dir)
+    statistics = DatasetFolder(workspace, dataset_dir).read_statistics()
+    clips = DatasetFolder(workspace, dataset_dir).read_clips()
     config = VdvConfig.from_dict({"modalities": tuple(statistics["modalities"]), **options})
     specs = input_specs(statistics, config)
     torch.manual_seed(config.seed)
@@ -112,8 +114,8 @@ def make_run(workspace: str, dataset_dir: str, run_dir: str, folds: int = 3, **o
             with storage.staged(storage.join(folder, FOLDS)) as path:
                 judged.to_parquet(path, index=False)
         storage.write_bytes(storage.join(folder, FOLDS_ABOUT), json.dumps(about).encode())
-    score_clips(workspace, dataset_dir, run_dir, CPU)
-    evaluate_run(workspace, dataset_dir, run_dir)
+    score_clips(DatasetFolder(workspace, dataset_dir), Run(workspace, run_dir), CPU)
+    evaluate_run(DatasetFolder(workspace, dataset_dir), Run(workspace, run_dir))
 
 
 def made_up_judgement(clips: pd.DataFrame, modalities: list[str], folds: int) -> pd.DataFrame:

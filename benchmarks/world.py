@@ -21,7 +21,7 @@ from benchmarks.world_checks import check_world, term_matrix
 from models.device import resolve_device
 from models.extractors.places365 import category_set
 from models.virality.config import VdvConfig
-from pipeline.dataset.assemble import read_clips
+from pipeline.dataset.folder import DatasetFolder
 from pipeline.evaluation.cross_validation import cross_validate
 from pipeline.evaluation.evaluate import fold_metrics
 from pipeline.modalities.registry import load_profile
@@ -101,7 +101,12 @@ def main() -> None:
     config = VdvConfig()
     device = resolve_device(options.device)
     scores = cross_validate(
-        workspace, dataset, config, device, options.folds, options.workers, checkpoints=checkpoint_folder(workspace)
+        DatasetFolder(workspace, dataset),
+        config,
+        device,
+        options.folds,
+        options.workers,
+        checkpoints=checkpoint_folder(workspace),
     )
     seconds["folds"] = time.perf_counter() - start
     results["ranking"] = ranking(scores, folder, workspace, dataset)
@@ -131,7 +136,7 @@ def print_checks(checks: dict) -> None:
 
 def ranking(scores: pd.DataFrame, folder: Path, workspace: str, dataset: str) -> dict:
     """Out-of-fold Spearman within challenge, of all clips with features, beside the best possible predictor's."""
-    usable = read_clips(workspace, dataset).query("status != 'failed'")["clip_id"]
+    usable = DatasetFolder(workspace, dataset).read_clips().query("status != 'failed'")["clip_id"]
     scores = scores[scores["clip_id"].isin(usable)]
     judged = fold_metrics(scores)
     truth = read_clips_truth(folder)

@@ -10,7 +10,7 @@ import pandas as pd
 from scipy.optimize import linear_sum_assignment
 
 from pipeline.core import storage
-from pipeline.dataset.assemble import read_clips
+from pipeline.dataset.folder import DatasetFolder
 from pipeline.features.reader import ShardReader
 from pipeline.modalities.face import FaceRows
 from pipeline.modalities.pose import PoseRows
@@ -155,7 +155,7 @@ def check_scene(check: Tally, rows: SceneRows, clip: Mapping, categories: tuple[
 def check_world(folder: Path, workspace: str, dataset_dir: str, categories: tuple[str, ...]) -> dict:
     """All figures of the extractors, on the undamaged clips of a dataset."""
     truth = read_clips_truth(folder).set_index("clip_id")
-    clips = read_clips(workspace, dataset_dir)
+    clips = DatasetFolder(workspace, dataset_dir).read_clips()
     pose, face, scene = PoseCheck(), FaceCheck(), Tally()
     readers: dict[str, ShardReader] = {}
 

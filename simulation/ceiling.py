@@ -8,10 +8,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from pipeline.core import storage
-from pipeline.dataset.assemble import read_table
 from pipeline.dataset.labels import ENGAGEMENT, TEST, LabelOptions, make_labels
-from pipeline.runs.files import FOLDS, SCORES
+from pipeline.runs.run import FOLDS, SCORES, Run
 from simulation.truth import read_clips_truth
 
 
@@ -27,9 +25,10 @@ class Ceilings:
 def ceilings(truth: pd.DataFrame, manifest: pd.DataFrame) -> Ceilings:
     """Ceilings on the clips that a world's truth and manifest have in common.
 
-    Args:
-        truth: from simulation.truth.read_clips_truth.
-        manifest: the world's manifest, with clip_id, likes, followers and uploaded_at.
+        Args:
+            truth: from pipeline.runs.run import FOLDS, SCORES, Run
+    from simulation.truth.read_clips_truth.
+            manifest: the world's manifest, with clip_id, likes, followers and uploaded_at.
     """
     joined = truth.merge(manifest[["clip_id", "likes", "followers", "uploaded_at"]], on="clip_id", validate="1:1")
     label = adjusted_label(joined)
@@ -41,22 +40,19 @@ def ceilings(truth: pd.DataFrame, manifest: pd.DataFrame) -> Ceilings:
     )
 
 
-def ceiling_of_run(worlds: Sequence[str], run: str) -> float:
+def ceiling_of_run(worlds: Sequence[str], run: Run) -> float:
     """Mean Spearman within a challenge of the best possible predictor, on the clips that the run is evaluated on.
 
     The predictor knows what a clip shows, as the model may; where the label still holds followers and age (`likes`), it
     knows less than all of the label, as the model does.
 
-    Args:
-        worlds: folders with a truth.
-        run: path of the run's folder.
+    worlds: folders with a truth.
     """
     truth = pd.concat([read_clips_truth(Path(world)) for world in worlds])
-    folds = storage.join(run, FOLDS)
-    if storage.exists(folds):
-        scores = read_table(folds)
+    if run.has(FOLDS):
+        scores = run.read_table(FOLDS)
     else:
-        scores = read_table(storage.join(run, SCORES))
+        scores = run.read_table(SCORES)
         scores = scores[scores["split"] == TEST]
     scores = scores[scores["score"].notna()].merge(truth[["clip_id", "content"]], on="clip_id")
     return mean_spearman(scores["content"], scores["label"], scores["challenge"])

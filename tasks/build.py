@@ -1,10 +1,9 @@
 """The whole of it: raw clips in, scores and a report out."""
 
-import json
-
 import luigi
 
-from pipeline.core import storage
+from pipeline.core.workspace import Folder
+from pipeline.runs.run import METRICS
 from pipeline.runs.runs import LATEST, check_name, latest, name_run, read_names
 from tasks.console import say, time_spent
 from tasks.model import RenderReport, ReportOptions
@@ -22,33 +21,28 @@ class BuildVDV(ReportOptions):
         if self.run_name:
             # Which run it will be is known once the clips are looked at; then a name that is taken stops it early.
             check_name(self.workspace, self.run_name, self._run_id() if self.dataset_id else None)
-        path = storage.join(self.workspace, LATEST)
+        root = Folder(self.workspace, "")
         return (
             super().complete()
-            and storage.exists(path)
-            and json.loads(storage.read_bytes(path)) == self._latest()
+            and root.has(LATEST)
+            and root.read_json(LATEST) == self._latest()
             and (not self.run_name or read_names(self.workspace).get(self.run_name) == self._run_id())
         )
 
     def make(self) -> None:
-        text = json.dumps(self._latest(), indent=1) + "\n"
-        storage.write_bytes(storage.join(self.workspace, LATEST), text.encode())
+        Folder(self.workspace, "").write_json(LATEST, self._latest())
         if self.run_name:
             name_run(self.workspace, self._run_id(), self.run_name)
 
     def summary(self) -> str:
         """What the run found, in a few lines for the terminal."""
-        folder = storage.join(self.workspace, self.run_folder())
-        statistics = json.loads(
-            storage.read_bytes(storage.join(self.workspace, self.dataset_folder(), "statistics.json"))
-        )
-        metrics = json.loads(storage.read_bytes(storage.join(folder, "metrics.json")))
+        statistics, metrics = self.dataset_folder().read_statistics(), self.run_folder().read_json(METRICS)
         endings = ", ".join(f"{count} {status}" for status, count in statistics["status"].items())
         lines = [f"clips: {endings}", *copies(statistics["copies"])]
         lines += [f"ranking: {ranking(metrics)}", *self._against_truth()]
         if time_spent():
             lines += ["time:", time_spent()]
-        return "\n".join([*lines, f"report: {storage.join(folder, self.product)}"])
+        return "\n".join([*lines, f"report: {self.run_folder().file(self.product)}"])
 
     def _against_truth(self) -> list[str]:
         """Of a simulated world, what the best possible predictor would reach; of real clips, what not to trust."""
@@ -59,14 +53,14 @@ class BuildVDV(ReportOptions):
             return []
         from simulation.ceiling import ceiling_of_run
 
-        ceiling = ceiling_of_run([world for world in worlds if world], storage.join(self.workspace, self.run_folder()))
+        ceiling = ceiling_of_run([world for world in worlds if world], self.run_folder())
         return [f"         the best possible predictor reaches {ceiling:.2f} on the same clips (docs/demo-world.md)"]
 
     def _latest(self) -> dict[str, str]:
-        return latest(self.dataset_folder(), self.run_folder())
+        return latest(self.dataset_folder().place, self.run_folder().place)
 
     def _run_id(self) -> str:
-        return self.run_folder().removeprefix("runs/")
+        return self.run_folder().id
 
 
 def copies(found: dict[str, int]) -> list[str]:

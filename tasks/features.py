@@ -7,6 +7,7 @@ import luigi
 
 from pipeline.core import storage
 from pipeline.core.fingerprint import fingerprint
+from pipeline.dataset.folder import STATISTICS, DatasetFolder
 from pipeline.features.plan import ShardPlan, endings_folder, features_folder, plan_shards
 from pipeline.ingest.ingest_batch import run_ingest
 from pipeline.modalities.registry import load_profile
@@ -153,14 +154,13 @@ class DatasetOptions(ExtractOptions):
         labels = [self.label, self.max_followers]
         return fingerprint({"version": DATASET_VERSION, "batches": batches, "specs": specs, "labels": labels})
 
-    def dataset_folder(self) -> str:
-        """Relative to the workspace."""
-        return f"datasets/{self.dataset_id}"
+    def dataset_folder(self) -> DatasetFolder:
+        return DatasetFolder.of(self.workspace, str(self.dataset_id))
 
     def dataset_complete(self) -> bool:
         if self.dataset_id is None or not all(task.complete() for task in self.extractions()):
             return False
-        return storage.exists(storage.join(self.workspace, self.dataset_folder(), "statistics.json"))
+        return self.dataset_folder().has(STATISTICS)
 
 
 class AssembleDataset(DatasetOptions):
@@ -181,7 +181,7 @@ class AssembleDataset(DatasetOptions):
         refuse_too_many(files, self.max_failed)
         options = LabelOptions(self.label, self.max_followers or None)
         with Progress(self, "assemble") as progress:
-            assemble(self.workspace, files, self.dataset_folder(), options, progress)
+            assemble(self.dataset_folder(), files, options, progress)
 
 
 def batch_files(task: ExtractOptions, seen: Snapshot) -> "BatchFiles":

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import luigi
 
+from pipeline.runs.run import Run
 from pipeline.runs.runs import find_run
 from tasks.console import say
 from tasks.run_options import RUN_HELP
@@ -32,15 +33,14 @@ class ActionFeedback(luigi.Task):
     def run(self) -> None:
         from models.device import resolve_device
         from pipeline.feedback.clip_feedback import write_feedback
-        from pipeline.runs.runs import read_run, run_dir
 
-        found = find_run(self.workspace, self.run_id)
-        run = read_run(self.workspace, run_dir(found))
+        run_folder = Run.of(self.workspace, find_run(self.workspace, self.run_id))
+        run = run_folder.read_about()
         if run["untrained"]:
             from pipeline.runs.train import warn_if_untrained
 
             warn_if_untrained(run)
-        say(feedback_text(self.clip, write_feedback(self.workspace, found, self.clip, resolve_device(self.device))))
+        say(feedback_text(self.clip, write_feedback(run_folder, self.clip, resolve_device(self.device))))
 
 
 def feedback_text(clip: str, feedback: "ClipFeedback") -> str:

@@ -9,8 +9,8 @@ from models.virality.config import VdvConfig
 from pipeline.core import storage
 from pipeline.core.errors import OptionError
 from pipeline.core.fingerprint import fingerprint
-from pipeline.runs.files import ABLATIONS, FEEDBACK, REPORT, TABLE
-from pipeline.runs.runs import RUNS, read_names
+from pipeline.runs.run import ABLATIONS, FEEDBACK, REPORT, TABLE, Run
+from pipeline.runs.runs import read_names
 from tasks.console import Progress, say
 from tasks.features import AssembleDataset, DatasetOptions
 from tasks.number_option import NumberOption
@@ -57,10 +57,10 @@ class RunStage(DatasetOptions):
     product = ""  # the file in the run's folder that says that this stage is done
     shows_ablations = False  # whether the stage comes after them, where they are asked for
 
-    def run_folder(self) -> str:
+    def run_folder(self) -> Run:
         parts = {"version": MODEL_VERSION, "dataset": self.dataset_id, "seed": self.seed, "epochs": self.epochs}
         parts |= {"protocol": self.protocol, "folds": self.folds, "permuted": self.permuted}
-        return f"runs/{fingerprint(parts)}"
+        return Run.of(self.workspace, fingerprint(parts))
 
     @property
     def fold_workers(self) -> int:
@@ -71,7 +71,7 @@ class RunStage(DatasetOptions):
 
     def complete(self) -> bool:
         # The dataset stands for all before it: a shard that was deleted is made again though the run is there.
-        product = storage.join(self.workspace, self.run_folder(), self.product)
+        product = self.run_folder().file(self.product)
         shown = self.ablations and self.shows_ablations
         return self.dataset_complete() and storage.exists(product) and (not shown or self.ablations_done())
 
@@ -81,7 +81,7 @@ class RunStage(DatasetOptions):
 
     def ablations_done(self) -> bool:
         """Whether ablations are there, of as many seeds and of the variants that are asked for, or of more."""
-        path = storage.join(self.workspace, self.run_folder(), RunAblations.product)
+        path = self.run_folder().file(RunAblations.product)
         if not storage.exists(path):
             return False
         made = json.loads(storage.read_bytes(path))
@@ -108,7 +108,7 @@ class TrainFusion(RunStage):
 
         storage.remove_stale(self.workspace)
         device = resolve_device(self.device)
-        train_fusion(self.workspace, self.dataset_folder(), self.run_folder(), self.config(), device)
+        train_fusion(self.dataset_folder(), self.run_folder(), self.config(), device)
 
 
 class CrossValidate(RunStage):
@@ -125,7 +125,7 @@ class CrossValidate(RunStage):
 
         with Progress(self, "cross-validate", unit="fold") as progress:
             cross_validate_run(
-                self.workspace, self.dataset_folder(), self.run_folder(), resolve_device(self.device), self.protocol,
+                self.dataset_folder(), self.run_folder(), resolve_device(self.device), self.protocol,
                 self.folds, self.fold_workers, progress, self.permuted,
             )  # fmt: skip
 
@@ -142,7 +142,7 @@ class ScoreClips(RunStage):
         from models.device import resolve_device
         from pipeline.scoring.scores import score_clips
 
-        score_clips(self.workspace, self.dataset_folder(), self.run_folder(), resolve_device(self.device))
+        score_clips(self.dataset_folder(), self.run_folder(), resolve_device(self.device))
 
 
 class RunAblations(RunStage):
@@ -168,7 +168,7 @@ class RunAblations(RunStage):
 
         with Progress(self, "ablations", unit="training") as progress:
             run_ablations(
-                self.workspace, self.dataset_folder(), self.run_folder(), resolve_device(self.device),
+                self.dataset_folder(), self.run_folder(), resolve_device(self.device),
                 self.fold_workers, progress, self.ablation_seeds, self.ablation_names,
             )  # fmt: skip
 
@@ -190,8 +190,8 @@ class EvaluateRun(RunStage):
     def make(self) -> None:
         from pipeline.evaluation.evaluate import evaluate_run
 
-        evaluate_run(self.workspace, self.dataset_folder(), self.run_folder())
-        table = storage.join(self.workspace, self.run_folder(), f"{TABLE}.md")
+        evaluate_run(self.dataset_folder(), self.run_folder())
+        table = self.run_folder().file(f"{TABLE}.md")
         if self.folds and storage.exists(table):
             say(f"the model and what it must beat: {table}")
 
@@ -225,8 +225,8 @@ class ReportOptions(RunStage):
 
     def shown(self) -> dict[str, Any]:
         """What decides what the report shows beside the run itself; kept beside the report."""
-        path = storage.join(self.workspace, self.run_folder(), RunAblations.product)
-        feedback = storage.listing(storage.join(self.workspace, self.run_folder(), FEEDBACK), recursive=False)
+        path = self.run_folder().file(RunAblations.product)
+        feedback = storage.listing(self.run_folder().file(FEEDBACK), recursive=False)
         return {
             "version": REPORT_VERSION,
             "faces": self.report_faces,
@@ -237,11 +237,11 @@ class ReportOptions(RunStage):
 
     def called(self) -> str | None:
         """The name that the run has, or is to get."""
-        run_id = self.run_folder().removeprefix(f"{RUNS}/")
+        run_id = self.run_folder().id
         return self.run_name or next((name for name, of in read_names(self.workspace).items() if of == run_id), None)
 
     def _made(self) -> dict[str, Any] | None:
-        path = storage.join(self.workspace, self.run_folder(), REPORT_ABOUT)
+        path = self.run_folder().file(REPORT_ABOUT)
         return json.loads(storage.read_bytes(path)) if storage.exists(path) else None
 
 
@@ -261,10 +261,10 @@ class RenderReport(ReportOptions):
             uris.update(zip(seen.batch.rows["clip_id"], seen.batch.rows["uri"], strict=True))
         with Progress(self, "report") as progress:
             render(
-                self.workspace, self.dataset_folder(), self.run_folder(), resolve_device(self.device),
+                self.dataset_folder(), self.run_folder(), resolve_device(self.device),
                 self.report_faces, self.report_films, Sources(uris, self.sampling, self.limits, self.worker_count),
                 self.called(), progress,
             )  # fmt: skip
-        draw_figures(self.workspace, self.run_folder())
-        about = storage.join(self.workspace, self.run_folder(), REPORT_ABOUT)
+        draw_figures(self.run_folder())
+        about = self.run_folder().file(REPORT_ABOUT)
         storage.write_bytes(about, (json.dumps(self.shown(), indent=1) + "\n").encode())

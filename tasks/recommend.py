@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import luigi
 
-from pipeline.runs.runs import find_run, read_names, run_dir
+from pipeline.runs.run import Run
+from pipeline.runs.runs import find_run, read_names
 from pipeline.scoring.recommendation_options import RecommendOptions, check_name, check_options, parse_weights
 from tasks.console import say
 from tasks.number_option import NumberOption
@@ -63,25 +64,24 @@ class Recommend(luigi.Task):
         return False  # what is printed is made anew; it takes seconds
 
     def run(self) -> None:
-        found, options = self._checked()
+        run_folder, options = self._checked()
         from models.device import resolve_device
-        from pipeline.runs.runs import read_run
         from pipeline.scoring.embeddings import read_embeddings, read_upload_embeddings
         from pipeline.scoring.recommendation import write_recommendation
 
-        run = read_run(self.workspace, found)
+        run = run_folder.read_about()
         if run["untrained"]:
             from pipeline.runs.train import warn_if_untrained
 
             warn_if_untrained(run)
         read = read_upload_embeddings if options.uploads else read_embeddings
-        embeddings = read(self.workspace, options.folder(run), found, resolve_device(self.device))
-        made = write_recommendation(self.workspace, found, embeddings, options, self.name)
-        names = {f"runs/{run_id}": name for name, run_id in read_names(self.workspace).items()}
-        say(recommendation_text(made, options, names.get(found, found.removeprefix("runs/"))))
+        embeddings = read(options.folder(self.workspace, run), run_folder, resolve_device(self.device))
+        made = write_recommendation(run_folder, embeddings, options, self.name)
+        names = {run_id: name for name, run_id in read_names(self.workspace).items()}
+        say(recommendation_text(made, options, names.get(run_folder.id, run_folder.id)))
 
-    def _checked(self) -> tuple[str, RecommendOptions]:
-        """The run's folder, relative to the workspace, and what is asked of it."""
+    def _checked(self) -> tuple[Run, RecommendOptions]:
+        """The run's folder, and what is asked of it."""
         options = RecommendOptions(
             weights=parse_weights(self.weights),
             challenge=self.challenge,
@@ -94,9 +94,9 @@ class Recommend(luigi.Task):
         )
         if self.name:
             check_name(self.name)
-        found = run_dir(find_run(self.workspace, self.run_id))
-        check_options(self.workspace, found, options)
-        return found, options
+        run_folder = Run.of(self.workspace, find_run(self.workspace, self.run_id))
+        check_options(run_folder, options)
+        return run_folder, options
 
 
 def recommendation_text(made: "Recommendation", options: RecommendOptions, run: str) -> str:

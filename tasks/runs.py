@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 import luigi
 
 from pipeline.core.errors import OptionError
-from pipeline.runs.runs import delete_run, find_run, read_names, run_dir
+from pipeline.runs.run import Run
+from pipeline.runs.runs import delete_run, find_run, read_names
 from tasks.console import say
 from tasks.run_options import RUN_HELP, RunsOption
 
@@ -54,7 +55,10 @@ class DeleteRun(luigi.Task):
     def run(self) -> None:
         found = find_run(self.workspace, self.run_id, finished=False)
         delete_run(self.workspace, found)
-        say(f"deleted {run_dir(found)} of {self.workspace}; clips, features and datasets are still there")
+        say(
+            f"deleted {Run.of(self.workspace, found).place} of {self.workspace}; clips, features and datasets are still"
+            " there"
+        )
 
 
 def comparison_text(compared: "Comparison", first: str, second: str) -> str:

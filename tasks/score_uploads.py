@@ -5,12 +5,12 @@ from functools import cached_property
 import luigi
 
 from models.weights.profiles import Profile
-from pipeline.core import storage
 from pipeline.core.errors import DataError, ProfileError
 from pipeline.core.fingerprint import fingerprint
+from pipeline.dataset.folder import DatasetFolder
 from pipeline.modalities.registry import load_profile
-from pipeline.runs.files import SCORES, SCORES_CSV
-from pipeline.runs.runs import find_run, read_run, run_dir
+from pipeline.runs.run import SCORES, SCORES_CSV, Run
+from pipeline.runs.runs import find_run
 from tasks.console import Progress, say
 from tasks.features import ExtractBatch, batch_files
 from tasks.number_option import NumberOption
@@ -43,7 +43,7 @@ class ScoreUploads(ExtractOptions):
     @cached_property
     def run_facts(self) -> dict:
         """The run's run.json."""
-        return read_run(self.workspace, run_dir(self.found_run))
+        return Run.of(self.workspace, self.found_run).read_about()
 
     @property
     def modalities(self) -> str:  # type: ignore[override]  # here no option: the run's
@@ -63,7 +63,7 @@ class ScoreUploads(ExtractOptions):
         self._refuse_other_features()
         if self.uploads_id is None or not all(task.complete() for task in self.requires()):
             return False
-        return storage.exists(storage.join(self.workspace, self.uploads_folder(), SCORES_CSV))
+        return self.uploads_folder().has(SCORES_CSV)
 
     @property
     def uploads_id(self) -> str | None:
@@ -74,9 +74,8 @@ class ScoreUploads(ExtractOptions):
         run = [self.found_run, self.run_facts["finished_at"]]
         return fingerprint({"version": UPLOADS_VERSION, "run": run, "batches": batches, "level": self.level})
 
-    def uploads_folder(self) -> str:
-        """Relative to the workspace."""
-        return f"uploads/{self.uploads_id}"
+    def uploads_folder(self) -> DatasetFolder:
+        return DatasetFolder(self.workspace, f"uploads/{self.uploads_id}")
 
     def make(self) -> None:
         from models.device import resolve_device
@@ -87,17 +86,17 @@ class ScoreUploads(ExtractOptions):
         refuse_too_many(files, self.max_failed)
         folder = self.uploads_folder()
         with Progress(self, "assemble") as progress:
-            assemble_uploads(self.workspace, files, folder, progress)
+            assemble_uploads(folder, files, progress)
         device = resolve_device(self.device)
-        score_uploads(self.workspace, folder, run_dir(self.found_run), device, self.level or None)
+        score_uploads(folder, Run.of(self.workspace, self.found_run), device, self.level or None)
 
     def summary(self) -> str:
         """The clips that are expected to do best, for the terminal."""
         from pipeline.scoring.uploads import first_clips
 
-        folder = storage.join(self.workspace, self.uploads_folder())
-        scores = f"scores: {storage.join(folder, SCORES)} and {SCORES_CSV} beside it"
-        return "\n".join([*first_clips(self.workspace, self.uploads_folder(), TOP), scores])
+        folder = self.uploads_folder()
+        scores = f"scores: {folder.file(SCORES)} and {SCORES_CSV} beside it"
+        return "\n".join([*first_clips(folder, TOP), scores])
 
     def _profile(self) -> str:
         if self.profile:

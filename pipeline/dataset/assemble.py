@@ -5,7 +5,6 @@ datasets/<id>/faces.parquet      which of a frame's faces is the lead dancer's
 datasets/<id>/statistics.json    counts; written last, so where it is, all is
 """
 
-import io
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -14,11 +13,10 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from models.weights.catalogue import is_trained
-from pipeline.core import storage
 from pipeline.core.errors import WorkspaceError
+from pipeline.dataset.folder import CLIPS, FACES, STATISTICS, DatasetFolder
 from pipeline.dataset.labels import TRAIN, LabelOptions, make_labels
 from pipeline.dataset.near_duplicates import Film, film, name_copies, near_copies
 from pipeline.decode.clips import Ending
@@ -33,7 +31,6 @@ from pipeline.modalities.record import ModalityRows
 from pipeline.modalities.registry import find_modality
 
 DATASET_SCHEMA = 2
-CLIPS, FACES, STATISTICS = "clips.parquet", "faces.parquet", "statistics.json"
 
 
 @dataclass(frozen=True)
@@ -64,13 +61,12 @@ class _Row:
 
 
 def assemble(
-    workspace: str,
+    dataset_folder: DatasetFolder,
     batches: Sequence[BatchFiles],
-    out_dir: str,
     options: LabelOptions | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Writes the dataset of `batches` to `out_dir` (relative to the workspace).
+    """Writes the dataset of `batches`.
 
     Reads every clip's poses and faces once, one clip at a time. A clip without features, for whatever reason, is in the
     dataset like any other: its ending says why.
@@ -91,7 +87,7 @@ def assemble(
         for clip_id in files.batch.rows["clip_id"]:
             if clip_id not in ingested:
                 raise WorkspaceError(f"{files.ingest} is older than {files.batch.path}: it lacks {clip_id}; run again")
-            rows.append(_read_clip(workspace, files, ingested[clip_id], endings, features))
+            rows.append(_read_clip(dataset_folder.workspace, files, ingested[clip_id], endings, features))
             if progress:
                 progress(len(rows), total)
     features.close()
@@ -110,30 +106,9 @@ def assemble(
         "label": {"kind": labels.kind, "why": labels.why, "options": asdict(options)},
         **features.said,
     }
-    folder = storage.join(workspace, out_dir)
-    _write_parquet(storage.join(folder, CLIPS), pa.Table.from_pandas(clips, preserve_index=False))
-    _write_parquet(storage.join(folder, FACES), _faces_table(clips["clip_id"], rows))
-    storage.write_bytes(storage.join(folder, STATISTICS), (json.dumps(statistics, indent=1) + "\n").encode())
-
-
-def read_table(path: str) -> pd.DataFrame:
-    """A small Parquet file, on any filesystem."""
-    return pd.read_parquet(io.BytesIO(storage.read_bytes(path)))
-
-
-def read_clips(workspace: str, dataset_dir: str) -> pd.DataFrame:
-    """clips.parquet as `assemble` wrote it: one row a clip, in the manifests' order."""
-    return read_table(storage.join(workspace, dataset_dir, CLIPS))
-
-
-def read_faces(workspace: str, dataset_dir: str) -> dict[str, np.ndarray]:
-    """By clip_id: int64 [F] which of the clip's faces are the lead dancer's, at most one a frame, in order."""
-    table = read_table(storage.join(workspace, dataset_dir, FACES))
-    return {str(clip_id): group.to_numpy(np.int64) for clip_id, group in table.groupby("clip_id")["face"]}
-
-
-def read_statistics(workspace: str, dataset_dir: str) -> dict:
-    return json.loads(storage.read_bytes(storage.join(workspace, dataset_dir, STATISTICS)))
+    dataset_folder.write_table(CLIPS, clips)
+    dataset_folder.write_table(FACES, _faces_table(clips["clip_id"], rows))
+    dataset_folder.write_json(STATISTICS, statistics)
 
 
 class _Endings:
@@ -276,8 +251,3 @@ def _count_copies(clips: pd.DataFrame) -> dict[str, int]:
     exact = clips.duplicated(["content_hash"]) & (clips["content_hash"] != "")
     same_file = int(exact[copies.index].sum())
     return {"of_a_file": same_file, "near": len(copies) - same_file}
-
-
-def _write_parquet(path: str, table: pa.Table) -> None:
-    with storage.staged(path) as local:
-        pq.write_table(table, local, compression="zstd")

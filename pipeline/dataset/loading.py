@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from models.virality.config import VdvConfig
 from models.virality.inputs import InputSpec, ModalityInput, pad
 from pipeline.core import storage
-from pipeline.dataset.assemble import read_clips, read_faces, read_statistics
+from pipeline.dataset.folder import DatasetFolder
 from pipeline.features.reader import ShardReader
 from pipeline.modalities.record import ModalityRows
 from pipeline.modalities.registry import find_modality, modality_names
@@ -54,13 +54,13 @@ class ClipDataset(Dataset):
     """
 
     def __init__(
-        self, workspace: str, dataset_dir: str, config: VdvConfig, training: bool, clips: pd.DataFrame | None = None
+        self, dataset_folder: DatasetFolder, config: VdvConfig, training: bool, clips: pd.DataFrame | None = None
     ):
-        self.clips = read_clips(workspace, dataset_dir) if clips is None else clips
-        self.inputs: Mapping[str, InputSpec] = input_specs(read_statistics(workspace, dataset_dir), config)
+        self.clips = dataset_folder.read_clips() if clips is None else clips
+        self.inputs: Mapping[str, InputSpec] = input_specs(dataset_folder.read_statistics(), config)
         self.challenges = sorted(self.clips["challenge"].unique())
-        self._faces = read_faces(workspace, dataset_dir)
-        self._workspace = workspace
+        self._faces = dataset_folder.read_faces()
+        self._workspace = dataset_folder.workspace
         self._config = config
         self._training = training
         self._shards = _OpenShards()

@@ -11,7 +11,8 @@ import torch
 from models.virality.config import VdvConfig
 from pipeline.core import storage
 from pipeline.core.errors import DataError, OptionError
-from pipeline.dataset.assemble import read_table
+from pipeline.core.workspace import read_table
+from pipeline.dataset.folder import DatasetFolder
 from pipeline.evaluation.cross_validation import cross_validate
 from pipeline.evaluation.predictors import FUSED
 from pipeline.evaluation.tables import (
@@ -36,7 +37,7 @@ from pipeline.metrics.significance import (
     holm,
 )
 from pipeline.modalities.registry import modality_names
-from pipeline.runs.files import ABLATIONS, FOLDS, FOLDS_ABOUT, RUN
+from pipeline.runs.run import ABLATIONS, FOLDS, FOLDS_ABOUT, RUN, Run
 from pipeline.training.checkpoints import CHECKPOINTS, clear
 
 SEQUENCES = ("appearance", "face", "scene")
@@ -105,9 +106,8 @@ def choose_variants(config: VdvConfig, names: Sequence[str]) -> list[Variant]:
 
 
 def run_ablations(
-    workspace: str,
-    dataset_dir: str,
-    run_dir: str,
+    dataset_folder: DatasetFolder,
+    run_folder: Run,
     device: torch.device,
     workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
@@ -129,10 +129,12 @@ def run_ablations(
         DataError: the run has no folds.
         OptionError: a name that is none of the run's ablations.
     """
-    folder = storage.join(workspace, run_dir)
+    folder = run_folder.path
     folds = json.loads(storage.read_bytes(storage.join(folder, FOLDS_ABOUT)))
     if not folds["clips"]:
-        raise DataError(f"{run_dir} was not judged by folds, so that variants cannot be compared: {folds['reason']}")
+        raise DataError(
+            f"{run_folder.place} was not judged by folds, so that variants cannot be compared: {folds['reason']}"
+        )
     config = VdvConfig.from_dict(json.loads(storage.read_bytes(storage.join(folder, RUN)))["config"])
     chosen = choose_variants(config, names)
     trainings = {DEFAULT: [read_table(storage.join(folder, FOLDS))]}
@@ -145,7 +147,7 @@ def run_ablations(
                 progress(before * total + done, len(to_train) * total)
 
         scores = cross_validate(
-            workspace, dataset_dir, replace(other, seed=config.seed + seed), device, folds["asked"], workers, step,
+            dataset_folder, replace(other, seed=config.seed + seed), device, folds["asked"], workers, step,
             folds["protocol"], checkpoints=storage.join(folder, CHECKPOINTS), split_seed=config.seed,
         )  # fmt: skip
         trainings.setdefault(name, []).append(scores)

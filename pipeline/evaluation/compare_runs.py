@@ -1,21 +1,18 @@
 """Comparison of two runs on the clips that the folds of both scored."""
 
-import json
 import math
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
-from pipeline.core import storage
 from pipeline.core.errors import DataError, WorkspaceError
-from pipeline.dataset.assemble import read_clips, read_table
+from pipeline.dataset.folder import DatasetFolder
 from pipeline.dataset.labels import ENGAGEMENT, group_clips
 from pipeline.evaluation.predictors import predictor_id
 from pipeline.evaluation.tables import on_one_scale
 from pipeline.metrics.significance import RESAMPLES, Clips, Difference, Estimate, compare, draw_creators, estimate, holm
-from pipeline.runs.files import FOLDS, FOLDS_ABOUT
-from pipeline.runs.runs import read_run, run_dir
+from pipeline.runs.run import FOLDS, FOLDS_ABOUT, Run
 
 _NAMED = 5  # clips in one message
 
@@ -58,7 +55,7 @@ def compare_runs(workspace: str, first: str, second: str, resamples: int = RESAM
     """
     if first == second:
         raise DataError(f"{first} was named twice; comparing takes two runs")
-    runs = [read_run(workspace, run_dir(run_id)) for run_id in (first, second)]
+    runs = [Run.of(workspace, run_id).read_about() for run_id in (first, second)]
     kinds = [run["label"]["kind"] for run in runs]
     if kinds[0] != kinds[1]:
         raise DataError(
@@ -94,30 +91,29 @@ def compare_runs(workspace: str, first: str, second: str, resamples: int = RESAM
 
 def _read_scores(workspace: str, run_id: str) -> pd.DataFrame:
     """folds.parquet by clip_id, its scores on one scale."""
-    path = storage.join(workspace, run_dir(run_id), FOLDS)
-    if not storage.exists(path):
+    run_folder = Run.of(workspace, run_id)
+    if not run_folder.has(FOLDS):
         raise DataError(
             f"{run_id} was not judged by folds, so nothing says how it does on creators never seen; build it again with"
             " --folds 2 or more"
         )
-    scores = read_table(path)
+    scores = run_folder.read_table(FOLDS)
     names = [name for name in scores if name == "score" or name.startswith("score_")]
     return scores.assign(**{name: on_one_scale(scores, name) for name in names}).set_index("clip_id")
 
 
 def _protocol(workspace: str, run_id: str) -> str:
-    return json.loads(storage.read_bytes(storage.join(workspace, run_dir(run_id), FOLDS_ABOUT)))["protocol"]
+    return Run.of(workspace, run_id).read_json(FOLDS_ABOUT)["protocol"]
 
 
 def _read_clips(workspace: str, run: dict) -> pd.DataFrame:
     """The clips of a run's dataset by clip_id."""
-    folder = f"datasets/{run['dataset']}"
+    folder = DatasetFolder.of(workspace, run["dataset"])
     try:
-        return read_clips(workspace, folder).set_index("clip_id")
+        return folder.read_clips().set_index("clip_id")
     except FileNotFoundError as error:
         raise WorkspaceError(
-            f"{storage.join(workspace, folder)} is gone, and with it what the clips were; run BuildVDV on the same"
-            " manifest again"
+            f"{folder.path} is gone, and with it what the clips were; run BuildVDV on the same manifest again"
         ) from error
 
 

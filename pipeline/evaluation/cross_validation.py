@@ -12,7 +12,8 @@ import torch
 from models.virality.config import VdvConfig
 from pipeline.core import storage
 from pipeline.core.child_processes import spawned_pool
-from pipeline.dataset.assemble import read_clips, read_statistics, read_table
+from pipeline.core.workspace import read_table
+from pipeline.dataset.folder import DatasetFolder
 from pipeline.dataset.labels import ENGAGEMENT, LabelOptions
 from pipeline.dataset.loading import ClipDataset
 from pipeline.evaluation.baselines import BaselineInputs, Ridge, baseline_inputs, baseline_scores, fit_and_predict
@@ -29,8 +30,7 @@ from pipeline.training.fit import fit
 class _FoldTask:
     """Training and scoring of one fold, as it goes to a process."""
 
-    workspace: str
-    dataset_dir: str
+    dataset_folder: DatasetFolder
     config: VdvConfig
     device: torch.device
     options: LabelOptions
@@ -43,8 +43,7 @@ class _FoldTask:
 
 
 def cross_validate(
-    workspace: str,
-    dataset_dir: str,
+    dataset_folder: DatasetFolder,
     config: VdvConfig,
     device: torch.device,
     folds: int = 5,
@@ -62,7 +61,7 @@ def cross_validate(
     split is not used. The same arguments give the same frame on one machine, on a CPU bit for bit, with any `workers`.
 
     Args:
-        dataset_dir: relative to the workspace, as `dataset.assemble` wrote it; nothing is written.
+        dataset_folder: as `dataset.assemble` wrote it; nothing is written.
         folds, protocol, split_seed: as protocol.make_folds takes them; split_seed None: `config.seed`. Given, folds
             stay the same where the training's seed is another.
         device: `cuda` without a number: folds are spread over all GPUs that torch sees (assign_devices).
@@ -81,14 +80,14 @@ def cross_validate(
     Raises:
         DataError: the protocol's folds cannot be made; a fold has nothing to learn from.
     """
-    clips = read_clips(workspace, dataset_dir)
-    options = LabelOptions(**read_statistics(workspace, dataset_dir)["label"]["options"])
+    clips = dataset_folder.read_clips()
+    options = LabelOptions(**dataset_folder.read_statistics()["label"]["options"])
     splits = make_folds(clips, protocol, folds, config.seed if split_seed is None else split_seed)
     # Sums depend on how many threads share them, and folds side by side, each of many threads, wait for one another.
     threads = 1 if device.type == "cpu" else torch.get_num_threads()
     devices = assign_devices(device, len(splits), torch.cuda.device_count())
     tasks = [
-        _FoldTask(workspace, dataset_dir, config, at, options, fold, number, baselines, permuted, threads, checkpoints)
+        _FoldTask(dataset_folder, config, at, options, fold, number, baselines, permuted, threads, checkpoints)
         for number, (fold, at) in enumerate(zip(splits, devices, strict=True))
     ]
     parts = []
@@ -142,7 +141,7 @@ def permute_engagement(clips: pd.DataFrame, seed: int) -> pd.DataFrame:
 
 def _run(task: _FoldTask) -> pd.DataFrame:
     """The fold's test clips, indexed by row; read from its checkpoint where there is one."""
-    clips = read_clips(task.workspace, task.dataset_dir)
+    clips = task.dataset_folder.read_clips()
     threads = torch.get_num_threads()
     torch.set_num_threads(task.threads)
     try:
@@ -163,7 +162,7 @@ def _cache_key(task: _FoldTask, clips: pd.DataFrame) -> str:
     return cache_key(
         __name__,
         task.device,
-        dataset=task.dataset_dir,
+        dataset=task.dataset_folder.place,
         clips=clips,
         train=task.fold.train,
         test=task.fold.test,
@@ -191,7 +190,7 @@ def _score_fold(task: _FoldTask, clips: pd.DataFrame) -> pd.DataFrame:
     scores, dataset = _train_and_score(task, clips, task.baselines)
     parts = [scores]
     if task.baselines:
-        inputs = baseline_inputs(task.workspace, dataset, task.config, [*train, *test], train)
+        inputs = baseline_inputs(task.dataset_folder.workspace, dataset, task.config, [*train, *test], train)
         percentile = dataset.clips["percentile"].to_numpy(float)
         challenge = dataset.clips["challenge"].to_numpy(str)
         by_baseline = baseline_scores(inputs, percentile, groups, challenge, train, test, task.config.seed)
@@ -207,7 +206,7 @@ def _train_and_score(task: _FoldTask, clips: pd.DataFrame, fusions: bool) -> tup
     """Test clips with labels and scores by the model and, with `fusions`, by others; the dataset with these labels."""
     labels = fold_labels(clips, task.options, task.fold)
     clips = clips.assign(label=labels.label, percentile=labels.percentile, split=labels.split)
-    dataset = ClipDataset(task.workspace, task.dataset_dir, task.config, training=True, clips=clips)
+    dataset = ClipDataset(task.dataset_folder, task.config, training=True, clips=clips)
     fitted = fit(dataset, task.config, task.device, checkpoints=task.checkpoints)
     # make_folds asserts the same; here of the rows that training has really used.
     assert_apart(clips, clip_groups(clips), np.asarray(fitted.rows), task.fold.test)

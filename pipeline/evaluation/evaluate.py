@@ -9,22 +9,22 @@ import torch
 from models.virality.config import VdvConfig
 from pipeline.core import storage
 from pipeline.core.errors import DataError
-from pipeline.dataset.assemble import read_clips, read_statistics, read_table
+from pipeline.core.workspace import read_table
+from pipeline.dataset.folder import DatasetFolder
 from pipeline.dataset.labels import TEST, TRAIN, VAL
 from pipeline.evaluation.cross_validation import cross_validate
 from pipeline.evaluation.predictors import CHANCE, SCORE, predictor_id
 from pipeline.evaluation.tables import as_json, as_text, clips_of, comparison_table, interval, on_one_scale
 from pipeline.metrics.ranking import metrics_by_challenge
 from pipeline.metrics.significance import PRIMARY, RESAMPLES, draw_creators, estimate
-from pipeline.runs.files import FOLDS, FOLDS_ABOUT, METRICS, RUN, SCORES, TABLE
+from pipeline.runs.run import FOLDS, FOLDS_ABOUT, METRICS, RUN, SCORES, TABLE, Run
 from pipeline.scoring.intervals import coverage_of_run
 from pipeline.training.checkpoints import CHECKPOINTS, clear
 
 
 def cross_validate_run(
-    workspace: str,
-    dataset_dir: str,
-    run_dir: str,
+    dataset_folder: DatasetFolder,
+    run_folder: Run,
     device: torch.device,
     protocol: str = "kfold",
     folds: int = 5,
@@ -40,26 +40,26 @@ def cross_validate_run(
     is no folds.parquet. The other arguments are cross_validate's. Killed and called again, finished folds are not
     trained again.
     """
-    run = json.loads(storage.read_bytes(storage.join(workspace, run_dir, RUN)))
+    run = run_folder.read_json(RUN)
     config = VdvConfig.from_dict(run["config"])
     about: dict = {"protocol": protocol, "asked": folds, "folds": 0, "clips": 0}
     try:
         scores = cross_validate(
-            workspace, dataset_dir, config, device, folds, workers, progress, protocol, baselines=True,
-            permuted=permuted, checkpoints=storage.join(workspace, run_dir, CHECKPOINTS),
+            dataset_folder, config, device, folds, workers, progress, protocol, baselines=True,
+            permuted=permuted, checkpoints=run_folder.file(CHECKPOINTS),
         )  # fmt: skip
     except DataError as error:
         about["reason"] = str(error)
-        storage.remove(storage.join(workspace, run_dir, FOLDS))
+        storage.remove(run_folder.file(FOLDS))
     else:
         about |= {"folds": int(scores["fold"].nunique()), "clips": len(scores)}
-        with storage.staged(storage.join(workspace, run_dir, FOLDS)) as path:
+        with storage.staged(run_folder.file(FOLDS)) as path:
             scores.to_parquet(path, index=False)
-    storage.write_bytes(storage.join(workspace, run_dir, FOLDS_ABOUT), (json.dumps(about, indent=1) + "\n").encode())
-    clear(storage.join(workspace, run_dir, CHECKPOINTS))
+    storage.write_bytes(run_folder.file(FOLDS_ABOUT), (json.dumps(about, indent=1) + "\n").encode())
+    clear(run_folder.file(CHECKPOINTS))
 
 
-def evaluate_run(workspace: str, dataset_dir: str, run_dir: str) -> None:
+def evaluate_run(dataset_folder: DatasetFolder, run_folder: Run) -> None:
     """Writes metrics.json from scores.parquet and, where there are folds, from folds.parquet.
 
     `splits`: by split, by predictor: ranking.ranking_metrics of each challenge, and their mean. The predictors are the
@@ -71,8 +71,8 @@ def evaluate_run(workspace: str, dataset_dir: str, run_dir: str) -> None:
     `folds`: what folds.json has; `predictors`, as `fold_metrics` gives them; `table`, every predictor of the protocol
     compared with the model, as tables.as_json gives it. The table is written as table.md and table.tex, too.
     """
-    scores = read_table(storage.join(workspace, run_dir, SCORES))
-    followers = read_clips(workspace, dataset_dir).set_index("clip_id").loc[scores["clip_id"], "followers"]
+    scores = run_folder.read_table(SCORES)
+    followers = dataset_folder.read_clips().set_index("clip_id").loc[scores["clip_id"], "followers"]
     predictors = {predictor_id(name): scores[name] for name in scores if name == SCORE or name.startswith(f"{SCORE}_")}
     if followers.notna().any():
         predictors["followers"] = followers.astype("Float64").reset_index(drop=True)
@@ -86,12 +86,12 @@ def evaluate_run(workspace: str, dataset_dir: str, run_dir: str) -> None:
             }
             splits[split] = {"clips": len(clips), "predictors": of_predictors | {CHANCE: _chance()}}
     metrics = {
-        "label": read_statistics(workspace, dataset_dir)["label"]["kind"],
+        "label": dataset_folder.read_statistics()["label"]["kind"],
         "note": "test clips are of creators that training did not see; train shows the fit, not the skill",
         "splits": splits,
-        "coverage": coverage_of_run(workspace, run_dir),
+        "coverage": coverage_of_run(run_folder),
     }
-    folder = storage.join(workspace, run_dir)
+    folder = run_folder.path
     if storage.exists(storage.join(folder, FOLDS_ABOUT)):
         metrics["folds"] = _folds(folder)
     text = json.dumps(metrics, indent=1, allow_nan=False) + "\n"

@@ -21,13 +21,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from pipeline.core import storage
-from pipeline.dataset.assemble import read_table
+from pipeline.core.workspace import read_table
 from pipeline.evaluation.calibration import calibration
 from pipeline.evaluation.predictors import CHANCE, CONTROL, FUSED, MODALITY, MODEL, NO_NETWORK, OTHER_FUSION
 from pipeline.evaluation.tables import TITLES
 from pipeline.metrics.significance import PRIMARY
 from pipeline.modalities.registry import modality_names
-from pipeline.runs.files import ABLATIONS, METRICS, RUN
+from pipeline.runs.run import ABLATIONS, METRICS, RUN, Run
 from pipeline.scoring.intervals import read_unseen
 
 FIGURES = "figures"
@@ -44,14 +44,14 @@ _BAR = 0.27  # inches a row of a chart with names at its side
 _COLOURS = {MODEL: BLUE, MODALITY: GREEN, NO_NETWORK: ORANGE, OTHER_FUSION: RED, CONTROL: GREY}  # by section
 
 
-def draw_figures(workspace: str, run_dir: str) -> list[str]:
-    """Draws the figures for which the run has data; returns their names. run_dir: relative to the workspace."""
-    folder = storage.join(workspace, run_dir)
+def draw_figures(run_folder: Run) -> list[str]:
+    """Draws the figures for which the run has data; returns their names."""
+    folder = run_folder.path
     with matplotlib.rc_context(_STYLE):
         figures = {
             "training": training_figure(read_losses(folder)),
             "spearman": spearman_figure(json.loads(storage.read_bytes(storage.join(folder, METRICS)))),
-            "calibration": calibration_figure(_calibration(workspace, run_dir)),
+            "calibration": calibration_figure(_calibration(run_folder)),
             "ablations": ablations_figure(_ablations(folder)),
         }
         drawn = {name: figure for name, figure in figures.items() if figure is not None}
@@ -202,9 +202,9 @@ def _interval_chart(rows: Sequence[tuple[str, Sequence[Any], str]]) -> tuple[Fig
     return figure, axes
 
 
-def _calibration(workspace: str, run_dir: str) -> list[dict]:
-    unseen, _ = read_unseen(workspace, run_dir)
-    run = json.loads(storage.read_bytes(storage.join(workspace, run_dir, RUN)))
+def _calibration(run_folder: Run) -> list[dict]:
+    unseen, _ = read_unseen(run_folder)
+    run = run_folder.read_json(RUN)
     return calibration(unseen, run["interval_level"])
 
 

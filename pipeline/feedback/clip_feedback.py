@@ -27,8 +27,7 @@ from pipeline.feedback.findings import MIN_LOSS, WINDOW_S, Finding, measure_limb
 from pipeline.feedback.motion import AlignedReference, Motion, limb_joints, to_motion
 from pipeline.feedback.references import MIN_FITTING, choose_references
 from pipeline.modalities.pose import PoseRows, read_lead
-from pipeline.runs.files import FEEDBACK
-from pipeline.runs.runs import run_dir
+from pipeline.runs.run import FEEDBACK, Run
 from pipeline.runs.train import load_run
 
 FEEDBACK_SCHEMA = 1
@@ -103,18 +102,17 @@ class ClipFeedback:
     film_path: str
 
 
-def write_feedback(workspace: str, run_id: str, clip_id: str, device: torch.device) -> ClipFeedback:
+def write_feedback(run_folder: Run, clip_id: str, device: torch.device) -> ClipFeedback:
     """Compare a clip with its references and write both files.
 
     Raises:
         OptionError, DataError: as choose_references; and DataError where the dancer is seen for too short a time, or
             where too few of the references dance what the clip does.
     """
-    folder = run_dir(run_id)
-    chosen = choose_references(workspace, folder, clip_id)
-    model, run = load_run(workspace, folder, device)
+    chosen = choose_references(run_folder, clip_id)
+    model, run = load_run(run_folder, device)
     posture, *references = (
-        read_posture(workspace, chosen.clips, row, model.config) for row in (chosen.row, *chosen.references)
+        read_posture(run_folder.workspace, chosen.clips, row, model.config) for row in (chosen.row, *chosen.references)
     )
     comparison = compare_clip(posture, references, PoseScorer(model.encoders["pose"], model.config, device))
     if comparison.motion is None:
@@ -129,7 +127,7 @@ def write_feedback(workspace: str, run_id: str, clip_id: str, device: torch.devi
     content = {
         "schema": FEEDBACK_SCHEMA,
         "clip": clip_id,
-        "run": run_id,
+        "run": run_folder.id,
         "challenge": chosen.clips["challenge"].iloc[chosen.row],
         "references": list(reference_ids),
         "fitting": comparison.fitting,
@@ -138,7 +136,7 @@ def write_feedback(workspace: str, run_id: str, clip_id: str, device: torch.devi
         "summary": findings[0].sentence if findings else "nothing stands out",
         "caution": _CAUTION,
     }
-    base = storage.join(workspace, folder, FEEDBACK, clip_id)
+    base = run_folder.file(FEEDBACK, clip_id)
     highlights = [
         Highlight(explained.finding.limb, explained.finding.start_s, explained.finding.end_s, explained.sentence)
         for explained in findings

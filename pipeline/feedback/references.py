@@ -5,11 +5,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from pipeline.core import storage
 from pipeline.core.errors import DataError, OptionError
-from pipeline.dataset.assemble import read_clips, read_table
-from pipeline.runs.files import SCORES
-from pipeline.runs.runs import read_run
+from pipeline.dataset.folder import DatasetFolder
+from pipeline.runs.run import SCORES, Run
 
 # The best tenth of the challenge, within limits.
 MAX_REFERENCES, MIN_REFERENCES, REFERENCE_SHARE = 8, 5, 0.1
@@ -26,7 +24,7 @@ class References:
     references: tuple[int, ...]
 
 
-def choose_references(workspace: str, run_dir: str, clip_id: str) -> References:
+def choose_references(run_folder: Run, clip_id: str) -> References:
     """The clip's challenge by skeleton score, without the clip's creator and copies of it.
 
     One clip a creator; more of a creator only where there are too few.
@@ -35,18 +33,20 @@ def choose_references(workspace: str, run_dir: str, clip_id: str) -> References:
         OptionError: no such clip, or the run has no skeletons.
         DataError: the clip shows nobody, or its challenge has too few clips to compare it with.
     """
-    run = read_run(workspace, run_dir)
+    run = run_folder.read_about()
     if "pose" not in run["config"]["modalities"] or "pose" not in run["features"]:
         raise OptionError(
-            f"{run_dir} was made without the pose modality: feedback needs skeletons; train a run with pose among"
-            " --modalities"
+            f"{run_folder.place} was made without the pose modality: feedback needs skeletons; train a run with pose"
+            " among --modalities"
         )
-    clips = read_clips(workspace, f"datasets/{run['dataset']}")
-    scores = read_table(storage.join(workspace, run_dir, SCORES)).set_index("clip_id")
+    clips = DatasetFolder.of(run_folder.workspace, run["dataset"]).read_clips()
+    scores = run_folder.read_table(SCORES).set_index("clip_id")
     rows = clips.index[clips["clip_id"] == clip_id]
     if not len(rows):
         some = ", ".join(clips["clip_id"].head(_LISTED))
-        raise OptionError(f"--clip {clip_id!r}: run {run_dir} has no such clip; its {len(clips)} clips are {some}, ...")
+        raise OptionError(
+            f"--clip {clip_id!r}: run {run_folder.place} has no such clip; its {len(clips)} clips are {some}, ..."
+        )
     row = int(rows[0])
     clip = clips.loc[row]
     score = clips["clip_id"].map(scores["score_pose"]).astype(float)

@@ -13,7 +13,7 @@ import torch
 from models.virality.vdv import Vdv
 from pipeline.core import storage
 from pipeline.core.options import DecodeLimits, SamplingOptions
-from pipeline.dataset.assemble import read_faces
+from pipeline.dataset.folder import DatasetFolder
 from pipeline.features.reader import ShardReader
 from pipeline.modalities.face import FaceRows
 from pipeline.modalities.scene import SceneRows
@@ -27,7 +27,7 @@ from pipeline.report.selection import select_clips
 from pipeline.report.similarity import projected
 from pipeline.report.skeletons import FPS, make_skeletons
 from pipeline.report.warnings import find_warnings
-from pipeline.runs.files import REPORT
+from pipeline.runs.run import REPORT, Run
 from pipeline.runs.train import load_run
 from pipeline.scoring.embeddings import read_embeddings
 
@@ -58,9 +58,8 @@ class Media:
 
 
 def render(
-    workspace: str,
-    dataset_dir: str,
-    run_dir: str,
+    dataset_folder: DatasetFolder,
+    run_folder: Run,
     device: torch.device,
     faces: str = "blur",
     films: int = FILMS,
@@ -71,25 +70,24 @@ def render(
     """Writes report.html, which refers to nothing outside itself; what comes from the manifest is text in it.
 
     Args:
-        dataset_dir, run_dir: relative to the workspace; the dataset is the run's own.
+        dataset_folder: the run's own.
         faces: blur; none: no pictures, only skeletons; show.
         films: clips of which a few frames are shown at most.
         sources: None: no pictures.
         name: the run's; None: it has none.
         progress: called with clips whose pictures are made and such clips in all.
     """
-    contents = read_run_contents(workspace, dataset_dir, run_dir)
+    contents = read_run_contents(dataset_folder, run_folder)
     payload, media = build(
-        workspace, dataset_dir, run_dir, contents, device, faces, films, sources or Sources(), name, progress
+        dataset_folder, run_folder, contents, device, faces, films, sources or Sources(), name, progress
     )
     text = make_page(payload, media)
-    storage.write_bytes(storage.join(workspace, run_dir, REPORT), text.encode())
+    storage.write_bytes(run_folder.file(REPORT), text.encode())
 
 
 def build(
-    workspace: str,
-    dataset_dir: str,
-    run_dir: str,
+    dataset_folder: DatasetFolder,
+    run_folder: Run,
     contents: RunContents,
     device: torch.device,
     faces: str,
@@ -99,10 +97,10 @@ def build(
     progress: Progress | None = None,
 ) -> tuple[dict, list[dict]]:
     """The page's payload and media, as make_page takes them; the arguments are render's."""
-    model, _ = load_run(workspace, run_dir, device)
+    model, _ = load_run(run_folder, device)
     clips = len(contents.clips)
-    vectors = projected(read_embeddings(workspace, dataset_dir, run_dir, device) if clips else {})
-    media = make_media(workspace, dataset_dir, contents, model, device, faces, films, sources, progress)
+    vectors = projected(read_embeddings(dataset_folder, run_folder, device) if clips else {})
+    media = make_media(dataset_folder, contents, model, device, faces, films, sources, progress)
     has_media = np.zeros(clips, bool)
     has_media[list(media.entries)] = True
     warnings = find_warnings(contents, faces, media.film_failures, media.no_heads)
@@ -112,8 +110,7 @@ def build(
 
 
 def make_media(
-    workspace: str,
-    dataset_dir: str,
+    dataset_folder: DatasetFolder,
     contents: RunContents,
     model: Vdv,
     device: torch.device,
@@ -126,9 +123,9 @@ def make_media(
     no_heads = faces == "blur" and not _heads_known(contents)
     selection = select_clips(contents, 0 if no_heads or faces == "none" else films)
     pictured = {*selection.film, *selection.check}
-    entries, poses = make_skeletons(workspace, contents, model, device, selection.evidence, pictured)
-    crops = _rows_by_clip(workspace, contents, "face", FaceRows, pictured, crops=faces != "none")
-    scenes = _rows_by_clip(workspace, contents, "scene", SceneRows, pictured)
+    entries, poses = make_skeletons(dataset_folder.workspace, contents, model, device, selection.evidence, pictured)
+    crops = _rows_by_clip(dataset_folder.workspace, contents, "face", FaceRows, pictured, crops=faces != "none")
+    scenes = _rows_by_clip(dataset_folder.workspace, contents, "scene", SceneRows, pictured)
     clip_ids = contents.clips["clip_id"].astype(str).tolist()
     seconds = contents.clips["duration_s"].to_numpy(float, na_value=np.nan).tolist()
     subjects = [
@@ -144,8 +141,8 @@ def make_media(
             entries.setdefault(picture.row, dict(_NOTHING))["film"] = picture.film
         if progress:
             progress(len(pictures), len(subjects))
-    lead_faces = read_faces(workspace, dataset_dir)
-    names, shown = _scene_names(workspace, contents), "none" if no_heads else faces
+    lead_faces = dataset_folder.read_faces()
+    names, shown = _scene_names(dataset_folder.workspace, contents), "none" if no_heads else faces
     checks = []
     for row in selection.check:
         lead = lead_faces.get(clip_ids[row], np.zeros(0, np.int64))

@@ -11,12 +11,12 @@ import pandas as pd
 
 from pipeline.core import storage
 from pipeline.core.errors import WorkspaceError
-from pipeline.dataset.assemble import read_clips, read_statistics, read_table
+from pipeline.core.workspace import read_table
+from pipeline.dataset.folder import DatasetFolder
 from pipeline.features.reader import ShardReader
 from pipeline.feedback.clip_feedback import FEEDBACK_SCHEMA
 from pipeline.modalities.record import ModalityRows
-from pipeline.runs.files import ABLATIONS, FEEDBACK, FOLDS, METRICS, SCORES
-from pipeline.runs.runs import read_run
+from pipeline.runs.run import ABLATIONS, FEEDBACK, FOLDS, METRICS, SCORES, Run
 from pipeline.scoring.intervals import read_unseen
 
 T = TypeVar("T")
@@ -72,27 +72,27 @@ class RunContents:
         return sorted(str(name) for name in self.clips["challenge"].unique())
 
 
-def read_run_contents(workspace: str, dataset_dir: str, run_dir: str) -> RunContents:
-    """The run's files. dataset_dir, run_dir: relative to the workspace.
+def read_run_contents(dataset_folder: DatasetFolder, run_folder: Run) -> RunContents:
+    """The run's files. dataset_folder: the run's own.
 
     Raises:
         WorkspaceError: the run, or feedback on one of its clips, is of another schema or damaged.
     """
-    folder = storage.join(workspace, run_dir)
-    clips = read_clips(workspace, dataset_dir)
+    folder = run_folder.path
+    clips = dataset_folder.read_clips()
     scores = read_table(storage.join(folder, SCORES)).set_index("clip_id")
     scores = scores.drop(columns=[name for name in _CLIP_COLUMNS if name in scores]).loc[clips["clip_id"]]
     clips = clips.rename(columns={"percentile": "trained_towards"})
     return RunContents(
-        run_id=run_dir.rstrip("/").rsplit("/", 1)[-1],
-        run=read_run(workspace, run_dir),
-        statistics=read_statistics(workspace, dataset_dir),
+        run_id=run_folder.id,
+        run=run_folder.read_about(),
+        statistics=dataset_folder.read_statistics(),
         metrics=json.loads(storage.read_bytes(storage.join(folder, METRICS))),
         clips=pd.concat([clips, scores.reset_index(drop=True)], axis=1),
         folds=_read_optional(storage.join(folder, FOLDS)),
-        judged=read_unseen(workspace, run_dir)[0],
+        judged=read_unseen(run_folder)[0],
         ablations=_read_optional(storage.join(folder, f"{ABLATIONS}.parquet")),
-        feedback=read_feedback(workspace, run_dir, clips["clip_id"]),
+        feedback=read_feedback(run_folder, clips["clip_id"]),
     )
 
 
@@ -118,24 +118,24 @@ def read_rows(
         reader.close()
 
 
-def read_feedback(workspace: str, run_dir: str, clip_ids: Iterable[str]) -> tuple[Feedback, ...]:
+def read_feedback(run_folder: Run, clip_ids: Iterable[str]) -> tuple[Feedback, ...]:
     """The feedback in the run's folder on these clips, in their order.
 
     Raises:
         WorkspaceError: a file is of another schema, or is not what its name says; the message names it.
     """
-    files = storage.listing(storage.join(workspace, run_dir, FEEDBACK), recursive=False)
+    files = storage.listing(run_folder.file(FEEDBACK), recursive=False)
     return tuple(
-        _read_one_feedback(workspace, run_dir, clip_id, f"{clip_id}.mp4" in files)
+        _read_one_feedback(run_folder, clip_id, f"{clip_id}.mp4" in files)
         for clip_id in clip_ids
         if f"{clip_id}.json" in files
     )
 
 
-def _read_one_feedback(workspace: str, run_dir: str, clip_id: str, has_film: bool) -> Feedback:
-    base = storage.join(run_dir, FEEDBACK, clip_id)
-    path = storage.join(workspace, f"{base}.json")
-    remedy = f"make it anew with ActionFeedback --run {run_dir.rsplit('/', 1)[-1]} --clip {clip_id}, or delete it"
+def _read_one_feedback(run_folder: Run, clip_id: str, has_film: bool) -> Feedback:
+    base = f"{run_folder.place}/{FEEDBACK}/{clip_id}"
+    path = run_folder.file(FEEDBACK, f"{clip_id}.json")
+    remedy = f"make it anew with ActionFeedback --run {run_folder.id} --clip {clip_id}, or delete it"
     data = storage.read_bytes(path)
     try:
         content = json.loads(data)

@@ -1,27 +1,22 @@
 """The runs of a workspace: found by id or name, named, deleted. Imports nothing heavy: planning asks it.
 
-runs/<id>/          a run's files (pipeline.runs.files)
+runs/<id>/          a run's files (pipeline.runs.run)
 runs/names.json     {name: id}
 latest.json         the newest dataset, run and report
 """
 
-import json
 import re
 import shutil
 
 from pipeline.core import storage
 from pipeline.core.errors import OptionError, WorkspaceError
-from pipeline.runs.files import REPORT, RUN, RUN_SCHEMA
+from pipeline.core.workspace import Folder
+from pipeline.runs.run import REPORT, RUN, RUNS, Run
 
-RUNS, NAMES, LATEST = "runs", "runs/names.json", "latest.json"
+NAMES, LATEST = "runs/names.json", "latest.json"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _ID = re.compile(r"[0-9a-f]{16}")
 _SHOWN = 20  # runs in one message
-
-
-def run_dir(run_id: str) -> str:
-    """Relative to the workspace."""
-    return f"{RUNS}/{run_id}"
 
 
 def find_run(workspace: str, given: str, finished: bool = True) -> str:
@@ -50,23 +45,10 @@ def find_run(workspace: str, given: str, finished: bool = True) -> str:
     raise OptionError(f"{workspace} has no run of the name or id {given!r}; {there}")
 
 
-def read_run(workspace: str, run_dir: str) -> dict:
-    """run.json of a finished run, as pipeline.runs.train wrote it.
-
-    Raises:
-        WorkspaceError: it is of another schema.
-    """
-    path = storage.join(workspace, run_dir, RUN)
-    run = json.loads(storage.read_bytes(path))
-    if run["schema"] != RUN_SCHEMA:
-        raise WorkspaceError(f"{path} is of schema {run['schema']}, this version reads {RUN_SCHEMA}; train anew")
-    return run
-
-
 def read_names(workspace: str) -> dict[str, str]:
     """{name: id}"""
-    path = storage.join(workspace, NAMES)
-    return json.loads(storage.read_bytes(path)) if storage.exists(path) else {}
+    root = Folder(workspace, "")
+    return root.read_json(NAMES) if root.has(NAMES) else {}
 
 
 def check_name(workspace: str, name: str, run_id: str | None = None) -> None:
@@ -88,7 +70,7 @@ def name_run(workspace: str, run_id: str, name: str) -> None:
     """Gives a run its name; the one that it had before is free again. Raises what `check_name` does."""
     check_name(workspace, name, run_id)
     names = {other: owner for other, owner in read_names(workspace).items() if owner != run_id}
-    _write_json(storage.join(workspace, NAMES), names | {name: run_id})
+    Folder(workspace, "").write_json(NAMES, names | {name: run_id})
 
 
 def delete_run(workspace: str, run_id: str) -> None:
@@ -101,7 +83,7 @@ def delete_run(workspace: str, run_id: str) -> None:
     Raises:
         WorkspaceError: the run's folder is a link, or cannot be deleted.
     """
-    folder = storage.join(workspace, run_dir(run_id))
+    folder = Run.of(workspace, run_id).path
     if "/" in run_id or run_id in ("", ".", ".."):
         raise WorkspaceError(f"{run_id!r} is no run's id; nothing was deleted")
     if storage.is_local(folder) and storage.local_path(folder).is_symlink():
@@ -121,33 +103,25 @@ def delete_run(workspace: str, run_id: str) -> None:
     names = read_names(workspace)
     if run_id in names.values():
         kept = {name: owner for name, owner in names.items() if owner != run_id}
-        _write_json(storage.join(workspace, NAMES), kept)
+        Folder(workspace, "").write_json(NAMES, kept)
     _update_latest(workspace, run_id)
 
 
-def latest(dataset_dir: str, run: str) -> dict[str, str]:
+def latest(dataset: str, run: str) -> dict[str, str]:
     """What latest.json holds; paths relative to the workspace."""
-    return {"dataset": dataset_dir, "run": run, "report": f"{run}/{REPORT}"}
+    return {"dataset": dataset, "run": run, "report": f"{run}/{REPORT}"}
 
 
 def _update_latest(workspace: str, deleted: str) -> None:
-    path = storage.join(workspace, LATEST)
-    if not storage.exists(path) or json.loads(storage.read_bytes(path))["run"] != run_dir(deleted):
+    root = Folder(workspace, "")
+    if not root.has(LATEST) or root.read_json(LATEST)["run"] != Run.of(workspace, deleted).place:
         return
     files = storage.listing(storage.join(workspace, RUNS))
     whole = [name.split("/")[0] for name in files if name.endswith(f"/{REPORT}") and name.count("/") == 1]
-    runs = {
-        run_id: json.loads(storage.read_bytes(storage.join(workspace, run_dir(run_id), RUN)))
-        for run_id in whole
-        if f"{run_id}/{RUN}" in files
-    }
+    runs = {run_id: Run.of(workspace, run_id).read_json(RUN) for run_id in whole if f"{run_id}/{RUN}" in files}
     if not runs:
-        storage.remove(path)
+        storage.remove(root.file(LATEST))
         return
     # Runs of an older schema do not say when they ended.
     newest = max(runs, key=lambda run_id: (runs[run_id].get("finished_at", ""), run_id))
-    _write_json(path, latest(f"datasets/{runs[newest]['dataset']}", run_dir(newest)))
-
-
-def _write_json(path: str, content: dict) -> None:
-    storage.write_bytes(path, (json.dumps(content, indent=1) + "\n").encode())
+    root.write_json(LATEST, latest(f"datasets/{runs[newest]['dataset']}", Run.of(workspace, newest).place))

@@ -7,7 +7,6 @@ runs/<id>/checkpoints/         of a training that has not ended (pipeline.traini
 runs/<id>/run.json             data, options, code and machine; written last, so that where it exists, all files do
 """
 
-import json
 import logging
 import tempfile
 import time
@@ -27,11 +26,10 @@ from pipeline.core import storage
 from pipeline.core.environment import code_version, environment
 from pipeline.core.errors import WorkspaceError
 from pipeline.core.fingerprint import fingerprint
-from pipeline.dataset.assemble import read_statistics
+from pipeline.dataset.folder import DatasetFolder
 from pipeline.dataset.labels import group_clips
 from pipeline.dataset.loading import ClipDataset
-from pipeline.runs.files import HELD_OUT, INTERVAL_LEVEL, MODEL, RUN, RUN_SCHEMA
-from pipeline.runs.runs import read_run
+from pipeline.runs.run import HELD_OUT, INTERVAL_LEVEL, MODEL, RUN, RUN_SCHEMA, Run
 from pipeline.training.checkpoints import CHECKPOINTS, clear
 from pipeline.training.fit import Fitted, fit
 
@@ -39,50 +37,47 @@ log = logging.getLogger(__name__)
 
 
 def train_fusion(
-    workspace: str, dataset_dir: str, run_dir: str, config: VdvConfig, device: torch.device, workers: int = 0
+    dataset_folder: DatasetFolder, run_folder: Run, config: VdvConfig, device: torch.device, workers: int = 0
 ) -> None:
     """Train on the dataset's training clips (see pipeline.training.fit) and write the run.
 
     Killed and called again it resumes after the last whole epoch, to the same weights bit for bit on a CPU.
 
     Args:
-        dataset_dir, run_dir: relative to the workspace.
         workers: processes that read clips; 0: this one.
 
     Raises:
         DataError: there is nothing to learn from; says what to add.
     """
-    dataset = ClipDataset(workspace, dataset_dir, config, training=True)
-    statistics = read_statistics(workspace, dataset_dir)
+    dataset = ClipDataset(dataset_folder, config, training=True)
+    statistics = dataset_folder.read_statistics()
     warn_if_untrained(statistics)
     start = time.perf_counter()
-    folder = storage.join(workspace, run_dir)
+    folder = run_folder.path
     with tempfile.TemporaryDirectory(prefix="vdv-logs-") as temporary:
         local = str(storage.local_path(folder)) if storage.is_local(folder) else temporary
-        fitted = fit(dataset, config, device, local, workers, storage.join(folder, CHECKPOINTS))
+        fitted = fit(dataset, config, device, local, workers, run_folder.file(CHECKPOINTS))
         if local == temporary:
             _upload(Path(temporary), folder)
     weights = {name: value.detach().cpu().contiguous() for name, value in fitted.model.state_dict().items()}
-    with storage.staged(storage.join(folder, MODEL)) as path:
+    with storage.staged(run_folder.file(MODEL)) as path:
         save_file(weights, path)
-    with storage.staged(storage.join(folder, HELD_OUT)) as path:
+    with storage.staged(run_folder.file(HELD_OUT)) as path:
         _held_out(dataset, fitted).to_parquet(path, index=False)
-    run = _describe(dataset, dataset_dir, statistics, fitted, device) | {
+    run = _describe(dataset, dataset_folder.id, statistics, fitted, device) | {
         "seconds": round(time.perf_counter() - start, 1),
         "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    storage.write_bytes(storage.join(folder, RUN), (json.dumps(run, indent=1) + "\n").encode())
-    clear(storage.join(folder, CHECKPOINTS))
+    run_folder.write_json(RUN, run)
+    clear(run_folder.file(CHECKPOINTS))
 
 
-def _describe(
-    dataset: ClipDataset, dataset_dir: str, statistics: Mapping, fitted: Fitted, device: torch.device
-) -> dict:
+def _describe(dataset: ClipDataset, dataset_id: str, statistics: Mapping, fitted: Fitted, device: torch.device) -> dict:
     """Content of run.json, but for the time that the training took and when it ended."""
     clips, model = dataset.clips, fitted.model
     return {
         "schema": RUN_SCHEMA,
-        "dataset": dataset_dir.rstrip("/").rsplit("/", 1)[-1],
+        "dataset": dataset_id,
         "data": {
             "clips": len(clips),
             "challenges": sorted(clips["challenge"].iloc[fitted.rows].unique()),  # trained on
@@ -147,14 +142,14 @@ def _fusion_of(fitted: Fitted) -> dict:
     }
 
 
-def load_run(workspace: str, run_dir: str, device: torch.device) -> tuple[Vdv, dict]:
+def load_run(run_folder: Run, device: torch.device) -> tuple[Vdv, dict]:
     """Load the trained model, ready to score, and its run.json.
 
     Raises:
         WorkspaceError: the run is of another schema, or its files do not belong together.
     """
-    folder = storage.join(workspace, run_dir)
-    run = read_run(workspace, run_dir)
+    folder = run_folder.path
+    run = run_folder.read_about()
     model = Vdv(VdvConfig.from_dict(run["config"]), {name: InputSpec(**spec) for name, spec in run["features"].items()})
     with tempfile.TemporaryDirectory(prefix="vdv-model-") as temporary:
         path = Path(temporary, MODEL)

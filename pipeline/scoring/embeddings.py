@@ -13,10 +13,9 @@ import pyarrow.parquet as pq
 
 from pipeline.core import storage
 from pipeline.core.errors import DataError
-from pipeline.dataset.assemble import read_clips, read_table
+from pipeline.dataset.folder import DatasetFolder
 from pipeline.features.parquet_files import reading
-from pipeline.runs.files import SCORES
-from pipeline.runs.runs import read_run
+from pipeline.runs.run import SCORES, Run
 
 if TYPE_CHECKING:
     import torch
@@ -25,7 +24,7 @@ EMBEDDINGS = "embeddings.parquet"
 _SCHEMA = "1"  # of the file, which holds the layers without centring; raised when they change meaning
 
 
-def read_embeddings(workspace: str, dataset_dir: str, run_dir: str, device: "torch.device") -> dict[str, np.ndarray]:
+def read_embeddings(dataset_folder: DatasetFolder, run_folder: Run, device: "torch.device") -> dict[str, np.ndarray]:
     """Embeddings by modality of the run, float32 [N, E], rows as in the dataset's clips.parquet; NaN where lacking.
 
     A row is the pooled layer from which the encoder's network reads its score, less that layer's mean over the clips
@@ -33,25 +32,25 @@ def read_embeddings(workspace: str, dataset_dir: str, run_dir: str, device: "tor
     the layer is common to all. The product of two rows is their cosine, -1..1. E differs between modalities.
 
     Args:
-        dataset_dir, run_dir: relative to the workspace; the dataset is the one that the run was trained on.
+        dataset_folder: the one that the run was trained on.
 
     Raises:
         DataError: the run was trained on another dataset.
         WorkspaceError: a file is missing, damaged or of another schema.
     """
-    run = read_run(workspace, run_dir)
-    dataset_id = dataset_dir.rstrip("/").rsplit("/", 1)[-1]
+    run = run_folder.read_about()
+    dataset_id = dataset_folder.id
     if run["dataset"] != dataset_id:
         raise DataError(
-            f"{run_dir} was trained on datasets/{run['dataset']}, not on {dataset_dir}; only the clips of its own"
-            " dataset can be laid beside one another"
+            f"{run_folder.place} was trained on datasets/{run['dataset']}, not on {dataset_folder.place}; only the"
+            " clips of its own dataset can be laid beside one another"
         )
-    layers = _layers_of_run(workspace, run_dir, run, device)
+    layers = _layers_of_run(run_folder, run, device)
     return {modality: unit_rows(values, _mean(values)) for modality, values in layers.items()}
 
 
 def read_upload_embeddings(
-    workspace: str, uploads_dir: str, run_dir: str, device: "torch.device"
+    uploads_folder: DatasetFolder, run_folder: Run, device: "torch.device"
 ) -> dict[str, np.ndarray]:
     """`read_embeddings` of clips that ScoreUploads scored with the run; rows as in their clips.parquet, not kept.
 
@@ -61,16 +60,16 @@ def read_upload_embeddings(
         DataError: another run scored the uploads.
         WorkspaceError: as `read_embeddings`.
     """
-    run = read_run(workspace, run_dir)
-    of_run = _layers_of_run(workspace, run_dir, run, device)
-    layers, scores = _encode(workspace, uploads_dir, run_dir, device)
-    table = read_table(storage.join(workspace, uploads_dir, SCORES))
+    run = run_folder.read_about()
+    of_run = _layers_of_run(run_folder, run, device)
+    layers, scores = _encode(uploads_folder, run_folder, device)
+    table = uploads_folder.read_table(SCORES)
     for modality, score in scores.items():
         column = table.get(f"score_{modality}")
         if column is None or not np.allclose(score, column.astype("float64"), rtol=1e-2, atol=1e-2, equal_nan=True):
             raise DataError(
-                f"{uploads_dir} was not scored by {run_dir}, or the run was trained anew since; give the run that"
-                " scored it with --run, or score it again with ScoreUploads"
+                f"{uploads_folder.place} was not scored by {run_folder.place}, or the run was trained anew since; give"
+                " the run that scored it with --run, or score it again with ScoreUploads"
             )
     return {modality: unit_rows(values, _mean(of_run[modality])) for modality, values in layers.items()}
 
@@ -90,20 +89,20 @@ def _mean(values: np.ndarray) -> np.ndarray:
     return values[finite].mean(0, dtype=np.float64) if finite.any() else np.zeros(values.shape[1])
 
 
-def _layers_of_run(workspace: str, run_dir: str, run: Mapping, device: "torch.device") -> dict[str, np.ndarray]:
+def _layers_of_run(run_folder: Run, run: Mapping, device: "torch.device") -> dict[str, np.ndarray]:
     """Pooled layers of the run's own clips by modality, float32 [N, E]; kept in the run's folder."""
-    path, dataset_dir = storage.join(workspace, run_dir, EMBEDDINGS), f"datasets/{run['dataset']}"
+    path, dataset_folder = run_folder.file(EMBEDDINGS), DatasetFolder.of(run_folder.workspace, run["dataset"])
     about = {"schema": _SCHEMA, "dataset": run["dataset"], "finished_at": run["finished_at"]}
     kept = _read(path, about) if storage.exists(path) else None
     if kept is not None:
         return kept
-    layers, _ = _encode(workspace, dataset_dir, run_dir, device)
-    _write(path, read_clips(workspace, dataset_dir)["clip_id"].tolist(), layers, about)
+    layers, _ = _encode(dataset_folder, run_folder, device)
+    _write(path, dataset_folder.read_clips()["clip_id"].tolist(), layers, about)
     return layers
 
 
 def _encode(
-    workspace: str, dataset_dir: str, run_dir: str, device: "torch.device"
+    dataset_folder: DatasetFolder, run_folder: Run, device: "torch.device"
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """The encoders' pooled layers, float32 [N, E], and scores, [N], by modality; NaN where lacking."""
     # Imports of seconds, not needed where embeddings are kept.
@@ -114,8 +113,8 @@ def _encode(
     from pipeline.dataset.loading import ClipDataset
     from pipeline.runs.train import load_run
 
-    model, _ = load_run(workspace, run_dir, device)
-    dataset = ClipDataset(workspace, dataset_dir, model.config, training=False)
+    model, _ = load_run(run_folder, device)
+    dataset = ClipDataset(dataset_folder, model.config, training=False)
     dataset.inputs = model.inputs  # a modality that no clip of this dataset has is missing in every clip
     layers: dict[str, list[np.ndarray]] = {modality: [] for modality in model.modalities}
     scores: dict[str, list[np.ndarray]] = {modality: [] for modality in model.modalities}

@@ -18,9 +18,8 @@ from scipy.stats import binomtest
 from sklearn.isotonic import IsotonicRegression
 
 from pipeline.core import storage
-from pipeline.dataset.assemble import read_table
 from pipeline.dataset.folds import assign_folds
-from pipeline.runs.files import FOLDS, FOLDS_ABOUT, HELD_OUT, INTERVAL_LEVEL, RUN
+from pipeline.runs.run import FOLDS, FOLDS_ABOUT, HELD_OUT, INTERVAL_LEVEL, RUN, Run
 
 _PARTS = 5  # groups of creators that take the folds' place where the clips come from one fold
 
@@ -127,26 +126,26 @@ def coverage(unseen: pd.DataFrame, level: float = INTERVAL_LEVEL) -> dict:
     }
 
 
-def coverage_of_run(workspace: str, run_dir: str) -> dict:
+def coverage_of_run(run_folder: Run) -> dict:
     """`coverage` at the run's level, and `from`: the source of its clips (`read_unseen`)."""
-    unseen, source = read_unseen(workspace, run_dir)
-    run = json.loads(storage.read_bytes(storage.join(workspace, run_dir, RUN)))
+    unseen, source = read_unseen(run_folder)
+    run = run_folder.read_json(RUN)
     return coverage(unseen, run["interval_level"]) | {"from": source}
 
 
-def read_unseen(workspace: str, run_dir: str) -> tuple[pd.DataFrame, str]:
+def read_unseen(run_folder: Run) -> tuple[pd.DataFrame, str]:
     """The run's clips with scores of models that did not see them, as `calibrate` takes them, with clip_id; the source.
 
     Source `folds`: folds.parquet, where there are folds by creator (other protocols test few clips, or challenges that
     the fold's model never saw). Else `held_out`: what the fusion was trained on, scores of encoders that did not see
     the clip; the fusion did, so they are slightly too good.
     """
-    about = storage.join(workspace, run_dir, FOLDS_ABOUT)
+    about = run_folder.file(FOLDS_ABOUT)
     if storage.exists(about):
         folds = json.loads(storage.read_bytes(about))
         if folds["protocol"] == "kfold" and folds["clips"]:
-            return read_table(storage.join(workspace, run_dir, FOLDS)), "folds"
-    return read_table(storage.join(workspace, run_dir, HELD_OUT)), "held_out"
+            return run_folder.read_table(FOLDS), "folds"
+    return run_folder.read_table(HELD_OUT), "held_out"
 
 
 def _fit(unseen: pd.DataFrame, half_width: float) -> Calibration:

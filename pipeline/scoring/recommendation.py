@@ -20,11 +20,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.core import storage
-from pipeline.dataset.assemble import read_clips, read_table
 from pipeline.dataset.labels import ENGAGEMENT, TRAIN
 from pipeline.metrics.ranking import percentile_within
-from pipeline.runs.files import SCORES
-from pipeline.runs.runs import read_run
+from pipeline.runs.run import SCORES, Run
 from pipeline.scoring.intervals import read_unseen
 from pipeline.scoring.recommendation_options import FUSED, RecommendOptions, eligible
 
@@ -56,21 +54,21 @@ class Selected:
     nearest: int | None  # row of that one; None: nothing above it is similar at all
 
 
-def read_candidates(workspace: str, run_dir: str, options: RecommendOptions) -> Candidates:
+def read_candidates(run_folder: Run, options: RecommendOptions) -> Candidates:
     """All clips of the run, or of the uploads that `options` name; their other options are not looked at.
 
     Percentiles are among all clips of the challenge that have the score. The score of a training clip is too good, for
     its likes were seen: where there are folds by creator, the score of the fold's model replaces it, which saw nothing
     of the creator (`unseen`).
     """
-    run = read_run(workspace, run_dir)
-    folder = options.folder(run)
-    clips = read_clips(workspace, folder)
-    scores = read_table(storage.join(workspace, folder if options.uploads else run_dir, SCORES)).set_index("clip_id")
+    run = run_folder.read_about()
+    folder = options.folder(run_folder.workspace, run)
+    clips = folder.read_clips()
+    scores = (folder if options.uploads else run_folder).read_table(SCORES).set_index("clip_id")
     modalities = {name: name.removeprefix("score_") for name in scores if name.startswith("score_")}
     by_predictor = scores[["score", *modalities]].astype("float64")
     seen = pd.Series(False, by_predictor.index) if options.uploads else scores["split"] == TRAIN
-    unseen, source = read_unseen(workspace, run_dir)
+    unseen, source = read_unseen(run_folder)
     if seen.any() and source == "folds":
         of_folds = unseen.set_index("clip_id")[list(by_predictor)].astype("float64")
         of_folds = of_folds[of_folds.index.isin(seen.index[seen])]
@@ -269,18 +267,18 @@ class Recommendation:
 
 
 def write_recommendation(
-    workspace: str, run_dir: str, embeddings: Mapping[str, np.ndarray], options: RecommendOptions, name: str = ""
+    run_folder: Run, embeddings: Mapping[str, np.ndarray], options: RecommendOptions, name: str = ""
 ) -> Recommendation:
     """Recommends from a finished run and writes both files, the JSON last. name: of the files; "": options.name()."""
-    candidates = read_candidates(workspace, run_dir, options)
+    candidates = read_candidates(run_folder, options)
     table = recommend(candidates, embeddings, options)
     challenges = summary(candidates, embeddings, options, table)
-    path = storage.join(workspace, run_dir, FOLDER, name or options.name())
+    path = run_folder.file(FOLDER, name or options.name())
     with storage.staged(f"{path}.parquet") as local:
         pq.write_table(pa.Table.from_pandas(table, preserve_index=False), local, compression="zstd")
     rows = table.astype(object).where(table.notna(), None)
     content = {
-        "run": run_dir.rsplit("/", 1)[-1],
+        "run": run_folder.id,
         "asked": asdict(options) | {"weights": dict(options.weights)},
         "challenges": [
             {key: None if value != value else value for key, value in about.items()}

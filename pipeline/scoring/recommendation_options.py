@@ -11,10 +11,11 @@ import pandas as pd
 from pipeline.core import storage
 from pipeline.core.errors import OptionError, WorkspaceError
 from pipeline.core.fingerprint import fingerprint
+from pipeline.dataset.folder import DatasetFolder
 from pipeline.dataset.labels import ENGAGEMENT
 from pipeline.modalities.registry import modality_names
-from pipeline.runs.files import SCORES
-from pipeline.runs.runs import NAME, read_run
+from pipeline.runs.run import SCORES, Run
+from pipeline.runs.runs import NAME
 
 FUSED = "fused"
 
@@ -42,9 +43,11 @@ class RecommendOptions:
     since: str = ""
     uploads: str = ""
 
-    def folder(self, run: Mapping) -> str:
-        """Folder of the clips to choose from, relative to the workspace. run: its run.json."""
-        return f"uploads/{self.uploads}" if self.uploads else f"datasets/{run['dataset']}"
+    def folder(self, workspace: str, run: Mapping) -> DatasetFolder:
+        """The folder of the clips to choose from. run: its run.json."""
+        if self.uploads:
+            return DatasetFolder(workspace, f"uploads/{self.uploads}")
+        return DatasetFolder.of(workspace, run["dataset"])
 
     def name(self) -> str:
         """Default name of the files."""
@@ -108,23 +111,23 @@ def check_name(name: str) -> None:
         )
 
 
-def check_options(workspace: str, run_dir: str, options: RecommendOptions) -> None:
+def check_options(run_folder: Run, options: RecommendOptions) -> None:
     """Checks the options against a finished run.
 
     Raises:
         OptionError: the run lacks a modality or the challenge, or has no clip that is new enough.
         WorkspaceError: the run's scores or its dataset are missing.
     """
-    from pipeline.dataset.assemble import CLIPS, read_clips  # scipy and av with it, which other tasks plan without
+    from pipeline.dataset.folder import CLIPS
 
-    run = read_run(workspace, run_dir)
-    folder = options.folder(run)
-    scores = storage.join(folder if options.uploads else run_dir, SCORES)
-    if options.uploads and not storage.exists(storage.join(workspace, scores)):
-        _refuse_uploads(workspace, options.uploads)
-    for path in (scores, storage.join(folder, CLIPS)):
-        if not storage.exists(storage.join(workspace, path)):
-            raise WorkspaceError(f"{storage.join(workspace, path)} is missing; run the run's BuildVDV again to make it")
+    run = run_folder.read_about()
+    folder = options.folder(run_folder.workspace, run)
+    scores_folder = folder if options.uploads else run_folder
+    if options.uploads and not scores_folder.has(SCORES):
+        _refuse_uploads(run_folder.workspace, options.uploads)
+    for place, name in ((scores_folder, SCORES), (folder, CLIPS)):
+        if not place.has(name):
+            raise WorkspaceError(f"{place.file(name)} is missing; run the run's BuildVDV again to make it")
     lacking = [modality for modality, _ in options.weights if modality != FUSED and modality not in run["features"]]
     if lacking:
         raise OptionError(
@@ -133,7 +136,7 @@ def check_options(workspace: str, run_dir: str, options: RecommendOptions) -> No
         )
     if options.since:
         since_time(options.since)
-    clips = read_clips(workspace, folder)
+    clips = folder.read_clips()
     challenges = sorted(clips["challenge"].unique())
     if options.challenge and options.challenge not in challenges:
         raise OptionError(f"--challenge {options.challenge!r} is none of those there: {', '.join(challenges)}")

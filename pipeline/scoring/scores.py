@@ -3,23 +3,21 @@
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 
 from models.virality.inputs import to_device
 from models.virality.vdv import Vdv
-from pipeline.core import storage
 from pipeline.core.errors import DataError
+from pipeline.dataset.folder import DatasetFolder
 from pipeline.dataset.labels import TRAIN
 from pipeline.dataset.loading import ClipBatch, ClipDataset
 from pipeline.metrics.ranking import percentile_within
-from pipeline.runs.files import SCORES
+from pipeline.runs.run import SCORES, Run
 from pipeline.runs.train import load_run, warn_if_untrained
 from pipeline.scoring.intervals import Calibration, calibrate, read_unseen
 
 
-def score_clips(workspace: str, dataset_dir: str, run_dir: str, device: torch.device) -> None:
+def score_clips(dataset_folder: DatasetFolder, run_folder: Run, device: torch.device) -> None:
     """Writes one row a clip, labelled or not, in the dataset's order, to runs/<id>/scores.parquet.
 
     Columns: clip_id, challenge, split, label; score (higher: more popular within its challenge; null where abstained),
@@ -32,33 +30,30 @@ def score_clips(workspace: str, dataset_dir: str, run_dir: str, device: torch.de
     The score of a training clip is too good. Its expected percentile comes from the score of a model that did not see
     it, where there is one, else is null.
 
-    Args:
-        dataset_dir, run_dir: relative to the workspace.
-
     Raises:
         DataError: the dataset's features are of another width than the run's.
     """
-    model, run = load_run(workspace, run_dir, device)
-    table = score_table(workspace, dataset_dir, run_dir, model, run, device)
-    unseen, _ = read_unseen(workspace, run_dir)
+    model, run = load_run(run_folder, device)
+    table = score_table(dataset_folder, run_folder, model, run, device)
+    unseen, _ = read_unseen(run_folder)
     score = table["score"].astype("float64")
-    if run["dataset"] == dataset_dir.rstrip("/").rsplit("/", 1)[-1]:
+    if run["dataset"] == dataset_folder.id:
         score_unseen = table["clip_id"].map(unseen.set_index("clip_id")["score"]).astype("float64")
         score = score.where(table["split"] != TRAIN, score_unseen)
     add_expected(table, calibrate(unseen, run["interval_level"]), score)
-    write_scores(storage.join(workspace, run_dir, SCORES), table)
+    run_folder.write_table(SCORES, table)
 
 
 def score_table(
-    workspace: str, dataset_dir: str, run_dir: str, model: Vdv, run: Mapping, device: torch.device
+    dataset_folder: DatasetFolder, run_folder: Run, model: Vdv, run: Mapping, device: torch.device
 ) -> pd.DataFrame:
     """The table of `score_clips` without expected percentiles. model, run: as train.load_run gives them."""
     warn_if_untrained(run)
-    dataset = ClipDataset(workspace, dataset_dir, model.config, training=False)
+    dataset = ClipDataset(dataset_folder, model.config, training=False)
     for modality, spec in dataset.inputs.items():
         if spec != model.inputs[modality]:
             raise DataError(
-                f"{dataset_dir} has {modality} features {spec.width} wide, {run_dir} was trained on"
+                f"{dataset_folder.place} has {modality} features {spec.width} wide, {run_folder.place} was trained on"
                 f" {model.inputs[modality].width}; extract with the profile that the run was trained with"
             )
     dataset.inputs = model.inputs  # a modality that no clip of this dataset has is missing in every clip
@@ -75,11 +70,6 @@ def add_expected(table: pd.DataFrame, calibration: Calibration, score: pd.Series
     at = table.columns.get_loc("percentile")
     for place, name in enumerate(expected, start=1):
         table.insert(at + place, name, expected[name])
-
-
-def write_scores(path: str, table: pd.DataFrame) -> None:
-    with storage.staged(path) as local:
-        pq.write_table(pa.Table.from_pandas(table, preserve_index=False), local, compression="zstd")
 
 
 def score_rows(model: Vdv, dataset: ClipDataset, rows: Sequence[int], device: torch.device) -> pd.DataFrame:

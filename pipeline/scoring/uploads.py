@@ -12,18 +12,18 @@ import torch
 
 from pipeline.core import storage
 from pipeline.core.errors import DataError
-from pipeline.dataset.assemble import BatchFiles, assemble, read_clips, read_table
+from pipeline.dataset.assemble import BatchFiles, assemble
+from pipeline.dataset.folder import DatasetFolder
 from pipeline.dataset.labels import ENGAGEMENT, LabelOptions
-from pipeline.runs.files import SCORES, SCORES_CSV
+from pipeline.runs.run import SCORES, SCORES_CSV, Run
 from pipeline.runs.train import load_run
 from pipeline.scoring.intervals import calibrate, read_unseen
-from pipeline.scoring.scores import add_expected, score_table, write_scores
+from pipeline.scoring.scores import add_expected, score_table
 
 
 def assemble_uploads(
-    workspace: str,
+    uploads_folder: DatasetFolder,
     batches: Sequence[BatchFiles],
-    out_dir: str,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
     """Assembles the batches like a dataset (dataset.assemble), without engagement, split and labels.
@@ -39,13 +39,12 @@ def assemble_uploads(
         rows[[*ENGAGEMENT, "split"]] = pd.NA
         kept = rows.astype(files.batch.rows.dtypes.to_dict())
         unlabelled.append(replace(files, batch=replace(files.batch, rows=kept)))
-    assemble(workspace, unlabelled, out_dir, LabelOptions("likes"), progress)
+    assemble(uploads_folder, unlabelled, LabelOptions("likes"), progress)
 
 
 def score_uploads(
-    workspace: str,
-    uploads_dir: str,
-    run_dir: str,
+    uploads_folder: DatasetFolder,
+    run_folder: Run,
     device: torch.device,
     level: float | None = None,
 ) -> None:
@@ -56,29 +55,27 @@ def score_uploads(
     (how the clip's decoding ended). `percentile` is that among the uploads of the challenge.
 
     Args:
-        uploads_dir, run_dir: relative to the workspace.
         level: of the intervals, above 0 and below 1; None: the run's.
 
     Raises:
         DataError: the features are of another width than the run's.
     """
-    model, run = load_run(workspace, run_dir, device)
-    table = score_table(workspace, uploads_dir, run_dir, model, run, device).drop(columns=["split", "label"])
-    unseen, _ = read_unseen(workspace, run_dir)
+    model, run = load_run(run_folder, device)
+    table = score_table(uploads_folder, run_folder, model, run, device).drop(columns=["split", "label"])
+    unseen, _ = read_unseen(run_folder)
     known = table["challenge"].isin(run["data"]["challenges"])
     score = table["score"].astype("float64").where(known)
     add_expected(table, calibrate(unseen, level or run["interval_level"]), score)
     table.insert(2, "known_challenge", known)
-    clips = read_clips(workspace, uploads_dir)
+    clips = uploads_folder.read_clips()
     table[["status", "code"]] = clips[["status", "code"]]
-    folder = storage.join(workspace, uploads_dir)
-    write_scores(storage.join(folder, SCORES), table)
-    storage.write_bytes(storage.join(folder, SCORES_CSV), table.to_csv(index=False).encode())
+    uploads_folder.write_table(SCORES, table)
+    storage.write_bytes(uploads_folder.file(SCORES_CSV), table.to_csv(index=False).encode())
 
 
-def first_clips(workspace: str, uploads_dir: str, top: int) -> list[str]:
+def first_clips(uploads_folder: DatasetFolder, top: int) -> list[str]:
     """Text for the terminal, line by line: the first clips of each challenge, and clips without a score."""
-    table = read_table(storage.join(workspace, uploads_dir, SCORES))
+    table = uploads_folder.read_table(SCORES)
     lines = []
     for name, clips in table.groupby("challenge"):
         ordered = clips[~clips["abstained"]].sort_values(["score", "clip_id"], ascending=[False, True])

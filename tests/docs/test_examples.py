@@ -11,8 +11,10 @@ import pandas as pd
 import pytest
 import torch
 
+from pipeline.dataset.folder import DatasetFolder
 from pipeline.evaluation.evaluate import evaluate_run
 from pipeline.modalities.registry import modality_names
+from pipeline.runs.run import Run
 from pipeline.runs.runs import LATEST, latest
 from pipeline.scoring.embeddings import read_embeddings
 from pipeline.scoring.recommendation import write_recommendation
@@ -49,9 +51,11 @@ def made(workspaces: Workspaces):
     """What the pages' examples are given: a finished run and its workspace, and one shard of each modality."""
     workspace = workspaces.copy(make_run)
     path = workspace.parent / "shards"
-    evaluate_run(str(workspace), "datasets/one", RUN)
-    embeddings = read_embeddings(str(workspace), "datasets/one", RUN, torch.device("cpu"))
-    write_recommendation(str(workspace), RUN, embeddings, RecommendOptions(top=3), "june")
+    evaluate_run(DatasetFolder(str(workspace), "datasets/one"), Run(str(workspace), RUN))
+    embeddings = read_embeddings(
+        DatasetFolder(str(workspace), "datasets/one"), Run(str(workspace), RUN), torch.device("cpu")
+    )
+    write_recommendation(Run(str(workspace), RUN), embeddings, RecommendOptions(top=3), "june")
     (workspace / LATEST).write_text(json.dumps(latest("datasets/one", RUN)))
     files = make_batch(workspace.parent / "all", speed_decides(4))
     path.mkdir()

@@ -11,7 +11,8 @@ import pytest
 
 from benchmarks.world_checks import check_world
 from models.extractors.places365 import category_set
-from pipeline.dataset.assemble import read_clips, read_table
+from pipeline.core.workspace import read_table
+from pipeline.dataset.folder import DatasetFolder
 from pipeline.features.reader import ShardReader
 from pipeline.modalities.pose import PoseRows
 from pipeline.modalities.registry import load_profile
@@ -68,7 +69,7 @@ def test_the_extractors_see_what_is_there(built):
 
 
 def test_broken_files_end_failed_and_every_other_clip_ok(built):
-    clips = read_clips(str(built / "workspace"), dataset_of(built)).set_index("clip_id")
+    clips = DatasetFolder(str(built / "workspace"), dataset_of(built)).read_clips().set_index("clip_id")
     for upload in make_world(WORLD):
         wanted = "failed" if upload.script.phone.damage else "ok"
         assert clips.loc[upload.script.clip_id, "status"] == wanted, upload.script.phone
@@ -158,7 +159,7 @@ def people(folder: Path, name: str, profile: Path | str = "demo") -> dict[tuple[
     """Everybody's keypoints, by clip and frame of the file."""
     workspace, dataset = extracted(folder, name, profile)
     found = {}
-    for _, clip in read_clips(str(workspace), dataset).iterrows():
+    for _, clip in DatasetFolder(str(workspace), dataset).read_clips().iterrows():
         rows = ShardReader(str(workspace / clip["shard_pose"])).read(clip["clip_id"])
         assert isinstance(rows, PoseRows)
         for place, frame in enumerate(rows.grid.frame_index):

@@ -11,6 +11,7 @@ import pandas as pd
 
 from pipeline.core.options import DecodeLimits
 from pipeline.dataset.assemble import BatchFiles, assemble
+from pipeline.dataset.folder import DatasetFolder
 from pipeline.dataset.labels import LabelOptions
 from pipeline.decode.clips import Ending, Probe
 from pipeline.decode.picture_sketch import SKETCH
@@ -206,5 +207,5 @@ def speed_decides(count: int = 40, challenges: Sequence[str] = ("shuffle", "wave
 def make_small_dataset(workspace: Path) -> Path:
     """`datasets/one` of 24 clips with poses and scenes, 15 to train on."""
     files = make_batch(workspace, speed_decides(24), modalities=("pose", "scene"))
-    assemble(str(workspace), [files], "datasets/one", LabelOptions(holdout=0.4))
+    assemble(DatasetFolder(str(workspace), "datasets/one"), [files], LabelOptions(holdout=0.4))
     return workspace

@@ -9,10 +9,12 @@ import torch
 
 from benchmarks.report import make_run
 from pipeline.dataset.assemble import assemble
+from pipeline.dataset.folder import DatasetFolder
 from pipeline.dataset.labels import LabelOptions
 from pipeline.modalities.registry import modality_names
 from pipeline.report.render import Sources, build
 from pipeline.report.run_contents import RunContents, read_run_contents
+from pipeline.runs.run import Run
 from tests.support.learnable_world import Clip, make_batch, speed_decides
 
 CPU = torch.device("cpu")
@@ -34,9 +36,8 @@ def make(
     """A workspace with a dataset and a run; 24 clips of two challenges and the odd ones unless given."""
     some = [*speed_decides(24, seed=1), *ODD] if clips is None else clips
     assemble(
-        str(workspace),
+        DatasetFolder(str(workspace), DATASET),
         [make_batch(workspace, some, modalities=modalities)],
-        DATASET,
         LabelOptions("likes", holdout=0.4),
     )
     make_run(str(workspace), DATASET, RUN, folds, **SMALL)
@@ -45,10 +46,18 @@ def make(
 
 def built(workspace: str, faces: str = "blur", films: int = 120, sources: Sources | None = None) -> tuple[dict, list]:
     """Payload and media, having gone through JSON as the browser gets them."""
-    both = build(workspace, DATASET, RUN, contents(workspace), CPU, faces, films, sources or Sources())
+    both = build(
+        DatasetFolder(workspace, DATASET),
+        Run(workspace, RUN),
+        contents(workspace),
+        CPU,
+        faces,
+        films,
+        sources or Sources(),
+    )
     payload, media = json.loads(json.dumps(both, allow_nan=False))
     return payload, media
 
 
 def contents(workspace: str) -> RunContents:
-    return read_run_contents(workspace, DATASET, RUN)
+    return read_run_contents(DatasetFolder(workspace, DATASET), Run(workspace, RUN))

@@ -4,8 +4,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipeline.dataset.assemble import assemble
+from pipeline.dataset.folder import DatasetFolder
 from pipeline.dataset.labels import LabelOptions
 from pipeline.evaluation.evaluate import cross_validate_run
+from pipeline.runs.run import Run
 from pipeline.runs.train import train_fusion
 from pipeline.scoring.scores import score_clips
 from tests.pipeline.runs.test_train import CPU, ONE_EPOCH
@@ -30,8 +32,8 @@ def make_run(workspace: Path) -> Path:
     old = [replace(clip, creator=f"creator{place // 4}") for place, clip in enumerate(speed_decides(32, seed=1))]
     files = make_batch(workspace, [*old, *ODD], modalities=("pose", "scene"))
     dataset = "datasets/one"
-    assemble(str(workspace), [files], dataset, LabelOptions(holdout=0.2))
-    train_fusion(str(workspace), dataset, RUN, ONE_EPOCH, CPU)
-    cross_validate_run(str(workspace), dataset, RUN, CPU, folds=2)
-    score_clips(str(workspace), dataset, RUN, CPU)
+    assemble(DatasetFolder(str(workspace), dataset), [files], LabelOptions(holdout=0.2))
+    train_fusion(DatasetFolder(str(workspace), dataset), Run(str(workspace), RUN), ONE_EPOCH, CPU)
+    cross_validate_run(DatasetFolder(str(workspace), dataset), Run(str(workspace), RUN), CPU, folds=2)
+    score_clips(DatasetFolder(str(workspace), dataset), Run(str(workspace), RUN), CPU)
     return workspace

@@ -11,6 +11,8 @@ import pytest
 from luigi.cmdline_parser import CmdlineParser
 
 from pipeline.core.errors import OptionError
+from pipeline.dataset.folder import DatasetFolder
+from pipeline.runs.run import Run
 from pipeline.runs.runs import name_run
 from pipeline.scoring.uploads import assemble_uploads, score_uploads
 from tasks.recommend import Recommend
@@ -133,8 +135,8 @@ def test_uploads_that_the_run_scored_can_be_recommended_from(workspace, capsys):
         Clip("far", "elsewhere", creator="zoe", speed=0.5),
     ]
     files = make_batch(workspace, new, name="july", modalities=("pose", "scene"))
-    assemble_uploads(str(workspace), [files], "uploads/july")
-    score_uploads(str(workspace), "uploads/july", RUN, CPU)
+    assemble_uploads(DatasetFolder(str(workspace), "uploads/july"), [files])
+    score_uploads(DatasetFolder(str(workspace), "uploads/july"), Run(str(workspace), RUN), CPU)
     task(workspace, uploads="uploads/july", name="uploads").run()
     said = capsys.readouterr().err
     assert "elsewhere: 1 of 1 clips to choose from; the run was not trained on this challenge" in said

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.runs.run import Run
 from tasks.build import BuildVDV
 from tasks.model import EvaluateRun, RenderReport, RunStage
 
@@ -16,7 +17,7 @@ FOLDER = "runs/" + "a" * 16
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A workspace whose dataset is there, and a run in it with a report that the usual options gave."""
     monkeypatch.setattr(RunStage, "dataset_complete", lambda self: True)
-    monkeypatch.setattr(RunStage, "run_folder", lambda self: FOLDER)
+    monkeypatch.setattr(RunStage, "run_folder", lambda self: Run(self.workspace, FOLDER))
     (tmp_path / FOLDER).mkdir(parents=True)
     for name in ("metrics.json", "report.html"):
         (tmp_path / FOLDER / name).touch()
@@ -38,7 +39,7 @@ def test_a_report_that_shows_what_is_asked_for_is_done(workspace):
 def test_other_pictures_make_the_report_anew_and_train_nothing(workspace, options):
     assert not report(workspace, **options).complete()
     assert EvaluateRun(manifest="none.csv", workspace=str(workspace)).complete()
-    assert report(workspace, **options).run_folder() == FOLDER
+    assert report(workspace, **options).run_folder().place == FOLDER
 
 
 def test_a_report_of_before_there_was_a_choice_is_made_anew(workspace):

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from pipeline.core.errors import OptionError
+from pipeline.runs.run import Run
 from tasks.build import BuildVDV, copies
 from tasks.model import CrossValidate, EvaluateRun, RunAblations, RunStage, ScoreClips, TrainFusion
 
@@ -17,7 +18,7 @@ FOLDER = "runs/one"
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A workspace whose dataset is there; only what stands in the run's folder decides."""
     monkeypatch.setattr(RunStage, "dataset_complete", lambda self: True)
-    monkeypatch.setattr(RunStage, "run_folder", lambda self: FOLDER)
+    monkeypatch.setattr(RunStage, "run_folder", lambda self: Run(self.workspace, FOLDER))
     (tmp_path / FOLDER).mkdir(parents=True)
     return tmp_path
 

@@ -12,7 +12,8 @@ import torch
 from models.virality.config import VdvConfig
 from pipeline.core.errors import DataError, WorkspaceError
 from pipeline.dataset import loading
-from pipeline.dataset.assemble import assemble, read_clips, read_faces, read_statistics
+from pipeline.dataset.assemble import assemble
+from pipeline.dataset.folder import DatasetFolder
 from pipeline.dataset.loading import ChallengeBatches, ClipDataset
 from pipeline.features.reader import ShardReader
 from pipeline.features.shards import ShardWriter
@@ -36,23 +37,23 @@ SMALL = VdvConfig(frames=16, samplings=2, max_frames=30)
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("dataset") / "ws"
-    assemble(str(folder), [make_batch(folder, CLIPS)], "datasets/one")
+    assemble(DatasetFolder(str(folder), "datasets/one"), [make_batch(folder, CLIPS)])
     return folder
 
 
 def samples(workspace: Path, training: bool = False, config: VdvConfig = SMALL) -> dict:
-    dataset = ClipDataset(str(workspace), "datasets/one", config, training)
+    dataset = ClipDataset(DatasetFolder(str(workspace), "datasets/one"), config, training)
     return {clip_id: dataset[0, row] for row, clip_id in enumerate(dataset.clips["clip_id"])}
 
 
 def test_every_clip_is_a_row_and_says_how_it_ended(workspace):
-    clips = read_clips(str(workspace), "datasets/one").set_index("clip_id")
+    clips = DatasetFolder(str(workspace), "datasets/one").read_clips().set_index("clip_id")
     assert clips.index.tolist() == [clip.clip_id for clip in CLIPS]
     assert clips.loc["not-a-video", ["status", "code"]].tolist() == ["failed", "not_a_video"]
     assert clips.loc["damaged", ["status", "code", "reason"]].tolist() == ["failed", "corrupt", "made to fail"]
     assert clips.loc["plain", ["status", "code", "width", "height"]].tolist() == ["ok", "", 720, 1280]
     assert clips["label"].isna().tolist() == [False] * 5 + [True, False]
-    statistics = read_statistics(str(workspace), "datasets/one")
+    statistics = DatasetFolder(str(workspace), "datasets/one").read_statistics()
     assert statistics["status"] == {"ok": 5, "partial": 0, "failed": 2}
     assert statistics["codes"] == {"corrupt": 1, "not_a_video": 1}
     assert statistics["features"] == {"face": 512, "scene": 16, "appearance": 24}
@@ -60,7 +61,7 @@ def test_every_clip_is_a_row_and_says_how_it_ended(workspace):
 
 
 def test_the_lead_dancers_faces_are_found_among_all(workspace):
-    pose, faces = dancing(CLIPS[0]), read_faces(str(workspace), "datasets/one")
+    pose, faces = dancing(CLIPS[0]), DatasetFolder(str(workspace), "datasets/one").read_faces()
     face, lead = lead_face(pose), pose.tracks[1]
     assert len(face.frame) > len(faces["plain"]) > 5
     for at in faces["plain"]:
@@ -70,7 +71,7 @@ def test_the_lead_dancers_faces_are_found_among_all(workspace):
 
 
 def test_quality_is_detection_rate_times_confidence(workspace):
-    clips = read_clips(str(workspace), "datasets/one").set_index("clip_id")
+    clips = DatasetFolder(str(workspace), "datasets/one").read_clips().set_index("clip_id")
     lead = dancing(CLIPS[0]).tracks[1]
     assert clips.loc["plain", "quality_pose"] == pytest.approx(
         lead.valid.mean() * lead.keypoints[lead.valid, :, 2].mean()
@@ -81,7 +82,7 @@ def test_quality_is_detection_rate_times_confidence(workspace):
 
 
 def test_pictures_are_seen_as_well_as_the_networks_are_sure_of_them(workspace):
-    clips = read_clips(str(workspace), "datasets/one").set_index("clip_id")
+    clips = DatasetFolder(str(workspace), "datasets/one").read_clips().set_index("clip_id")
     for clip_id in ("plain", "long"):
         scene, appearance = (
             ShardReader(str(workspace / clips.loc[clip_id, f"shard_{modality}"])).read(clip_id)
@@ -97,7 +98,7 @@ def test_a_workspace_can_be_moved(workspace, tmp_path):
     moved = Path(shutil.copytree(workspace, tmp_path / "elsewhere"))
     text = (moved / "datasets/one/statistics.json").read_text()
     assert str(workspace) not in text
-    clips = read_clips(str(moved), "datasets/one")
+    clips = DatasetFolder(str(moved), "datasets/one").read_clips()
     assert not clips["shard_pose"].str.startswith("/").any()
     original, copy = samples(workspace), samples(moved)
     torch.testing.assert_close(original["plain"].inputs["pose"].values, copy["plain"].inputs["pose"].values)
@@ -129,7 +130,7 @@ def test_missing_modalities_are_ordinary(workspace):
 
 
 def test_a_collated_clip_is_the_clip_and_padding_behind(workspace):
-    dataset = ClipDataset(str(workspace), "datasets/one", SMALL, training=False)
+    dataset = ClipDataset(DatasetFolder(str(workspace), "datasets/one"), SMALL, training=False)
     together = dataset.collate([dataset[0, row] for row in range(len(dataset))])
     alone = dataset[0, 0].inputs["appearance"]
     length = len(alone.mask)
@@ -143,7 +144,11 @@ def test_a_collated_clip_is_the_clip_and_padding_behind(workspace):
 
 def test_a_training_sample_is_decided_by_seed_epoch_and_clip(workspace):
     def values(config: VdvConfig, epoch: int) -> torch.Tensor:
-        return ClipDataset(str(workspace), "datasets/one", config, training=True)[epoch, 0].inputs["pose"].values
+        return (
+            ClipDataset(DatasetFolder(str(workspace), "datasets/one"), config, training=True)[epoch, 0]
+            .inputs["pose"]
+            .values
+        )
 
     assert values(SMALL, 3).shape == (1, 9, 16, 17)
     torch.testing.assert_close(values(SMALL, 3), values(SMALL, 3), rtol=0, atol=0)
@@ -159,7 +164,7 @@ def test_a_clip_is_read_from_its_shard_once_for_all_epochs_and_views(workspace, 
         return read(self, clip_id, *arguments, **options)
 
     monkeypatch.setattr(ShardReader, "read", counted)
-    dataset = ClipDataset(str(workspace), "datasets/one", SMALL, training=True)
+    dataset = ClipDataset(DatasetFolder(str(workspace), "datasets/one"), SMALL, training=True)
     for epoch in range(3):
         dataset[epoch, 0]
     assert len(reads) == len(dataset.inputs)
@@ -171,9 +176,9 @@ def test_a_clip_is_read_from_its_shard_once_for_all_epochs_and_views(workspace, 
 
 def test_what_does_not_fit_in_memory_is_read_anew_and_is_the_same(workspace, monkeypatch):
     monkeypatch.setattr(loading, "KEPT_BYTES", 0)
-    nothing_kept = ClipDataset(str(workspace), "datasets/one", SMALL, training=True)
+    nothing_kept = ClipDataset(DatasetFolder(str(workspace), "datasets/one"), SMALL, training=True)
     monkeypatch.undo()
-    kept = ClipDataset(str(workspace), "datasets/one", SMALL, training=True)
+    kept = ClipDataset(DatasetFolder(str(workspace), "datasets/one"), SMALL, training=True)
     for epoch in (0, 1):
         for one, other in zip(nothing_kept[epoch, 0].inputs.values(), kept[epoch, 0].inputs.values(), strict=True):
             torch.testing.assert_close(one.values, other.values, rtol=0, atol=0)
@@ -182,16 +187,16 @@ def test_what_does_not_fit_in_memory_is_read_anew_and_is_the_same(workspace, mon
 
 def test_without_poses_the_largest_face_stands_for_the_leads(tmp_path):
     files = make_batch(tmp_path / "ws", CLIPS[:1], modalities=("face",))
-    assemble(str(tmp_path / "ws"), [files], "datasets/one")
+    assemble(DatasetFolder(str(tmp_path / "ws"), "datasets/one"), [files])
     face = rows_of("face", CLIPS[0])
     assert isinstance(face, FaceRows)
-    assert len(read_faces(str(tmp_path / "ws"), "datasets/one")["plain"]) == len(np.unique(face.frame))
+    assert len(DatasetFolder(str(tmp_path / "ws"), "datasets/one").read_faces()["plain"]) == len(np.unique(face.frame))
     assert list(samples(tmp_path / "ws")["plain"].inputs) == ["face"]
 
 
 def test_a_clip_that_left_its_shard_since_is_missing_not_fatal(tmp_path):
     files = make_batch(tmp_path / "ws", CLIPS[:2])
-    assemble(str(tmp_path / "ws"), [files], "datasets/one")
+    assemble(DatasetFolder(str(tmp_path / "ws"), "datasets/one"), [files])
     (shard,) = Path(files.features["scene"]).glob("*.parquet")
     with ShardWriter(str(shard), "scene", ["plain"], {}) as writer:
         writer.add(rows_of("scene", CLIPS[0]))
@@ -205,7 +210,7 @@ def test_a_dataset_appears_whole_or_not_at_all(tmp_path):
     workspace = tmp_path / "ws"
     leak = [Clip("one", likes=1, creator="a", split="train"), Clip("two", likes=2, creator="a", split="test")]
     with pytest.raises(DataError, match="one"):
-        assemble(str(workspace), [make_batch(workspace, leak)], "datasets/one")
+        assemble(DatasetFolder(str(workspace), "datasets/one"), [make_batch(workspace, leak)])
     assert not (workspace / "datasets").exists()
 
 
@@ -219,12 +224,12 @@ def test_copies_are_known_by_their_file_or_by_their_pictures(tmp_path):
         Clip("broken-too", creator="f", likes=6, content="y", fails="corrupt"),
     ]
     workspace = tmp_path / "ws"
-    assemble(str(workspace), [make_batch(workspace, clips)], "datasets/one")
-    found = read_clips(str(workspace), "datasets/one").set_index("clip_id")["copies"]
+    assemble(DatasetFolder(str(workspace), "datasets/one"), [make_batch(workspace, clips)])
+    found = DatasetFolder(str(workspace), "datasets/one").read_clips().set_index("clip_id")["copies"]
     assert found.dropna().to_dict() == {
         "first": "first", "encoded-anew": "first", "same-file": "first", "broken": "broken", "broken-too": "broken",
     }  # fmt: skip
-    assert read_statistics(str(workspace), "datasets/one")["copies"] == {"of_a_file": 2, "near": 1}
+    assert DatasetFolder(str(workspace), "datasets/one").read_statistics()["copies"] == {"of_a_file": 2, "near": 1}
 
 
 def test_a_split_that_tears_near_copies_apart_is_refused(tmp_path):
@@ -232,7 +237,7 @@ def test_a_split_that_tears_near_copies_apart_is_refused(tmp_path):
     clips = [Clip(name, creator=name, likes=9, split=side, film=len(name)) for name, side in sides.items()]
     workspace = tmp_path / "ws"  # one and two have three letters, and one film
     with pytest.raises(DataError, match=r"one \(train\) and two \(test\).*one film"):
-        assemble(str(workspace), [make_batch(workspace, clips)], "datasets/one")
+        assemble(DatasetFolder(str(workspace), "datasets/one"), [make_batch(workspace, clips)])
 
 
 def test_a_shard_that_is_not_there_is_named(tmp_path):
@@ -240,14 +245,14 @@ def test_a_shard_that_is_not_there_is_named(tmp_path):
     (shard,) = Path(files.features["scene"]).glob("*.parquet")
     shard.unlink()
     with pytest.raises(WorkspaceError, match=shard.name):
-        assemble(str(tmp_path / "ws"), [files], "datasets/one")
+        assemble(DatasetFolder(str(tmp_path / "ws"), "datasets/one"), [files])
 
 
 def test_weights_are_trained_only_where_the_shards_say_so(tmp_path):
     for name, weights, expected in (("a", "sha256:ab", []), ("b", "untrained:0", ["pose", "scene"])):
         files = make_batch(tmp_path / name, CLIPS[:1], modalities=("pose", "scene"), weights=weights)
-        assemble(str(tmp_path / name), [files], "datasets/one")
-        assert read_statistics(str(tmp_path / name), "datasets/one")["untrained"] == expected
+        assemble(DatasetFolder(str(tmp_path / name), "datasets/one"), [files])
+        assert DatasetFolder(str(tmp_path / name), "datasets/one").read_statistics()["untrained"] == expected
 
 
 def test_batches_hold_whole_challenges_and_every_clip_once():
@@ -271,7 +276,7 @@ def test_thinning_is_even():
 def test_two_batches_make_one_dataset(tmp_path):
     workspace = tmp_path / "ws"
     batches = [make_batch(workspace, CLIPS[:1], "june"), make_batch(workspace, CLIPS[1:2], "july")]
-    assemble(str(workspace), batches, "datasets/one")
-    clips = read_clips(str(workspace), "datasets/one")
+    assemble(DatasetFolder(str(workspace), "datasets/one"), batches)
+    clips = DatasetFolder(str(workspace), "datasets/one").read_clips()
     assert clips[["clip_id", "batch"]].to_numpy().tolist() == [["plain", "june"], ["short", "july"]]
     assert isinstance(clips, pd.DataFrame)

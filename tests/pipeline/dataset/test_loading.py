@@ -11,6 +11,7 @@ from models.virality.config import VdvConfig
 from models.virality.pose_sampling import SAMPLED_TOGETHER, LeadPose, sample_pose, sample_poses
 from models.virality.skeleton import COCO17, Change, Posture, draw_change, normalise, sample_frames, streams_at
 from pipeline.dataset.assemble import assemble
+from pipeline.dataset.folder import DatasetFolder
 from pipeline.dataset.loading import ClipDataset
 from tests.support.learnable_world import Clip, make_batch
 
@@ -97,8 +98,8 @@ def test_a_clip_drawn_in_a_batch_is_the_clip_drawn_alone(training):
 
 def test_what_the_loader_asks_for_by_the_batch_is_what_each_clip_gives(tmp_path):
     clips = [Clip(f"clip{place}", creator=str(place), likes=place, nobody=place == 2) for place in range(5)]
-    assemble(str(tmp_path / "ws"), [make_batch(tmp_path / "ws", clips)], "datasets/one")
-    dataset = ClipDataset(str(tmp_path / "ws"), "datasets/one", SMALL, training=True)
+    assemble(DatasetFolder(str(tmp_path / "ws"), "datasets/one"), [make_batch(tmp_path / "ws", clips)])
+    dataset = ClipDataset(DatasetFolder(str(tmp_path / "ws"), "datasets/one"), SMALL, training=True)
     keys = [(3, row) for row in (4, 0, 2)]
     (batch,) = DataLoader(dataset, batch_sampler=[keys], collate_fn=dataset.collate)
     one_by_one = dataset.collate([dataset[key] for key in keys])

@@ -12,10 +12,12 @@ from models.virality.config import VdvConfig
 from models.virality.vdv import build_encoder
 from pipeline.core.errors import DataError, OptionError
 from pipeline.dataset.assemble import assemble
+from pipeline.dataset.folder import DatasetFolder
 from pipeline.evaluation.ablations import Variant, ablation_table, as_text, choose_variants, run_ablations, variants
 from pipeline.evaluation.evaluate import cross_validate_run, evaluate_run
 from pipeline.metrics.ranking import METRICS
 from pipeline.modalities.registry import find_modality
+from pipeline.runs.run import Run
 from pipeline.runs.train import train_fusion
 from pipeline.scoring.scores import score_clips
 from tests.pipeline.evaluation.test_tables import predictions
@@ -131,12 +133,15 @@ def test_some_of_the_ablations_can_be_chosen_and_a_name_that_is_none_is_refused(
 def test_a_run_is_trained_judged_and_taken_apart(tmp_path: Path):
     """Some variants only; which there are is tested above."""
     workspace = str(tmp_path / "ws")
-    assemble(workspace, [make_batch(tmp_path / "ws", speed_decides(16), modalities=("pose", "scene"))], "datasets/one")
+    assemble(
+        DatasetFolder(workspace, "datasets/one"),
+        [make_batch(tmp_path / "ws", speed_decides(16), modalities=("pose", "scene"))],
+    )
     config = replace(ONE_EPOCH, inner_folds=2)
-    train_fusion(workspace, "datasets/one", "runs/one", config, CPU)
-    cross_validate_run(workspace, "datasets/one", "runs/one", CPU, "kfold", 2)
-    score_clips(workspace, "datasets/one", "runs/one", CPU)
-    evaluate_run(workspace, "datasets/one", "runs/one")
+    train_fusion(DatasetFolder(workspace, "datasets/one"), Run(workspace, "runs/one"), config, CPU)
+    cross_validate_run(DatasetFolder(workspace, "datasets/one"), Run(workspace, "runs/one"), CPU, "kfold", 2)
+    score_clips(DatasetFolder(workspace, "datasets/one"), Run(workspace, "runs/one"), CPU)
+    evaluate_run(DatasetFolder(workspace, "datasets/one"), Run(workspace, "runs/one"))
     folder = tmp_path / "ws/runs/one"
     metrics = json.loads((folder / "metrics.json").read_text())["folds"]
     assert (metrics["protocol"], metrics["folds"], metrics["clips"]) == ("kfold", 2, 16)
@@ -146,7 +151,7 @@ def test_a_run_is_trained_judged_and_taken_apart(tmp_path: Path):
     assert "ExtraTrees" in (folder / "table.md").read_text()
 
     calls: list[tuple[int, int]] = []
-    run_ablations(workspace, "datasets/one", "runs/one", CPU, progress=lambda *at: calls.append(at),
+    run_ablations(DatasetFolder(workspace, "datasets/one"), Run(workspace, "runs/one"), CPU, progress=lambda *at: calls.append(at),
                   names=["reliability_fusion", "mean_fusion"])  # fmt: skip
     assert calls == [(1, 4), (2, 4), (3, 4), (4, 4)]
     table = pd.read_parquet(folder / "ablations.parquet")
@@ -164,7 +169,7 @@ def test_a_run_is_trained_judged_and_taken_apart(tmp_path: Path):
 
     # The run's own training is the first seed's; only the other seed's is new.
     calls.clear()
-    run_ablations(workspace, "datasets/one", "runs/one", CPU, progress=lambda *at: calls.append(at), seeds=2,
+    run_ablations(DatasetFolder(workspace, "datasets/one"), Run(workspace, "runs/one"), CPU, progress=lambda *at: calls.append(at), seeds=2,
                   names=["mean_fusion"])  # fmt: skip
     assert calls == [(done, 6) for done in range(1, 7)]
     several = pd.read_parquet(folder / "ablations.parquet")
@@ -178,14 +183,16 @@ def test_a_run_is_trained_judged_and_taken_apart(tmp_path: Path):
 def test_a_run_that_no_folds_judged_cannot_be_taken_apart(tmp_path: Path):
     workspace = str(tmp_path / "ws")
     clips = [replace(clip, creator="ann") for clip in speed_decides(6)]
-    assemble(workspace, [make_batch(tmp_path / "ws", clips, modalities=("scene",))], "datasets/one")
-    train_fusion(workspace, "datasets/one", "runs/one", replace(ONE_EPOCH, inner_folds=2), CPU)
-    cross_validate_run(workspace, "datasets/one", "runs/one", CPU, "kfold", 2)
-    score_clips(workspace, "datasets/one", "runs/one", CPU)
-    evaluate_run(workspace, "datasets/one", "runs/one")
+    assemble(DatasetFolder(workspace, "datasets/one"), [make_batch(tmp_path / "ws", clips, modalities=("scene",))])
+    train_fusion(
+        DatasetFolder(workspace, "datasets/one"), Run(workspace, "runs/one"), replace(ONE_EPOCH, inner_folds=2), CPU
+    )
+    cross_validate_run(DatasetFolder(workspace, "datasets/one"), Run(workspace, "runs/one"), CPU, "kfold", 2)
+    score_clips(DatasetFolder(workspace, "datasets/one"), Run(workspace, "runs/one"), CPU)
+    evaluate_run(DatasetFolder(workspace, "datasets/one"), Run(workspace, "runs/one"))
     entry = json.loads((tmp_path / "ws/runs/one/metrics.json").read_text())["folds"]
     assert entry["clips"] == 0
     assert "at least two" in entry["reason"]
     assert not (tmp_path / "ws/runs/one/folds.parquet").exists()
     with pytest.raises(DataError, match="not judged by folds"):
-        run_ablations(workspace, "datasets/one", "runs/one", CPU)
+        run_ablations(DatasetFolder(workspace, "datasets/one"), Run(workspace, "runs/one"), CPU)

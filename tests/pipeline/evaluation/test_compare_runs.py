@@ -10,9 +10,10 @@ import pytest
 
 from pipeline.core.errors import DataError, WorkspaceError
 from pipeline.dataset.assemble import assemble
+from pipeline.dataset.folder import DatasetFolder
 from pipeline.evaluation.compare_runs import compare_runs
 from pipeline.evaluation.cross_validation import cross_validate
-from pipeline.runs.files import RUN_SCHEMA
+from pipeline.runs.run import RUN_SCHEMA, Run
 from pipeline.runs.train import train_fusion
 from tests.pipeline.runs.test_train import CPU, ONE_EPOCH
 from tests.support.learnable_world import make_batch, speed_decides
@@ -164,10 +165,17 @@ def test_a_dataset_that_is_gone_is_named(workspace):
 
 def test_runs_as_training_writes_them_are_compared(tmp_path):
     config = replace(ONE_EPOCH, modalities=("scene",))
-    assemble(str(tmp_path), [make_batch(tmp_path, speed_decides(16), modalities=("scene",))], "datasets/one")
+    assemble(
+        DatasetFolder(str(tmp_path), "datasets/one"), [make_batch(tmp_path, speed_decides(16), modalities=("scene",))]
+    )
     for seed, run_id in enumerate((GOOD, POOR)):
-        train_fusion(str(tmp_path), "datasets/one", f"runs/{run_id}", replace(config, seed=seed), CPU)
-        scores = cross_validate(str(tmp_path), "datasets/one", replace(config, seed=seed), CPU, folds=2)
+        train_fusion(
+            DatasetFolder(str(tmp_path), "datasets/one"),
+            Run(str(tmp_path), f"runs/{run_id}"),
+            replace(config, seed=seed),
+            CPU,
+        )
+        scores = cross_validate(DatasetFolder(str(tmp_path), "datasets/one"), replace(config, seed=seed), CPU, folds=2)
         scores.to_parquet(tmp_path / "runs" / run_id / "folds.parquet")
         (tmp_path / "runs" / run_id / "folds.json").write_text(json.dumps({"protocol": "kfold"}))
     compared = compare_runs(str(tmp_path), GOOD, POOR, 50)

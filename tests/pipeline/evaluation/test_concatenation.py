@@ -9,7 +9,8 @@ from scipy.stats import spearmanr
 from torch.utils.data import DataLoader
 
 import pipeline.evaluation.concatenation as concatenation
-from pipeline.dataset.assemble import assemble, read_clips
+from pipeline.dataset.assemble import assemble
+from pipeline.dataset.folder import DatasetFolder
 from pipeline.dataset.labels import LabelOptions, group_clips
 from pipeline.dataset.loading import ChallengeBatches, ClipDataset
 from pipeline.evaluation.concatenation import Concatenation, concatenation_scores
@@ -25,8 +26,13 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> ClipDataset:
     workspace = tmp_path_factory.mktemp("concatenation") / "ws"
     clips = [replace(clip, creator=f"creator{place // 2}") for place, clip in enumerate(speed_decides(30))]
     files = make_batch(workspace, [*clips, Clip("broken", likes=5, fails="corrupt")], modalities=("pose", "scene"))
-    assemble(str(workspace), [files], "datasets/one", LabelOptions(holdout=0.0))
-    return ClipDataset(str(workspace), "datasets/one", CONFIG, True, read_clips(str(workspace), "datasets/one"))
+    assemble(DatasetFolder(str(workspace), "datasets/one"), [files], LabelOptions(holdout=0.0))
+    return ClipDataset(
+        DatasetFolder(str(workspace), "datasets/one"),
+        CONFIG,
+        True,
+        DatasetFolder(str(workspace), "datasets/one").read_clips(),
+    )
 
 
 def groups(dataset: ClipDataset) -> np.ndarray:

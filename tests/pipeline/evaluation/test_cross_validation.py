@@ -11,7 +11,8 @@ import torch
 
 import pipeline.evaluation.cross_validation as crossval
 from pipeline.core.errors import DataError
-from pipeline.dataset.assemble import assemble, read_clips
+from pipeline.dataset.assemble import assemble
+from pipeline.dataset.folder import DatasetFolder
 from pipeline.dataset.labels import LabelOptions, group_clips
 from pipeline.evaluation.cross_validation import cross_validate, permute_engagement
 from pipeline.evaluation.protocol import fold_labels, make_folds
@@ -33,17 +34,19 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> str:
     """19 labelled clips; ann and bob posted the same file; one clip without likes and one that does not decode."""
     workspace = tmp_path_factory.mktemp("crossval") / "ws"
     clips = [*speed_decides(16), *TWO_SHARE, Clip("later", speed=0.5), Clip("broken", likes=5, fails="corrupt")]
-    assemble(str(workspace), [make_batch(workspace, clips, modalities=("pose", "scene"))], "datasets/one")
+    assemble(
+        DatasetFolder(str(workspace), "datasets/one"), [make_batch(workspace, clips, modalities=("pose", "scene"))]
+    )
     return str(workspace)
 
 
 @pytest.fixture(scope="module")
 def predictions(workspace: str) -> pd.DataFrame:
-    return cross_validate(workspace, "datasets/one", ONE_EPOCH, CPU, folds=3)
+    return cross_validate(DatasetFolder(workspace, "datasets/one"), ONE_EPOCH, CPU, folds=3)
 
 
 def test_every_labelled_clip_is_scored_once_and_in_the_datasets_order(workspace, predictions):
-    clips = read_clips(workspace, "datasets/one")
+    clips = DatasetFolder(workspace, "datasets/one").read_clips()
     assert predictions["clip_id"].tolist() == clips.loc[clips["label"].notna(), "clip_id"].tolist()
     assert set(predictions["fold"]) == {0, 1, 2}
     assert predictions.loc[predictions["clip_id"] == "broken", "abstained"].all()
@@ -57,7 +60,7 @@ def test_creators_and_copies_of_a_file_are_in_one_fold(predictions):
 
 
 def test_no_fold_trains_on_a_creator_that_it_judges(workspace, monkeypatch):
-    clips = read_clips(workspace, "datasets/one")
+    clips = DatasetFolder(workspace, "datasets/one").read_clips()
     groups = group_clips(clips["creator_id"], clips["copies"], clips.index)
     trained: list[set[int]] = []
 
@@ -67,7 +70,7 @@ def test_no_fold_trains_on_a_creator_that_it_judges(workspace, monkeypatch):
         return fitted
 
     monkeypatch.setattr(crossval, "fit", watched)
-    scores = cross_validate(workspace, "datasets/one", SCENE, CPU, folds=3)
+    scores = cross_validate(DatasetFolder(workspace, "datasets/one"), SCENE, CPU, folds=3)
     for fold, groups_trained in enumerate(trained):
         tested = clips.index[clips["clip_id"].isin(scores.loc[scores["fold"] == fold, "clip_id"])]
         assert len(groups_trained) > 5
@@ -75,7 +78,7 @@ def test_no_fold_trains_on_a_creator_that_it_judges(workspace, monkeypatch):
 
 
 def test_a_held_out_clips_likes_enter_no_training_label(workspace):
-    clips = read_clips(workspace, "datasets/one")
+    clips = DatasetFolder(workspace, "datasets/one").read_clips()
     fold = make_folds(clips, "kfold", 4)[0]
     held_out = np.isin(np.arange(len(clips)), fold.test)
     more = clips.assign(likes=clips["likes"].mask(held_out, clips["likes"] * 1000))
@@ -94,12 +97,14 @@ class Judged(NamedTuple):
 def scenes(workspace: str) -> Judged:
     """Of scenes alone, in two folds."""
     threads, calls = [torch.get_num_threads()], []
-    predictions = cross_validate(workspace, "datasets/one", SCENE, CPU, 2, progress=lambda *at: calls.append(at))
+    predictions = cross_validate(
+        DatasetFolder(workspace, "datasets/one"), SCENE, CPU, 2, progress=lambda *at: calls.append(at)
+    )
     return Judged(predictions, calls, [*threads, torch.get_num_threads()])
 
 
 def test_the_same_seed_gives_the_same_frame_however_many_work(workspace, scenes):
-    together = cross_validate(workspace, "datasets/one", SCENE, CPU, 2, workers=2)
+    together = cross_validate(DatasetFolder(workspace, "datasets/one"), SCENE, CPU, 2, workers=2)
     pd.testing.assert_frame_equal(scenes.predictions, together, check_exact=True)
 
 
@@ -110,29 +115,31 @@ def test_progress_is_told_fold_by_fold(scenes):
 def test_what_was_planted_is_found_on_creators_never_seen(tmp_path: Path):
     workspace = tmp_path / "ws"
     files = make_batch(workspace, speed_decides(24, challenges=("shuffle",)), modalities=("pose",))
-    assemble(str(workspace), [files], "datasets/one")
+    assemble(DatasetFolder(str(workspace), "datasets/one"), [files])
     config = replace(SMALL, epochs=12, inner_folds=2)
-    scores = cross_validate(str(workspace), "datasets/one", config, CPU, folds=2)
+    scores = cross_validate(DatasetFolder(str(workspace), "datasets/one"), config, CPU, folds=2)
     assert scores.groupby("fold")[["score", "label"]].corr("spearman").iloc[::2, 1].mean() > 0.6
 
 
 def test_one_creator_cannot_be_cross_validated(tmp_path: Path):
     workspace = tmp_path / "ws"
     clips = [Clip(f"c{n}", creator="ann", likes=n, speed=n / 4) for n in range(1, 5)]
-    assemble(str(workspace), [make_batch(workspace, clips, modalities=("scene",))], "datasets/one")
+    assemble(DatasetFolder(str(workspace), "datasets/one"), [make_batch(workspace, clips, modalities=("scene",))])
     with pytest.raises(DataError, match="at least two"):
-        cross_validate(str(workspace), "datasets/one", ONE_EPOCH, CPU)
+        cross_validate(DatasetFolder(str(workspace), "datasets/one"), ONE_EPOCH, CPU)
     with pytest.raises(DataError, match="at least 2"):
-        cross_validate(str(workspace), "datasets/one", ONE_EPOCH, CPU, folds=1)
+        cross_validate(DatasetFolder(str(workspace), "datasets/one"), ONE_EPOCH, CPU, folds=1)
 
 
 @pytest.fixture(scope="module")
 def with_baselines(workspace: str) -> pd.DataFrame:
-    return cross_validate(workspace, "datasets/one", ONE_EPOCH, CPU, folds=2, baselines=True, permuted=True)
+    return cross_validate(
+        DatasetFolder(workspace, "datasets/one"), ONE_EPOCH, CPU, folds=2, baselines=True, permuted=True
+    )
 
 
 def test_baselines_are_scored_on_the_same_clips_and_change_nothing_of_the_model(workspace, with_baselines):
-    plain = cross_validate(workspace, "datasets/one", ONE_EPOCH, CPU, folds=2)
+    plain = cross_validate(DatasetFolder(workspace, "datasets/one"), ONE_EPOCH, CPU, folds=2)
     pd.testing.assert_frame_equal(with_baselines[plain.columns], plain, check_exact=True)
     assert {
         "baseline_ridge_means", "baseline_boosting_means", "baseline_trees_pose", "baseline_ridge_all",
@@ -151,7 +158,7 @@ def test_hand_made_statistics_see_what_decides(with_baselines):
 
 
 def test_permuting_deals_engagement_followers_and_time_together_within_the_challenge(workspace):
-    clips = read_clips(workspace, "datasets/one").assign(followers=lambda table: table["likes"] * 2)
+    clips = DatasetFolder(workspace, "datasets/one").read_clips().assign(followers=lambda table: table["likes"] * 2)
     dealt = permute_engagement(clips, seed=1)
     assert (dealt["likes"] != clips["likes"]).sum() > 10
     known = dealt["likes"].notna()
@@ -168,8 +175,12 @@ def test_other_protocols_judge_some_of_the_clips(workspace, tmp_path, protocol):
         replace(clip, uploaded_at=f"2024-02-{place + 1:02d}", creator=f"creator{place}")
         for place, clip in enumerate(speed_decides(16))
     ]
-    assemble(str(tmp_path / "ws"), [make_batch(tmp_path / "ws", clips, modalities=("scene",))], "datasets/one")
-    scores = cross_validate(str(tmp_path / "ws"), "datasets/one", ONE_EPOCH, CPU, folds=4, protocol=protocol)
+    assemble(
+        DatasetFolder(str(tmp_path / "ws"), "datasets/one"), [make_batch(tmp_path / "ws", clips, modalities=("scene",))]
+    )
+    scores = cross_validate(
+        DatasetFolder(str(tmp_path / "ws"), "datasets/one"), ONE_EPOCH, CPU, folds=4, protocol=protocol
+    )
     if protocol == "time":
         assert scores["clip_id"].tolist() == [clip.clip_id for clip in clips[-4:]]
     else:

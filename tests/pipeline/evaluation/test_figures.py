@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from pipeline.evaluation.figures import ablations_figure, draw_figures, read_losses, spearman_figure, training_figure
+from pipeline.runs.run import Run
 from tests.support.made_once import Workspaces
 from tests.support.made_reports import RUN, make
 
@@ -28,7 +29,7 @@ def log(workspace: Path, place: str, text: str) -> None:
 
 
 def test_a_run_gives_its_figures_as_png_and_svg_and_again_the_same(workspace):
-    names = draw_figures(str(workspace), RUN)
+    names = draw_figures(Run(str(workspace), RUN))
     assert names == ["training", "spearman", "calibration"]
     folder = workspace / RUN / "figures"
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -39,7 +40,7 @@ def test_a_run_gives_its_figures_as_png_and_svg_and_again_the_same(workspace):
         assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 20, "something is drawn"
         assert (pixels[[0, -1]] == 255).all(), "and nothing is cut off at the top or bottom"
         assert (pixels[:, -1] == 255).all(), "or at the right"
-    draw_figures(str(workspace), RUN)
+    draw_figures(Run(str(workspace), RUN))
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 

@@ -5,7 +5,9 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.dataset.assemble import assemble
+from pipeline.dataset.folder import DatasetFolder
 from pipeline.dataset.labels import LabelOptions
+from pipeline.runs.run import Run
 from pipeline.runs.train import train_fusion
 from pipeline.scoring.scores import score_clips
 from tests.pipeline.feedback.simulated_dancers import LATE, keypoints, pose_rows
@@ -43,7 +45,7 @@ def clip(
 
 def make_dancing_run(workspace: Path, modalities: tuple[str, ...] = ("pose",)) -> Path:
     files = make_batch(workspace, dancing_clips(), modalities=modalities)
-    assemble(str(workspace), [files], DATASET, LabelOptions(holdout=0.2))
-    train_fusion(str(workspace), DATASET, RUN, ONE_EPOCH, CPU)
-    score_clips(str(workspace), DATASET, RUN, CPU)
+    assemble(DatasetFolder(str(workspace), DATASET), [files], LabelOptions(holdout=0.2))
+    train_fusion(DatasetFolder(str(workspace), DATASET), Run(str(workspace), RUN), ONE_EPOCH, CPU)
+    score_clips(DatasetFolder(str(workspace), DATASET), Run(str(workspace), RUN), CPU)
     return workspace

@@ -17,6 +17,7 @@ from pipeline.feedback.clip_feedback import ClipFeedback, write_feedback
 from pipeline.feedback.film import CAPTION, HEIGHT, SIDE
 from pipeline.feedback.motion import RATE_HZ
 from pipeline.feedback.references import choose_references
+from pipeline.runs.run import Run
 from tests.pipeline.feedback.dancing_run import GOOD, RUN, make_dancing_run
 from tests.pipeline.feedback.simulated_dancers import LATE
 from tests.support.made_once import Workspaces
@@ -58,11 +59,11 @@ def late(workspace: Path) -> ClipFeedback:
     """Feedback on the clip with the late arm, against good ones."""
     with scoring(workspace) as set_scores:
         set_scores(dict.fromkeys(GOOD, 5.0) | {"odd": -9.0, "short": -9.0})
-        return write_feedback(str(workspace), RUN_ID, "late", CPU)
+        return write_feedback(Run.of(str(workspace), RUN_ID), "late", CPU)
 
 
 def chosen_for(workspace: Path, clip: str) -> list[str]:
-    chosen = choose_references(str(workspace), RUN, clip)
+    chosen = choose_references(Run(str(workspace), RUN), clip)
     return [str(chosen.clips["clip_id"].iloc[row]) for row in chosen.references]
 
 
@@ -105,7 +106,7 @@ def test_the_fault_is_said_with_its_sentence_and_what_the_model_makes_of_it(late
 
 def test_a_good_clip_gets_no_words(workspace, scored):
     scored({"odd": -9.0, "short": -9.0, "late": -9.0})
-    feedback = write_feedback(str(workspace), RUN_ID, "good4", CPU)
+    feedback = write_feedback(Run.of(str(workspace), RUN_ID), "good4", CPU)
     content = json.loads(Path(feedback.json_path).read_text())
     assert content["findings"] == []
     assert content["summary"] == "nothing stands out"
@@ -140,8 +141,8 @@ def test_the_film_shows_both_and_colours_what_differs_while_it_does(late):
 
 
 def test_made_again_it_is_the_same(workspace):
-    first = Path(write_feedback(str(workspace), RUN_ID, "good5", CPU).json_path).read_bytes()
-    assert Path(write_feedback(str(workspace), RUN_ID, "good5", CPU).json_path).read_bytes() == first
+    first = Path(write_feedback(Run.of(str(workspace), RUN_ID), "good5", CPU).json_path).read_bytes()
+    assert Path(write_feedback(Run.of(str(workspace), RUN_ID), "good5", CPU).json_path).read_bytes() == first
 
 
 @pytest.mark.parametrize(
@@ -161,7 +162,7 @@ def test_made_again_it_is_the_same(workspace):
 def test_what_cannot_be_told_is_refused_with_the_reason(workspace, scored, clip, error, words):
     scored(dict.fromkeys(GOOD, 5.0) | {"late": 4.0})
     with pytest.raises(error, match=words):
-        write_feedback(str(workspace), RUN_ID, clip, CPU)
+        write_feedback(Run.of(str(workspace), RUN_ID), clip, CPU)
     assert not (workspace / RUN / f"feedback/{clip}.json").exists()
     assert not (workspace / RUN / f"feedback/{clip}.mp4").exists()
 
@@ -169,4 +170,4 @@ def test_what_cannot_be_told_is_refused_with_the_reason(workspace, scored, clip,
 def test_a_run_without_poses_is_refused(tmp_path):
     workspace = make_dancing_run(tmp_path / "ws", modalities=("scene",))
     with pytest.raises(OptionError, match="made without the pose modality: feedback needs skeletons"):
-        write_feedback(str(workspace), RUN_ID, "late", CPU)
+        write_feedback(Run.of(str(workspace), RUN_ID), "late", CPU)

@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 
 from pipeline.core.errors import WorkspaceError
-from pipeline.dataset.assemble import read_table
+from pipeline.core.workspace import read_table
 from pipeline.feedback.clip_feedback import FEEDBACK_SCHEMA
-from pipeline.runs.files import FEEDBACK
+from pipeline.runs.run import FEEDBACK, Run
 from pipeline.scoring.recommendation import read_candidates
 from pipeline.scoring.recommendation_options import RecommendOptions, eligible
 from tests.support.made_reports import DATASET, HTML, RUN, built, contents
@@ -130,4 +130,4 @@ def test_new_in_the_page_is_what_the_task_takes_for_new(copied):
     new = np.array(payload["clips"]["new"])
     assert new[unliked].tolist() == [False, False, False, True]
     options = RecommendOptions(new_only=True)
-    assert new.tolist() == eligible(read_candidates(str(copied), RUN, options).clips, options).tolist()
+    assert new.tolist() == eligible(read_candidates(Run(str(copied), RUN), options).clips, options).tolist()

@@ -12,6 +12,7 @@ from PIL import Image
 
 from models.extractors.places365 import CATEGORIES
 from pipeline.core.options import DecodeLimits
+from pipeline.dataset.folder import DatasetFolder
 from pipeline.evaluation.calibration import calibration
 from pipeline.modalities.record import Grid
 from pipeline.modalities.tracks import Track
@@ -22,6 +23,7 @@ from pipeline.report.render import Sources, render
 from pipeline.report.selection import CHECKS, ends_first, to_check
 from pipeline.report.similarity import CLEARLY, nearest_better, projected
 from pipeline.report.skeletons import FPS, LEAST_FPS, pace, preview
+from pipeline.runs.run import Run
 from tests.support.feature_rows import face_rows, pose_rows, scene_rows
 from tests.support.made_reports import CPU, DATASET, RUN, built, contents
 from tests.support.tiny_clips import render_clip
@@ -240,7 +242,7 @@ def test_where_no_pictures_are_wanted_there_are_none_but_skeletons(workspace, so
 
 
 def test_the_page_is_one_file_that_holds_the_data(copied, sources):
-    render(str(copied), DATASET, RUN, CPU, sources=sources, name="june")
+    render(DatasetFolder(str(copied), DATASET), Run(str(copied), RUN), CPU, sources=sources, name="june")
     text = (copied / RUN / "report.html").read_text()
     assert "clip000" in text
     assert "june" in text

@@ -10,10 +10,12 @@ import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
-from pipeline.dataset.assemble import read_table
+from pipeline.core.workspace import read_table
+from pipeline.dataset.folder import DatasetFolder
 from pipeline.evaluation.evaluate import evaluate_run
 from pipeline.report.payload import spearman_interval
 from pipeline.report.values import plain
+from pipeline.runs.run import Run
 from tests.support.learnable_world import Clip
 from tests.support.made_reports import DATASET, HTML, RUN, SMALL, built, make
 
@@ -164,7 +166,7 @@ def test_no_clip_at_all_gives_a_page(tmp_path):
         read_table(f"{workspace}/{path}").head(0).to_parquet(f"{workspace}/{path}", index=False)
     scores = f"{workspace}/{RUN}/scores.parquet"
     read_table(scores).head(0).to_parquet(scores, index=False)
-    evaluate_run(workspace, DATASET, RUN)
+    evaluate_run(DatasetFolder(workspace, DATASET), Run(workspace, RUN))
     payload, media = built(workspace)
     assert payload["data"]["clips"] == 0
     assert payload["clips"]["id"] == payload["challenges"] == payload["checks"] == media == []

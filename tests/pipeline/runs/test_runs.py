@@ -7,7 +7,8 @@ import pytest
 
 from pipeline.core import storage
 from pipeline.core.errors import OptionError, WorkspaceError
-from pipeline.runs.runs import check_name, delete_run, find_run, latest, name_run, read_names, read_run
+from pipeline.runs.run import Run
+from pipeline.runs.runs import check_name, delete_run, find_run, latest, name_run, read_names
 from tests.end_to_end.workspaces import contents
 
 A, B, C = "a" * 16, "b" * 16, "c" * 16
@@ -126,4 +127,4 @@ def test_links_are_not_followed_out_of_the_runs_folder(tmp_path: Path):
 def test_a_run_of_another_schema_is_not_read(tmp_path):
     add_run(str(tmp_path), A, schema=2)
     with pytest.raises(WorkspaceError, match="schema 2, this version reads 4; train anew"):
-        read_run(str(tmp_path), f"runs/{A}")
+        Run(str(tmp_path), f"runs/{A}").read_about()

@@ -14,10 +14,12 @@ from scipy.stats import spearmanr
 
 from models.virality.config import VdvConfig
 from pipeline.core.errors import DataError, WorkspaceError
-from pipeline.dataset.assemble import assemble, read_clips
+from pipeline.dataset.assemble import assemble
+from pipeline.dataset.folder import DatasetFolder
 from pipeline.dataset.labels import LabelOptions
 from pipeline.dataset.loading import ClipDataset
 from pipeline.evaluation.evaluate import evaluate_run
+from pipeline.runs.run import Run
 from pipeline.runs.train import data_fingerprint, load_run, train_fusion
 from pipeline.scoring.scores import score_clips
 from pipeline.training import fit as fitting
@@ -37,9 +39,9 @@ def build(workspace: Path, clips: list[Clip], config: VdvConfig, run: str = "run
     modalities = options.pop("modalities", ("pose", "scene"))
     if not (workspace / "datasets/one").exists():
         files = make_batch(workspace, clips, modalities=modalities, **options)
-        assemble(str(workspace), [files], "datasets/one", LabelOptions(holdout=0.4))
-    train_fusion(str(workspace), "datasets/one", run, config, CPU)
-    score_clips(str(workspace), "datasets/one", run, CPU)
+        assemble(DatasetFolder(str(workspace), "datasets/one"), [files], LabelOptions(holdout=0.4))
+    train_fusion(DatasetFolder(str(workspace), "datasets/one"), Run(str(workspace), run), config, CPU)
+    score_clips(DatasetFolder(str(workspace), "datasets/one"), Run(str(workspace), run), CPU)
     return pd.read_parquet(workspace / run / "scores.parquet").set_index("clip_id")
 
 
@@ -49,7 +51,7 @@ def learned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     workspace = tmp_path_factory.mktemp("learned") / "ws"
     clips = [*speed_decides(40, seed=1), Clip("later", speed=0.5), Clip("broken", likes=5, fails="corrupt")]
     build(workspace, clips, SMALL)
-    evaluate_run(str(workspace), "datasets/one", "runs/one")
+    evaluate_run(DatasetFolder(str(workspace), "datasets/one"), Run(str(workspace), "runs/one"))
     return workspace
 
 
@@ -108,7 +110,7 @@ def test_a_run_records_what_made_it_and_nothing_of_where(learned):
 
 
 def test_the_data_fingerprint_is_of_clips_labels_and_split_in_any_order(learned):
-    clips = read_clips(str(learned), "datasets/one")
+    clips = DatasetFolder(str(learned), "datasets/one").read_clips()
     first = data_fingerprint(clips)
     assert json.loads((learned / "runs/one/run.json").read_text())["data"]["fingerprint"] == first
     assert data_fingerprint(clips.iloc[::-1]) == first
@@ -128,15 +130,15 @@ def test_metrics_say_how_often_intervals_hold(learned):
 
 def test_without_backfitting_a_modality_is_learned_the_same_whatever_other_modalities_there_are(learned, tmp_path):
     once = replace(ONE_EPOCH, rounds=0)
-    both = fit(ClipDataset(str(learned), "datasets/one", once, training=True), once, CPU).model
+    both = fit(ClipDataset(DatasetFolder(str(learned), "datasets/one"), once, training=True), once, CPU).model
     alone = replace(once, modalities=("scene",))
-    scene = fit(ClipDataset(str(learned), "datasets/one", alone, training=True), alone, CPU).model
+    scene = fit(ClipDataset(DatasetFolder(str(learned), "datasets/one"), alone, training=True), alone, CPU).model
     weights = both.encoders["scene"].state_dict()
     assert all(torch.equal(value, weights[name]) for name, value in scene.encoders["scene"].state_dict().items())
 
 
 def test_the_fusion_learns_from_encoders_that_did_not_see_the_clip(learned, monkeypatch):
-    dataset = ClipDataset(str(learned), "datasets/one", ONE_EPOCH, training=True)
+    dataset = ClipDataset(DatasetFolder(str(learned), "datasets/one"), ONE_EPOCH, training=True)
     creators = dataset.clips["creator_id"]
     trained: list[tuple[str, set[str]]] = []
     targets = {}
@@ -198,7 +200,7 @@ def test_four_labelled_clips_in_two_challenges_are_enough(tmp_path):
     clips = [Clip(f"c{place}", f"challenge{place % 2}", likes=place * 10, followers=place + 1) for place in range(4)]
     scores = build(tmp_path / "ws", clips, ONE_EPOCH)
     assert scores["score"].notna().all()
-    evaluate_run(str(tmp_path / "ws"), "datasets/one", "runs/one")
+    evaluate_run(DatasetFolder(str(tmp_path / "ws"), "datasets/one"), Run(str(tmp_path / "ws"), "runs/one"))
     metrics = json.loads((tmp_path / "ws/runs/one/metrics.json").read_text())
     test = metrics["splits"]["test"]["predictors"]["fused"]
     assert test["mean"]["spearman"] is None
@@ -239,12 +241,12 @@ def test_untrained_extractors_are_said_loudly(tmp_path, caplog):
 
 def test_a_run_scores_a_dataset_that_lacks_a_modality_and_refuses_another_width(tmp_path, learned):
     files = make_batch(tmp_path / "ws", speed_decides(3), modalities=("pose",))
-    assemble(str(tmp_path / "ws"), [files], "datasets/new")
+    assemble(DatasetFolder(str(tmp_path / "ws"), "datasets/new"), [files])
     run = tmp_path / "ws/runs/one"
     run.mkdir(parents=True)
     for name in ("model.safetensors", "held_out.parquet", "run.json"):
         (run / name).write_bytes((learned / "runs/one" / name).read_bytes())
-    score_clips(str(tmp_path / "ws"), "datasets/new", "runs/one", CPU)
+    score_clips(DatasetFolder(str(tmp_path / "ws"), "datasets/new"), Run(str(tmp_path / "ws"), "runs/one"), CPU)
     scores = pd.read_parquet(run / "scores.parquet")
     assert scores["score"].notna().all()
     assert scores["score_scene"].isna().all()
@@ -254,19 +256,19 @@ def test_a_run_scores_a_dataset_that_lacks_a_modality_and_refuses_another_width(
     content = json.loads(statistics.read_text())
     statistics.write_text(json.dumps(content | {"modalities": {"pose": 3, "scene": 3}, "features": {"scene": 9}}))
     with pytest.raises(DataError, match=r"scene features 374 wide.*trained on 381"):
-        score_clips(str(tmp_path / "ws"), "datasets/new", "runs/one", CPU)
+        score_clips(DatasetFolder(str(tmp_path / "ws"), "datasets/new"), Run(str(tmp_path / "ws"), "runs/one"), CPU)
 
     run_json = json.loads((run / "run.json").read_text())
     run_json["features"]["scene"]["width"] = 7
     (run / "run.json").write_text(json.dumps(run_json))
     with pytest.raises(WorkspaceError, match="does not fit"):
-        load_run(str(tmp_path / "ws"), "runs/one", CPU)
+        load_run(Run(str(tmp_path / "ws"), "runs/one"), CPU)
 
 
 def test_with_patience_an_encoder_is_that_of_its_best_epoch_and_the_final_one_trains_as_long(learned, monkeypatch):
     """Scenes are noise: on clips unseen, what is learned of them soon does harm."""
     config = replace(SMALL, modalities=("scene",), patience=2, epochs=30, batch_clips=8, ridge=False)
-    dataset = ClipDataset(str(learned), "datasets/one", config, training=True)
+    dataset = ClipDataset(DatasetFolder(str(learned), "datasets/one"), config, training=True)
     losses: list[list[float]] = []
     encoders = []
     whole, train = _Training._held_out_loss, fitting.fit_encoder

@@ -11,8 +11,10 @@ import pytest
 from models.virality.vdv import encode
 from pipeline.core.errors import DataError, WorkspaceError
 from pipeline.dataset.assemble import assemble
+from pipeline.dataset.folder import DatasetFolder
 from pipeline.dataset.labels import LabelOptions
 from pipeline.dataset.loading import ClipDataset
+from pipeline.runs.run import Run
 from pipeline.runs.train import load_run, train_fusion
 from pipeline.scoring.embeddings import EMBEDDINGS, read_embeddings, read_upload_embeddings, unit_rows
 from pipeline.scoring.uploads import assemble_uploads, score_uploads
@@ -27,8 +29,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run on 24 clips, one in which nobody is seen and one that failed."""
     workspace = tmp_path_factory.mktemp("embeddings") / "ws"
     files = make_batch(workspace, [*speed_decides(24, seed=1), *ODD], modalities=("pose", "scene"))
-    assemble(str(workspace), [files], "datasets/one", LabelOptions(holdout=0.2))
-    train_fusion(str(workspace), "datasets/one", "runs/one", ONE_EPOCH, CPU)
+    assemble(DatasetFolder(str(workspace), "datasets/one"), [files], LabelOptions(holdout=0.2))
+    train_fusion(DatasetFolder(str(workspace), "datasets/one"), Run(str(workspace), "runs/one"), ONE_EPOCH, CPU)
     return workspace
 
 
@@ -40,7 +42,7 @@ def workspace(trained: Path) -> Path:
 
 
 def embeddings(workspace: Path) -> dict[str, np.ndarray]:
-    return read_embeddings(str(workspace), "datasets/one", "runs/one", CPU)
+    return read_embeddings(DatasetFolder(str(workspace), "datasets/one"), Run(str(workspace), "runs/one"), CPU)
 
 
 def test_rows_are_unit_vectors_in_the_datasets_order_and_nan_where_the_modality_is_missing(workspace):
@@ -58,8 +60,8 @@ def test_rows_are_unit_vectors_in_the_datasets_order_and_nan_where_the_modality_
 
 def test_a_row_is_what_the_encoder_says_of_that_clip_less_the_mean(workspace):
     vectors = embeddings(workspace)["scene"]
-    model, _ = load_run(str(workspace), "runs/one", CPU)
-    dataset = ClipDataset(str(workspace), "datasets/one", model.config, training=False)
+    model, _ = load_run(Run(str(workspace), "runs/one"), CPU)
+    dataset = ClipDataset(DatasetFolder(str(workspace), "datasets/one"), model.config, training=False)
     present = np.flatnonzero(~np.isnan(vectors).any(1))
     batch = dataset.collate([dataset[0, int(row)] for row in present])
     raw = encode(model.encoders["scene"], batch.inputs["scene"]).embedding.detach().numpy()
@@ -104,7 +106,7 @@ def test_a_damaged_file_and_another_dataset_are_refused_with_what_to_do(workspac
     with pytest.raises(WorkspaceError, match=r"embeddings\.parquet is damaged .*delete it"):
         embeddings(workspace)
     with pytest.raises(DataError, match="was trained on datasets/one, not on datasets/two"):
-        read_embeddings(str(workspace), "datasets/two", "runs/one", CPU)
+        read_embeddings(DatasetFolder(str(workspace), "datasets/two"), Run(str(workspace), "runs/one"), CPU)
 
 
 def test_clips_that_all_look_the_same_have_no_direction():
@@ -125,10 +127,12 @@ def test_what_all_clips_share_does_not_make_them_alike(workspace):
 def test_uploads_lie_in_the_space_of_the_runs_own_clips(workspace):
     again = [clip for clip in speed_decides(24, seed=1) if clip.clip_id in ("clip003", "clip007")]
     files = make_batch(workspace, again, name="again", modalities=("pose", "scene"))
-    assemble_uploads(str(workspace), [files], "uploads/again")
-    score_uploads(str(workspace), "uploads/again", "runs/one", CPU)
+    assemble_uploads(DatasetFolder(str(workspace), "uploads/again"), [files])
+    score_uploads(DatasetFolder(str(workspace), "uploads/again"), Run(str(workspace), "runs/one"), CPU)
     own = embeddings(workspace)
-    vectors = read_upload_embeddings(str(workspace), "uploads/again", "runs/one", CPU)
+    vectors = read_upload_embeddings(
+        DatasetFolder(str(workspace), "uploads/again"), Run(str(workspace), "runs/one"), CPU
+    )
     for modality in ("pose", "scene"):
         np.testing.assert_allclose(vectors[modality], own[modality][[3, 7]], atol=1e-4)
     assert not (workspace / "uploads/again" / EMBEDDINGS).exists()
@@ -136,10 +140,10 @@ def test_uploads_lie_in_the_space_of_the_runs_own_clips(workspace):
 
 def test_uploads_that_another_run_scored_are_refused(workspace):
     files = make_batch(workspace, [Clip("other")], name="other", modalities=("pose", "scene"))
-    assemble_uploads(str(workspace), [files], "uploads/other")
-    score_uploads(str(workspace), "uploads/other", "runs/one", CPU)
+    assemble_uploads(DatasetFolder(str(workspace), "uploads/other"), [files])
+    score_uploads(DatasetFolder(str(workspace), "uploads/other"), Run(str(workspace), "runs/one"), CPU)
     path = workspace / "uploads/other/scores.parquet"
     scores = pd.read_parquet(path)
     scores.assign(score_scene=scores["score_scene"] + 0.5).to_parquet(path)
     with pytest.raises(DataError, match="uploads/other was not scored by runs/one"):
-        read_upload_embeddings(str(workspace), "uploads/other", "runs/one", CPU)
+        read_upload_embeddings(DatasetFolder(str(workspace), "uploads/other"), Run(str(workspace), "runs/one"), CPU)

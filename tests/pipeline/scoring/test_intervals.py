@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import norm
 
 import pipeline.scoring.intervals as intervals
-from pipeline.runs.files import RUN_SCHEMA
+from pipeline.runs.run import RUN_SCHEMA, Run
 from pipeline.scoring.intervals import calibrate, coverage, coverage_of_run, creator_quantile, read_unseen
 
 
@@ -151,14 +151,14 @@ def test_folds_by_creator_are_used_where_there_are_and_else_what_the_fusion_lear
     run.mkdir(parents=True)
     unseen(12).drop(columns="fold").to_parquet(run / "held_out.parquet")
     (run / "run.json").write_text(json.dumps({"schema": RUN_SCHEMA, "interval_level": 0.7}))
-    assert read_unseen(str(tmp_path), "runs/one")[1] == "held_out"
+    assert read_unseen(Run(str(tmp_path), "runs/one"))[1] == "held_out"
     (run / "folds.json").write_text(json.dumps({"protocol": "kfold", "clips": 0, "reason": "one creator"}))
-    assert read_unseen(str(tmp_path), "runs/one")[1] == "held_out"
+    assert read_unseen(Run(str(tmp_path), "runs/one"))[1] == "held_out"
     unseen(50).to_parquet(run / "folds.parquet")
     for protocol, source in (("leave-challenge-out", "held_out"), ("kfold", "folds")):
         (run / "folds.json").write_text(json.dumps({"protocol": protocol, "clips": 9}))
-        result, named = read_unseen(str(tmp_path), "runs/one")
+        result, named = read_unseen(Run(str(tmp_path), "runs/one"))
         assert named == source
         assert result["group"].nunique() == {"held_out": 12, "folds": 50}[source]
-    result = coverage_of_run(str(tmp_path), "runs/one")
+    result = coverage_of_run(Run(str(tmp_path), "runs/one"))
     assert (result["from"], result["level"], result["creators"]) == ("folds", 0.7, 50)

@@ -8,6 +8,8 @@ import pandas as pd
 import pytest
 
 from pipeline.core.errors import OptionError, WorkspaceError
+from pipeline.dataset.folder import DatasetFolder
+from pipeline.runs.run import Run
 from pipeline.scoring.embeddings import read_embeddings, unit_rows
 from pipeline.scoring.recommendation import (
     intra_list_diversity,
@@ -40,12 +42,12 @@ def workspace(workspaces: Workspaces) -> Path:
 
 @pytest.fixture(scope="module")
 def embeddings(workspace: Path) -> dict[str, np.ndarray]:
-    return read_embeddings(str(workspace), "datasets/one", RUN, CPU)
+    return read_embeddings(DatasetFolder(str(workspace), "datasets/one"), Run(str(workspace), RUN), CPU)
 
 
 def recommended(workspace: Path, embeddings: dict[str, np.ndarray], **options: object) -> pd.DataFrame:
     asked = RecommendOptions(**({"weights": (("fused", 1.0),), "top": 50, "per_creator": 0} | options))
-    return recommend(read_candidates(str(workspace), RUN, asked), embeddings, asked).set_index("clip_id")
+    return recommend(read_candidates(Run(str(workspace), RUN), asked), embeddings, asked).set_index("clip_id")
 
 
 def looks(count: int, seed: int = 0) -> dict[str, np.ndarray]:
@@ -156,7 +158,7 @@ def test_of_copies_one_is_taken_whoever_uploaded_them():
 
 
 def test_a_clip_that_was_trained_on_stands_by_what_a_fold_that_did_not_see_it_said(workspace):
-    candidates = read_candidates(str(workspace), RUN, RecommendOptions())
+    candidates = read_candidates(Run(str(workspace), RUN), RecommendOptions())
     scores = pd.read_parquet(workspace / RUN / "scores.parquet").set_index("clip_id")
     folds = pd.read_parquet(workspace / RUN / "folds.parquet").set_index("clip_id")
     trained = scores["split"] == "train"
@@ -178,7 +180,7 @@ def test_without_folds_it_stands_by_the_runs_own_score_and_that_is_told(workspac
     before = about.read_text()
     about.write_text(json.dumps({"protocol": "kfold", "folds": 0, "clips": 0, "reason": "few"}))
     try:
-        candidates = read_candidates(str(workspace), RUN, RecommendOptions())
+        candidates = read_candidates(Run(str(workspace), RUN), RecommendOptions())
     finally:
         about.write_text(before)
     scores = pd.read_parquet(workspace / RUN / "scores.parquet")
@@ -245,7 +247,7 @@ def test_new_clips_are_those_without_engagement_and_since_counts_uploads(workspa
 
 
 def test_the_summary_says_what_spreading_cost_and_gave(workspace, embeddings):
-    candidates = read_candidates(str(workspace), RUN, RecommendOptions())
+    candidates = read_candidates(Run(str(workspace), RUN), RecommendOptions())
     options = RecommendOptions(top=5, diversity=0.8, per_creator=0)
     table = recommend(candidates, embeddings, options)
     relevance = candidates.percentile["fused"]
@@ -270,7 +272,7 @@ def test_the_summary_says_what_spreading_cost_and_gave(workspace, embeddings):
 
 def test_both_files_say_the_same_and_what_was_asked(workspace, embeddings):
     options = RecommendOptions(weights=(("scene", 2.0),), top=4)
-    written = write_recommendation(str(workspace), RUN, embeddings, options, "mine")
+    written = write_recommendation(Run(str(workspace), RUN), embeddings, options, "mine")
     assert written.parquet == f"{workspace}/{RUN}/recommendations/mine.parquet"
     table, content = pd.read_parquet(written.parquet), json.loads(Path(written.json).read_text())
     pd.testing.assert_frame_equal(table, written.table, check_dtype=False)
@@ -282,10 +284,10 @@ def test_both_files_say_the_same_and_what_was_asked(workspace, embeddings):
         assert [clip["place"] for clip in listed] == [None if pd.isna(place) else place for place in here["place"]]
         assert len(about["recommended"]) == 4
     before = Path(written.parquet).read_bytes(), Path(written.json).read_bytes()
-    write_recommendation(str(workspace), RUN, embeddings, options, "mine")
+    write_recommendation(Run(str(workspace), RUN), embeddings, options, "mine")
     assert (Path(written.parquet).read_bytes(), Path(written.json).read_bytes()) == before
-    unnamed = write_recommendation(str(workspace), RUN, embeddings, options)
-    other = write_recommendation(str(workspace), RUN, embeddings, RecommendOptions())
+    unnamed = write_recommendation(Run(str(workspace), RUN), embeddings, options)
+    other = write_recommendation(Run(str(workspace), RUN), embeddings, RecommendOptions())
     assert len({written.json, unnamed.json, other.json}) == 3
 
 
@@ -338,9 +340,9 @@ def test_days_and_names_that_are_none_are_refused():
     ],
 )
 def test_what_the_run_does_not_have_is_refused_with_what_it_has(workspace, options, message):
-    check_options(str(workspace), RUN, RecommendOptions())
+    check_options(Run(str(workspace), RUN), RecommendOptions())
     with pytest.raises(OptionError, match=message):
-        check_options(str(workspace), RUN, RecommendOptions(**options))
+        check_options(Run(str(workspace), RUN), RecommendOptions(**options))
 
 
 def test_a_run_without_scores_is_refused_with_what_to_do(workspace):
@@ -349,6 +351,6 @@ def test_a_run_without_scores_is_refused_with_what_to_do(workspace):
     path.unlink()
     try:
         with pytest.raises(WorkspaceError, match=r"scores\.parquet is missing; run .*BuildVDV"):
-            check_options(str(workspace), RUN, RecommendOptions())
+            check_options(Run(str(workspace), RUN), RecommendOptions())
     finally:
         path.write_bytes(kept)

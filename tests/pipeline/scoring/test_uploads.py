@@ -9,7 +9,9 @@ import pytest
 
 from pipeline.core.errors import DataError
 from pipeline.dataset.assemble import assemble
+from pipeline.dataset.folder import DatasetFolder
 from pipeline.dataset.labels import LabelOptions
+from pipeline.runs.run import Run
 from pipeline.runs.train import train_fusion
 from pipeline.scoring.scores import score_clips
 from pipeline.scoring.uploads import assemble_uploads, first_clips, score_uploads
@@ -31,12 +33,12 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run on 24 clips, and its scores; NEW came later and is extracted and scored."""
     workspace = tmp_path_factory.mktemp("uploads") / "ws"
     files = make_batch(workspace, speed_decides(24, seed=1), modalities=("pose", "scene"))
-    assemble(str(workspace), [files], "datasets/one", LabelOptions(holdout=0.2))
-    train_fusion(str(workspace), "datasets/one", "runs/one", ONE_EPOCH, CPU)
-    score_clips(str(workspace), "datasets/one", "runs/one", CPU)
+    assemble(DatasetFolder(str(workspace), "datasets/one"), [files], LabelOptions(holdout=0.2))
+    train_fusion(DatasetFolder(str(workspace), "datasets/one"), Run(str(workspace), "runs/one"), ONE_EPOCH, CPU)
+    score_clips(DatasetFolder(str(workspace), "datasets/one"), Run(str(workspace), "runs/one"), CPU)
     new = make_batch(workspace, NEW, name="july", modalities=("pose", "scene"))
-    assemble_uploads(str(workspace), [new], "uploads/one")
-    score_uploads(str(workspace), "uploads/one", "runs/one", CPU)
+    assemble_uploads(DatasetFolder(str(workspace), "uploads/one"), [new])
+    score_uploads(DatasetFolder(str(workspace), "uploads/one"), Run(str(workspace), "runs/one"), CPU)
     return workspace
 
 
@@ -65,8 +67,8 @@ def test_the_likes_that_an_upload_already_has_are_not_looked_at(workspace):
 def test_a_clip_is_scored_the_same_as_in_the_runs_own_dataset(workspace):
     again = [clip for clip in speed_decides(24, seed=1) if clip.clip_id in ("clip003", "clip004")]
     files = make_batch(workspace, again, name="again", modalities=("pose", "scene"))
-    assemble_uploads(str(workspace), [files], "uploads/again")
-    score_uploads(str(workspace), "uploads/again", "runs/one", CPU)
+    assemble_uploads(DatasetFolder(str(workspace), "uploads/again"), [files])
+    score_uploads(DatasetFolder(str(workspace), "uploads/again"), Run(str(workspace), "runs/one"), CPU)
     own = scores(workspace, "runs/one").loc[["clip003", "clip004"], "score"]
     np.testing.assert_allclose(scores(workspace, "uploads/again")["score"], own, atol=1e-5)
 
@@ -85,10 +87,10 @@ def test_a_challenge_that_was_judged_but_never_trained_on_counts_as_unknown(work
     run = path.read_text()
     about = json.loads(run)
     path.write_text(json.dumps(about | {"data": about["data"] | {"challenges": ["shuffle"]}}))
-    score_uploads(str(workspace), "uploads/one", "runs/one", CPU)
+    score_uploads(DatasetFolder(str(workspace), "uploads/one"), Run(str(workspace), "runs/one"), CPU)
     path.write_text(run)
     table = scores(workspace)
-    score_uploads(str(workspace), "uploads/one", "runs/one", CPU)
+    score_uploads(DatasetFolder(str(workspace), "uploads/one"), Run(str(workspace), "runs/one"), CPU)
     assert not table.loc["new2", "known_challenge"]
     assert np.isnan(table.loc["new2", "expected_percentile"])
 
@@ -96,21 +98,21 @@ def test_a_challenge_that_was_judged_but_never_trained_on_counts_as_unknown(work
 def test_a_higher_level_gives_wider_intervals(workspace):
     narrow, wide = [], []
     for level, found in ((0.3, narrow), (0.9, wide)):
-        score_uploads(str(workspace), "uploads/one", "runs/one", CPU, level)
+        score_uploads(DatasetFolder(str(workspace), "uploads/one"), Run(str(workspace), "runs/one"), CPU, level)
         table = scores(workspace)
         found.append((table["high"] - table["low"]).loc[["new0", "new1", "new2"]])
-    score_uploads(str(workspace), "uploads/one", "runs/one", CPU)
+    score_uploads(DatasetFolder(str(workspace), "uploads/one"), Run(str(workspace), "runs/one"), CPU)
     assert (wide[0] > narrow[0]).all()
 
 
 def test_scoring_uploads_leaves_run_and_dataset_as_they_are(workspace):
     before = {name: contents(workspace / name) for name in ("runs", "datasets", "features", "clips")}
-    score_uploads(str(workspace), "uploads/one", "runs/one", CPU)
+    score_uploads(DatasetFolder(str(workspace), "uploads/one"), Run(str(workspace), "runs/one"), CPU)
     assert {name: contents(workspace / name) for name in before} == before
 
 
 def test_the_first_of_each_challenge_are_told_and_who_has_no_score(workspace):
-    lines = first_clips(str(workspace), "uploads/one", top=1)
+    lines = first_clips(DatasetFolder(str(workspace), "uploads/one"), top=1)
     table = scores(workspace)
     best = table.loc[["new0", "new1"], "score"].idxmax()
     assert lines[0] == "elsewhere: 1 clips; the run was not trained on this challenge: an order, and no more"
@@ -126,14 +128,14 @@ def test_random_weights_are_warned_of_when_uploads_are_scored(workspace, caplog)
     path = workspace / "runs/one/run.json"
     run = path.read_text()
     path.write_text(json.dumps(json.loads(run) | {"untrained": ["pose"]}))
-    score_uploads(str(workspace), "uploads/one", "runs/one", CPU)
+    score_uploads(DatasetFolder(str(workspace), "uploads/one"), Run(str(workspace), "runs/one"), CPU)
     path.write_text(run)
     assert "UNTRAINED WEIGHTS: pose" in caplog.text
 
 
 def test_a_manifest_without_clips_is_refused(tmp_path):
     with pytest.raises(DataError, match="nothing to score"):
-        assemble_uploads(str(tmp_path), [], "uploads/none")
+        assemble_uploads(DatasetFolder(str(tmp_path), "uploads/none"), [])
 
 
 def test_what_is_expected_of_a_clip_trained_on_comes_from_a_model_that_did_not_see_it(workspace):

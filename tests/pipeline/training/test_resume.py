@@ -22,9 +22,10 @@ from models.virality.config import VdvConfig
 from pipeline.core import storage
 from pipeline.core.errors import WorkspaceError
 from pipeline.core.source_code import imported_files
-from pipeline.dataset.assemble import read_clips
+from pipeline.dataset.folder import DatasetFolder
 from pipeline.dataset.loading import ChallengeBatches, ClipDataset
 from pipeline.evaluation.cross_validation import assign_devices, cross_validate
+from pipeline.runs.run import Run
 from pipeline.runs.train import train_fusion
 from pipeline.training import encoder_training
 from pipeline.training.checkpoints import cache_key, clear, read_encoder, write_encoder
@@ -57,9 +58,9 @@ def train_and_die(workspace: str, run: str, config: VdvConfig, threads: int, whe
 
     setattr(owner, where, dying)
     if run:
-        train_fusion(workspace, "datasets/one", run, config, CPU)
+        train_fusion(DatasetFolder(workspace, "datasets/one"), Run(workspace, run), config, CPU)
     else:
-        cross_validate(workspace, "datasets/one", config, CPU, 3, checkpoints=workspace + "/kept")
+        cross_validate(DatasetFolder(workspace, "datasets/one"), config, CPU, 3, checkpoints=workspace + "/kept")
 
 
 def killed(workspace: Path, run: str, config: VdvConfig, where: str, count: int) -> None:
@@ -97,7 +98,7 @@ def workspace(workspaces: Workspaces) -> Path:
 
 @pytest.fixture
 def dataset(workspace: Path) -> Callable[[VdvConfig], ClipDataset]:
-    return lambda config: ClipDataset(str(workspace), "datasets/one", config, training=True)
+    return lambda config: ClipDataset(DatasetFolder(str(workspace), "datasets/one"), config, training=True)
 
 
 def files(workspace: Path, run: str) -> dict[str, torch.Tensor]:
@@ -117,7 +118,7 @@ def kept(workspace: Path, run: str) -> list[str]:
 
 
 def test_a_training_killed_three_times_gives_the_same_model(workspace, epochs_trained):
-    train_fusion(str(workspace), "datasets/one", "runs/whole", PLAIN, CPU)
+    train_fusion(DatasetFolder(str(workspace), "datasets/one"), Run(str(workspace), "runs/whole"), PLAIN, CPU)
     assert [epoch.number for epoch in epochs_trained] == [0, 1, 2] * 6
     batches = [epoch.batches for epoch in epochs_trained]
     assert min(batches) > 1
@@ -131,7 +132,7 @@ def test_a_training_killed_three_times_gives_the_same_model(workspace, epochs_tr
         "fold-1.scene.safetensors",
     ]  # fmt: skip
     epochs_trained.clear()
-    train_fusion(str(workspace), "datasets/one", "runs/killed", PLAIN, CPU)
+    train_fusion(DatasetFolder(str(workspace), "datasets/one"), Run(str(workspace), "runs/killed"), PLAIN, CPU)
     left = [(epoch.modality, epoch.number) for epoch in epochs_trained]
     assert left == [("pose", 2), ("scene", 0), ("scene", 1), ("scene", 2)]
     assert_same(files(workspace, "runs/whole"), files(workspace, "runs/killed"))
@@ -153,12 +154,12 @@ def test_early_stopping_is_resumed(workspace, epochs_trained, modality, where, c
     """The scene's network has dropout, the pose's batch norms."""
     config = replace(EARLY, modalities=(modality,))
     whole, run = f"runs/whole-{where}", f"runs/{where}"
-    train_fusion(str(workspace), "datasets/one", whole, config, CPU)
+    train_fusion(DatasetFolder(str(workspace), "datasets/one"), Run(str(workspace), whole), config, CPU)
     assert [epoch.batches for epoch in epochs_trained[:6]] == [2] * 6
     in_all = len(epochs_trained)
     killed(workspace, run, config, where, count)
     epochs_trained.clear()
-    train_fusion(str(workspace), "datasets/one", run, config, CPU)
+    train_fusion(DatasetFolder(str(workspace), "datasets/one"), Run(str(workspace), run), config, CPU)
     assert len(epochs_trained) == in_all - done
     assert_same(files(workspace, whole), files(workspace, run))
     made, again = (json.loads((workspace / name / "run.json").read_text())["epochs"] for name in (whole, run))
@@ -183,7 +184,7 @@ def test_what_another_configuration_or_other_labels_left_is_never_taken(dataset,
 @pytest.fixture(scope="module")
 def checkpoints(workspace: Path) -> Path:
     """Folder of what a training of PLAIN left."""
-    dataset = ClipDataset(str(workspace), "datasets/one", PLAIN, training=True)
+    dataset = ClipDataset(DatasetFolder(str(workspace), "datasets/one"), PLAIN, training=True)
     fit(dataset, PLAIN, CPU, checkpoints=str(workspace / "plain"))
     return workspace / "plain"
 
@@ -261,7 +262,7 @@ def test_an_encoder_is_kept_on_any_store_and_cleared(store: str, tmp_path_factor
 
 
 def test_a_cross_validation_killed_does_not_train_finished_folds_again(workspace, monkeypatch):
-    whole = cross_validate(str(workspace), "datasets/one", SCENE, CPU, folds=3)
+    whole = cross_validate(DatasetFolder(str(workspace), "datasets/one"), SCENE, CPU, folds=3)
     killed(workspace, "", SCENE, "write_encoder", 3 + 2)  # in the second fold, whose first encoder is kept
     place = workspace / "kept"
     assert len(list(place.glob("fold-0.*.parquet"))) == 1
@@ -273,19 +274,19 @@ def test_a_cross_validation_killed_does_not_train_finished_folds_again(workspace
         return fit(dataset, *arguments, **options)
 
     monkeypatch.setattr(crossval, "fit", watched)
-    again = cross_validate(str(workspace), "datasets/one", SCENE, CPU, folds=3, checkpoints=str(place))
+    again = cross_validate(DatasetFolder(str(workspace), "datasets/one"), SCENE, CPU, folds=3, checkpoints=str(place))
     assert len(trained) == 2
     pd.testing.assert_frame_equal(again, whole, check_exact=True)
     assert len(list(place.glob("*.parquet"))) == 3
     assert len(list(place.glob("*.safetensors"))) == 3 * 3
     trained.clear()
     other = replace(SCENE, huber_weight=0.0)
-    cross_validate(str(workspace), "datasets/one", other, CPU, folds=3, checkpoints=str(place))
+    cross_validate(DatasetFolder(str(workspace), "datasets/one"), other, CPU, folds=3, checkpoints=str(place))
     assert len(trained) == 3
 
 
 def test_a_fold_read_back_is_the_fold_with_every_baseline_of_it(workspace, tmp_path, monkeypatch):
-    arguments = (str(workspace), "datasets/one", SCENE, CPU, 2)
+    arguments = (DatasetFolder(str(workspace), "datasets/one"), SCENE, CPU, 2)
     first = cross_validate(*arguments, baselines=True, checkpoints=str(tmp_path))
     monkeypatch.setattr(crossval, "fit", None)  # nothing is trained
     again = cross_validate(*arguments, baselines=True, checkpoints=str(tmp_path))
@@ -301,7 +302,7 @@ def test_folds_are_spread_over_the_gpus_unless_one_is_named():
 
 
 def test_batches_begin_at_the_epoch_asked_for(workspace):
-    challenges = read_clips(str(workspace), "datasets/one")["challenge"].tolist()
+    challenges = DatasetFolder(str(workspace), "datasets/one").read_clips()["challenge"].tolist()
     from_start = ChallengeBatches(challenges, range(24), size=4, seed=0)
     epochs = [list(from_start) for _ in range(3)]
     assert list(ChallengeBatches(challenges, range(24), size=4, seed=0, first_epoch=2)) == epochs[2]

@@ -1,0 +1,36 @@
+"""The folder of one dataset and the tables in it."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pipeline.core.workspace import Folder
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+DATASETS = "datasets"
+CLIPS, FACES, STATISTICS = "clips.parquet", "faces.parquet", "statistics.json"
+
+
+@dataclass(frozen=True)
+class DatasetFolder(Folder):
+    """The folder datasets/<id>/ of a workspace, or that of uploads, which is made alike."""
+
+    @classmethod
+    def of(cls, workspace: str, dataset_id: str) -> "DatasetFolder":
+        return cls(workspace, f"{DATASETS}/{dataset_id}")
+
+    def read_clips(self) -> "pd.DataFrame":
+        """clips.parquet as `assemble` wrote it: one row a clip, in the manifests' order."""
+        return self.read_table(CLIPS)
+
+    def read_faces(self) -> dict[str, np.ndarray]:
+        """By clip_id: int64 [F] which of the clip's faces are the lead dancer's, at most one a frame, in order."""
+        table = self.read_table(FACES)
+        return {str(clip_id): group.to_numpy(np.int64) for clip_id, group in table.groupby("clip_id")["face"]}
+
+    def read_statistics(self) -> dict:
+        """statistics.json: counts, the label's kind, the features' widths."""
+        return self.read_json(STATISTICS)

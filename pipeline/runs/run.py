@@ -1,0 +1,38 @@
+"""A run: the folder of one trained model, its files' names, and what made it."""
+
+from dataclasses import dataclass
+
+from pipeline.core.errors import WorkspaceError
+from pipeline.core.workspace import Folder
+
+RUNS = "runs"
+RUN_SCHEMA = 4  # of run.json; raised when it or the files beside it change meaning
+INTERVAL_LEVEL = 0.8  # share of new creators' clips that a score's interval is to hold; run.json keeps it
+RUN, MODEL, HELD_OUT = "run.json", "model.safetensors", "held_out.parquet"
+SCORES, SCORES_CSV = "scores.parquet", "scores.csv"
+REPORT = "report.html"
+METRICS, FOLDS, FOLDS_ABOUT = "metrics.json", "folds.parquet", "folds.json"
+TABLE, ABLATIONS = "table", "ablations"  # each as .md and .tex; ablations as .parquet, too
+FEEDBACK = "feedback"  # a folder: of each clip asked for a .json and an .mp4
+
+
+@dataclass(frozen=True)
+class Run(Folder):
+    """The folder runs/<id>/ of a workspace."""
+
+    @classmethod
+    def of(cls, workspace: str, run_id: str) -> "Run":
+        return cls(workspace, f"{RUNS}/{run_id}")
+
+    def read_about(self) -> dict:
+        """run.json, as pipeline.runs.train wrote it.
+
+        Raises:
+            WorkspaceError: the run is of another schema.
+        """
+        about = self.read_json(RUN)
+        if about["schema"] != RUN_SCHEMA:
+            raise WorkspaceError(
+                f"{self.file(RUN)} is of schema {about['schema']}, this version reads {RUN_SCHEMA}; train anew"
+            )
+        return about
