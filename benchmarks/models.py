@@ -69,8 +69,8 @@ class Trainer:
             print(f"{name}, seed {config.seed}: fold {done} of {folds}", flush=True)
 
         return cross_validate(
-            DatasetFolder(self.world.workspace, self.world.dataset), config, self._device, self._folds, self._workers, progress,
-            baselines=baselines, permuted=permuted, checkpoints=self._checkpoints, split_seed=0,
+            DatasetFolder(self.world.workspace, self.world.dataset), config, self._device, self._folds, self._workers,
+            progress, baselines=baselines, permuted=permuted, checkpoints=self._checkpoints, split_seed=0,
         )  # fmt: skip
 
 

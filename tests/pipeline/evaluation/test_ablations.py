@@ -151,7 +151,8 @@ def test_a_run_is_trained_judged_and_taken_apart(tmp_path: Path):
     assert "ExtraTrees" in (folder / "table.md").read_text()
 
     calls: list[tuple[int, int]] = []
-    run_ablations(DatasetFolder(workspace, "datasets/one"), Run(workspace, "runs/one"), CPU, progress=lambda *at: calls.append(at),
+    folders = DatasetFolder(workspace, "datasets/one"), Run(workspace, "runs/one")
+    run_ablations(*folders, CPU, progress=lambda *at: calls.append(at),
                   names=["reliability_fusion", "mean_fusion"])  # fmt: skip
     assert calls == [(1, 4), (2, 4), (3, 4), (4, 4)]
     table = pd.read_parquet(folder / "ablations.parquet")
@@ -169,7 +170,8 @@ def test_a_run_is_trained_judged_and_taken_apart(tmp_path: Path):
 
     # The run's own training is the first seed's; only the other seed's is new.
     calls.clear()
-    run_ablations(DatasetFolder(workspace, "datasets/one"), Run(workspace, "runs/one"), CPU, progress=lambda *at: calls.append(at), seeds=2,
+    folders = DatasetFolder(workspace, "datasets/one"), Run(workspace, "runs/one")
+    run_ablations(*folders, CPU, progress=lambda *at: calls.append(at), seeds=2,
                   names=["mean_fusion"])  # fmt: skip
     assert calls == [(done, 6) for done in range(1, 7)]
     several = pd.read_parquet(folder / "ablations.parquet")

@@ -262,7 +262,8 @@ def test_an_exception_leaves_what_was_there_before(tmp_path):
 
 def test_a_killed_writer_leaves_no_shard(tmp_path):
     program = (
-        "import sys; from pipeline.features.shards import ShardWriter; from tests.support.feature_rows import pose_rows\n"
+        "import sys; from pipeline.features.shards import ShardWriter\n"
+        "from tests.support.feature_rows import pose_rows\n"
         "writer = ShardWriter(sys.argv[1], 'pose', ['a', 'b'], {}); writer.add(pose_rows('a'))\n"
         "print('half', flush=True); sys.stdin.read()"
     )
