@@ -3,9 +3,9 @@
     python -m benchmarks.near_duplicates --folder FOLDER      # of `luigi --module tasks RenderWorld`
 
 Copies are made of clips of the world in every way of benchmarks.reposts, in turn, and decoded as uploads are. A pair is
-false when its clips are not copies of one original. The time is that of `near_copies` alone, on synthetic clips that
-move like those of the world: once each in a room of its own, once in few rooms, where many look alike at first sight.
-An interrupted benchmark goes on.
+false when its clips are not copies of one original. The time is that of `find_near_duplicates` alone, on synthetic
+clips that move like those of the world: once each in a room of its own, once in few rooms, where many look alike at
+first sight. An interrupted benchmark goes on.
 """
 
 import argparse
@@ -20,7 +20,7 @@ import pandas as pd
 from benchmarks.common import save, table
 from benchmarks.reposts import REPOSTS, repost
 from pipeline.core.options import DecodeLimits, SamplingOptions
-from pipeline.dataset.near_duplicates import Film, agree, film, near_copies
+from pipeline.dataset.near_duplicates import ClipSketch, clip_sketch, compare_shifts, find_near_duplicates
 from pipeline.decode.clips import Ending
 from pipeline.decode.picture_sketch import SKETCH
 from pipeline.decode.pool import DecodeJob, DecodePool
@@ -31,7 +31,7 @@ AT_A_TIME = 64  # clips that are decoded anew after an interruption
 SYNTHETIC, ROOMS, MOMENTS = 5_000, 50, 30
 
 
-def decoded(paths: Mapping[str, Path], workers: int, kept: Path) -> dict[str, Film]:
+def decoded(paths: Mapping[str, Path], workers: int, kept: Path) -> dict[str, ClipSketch]:
     """The clips that can be decoded and are long enough, by name; their endings are kept in files called `kept`-n."""
     names, films = list(paths), {}
     for start in range(0, len(names), AT_A_TIME):
@@ -39,7 +39,7 @@ def decoded(paths: Mapping[str, Path], workers: int, kept: Path) -> dict[str, Fi
         if not Path(path).exists():
             some = {name: paths[name] for name in names[start : start + AT_A_TIME]}
             write_endings(path, list(endings_of(some, workers)), {})
-        films |= {ending.clip_id: film(ending.sketch_ms, ending.sketches) for ending in read_endings(path)}
+        films |= {ending.clip_id: clip_sketch(ending.sketch_ms, ending.sketches) for ending in read_endings(path)}
     return {name: one for name in names if (one := films[name]) is not None}
 
 
@@ -63,12 +63,14 @@ def reposts(paths: Mapping[str, Path], kind_of: Mapping[str, str], folder: Path)
     return files
 
 
-def closest(one: Film, other: Film) -> tuple[float, float]:
+def closest(one: ClipSketch, other: ClipSketch) -> tuple[float, float]:
     """`alike` and `together` at the long enough shift at which the lesser of the two is largest."""
     best = []
-    for agreement in (agree(one, other), agree(one, other.mirrored())):
-        at = np.argmax(np.where(agreement.enough, np.minimum(agreement.alike, agreement.together), -1))
-        best.append((float(agreement.alike[at]), float(agreement.together[at])))
+    for agreement in (compare_shifts(one, other), compare_shifts(one, other.mirrored())):
+        at = np.argmax(
+            np.where(agreement.long_enough, np.minimum(agreement.similarity, agreement.change_correlation), -1)
+        )
+        best.append((float(agreement.similarity[at]), float(agreement.change_correlation[at])))
     return max(best, key=min)
 
 
@@ -84,9 +86,9 @@ def kinds_of_pairs(names: Sequence[str], truth: pd.DataFrame) -> dict[tuple[int,
     return kinds
 
 
-def compare_originals(films: Sequence[Film], kinds: Mapping[tuple[int, int], str]) -> list[dict]:
+def compare_originals(films: Sequence[ClipSketch], kinds: Mapping[tuple[int, int], str]) -> list[dict]:
     """By what two originals have in common: pairs, those taken for copies, and the scores of the nearest."""
-    taken = set(near_copies(films))
+    taken = set(find_near_duplicates(films))
     rows = []
     for kind in sorted(set(kinds.values()), key=lambda text: (len(text), text)):
         pairs = [pair for pair, of_pair in kinds.items() if of_pair == kind]
@@ -101,14 +103,14 @@ def compare_originals(films: Sequence[Film], kinds: Mapping[tuple[int, int], str
 
 
 def compare_copies(
-    originals: Mapping[str, Film], copies: Mapping[str, Film], kind_of: Mapping[str, str]
+    originals: Mapping[str, ClipSketch], copies: Mapping[str, ClipSketch], kind_of: Mapping[str, str]
 ) -> tuple[list[dict], int]:
     """By kind of repost: copies found among all clips, and the lowest scores; and the number of false pairs.
 
     copies, kind_of: by `<original>/<number>`.
     """
     names = [*originals, *copies]
-    pairs = near_copies([*originals.values(), *copies.values()])
+    pairs = find_near_duplicates([*originals.values(), *copies.values()])
     sources = [name.split("/")[0] for name in names]
     false = sum(sources[first] != sources[second] for first, second in pairs)
     paired = {names[second] for first, second in pairs if names[first] == sources[second]}
@@ -129,14 +131,14 @@ def compare_copies(
     return rows, false
 
 
-def synthetic_clips(films: Sequence[Film], rooms: int, rng: np.random.Generator) -> list[Film]:
+def synthetic_clips(films: Sequence[ClipSketch], rooms: int, rng: np.random.Generator) -> list[ClipSketch]:
     """SYNTHETIC clips of MOMENTS pictures: those of a clip in another order, in one of so many rooms."""
     signs = rng.choice((-1, 1), (rooms, SKETCH)).astype(np.int8)
     clips = []
     for place in range(SYNTHETIC):
         one = films[place % len(films)]
         sketches = rng.choice(one.sketches[one.known], MOMENTS) * rng.choice(signs)
-        clips.append(film(range(0, 200 * MOMENTS, 200), sketches.tobytes()))
+        clips.append(clip_sketch(range(0, 200 * MOMENTS, 200), sketches.tobytes()))
     return [clip for clip in clips if clip is not None]
 
 
@@ -168,7 +170,7 @@ def main() -> None:
     for rooms in (SYNTHETIC, ROOMS):
         clips = synthetic_clips(list(originals.values()), rooms, rng)
         start = perf_counter()
-        pairs = near_copies(clips)
+        pairs = find_near_duplicates(clips)
         times.append({"rooms": rooms, "clips": len(clips), "seconds": perf_counter() - start, "pairs": len(pairs)})
     print(table([list(row.values()) for row in times], list(times[0])))
     lengths = Counter(len(one.sketches) for one in originals.values())

@@ -18,7 +18,7 @@ from models.weights.catalogue import is_trained
 from pipeline.core.errors import WorkspaceError
 from pipeline.dataset.folder import CLIPS, FACES, STATISTICS, DatasetFolder
 from pipeline.dataset.labels import TRAIN, LabelOptions, make_labels
-from pipeline.dataset.near_duplicates import Film, film, name_copies, near_copies
+from pipeline.dataset.near_duplicates import ClipSketch, clip_sketch, find_near_duplicates, name_originals
 from pipeline.decode.clips import Ending
 from pipeline.features.endings import read_endings
 from pipeline.features.plan import shard_path
@@ -45,7 +45,7 @@ class BatchFiles:
 
 @dataclass
 class _Row:
-    """What is learned of one clip beside its manifest row."""
+    """Facts of one clip beside its manifest row."""
 
     status: str
     code: str
@@ -57,7 +57,7 @@ class _Row:
     shards: dict[str, str] = field(default_factory=dict)  # relative path by modality that has rows
     quality: dict[str, float] = field(default_factory=dict)
     faces: list[tuple[int, int, int | None]] = field(default_factory=list)  # frame, face, track
-    film: Film | None = None  # what its pictures look like over time
+    sketch: ClipSketch | None = None
 
 
 def assemble(
@@ -94,9 +94,9 @@ def assemble(
 
     modalities = tuple(batches[0].features) if batches else ()
     clips = _clips_table(batches, rows, modalities)
-    pairs = near_copies([row.film for row in rows])
-    named = name_copies(clips["clip_id"].tolist(), clips["content_hash"].tolist(), pairs)
-    clips["copies"] = pd.array(named, dtype="string")
+    pairs = find_near_duplicates([row.sketch for row in rows])
+    originals = name_originals(clips["clip_id"].tolist(), clips["content_hash"].tolist(), pairs)
+    clips["copies"] = pd.array(originals, dtype="string")
     labels = make_labels(clips, options)
     clips["label"], clips["percentile"], clips["split"] = labels.label, labels.percentile, labels.split
     statistics = {
@@ -104,7 +104,7 @@ def assemble(
         **_counts(clips, rows, modalities),
         "copies": _count_copies(clips),
         "label": {"kind": labels.kind, "why": labels.why, "options": asdict(options)},
-        **features.said,
+        **features.provenance,
     }
     dataset_folder.write_table(CLIPS, clips)
     dataset_folder.write_table(FACES, _faces_table(clips["clip_id"], rows))
@@ -130,11 +130,11 @@ class _Endings:
 
 
 class _Features:
-    """The shards under the present clip, and what they say of themselves."""
+    """The open shards, one a modality, and what the metadata of all of them say together."""
 
     def __init__(self) -> None:
         self._open: dict[str, ShardReader] = {}
-        self.said: dict = {"features": {}, "profiles": [], "untrained": []}
+        self.provenance: dict = {"features": {}, "profiles": [], "untrained": []}
 
     def shard(self, modality: str, path: str) -> ShardReader:
         """The shard's reader; one a modality is open at a time."""
@@ -152,16 +152,16 @@ class _Features:
 
     def _note(self, modality: str, reader: ShardReader) -> None:
         metadata = reader.metadata
-        if modality not in self.said["features"]:
+        if modality not in self.provenance["features"]:
             for clip_id in reader.clip_ids[:1]:
                 width = find_modality(modality).stored_width(reader.read(clip_id, crops=False))
                 if width is not None:
-                    self.said["features"][modality] = width
+                    self.provenance["features"][modality] = width
         profile = metadata.get("profile", "")
-        if profile and profile not in self.said["profiles"]:
-            self.said["profiles"].append(profile)
-        if modality not in self.said["untrained"] and is_untrained(metadata):
-            self.said["untrained"].append(modality)
+        if profile and profile not in self.provenance["profiles"]:
+            self.provenance["profiles"].append(profile)
+        if modality not in self.provenance["untrained"] and is_untrained(metadata):
+            self.provenance["untrained"].append(modality)
 
 
 def is_untrained(metadata: Mapping[str, str]) -> bool:
@@ -177,7 +177,7 @@ def _read_clip(workspace: str, files: BatchFiles, clip: IngestedClip, endings: _
     ending = endings.of(clip)
     size = (ending.width, ending.height) if ending.width else (probe.width, probe.height)
     row = _Row(ending.status, ending.code, ending.reason, clip.content_hash, *size, probe.duration_s)
-    row.film = film(ending.sketch_ms, ending.sketches)
+    row.sketch = clip_sketch(ending.sketch_ms, ending.sketches)
     rows: dict[str, ModalityRows] = {}
     for modality, folder in files.features.items():
         path = shard_path(folder, clip.shard)
@@ -205,7 +205,7 @@ def _relative(path: str, workspace: str) -> str:
 
 
 def _clips_table(batches: Sequence[BatchFiles], rows: Sequence[_Row], modalities: Sequence[str]) -> pd.DataFrame:
-    """Manifest columns (but the uri: where a clip came from is the manifest's to say) and what was learned."""
+    """Manifest columns, but for the uri, which is the manifest's to say, and the facts of `_Row`."""
     parts = [
         files.batch.rows.drop(columns=["uri", "line"], errors="ignore").assign(batch=files.batch.name)
         for files in batches
@@ -220,8 +220,8 @@ def _clips_table(batches: Sequence[BatchFiles], rows: Sequence[_Row], modalities
 
 
 def _faces_table(clip_ids: Sequence[str], rows: Sequence[_Row]) -> pa.Table:
-    found = [(clip_id, *face) for clip_id, row in zip(clip_ids, rows, strict=True) for face in row.faces]
-    columns = list(zip(*found, strict=True)) if found else [(), (), (), ()]
+    records = [(clip_id, *face) for clip_id, row in zip(clip_ids, rows, strict=True) for face in row.faces]
+    columns = list(zip(*records, strict=True)) if records else [(), (), (), ()]
     types = {"clip_id": pa.string(), "frame": pa.int32(), "face": pa.int32(), "track_id": pa.int32()}
     arrays = [pa.array(values, kind) for values, kind in zip(columns, types.values(), strict=True)]
     return pa.table(arrays, names=list(types))
@@ -246,7 +246,7 @@ def _counts(clips: pd.DataFrame, rows: Sequence[_Row], modalities: Sequence[str]
 
 
 def _count_copies(clips: pd.DataFrame) -> dict[str, int]:
-    """Of the clips that are copies of one before them: those whose file is the same, and those that look the same."""
+    """How many clips are copies of an earlier one: by the same file, and as near-duplicates."""
     copies = clips[clips["copies"].notna() & (clips["copies"] != clips["clip_id"])]
     exact = clips.duplicated(["content_hash"]) & (clips["content_hash"] != "")
     same_file = int(exact[copies.index].sum())

@@ -43,16 +43,16 @@ def failures(ingest: IngestedBatch, endings_folder: str) -> Iterator[Failure]:
 
 def refuse_too_many(batches: Sequence[BatchFiles], max_failed: float) -> None:
     """Raises TooManyFailed when more than a share of all clips failed; names them and says what helps."""
-    found = [failure for files in batches for failure in failures(read_ingest(files.ingest), files.endings)]
+    failed = [failure for files in batches for failure in failures(read_ingest(files.ingest), files.endings)]
     total = sum(len(files.batch.rows) for files in batches)
-    if len(found) <= max_failed * total:
+    if len(failed) <= max_failed * total:
         return
-    counts = ", ".join(f"{count} {code}" for code, count in Counter(failure.code for failure in found).most_common())
-    named = "\n".join(f"  {failure.clip_id}: {failure.code}: {failure.reason}" for failure in found[:_NAMED])
-    more = f"\n  and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
-    retry = sum(failure.retryable for failure in found)
+    counts = ", ".join(f"{count} {code}" for code, count in Counter(failure.code for failure in failed).most_common())
+    named = "\n".join(f"  {failure.clip_id}: {failure.code}: {failure.reason}" for failure in failed[:_NAMED])
+    more = f"\n  and {len(failed) - _NAMED} more" if len(failed) > _NAMED else ""
+    retry = sum(failure.retryable for failure in failed)
     again = f"; {retry} of them may pass another time: add --retry-failed" if retry else ""
     raise TooManyFailed(
-        f"{len(found)} of {total} clips failed ({counts}), more than --max-failed {max_failed:g} allows{again}; "
+        f"{len(failed)} of {total} clips failed ({counts}), more than --max-failed {max_failed:g} allows{again}; "
         f"mend or remove the clips, or raise --max-failed:\n{named}{more}"
     )

@@ -100,7 +100,7 @@ def _kind(clips: pd.DataFrame, train: np.ndarray, options: LabelOptions) -> tupl
 def group_clips(creators: pd.Series, copies: pd.Series, own: pd.Index) -> np.ndarray:
     """int64 [clips]: one number for clips of one creator and for copies of one clip; unknown creators differ.
 
-    copies: one value for clips that are copies of one another, NA for a clip without (near_copies.name_copies).
+    copies: one value for clips that are copies of one another, NA for a clip without (near_duplicates.name_originals).
     """
     parent = list(range(len(own)))
 

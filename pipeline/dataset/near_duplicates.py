@@ -4,9 +4,9 @@ Two clips of one dance in one kind of room look alike, too. What tells a repost 
 a limb that crosses the picture does so in both, then. The rule, over the moments that two clips share when one is
 shifted against the other (a repost may lack its start), as it is or with left and right swapped:
 
-    alike       the pictures' sketches (pipeline.decode.picture_sketch) have a cosine of at least ALIKE on average, and
-    together    so do the changes: sketches less their mean over the clip correlate with at least TOGETHER, and
-    long enough the moments are MIN_SHARED_S at least, and half of the shorter clip.
+* the pictures' sketches (pipeline.decode.picture_sketch) have a cosine of at least MIN_SIMILARITY on average, and
+* so do the changes: sketches less their mean over the clip correlate with at least MIN_CHANGE_CORRELATION, and
+* the moments last MIN_SHARED_S at least, and half of the shorter clip.
 
 How the thresholds were found, and what they cost, is in docs/benchmarks.md. The idea of comparing descriptors over time
 under all shifts is old (e.g. Douze et al., "An Image-Based Approach to Video Copy Detection with Spatio-Temporal
@@ -24,11 +24,11 @@ from scipy.sparse.csgraph import connected_components
 
 from pipeline.decode.picture_sketch import MIRROR, SKETCH
 
-ALIKE = 0.55
-TOGETHER = 0.55
+MIN_SIMILARITY = 0.55
+MIN_CHANGE_CORRELATION = 0.55
 MIN_SHARED_S = 2.5
 # Clips whose mean sketches agree less are not looked at closer; a cut start, or a caption, moves the mean a little.
-ALIKE_ON_AVERAGE = 0.55
+MIN_MEAN_SIMILARITY = 0.55
 
 _STEP_S = 0.2  # moments at which clips are compared
 _NEAR_S = 0.15  # a picture stands for moments so near
@@ -37,7 +37,7 @@ _BLOCK = 1024  # clips whose means are compared with all others' at a time
 
 
 @dataclass(frozen=True)
-class Film:
+class ClipSketch:
     """A clip's sketches at moments _STEP_S apart."""
 
     sketches: np.ndarray  # int8 [T, 100]
@@ -48,13 +48,13 @@ class Film:
         """float32 [T, 100] of length 1; 0 where not known. Not kept, for it is four times as large."""
         return _unit(self.sketches) * self.known[:, None]
 
-    def mirrored(self) -> "Film":
+    def mirrored(self) -> "ClipSketch":
         """The clip with left and right swapped."""
         return replace(self, sketches=self.sketches * MIRROR, mean=self.mean * MIRROR)
 
 
-def film(sketch_ms: Sequence[int], sketches: bytes) -> Film | None:
-    """From what clips.Ending says of a clip; None where that is too short to be compared."""
+def clip_sketch(sketch_ms: Sequence[int], sketches: bytes) -> ClipSketch | None:
+    """The sketches of a clip's ending at even moments; None where they are too few to be compared."""
     times = np.asarray(sketch_ms, float) / 1000
     if not len(times):
         return None
@@ -64,7 +64,7 @@ def film(sketch_ms: Sequence[int], sketches: bytes) -> Film | None:
     if known.sum() * _STEP_S < MIN_SHARED_S:
         return None
     chosen = np.frombuffer(sketches, np.int8).reshape(len(times), SKETCH)[nearest]
-    return Film(chosen, known, _unit(chosen[known]).mean(0))
+    return ClipSketch(chosen, known, _unit(chosen[known]).mean(0))
 
 
 def _unit(sketches: np.ndarray) -> np.ndarray:
@@ -72,14 +72,14 @@ def _unit(sketches: np.ndarray) -> np.ndarray:
     return values / np.linalg.norm(values, axis=-1, keepdims=True)
 
 
-def name_copies(
+def name_originals(
     clip_ids: Sequence[str], content_hashes: Sequence[str], pairs: Sequence[tuple[int, int]]
 ) -> list[str | None]:
-    """Of each clip the clip_id of the first one among its copies, itself included; None where it has no copy.
+    """clip_id of the first of each clip's copies, itself included; None where a clip has no copy.
 
     Args:
         content_hashes: of the clips' files; equal ones are copies, empty ones say nothing.
-        pairs: of places, as `near_copies` gives them. A copy of a copy is a copy.
+        pairs: of places, as `find_near_duplicates` gives them. A copy of a copy is a copy.
     """
     files: dict[str, list[int]] = defaultdict(list)
     for place, content_hash in enumerate(content_hashes):
@@ -93,48 +93,52 @@ def name_copies(
     return [str(clip_ids[first[of]]) if members[of] > 1 else None for of in group]
 
 
-def near_copies(films: Sequence[Film | None]) -> list[tuple[int, int]]:
-    """Pairs (i, j), i < j, of clips that are near-copies of one another. None, a clip too short to say, is nobody's."""
-    places = [place for place, one in enumerate(films) if one is not None]
-    known = [one for one in films if one is not None]
+def find_near_duplicates(clips: Sequence[ClipSketch | None]) -> list[tuple[int, int]]:
+    """Pairs (i, j), i < j, of near-duplicate clips. None, a clip too short to be compared, is in no pair."""
+    places = [place for place, clip in enumerate(clips) if clip is not None]
+    known = [clip for clip in clips if clip is not None]
     return [
         (places[first], places[second])
-        for first, second in _alike_on_average(known)
-        if same_film(known[first], known[second])
+        for first, second in _similar_on_average(known)
+        if is_near_duplicate(known[first], known[second])
     ]
 
 
-def _alike_on_average(films: Sequence[Film]) -> Iterator[tuple[int, int]]:
-    means = np.array([one.mean / max(np.linalg.norm(one.mean), 1e-6) for one in films], np.float32)
-    for start in range(0, len(films), _BLOCK):
+def _similar_on_average(clips: Sequence[ClipSketch]) -> Iterator[tuple[int, int]]:
+    means = np.array([one.mean / max(np.linalg.norm(one.mean), 1e-6) for one in clips], np.float32)
+    for start in range(0, len(clips), _BLOCK):
         block = means[start : start + _BLOCK]
         agreement = np.maximum(block @ means[start:].T, (block * MIRROR) @ means[start:].T)
-        first, second = np.nonzero(np.triu(agreement >= ALIKE_ON_AVERAGE, 1))
+        first, second = np.nonzero(np.triu(agreement >= MIN_MEAN_SIMILARITY, 1))
         yield from zip((first + start).tolist(), (second + start).tolist(), strict=True)
 
 
-def same_film(one: Film, other: Film) -> bool:
+def is_near_duplicate(one: ClipSketch, other: ClipSketch) -> bool:
     """Whether the rule at the head of this module holds at any shift of one clip against the other or its mirror."""
-    either = agree(one, other), agree(one, other.mirrored())
-    return any((found.enough & (found.alike >= ALIKE) & (found.together >= TOGETHER)).any() for found in either)
+    for version in (other, other.mirrored()):
+        shifts = compare_shifts(one, version)
+        similar = (shifts.similarity >= MIN_SIMILARITY) & (shifts.change_correlation >= MIN_CHANGE_CORRELATION)
+        if (shifts.long_enough & similar).any():
+            return True
+    return False
 
 
 @dataclass(frozen=True)
-class Agreement:
-    """Of two clips at each of S shifts; shift 0 starts the second one as late as possible."""
+class ShiftSimilarity:
+    """Comparison of two clips at each of S shifts; shift 0 starts the second one as late as possible."""
 
     shared: np.ndarray  # [S] moments at which both show a picture
-    enough: np.ndarray  # bool [S] they are long enough to judge by
-    alike: np.ndarray  # [S] mean cosine of the sketches there, -1..1
-    together: np.ndarray  # [S] correlation of their changes there, -1..1; 0 where nothing changes
+    long_enough: np.ndarray  # bool [S] they last long enough to be judged
+    similarity: np.ndarray  # [S] mean cosine of the sketches there, -1..1
+    change_correlation: np.ndarray  # [S] correlation of their changes there, -1..1; 0 where nothing changes
 
 
-def agree(one: Film, other: Film) -> Agreement:
-    """All shifts of two clips, of T and U moments, at once; S is T + U - 1."""
+def compare_shifts(one: ClipSketch, other: ClipSketch) -> ShiftSimilarity:
+    """Comparison at all shifts of two clips, of T and U moments; S is T + U - 1."""
     vectors = one.vectors(), other.vectors()
     known = one.known.astype(np.float32), other.known.astype(np.float32)
     # A clip's mean is that of all its moments, not of the shared ones: at most half are not, and then it moves little.
-    changes = [v - film.mean * film.known[:, None] for v, film in zip(vectors, (one, other), strict=True)]
+    changes = [v - clip.mean * clip.known[:, None] for v, clip in zip(vectors, (one, other), strict=True)]
     shared = np.correlate(known[1], known[0], "full")
     enough = shared >= max(MIN_SHARED_S / _STEP_S, min(one.known.sum(), other.known.sum()) / 2)
     alike = _along_shifts(vectors[0] @ vectors[1].T)
@@ -142,7 +146,7 @@ def agree(one: Film, other: Film) -> Agreement:
     spread = np.correlate(known[1], (changes[0] ** 2).sum(1), "full")
     spread *= np.correlate((changes[1] ** 2).sum(1), known[0], "full")
     together /= np.sqrt(np.maximum(spread, _STILL**2))
-    return Agreement(shared, enough, alike / np.maximum(shared, 1), together)
+    return ShiftSimilarity(shared, enough, alike / np.maximum(shared, 1), together)
 
 
 def _along_shifts(products: np.ndarray) -> np.ndarray:

@@ -154,7 +154,7 @@ def extract_shards(
     profile: str,
     progress: Progress | None = None,
 ) -> Extracted:
-    """Does the work of `plans` (workspace.plan_shards) and writes their files; each appears whole or not at all.
+    """Extracts what the plans lack (plan.plan_shards) and writes their files; each appears whole or not at all.
 
     Args:
         build: makes the extractor of a modality on `device`; called once for each modality that a plan lacks.
@@ -163,59 +163,81 @@ def extract_shards(
         progress: called after every clip.
     """
     keep_blocks()
-    extractors = {modality: build(modality) for modality in dict.fromkeys(r.modality for p in plans for r in p.missing)}
-    batchers = {modality: _Batcher(extractor) for modality, extractor in extractors.items()}
-    total = sum(len(plan.clips) for plan in plans)
-    counts: Counter[str] = Counter()
-    in_flight: dict[str, _ClipInFlight] = {}
-
+    modalities = dict.fromkeys(spec.modality for plan in plans for spec in plan.missing)
+    batchers = {modality: _Batcher(build(modality)) for modality in modalities}
+    extraction = _Extraction(workspace, batch, plans, sampling, profile, device, batchers, progress)
     with ExitStack() as stack:
         pool = stack.enter_context(DecodePool(sampling, limits, workers))
-
-        def jobs() -> Iterator[DecodeJob]:
-            for plan in plans:
-                shard = _open_shard(workspace, batch, plan, profile, stack)
-                strides = tuple(sorted({spec.stride for spec in plan.missing})) or (1,)
-                for clip in plan.clips:
-                    in_flight[clip.clip_id] = _ClipInFlight(clip.clip_id, shard)
-                    in_flight[clip.clip_id].restart(1)
-                    yield DecodeJob(clip.clip_id, clip.uri, strides)
-
-        def finish(clips: Sequence[_ClipInFlight]) -> None:
-            for clip in clips:
-                assert clip.ending is not None
-                _write_clip(clip)
-                trim(above=_KEPT_BYTES)
-                del in_flight[clip.ending.clip_id]
-                counts[clip.ending.status] += 1
-                if progress:
-                    progress(sum(counts.values()), total, counts)
-                clip.shard.remaining -= 1
-                if clip.shard.remaining == 0:
-                    _close_shard(workspace, batch, clip.shard, sampling, profile)
-
-        events = _Timed(pool.run(jobs()))
+        events = _Timed(pool.run(extraction.jobs(stack)))
         for event in events:
-            clip = in_flight[event.clip_id]
             if isinstance(event, Chunk):
-                try:
-                    finish(_take_chunk(clip, event, batchers, device))
-                finally:
-                    event.release()
-                continue
-            clip.ending = event
-            clip.shard.endings.append(event)
-            clip.shard.undecoded -= 1
-            if clip.done():
-                finish([clip])
-            if clip.shard.undecoded == 0:
-                # A full batch is worth waiting for within a shard, not beyond it: a kill then costs this shard only.
-                for batcher in batchers.values():
-                    finish(batcher.flush())
-        if in_flight:
-            raise AssertionError(f"decoding ended without an ending for {sorted(in_flight)[:5]}")
+                extraction.take_chunk(event)
+            else:
+                extraction.take_ending(event)
+        if extraction.in_flight:
+            raise AssertionError(f"decoding ended without an ending for {sorted(extraction.in_flight)[:5]}")
     seconds = {modality: batcher.seconds for modality, batcher in batchers.items()}
-    return Extracted(counts, {**seconds, "waiting for frames": events.seconds})
+    return Extracted(extraction.counts, {**seconds, "waiting for frames": events.seconds})
+
+
+@dataclass
+class _Extraction:
+    """The clips in flight between the decode workers and the shards' writers."""
+
+    workspace: str
+    batch: str
+    plans: Sequence[ShardPlan]
+    sampling: SamplingOptions
+    profile: str
+    device: torch.device
+    batchers: Mapping[str, _Batcher]
+    progress: Progress | None
+    counts: Counter[str] = field(default_factory=Counter)  # clips written, by status
+    in_flight: dict[str, _ClipInFlight] = field(default_factory=dict)
+
+    def jobs(self, stack: ExitStack) -> Iterator[DecodeJob]:
+        """Clips to decode, shard after shard; each shard's writers are opened on `stack` when its turn comes."""
+        for plan in self.plans:
+            shard = _open_shard(self.workspace, self.batch, plan, self.profile, stack)
+            strides = tuple(sorted({spec.stride for spec in plan.missing})) or (1,)
+            for clip in plan.clips:
+                self.in_flight[clip.clip_id] = _ClipInFlight(clip.clip_id, shard)
+                self.in_flight[clip.clip_id].restart(1)
+                yield DecodeJob(clip.clip_id, clip.uri, strides)
+
+    def take_chunk(self, chunk: Chunk) -> None:
+        """Gives the chunk's frames to the extractors, and its memory back to the decode worker."""
+        try:
+            self._finish(_take_chunk(self.in_flight[chunk.clip_id], chunk, self.batchers, self.device))
+        finally:
+            chunk.release()
+
+    def take_ending(self, ending: Ending) -> None:
+        """Notes how a clip's decoding ended."""
+        clip = self.in_flight[ending.clip_id]
+        clip.ending = ending
+        clip.shard.endings.append(ending)
+        clip.shard.undecoded -= 1
+        if clip.done():
+            self._finish([clip])
+        if clip.shard.undecoded == 0:
+            # A full batch is worth waiting for within a shard, not beyond it: a kill then costs this shard only.
+            for batcher in self.batchers.values():
+                self._finish(batcher.flush())
+
+    def _finish(self, clips: Sequence[_ClipInFlight]) -> None:
+        """Writes clips that have all of their results."""
+        for clip in clips:
+            assert clip.ending is not None
+            _write_clip(clip)
+            trim(above=_KEPT_BYTES)
+            del self.in_flight[clip.ending.clip_id]
+            self.counts[clip.ending.status] += 1
+            if self.progress:
+                self.progress(self.counts.total(), sum(len(plan.clips) for plan in self.plans), self.counts)
+            clip.shard.remaining -= 1
+            if clip.shard.remaining == 0:
+                _close_shard(self.workspace, self.batch, clip.shard, self.sampling, self.profile)
 
 
 class _Timed(Iterator[Any]):

@@ -47,7 +47,7 @@ class ShardReader:
 
     @property
     def metadata(self) -> Mapping[str, str]:
-        """The file's key-value metadata: the writer's own (pipeline.features.schema) and what its caller gave."""
+        """The file's key-value metadata: the writer's own (parquet_files) and what its caller gave."""
         return self._opened().metadata
 
     @property

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from pipeline.core import storage
 from pipeline.core.fingerprint import canonical_json
-from pipeline.features.columns import to_batch
+from pipeline.features.columns import arrow_schema, shapes, to_batch
 from pipeline.features.parquet_files import (
     CLIPS_KEY,
     KIND_KEY,
@@ -22,7 +22,6 @@ from pipeline.features.parquet_files import (
     refuse_writer_keys,
     writing,
 )
-from pipeline.features.schema import arrow_schema, shapes
 from pipeline.modalities.record import Grid, ModalityRows
 from pipeline.modalities.registry import find_modality
 

@@ -9,7 +9,16 @@ import pytest
 
 from benchmarks.reposts import REPOSTS, Repost, repost
 from pipeline.core.options import DecodeLimits, SamplingOptions
-from pipeline.dataset.near_duplicates import ALIKE, TOGETHER, Film, agree, film, name_copies, near_copies, same_film
+from pipeline.dataset.near_duplicates import (
+    MIN_CHANGE_CORRELATION,
+    MIN_SIMILARITY,
+    ClipSketch,
+    clip_sketch,
+    compare_shifts,
+    find_near_duplicates,
+    is_near_duplicate,
+    name_originals,
+)
 from pipeline.decode.clips import Ending
 from pipeline.decode.picture_sketch import SKETCH
 from pipeline.decode.pool import DecodeJob, DecodePool
@@ -43,13 +52,13 @@ def originals(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 @pytest.fixture(scope="module")
-def filmed(originals: list[Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Film | None]:
+def filmed(originals: list[Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, ClipSketch | None]:
     """Originals by file name and reposts of the first dancer's by what was done, through the real decoder."""
     folder = tmp_path_factory.mktemp("reposts")
     paths = {path.stem: path for path in originals}
     for number, (name, how) in enumerate(REPOSTS.items()):
         paths[name] = repost(originals[0], folder / f"{number}.mp4", how)
-    return {name: film(ending.sketch_ms, ending.sketches) for name, ending in decoded(paths).items()}
+    return {name: clip_sketch(ending.sketch_ms, ending.sketches) for name, ending in decoded(paths).items()}
 
 
 def decoded(paths: dict[str, Path], stride: int = 10) -> dict[str, Ending]:
@@ -66,32 +75,32 @@ def decoded(paths: dict[str, Path], stride: int = 10) -> dict[str, Ending]:
 
 @pytest.mark.parametrize("how", REPOSTS)
 def test_a_repost_is_found(filmed, how):
-    assert same_film(filmed["dancer0"], filmed[how])
-    assert same_film(filmed[how], filmed["dancer0"])
+    assert is_near_duplicate(filmed["dancer0"], filmed[how])
+    assert is_near_duplicate(filmed[how], filmed["dancer0"])
 
 
 def test_two_reposts_of_one_clip_are_copies_of_one_another(filmed):
-    assert same_film(filmed["caption over it"], filmed["first second cut"])
+    assert is_near_duplicate(filmed["caption over it"], filmed["first second cut"])
 
 
 @pytest.mark.parametrize(("one", "other"), itertools.combinations(range(DANCERS), 2))
 def test_others_who_dance_the_same_are_no_copies(filmed, one, other):
-    assert not same_film(filmed[f"dancer{one}"], filmed[f"dancer{other}"])
+    assert not is_near_duplicate(filmed[f"dancer{one}"], filmed[f"dancer{other}"])
 
 
 def test_no_others_repost_is_a_copy(filmed):
     films = list(filmed.values())
-    pairs = near_copies(films)
+    pairs = find_near_duplicates(films)
     of_first = [place for place, name in enumerate(filmed) if name not in ("dancer1", "dancer2")]
     assert {place for pair in pairs for place in pair} == set(of_first)
-    named = name_copies(list(filmed), [""] * len(films), pairs)
+    named = name_originals(list(filmed), [""] * len(films), pairs)
     assert named == ["dancer0" if place in of_first else None for place in range(len(films))]
 
 
 def test_a_cut_start_shows_as_a_shift(filmed):
     whole, cut = filmed["dancer0"], filmed["first second cut"]
-    agreement = agree(whole, cut)
-    best = np.argmax(np.where(agreement.enough, agreement.together, -1))
+    agreement = compare_shifts(whole, cut)
+    best = np.argmax(np.where(agreement.long_enough, agreement.change_correlation, -1))
     assert (len(whole.known) - 1 - best) * 0.2 == pytest.approx(REPOSTS["first second cut"].skip_s, abs=0.2)
 
 
@@ -111,69 +120,69 @@ def moving(seconds: float, seed: int) -> tuple[list[int], np.ndarray]:
     )
 
 
-def made(times: list[int], sketches: np.ndarray) -> Film:
-    found = film(times[: len(sketches)], sketches.tobytes())
+def made(times: list[int], sketches: np.ndarray) -> ClipSketch:
+    found = clip_sketch(times[: len(sketches)], sketches.tobytes())
     assert found is not None
     return found
 
 
 def test_clips_too_short_to_say_are_nobodys_copies():
     times, sketches = moving(8, seed=0)
-    assert film((), b"") is None
-    assert film(times[:12], sketches[:12].tobytes()) is None
+    assert clip_sketch((), b"") is None
+    assert clip_sketch(times[:12], sketches[:12].tobytes()) is None
     whole, start = made(times, sketches), made(times, sketches[:13])
-    assert near_copies([whole, None, start]) == [(0, 2)]
-    assert near_copies([None, None]) == near_copies([]) == []
+    assert find_near_duplicates([whole, None, start]) == [(0, 2)]
+    assert find_near_duplicates([None, None]) == find_near_duplicates([]) == []
 
 
 def test_clips_that_share_less_than_half_of_the_shorter_are_no_copies():
     times, sketches = moving(20, seed=0)
     ahead = np.random.default_rng(1).integers(-20, 20, (60, SKETCH), np.int8)
     whole = made(times, sketches)
-    assert same_film(whole, made(times, np.concatenate([ahead[:30], sketches[:70]])))
-    assert not same_film(whole, made(times, np.concatenate([ahead, sketches[:40]])))
+    assert is_near_duplicate(whole, made(times, np.concatenate([ahead[:30], sketches[:70]])))
+    assert not is_near_duplicate(whole, made(times, np.concatenate([ahead, sketches[:40]])))
 
 
 def test_pictures_that_are_missing_say_nothing():
     times, sketches = moving(10, seed=0)
     kept = np.array([place for place in range(len(times)) if not 20 <= place < 30])
-    with_gap = film([times[place] for place in kept], sketches[kept].tobytes())
+    with_gap = clip_sketch([times[place] for place in kept], sketches[kept].tobytes())
     assert with_gap.known.sum() == len(kept)
-    agreement = agree(made(times, sketches), with_gap)
-    at = np.argmax(agreement.together)
-    assert agreement.alike[at] == pytest.approx(1)
+    agreement = compare_shifts(made(times, sketches), with_gap)
+    at = np.argmax(agreement.change_correlation)
+    assert agreement.similarity[at] == pytest.approx(1)
     assert agreement.shared[at] == len(kept)
 
 
 def test_strangers_in_one_room_are_alike_but_do_not_move_together():
     times, sketches = moving(10, seed=0)
     shuffled = np.random.default_rng(1).permutation(sketches)
-    agreement = agree(made(times, sketches), made(times, shuffled))
-    assert agreement.alike[agreement.enough].max() > ALIKE
-    assert agreement.together[agreement.enough].max() < TOGETHER
-    assert not same_film(made(times, sketches), made(times, shuffled))
+    agreement = compare_shifts(made(times, sketches), made(times, shuffled))
+    assert agreement.similarity[agreement.long_enough].max() > MIN_SIMILARITY
+    assert agreement.change_correlation[agreement.long_enough].max() < MIN_CHANGE_CORRELATION
+    assert not is_near_duplicate(made(times, sketches), made(times, shuffled))
 
 
 def test_clips_in_which_nothing_moves_are_no_copies():
     times, sketches = moving(8, seed=0)
     still = made(times, sketches[:1].repeat(len(times), 0))
-    assert agree(still, still).alike.max() == pytest.approx(1)
-    assert not same_film(still, still)
+    assert compare_shifts(still, still).similarity.max() == pytest.approx(1)
+    assert not is_near_duplicate(still, still)
 
 
 def test_names_follow_files_and_pictures_and_chain():
     names = [f"c{place}" for place in range(7)]
-    assert name_copies(names, ["x", "", "x", "", "y", "z", ""], [(2, 3), (4, 6)]) == [
+    assert name_originals(names, ["x", "", "x", "", "y", "z", ""], [(2, 3), (4, 6)]) == [
         "c0", None, "c0", "c0", "c4", None, "c4",
     ]  # fmt: skip
-    assert name_copies([], [], []) == []
+    assert name_originals([], [], []) == []
 
 
 def test_many_clips_are_compared_in_blocks(monkeypatch):
     films = [made(*moving(6, seed=seed)) for seed in range(40)]
     films[37], films[22] = films[3], films[21]
     monkeypatch.setattr("pipeline.dataset.near_duplicates._BLOCK", 7)
-    assert near_copies(films) == [(3, 37), (21, 22)]
+    assert find_near_duplicates(films) == [(3, 37), (21, 22)]
 
 
 def test_a_repost_of_which_nothing_is_left_is_an_error(originals, tmp_path):

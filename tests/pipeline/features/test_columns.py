@@ -9,8 +9,8 @@ import pyarrow as pa
 import pytest
 
 from pipeline.decode.clips import Ending
+from pipeline.features.columns import arrow_schema
 from pipeline.features.endings import ENDINGS_SCHEMA
-from pipeline.features.schema import arrow_schema
 from pipeline.features.shards import ShardWriter, provenance
 from pipeline.modalities.registry import MODALITIES, find_modality, modality_names
 from tests.support.feature_rows import appearance_rows, pose_rows, rows_of, scene_rows
