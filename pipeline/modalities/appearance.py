@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 
@@ -11,9 +11,8 @@ from pipeline.decode.clips import Ending
 from pipeline.modalities.record import CLIP_COLUMNS, GRID_COLUMNS, Column, FeatureModality, Grid, ModalityRows, stacked
 
 if TYPE_CHECKING:
-    import torch
-
-    from models.extractors.appearance import AppearanceExtractor
+    from models.extractors.extractor import Extractor
+    from pipeline.modalities.record import StateDict
 
 
 @dataclass(frozen=True)
@@ -43,14 +42,7 @@ class Appearance(FeatureModality):
     rows = AppearanceRows
     columns = (*CLIP_COLUMNS, *GRID_COLUMNS, Column("feature", "float16", "T,D", wide=True))
 
-    def build_extractor(
-        self,
-        entry: AppearanceEntry,
-        state: "dict[str, torch.Tensor] | None",
-        device: "torch.device",
-        batch_size: int,
-        seed: int,
-    ) -> "AppearanceExtractor":
+    def build_extractor(self, entry: AppearanceEntry, state: "StateDict | None", **common: Any) -> "Extractor":
         from models.extractors.appearance import AppearanceExtractor
         from models.extractors.resnet import Preprocessing
 
@@ -58,9 +50,7 @@ class Appearance(FeatureModality):
             state,
             architecture=entry.architecture,
             preprocessing=Preprocessing(entry.resize, entry.input_size),
-            device=device,
-            batch_size=batch_size,
-            seed=seed,
+            **common,
         )
 
     def assemble(

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from models.extractors.face import Face as FaceResult
     from models.extractors.face import FaceExtractor
     from models.virality.inputs import InputSpec, ModalityInput
+    from pipeline.modalities.record import StateDict
 
 EMBEDDING = 512
 
@@ -90,14 +91,7 @@ class Face(Modality):
     # A clip may show five faces and none that lies on the lead dancer's head.
     subject = "the lead dancer's face"
 
-    def build_extractor(
-        self,
-        entry: FaceEntry,
-        state: "dict[str, torch.Tensor] | None",
-        device: "torch.device",
-        batch_size: int,
-        seed: int,
-    ) -> "FaceExtractor":
+    def build_extractor(self, entry: FaceEntry, state: "StateDict | None", **common: Any) -> "FaceExtractor":
         from models.extractors.face import FaceExtractor
         from models.extractors.face_cascade import DetectorOptions
 
@@ -106,9 +100,7 @@ class Face(Modality):
             architecture=entry.architecture,
             max_faces=entry.max_faces,
             detector=DetectorOptions(entry.min_face_size, entry.thresholds),
-            device=device,
-            batch_size=batch_size,
-            seed=seed,
+            **common,
         )
 
     def assemble(
@@ -172,12 +164,6 @@ class Face(Modality):
     def quality(self, rows: FaceRows, decoded: float, lead_faces: np.ndarray) -> float:
         """Sum of the detection probabilities of the lead dancer's faces over the number of frames."""
         return float(np.sum(rows.probability[lead_faces], dtype=float) / max(len(rows.grid.timestamp), 1))
-
-    def input_spec(self, stored_width: int | None) -> "InputSpec":
-        from models.virality.inputs import InputSpec
-
-        assert stored_width is not None
-        return InputSpec(stored_width)
 
     def read_input(
         self, rows: FaceRows | None, spec: "InputSpec", config: VdvConfig, lead_faces: np.ndarray, quality: float

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from models.extractors.pose import PoseExtractor
     from models.virality.inputs import InputSpec, ModalityInput
     from models.virality.pose_sampling import LeadPose
+    from pipeline.modalities.record import StateDict
 
 # RTMO's head looks at cells of 32 px at its coarsest; other sides would be padded inside the network.
 _RTMO_CELL = 32
@@ -82,14 +83,7 @@ class Pose(Modality):
     subject = "the lead dancer"
     is_skeleton = True
 
-    def build_extractor(
-        self,
-        entry: PoseEntry,
-        state: "dict[str, torch.Tensor] | None",
-        device: "torch.device",
-        batch_size: int,
-        seed: int,
-    ) -> "PoseExtractor":
+    def build_extractor(self, entry: PoseEntry, state: "StateDict | None", **common: Any) -> "PoseExtractor":
         from models.extractors.pose import PoseExtractor  # here, for mmpose alone takes seconds
 
         return PoseExtractor(
@@ -99,9 +93,7 @@ class Pose(Modality):
             max_persons=entry.max_persons,
             score_threshold=entry.score_threshold,
             nms_threshold=entry.nms_threshold,
-            device=device,
-            batch_size=batch_size,
-            seed=seed,
+            **common,
         )
 
     def assemble(

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from models.extractors.extractor import Extractor
     from models.virality.inputs import InputSpec, ModalityInput
 
+    StateDict = dict[str, torch.Tensor]
+
 
 @dataclass(frozen=True)
 class Column:
@@ -79,15 +81,13 @@ class Modality(ABC):
     # From pixels to rows
 
     @abstractmethod
-    def build_extractor(
-        self,
-        entry: Any,
-        state: "dict[str, torch.Tensor] | None",
-        device: "torch.device",
-        batch_size: int,
-        seed: int,
-    ) -> "Extractor":
-        """The extractor of a profile's entry. state: its weights; None: random ones, from `seed`."""
+    def build_extractor(self, entry: Any, state: "StateDict | None", **common: Any) -> "Extractor":
+        """The extractor of a profile's entry.
+
+        Args:
+            state: its weights; None: random ones, from `seed`.
+            common: device, batch_size and seed, which all extractors take.
+        """
 
     @abstractmethod
     def assemble(
@@ -149,9 +149,12 @@ class Modality(ABC):
             lead_faces: int64 [F] which of the clip's faces are the lead dancer's.
         """
 
-    @abstractmethod
     def input_spec(self, stored_width: int | None) -> "InputSpec":
         """What the model's encoder must know of its input."""
+        from models.virality.inputs import InputSpec
+
+        assert stored_width is not None
+        return InputSpec(stored_width)
 
     @abstractmethod
     def read_input(
@@ -183,12 +186,6 @@ class FeatureModality(Modality):
         valid = torch.isfinite(feature.sum(dim=1))  # float32 sums of float16 cannot overflow, and are quicker to see
         feature[~valid] = 0
         return FeatureTensors(feature, *grid_tensors(rows.grid), valid)
-
-    def input_spec(self, stored_width: int | None) -> "InputSpec":
-        from models.virality.inputs import InputSpec
-
-        assert stored_width is not None
-        return InputSpec(stored_width)
 
     def read_input(
         self, rows: Any, spec: "InputSpec", config: VdvConfig, lead_faces: np.ndarray, quality: float

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from models.extractors.scene import Scene as SceneResult
     from models.extractors.scene import SceneExtractor
     from models.virality.inputs import InputSpec
+    from pipeline.modalities.record import StateDict
 
 CATEGORIES = 365  # of Places; a profile's own set of categories is never larger
 
@@ -69,14 +70,7 @@ class Scene(FeatureModality):
         Column("indoor", "float32", "T"),
     )
 
-    def build_extractor(
-        self,
-        entry: SceneEntry,
-        state: "dict[str, torch.Tensor] | None",
-        device: "torch.device",
-        batch_size: int,
-        seed: int,
-    ) -> "SceneExtractor":
+    def build_extractor(self, entry: SceneEntry, state: "StateDict | None", **common: Any) -> "SceneExtractor":
         from models.extractors.resnet import Preprocessing
         from models.extractors.scene import SceneExtractor
 
@@ -87,9 +81,7 @@ class Scene(FeatureModality):
             categories=names,
             indoor=indoor,
             preprocessing=Preprocessing((entry.resize, entry.resize), entry.input_size),
-            device=device,
-            batch_size=batch_size,
-            seed=seed,
+            **common,
         )
 
     def assemble(

@@ -12,7 +12,6 @@ import luigi
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from torch import Tensor
 
 from models.extractors.extractor import Prepared
@@ -53,10 +52,8 @@ class Colour(FeatureModality):
     columns = (*CLIP_COLUMNS, *GRID_COLUMNS, Column("feature", "float16", "T,D", wide=True))
     subject = "the picture's light"
 
-    def build_extractor(
-        self, entry: Entry, state: dict[str, Tensor] | None, device: torch.device, batch_size: int, seed: int
-    ) -> ColourExtractor:
-        return ColourExtractor(batch_size)
+    def build_extractor(self, entry: Entry, state: dict[str, Tensor] | None, **common: Any) -> ColourExtractor:
+        return ColourExtractor(common["batch_size"])
 
     def assemble(
         self, ending: Ending, grid: Grid, frame: np.ndarray, results: Sequence[np.ndarray], scale: float
