@@ -8,7 +8,7 @@ held against UI-PRMD, where it is known which limbs a movement is about.
 
 import argparse
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,9 +28,9 @@ from models.virality.vdv import encode
 from pipeline.dataset.folder import DatasetFolder
 from pipeline.feedback.attribution import integrated_gradients, mean_pose, segment_seconds
 from pipeline.feedback.clip_feedback import ClipComparison, compare_clip, read_posture
-from pipeline.feedback.edits import PoseScorer, apply_change, gain_map, median_change
+from pipeline.feedback.edits import PoseScorer, apply_change, covered_share, median_change
 from pipeline.feedback.findings import Finding
-from pipeline.feedback.motion import LIMBS, limb_joints
+from pipeline.feedback.motion import LIMBS, AlignedReference, Motion, limb_joints
 from pipeline.runs.run import Run
 from pipeline.runs.runs import find_run
 from pipeline.runs.train import load_run
@@ -170,6 +170,24 @@ def _gains(clip: Clip, scorer: PoseScorer) -> tuple[np.ndarray, np.ndarray]:
     starts = np.arange(motion.seconds[0], motion.seconds[-1] - WINDOW_S, WINDOW_S)
     windows = np.stack([starts, starts + WINDOW_S], 1)
     return windows, gain_map(clip.posture, motion, aligned, windows, scorer)
+
+
+def gain_map(
+    posture: Posture, motion: Motion, aligned: Sequence[AlignedReference], windows: np.ndarray, scorer: PoseScorer
+) -> np.ndarray:
+    """float64 [limbs, W] gain of the score by the median change of each limb in each window; NaN where not known."""
+    postures, cells = [posture], []
+    for row, limb in enumerate(LIMBS):
+        change = median_change(motion, aligned, limb)
+        for column, (start, end) in enumerate(windows):
+            if covered_share(motion, change, limb, start, end) > 0.5:
+                postures.append(apply_change(posture, motion, change, limb, start, end))
+                cells.append((row, column))
+    scores = scorer.scores(postures)
+    gains = np.full((len(LIMBS), len(windows)), np.nan)
+    for (row, column), score in zip(cells, scores[1:], strict=True):
+        gains[row, column] = score - scores[0]
+    return gains
 
 
 def print_faults(faults: dict) -> None:

@@ -27,7 +27,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from models.errors import ProfileError, WeightsError
+from models.errors import ProfileError
 
 MMPOSE_VERSION = "1.3.2"
 MOST_MATCHED_AS_MMPOSE = 20
@@ -195,23 +195,6 @@ def config_path(name: str) -> Path:
         near = difflib.get_close_matches(name, configs, n=3, cutoff=0.4)
         raise ProfileError(f"pose config {name!r} is not one of mmpose's; near it: {', '.join(near) or 'none'}")
     return configs[name]
-
-
-def weights_url(name: str) -> str:
-    """Where mmpose publishes the weights of one of its configs, from the metafile beside the config in the package.
-
-    Raises:
-        ProfileError: no such config.
-        WeightsError: mmpose publishes no weights for it.
-    """
-    import yaml
-
-    path = config_path(name)
-    for metafile in sorted(path.parent.glob("*.yml")):
-        for model in (yaml.safe_load(metafile.read_text()) or {}).get("Models", []):
-            if Path(model.get("Config", "")).stem == path.stem and model.get("Weights"):
-                return model["Weights"]
-    raise WeightsError(f"mmpose's metafiles name no weights for the config {name!r}; give a file of your own")
 
 
 def load_config(name: str) -> Any:

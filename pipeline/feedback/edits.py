@@ -136,21 +136,3 @@ def apply_change(
     ever_seen = np.asarray(posture.seen.any(0))
     position = np.where(ever_seen[:, None], position, 0.0)
     return replace(posture, position=position.astype(np.float32))
-
-
-def gain_map(
-    posture: Posture, motion: Motion, aligned: Sequence[AlignedReference], windows: np.ndarray, scorer: PoseScorer
-) -> np.ndarray:
-    """float64 [limbs, W] gain of the score by the median change of each limb in each window; NaN where not known."""
-    postures, cells = [posture], []
-    for row, limb in enumerate(LIMBS):
-        change = median_change(motion, aligned, limb)
-        for column, (start, end) in enumerate(windows):
-            if covered_share(motion, change, limb, start, end) > 0.5:
-                postures.append(apply_change(posture, motion, change, limb, start, end))
-                cells.append((row, column))
-    scores = scorer.scores(postures)
-    gains = np.full((len(LIMBS), len(windows)), np.nan)
-    for (row, column), score in zip(cells, scores[1:], strict=True):
-        gains[row, column] = score - scores[0]
-    return gains

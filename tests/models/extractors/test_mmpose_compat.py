@@ -7,14 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from models.errors import ProfileError, WeightsError
+from models.errors import ProfileError
 from models.extractors.mmpose_compat import (
     MOST_MATCHED_AS_MMPOSE,
     OWN_CONFIGS,
     config_path,
     import_mmpose,
     load_config,
-    weights_url,
 )
 
 RTMO_S = "rtmo-s_8xb32-600e_body7-640x640"
@@ -38,10 +37,10 @@ def test_importing_mmpose_says_nothing_and_may_be_repeated():
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_configs_and_urls_are_found_without_loading_torch():
+def test_configs_are_found_without_loading_torch():
     done = _python(
-        "import sys\nfrom models.extractors.mmpose_compat import config_path, weights_url\n"
-        f"config_path({RTMO_S!r}), weights_url({RTMO_S!r})\n"
+        "import sys\nfrom models.extractors.mmpose_compat import config_path\n"
+        f"config_path({RTMO_S!r})\n"
         "print([name for name in ('torch', 'mmpose', 'mmengine') if name in sys.modules])"
     )
     assert done.stdout.strip() == "[]", done.stderr
@@ -65,19 +64,6 @@ def test_an_unknown_config_is_refused_with_the_nearest_names():
         config_path("rtmo-l_16xb16-600e_body7-640")
     with pytest.raises(ProfileError, match="no such file"):
         config_path("nowhere/at_all.py")
-
-
-def test_weights_urls_are_those_of_mmposes_metafiles():
-    base = "https://download.openmmlab.com/mmpose/v1/projects/rtmo/"
-    assert weights_url(RTMO_S) == base + "rtmo-s_8xb32-600e_body7-640x640-dac2bf74_20231211.pth"
-    assert weights_url(RTMO_L) == base + "rtmo-l_16xb16-600e_body7-640x640-b37118ce_20231211.pth"
-
-
-def test_a_config_without_published_weights_says_so(tmp_path):
-    own = tmp_path / "mine.py"
-    own.write_text("model = dict(type='BottomupPoseEstimator')\n")
-    with pytest.raises(WeightsError, match="no weights for the config"):
-        weights_url(str(own))
 
 
 def test_our_own_configs_are_found_by_name():

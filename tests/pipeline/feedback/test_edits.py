@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.feedback import gain_map
 from models.virality.config import VdvConfig
 from models.virality.psgcn import Psgcn
 from models.virality.skeleton import COCO17
@@ -13,7 +14,6 @@ from pipeline.feedback.edits import (
     apply_change,
     covered_share,
     edit_effect,
-    gain_map,
     median_change,
     motion_change,
 )
