@@ -35,6 +35,7 @@ from models.virality.config import VdvConfig
 from models.virality.inputs import ModalityInput, to_device
 from models.virality.masked import FEATURE_LIMIT
 from models.virality.vdv import build_encoder, encode, pose_network
+from pipeline.dataset.folder import DatasetFolder
 from pipeline.dataset.loading import KEPT_BYTES, ChallengeBatches, ClipDataset, Sample
 from pipeline.modalities.registry import modality_names
 from pipeline.training.encoder_training import TrainingTarget, fit_encoder
@@ -61,7 +62,7 @@ class TimedDataset(ClipDataset):
     """Records the time of each epoch's first batch, and ends the training at that of epoch `last`."""
 
     def __init__(self, workspace: str, config: VdvConfig):
-        super().__init__(workspace, DATASET, config, training=True)
+        super().__init__(DatasetFolder(workspace, DATASET), config, training=True)
         self.last = 0
         self.started: dict[int, np.ndarray] = {}  # `now_s` by epoch; of all views
 

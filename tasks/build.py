@@ -21,7 +21,7 @@ class BuildVDV(ReportOptions):
         if self.run_name:
             # Which run it will be is known once the clips are looked at; then a name that is taken stops it early.
             check_name(self.workspace, self.run_name, self._run_id() if self.dataset_id else None)
-        root = Folder(self.workspace, "")
+        root = Folder(self.workspace)
         return (
             super().complete()
             and root.has(LATEST)
@@ -30,7 +30,7 @@ class BuildVDV(ReportOptions):
         )
 
     def make(self) -> None:
-        Folder(self.workspace, "").write_json(LATEST, self._latest())
+        Folder(self.workspace).write_json(LATEST, self._latest())
         if self.run_name:
             name_run(self.workspace, self._run_id(), self.run_name)
 

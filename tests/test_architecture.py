@@ -76,7 +76,7 @@ def test_only_tasks_know_the_simulation() -> None:
     assert importers <= {"simulation", "tasks"}
 
 
-@pytest.mark.parametrize("stage", [stage for stage in STAGES if stage not in ("features",)])
+@pytest.mark.parametrize("stage", STAGES)
 def test_a_package_of_the_pipeline_has_at_most_three_floors(stage: str) -> None:
     high = {module: floor for module, floor in floors(f"pipeline.{stage}").items() if floor > MAX_FLOORS}
     assert not high
@@ -87,9 +87,24 @@ def test_no_module_is_long() -> None:
     assert not {module: lines for module, lines in lengths.items() if lines > MAX_LINES}
 
 
+def test_no_function_is_long() -> None:
+    lengths = {
+        f"{module}.{node.name}": (node.end_lineno or 0) - node.lineno + 1
+        for module, tree in modules().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+    assert not {name: lines for name, lines in lengths.items() if lines > MAX_FUNCTION_LINES}
+
+
 def test_no_package_holds_many_modules() -> None:
     counts = Counter(module.rpartition(".")[0] for module in modules() if path_of(module).name != "__init__.py")
     assert not {package: count for package, count in counts.items() if count > MAX_MODULES}
+
+
+def test_module_docstrings_are_no_riddles() -> None:
+    first_words = {module: (ast.get_docstring(tree) or "").split(" ")[0] for module, tree in modules().items()}
+    assert not {module: word for module, word in first_words.items() if word in RIDDLES}
 
 
 def test_every_package_says_what_comes_in_what_goes_out_and_what_it_never_knows() -> None:

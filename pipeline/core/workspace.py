@@ -17,12 +17,12 @@ class Folder:
     """A folder of a workspace, on any filesystem that fsspec knows."""
 
     workspace: str  # folder or URL that holds everything made
-    place: str  # relative to the workspace: files keep it so, that a workspace can be moved
+    place: str = ""  # relative to the workspace: files keep it so, that a workspace can be moved; "": the workspace
 
     @property
     def path(self) -> str:
         """Folder or URL."""
-        return storage.join(self.workspace, self.place)
+        return storage.join(self.workspace, self.place) if self.place else self.workspace
 
     @property
     def id(self) -> str:
@@ -31,7 +31,7 @@ class Folder:
 
     def file(self, *names: str) -> str:
         """Path or URL of a file in the folder; of several names, below folders in it."""
-        return storage.join(self.workspace, self.place, *names)
+        return storage.join(self.path, *names)
 
     def has(self, name: str) -> bool:
         """Whether the file is there."""

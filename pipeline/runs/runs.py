@@ -47,7 +47,7 @@ def find_run(workspace: str, given: str, finished: bool = True) -> str:
 
 def read_names(workspace: str) -> dict[str, str]:
     """{name: id}"""
-    root = Folder(workspace, "")
+    root = Folder(workspace)
     return root.read_json(NAMES) if root.has(NAMES) else {}
 
 
@@ -70,7 +70,7 @@ def name_run(workspace: str, run_id: str, name: str) -> None:
     """Gives a run its name; the one that it had before is free again. Raises what `check_name` does."""
     check_name(workspace, name, run_id)
     names = {other: owner for other, owner in read_names(workspace).items() if owner != run_id}
-    Folder(workspace, "").write_json(NAMES, names | {name: run_id})
+    Folder(workspace).write_json(NAMES, names | {name: run_id})
 
 
 def delete_run(workspace: str, run_id: str) -> None:
@@ -103,7 +103,7 @@ def delete_run(workspace: str, run_id: str) -> None:
     names = read_names(workspace)
     if run_id in names.values():
         kept = {name: owner for name, owner in names.items() if owner != run_id}
-        Folder(workspace, "").write_json(NAMES, kept)
+        Folder(workspace).write_json(NAMES, kept)
     _update_latest(workspace, run_id)
 
 
@@ -113,7 +113,7 @@ def latest(dataset: str, run: str) -> dict[str, str]:
 
 
 def _update_latest(workspace: str, deleted: str) -> None:
-    root = Folder(workspace, "")
+    root = Folder(workspace)
     if not root.has(LATEST) or root.read_json(LATEST)["run"] != Run.of(workspace, deleted).place:
         return
     files = storage.listing(storage.join(workspace, RUNS))

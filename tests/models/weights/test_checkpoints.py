@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from models.errors import WeightsError
+from models.weights import profiles
 from models.weights.checkpoints import load_state_dict
 from pipeline.modalities.registry import build_extractor, load_profile
 
@@ -268,7 +269,7 @@ def test_a_checkpoint_without_weights_is_refused(tmp_path, content):
 
 
 def _profile_with(tmp_path: Path, table: str, weights: Path):
-    source = Path(load_profile.__code__.co_filename).with_name("profile_files") / "untrained.toml"
+    source = Path(profiles.__file__).with_name("profile_files") / "untrained.toml"
     before, after = source.read_text().split(f"[{table}]")
     path = tmp_path / "mine.toml"
     path.write_text(f"{before}[{table}]" + after.replace('"untrained:0"', f'"{weights}"', 1))

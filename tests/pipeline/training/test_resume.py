@@ -213,9 +213,11 @@ def test_an_option_trains_those_encoders_anew_that_depend_on_it(
 def test_every_module_that_a_training_loads_counts_in_its_code(workspace):
     program = (
         "import sys, torch; from models.virality.config import VdvConfig\n"
-        "from pipeline.dataset.loading import ClipDataset; from pipeline.training.fit import fit\n"
+        "from pipeline.dataset.folder import DatasetFolder; from pipeline.dataset.loading import ClipDataset\n"
+        "from pipeline.training.fit import fit\n"
         "config = VdvConfig(epochs=1, frames=16, inner_folds=2)\n"
-        "fit(ClipDataset(sys.argv[1], 'datasets/one', config, training=True), config, torch.device('cpu'))\n"
+        "dataset = ClipDataset(DatasetFolder(sys.argv[1], 'datasets/one'), config, training=True)\n"
+        "fit(dataset, config, torch.device('cpu'))\n"
         "ours = [module for name, module in sys.modules.items() if name.partition('.')[0] in ('models', 'pipeline')]\n"
         "print(*(module.__file__ for module in ours), sep='\\n')"
     )
