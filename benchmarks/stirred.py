@@ -45,7 +45,7 @@ def stir(extractor: Any, pictures: Sequence[torch.Tensor]) -> None:
     model, head = extractor.model, extractor.model.head
     inputs = torch.cat([extractor.prepare(frames).inputs for frames in pictures])
     inputs = model.data_preprocessor({"inputs": inputs, "data_samples": []}, False)["inputs"]
-    extractor._inputs_wanted = len(inputs)
+    extractor._input_count = len(inputs)
     norms = [layer for layer in model.modules() if isinstance(layer, torch.nn.modules.batchnorm._BatchNorm)]
     momenta = [layer.momentum for layer in norms]
     for layer in norms:

@@ -1,4 +1,4 @@
-"""Holistic appearance: what the whole picture looks like to a network trained on pictures at large (ImageNet)."""
+"""Holistic appearance: the feature of the whole picture by a network trained on ImageNet."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,8 +14,8 @@ from models.extractors.resnet import Preprocessing, ResNet, square_crops
 APPEARANCE_PREPROCESSING = Preprocessing(resize=232, crop=224)
 _IMAGENET_CLASSES = 1000
 
-# What the classifier of the bundled resnet10-w32 says of the lead's clothes, in units of their deviation in training,
-# and behind it, of each pattern, how likely. Extraction keeps the feature before it alone.
+# Outputs of the bundled resnet10-w32's classifier: attributes of the lead's clothes, in units of their deviation in
+# training, then a score for each pattern. Extraction keeps only the feature before the classifier.
 OUTFIT_ATTRIBUTES = (
     "top chroma", "top lightness", "top red-green", "top yellow-blue",
     "bottom chroma", "bottom lightness", "bottom red-green", "bottom yellow-blue", "shoes chroma",
@@ -24,8 +24,8 @@ OUTFIT_ATTRIBUTES = (
 PATTERNS = ("plain", "stripes", "dots")
 
 
-def classes_of(architecture: str) -> int:
-    """Outputs of the classifier that an architecture's weights come with."""
+def count_classes(architecture: str) -> int:
+    """Number of outputs of the classifier that an architecture's weights come with."""
     return len(OUTFIT_ATTRIBUTES) + len(PATTERNS) if architecture == "resnet10-w32" else _IMAGENET_CLASSES
 
 
@@ -47,8 +47,8 @@ class AppearanceExtractor:
     ) -> None:
         """
         Args:
-            state: state dict with its classifier of `classes` outputs; None: random from `seed`.
-            classes: None: those that the architecture's weights come with.
+            state: weights, the classifier of `classes` outputs included; None: random from `seed`.
+            classes: None: as many as the architecture's weights come with.
 
         Raises:
             ProfileError: unknown architecture or impossible sizes.
@@ -60,8 +60,8 @@ class AppearanceExtractor:
         self._network = ResNet(
             architecture,
             state,
-            what="appearance network",
-            classes=classes or classes_of(architecture),
+            name="appearance network",
+            classes=classes or count_classes(architecture),
             device=device,
             batch_size=batch_size,
             seed=seed,
@@ -74,6 +74,6 @@ class AppearanceExtractor:
         return Prepared(square_crops(frames, self.preprocessing), list(range(count)), [None] * count)
 
     def infer(self, inputs: Tensor, extras: list[Any]) -> list[np.ndarray]:
-        """inputs: uint8 [M, 3, crop, crop], M <= batch_size; extras are not looked at. M features, float16 [D]."""
+        """M features, float16 [D]. inputs: uint8 [M, 3, crop, crop], M <= batch_size; extras are ignored."""
         feature, _ = self._network(inputs)
         return list(feature.half().cpu().numpy())

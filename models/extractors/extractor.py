@@ -1,4 +1,4 @@
-"""The shape that the four extractors share."""
+"""The interface that all extractors share."""
 
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -9,15 +9,15 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Prepared:
-    """Frames made ready for a network. One frame may give any number of inputs (a face extractor: one a face)."""
+    """Network inputs prepared from frames. A frame may give any number of inputs (a face extractor: one a face)."""
 
-    inputs: Tensor  # [M, ...] all of one shape whatever the frames' size, so that clips can share a batch
-    frame: list[int] = field(default_factory=list)  # [M] which of the frames each input comes from, ascending
+    inputs: Tensor  # [M, ...] of one shape whatever the frames' size, so that clips can share a batch
+    frame: list[int] = field(default_factory=list)  # [M] index of the frame that each input comes from, ascending
     extras: list[Any] = field(default_factory=list)  # [M] what `infer` needs beside the input (a transform, a box)
 
 
 class Extractor(Protocol):
-    """Frames in, one result an input out. `infer(prepare(frames))` in batches of any mix of clips.
+    """A network that turns frames into one result an input: `infer(prepare(frames))`, in batches of any mix of clips.
 
     A clip's results must not depend on what shares its batch: `infer` pads every batch to `batch_size`
     (`pad_batch`), because kernels chosen by shape round differently, and `prepare` sees frames of one clip only.
@@ -31,12 +31,12 @@ class Extractor(Protocol):
         ...
 
     def infer(self, inputs: Tensor, extras: list[Any]) -> list[Any]:
-        """inputs: [M, ...], M <= batch_size, cut or joined from `Prepared.inputs`; extras: the M extras. M results."""
+        """M results. inputs: [M, ...], M <= batch_size, cut or joined from `Prepared.inputs`; extras: the M extras."""
         ...
 
 
 def pad_batch(inputs: Tensor, batch_size: int) -> Tensor:
-    """inputs [M, ...] with zeros behind, up to [batch_size, ...]."""
+    """inputs [M, ...] padded with zeros to [batch_size, ...]."""
     missing = batch_size - inputs.shape[0]
     if missing < 0:
         raise ValueError(f"{inputs.shape[0]} inputs do not fit a batch of {batch_size}")

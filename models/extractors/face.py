@@ -1,4 +1,4 @@
-"""Faces: where they are, how they look to a person, and whose they are to a network trained on faces."""
+"""Faces of frames: box, landmarks and crop by MTCNN, and an embedding by a network trained on faces."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from torch.nn.functional import interpolate
 from models.device import autocast
 from models.errors import ProfileError
 from models.extractors.extractor import Prepared, pad_batch
-from models.extractors.face_cascade import Detections, DetectorOptions, FaceCascade
+from models.extractors.face_cascade import Detections, DetectorOptions, FaceCascade, best_per_frame
 from models.extractors.face_embedding import embedding_network, standardised
 
 CROP_SIDE = 160  # px, what InceptionResnetV1 was trained on
@@ -22,30 +22,26 @@ _JPEG_QUALITY = 90
 
 @dataclass(frozen=True)
 class FaceDetection:
-    """A face as it was found."""
+    """A detected face."""
 
     box: np.ndarray  # float32 [4] x1, y1, x2, y2 in pixels of the frame; may reach outside it
     landmarks: np.ndarray  # float32 [5, 2] x, y of left eye, right eye, nose, left and right mouth corner, as seen
-    probability: float  # O-Net's, above the last threshold
+    probability: float  # of O-Net, above the last threshold
     crop: bytes  # JPEG of 160 x 160 px
 
 
 @dataclass(frozen=True)
-class Face:
+class Face(FaceDetection):
     """A face with its embedding."""
 
-    box: np.ndarray  # as in FaceDetection
-    landmarks: np.ndarray
-    probability: float
-    crop: bytes
-    embedding: np.ndarray  # float16 [512], of length 1: the dot product of two says how alike the faces are
+    embedding: np.ndarray  # float16 [512], of length 1: the dot product of two is the similarity of the faces
 
 
 class FaceExtractor:
-    """MTCNN finds the faces of every frame; a second network embeds them. A frame may give none, or `max_faces`.
+    """MTCNN detects the faces of every frame, a second network embeds them; a frame gives 0 to `max_faces` results.
 
     Of more faces than `max_faces`, those with the largest probability x area inside the frame are kept: the dancer's
-    face is near the camera and sure, a passer-by's or a poster's is small or doubtful.
+    face is near the camera and clear, a passer-by's or a poster's is small or doubtful.
     """
 
     modality = "face"
@@ -63,8 +59,8 @@ class FaceExtractor:
     ) -> None:
         """
         Args:
-            state: the embedding network's weights (its classifier's, if there, are left out); None: random from
-                `seed`. MTCNN's come with facenet-pytorch.
+            state: the embedding network's weights (a classifier's are ignored); None: random from `seed`. MTCNN's come
+                with facenet-pytorch.
             architecture: one of face_embedding.ARCHITECTURES.
             max_faces: most faces kept a frame.
             detector: None: facenet-pytorch's defaults.
@@ -86,61 +82,53 @@ class FaceExtractor:
     def prepare(self, frames: Tensor) -> Prepared:
         """uint8 RGB frames [N, H, W, 3] -> inputs uint8 [M, 3, 160, 160], extras: M FaceDetection.
 
-        Faces of a frame come from the largest probability x area down.
+        Faces of a frame are sorted by probability x area, largest first.
         """
         frames = frames.contiguous()
-        found = select_faces(self._cascade(frames), frames.shape[1], frames.shape[2], self.max_faces)
-        boxes = found.box.cpu().numpy()
-        where = found.frame.tolist()
-        if not where:
+        faces = select_faces(self._cascade(frames), frames.shape[1], frames.shape[2], self.max_faces)
+        boxes = faces.box.cpu().numpy()
+        frame_index = faces.frame.tolist()
+        if not frame_index:
             return Prepared(frames.new_empty((0, 3, CROP_SIDE, CROP_SIDE)))
-        crops = torch.stack([face_crop(frames[index], box) for index, box in zip(where, boxes, strict=True)])
+        crops = torch.stack([face_crop(frames[index], box) for index, box in zip(frame_index, boxes, strict=True)])
         pictures = crops.permute(0, 2, 3, 1).cpu().numpy()
         detections = [
             FaceDetection(box, landmarks, probability, _jpeg(picture))
             for box, landmarks, probability, picture in zip(
-                boxes, found.landmarks.cpu().numpy(), found.probability.tolist(), pictures, strict=True
+                boxes, faces.landmarks.cpu().numpy(), faces.probability.tolist(), pictures, strict=True
             )
         ]
-        return Prepared(crops, where, detections)
+        return Prepared(crops, frame_index, detections)
 
     @torch.inference_mode()
     def infer(self, inputs: Tensor, extras: list[Any]) -> list[Face]:
-        """inputs: uint8 [M, 3, 160, 160], M <= batch_size; extras: their FaceDetections. M faces."""
+        """M faces. inputs: uint8 [M, 3, 160, 160], M <= batch_size; extras: their FaceDetections."""
         batch = pad_batch(inputs, self.batch_size).to(self.device).contiguous(memory_format=torch.channels_last)
         batch = standardised(batch)
         with autocast(self.device):
             embedding = self._network(batch)
         embeddings = embedding[: len(inputs)].half().cpu().numpy()
-        return [
-            Face(found.box, found.landmarks, found.probability, found.crop, vector)
-            for found, vector in zip(extras, embeddings, strict=True)
-        ]
+        return [Face(**vars(detection), embedding=vector) for detection, vector in zip(extras, embeddings, strict=True)]
 
 
-def select_faces(found: Detections, height: int, width: int, most: int) -> Detections:
-    """The `most` faces a frame with the largest probability x area inside the frame, from the largest down.
+def select_faces(faces: Detections, height: int, width: int, most: int) -> Detections:
+    """At most `most` faces a frame: those with the largest probability x area inside the frame, largest first.
 
     Boxes without a whole pixel inside the frame are left out: there is nothing to crop.
     """
-    left_top = found.box[:, :2].clamp(min=0)
-    right_bottom = torch.minimum(found.box[:, 2:], found.box.new_tensor([width, height]))
+    left_top = faces.box[:, :2].clamp(min=0)
+    right_bottom = torch.minimum(faces.box[:, 2:], faces.box.new_tensor([width, height]))
     sides = (right_bottom.trunc() - left_top.trunc()).clamp(min=0)
-    weight = found.probability * sides[:, 0] * sides[:, 1]
-    order = weight.argsort(descending=True, stable=True)
-    order = order[weight[order] > 0]
-    order = order[found.frame[order].argsort(stable=True)]
-    frame = found.frame[order]
-    rank = torch.arange(len(order), device=order.device) - torch.searchsorted(frame, frame)
-    order = order[rank < most]
-    return Detections(found.frame[order], found.box[order], found.landmarks[order], found.probability[order])
+    weight = faces.probability * sides[:, 0] * sides[:, 1]
+    inside = (weight > 0).nonzero()[:, 0]
+    return faces.at(inside[best_per_frame(faces.frame[inside], weight[inside], most)])
 
 
 def face_crop(frame: Tensor, box: np.ndarray) -> Tensor:
-    """One face, uint8 [3, 160, 160], of a frame uint8 [H, W, 3]: as facenet-pytorch's extract_face gives it.
+    """One face, uint8 [3, 160, 160], cut from a frame uint8 [H, W, 3] as facenet-pytorch's extract_face does it.
 
     Of that function's three ways of resizing, this is the one for PIL images (bilinear, antialiased), the library's
-    documented use; the one for tensors makes steps of small faces, and most faces in a dance clip are small.
+    documented use; the one for tensors turns small faces into steps, and most faces in a dance clip are small.
     """
     height, width = frame.shape[:2]
     left, top = int(max(box[0], 0)), int(max(box[1], 0))
@@ -155,9 +143,9 @@ def face_crop(frame: Tensor, box: np.ndarray) -> Tensor:
 
 def _jpeg(picture: np.ndarray) -> bytes:
     """RGB uint8 [H, W, 3] as a JPEG file."""
-    done, data = cv2.imencode(
+    encoded, data = cv2.imencode(
         ".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
     )
-    if not done:
+    if not encoded:
         raise RuntimeError("OpenCV could not encode a face as JPEG; is its JPEG codec built in?")
     return data.tobytes()

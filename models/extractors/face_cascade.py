@@ -1,7 +1,7 @@
-"""MTCNN's three-stage face search, batched over frames and over candidates, with bounded work a frame.
+"""MTCNN's three-stage face detection, batched over frames and candidates, with bounded work a frame.
 
-The networks and their weights are facenet-pytorch's. The search around them is written anew, to give what its
-`MTCNN.detect` gives a single frame, and:
+The networks and their weights are facenet-pytorch's. The search around them is written anew: it equals
+`MTCNN.detect` on a single frame, except that
 
 * every area-averaged picture (the pyramid, the 24 and 48 px candidates) is read from one summed-area table a frame,
   all candidates at once, where facenet-pytorch cuts and resizes candidate by candidate;
@@ -13,7 +13,9 @@ The networks and their weights are facenet-pytorch's. The search around them is 
 Zhang et al., "Joint Face Detection and Alignment Using Multitask Cascaded Convolutional Networks", 2016.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -44,7 +46,7 @@ _BOXES_AT_ONCE = 20_000
 class DetectorOptions:
     """facenet-pytorch's defaults."""
 
-    min_face_size: int = 20  # px; smaller faces are not looked for
+    min_face_size: int = 20  # px; smaller faces are not detected
     thresholds: tuple[float, float, float] = (0.6, 0.7, 0.7)  # lowest probability that passes each network
 
     def __post_init__(self) -> None:
@@ -55,31 +57,32 @@ class DetectorOptions:
             raise ProfileError(f"face thresholds are {self.thresholds}; give three between 0 and 1")
 
 
-@dataclass(frozen=True)
-class Detections:
-    """The faces of some frames, ordered by frame, then from the most probable down."""
+class Detections(NamedTuple):
+    """The faces of some frames, ordered by frame, then by probability, highest first."""
 
     frame: Tensor  # int64 [K]
     box: Tensor  # float32 [K, 4] x1, y1, x2, y2 in pixels of the frame; may reach outside it
     landmarks: Tensor  # float32 [K, 5, 2] x, y of left eye, right eye, nose, left and right mouth corner (in the image)
     probability: Tensor  # float32 [K]
 
+    def at(self, index: Tensor) -> "Detections":
+        return Detections(*(values[index] for values in self))
 
-@dataclass(frozen=True)
-class _Candidates:
+
+class _Candidates(NamedTuple):
     frame: Tensor  # int64 [K]
     box: Tensor  # float32 [K, 4]
     score: Tensor  # float32 [K]
     shift: Tensor  # float32 [K, 4] correction that the network asks for, in box sides
 
-    def __getitem__(self, index: Tensor) -> "_Candidates":
-        return _Candidates(self.frame[index], self.box[index], self.score[index], self.shift[index])
+    def at(self, index: Tensor) -> "_Candidates":
+        return _Candidates(*(values[index] for values in self))
 
 
 class FaceCascade:
-    """facenet-pytorch's P-Net, R-Net and O-Net, with the weights that its package bundles.
+    """facenet-pytorch's P-Net, R-Net and O-Net with the weights bundled in that package.
 
-    They run in float32 everywhere: they are small, and in float16 boxes would move by pixels.
+    They run in float32 everywhere: they are small, and float16 would move boxes by pixels.
     """
 
     def __init__(self, options: DetectorOptions, device: torch.device) -> None:
@@ -101,48 +104,40 @@ class FaceCascade:
         """frames: uint8 RGB [N, H, W, 3] on the cascade's device."""
         count, height, width = frames.shape[:3]
         at_once = min(max(1, self._pixels_at_once // max(1, height * width)), count)
-        found = [
-            _offset(self._detect(frames[start : start + at_once], at_once), start)
-            for start in range(0, count, at_once or 1)
-        ]
-        if not found:
-            return _nothing(self.device)
-        return Detections(
-            torch.cat([part.frame for part in found]),
-            torch.cat([part.box for part in found]),
-            torch.cat([part.landmarks for part in found]),
-            torch.cat([part.probability for part in found]),
-        )
+        parts = []
+        for start in range(0, count, at_once or 1):
+            part = self._detect(frames[start : start + at_once], at_once)
+            parts.append(part._replace(frame=part.frame + start))
+        return Detections(*_concatenated(parts)) if parts else _no_faces(self.device)
 
     def _detect(self, frames: Tensor, batch: int) -> Detections:
         height, width = frames.shape[1:3]
         sums = summed_area(frames)
         candidates = self._propose(sums, height, width, batch)
         if candidates is None:
-            return _nothing(self.device)
+            return _no_faces(self.device)
         candidates = _best_per_frame(candidates, MAX_FOR_RNET)
-        boxes = _squared(_shifted(candidates.box, candidates.shift, one=0))
+        boxes = _squared(_shifted(candidates.box, candidates.shift, side_offset=0))
         cut, inside = _cut(sums, candidates.frame, boxes, height, width, _RNET_SIDE, self._rnet_batch)
         shift, probability = self._in_batches(self._rnet, cut, self._rnet_batch)
         score = probability[:, 1]
         passed = score > self.options.thresholds[1]
         candidates = _Candidates(candidates.frame[inside][passed], boxes[inside][passed], score[passed], shift[passed])
-        candidates = candidates[_without_overlap(candidates, _OVERLAP)]
+        candidates = candidates.at(_without_overlap(candidates, _OVERLAP))
         candidates = _best_per_frame(candidates, MAX_FOR_ONET)
-        boxes = _squared(_shifted(candidates.box, candidates.shift, one=1))
+        boxes = _squared(_shifted(candidates.box, candidates.shift, side_offset=1))
         cut, inside = _cut(sums, candidates.frame, boxes, height, width, _ONET_SIDE, self._onet_batch)
         shift, points, probability = self._in_batches(self._onet, cut, self._onet_batch)
         score = probability[:, 1]
         passed = score > self.options.thresholds[2]
         frame, boxes, score = candidates.frame[inside][passed], boxes[inside][passed], score[passed]
         landmarks = _landmarks(boxes, points[passed])
-        boxes = _shifted(boxes, shift[passed], one=1)
-        kept = _without_nested(frame, boxes, score)
-        return Detections(frame[kept], boxes[kept], landmarks[kept], score[kept])
+        boxes = _shifted(boxes, shift[passed], side_offset=1)
+        return Detections(frame, boxes, landmarks, score).at(_without_nested(frame, boxes, score))
 
     def _propose(self, sums: Tensor, height: int, width: int, batch: int) -> _Candidates | None:
-        """P-Net over the pyramid. None: nothing in any frame looks like a face."""
-        found = []
+        """Candidates of P-Net over the pyramid; None: nothing in any frame looks like a face."""
+        levels = []
         for scale in pyramid(height, width, self.options.min_face_size):
             size = (int(height * scale + 1), int(width * scale + 1))
             level = _normalised(resampled(sums, size))
@@ -156,27 +151,27 @@ class FaceCascade:
             box = torch.cat(
                 [((_STRIDE * corner + 1) / scale).floor(), ((_STRIDE * corner + _CELL) / scale).floor()], dim=1
             )
-            at = _Candidates(frame, box, score[passed], shift[: len(level)].permute(0, 2, 3, 1)[passed])
-            at = _best_per_frame(at, MAX_PER_SCALE)
-            found.append(at[_without_overlap(at, _OVERLAP_IN_SCALE)])
-        if not found:
+            candidates = _Candidates(frame, box, score[passed], shift[: len(level)].permute(0, 2, 3, 1)[passed])
+            candidates = _best_per_frame(candidates, MAX_PER_SCALE)
+            levels.append(candidates.at(_without_overlap(candidates, _OVERLAP_IN_SCALE)))
+        if not levels:
             return None
-        every = _Candidates(
-            torch.cat([at.frame for at in found]),
-            torch.cat([at.box for at in found]),
-            torch.cat([at.score for at in found]),
-            torch.cat([at.shift for at in found]),
-        )
-        return every[_without_overlap(every, _OVERLAP)]
+        candidates = _Candidates(*_concatenated(levels))
+        return candidates.at(_without_overlap(candidates, _OVERLAP))
 
     def _in_batches(self, network: nn.Module, cut: list[Tensor], batch: int) -> list[Tensor]:
         """The network's outputs for pictures given in batches, each padded to `batch`."""
         outputs = [[out[: len(part)] for out in network(pad_batch(_normalised(part), batch))] for part in cut]
-        return [torch.cat(column) for column in zip(*outputs, strict=True)]
+        return _concatenated(outputs)
+
+
+def _concatenated(parts: Iterable[Iterable[Tensor]]) -> list[Tensor]:
+    """The tensors of several parts joined, first with first, second with second."""
+    return [torch.cat(column) for column in zip(*parts, strict=True)]
 
 
 def pyramid(height: int, width: int, min_face_size: int) -> list[float]:
-    """The scales at which a frame is searched, largest picture first; none where no face of that size fits."""
+    """The scales at which a frame is searched, largest picture first; empty where no face of that size fits."""
     scale = _CELL / min_face_size
     side = min(height, width) * scale
     scales = []
@@ -203,7 +198,7 @@ def summed_area(frames: Tensor) -> Tensor:
 
 
 def resampled(sums: Tensor, size: tuple[int, int]) -> Tensor:
-    """Whole frames at another size: float32 [N, C, h, w], equal to interpolate(mode="area"), window for window."""
+    """Whole frames at another size, float32 [N, C, h, w]: equal to interpolate(mode="area")."""
     top, bottom = _windows(sums.shape[1] - 1, size[0], sums.device)
     left, right = _windows(sums.shape[2] - 1, size[1], sums.device)
     rows = sums.index_select(1, bottom).sub_(sums.index_select(1, top))
@@ -212,7 +207,7 @@ def resampled(sums: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _windows(source: int, target: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """First and behind-last source pixel of every target pixel, as adaptive average pooling has them."""
+    """First and past-the-end source pixel of every target pixel, as in adaptive average pooling."""
     index = torch.arange(target, device=device)
     return index * source // target, ((index + 1) * source + target - 1) // target
 
@@ -220,9 +215,9 @@ def _windows(source: int, target: int, device: torch.device) -> tuple[Tensor, Te
 def _cut(
     sums: Tensor, frame: Tensor, box: Tensor, height: int, width: int, side: int, batch: int
 ) -> tuple[list[Tensor], Tensor]:
-    """Candidates cut out of their frames and resized by area: pictures float32 [<= batch, C, side, side], in batches.
+    """Candidates cut from their frames and resized by area: batches of pictures, float32 [<= batch, C, side, side].
 
-    Also returns which candidates they are, int64: those with at least a pixel inside the frame.
+    Also returns the candidates' indices, int64: those with at least a pixel inside the frame.
     """
     whole = box.trunc().long()
     left, top = whole[:, 0].clamp(min=1) - 1, whole[:, 1].clamp(min=1) - 1
@@ -256,15 +251,15 @@ def _normalised(values: Tensor) -> Tensor:
     return (values - 127.5) * 0.0078125
 
 
-def _shifted(box: Tensor, shift: Tensor, *, one: int) -> Tensor:
-    """Boxes moved as a network asks. P-Net's sides are counted without the last pixel, the others' with it (`one`)."""
-    width = box[:, 2] - box[:, 0] + one
-    height = box[:, 3] - box[:, 1] + one
+def _shifted(box: Tensor, shift: Tensor, *, side_offset: int) -> Tensor:
+    """Boxes moved by a network's correction. `side_offset`: pixels that a side counts more."""
+    width = box[:, 2] - box[:, 0] + side_offset
+    height = box[:, 3] - box[:, 1] + side_offset
     return box + shift * torch.stack([width, height, width, height], dim=1)
 
 
 def _squared(box: Tensor) -> Tensor:
-    """Squares on the boxes' centres, of their longer side."""
+    """Squares around the boxes' centres, as long as their longer side."""
     width, height = box[:, 2] - box[:, 0], box[:, 3] - box[:, 1]
     side = torch.maximum(width, height)
     x, y = box[:, 0] + width * 0.5 - side * 0.5, box[:, 1] + height * 0.5 - side * 0.5
@@ -278,7 +273,7 @@ def _landmarks(box: Tensor, points: Tensor) -> Tensor:
 
 
 def _without_overlap(candidates: _Candidates, overlap: float) -> Tensor:
-    """Indices of the candidates that no better one of their frame covers, by frame, then from the best score down."""
+    """Indices of the candidates that no better one of their frame overlaps, by frame, then by score, best first."""
     frame, score = candidates.frame, candidates.score.double()
     box = candidates.box.double()  # so that the offset that keeps the frames' boxes apart costs no precision
     if len(box) > _BOXES_AT_ONCE:
@@ -291,18 +286,23 @@ def _without_overlap(candidates: _Candidates, overlap: float) -> Tensor:
 
 
 def _best_per_frame(candidates: _Candidates, most: int) -> _Candidates:
-    """At most `most` candidates a frame, those of the highest scores; equal ones in the order they came in."""
+    """At most `most` candidates a frame, those with the highest scores."""
     if len(candidates.frame) <= most:
         return candidates
-    order = candidates.score.argsort(descending=True, stable=True)
-    order = order[candidates.frame[order].argsort(stable=True)]
-    ordered = candidates.frame[order]
+    return candidates.at(best_per_frame(candidates.frame, candidates.score, most))
+
+
+def best_per_frame(frame: Tensor, score: Tensor, most: int) -> Tensor:
+    """Indices of the `most` highest scores of each frame, by frame, then by score; equal scores keep their order."""
+    order = score.argsort(descending=True, stable=True)
+    order = order[frame[order].argsort(stable=True)]
+    ordered = frame[order]
     rank = torch.arange(len(order), device=order.device) - torch.searchsorted(ordered, ordered)
-    return candidates[order[rank < most]]
+    return order[rank < most]
 
 
 def _without_nested(frame: Tensor, box: Tensor, score: Tensor) -> Tensor:
-    """Indices of the faces, by frame, then by score, without those that a better one of their frame contains.
+    """Indices of the faces, by frame, then by score, without those that a better face of their frame contains.
 
     A face goes when more than 0.7 of the smaller of the two boxes lies in the other. Few are left here, so this runs
     on the CPU; among equal scores the later one wins, as in facenet-pytorch.
@@ -311,22 +311,18 @@ def _without_nested(frame: Tensor, box: Tensor, score: Tensor) -> Tensor:
     area = (boxes[:, 2] - boxes[:, 0] + 1) * (boxes[:, 3] - boxes[:, 1] + 1)
     kept: list[int] = []
     for index in np.unique(frames):
-        rest = np.flatnonzero(frames == index)
-        rest = rest[np.argsort(scores[rest], kind="stable")[::-1]]
-        while len(rest):
-            best, rest = rest[0], rest[1:]
+        others = np.flatnonzero(frames == index)
+        others = others[np.argsort(scores[others], kind="stable")[::-1]]
+        while len(others):
+            best, others = others[0], others[1:]
             kept.append(int(best))
-            corner = np.maximum(boxes[best, :2], boxes[rest, :2])
-            sides = np.maximum(np.float32(0), np.minimum(boxes[best, 2:], boxes[rest, 2:]) - corner + 1)
-            rest = rest[sides[:, 0] * sides[:, 1] / np.minimum(area[best], area[rest]) <= np.float32(_OVERLAP)]
+            corner = np.maximum(boxes[best, :2], boxes[others, :2])
+            sides = np.maximum(np.float32(0), np.minimum(boxes[best, 2:], boxes[others, 2:]) - corner + 1)
+            others = others[sides[:, 0] * sides[:, 1] / np.minimum(area[best], area[others]) <= np.float32(_OVERLAP)]
     return torch.tensor(kept, dtype=torch.long, device=box.device)
 
 
-def _offset(found: Detections, by: int) -> Detections:
-    return Detections(found.frame + by, found.box, found.landmarks, found.probability)
-
-
-def _nothing(device: torch.device) -> Detections:
+def _no_faces(device: torch.device) -> Detections:
     return Detections(
         torch.zeros(0, dtype=torch.long, device=device),
         torch.zeros(0, 4, device=device),

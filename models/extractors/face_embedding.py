@@ -1,4 +1,4 @@
-"""The networks that turn a face into a vector whose direction says whose it is, and how it looks."""
+"""The networks that embed a face as a vector whose direction stands for the person's identity and looks."""
 
 from collections.abc import Mapping
 
@@ -17,7 +17,7 @@ ARCHITECTURES = ("inception-resnet-v1", "resnet10-w32")
 
 
 class FaceResNet(nn.Module):
-    """resnet10-w32 with an embedding for a classifier."""
+    """resnet10-w32 whose classifier is replaced by an embedding."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -34,10 +34,10 @@ def standardised(faces: Tensor) -> Tensor:
 
 
 def embedding_network(architecture: str, state: Mapping[str, Tensor] | None, seed: int) -> nn.Module:
-    """The network, on the CPU. Takes what `standardised` gives, [B, 3, 160, 160]; gives [B, 512] of length 1.
+    """The network, on the CPU: from faces [B, 3, 160, 160] as `standardised` returns them to [B, 512] of length 1.
 
     Args:
-        state: its weights (a classifier's, if there, are left out); None: random from `seed`.
+        state: its weights (a classifier's are ignored); None: random from `seed`.
 
     Raises:
         ProfileError: an architecture that is not one of ARCHITECTURES.

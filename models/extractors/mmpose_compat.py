@@ -1,18 +1,18 @@
-"""The one place that makes mmpose 1.3.2 run on today's torch, numpy and OpenCV.
+"""Import of mmpose 1.3.2 on today's torch, numpy and OpenCV; all workarounds stand here.
 
-mmpose is installed without its own requirements, and two modules stand in for ones that cannot be had:
+mmpose is installed without its requirements, and two modules are replaced that cannot be installed:
 
 * `xtcocotools` -> `pycocotools`. mmpose's fork of it only adds sigmas to COCOeval, which nothing here calls, and its
   wheel is built for numpy 1: importing it under numpy 2 fails.
 * `mmcv.ops`. mmcv-lite ships the Python side of mmcv's compiled operators without the operators, so importing the
   package fails; full mmcv does not compile against today's torch. mmpose imports one name of it without a guard,
-  `MultiScaleDeformableAttention` (ED-Pose's attention). It stands in as a class that raises when it is built. RTMO and
-  the associative-embedding heads bring their own non-maximum suppression and use no mmcv operator.
+  `MultiScaleDeformableAttention` (ED-Pose's attention); its stand-in is a class that raises when it is built. RTMO and
+  the associative-embedding heads have their own non-maximum suppression and use no mmcv operator.
 
-Two functions of mmpose are replaced for their speed alone: `nms_torch`, a Python loop with a dozen kernels and a wait
-for the GPU each person, by torchvision's operator of the same greedy rule; and, where a picture has joints everywhere,
-the assignment that groups keypoints into people, Hungarian in pure Python, by scipy's. One is bounded: the
-refinement of keypoints below the heatmap's pixel, which throws those on a false, flat peak out of the picture.
+Two functions of mmpose are replaced for speed alone: `nms_torch`, a Python loop with a dozen kernels and a wait for the
+GPU each person, by torchvision's operator of the same greedy rule; and, where a picture has joints everywhere, the
+assignment that groups keypoints into people, Hungarian in pure Python, by scipy's. One is bounded: the sub-pixel
+refinement of keypoints, which throws those on a false, flat peak out of the picture.
 
 Planning code may import this module: torch and mmpose load only inside `import_mmpose`.
 """
@@ -30,12 +30,12 @@ from typing import Any
 from models.errors import ProfileError
 
 MMPOSE_VERSION = "1.3.2"
-MOST_MATCHED_AS_MMPOSE = 20
-OWN_CONFIGS = Path(__file__).with_name("pose_configs")
+MAX_MATCHED_BY_MMPOSE = 20
+POSE_CONFIGS = Path(__file__).with_name("pose_configs")
 _INSTALL = "install it with `pip install --no-deps -r requirements-openmmlab.txt`"
 
-# What mmpose and its libraries say on every start and no user can act on. Message (a regular expression), category.
-_NOISE: tuple[tuple[str, type[Warning]], ...] = (
+# Warnings of mmpose and its libraries on every start that no user can act on. Message (a regular expression), category.
+_IGNORED_WARNINGS: tuple[tuple[str, type[Warning]], ...] = (
     (r"pkg_resources is deprecated as an API", UserWarning),  # mmengine; why setuptools<82 is pinned
     (r"Fail to import ``MultiScaleDeformableAttention``", UserWarning),  # mmcv-lite, about the operator above
     (r"`torch\.cuda\.amp\.autocast\(args\.\.\.\)` is deprecated", FutureWarning),  # CSPDarknet, on every forward
@@ -45,13 +45,13 @@ _NOISE: tuple[tuple[str, type[Warning]], ...] = (
 
 
 def import_mmpose() -> types.ModuleType:
-    """mmpose, imported with its stand-ins in place and its models and transforms registered. Any number of calls.
+    """mmpose, with its stand-ins in place and its models and transforms registered. May be called any number of times.
 
     Raises:
         ProfileError: mmpose is not installed, or another version of it is.
     """
-    # Filters, like imports, belong to the process; set anew on each call, because test runners reset them.
-    for message, category in _NOISE:
+    # Set on each call, because test runners reset the process's filters.
+    for message, category in _IGNORED_WARNINGS:
         warnings.filterwarnings("ignore", message=message, category=category)
     return _import_once()
 
@@ -82,7 +82,7 @@ def _stand_in_for_xtcocotools() -> None:
 
 
 class MultiScaleDeformableAttention:
-    """Stands in for mmcv's compiled operator; building a network that needs it says so."""
+    """Stand-in for mmcv's compiled operator; raises when a network that needs it is built."""
 
     def __init__(self, *_args: Any, **_options: Any):
         raise ProfileError(
@@ -94,7 +94,7 @@ class MultiScaleDeformableAttention:
 def _stand_in_for_mmcv_ops() -> None:
     if importlib.util.find_spec("mmcv") is None:
         raise ProfileError(f"the pose extractor needs mmcv-lite; {_INSTALL}")
-    if importlib.util.find_spec("mmcv._ext") is not None:  # full mmcv, compiled: nothing to stand in for
+    if importlib.util.find_spec("mmcv._ext") is not None:  # full, compiled mmcv needs no stand-in
         return
     # Only the names that are imported without a guard. A name that is missing raises ImportError, which is what
     # mmpose's own guards ("try: from mmcv.ops import DeformConv2d") expect of an mmcv without operators.
@@ -108,12 +108,12 @@ def _stand_in_for_mmcv_ops() -> None:
 
 
 def _replace_nms() -> None:
-    """Gives the one-stage heads torchvision's non-maximum suppression; mmpose.evaluation keeps its own."""
+    """Replace the one-stage heads' non-maximum suppression by torchvision's; mmpose.evaluation keeps its own."""
     from torchvision.ops import nms
 
     def nms_torch(bboxes: Any, scores: Any, threshold: float = 0.65) -> Any:
-        """Positions of the boxes [N, 4] that stay, best first; a box overlapping a better one by more than `threshold`
-        (IoU) goes."""
+        """Positions of the boxes [N, 4] kept, best first; a box that overlaps a better one by more than `threshold`
+        (IoU) is dropped."""
         return nms(bboxes, scores, threshold)
 
     for head in ("rtmo_head", "yoloxpose_head"):
@@ -122,41 +122,41 @@ def _replace_nms() -> None:
 
 
 def _bound_matching() -> None:
-    """Gives the associative-embedding codec scipy's solver where mmpose's own would take seconds a frame.
+    """Make the associative-embedding codec use scipy's solver where mmpose's would take seconds a frame.
 
-    Costs are rounded, so several matchings may be the best. Up to MOST_MATCHED_AS_MMPOSE candidates or groups, which is
-    more than pictures of people have, mmpose's own solver says which one it is.
+    Costs are rounded, so several matchings may be the best. Up to MAX_MATCHED_BY_MMPOSE candidates or groups, which is
+    more than pictures of people have, mmpose's solver picks among them.
     """
     import numpy as np
     from scipy.optimize import linear_sum_assignment
 
     module = importlib.import_module("mmpose.codecs.associative_embedding")
-    own = module._py_max_match
+    original = module._py_max_match
 
     def match(costs: Any) -> Any:
         """costs [N, M] -> int [min(N, M), 2] pairs of row and column with the least sum."""
-        if max(costs.shape) <= MOST_MATCHED_AS_MMPOSE:
-            return own(costs)
+        if max(costs.shape) <= MAX_MATCHED_BY_MMPOSE:
+            return original(costs)
         return np.stack(linear_sum_assignment(costs), axis=1)
 
     module._py_max_match = match  # type: ignore[attr-defined]
 
 
 def _bound_refinement() -> None:
-    """Leaves a keypoint where the heatmap is highest if the associative-embedding codec would move it over a pixel.
+    """Leave a keypoint at the heatmap's maximum where the associative-embedding codec would move it over a pixel.
 
-    The move is the slope over the curvature; where a peak is no peak that curvature is next to 0, and mmpose's keypoint
+    The move is the slope over the curvature; on a false, flat peak that curvature is nearly 0, and mmpose's keypoint
     ends up thousands of pixels away. On a peak the true maximum lies within a pixel.
     """
     import numpy as np
 
     module = importlib.import_module("mmpose.codecs.associative_embedding")
-    own = module.refine_keypoints_dark_udp
+    original = module.refine_keypoints_dark_udp
 
     def refine(keypoints: Any, heatmaps: Any, blur_kernel_size: int) -> Any:
         """keypoints [N, K, 2] in heatmap pixels -> the same, refined."""
         peaks = keypoints.copy()
-        refined = own(keypoints, heatmaps, blur_kernel_size)
+        refined = original(keypoints, heatmaps, blur_kernel_size)
         near = np.abs(refined - peaks).max(axis=-1, keepdims=True) <= 1  # nan is not
         return np.where(near, refined, peaks)
 
@@ -164,7 +164,7 @@ def _bound_refinement() -> None:
 
 
 def _configs_folder() -> Path:
-    """Where the installed mmpose keeps its configs; found without importing it."""
+    """Folder of the installed mmpose's configs, without importing it."""
     spec = importlib.util.find_spec("mmpose")
     if spec is None or not spec.submodule_search_locations:
         raise ProfileError(f"the pose extractor needs mmpose {MMPOSE_VERSION}; {_INSTALL}")
@@ -173,17 +173,17 @@ def _configs_folder() -> Path:
 
 @cache
 def _configs() -> dict[str, Path]:
-    theirs = {path.stem: path for path in sorted(_configs_folder().rglob("*.py")) if "_base_" not in path.parts}
-    return theirs | {path.stem: path for path in OWN_CONFIGS.glob("*.py")}
+    mmpose_configs = {path.stem: path for path in sorted(_configs_folder().rglob("*.py")) if "_base_" not in path.parts}
+    return mmpose_configs | {path.stem: path for path in POSE_CONFIGS.glob("*.py")}
 
 
 def config_path(name: str) -> Path:
-    """The file of an mmpose config, by its name (`rtmo-l_16xb16-600e_body7-640x640`; also of OWN_CONFIGS) or its path.
+    """The file of an mmpose config by name (`rtmo-l_16xb16-600e_body7-640x640`; also of POSE_CONFIGS) or path.
 
     A config given as a path is Python that mmengine runs: use only files that you would run.
 
     Raises:
-        ProfileError: no config of that name comes with mmpose; names the nearest ones.
+        ProfileError: no such config; names the nearest ones.
     """
     if name.endswith(".py"):
         path = Path(name)
@@ -198,10 +198,9 @@ def config_path(name: str) -> Path:
 
 
 def load_config(name: str) -> Any:
-    """An mmengine Config that reaches for nothing outside the package.
+    """An mmengine Config that downloads nothing.
 
-    Every `init_cfg` of type Pretrained and every `pretrained` entry is dropped, so that building the network downloads
-    nothing.
+    Every `init_cfg` of type Pretrained and every `pretrained` entry is dropped.
 
     Raises:
         ProfileError: no such config.

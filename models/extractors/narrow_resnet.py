@@ -8,11 +8,11 @@ _STAGES = 4
 
 
 class NarrowResNet(nn.Module):
-    """resnet10-w32: 1.2 million weights; keys as torchvision names them, so `fc` is the classifier.
+    """resnet10-w32: 1.2 million weights; keys as in torchvision, so `fc` is the classifier.
 
     Args:
         num_classes: outputs of `fc`.
-        weights: None; here so that it is built as torchvision's are.
+        weights: None; gives it the signature of torchvision's networks.
         zero_init_residual: each block begins as the identity.
     """
 
@@ -22,12 +22,12 @@ class NarrowResNet(nn.Module):
         self.bn1 = nn.BatchNorm2d(_WIDTH)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
         self.stages = nn.ModuleList()
-        inside = _WIDTH
+        in_channels = _WIDTH
         for stage in range(_STAGES):
-            outside = _WIDTH << stage
-            self.stages.append(_block(inside, outside, stride=1 if stage == 0 else 2))
-            inside = outside
-        self.fc = nn.Linear(inside, num_classes)
+            out_channels = _WIDTH << stage
+            self.stages.append(_block(in_channels, out_channels, stride=1 if stage == 0 else 2))
+            in_channels = out_channels
+        self.fc = nn.Linear(in_channels, num_classes)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -42,8 +42,10 @@ class NarrowResNet(nn.Module):
         return self.fc(values.mean((2, 3)))
 
 
-def _block(inside: int, outside: int, stride: int) -> BasicBlock:
-    if inside == outside and stride == 1:
-        return BasicBlock(inside, outside)
-    shortcut = nn.Sequential(nn.Conv2d(inside, outside, 1, stride=stride, bias=False), nn.BatchNorm2d(outside))
-    return BasicBlock(inside, outside, stride, shortcut)
+def _block(in_channels: int, out_channels: int, stride: int) -> BasicBlock:
+    if in_channels == out_channels and stride == 1:
+        return BasicBlock(in_channels, out_channels)
+    shortcut = nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False), nn.BatchNorm2d(out_channels)
+    )
+    return BasicBlock(in_channels, out_channels, stride, shortcut)

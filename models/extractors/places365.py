@@ -49,20 +49,20 @@ vineyard volcano volleyball_court/outdoor waiting_room* water_park water_tower w
 wheat_field wind_farm windmill yard youth_hostel* zen_garden
 """
 
-PUBLISHER_NAMES: tuple[str, ...] = tuple(word.removesuffix("*") for word in _TABLE.split())
-INDOOR: tuple[bool, ...] = tuple(word.endswith("*") for word in _TABLE.split())
+PUBLISHER_NAMES: tuple[str, ...] = tuple(name.removesuffix("*") for name in _TABLE.split())
+INDOOR: tuple[bool, ...] = tuple(name.endswith("*") for name in _TABLE.split())
 
-# The sets that a profile may name: the publisher's own, and the part of it that the demo world has (in its order).
+# The sets that a profile may name: the publisher's, and the part of it that the demo world has (in its order).
 CATEGORY_SETS: dict[str, tuple[str, ...]] = {
     "places365": PUBLISHER_NAMES,
     "demo8": ("bedroom", "kitchen", "gymnasium/indoor", "corridor", "stage/indoor", "street", "park", "beach"),
 }
 
-# For people: bow_window/indoor is "bow window, indoor".
+# Display names: bow_window/indoor is "bow window, indoor".
 CATEGORIES: tuple[str, ...] = tuple(name.replace("_", " ").replace("/", ", ") for name in PUBLISHER_NAMES)
 
 
 def category_set(name: str) -> tuple[tuple[str, ...], tuple[bool, ...]]:
-    """The categories of one of CATEGORY_SETS, for people, and of each whether the publisher calls it indoor."""
-    places = [PUBLISHER_NAMES.index(category) for category in CATEGORY_SETS[name]]
-    return tuple(CATEGORIES[place] for place in places), tuple(INDOOR[place] for place in places)
+    """Display names of the categories in one of CATEGORY_SETS, and whether the publisher calls each of them indoor."""
+    indices = [PUBLISHER_NAMES.index(category) for category in CATEGORY_SETS[name]]
+    return tuple(CATEGORIES[index] for index in indices), tuple(INDOOR[index] for index in indices)

@@ -1,7 +1,7 @@
 """Every person of a frame: 17 COCO keypoints, a box and a score, by any of mmpose's bottom-up networks, in batches.
 
-mmpose's own inference takes one picture at a time. Here the letterbox, the normalisation, the network and the head's
-decoding are mmpose's as well, so the numbers are the same, but a batch holds frames of any mix of clips.
+mmpose's inference takes one picture at a time. Here letterbox, normalisation, network and decoding are mmpose's too, so
+the numbers are the same, but a batch holds frames of any mix of clips.
 """
 
 from dataclasses import dataclass
@@ -14,29 +14,29 @@ from torch import Tensor
 from models.errors import ProfileError, WeightsError
 from models.extractors.extractor import Prepared, pad_batch
 from models.extractors.mmpose_compat import import_mmpose, load_config
-from models.extractors.pose_heads import decode_only_kept, run_in_autocast
+from models.extractors.pose_heads import bound_decoding, run_in_autocast
 
 KEYPOINTS = 17  # COCO's
 
-# What non-maximum suppression sees of one frame at most, best score first (`max_persons` of what it leaves are decoded
+# Most candidates of a frame that enter non-maximum suppression, best score first (`max_persons` of the rest are decoded
 # to keypoints). A trained network scores some ten candidates a person above its threshold, so this is a crowd; an
 # untrained one would send in all of its 2,000 anchors. A bound on work, not a knob.
 MAX_CANDIDATES = 300
 
-# Parts of RTMO that only training uses. Published weights may lack them, or carry the losses' buffers that a network
-# built for inference has none of.
+# Parts of RTMO that only training uses. Published weights may lack them, or hold buffers of the losses, which a network
+# built for inference does not have.
 _TRAINING_ONLY = ("head.loss_", "head.head_module.out_kpt_reg.", "head.dcc.sigma_fc.")
 _NOT_WEIGHTS = ("head.loss_", "data_preprocessor.")
 
-# A joint's score from which a box must hold it, where boxes are made of joints. mmpose's own threshold of a joint.
-_SEEN = 0.1
+# Lowest score of a joint that counts for a box, where boxes are made of joints. mmpose's threshold of a joint.
+_MIN_JOINT_SCORE = 0.1
 
 _FRAMES_AT_ONCE = 32  # resized together on a GPU: 1080p frames as float32 take 25 MB each
 
 
 @dataclass(frozen=True)
 class People:
-    """Who is in one frame, most confident first."""
+    """The people in one frame, most confident first."""
 
     keypoints: np.ndarray  # float32 [P, 17, 3] x, y in pixels of the frame given; score 0..1
     boxes: np.ndarray  # float32 [P, 4] x1, y1, x2, y2, same pixels
@@ -48,12 +48,12 @@ class People:
 
 @dataclass(frozen=True)
 class Letterbox:
-    """How a frame lies in the network's input: scaled by one factor, centred, the rest padded. In mmpose's terms."""
+    """Placement of a frame in the network's input: scaled by one factor, centred, padded. In mmpose's terms."""
 
     frame_shape: tuple[int, int]  # height, width of the frame
     input_size: tuple[int, int]  # width, height of the network's input
     center: np.ndarray  # float32 [2] of the frame, pixels
-    scale: np.ndarray  # float32 [2] width, height in frame pixels of what the whole input covers
+    scale: np.ndarray  # float32 [2] width, height of the whole input in frame pixels
 
 
 class PoseExtractor:
@@ -69,7 +69,7 @@ class PoseExtractor:
         max_persons: kept a frame, best score first.
         score_threshold: people at or below it are dropped, 0..1. mmpose's own value for RTMO is 0.1.
         nms_threshold: of two people whose boxes overlap more than this (IoU), the better one stays; above 0, below 1.
-            Heads that group keypoints suppress nobody and do not look at it.
+            Heads that group keypoints suppress nobody and ignore it.
         seed: of the random initialisation.
 
     Raises:
@@ -111,18 +111,18 @@ class PoseExtractor:
             _load(self.model, state_dict, config)
         # channels last: 1.4 times as fast on a CPU, and what tensor cores want
         self.model.to(device, memory_format=torch.channels_last).eval()
-        self._inputs_wanted = batch_size
-        run_in_autocast(self.model, device, wanted=lambda: self._inputs_wanted)
-        decode_only_kept(self.model.head, max_persons, score_threshold)
+        self._input_count = batch_size
+        run_in_autocast(self.model, device, input_count=lambda: self._input_count)
+        bound_decoding(self.model.head, max_persons, score_threshold)
 
         from mmpose.registry import TRANSFORMS
 
         self._resize = TRANSFORMS.build(resize)
 
     def prepare(self, frames: Tensor) -> Prepared:
-        """frames: uint8 [N, H, W, 3] RGB, on the extractor's device.
+        """Inputs uint8 [N, 3, S, S] BGR, which mmpose's networks expect; extras: Letterboxes.
 
-        Inputs are uint8 [N, 3, S, S] BGR, which is what mmpose's networks are given; extras are Letterboxes.
+        frames: uint8 [N, H, W, 3] RGB, on the extractor's device.
         """
         count, height, width = frames.shape[:3]
         letterbox = self._letterbox(height, width)
@@ -137,30 +137,30 @@ class PoseExtractor:
         return Prepared(inputs=inputs, frame=list(range(count)), extras=[letterbox] * count)
 
     def infer(self, inputs: Tensor, extras: list[Letterbox]) -> list[People]:
-        """inputs: uint8 [M, 3, S, S] BGR, M <= batch_size; extras: their M letterboxes. M results."""
+        """M results. inputs: uint8 [M, 3, S, S] BGR, M <= batch_size; extras: their M letterboxes."""
         if not extras:
             return []
         samples = [self._sample(letterbox) for letterbox in extras]
-        self._inputs_wanted = len(extras)
+        self._input_count = len(extras)
         with torch.inference_mode():
             data = {"inputs": pad_batch(inputs, self.batch_size), "data_samples": samples}
             results = self.model.test_step(data)
         return [self._people(result.pred_instances) for result in results]
 
     def _letterbox(self, height: int, width: int) -> Letterbox:
-        # mmpose's transform on one pixel that says it is a frame: only the geometry is wanted of it
-        told = self._resize.transform({"img": np.zeros((1, 1, 3), np.uint8), "ori_shape": (height, width)})
-        return Letterbox((height, width), told["input_size"], told["input_center"], told["input_scale"])
+        # mmpose's transform on one pixel in place of the frame: only the geometry is needed
+        placed = self._resize.transform({"img": np.zeros((1, 1, 3), np.uint8), "ori_shape": (height, width)})
+        return Letterbox((height, width), placed["input_size"], placed["input_center"], placed["input_scale"])
 
     def _resize_as_mmpose(self, frames: Tensor) -> Tensor:
-        """The same bits as mmpose, because it is mmpose's transform. It works a channel at a time, so RGB may pass."""
+        """Resize with mmpose's transform, to the same bits. It works a channel at a time, so RGB may enter."""
         shape = tuple(frames.shape[1:3])
         resized = [self._resize.transform({"img": frame, "ori_shape": shape})["img"] for frame in frames.numpy()]
         return torch.from_numpy(np.stack(resized)[..., ::-1].transpose(0, 3, 1, 2).copy())
 
     def _resize_in_torch(self, frames: Tensor, letterbox: Letterbox) -> Tensor:
-        """The same geometry on the device: bilinear, no antialiasing, constant border. Not the same bits: OpenCV
-        rounds positions to 1/32 px."""
+        """Resize with the same geometry on the device: bilinear, no antialiasing, constant border. Not the same bits:
+        OpenCV rounds positions to 1/32 px."""
         import cv2
         from mmpose.structures.bbox import get_warp_matrix
 
@@ -195,14 +195,14 @@ class PoseExtractor:
             }
         )
 
-    def _people(self, found: Any) -> People:
-        points = np.asarray(found.keypoints, np.float32).reshape(-1, KEYPOINTS, 2)
-        confidence = np.asarray(found.keypoint_scores, np.float32).reshape(-1, KEYPOINTS, 1)
+    def _people(self, instances: Any) -> People:
+        points = np.asarray(instances.keypoints, np.float32).reshape(-1, KEYPOINTS, 2)
+        confidence = np.asarray(instances.keypoint_scores, np.float32).reshape(-1, KEYPOINTS, 1)
         confidence = confidence.clip(0, 1)  # a heatmap's peak may pass 1
-        scores = np.asarray(found.bbox_scores, np.float32).reshape(-1).clip(0, 1)
-        if "bboxes" in found:
-            boxes = np.asarray(found.bboxes, np.float32).reshape(-1, 4)
-        else:  # heads that group keypoints give no box
+        scores = np.asarray(instances.bbox_scores, np.float32).reshape(-1).clip(0, 1)
+        if "bboxes" in instances:
+            boxes = np.asarray(instances.bboxes, np.float32).reshape(-1, 4)
+        else:  # heads that group keypoints predict no box
             boxes = _boxes_around(points, confidence[..., 0])
         keypoints = np.concatenate((points, confidence), axis=2)
         finite = np.isfinite(keypoints).all(axis=(1, 2)) & np.isfinite(boxes).all(axis=1)
@@ -212,11 +212,11 @@ class PoseExtractor:
 
 
 def _boxes_around(points: np.ndarray, confidence: np.ndarray) -> np.ndarray:
-    """points [P, 17, 2], confidence [P, 17] -> boxes [P, 4] of the joints that were seen; without any, of all.
+    """points [P, 17, 2], confidence [P, 17] -> boxes [P, 4] around the joints seen, or around all where none was.
 
-    A joint that a grouping head could only guess may lie anywhere.
+    A joint that a grouping head only guessed may lie anywhere.
     """
-    seen = confidence >= _SEEN
+    seen = confidence >= _MIN_JOINT_SCORE
     seen |= ~seen.any(axis=1, keepdims=True)
     low = np.where(seen[..., None], points, np.inf).min(axis=1)
     high = np.where(seen[..., None], points, -np.inf).max(axis=1)
@@ -244,7 +244,7 @@ def _check(
 
 
 def _resize_step(settings: Any, config: str) -> dict[str, Any]:
-    """The letterbox of the config's own test pipeline, as a dict to build; it stays part of `settings`."""
+    """The letterbox step of the config's test pipeline, as a dict to build; it stays part of `settings`."""
     try:
         steps = settings.test_dataloader.dataset.pipeline
     except AttributeError as error:
@@ -253,8 +253,8 @@ def _resize_step(settings: Any, config: str) -> dict[str, Any]:
     if resize is None:
         raise ProfileError(f"pose config {config!r} is not of a bottom-up network: its pipeline has no BottomupResize")
     if resize.get("use_udp", False):
-        raise ProfileError(f"pose config {config!r} asks for use_udp, which this extractor does not know")
-    # frames of any shape share a batch only when each fits into one and the same input
+        raise ProfileError(f"pose config {config!r} asks for use_udp, which this extractor does not support")
+    # frames of any shape can share a batch only if all are fitted into the same input size
     resize["resize_mode"] = "fit"
     resize["aug_scales"] = None
     resize["input_size"] = tuple(resize["input_size"])
@@ -262,21 +262,21 @@ def _resize_step(settings: Any, config: str) -> dict[str, Any]:
 
 
 def _set_input_size(settings: Any, resize: dict[str, Any], size: tuple[int, int]) -> None:
-    """size: width, height. Heads that decode heatmaps must know: their heatmaps grow with the input."""
+    """size: width, height. Heads that decode heatmaps need it: their heatmaps grow with the input."""
     settings.model.test_cfg["input_size"] = size
     decoder = settings.model.head.get("decoder")
     if decoder and "heatmap_size" in decoder:
         parts = zip(size, decoder["heatmap_size"], decoder["input_size"], strict=True)
-        decoder["heatmap_size"] = tuple(side * heatmap // own for side, heatmap, own in parts)
+        decoder["heatmap_size"] = tuple(side * heatmap // original for side, heatmap, original in parts)
         decoder["input_size"] = size
     resize["input_size"] = size
 
 
 def build_network(settings: Any, config: str, seed: int) -> Any:
-    """mmpose's estimator of a loaded config, initialised as it says, from `seed` alone; nothing is downloaded.
+    """mmpose's estimator of a loaded config, initialised as the config says from `seed` alone; downloads nothing.
 
     Raises:
-        ProfileError: its people have other than COCO's 17 keypoints; `config` names it there.
+        ProfileError: its keypoints are not COCO's 17. config: its name in the error.
     """
     import_mmpose()
     from mmengine.logging import MMLogger
@@ -289,7 +289,7 @@ def build_network(settings: Any, config: str, seed: int) -> Any:
         model = build_pose_estimator(settings.model)
         logger = MMLogger.get_current_instance()
         level = logger.level
-        logger.setLevel("WARNING")  # it would log how each of some 400 tensors was initialised
+        logger.setLevel("WARNING")  # else it logs how each of some 400 tensors was initialised
         try:
             model.init_weights()
         finally:
@@ -297,21 +297,21 @@ def build_network(settings: Any, config: str, seed: int) -> Any:
         meta = dataset_meta_from_config(settings, "test")
     if meta is None or meta["num_keypoints"] != KEYPOINTS:
         raise ProfileError(f"pose config {config!r} does not give COCO's {KEYPOINTS} keypoints")
-    # as mmpose.apis.init_model leaves them, so that mmpose's own inference functions take this model too
+    # as in mmpose.apis.init_model, so that mmpose's inference functions accept this model too
     model.cfg = settings
     model.dataset_meta = meta
     return model
 
 
 def _load(model: torch.nn.Module, state_dict: dict[str, Tensor], config: str) -> None:
-    """Raises WeightsError that names what is missing, unexpected or of another shape."""
-    own = model.state_dict()
-    missing = [key for key in own if key not in state_dict and not key.startswith(_TRAINING_ONLY)]
-    unexpected = [key for key in state_dict if key not in own and not key.startswith(_NOT_WEIGHTS)]
+    """Load the weights. Raises WeightsError that names keys that are missing, unexpected or of another shape."""
+    expected = model.state_dict()
+    missing = [key for key in expected if key not in state_dict and not key.startswith(_TRAINING_ONLY)]
+    unexpected = [key for key in state_dict if key not in expected and not key.startswith(_NOT_WEIGHTS)]
     mismatched = [
-        f"{key} is {list(value.shape)}, must be {list(own[key].shape)}"
+        f"{key} is {list(value.shape)}, must be {list(expected[key].shape)}"
         for key, value in state_dict.items()
-        if key in own and value.shape != own[key].shape
+        if key in expected and value.shape != expected[key].shape
     ]
     problems = [
         f"{len(keys)} {kind}: {'; '.join(keys[:5])}{' ...' if len(keys) > 5 else ''}"
@@ -320,4 +320,4 @@ def _load(model: torch.nn.Module, state_dict: dict[str, Tensor], config: str) ->
     ]
     if problems:
         raise WeightsError(f"the weights do not fit the pose network {config!r}: " + "; ".join(problems))
-    model.load_state_dict({key: value for key, value in state_dict.items() if key in own}, strict=False)
+    model.load_state_dict({key: value for key, value in state_dict.items() if key in expected}, strict=False)

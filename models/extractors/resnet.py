@@ -26,14 +26,14 @@ ARCHITECTURES = tuple(_BUILDERS)
 _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.229, 0.224, 0.225)
 
-# Source pixels resized in one go. The resize works in float32: 8 Mpx are about 100 MB beside the frames.
+# Source pixels resized at a time. The resize works in float32: 8 Mpx are about 100 MB beside the frames.
 _PIXELS_AT_ONCE = 8 << 20
 _LONGEST_ASPECT = 8  # longer side over shorter; the widest films have 2.8
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How a frame becomes a network's square input: resized (bilinear, antialiased), then cut from the centre."""
+    """From a frame to a network's square input: resized (bilinear, antialiased), then cropped in the centre."""
 
     resize: int | tuple[int, int]  # px: the shorter side, aspect kept; or (height, width), aspect not kept
     crop: int = 224  # px, side of the network's input
@@ -53,7 +53,7 @@ def square_crops(frames: Tensor, preprocessing: Preprocessing) -> Tensor:
     that from its centre, so that a hostile frame of 1 x 1280 px is not blown up to 232 x 297,000.
     """
     if not isinstance(preprocessing.resize, tuple):
-        frames = _without_long_ends(frames)
+        frames = _crop_long_sides(frames)
     height, width = frames.shape[1:3]
     size = list(preprocessing.resize) if isinstance(preprocessing.resize, tuple) else [preprocessing.resize]
     crops = frames.new_empty((len(frames), 3, preprocessing.crop, preprocessing.crop))
@@ -65,11 +65,11 @@ def square_crops(frames: Tensor, preprocessing: Preprocessing) -> Tensor:
     return crops
 
 
-def _without_long_ends(frames: Tensor) -> Tensor:
+def _crop_long_sides(frames: Tensor) -> Tensor:
     height, width = frames.shape[1:3]
-    most = _LONGEST_ASPECT * min(height, width)
-    top, left = max(0, height - most) // 2, max(0, width - most) // 2
-    return frames[:, top : top + most, left : left + most]
+    longest = _LONGEST_ASPECT * min(height, width)
+    top, left = max(0, height - longest) // 2, max(0, width - longest) // 2
+    return frames[:, top : top + longest, left : left + longest]
 
 
 def new_trunk(architecture: str, classes: int, seed: int) -> nn.Module:
@@ -81,20 +81,20 @@ def new_trunk(architecture: str, classes: int, seed: int) -> nn.Module:
 
 
 def normalised(inputs: Tensor) -> Tensor:
-    """uint8 RGB [..., 3, H, W] -> float32 as ImageNet's networks take them."""
+    """uint8 RGB [..., 3, H, W] -> float32, normalised as networks trained on ImageNet expect."""
     mean, std = (torch.tensor(values, device=inputs.device).view(3, 1, 1) for values in (_MEAN, _STD))
     return (inputs.float() / 255 - mean) / std
 
 
 class ResNet:
-    """A ResNet that returns both the pooled feature and the logits, batches padded to one shape."""
+    """A ResNet that returns the pooled feature and the logits; it pads batches to one shape."""
 
     def __init__(
         self,
         architecture: str,
         state: Mapping[str, Tensor] | None,
         *,
-        what: str,
+        name: str,
         classes: int,
         device: torch.device,
         batch_size: int,
@@ -104,19 +104,19 @@ class ResNet:
         Args:
             architecture: one of ARCHITECTURES.
             state: torchvision's keys; None: random weights drawn from `seed`, the same on every machine and call.
-            what: names the network in errors.
+            name: of the network, in errors.
 
         Raises:
             ProfileError: unknown architecture, or a batch size below 1.
             WeightsError: `state` does not fit.
         """
         if architecture not in _BUILDERS:
-            raise ProfileError(f"{what}: unknown architecture {architecture!r}; use one of {', '.join(ARCHITECTURES)}")
+            raise ProfileError(f"{name}: unknown architecture {architecture!r}; use one of {', '.join(ARCHITECTURES)}")
         if batch_size < 1:
-            raise ProfileError(f"{what}: batch_size is {batch_size}; it must be 1 or more")
+            raise ProfileError(f"{name}: batch_size is {batch_size}; it must be 1 or more")
         trunk = new_trunk(architecture, classes, seed)
         if state is not None:
-            load_into(trunk, state, f"{what} ({architecture}, {classes} classes)")
+            load_into(trunk, state, f"{name} ({architecture}, {classes} classes)")
         self.device = device
         self.batch_size = batch_size
         head = trunk.fc

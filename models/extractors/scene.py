@@ -1,4 +1,4 @@
-"""Scene: where the clip was filmed, by a network trained on Places365."""
+"""Scene: the kind of place that a clip was filmed in, by a network trained on Places365."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -49,10 +49,10 @@ class SceneExtractor:
         Args:
             state: torchvision's keys, classifier of len(categories) outputs; None: random from `seed`.
             categories: names in the order of the classifier's outputs; 5 or more.
-            indoor: of each category, whether it is indoors.
+            indoor: whether each category is indoors.
 
         Raises:
-            ProfileError: unknown architecture, impossible sizes, or categories that do not go together.
+            ProfileError: unknown architecture, impossible sizes, or categories and flags that do not match.
             WeightsError: `state` does not fit.
         """
         if len(categories) != len(indoor) or len(categories) < TOP or len(set(categories)) != len(categories):
@@ -67,7 +67,7 @@ class SceneExtractor:
         self._network = ResNet(
             architecture,
             state,
-            what="scene network",
+            name="scene network",
             classes=len(categories),
             device=device,
             batch_size=batch_size,
@@ -83,10 +83,10 @@ class SceneExtractor:
 
     @torch.inference_mode()
     def infer(self, inputs: Tensor, extras: list[Any]) -> list[Scene]:
-        """inputs: uint8 [M, 3, crop, crop], M <= batch_size; extras are not looked at. M scenes."""
+        """M scenes. inputs: uint8 [M, 3, crop, crop], M <= batch_size; extras are ignored."""
         feature, logits = self._network(inputs)
         probability = logits.softmax(dim=1)
-        # A sort and not topk: equal probabilities then come out in the same order on every device.
+        # A sort, not topk: equal probabilities then come out in the same order on every device.
         ordered, category = probability.sort(dim=1, descending=True, stable=True)
         inside = (probability * self._indoor).sum(dim=1).clamp(0, 1)
         rows = zip(

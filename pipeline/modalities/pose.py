@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 
-from models.extractors.mmpose_compat import OWN_CONFIGS
+from models.extractors.mmpose_compat import POSE_CONFIGS
 from models.virality.config import VdvConfig
 from models.weights.catalogue import load_catalogue
 from models.weights.profiles import Entry, Rule
@@ -49,7 +49,7 @@ class PoseTensors:
 
 def _architectures() -> tuple[str, ...]:
     published = (entry.architecture for entry in load_catalogue().values() if entry.modality == "pose")
-    return (*published, *sorted(path.stem for path in OWN_CONFIGS.glob("*.py")))
+    return (*published, *sorted(path.stem for path in POSE_CONFIGS.glob("*.py")))
 
 
 @dataclass(frozen=True)

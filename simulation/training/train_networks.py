@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from models.device import resolve_device
-from models.extractors.appearance import OUTFIT_ATTRIBUTES, classes_of
+from models.extractors.appearance import OUTFIT_ATTRIBUTES, count_classes
 from models.extractors.face_cascade import DetectorOptions
 from models.extractors.resnet import Preprocessing, new_trunk
 from models.weights.catalogue import BUNDLED_FOLDER
@@ -182,7 +182,7 @@ def _train_appearance(setup: TrainingSetup, budget: Budget) -> TrainedNetwork:
         mean=torch.from_numpy(mean).to(setup.device),
         deviation=torch.from_numpy(deviation).to(setup.device),
     )
-    network = new_trunk(entry.architecture, classes_of(entry.architecture), seed=0)
+    network = new_trunk(entry.architecture, count_classes(entry.architecture), seed=0)
     state = state_to_bundle(_fit("appearance", network, loss, pictures, setup, budget))
     classifier = nn.Linear(state["fc.weight"].shape[1], state["fc.weight"].shape[0])
     classifier.load_state_dict({"weight": state["fc.weight"], "bias": state["fc.bias"]})

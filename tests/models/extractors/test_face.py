@@ -1,4 +1,5 @@
 import functools
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -52,14 +53,14 @@ def test_faces_that_a_person_sees_clearly_are_found_in_most_frames(dance_clips, 
     frames = sampled(dance_clips / f"{clip}.mp4", 8)
     prepared = extractor.prepare(frames)
     assert len(set(prepared.frame)) >= least
-    for index, found in zip(prepared.frame, prepared.extras, strict=True):
-        if found.probability < 0.99:
+    for index, detection in zip(prepared.frame, prepared.extras, strict=True):
+        if detection.probability < 0.99:
             continue
-        x1, y1, x2, y2 = found.box
+        x1, y1, x2, y2 = detection.box
         assert 0 < x2 - x1 < frames.shape[2]
-        left_eye, right_eye, _, left_mouth, right_mouth = found.landmarks
-        assert (found.landmarks > [x1, y1]).all()
-        assert (found.landmarks < [x2, y2]).all()
+        left_eye, right_eye, _, left_mouth, right_mouth = detection.landmarks
+        assert (detection.landmarks > [x1, y1]).all()
+        assert (detection.landmarks < [x2, y2]).all()
         assert (left_eye + right_eye)[1] < (left_mouth + right_mouth)[1], "these people stand upright"
         assert index in range(8)
 
@@ -82,9 +83,9 @@ def test_embeddings_equal_the_networks_on_facenet_pytorchs_own_crops(dance_clips
 def test_the_stored_crop_is_the_face_in_its_colours(dance_clips, extractor):
     frames = sampled(dance_clips / "mmdeploy_dance.mp4", 2)
     prepared = extractor.prepare(frames)
-    for crop, found in zip(prepared.inputs, prepared.extras, strict=True):
-        assert found.crop.startswith(b"\xff\xd8\xff")
-        picture = cv2.imdecode(np.frombuffer(found.crop, np.uint8), cv2.IMREAD_COLOR)
+    for crop, detection in zip(prepared.inputs, prepared.extras, strict=True):
+        assert detection.crop.startswith(b"\xff\xd8\xff")
+        picture = cv2.imdecode(np.frombuffer(detection.crop, np.uint8), cv2.IMREAD_COLOR)
         assert picture is not None
         decoded = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
         assert decoded.shape == (160, 160, 3)
@@ -105,7 +106,7 @@ def test_results_do_not_depend_on_what_shares_the_batch(extractor):
     inputs = torch.randint(0, 256, (4, 3, 160, 160), dtype=torch.uint8)
     blank = extractor.prepare(torch.zeros(1, 64, 64, 3, dtype=torch.uint8))
     assert (len(blank.inputs), blank.frame, blank.extras) == (0, [], [])
-    extras = [type("Found", (), {"box": n, "landmarks": n, "probability": n, "crop": n})() for n in range(4)]
+    extras = [SimpleNamespace(box=n, landmarks=n, probability=n, crop=n) for n in range(4)]
     together = extractor.infer(inputs, extras)
     alone = extractor.infer(inputs[2:3], extras[2:3])
     np.testing.assert_array_equal(alone[0].embedding, together[2].embedding)
@@ -125,21 +126,21 @@ def test_no_more_than_the_largest_and_surest_faces_of_a_frame_are_kept():
     )
     frame = torch.tensor([0, 0, 0, 1, 0])
     probability = torch.tensor([0.9, 0.8, 0.99, 0.7, 1.0])
-    found = Detections(frame, box, torch.zeros(5, 5, 2), probability)
+    detections = Detections(frame, box, torch.zeros(5, 5, 2), probability)
     # In a frame of 60 x 80 px the third box keeps (80 - 50) x (60 - 50) = 300 px2, x 0.99 = 297.
-    kept = select_faces(found, 60, 80, most=2)
+    kept = select_faces(detections, 60, 80, most=2)
     assert kept.frame.tolist() == [0, 0, 1]
     assert kept.box.tolist() == box[[1, 2, 3]].tolist()
-    kept = select_faces(found, 60, 80, most=9)
+    kept = select_faces(detections, 60, 80, most=9)
     assert kept.box.tolist() == box[[1, 2, 0, 3]].tolist()
 
 
 def test_faces_beyond_max_faces_are_not_embedded(dance_clips):
     frames = sampled(dance_clips / "mmaction2_demo_skeleton.mp4", 1)[:, 200:700, 500:1300]
-    one = FaceExtractor(None, device=CPU, batch_size=2, max_faces=1)
+    extractor = FaceExtractor(None, device=CPU, batch_size=2, max_faces=1)
     four = FaceExtractor(None, device=CPU, batch_size=2)
     assert len(four.prepare(frames).frame) == 2, "two people stand there"
-    assert len(one.prepare(frames).frame) == 1
+    assert len(extractor.prepare(frames).frame) == 1
 
 
 def test_the_published_checkpoint_with_its_classifier_and_without_batch_counters_loads():

@@ -27,12 +27,12 @@ def reference() -> MTCNN:
     return MTCNN(keep_all=True)
 
 
-def largest_first(found: Detections, frame: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def largest_first(detections: Detections, frame: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """One frame's faces in the order of MTCNN.detect."""
-    mine = found.frame == frame
-    box = found.box[mine].numpy()
+    mine = detections.frame == frame
+    box = detections.box[mine].numpy()
     order = np.argsort((box[:, 2] - box[:, 0]) * (box[:, 3] - box[:, 1]))[::-1]
-    return box[order], found.probability[mine].numpy()[order], found.landmarks[mine].numpy()[order]
+    return box[order], detections.probability[mine].numpy()[order], detections.landmarks[mine].numpy()[order]
 
 
 @pytest.mark.parametrize("at_once", ["one frame at a time", "all frames at once"])
@@ -52,11 +52,11 @@ def test_boxes_landmarks_and_probabilities_equal_mtcnn_detect_frame_by_frame(
     pictures = sampled(dance_clips / f"{clip}.mp4", frames)
     if at_once == "all frames at once":  # as on a GPU
         monkeypatch.setattr(cascade, "_pixels_at_once", 1 << 30)
-    found = cascade(pictures)
+    detections = cascade(pictures)
     faces = 0
     for index, picture in enumerate(pictures):
         boxes, probabilities, landmarks = reference.detect(picture.numpy(), landmarks=True)
-        box, probability, points = largest_first(found, index)
+        box, probability, points = largest_first(detections, index)
         if boxes is None:
             assert len(box) == 0
             continue
@@ -65,7 +65,7 @@ def test_boxes_landmarks_and_probabilities_equal_mtcnn_detect_frame_by_frame(
         np.testing.assert_allclose(points, landmarks.astype(np.float32), atol=2e-3)  # px
         np.testing.assert_allclose(probability, probabilities.astype(np.float32), atol=1e-5)
     assert faces >= max(1, frames - 1), "without faces this compares nothing"
-    assert found.frame.tolist() == sorted(found.frame.tolist())
+    assert detections.frame.tolist() == sorted(detections.frame.tolist())
 
 
 def test_a_frames_faces_do_not_depend_on_the_frames_around_it(dance_clips, cascade):
@@ -82,16 +82,16 @@ def test_a_frames_faces_do_not_depend_on_the_frames_around_it(dance_clips, casca
 )
 @pytest.mark.parametrize("value", [0, 255])
 def test_frames_in_which_nothing_can_be_found_give_no_faces(cascade, shape, value):
-    found = cascade(torch.full((*shape, 3), value, dtype=torch.uint8))
-    assert len(found.frame) == len(found.box) == len(found.landmarks) == len(found.probability) == 0
-    assert found.box.shape == (0, 4)
-    assert found.landmarks.shape == (0, 5, 2)
+    detections = cascade(torch.full((*shape, 3), value, dtype=torch.uint8))
+    assert len(detections.frame) == len(detections.box) == len(detections.landmarks) == len(detections.probability) == 0
+    assert detections.box.shape == (0, 4)
+    assert detections.landmarks.shape == (0, 5, 2)
 
 
 def test_a_face_is_found_beside_frames_without_any(dance_clips, cascade):
     picture = sampled(dance_clips / "mmdeploy_dance.mp4", 1)
-    found = cascade(torch.cat([torch.zeros_like(picture), picture, torch.zeros_like(picture)]))
-    assert set(found.frame.tolist()) == {1}
+    detections = cascade(torch.cat([torch.zeros_like(picture), picture, torch.zeros_like(picture)]))
+    assert set(detections.frame.tolist()) == {1}
 
 
 def test_a_picture_that_is_all_candidates_costs_bounded_work(monkeypatch):
@@ -111,11 +111,11 @@ def test_a_picture_that_is_all_candidates_costs_bounded_work(monkeypatch):
     noise = torch.randint(0, 256, (2, 120, 160, 3), dtype=torch.uint8)
     monkeypatch.setattr(cascade, "_pixels_at_once", 1 << 30)
     start = time.perf_counter()
-    found = cascade(noise)
+    detections = cascade(noise)
     assert time.perf_counter() - start < 20
     assert 60 < seen["rnet"] <= 2 * 60
     assert 10 < seen["onet"] <= 2 * 10
-    assert max(torch.bincount(found.frame)) <= 10
+    assert max(torch.bincount(detections.frame)) <= 10
 
 
 def test_candidates_wholly_outside_the_frame_are_dropped_with_their_own_scores():

@@ -9,8 +9,8 @@ import pytest
 
 from models.errors import ProfileError
 from models.extractors.mmpose_compat import (
-    MOST_MATCHED_AS_MMPOSE,
-    OWN_CONFIGS,
+    MAX_MATCHED_BY_MMPOSE,
+    POSE_CONFIGS,
     config_path,
     import_mmpose,
     load_config,
@@ -67,8 +67,8 @@ def test_an_unknown_config_is_refused_with_the_nearest_names():
 
 
 def test_our_own_configs_are_found_by_name():
-    (name,) = [path.stem for path in OWN_CONFIGS.glob("*.py")]
-    assert config_path(name) == OWN_CONFIGS / f"{name}.py"
+    (name,) = [path.stem for path in POSE_CONFIGS.glob("*.py")]
+    assert config_path(name) == POSE_CONFIGS / f"{name}.py"
     assert load_config(name).model.head.type == "AssociativeEmbeddingHead"
 
 
@@ -79,7 +79,7 @@ def test_matching_is_mmposes_own_for_people_and_as_cheap_in_sum_for_crowds():
     from munkres import Munkres
 
     rng = np.random.default_rng(0)
-    most = MOST_MATCHED_AS_MMPOSE
+    most = MAX_MATCHED_BY_MMPOSE
     for shape in ((1, 1), (3, 3), (2, 7), (10, most), (10, most + 1), (most + 5, most + 5)):
         costs = (100 * np.round(3 * rng.random(shape)) - rng.random(shape)).astype(np.float32)
         theirs = np.array(Munkres().compute(costs.copy()))

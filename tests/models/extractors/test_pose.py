@@ -41,16 +41,16 @@ def lively(frames):
     Random weights alone put every score near 0.01 and every box at 16 px. Here the normalisation layers take their
     statistics from real frames, as training would have them, and the head's last layers are scaled.
     """
-    made = extractor(score_threshold=0.0)
-    model = made.model
+    pose = extractor(score_threshold=0.0)
+    model = pose.model
     for layer in model.modules():
         if isinstance(layer, torch.nn.modules.batchnorm._BatchNorm):
             layer.momentum = None  # statistics of all that passes, not a running mean
             layer.train()
     with torch.no_grad():
-        inputs = torch.cat([made.prepare(clip).inputs for clip in frames]).float()
+        inputs = torch.cat([pose.prepare(clip).inputs for clip in frames]).float()
         features = model.extract_feat(inputs)
-        made._inputs_wanted = len(inputs)
+        pose._input_count = len(inputs)
         model.head.forward(features)
         model.eval()
         head = model.head.head_module
@@ -77,16 +77,16 @@ def trained(lively):
     return extractor(lively)
 
 
-def in_batches(made, clips):
+def in_batches(pose, clips):
     """All frames of all clips through batches that mix them."""
-    prepared = [made.prepare(clip) for clip in clips]
+    prepared = [pose.prepare(clip) for clip in clips]
     inputs = torch.cat([part.inputs for part in prepared])
     extras = [extra for part in prepared for extra in part.extras]
-    found = []
-    for start in range(0, len(extras), made.batch_size):
-        stop = start + made.batch_size
-        found += made.infer(inputs[start:stop], extras[start:stop])
-    return found
+    results = []
+    for start in range(0, len(extras), pose.batch_size):
+        stop = start + pose.batch_size
+        results += pose.infer(inputs[start:stop], extras[start:stop])
+    return results
 
 
 def reference(state_dict):
@@ -113,14 +113,14 @@ def test_batches_find_what_mmpose_finds_frame_by_frame(frames, lively, trained, 
     monkeypatch.setattr(rtmo_head, "nms_torch", nms_torch)
     expected = [inference_bottomup(model, picture.numpy()[..., ::-1].copy())[0] for clip in frames for picture in clip]
     monkeypatch.undo()
-    found = in_batches(trained, frames)
+    results = in_batches(trained, frames)
 
-    assert len(found) == len(expected) == 12
-    assert min(len(people) for people in found) >= 3
-    assert max(len(people) for people in found) < 150
-    spread = np.concatenate([people.scores for people in found])
+    assert len(results) == len(expected) == 12
+    assert min(len(people) for people in results) >= 3
+    assert max(len(people) for people in results) < 150
+    spread = np.concatenate([people.scores for people in results])
     assert spread.max() - spread.min() > 0.2
-    for people, sample in zip(found, expected, strict=True):
+    for people, sample in zip(results, expected, strict=True):
         theirs = sample.pred_instances
         assert people.keypoints.dtype == people.boxes.dtype == people.scores.dtype == np.float32
         assert len(people) == len(theirs.bbox_scores)
@@ -152,10 +152,10 @@ def test_people_come_best_first_and_no_more_than_asked(frames, lively, trained):
 
 
 def test_the_letterbox_is_mmposes_and_keeps_blue_blue():
-    made = extractor()
+    pose = extractor()
     red = torch.zeros(1, 40, 80, 3, dtype=torch.uint8)
     red[..., 0] = 200
-    prepared = made.prepare(red)
+    prepared = pose.prepare(red)
     assert prepared.inputs.shape == (1, 3, SIDE, SIDE)
     assert prepared.inputs.dtype == torch.uint8
     assert prepared.frame == [0]
@@ -169,13 +169,13 @@ def test_the_letterbox_is_mmposes_and_keeps_blue_blue():
 @pytest.mark.parametrize("shape", [(758, 512), (16, 16), (97, 1031), (1, 1), (320, 320)])
 def test_the_letterbox_of_a_gpu_has_the_same_geometry(shape):
     """Run here on the CPU. OpenCV rounds positions to 1/32 px, so on smooth pictures a few grey levels may differ."""
-    made = extractor()
+    pose = extractor()
     random = np.random.default_rng(0)
     rough = random.integers(0, 256, (shape[0] // 16 + 2, shape[1] // 16 + 2, 3), dtype=np.uint8)
     picture = cv2.resize(rough, shape[::-1], interpolation=cv2.INTER_CUBIC).reshape(*shape, 3)
     frames = torch.from_numpy(picture)[None].repeat(2, 1, 1, 1)
-    exact = made.prepare(frames)
-    ours = made._resize_in_torch(frames, exact.extras[0])
+    exact = pose.prepare(frames)
+    ours = pose._resize_in_torch(frames, exact.extras[0])
     assert ours.dtype == torch.uint8
     difference = (ours.int() - exact.inputs.int()).abs()
     assert difference.float().mean() < 1.0
@@ -187,34 +187,34 @@ def test_keypoints_are_pixels_of_the_frame_given(frames, trained):
     picture = cv2.resize(frames[0][0].numpy(), (SIDE * 3 // 4, SIDE), interpolation=cv2.INTER_AREA)
     small = torch.from_numpy(picture)[None]
     large = torch.from_numpy(picture.repeat(2, 0).repeat(2, 1))[None]  # the letterbox takes every second pixel of it
-    (one,), (two,) = in_batches(trained, [small]), in_batches(trained, [large])
-    assert len(one) == len(two) > 0
-    np.testing.assert_allclose(two.keypoints[..., :2], 2 * one.keypoints[..., :2], atol=0.1)
-    np.testing.assert_allclose(two.boxes, 2 * one.boxes, atol=0.1)
+    (people_small,), (people_large,) = in_batches(trained, [small]), in_batches(trained, [large])
+    assert len(people_small) == len(people_large) > 0
+    np.testing.assert_allclose(people_large.keypoints[..., :2], 2 * people_small.keypoints[..., :2], atol=0.1)
+    np.testing.assert_allclose(people_large.boxes, 2 * people_small.boxes, atol=0.1)
 
 
 def test_no_frames_tiny_frames_and_strips_are_fine():
-    made = extractor(score_threshold=0.0, max_persons=3)
-    empty = made.prepare(torch.zeros(0, 30, 40, 3, dtype=torch.uint8))
+    pose = extractor(score_threshold=0.0, max_persons=3)
+    empty = pose.prepare(torch.zeros(0, 30, 40, 3, dtype=torch.uint8))
     assert empty.inputs.shape == (0, 3, SIDE, SIDE)
-    assert made.infer(empty.inputs, empty.extras) == []
+    assert pose.infer(empty.inputs, empty.extras) == []
     for shape in ((16, 16), (1, 1), (4, 2000), (2000, 4)):
-        prepared = made.prepare(torch.full((2, *shape, 3), 90, dtype=torch.uint8))
+        prepared = pose.prepare(torch.full((2, *shape, 3), 90, dtype=torch.uint8))
         assert prepared.inputs.shape == (2, 3, SIDE, SIDE)
-        assert [len(people) for people in made.infer(prepared.inputs, prepared.extras)] == [3, 3]
+        assert [len(people) for people in pose.infer(prepared.inputs, prepared.extras)] == [3, 3]
 
 
 def test_more_inputs_than_a_batch_holds_are_refused():
-    made = extractor(batch_size=1)
-    prepared = made.prepare(torch.zeros(2, 32, 32, 3, dtype=torch.uint8))
+    pose = extractor(batch_size=1)
+    prepared = pose.prepare(torch.zeros(2, 32, 32, 3, dtype=torch.uint8))
     with pytest.raises(ValueError, match="do not fit a batch of 1"):
-        made.infer(prepared.inputs, prepared.extras)
+        pose.infer(prepared.inputs, prepared.extras)
 
 
 def test_a_high_threshold_leaves_nobody():
-    made = extractor(score_threshold=0.9)
-    prepared = made.prepare(torch.zeros(1, 64, 64, 3, dtype=torch.uint8))
-    (people,) = made.infer(prepared.inputs, prepared.extras)
+    pose = extractor(score_threshold=0.9)
+    prepared = pose.prepare(torch.zeros(1, 64, 64, 3, dtype=torch.uint8))
+    (people,) = pose.infer(prepared.inputs, prepared.extras)
     assert len(people) == 0
     assert people.keypoints.shape == (0, 17, 3)
     assert people.boxes.shape == (0, 4)
@@ -225,9 +225,9 @@ def test_work_a_frame_is_bounded_whatever_the_network_says(monkeypatch):
     import_mmpose()
     from mmpose.models.heads.hybrid_heads import rtmo_head
 
-    made = extractor(score_threshold=0.0, max_persons=7, input_size=640, batch_size=1)
+    pose = extractor(score_threshold=0.0, max_persons=7, input_size=640, batch_size=1)
     seen = {"suppressed": 0, "decoded": 0}
-    suppress, bins = rtmo_head.nms_torch, made.model.head.dcc._get_bin_enc
+    suppress, bins = rtmo_head.nms_torch, pose.model.head.dcc._get_bin_enc
 
     def counted_nms(boxes, scores, threshold):
         seen["suppressed"] = max(seen["suppressed"], len(boxes))
@@ -238,9 +238,9 @@ def test_work_a_frame_is_bounded_whatever_the_network_says(monkeypatch):
         return bins(boxes, grids)
 
     monkeypatch.setattr(rtmo_head, "nms_torch", counted_nms)
-    monkeypatch.setattr(made.model.head.dcc, "_get_bin_enc", counted_bins)
-    prepared = made.prepare(torch.zeros(1, 64, 64, 3, dtype=torch.uint8))
-    (people,) = made.infer(prepared.inputs, prepared.extras)
+    monkeypatch.setattr(pose.model.head.dcc, "_get_bin_enc", counted_bins)
+    prepared = pose.prepare(torch.zeros(1, 64, 64, 3, dtype=torch.uint8))
+    (people,) = pose.infer(prepared.inputs, prepared.extras)
     assert len(people) == 7
     assert seen == {"suppressed": MAX_CANDIDATES, "decoded": 7}
 
@@ -318,11 +318,11 @@ def test_heads_that_group_keypoints_serve_too(tmp_path):
         extra[stage].num_blocks = (1,) * len(extra[stage].num_blocks)
     file = tmp_path / "small_ae.py"
     config.dump(file)
-    made = extractor(config=str(file), batch_size=2, input_size=128, max_persons=5, score_threshold=0.0)
-    prepared = made.prepare(torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 90, 160, 3), np.uint8)))
+    pose = extractor(config=str(file), batch_size=2, input_size=128, max_persons=5, score_threshold=0.0)
+    prepared = pose.prepare(torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 90, 160, 3), np.uint8)))
     assert prepared.inputs.shape == (2, 3, 128, 128)
-    together = made.infer(prepared.inputs, prepared.extras)
-    (alone,) = made.infer(prepared.inputs[1:], prepared.extras[1:])
+    together = pose.infer(prepared.inputs, prepared.extras)
+    (alone,) = pose.infer(prepared.inputs[1:], prepared.extras[1:])
     for people in together:
         assert len(people) <= 5
         assert people.keypoints.shape == (len(people), 17, 3)

@@ -55,16 +55,16 @@ def frames():
     ]
 
 
-def in_batches(made, clips):
+def in_batches(pose, clips):
     """All frames of all clips through batches that mix them."""
-    prepared = [made.prepare(clip) for clip in clips]
+    prepared = [pose.prepare(clip) for clip in clips]
     inputs = torch.cat([part.inputs for part in prepared])
     extras = [extra for part in prepared for extra in part.extras]
-    found = []
-    for start in range(0, len(extras), made.batch_size):
-        stop = start + made.batch_size
-        found += made.infer(inputs[start:stop], extras[start:stop])
-    return found
+    results = []
+    for start in range(0, len(extras), pose.batch_size):
+        stop = start + pose.batch_size
+        results += pose.infer(inputs[start:stop], extras[start:stop])
+    return results
 
 
 @pytest.mark.parametrize("weights", ["trained", "restless"])
@@ -82,13 +82,13 @@ def test_batches_find_what_mmpose_finds_frame_by_frame(frames, weights, request,
     )
     expected = [inference_bottomup(model, picture.numpy()[..., ::-1].copy())[0] for clip in frames for picture in clip]
     monkeypatch.undo()
-    found = in_batches(extractor(state), frames)
+    results = in_batches(extractor(state), frames)
 
-    counts = [len(people) for people in found]
+    counts = [len(people) for people in results]
     assert max(counts) < 30
     assert sum(counts) >= (9 if weights == "trained" else 18)
     near: list[bool] = []
-    for people, sample in zip(found, expected, strict=True):
+    for people, sample in zip(results, expected, strict=True):
         theirs = sample.pred_instances
         assert len(people) == len(theirs.bbox_scores)
         order = np.argsort(-theirs.bbox_scores.clip(0, 1), kind="stable")
@@ -98,26 +98,26 @@ def test_batches_find_what_mmpose_finds_frame_by_frame(frames, weights, request,
         near += (apart < 0.5).ravel().tolist()
         scores = theirs.keypoint_scores[order]
         # of joints that a group lacked mmpose gives the logarithm, see models.extractors.pose_heads
-        own = people.keypoints[..., 2]
-        scores = np.where(np.abs(scores.clip(0, 1) - own) < 1e-3, scores, np.exp(scores)).clip(0, 1)
-        np.testing.assert_allclose(own, scores, atol=1e-3)
+        confidence = people.keypoints[..., 2]
+        scores = np.where(np.abs(scores.clip(0, 1) - confidence) < 1e-3, scores, np.exp(scores)).clip(0, 1)
+        np.testing.assert_allclose(confidence, scores, atol=1e-3)
     assert np.mean(near) > 0.99  # on a false, flat peak rounding decides whether it is refined
 
 
 def test_no_joint_is_thrown_out_of_the_picture(frames, restless):
-    made = extractor(restless)
+    pose = extractor(restless)
     for clip in frames:
         height, width = clip.shape[1:3]
         reach = max(height, width)  # the input's padding is part of what the network sees
-        for people in in_batches(made, [clip]):
+        for people in in_batches(pose, [clip]):
             assert (np.abs(people.keypoints[..., :2] - (width / 2, height / 2)) < reach).all()
 
 
 def test_what_shares_a_batch_changes_no_bit(frames, trained):
-    made = extractor(trained)
-    prepared = made.prepare(frames[0])
-    together = made.infer(prepared.inputs, prepared.extras)
-    alone = [made.infer(prepared.inputs[n : n + 1], prepared.extras[n : n + 1])[0] for n in range(3)]
+    pose = extractor(trained)
+    prepared = pose.prepare(frames[0])
+    together = pose.infer(prepared.inputs, prepared.extras)
+    alone = [pose.infer(prepared.inputs[n : n + 1], prepared.extras[n : n + 1])[0] for n in range(3)]
     for first, second in zip(together, alone, strict=True):
         assert len(first)
         for name in ("keypoints", "boxes", "scores"):
@@ -158,29 +158,29 @@ def test_a_network_that_sees_joints_everywhere_costs_little_more(frames):
     """Ten candidates of every joint, each with a tag of its own: 170 groups, minutes for mmpose's own matching."""
     import time
 
-    made = extractor(max_persons=5)
+    pose = extractor(max_persons=5)
     random = torch.Generator().manual_seed(0)
 
     def noise(features):
         shape = (1, 17, 72, 48)
         return torch.rand(shape, generator=random), 100 * torch.randn(shape, generator=random)
 
-    prepared = made.prepare(frames[0][:1])
-    made.model.head.forward = noise
-    made.infer(prepared.inputs, prepared.extras)
+    prepared = pose.prepare(frames[0][:1])
+    pose.model.head.forward = noise
+    pose.infer(prepared.inputs, prepared.extras)
     start = time.perf_counter()
-    (people,) = made.infer(prepared.inputs, prepared.extras)
+    (people,) = pose.infer(prepared.inputs, prepared.extras)
     assert time.perf_counter() - start < 5
     assert len(people) == 5
 
 
 def test_an_input_may_be_wider_than_tall_and_keypoints_stay_where_they_are(frames, trained):
     picture = frames[0][:1]
-    (own,), (wide,) = (in_batches(extractor(trained, input_size=size), [picture]) for size in (None, (288, 288)))
-    made = extractor(trained, input_size=(288, 288))
-    assert made.prepare(picture).inputs.shape == (1, 3, 288, 288)
-    height = own.boxes[0, 3] - own.boxes[0, 1]
-    apart = np.linalg.norm(own.keypoints[0, :, :2] - wide.keypoints[:, :, :2], axis=-1)
+    (default,), (wide,) = (in_batches(extractor(trained, input_size=size), [picture]) for size in (None, (288, 288)))
+    pose = extractor(trained, input_size=(288, 288))
+    assert pose.prepare(picture).inputs.shape == (1, 3, 288, 288)
+    height = default.boxes[0, 3] - default.boxes[0, 1]
+    apart = np.linalg.norm(default.keypoints[0, :, :2] - wide.keypoints[:, :, :2], axis=-1)
     assert np.median(apart, axis=1).min() < 0.03 * height
 
 
@@ -191,10 +191,10 @@ def test_a_side_that_is_no_multiple_of_32_is_refused():
 
 def test_the_demo_profile_finds_the_lead():
     profile = load_profile("demo")
-    made = build_extractor("pose", dataclasses.replace(profile), CPU)
+    pose = build_extractor("pose", dataclasses.replace(profile), CPU)
     for frame in labelled_frames(78, 4, 1):
-        prepared = made.prepare(torch.from_numpy(frame.picture)[None])
-        (people,) = made.infer(prepared.inputs, prepared.extras)
+        prepared = pose.prepare(torch.from_numpy(frame.picture)[None])
+        (people,) = pose.infer(prepared.inputs, prepared.extras)
         lead = frame.people[0].keypoints
         seen = lead[:, 2] == 2
         distance = np.linalg.norm(people.keypoints[:, seen, :2] - lead[seen, :2], axis=-1)

@@ -61,7 +61,7 @@ def test_features_and_logits_equal_the_publishers_transforms_and_network_frame_b
     preprocessing, publisher = PUBLISHERS[modality]
     frames = sampled(dance_clips / f"{clip}.mp4", 2)
     network = trained("resnet50", 40, seed=3)
-    ours = ResNet("resnet50", network.state_dict(), what="network", classes=40, device=CPU, batch_size=4)
+    ours = ResNet("resnet50", network.state_dict(), name="network", classes=40, device=CPU, batch_size=4)
     feature, logits = ours(square_crops(frames, preprocessing))
     for index, frame in enumerate(frames):
         want_feature, want_logits = feature_and_logits(network, publisher(frame.permute(2, 0, 1)))
@@ -98,7 +98,7 @@ def test_a_frame_of_one_pixels_height_costs_no_more_than_another():
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_results_do_not_depend_on_what_shares_the_batch(architecture):
-    network = ResNet(architecture, None, what="network", classes=10, device=CPU, batch_size=4)
+    network = ResNet(architecture, None, name="network", classes=10, device=CPU, batch_size=4)
     inputs = torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8)
     full = network(inputs)
     for got, want in zip(network(inputs[2:3]), full, strict=True):
@@ -114,14 +114,14 @@ def test_random_weights_come_from_the_seed_alone():
 
     def feature(seed: int, outside: int) -> torch.Tensor:
         torch.manual_seed(outside)
-        return ResNet("resnet18", None, what="n", classes=5, device=CPU, batch_size=1, seed=seed)(inputs)[0]
+        return ResNet("resnet18", None, name="n", classes=5, device=CPU, batch_size=1, seed=seed)(inputs)[0]
 
     assert torch.equal(feature(1, outside=8), feature(1, outside=9))
     assert not torch.equal(feature(1, outside=8), feature(2, outside=8))
     torch.manual_seed(5)
     expected = torch.rand(1)
     torch.manual_seed(5)
-    ResNet("resnet18", None, what="n", classes=5, device=CPU, batch_size=1)
+    ResNet("resnet18", None, name="n", classes=5, device=CPU, batch_size=1)
     assert torch.equal(torch.rand(1), expected), "drawing weights must leave the caller's random numbers alone"
 
 
@@ -130,7 +130,7 @@ def test_weights_that_do_not_fit_are_named():
 
     def error(changed: dict) -> str:
         with pytest.raises(WeightsError) as caught:
-            ResNet("resnet18", changed, what="scene network", classes=6, device=CPU, batch_size=1)
+            ResNet("resnet18", changed, name="scene network", classes=6, device=CPU, batch_size=1)
         return str(caught.value)
 
     assert "scene network (resnet18, 6 classes)" in error({})
@@ -144,7 +144,7 @@ def test_a_checkpoint_written_from_data_parallel_of_before_2018_loads():
     old = {f"module.{key}": value for key, value in network.state_dict().items() if "num_batches" not in key}
     inputs = torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8)
     got, want = (
-        ResNet("resnet18", state, what="n", classes=6, device=CPU, batch_size=1)(inputs)
+        ResNet("resnet18", state, name="n", classes=6, device=CPU, batch_size=1)(inputs)
         for state in (old, network.state_dict())
     )
     assert torch.equal(got[1], want[1])
@@ -152,19 +152,19 @@ def test_a_checkpoint_written_from_data_parallel_of_before_2018_loads():
 
 def test_what_cannot_be_built_is_refused_with_the_choices():
     with pytest.raises(ProfileError, match="resnet18, resnet34, resnet50"):
-        ResNet("resnet51", None, what="n", classes=5, device=CPU, batch_size=1)
+        ResNet("resnet51", None, name="n", classes=5, device=CPU, batch_size=1)
     with pytest.raises(ProfileError, match="batch_size is 0"):
-        ResNet("resnet18", None, what="n", classes=5, device=CPU, batch_size=0)
+        ResNet("resnet18", None, name="n", classes=5, device=CPU, batch_size=0)
     with pytest.raises(ProfileError, match="224 px cannot be cut"):
         Preprocessing(resize=200)
     with pytest.raises(ValueError, match="3 inputs do not fit a batch of 2"):
-        ResNet("resnet18", None, what="n", classes=5, device=CPU, batch_size=2)(
+        ResNet("resnet18", None, name="n", classes=5, device=CPU, batch_size=2)(
             torch.zeros(3, 3, 32, 32, dtype=torch.uint8)
         )
 
 
 def test_the_narrow_resnet_is_small_and_its_feature_goes_into_its_classifier():
-    network = ResNet("resnet10-w32", None, what="scene network", classes=8, device=CPU, batch_size=2, seed=1)
+    network = ResNet("resnet10-w32", None, name="scene network", classes=8, device=CPU, batch_size=2, seed=1)
     assert network.feature_size == 256
     trunk = new_trunk("resnet10-w32", 8, seed=1)
     assert 1.1e6 < sum(parameter.numel() for parameter in trunk.parameters()) < 1.4e6
