@@ -29,7 +29,8 @@ def fixed_draws(episodes: Episodes, config: VdvConfig) -> Tensor:
 
 def ridge_statistics(fixed: Tensor) -> np.ndarray:
     """Input of the product's ridge regression for every episode (models.virality.psgcn.motion_statistics), the mean of
-    its samplings: float32 [N, 847]. fixed: as `fixed_draws` gives it."""
+    its samplings: float32 [N, 847]. fixed: as `fixed_draws` gives it.
+    """
     parts = []
     for some in fixed.split(SCORED_AT_ONCE):
         flat = some.flatten(0, 1)

@@ -50,7 +50,8 @@ class World:
 
 def timing_world(seed: int) -> World:
     """Dancers whose four limbs swing at one pace. The label is the lag of the right leg behind the left arm, 0 to half
-    a swing; it does not depend on how far, how fast and when each limb moves by itself."""
+    a swing; it does not depend on how far, how fast and when each limb moves by itself.
+    """
     lag, dancers = lagging_dancers(seed, TRAINED + TESTED)
     clips = (
         LeadPose(normalise(keypoints, np.ones(len(seconds), bool), seconds, 0.3), torch.tensor(0.9))
@@ -100,7 +101,8 @@ KINDS, WIDTH, LONG = 4, 16, 120  # of events; features; frames
 
 def repeats_world(seed: int) -> World:
     """Noise with two events of three frames, farther apart than the 63 frames that the convolutions reach. Each is of
-    one of four kinds; the label is whether the kinds are the same. It does not depend on one event alone."""
+    one of four kinds; the label is whether the kinds are the same. It does not depend on one event alone.
+    """
     rng = np.random.default_rng(seed)
     kinds = rng.normal(0, 1, (KINDS, WIDTH))
     kinds *= 3 / np.linalg.norm(kinds, axis=1, keepdims=True) * np.sqrt(WIDTH) / 2

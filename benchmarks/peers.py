@@ -85,54 +85,6 @@ class Cost:
     cpu_s: float  # user and system, of this process and its ended children
 
 
-def differences(extractors: dict[str, Extractor], chain: Chain, frames: dict[str, np.ndarray]) -> dict[str, float]:
-    """The largest difference of each kind, both sides given the same pictures; keys as in LIMITS, and some counts."""
-    largest: dict[str, float] = defaultdict(float)
-    features: dict[str, list[tuple[np.ndarray, np.ndarray]]] = defaultdict(list)
-
-    def note(name: str, value: float) -> None:
-        if not value <= largest[name]:  # also where it is nan
-            largest[name] = float(value)
-
-    for clip_id, pictures in frames.items():
-        bgr = [np.ascontiguousarray(picture[..., ::-1]) for picture in pictures]
-        for modality, extractor in extractors.items():
-            where, ours = run_extractor(extractor, torch.from_numpy(pictures).to(chain.device))
-            theirs = chain.run(modality, clip_id, bgr)
-            if modality == "pose":
-                for mine, other in zip(ours, theirs, strict=True):
-                    most = chain.profile.entry("pose").max_persons
-                    if (np.abs(np.diff(other.score[: most + 1])) < TIE).any():
-                        largest["pose frames with a tie"] += 1
-                        continue
-                    kept = other.place[:most]
-                    note("pose lost", abs(len(kept) - len(mine)))
-                    largest["people compared"] += min(len(kept), len(mine))
-                    if len(kept) == len(mine) > 0:
-                        note("pose keypoint px", np.abs(kept - mine.keypoints[..., :2]).max())
-            elif modality == "face":
-                for index, other in enumerate(theirs):
-                    mine = [face for at, face in zip(where, ours, strict=True) if at == index]
-                    note("face lost", abs(len(other.score) - len(mine)))
-                    largest["faces compared"] += min(len(other.score), len(mine))
-                    for face in mine if len(other.score) else ():
-                        off = np.abs(other.place - face.box.reshape(2, 2)).max(axis=(1, 2))
-                        note("face box px", off.min())
-                        features["face embedding"].append((face.embedding[None], other.embedding[None, off.argmin()]))
-            else:
-                mine = np.array([getattr(result, "feature", result) for result in ours], np.float32)
-                features[modality].append((mine, theirs[0]))
-                if modality == "scene":
-                    note("scene probability", np.abs([s.top_probability for s in ours] - theirs[1]).max())
-    for name, pairs in features.items():
-        mine, other = (np.concatenate(side) for side in zip(*pairs, strict=True))
-        apart = [np.linalg.norm(other[a] - other[b]) for a in range(len(other)) for b in range(a)]
-        note(f"{name} 1 - cosine", (1 - cosine(mine, other)).max())
-        if apart:
-            note(f"{name} error", np.linalg.norm(mine - other, axis=1).max() / statistics.median(apart))
-    return dict(largest)
-
-
 def run_extractor(extractor: Extractor, frames: torch.Tensor) -> tuple[list[int], list[Any]]:
     prepared = extractor.prepare(frames)
     results: list[Any] = []
@@ -146,6 +98,67 @@ def cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Of vectors [..., D], in float64: 1 - 1e-8 must not be 1."""
     a, b = a.astype(np.float64), b.astype(np.float64)
     return (a * b).sum(-1) / (np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1))
+
+
+class Differences:
+    """Largest differences, by kind, of two sides given the same pictures; keys as in LIMITS, and some counts."""
+
+    def __init__(self) -> None:
+        self.largest: dict[str, float] = defaultdict(float)
+        self.features: dict[str, list[tuple[np.ndarray, np.ndarray]]] = defaultdict(list)
+
+    def note(self, name: str, value: float) -> None:
+        if not value <= self.largest[name]:  # also where it is nan
+            self.largest[name] = float(value)
+
+    def note_poses(self, ours: list[Any], theirs: Sequence[Any], most: int) -> None:
+        for mine, other in zip(ours, theirs, strict=True):
+            if (np.abs(np.diff(other.score[: most + 1])) < TIE).any():
+                self.largest["pose frames with a tie"] += 1
+                continue
+            kept = other.place[:most]
+            self.note("pose lost", abs(len(kept) - len(mine)))
+            self.largest["people compared"] += min(len(kept), len(mine))
+            if len(kept) == len(mine) > 0:
+                self.note("pose keypoint px", np.abs(kept - mine.keypoints[..., :2]).max())
+
+    def note_faces(self, frames: list[int], ours: list[Any], theirs: Sequence[Any]) -> None:
+        for index, other in enumerate(theirs):
+            mine = [face for frame, face in zip(frames, ours, strict=True) if frame == index]
+            self.note("face lost", abs(len(other.score) - len(mine)))
+            self.largest["faces compared"] += min(len(other.score), len(mine))
+            for face in mine if len(other.score) else ():
+                off = np.abs(other.place - face.box.reshape(2, 2)).max(axis=(1, 2))
+                self.note("face box px", off.min())
+                self.features["face embedding"].append((face.embedding[None], other.embedding[None, off.argmin()]))
+
+    def note_features(self) -> None:
+        for name, pairs in self.features.items():
+            mine, other = (np.concatenate(side) for side in zip(*pairs, strict=True))
+            apart = [float(np.linalg.norm(other[a] - other[b])) for a in range(len(other)) for b in range(a)]
+            self.note(f"{name} 1 - cosine", (1 - cosine(mine, other)).max())
+            if apart:
+                self.note(f"{name} error", np.linalg.norm(mine - other, axis=1).max() / statistics.median(apart))
+
+
+def differences(extractors: dict[str, Extractor], chain: Chain, frames: dict[str, np.ndarray]) -> dict[str, float]:
+    noted = Differences()
+    for clip_id, pictures in frames.items():
+        bgr = [np.ascontiguousarray(picture[..., ::-1]) for picture in pictures]
+        for modality, extractor in extractors.items():
+            at, ours = run_extractor(extractor, torch.from_numpy(pictures).to(chain.device))
+            theirs = chain.run(modality, clip_id, bgr)
+            if modality == "pose":
+                noted.note_poses(ours, theirs, chain.profile.entry("pose").max_persons)
+            elif modality == "face":
+                noted.note_faces(at, ours, theirs)
+            else:
+                mine = np.array([getattr(result, "feature", result) for result in ours], np.float32)
+                noted.features[modality].append((mine, theirs[0]))
+                if modality == "scene":
+                    noted.note("scene probability", np.abs([s.top_probability for s in ours] - theirs[1]).max())
+    noted.note_features()
+    return dict(noted.largest)
 
 
 def agreement(

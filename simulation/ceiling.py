@@ -25,10 +25,9 @@ class Ceilings:
 def ceilings(truth: pd.DataFrame, manifest: pd.DataFrame) -> Ceilings:
     """Ceilings on the clips that a world's truth and manifest have in common.
 
-        Args:
-            truth: from pipeline.runs.run import FOLDS, SCORES, Run
-    from simulation.truth.read_clips_truth.
-            manifest: the world's manifest, with clip_id, likes, followers and uploaded_at.
+    Args:
+        truth: from simulation.truth.read_clips_truth.
+        manifest: the world's manifest, with clip_id, likes, followers and uploaded_at.
     """
     joined = truth.merge(manifest[["clip_id", "likes", "followers", "uploaded_at"]], on="clip_id", validate="1:1")
     label = adjusted_label(joined)

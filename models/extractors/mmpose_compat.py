@@ -113,7 +113,8 @@ def _replace_nms() -> None:
 
     def nms_torch(bboxes: Any, scores: Any, threshold: float = 0.65) -> Any:
         """Positions of the boxes [N, 4] kept, best first; a box that overlaps a better one by more than `threshold`
-        (IoU) is dropped."""
+        (IoU) is dropped.
+        """
         return nms(bboxes, scores, threshold)
 
     for head in ("rtmo_head", "yoloxpose_head"):

@@ -160,7 +160,8 @@ class PoseExtractor:
 
     def _resize_in_torch(self, frames: Tensor, letterbox: Letterbox) -> Tensor:
         """Resize with the same geometry on the device: bilinear, no antialiasing, constant border. Not the same bits:
-        OpenCV rounds positions to 1/32 px."""
+        OpenCV rounds positions to 1/32 px.
+        """
         import cv2
         from mmpose.structures.bbox import get_warp_matrix
 

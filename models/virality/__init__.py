@@ -1,4 +1,5 @@
 """The virality model: PSGCN for poses, RTCN for sequences of features, attentive fusion, and published baselines.
 
 In: padded model input with masks. Out: scores, attention, embeddings. Never known here: files, labels, where the input
-comes from."""
+comes from.
+"""

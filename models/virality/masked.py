@@ -54,7 +54,8 @@ def encoded_batch(
     network: Tensor, ridge: Tensor | None, mix: "LevelMix", embedding: Tensor, attention: Tensor, present: Tensor
 ) -> Encoded:
     """Encoder output for B clips from the scores of the N present ones: a network's [N, L] and the ridge regression's
-    [N]. present: bool [B], N of them True."""
+    [N]. present: bool [B], N of them True.
+    """
     levels = network if ridge is None else torch.cat([network, ridge[:, None]], 1)
     score, levels, embedding, attention = (
         scatter_present(values, present) for values in (mix(levels), levels, embedding, attention)

@@ -1,4 +1,5 @@
 """Weights and the profiles that choose them: catalogue, download, verification, loading.
 
 In: a profile's name or TOML file. Out: checked options, and state dicts that could run no code. Never known here: the
-networks that the weights are for."""
+networks that the weights are for.
+"""

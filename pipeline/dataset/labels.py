@@ -22,7 +22,8 @@ TRAIN, VAL, TEST, UNLABELLED = "train", "val", "test", "unlabelled"
 
 @dataclass(frozen=True)
 class LabelOptions:
-    """
+    """Options of the clips' labels.
+
     kind: `likes` (or another engagement column): log(count + 1). `adjusted`: what log(likes + 1) is above that expected
         of the creator's followers, the clip's age and the challenge. `auto`: adjusted where nearly all followers are
         known and there are clips enough to fit it, else likes.

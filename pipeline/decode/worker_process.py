@@ -216,7 +216,8 @@ class WorkerProcess:
 
 def _anonymous_file(size: int) -> int:
     """A file descriptor of memory without a name: nothing is left behind by a kill, and /dev/shm's limit (64 MB in
-    containers) does not apply."""
+    containers) does not apply.
+    """
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("vdv-frames")
     else:

@@ -184,7 +184,8 @@ def _first_covering(references: np.ndarray, numbers: np.ndarray) -> dict[int, np
 
 def _typical(good: Sequence[np.ndarray], length: int) -> np.ndarray:
     """[length] half of what good clips differ by there, half of what they differ by over the clip: of few references
-    the first alone would be chance. NaN: of too few clips."""
+    the first alone would be chance. NaN: of too few clips.
+    """
     values = np.stack([*good, np.full(length, np.nan)])
     return 0.5 * _median(values, 0) + 0.5 * _median(values, None)
 

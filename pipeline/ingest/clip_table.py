@@ -92,7 +92,8 @@ class IngestedBatch:
 
     def content(self) -> str:
         """16 hex digits that depend on what the clips are and where their features lie, but not on where their files
-        are or when they were touched."""
+        are or when they were touched.
+        """
         return fingerprint_of([[clip.clip_id, clip.content_hash, clip.code, clip.shard] for clip in self.clips])
 
 

@@ -105,7 +105,8 @@ class Scene(FeatureModality):
 
     def input_spec(self, stored_width: int | None) -> "InputSpec":
         """The features and after them the categories' probabilities, which alone the ridge regression reads: the place
-        says more of a clip than 2,048 features of it, and takes fewer clips to learn."""
+        says more of a clip than 2,048 features of it, and takes fewer clips to learn.
+        """
         from models.virality.inputs import InputSpec
 
         assert stored_width is not None

@@ -46,7 +46,7 @@ def find_run(workspace: str, given: str, finished: bool = True) -> str:
 
 
 def read_names(workspace: str) -> dict[str, str]:
-    """{name: id}"""
+    """Ids of the named runs, by name."""
     root = Folder(workspace)
     return root.read_json(NAMES) if root.has(NAMES) else {}
 

@@ -127,7 +127,8 @@ def _held_out(dataset: ClipDataset, fitted: Fitted) -> pd.DataFrame:
 
 def _fusion_of(fitted: Fitted) -> dict:
     """Number of clips held out that the fusion was trained on, and each modality's share of the reliability and its
-    steepness in quality."""
+    steepness in quality.
+    """
     fusion = fitted.model.fusion
 
     def by_modality(values: torch.Tensor) -> dict[str, float]:

@@ -148,7 +148,8 @@ def reliability(held: HeldOut, centre: Tensor, spread: Tensor) -> np.ndarray:
 
 def modality_coefficients(held: HeldOut) -> np.ndarray:
     """Coefficients, float64 [M], of stacking the calibrated scores, 0 where absent, on the label's normal score, both
-    within the challenge (ridge.stacking_coefficients)."""
+    within the challenge (ridge.stacking_coefficients).
+    """
     return stacking_coefficients(*_within_challenge(held, *_centre_and_spread(held)), held.challenge.numpy())
 
 

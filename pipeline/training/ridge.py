@@ -158,7 +158,8 @@ def backfit(
 
 def residual_percentile(statistics: ClipStatistics, folds: FoldAssignment, target: np.ndarray) -> np.ndarray:
     """What the modality's regression, fitted on other folds, leaves of `target`, a percentile: float64 [n], as a
-    percentile, 0..1, within the challenge."""
+    percentile, 0..1, within the challenge.
+    """
     scores = out_of_fold_scores(statistics, folds, target)
     wanted = centre_within(normal_score(target)[:, None], folds.challenge)[:, 0]
     (coefficient,) = stacking_coefficients(scores[:, None], wanted, folds.challenge)

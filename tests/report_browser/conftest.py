@@ -30,7 +30,8 @@ MEANING = "this run's model does not score it lower"
 
 def make_payload(clips: int, names: Names | None = None) -> tuple[dict, list[dict]]:
     """As benchmarks.made_payloads makes it. Clip 0 has feedback with findings, clip 1 such without, others none; of the
-    clips without likes every other one has views, and so is not new."""
+    clips without likes every other one has views, and so is not new.
+    """
     payload, media = made_payloads.make_payload(clips, names)
     columns = payload["clips"]
     unliked = [row for row, likes in enumerate(columns["likes"]) if likes is None]
@@ -80,7 +81,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def opened(browser: sync_api.Browser, folder: Path) -> Opened:
-    """opened(clips, view="", width=1440, dark=False, moving=False, evil=False): the page, looked at."""
+    """Open the page as a context manager, which fails at its end where the page has logged or asked for anything."""
 
     @contextmanager
     def open_page(

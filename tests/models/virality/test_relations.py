@@ -79,7 +79,8 @@ def test_what_is_masked_is_not_gathered():
 
 def _events_far_apart(kinds: torch.Tensor, clips: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Noise [N, 24, 16] with two events of three frames, of kinds [4, 16]; its mask; whether they are alike, bool [N].
-    From one event to the other it is farther than two layers of dilations 1 and 2 see at once, 7 frames."""
+    From one event to the other it is farther than two layers of dilations 1 and 2 see at once, 7 frames.
+    """
     one, alike = torch.randint(4, (clips,)), torch.rand(clips) < 0.5
     other = torch.where(alike, one, (one + torch.randint(1, 4, (clips,))) % 4)
     x = torch.randn(clips, 24, 16)

@@ -21,7 +21,8 @@ GOOD = tuple(f"good{number}" for number in range(7))
 
 def dancing_clips() -> list[Clip]:
     """Of challenge `arms`: GOOD by as many creators, good0 a copy of good1; `late`, of good2's creator; `short`; `odd`,
-    which shows another dance; `nobody`. Of challenge `few`: three clips."""
+    which shows another dance; `nobody`. Of challenge `few`: three clips.
+    """
     good = [clip(name, keypoints("arms_up", 100 + number, 0.9), likes=900 - number)
             for number, name in enumerate(GOOD)]  # fmt: skip
     good[0] = clip("good0", keypoints("arms_up", 100, 0.9), likes=900, content="same")

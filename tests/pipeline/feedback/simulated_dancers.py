@@ -27,7 +27,8 @@ UNSTEADY = Fault("unsteady", "trunk", 1.5, 5.0, 0.10)
 @cache
 def keypoints(dance: str, number: int, skill: float = 1.0, fault: Fault | None = None) -> np.ndarray:
     """float64 [T, 17, 3] at 10 frames a second. Each number is another person, filmed from elsewhere; it is she who
-    starts at another beat."""
+    starts at another beat.
+    """
     rng = np.random.default_rng((77, number))
     phone = draw_phone(rng)
     lead = Person(

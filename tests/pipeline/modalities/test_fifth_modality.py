@@ -1,5 +1,6 @@
 """A fifth modality, the mean colour of a frame: one record in this module, and the product carries it from the film to
-the report without knowing of it."""
+the report without knowing of it.
+"""
 
 import json
 import re
