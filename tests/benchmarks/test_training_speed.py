@@ -26,7 +26,7 @@ def dataset(workspace: str) -> TimedDataset:
     return TimedDataset(workspace, VdvConfig())
 
 
-def test_every_made_clip_has_every_modality_at_its_full_width(dataset):
+def test_every_made_clip_has_every_modality_at_its_full_width(dataset: TimedDataset) -> None:
     assert {name: spec.width for name, spec in dataset.inputs.items()} == {
         "pose": 9,
         "appearance": 2048,
@@ -51,7 +51,7 @@ class Noted(TimedDataset):
         return self.batches[-1]
 
 
-def test_the_batches_in_memory_are_those_of_the_loops_second_epoch(workspace):
+def test_the_batches_in_memory_are_those_of_the_loops_second_epoch(workspace: str) -> None:
     dataset = Noted(workspace, VdvConfig())
     epochs_s(dataset, "pose", np.arange(20), CPU, 2)
     first, second = [batch.inputs["pose"].values for batch in dataset.batches]
@@ -60,7 +60,7 @@ def test_the_batches_in_memory_are_those_of_the_loops_second_epoch(workspace):
     assert not torch.equal(bare.values, first)
 
 
-def test_epochs_are_timed_one_by_one_and_fill_the_time_that_training_takes(dataset):
+def test_epochs_are_timed_one_by_one_and_fill_the_time_that_training_takes(dataset: TimedDataset) -> None:
     start = perf_counter()
     seconds = epochs_s(dataset, "face", np.arange(20), CPU, 3)
     took = perf_counter() - start

@@ -41,26 +41,26 @@ def options_of(task: str) -> dict[str, luigi.Parameter]:
     return {f"--{name.replace('_', '-')}": option for name, option in getattr(tasks, task).get_params()}
 
 
-def test_there_are_commands_and_tables_on_the_pages():
+def test_there_are_commands_and_tables_on_the_pages() -> None:
     assert len(COMMANDS) > 20
     assert len(ROWS) > 20
     assert len(MENTIONS) > 60
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_command_on_a_page_is_one_that_luigi_takes(command):
+def test_a_command_on_a_page_is_one_that_luigi_takes(command: str) -> None:
     with CmdlineParser.global_instance(["--module", "tasks", *words_of(command)]) as parser:
         assert parser.get_task_obj().task_family in tasks.__all__
 
 
 @pytest.mark.parametrize(("place", "option"), MENTIONS, ids=[f"{place} {option}" for place, option in MENTIONS])
-def test_an_option_named_on_a_page_is_one_of_some_task(place, option):
+def test_an_option_named_on_a_page_is_one_of_some_task(place: str, option: str) -> None:
     taken = {"--run"}.union(*map(options_of, tasks.__all__))  # --run: tasks/run_options.py
     assert option in taken | OTHER_PROGRAMS.get(Path(place.split(":")[0]).name, set()), place
 
 
 @pytest.mark.parametrize(("task", "names", "defaults"), ROWS)
-def test_a_table_of_options_says_the_defaults_that_the_task_has(task, names, defaults):
+def test_a_table_of_options_says_the_defaults_that_the_task_has(task: str, names: str, defaults: str) -> None:
     options = options_of(task)
     for name, shown in zip(names.split(", "), defaults.split(", "), strict=True):
         option = options[name.strip("`")]
@@ -68,7 +68,7 @@ def test_a_table_of_options_says_the_defaults_that_the_task_has(task, names, def
         assert default == (IN_WORDS[shown] if shown in IN_WORDS else option.parse(shown.strip("`"))), name
 
 
-def test_a_module_that_a_page_has_python_run_is_there():
+def test_a_module_that_a_page_has_python_run_is_there() -> None:
     found = [(place, match[1]) for place, match in find(r"python3? -m\s+([a-z_.]+)")]
     assert len(found) > 5
     assert not [(place, module) for place, module in found if importlib.util.find_spec(module) is None]

@@ -3,8 +3,10 @@
 import ast
 import json
 import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -47,7 +49,7 @@ WITH_EXAMPLES = {page.name: examples(page) for page in PAGES if examples(page)}
 
 
 @pytest.fixture(scope="module")
-def made(workspaces: Workspaces):
+def made(workspaces: Workspaces) -> dict[str, Any]:
     """What the pages' examples are given: a finished run and its workspace, and one shard of each modality."""
     workspace = workspaces.copy(make_run)
     path = workspace.parent / "shards"
@@ -66,7 +68,7 @@ def made(workspaces: Workspaces):
 
 
 @pytest.fixture
-def run_page(made, tmp_path, monkeypatch):
+def run_page(made: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], dict]:
     """Runs a page's examples from top to bottom, as a reader would in one session; gives the names they leave."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
@@ -82,7 +84,7 @@ def run_page(made, tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def notebook(made):
+def notebook(made: dict[str, Any]) -> Iterator[tuple[dict, list[pd.DataFrame]]]:
     """The names that the notebook leaves and the tables that it shows, run in a folder beside the workspace."""
     folder = Path(made["workspace"]).parent / "examples"
     folder.mkdir()
@@ -104,7 +106,7 @@ def run_cell(source: str, names: dict) -> object:
     return exec(compile(ast.Module([last], []), str(NOTEBOOK), "exec"), names)
 
 
-def test_no_example_is_overlooked():
+def test_no_example_is_overlooked() -> None:
     pages = {page.name: page.read_text() for page in PAGES}
     shown = {name: text.count("```python") + text.count("```py\n") + text.count(">>> ") for name, text in pages.items()}
     assert {name: count for name, count in shown.items() if count} == {
@@ -114,11 +116,11 @@ def test_no_example_is_overlooked():
 
 
 @pytest.mark.parametrize("page", WITH_EXAMPLES)
-def test_a_page_s_examples_run_one_after_the_other(page, run_page):
+def test_a_page_s_examples_run_one_after_the_other(page: str, run_page: Callable[[str], dict]) -> None:
     run_page(page)
 
 
-def test_an_example_that_fails_is_named_by_its_line(tmp_path):
+def test_an_example_that_fails_is_named_by_its_line(tmp_path: Path) -> None:
     first = WITH_EXAMPLES["running.md"][0]
     lines = first.code.count("\n")
     with pytest.raises(ZeroDivisionError) as failure:
@@ -128,7 +130,7 @@ def test_an_example_that_fails_is_named_by_its_line(tmp_path):
     assert last.lineno + 1 == int(first.place.split(":")[1]) + lines
 
 
-def test_the_best_clips_are_those_of_the_scores(run_page, made):
+def test_the_best_clips_are_those_of_the_scores(run_page: Callable[[str], dict], made: dict[str, Any]) -> None:
     best = run_page("running.md")["best"]
     scores = pd.read_parquet(f"{made['workspace']}/{RUN}/scores.parquet").dropna(subset="score")
     assert set(best["clip_id"]) <= set(scores["clip_id"])
@@ -138,32 +140,36 @@ def test_the_best_clips_are_those_of_the_scores(run_page, made):
         assert best.loc[best["challenge"] == challenge, "clip_id"].tolist() == expected
 
 
-def test_the_figure_from_the_folds_is_the_one_in_metrics_json(run_page, made):
+def test_the_figure_from_the_folds_is_the_one_in_metrics_json(
+    run_page: Callable[[str], dict], made: dict[str, Any]
+) -> None:
     spearman = run_page("evaluation.md")["spearman"]
     table = json.loads(Path(made["workspace"], RUN, "metrics.json").read_text())["folds"]["table"]
     (row,) = [row for row in table if row["name"] == "score"]
     assert spearman.mean() == pytest.approx(row["spearman"][0])
 
 
-def test_the_clips_recommended_are_read_in_their_order(run_page, made, capsys):
+def test_the_clips_recommended_are_read_in_their_order(
+    run_page: Callable[[str], dict], made: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
     run_page("recommend.md")
     written = json.loads(Path(made["workspace"], RUN, "recommendations/june.json").read_text())["challenges"]
     expected = [[about["name"], *(clip["clip_id"] for clip in about["recommended"])] for about in written]
     assert [line.split() for line in capsys.readouterr().out.splitlines()] == expected
 
 
-def test_the_notebook_is_committed_without_what_it_prints():
+def test_the_notebook_is_committed_without_what_it_prints() -> None:
     assert len(CELLS) >= 6
     assert not [cell for cell in CELLS if cell["outputs"] or cell["execution_count"]]
 
 
-def test_the_notebook_counts_how_every_clip_ended(notebook):
+def test_the_notebook_counts_how_every_clip_ended(notebook: tuple[dict, list[pd.DataFrame]]) -> None:
     names, (endings, _, _) = notebook
     assert endings["clips"].sum() == len(names["clips"]) == 40
     assert endings.loc[("june", "failed", "corrupt"), "clips"] == 1
 
 
-def test_the_notebook_draws_the_lead_of_the_clip_scored_highest(notebook):
+def test_the_notebook_draws_the_lead_of_the_clip_scored_highest(notebook: tuple[dict, list[pd.DataFrame]]) -> None:
     names, _ = notebook
     scores = names["scores"].set_index("clip_id")
     assert scores["score"][names["best"]] == scores["score"][scores["attention_pose"] > 0].max()
@@ -171,13 +177,15 @@ def test_the_notebook_draws_the_lead_of_the_clip_scored_highest(notebook):
     assert names["joints"][:, 2].mean() > 0.5
 
 
-def test_the_notebook_lists_the_best_of_each_challenge(notebook):
+def test_the_notebook_lists_the_best_of_each_challenge(notebook: tuple[dict, list[pd.DataFrame]]) -> None:
     names, (_, top, _) = notebook
     assert top.groupby("challenge").size().to_dict() == {"shuffle": 3, "wave": 3}
     for challenge, clips in names["once"].groupby("challenge"):
         assert set(top.loc[top["challenge"] == challenge, "clip_id"]) == set(clips.nlargest(3, "score")["clip_id"])
 
 
-def test_the_notebook_counts_the_people_of_every_clip_that_shows_some(notebook):
+def test_the_notebook_counts_the_people_of_every_clip_that_shows_some(
+    notebook: tuple[dict, list[pd.DataFrame]],
+) -> None:
     names, (_, _, people) = notebook
     assert people["clips"].sum() == names["scores"]["attention_pose"].gt(0).sum()

@@ -57,7 +57,7 @@ def build(folder: Path, *options: str) -> Finished:
     return done
 
 
-def test_the_extractors_see_what_is_there(built):
+def test_the_extractors_see_what_is_there(built: Path) -> None:
     found = checks(built, built / "world")
     assert found["pck"]["all"] >= 0.95, found
     assert found["scene"] >= 0.97, found
@@ -68,20 +68,20 @@ def test_the_extractors_see_what_is_there(built):
     assert found["worst_time_ms"] < 1, found
 
 
-def test_broken_files_end_failed_and_every_other_clip_ok(built):
+def test_broken_files_end_failed_and_every_other_clip_ok(built: Path) -> None:
     clips = DatasetFolder(str(built / "workspace"), dataset_of(built)).read_clips().set_index("clip_id")
     for upload in make_world(WORLD):
         wanted = "failed" if upload.script.phone.damage else "ok"
         assert clips.loc[upload.script.clip_id, "status"] == wanted, upload.script.phone
 
 
-def test_run_again_nothing_is_done(built):
+def test_run_again_nothing_is_done(built: Path) -> None:
     before = written(built)
     assert "nothing to do" in build(built).output
     assert not changed(before, written(built))
 
 
-def test_the_same_seeds_give_the_same_scores_twice(built):
+def test_the_same_seeds_give_the_same_scores_twice(built: Path) -> None:
     latest = json.loads((built / "workspace/latest.json").read_text())
     scores = built / "workspace" / latest["run"] / "scores.parquet"
     before, folds = read_table(str(scores)), read_table(str(scores.with_name("folds.parquet")))
@@ -177,16 +177,16 @@ def changed_profile(folder: Path, name: str, old: str, new: str) -> Path:
 
 
 @pytest.mark.parametrize("name", ["turned", "uneven"])
-def test_a_turned_or_uneven_file_costs_no_accuracy(habits, name):
+def test_a_turned_or_uneven_file_costs_no_accuracy(habits: Path, name: str) -> None:
     assert pck(habits, name) > pck(habits, "plain") - 0.01
 
 
-def test_a_denser_grid_costs_no_accuracy(habits, tmp_path):
+def test_a_denser_grid_costs_no_accuracy(habits: Path, tmp_path: Path) -> None:
     profile = changed_profile(tmp_path, "dense", "sample_fps = 10.0", "sample_fps = 15.0")
     assert pck(habits, "plain", profile) > pck(habits, "plain") - 0.01
 
 
-def test_a_stride_gives_the_same_people_in_fewer_frames(habits, tmp_path):
+def test_a_stride_gives_the_same_people_in_fewer_frames(habits: Path, tmp_path: Path) -> None:
     profile = changed_profile(tmp_path, "strided", "stride = 1", "stride = 3")
     every, third = people(habits, "plain"), people(habits, "plain", profile)
     assert len(every) > 2.5 * len(third)

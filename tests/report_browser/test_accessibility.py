@@ -10,7 +10,7 @@ axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_axe_finds_nothing_serious(opened: Opened, dark: bool):
+def test_axe_finds_nothing_serious(opened: Opened, dark: bool) -> None:
     with opened(256, dark=dark) as page:
         page.locator("details").evaluate_all("all => all.forEach((one) => { one.open = true })")
         for view in VIEWS:
@@ -25,7 +25,7 @@ def test_axe_finds_nothing_serious(opened: Opened, dark: bool):
             assert grave == [], view
 
 
-def test_axe_finds_nothing_serious_on_a_telephone(opened: Opened):
+def test_axe_finds_nothing_serious_on_a_telephone(opened: Opened) -> None:
     with opened(256, "challenges", width=360) as page:
         for view in ("challenges", "clip/clip-00000"):
             goto(page, view)
@@ -34,7 +34,7 @@ def test_axe_finds_nothing_serious_on_a_telephone(opened: Opened):
             assert [one["id"] for one in violations if one["impact"] in ("serious", "critical")] == []
 
 
-def test_a_keyboard_finds_its_way(opened: Opened):
+def test_a_keyboard_finds_its_way(opened: Opened) -> None:
     with opened(256) as page:
         page.keyboard.press("Tab")
         assert page.evaluate("document.activeElement.className") == "skip"
@@ -47,7 +47,7 @@ def test_a_keyboard_finds_its_way(opened: Opened):
         assert page.evaluate("document.activeElement.id") == "recommend-title"
 
 
-def test_landmarks_and_headings(opened: Opened):
+def test_landmarks_and_headings(opened: Opened) -> None:
     with opened(256, "clip/clip-00000") as page:
         for landmark in ("header", "nav", "main", "footer"):
             assert page.locator(landmark).count() == 1

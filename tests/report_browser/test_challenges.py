@@ -1,23 +1,23 @@
 """The list of clips: filters, sorting, and rows that are there only while they are in sight."""
 
-from tests.report_browser.conftest import Opened, make_payload
+from tests.report_browser.conftest import Opened, Page, make_payload
 
 ROWS = "#challenges .list tbody tr:not(.space)"
 SHOWN_COUNT = "#challenges form.controls + p"
 
 
-def ids(page) -> list[str]:
+def ids(page: Page) -> list[str]:
     return page.locator(f"{ROWS} th a").all_inner_texts()
 
 
-def column(page, key: str) -> list[str]:
+def column(page: Page, key: str) -> list[str]:
     place = page.evaluate(
         "key => [...document.querySelectorAll('.list thead th')].findIndex(th => th.dataset.key === key)", key
     )
     return [row.split("\t")[place].strip() for row in page.locator(ROWS).all_inner_texts()]
 
 
-def test_filters_narrow_the_list_together(opened: Opened):
+def test_filters_narrow_the_list_together(opened: Opened) -> None:
     payload, _ = make_payload(256)
     clips = payload["clips"]
     with opened(256, "challenges") as page:
@@ -41,7 +41,7 @@ def test_filters_narrow_the_list_together(opened: Opened):
         assert page.locator("#challenges .nothing").is_visible()
 
 
-def test_a_challenge_is_chosen_by_its_name(opened: Opened):
+def test_a_challenge_is_chosen_by_its_name(opened: Opened) -> None:
     payload, _ = make_payload(256)
     with opened(256, "challenges") as page:
         page.get_by_role("button", name="kick").click()
@@ -51,7 +51,7 @@ def test_a_challenge_is_chosen_by_its_name(opened: Opened):
         assert page.get_by_label("Challenge", exact=True).input_value() == str(place)
 
 
-def test_every_column_sorts_both_ways_and_what_is_not_known_comes_last(opened: Opened):
+def test_every_column_sorts_both_ways_and_what_is_not_known_comes_last(opened: Opened) -> None:
     payload, _ = make_payload(256)
     likes = [one for one in payload["clips"]["likes"] if one is not None]
     with opened(256, "challenges") as page:
@@ -75,7 +75,7 @@ def test_every_column_sorts_both_ways_and_what_is_not_known_comes_last(opened: O
         assert column(page, "likes")[-1] == "–"
 
 
-def test_5000_rows_are_reached_with_few_in_the_document(opened: Opened):
+def test_5000_rows_are_reached_with_few_in_the_document(opened: Opened) -> None:
     with opened(5000, "challenges") as page:
         page.locator("[data-key=clip]").get_by_role("button").click()
         assert ids(page)[0] == "clip-00000"
@@ -88,7 +88,7 @@ def test_5000_rows_are_reached_with_few_in_the_document(opened: Opened):
         assert page.locator(".list table").get_attribute("aria-rowcount") == "5001"
 
 
-def test_the_list_is_used_by_keyboard(opened: Opened):
+def test_the_list_is_used_by_keyboard(opened: Opened) -> None:
     with opened(256, "challenges") as page:
         page.locator(".list").focus()
         page.keyboard.press("Tab")
@@ -106,7 +106,7 @@ def test_the_list_is_used_by_keyboard(opened: Opened):
         assert page.evaluate("document.activeElement.id") == "clip-title"
 
 
-def test_a_point_of_the_chart_leads_to_its_clip(opened: Opened):
+def test_a_point_of_the_chart_leads_to_its_clip(opened: Opened) -> None:
     with opened(256, "challenges") as page:
         page.locator("#challenges figure svg path[d^='M']").first.wait_for(state="attached")
         page.locator("#challenges .mark-symbol path").nth(20).click(force=True)

@@ -3,16 +3,16 @@
 import pytest
 
 from benchmarks.made_payloads import FILMS
-from tests.report_browser.conftest import Opened, goto, make_payload
+from tests.report_browser.conftest import Opened, Page, goto, make_payload
 
 MOMENT = "#clip .player input"
 
 
-def pixels(page, place: int = 0) -> str:
+def pixels(page: Page, place: int = 0) -> str:
     return page.evaluate("place => document.querySelectorAll('#clip canvas')[place].toDataURL()", place)
 
 
-def test_a_clip_has_an_address_and_the_back_button_works(opened: Opened):
+def test_a_clip_has_an_address_and_the_back_button_works(opened: Opened) -> None:
     with opened(256, "challenges") as page:
         page.locator(".list th a", has_text="clip-").first.click()
         page.wait_for_selector("#clip.shown")
@@ -29,12 +29,12 @@ def test_a_clip_has_an_address_and_the_back_button_works(opened: Opened):
 
 
 @pytest.mark.parametrize("address", ["clip/nobody", "clip/%E0%A4%A", "clip/", "nowhere"])
-def test_an_address_of_nothing_is_no_error(opened: Opened, address: str):
+def test_an_address_of_nothing_is_no_error(opened: Opened, address: str) -> None:
     with opened(256, address) as page:
         assert page.locator("section.view.shown > h1").is_visible()
 
 
-def test_everything_that_is_known_of_a_clip_is_there(opened: Opened):
+def test_everything_that_is_known_of_a_clip_is_there(opened: Opened) -> None:
     payload, _ = make_payload(256)
     clips = payload["clips"]
     row = next(row for row in range(20, FILMS) if 0 <= clips["better"][row] < FILMS)
@@ -52,7 +52,7 @@ def test_everything_that_is_known_of_a_clip_is_there(opened: Opened):
         assert page.locator("#clip img.filmstrip").evaluate("img => img.decode().then(() => img.naturalWidth)") == 1080
 
 
-def test_both_clips_move_together_and_stop(opened: Opened):
+def test_both_clips_move_together_and_stop(opened: Opened) -> None:
     payload, _ = make_payload(256)
     row = next(row for row in range(20, 100) if payload["clips"]["better"][row] >= 0)
     with opened(256, f"clip/{payload['clips']['id'][row]}", moving=True) as page:
@@ -69,14 +69,14 @@ def test_both_clips_move_together_and_stop(opened: Opened):
         page.wait_for_function(f"document.querySelector('{MOMENT}').value !== '{stopped}'")
 
 
-def test_who_asks_for_less_motion_gets_none_until_play_is_pressed(opened: Opened):
+def test_who_asks_for_less_motion_gets_none_until_play_is_pressed(opened: Opened) -> None:
     with opened(256, "clip/clip-00000") as page:
         page.wait_for_timeout(400)
         assert page.locator(MOMENT).input_value() == "0"
         assert page.get_by_role("button", name="Play", exact=True).is_visible()
 
 
-def test_the_moment_is_set_by_keyboard(opened: Opened):
+def test_the_moment_is_set_by_keyboard(opened: Opened) -> None:
     with opened(256, "clip/clip-00000") as page:
         before = pixels(page)
         page.locator(MOMENT).focus()
@@ -86,7 +86,7 @@ def test_the_moment_is_set_by_keyboard(opened: Opened):
         assert pixels(page) != before
 
 
-def test_joints_have_the_colour_of_their_evidence(opened: Opened):
+def test_joints_have_the_colour_of_their_evidence(opened: Opened) -> None:
     payload, media = make_payload(256)
     row = next(row for row in range(256) if str(row) in media[row // 64])
     with opened(256, f"clip/{payload['clips']['id'][row]}") as page:
@@ -107,7 +107,7 @@ def test_joints_have_the_colour_of_their_evidence(opened: Opened):
         assert {"26,95,180", "166,71,11"} & set(drawn), "the strongest joint is drawn in the full colour"
 
 
-def test_a_clip_that_was_not_read_says_so(opened: Opened):
+def test_a_clip_that_was_not_read_says_so(opened: Opened) -> None:
     with opened(256, "clip/clip-00049") as page:
         text = page.locator("#clip").inner_text()
         assert "There is nothing to show" in text
@@ -115,7 +115,7 @@ def test_a_clip_that_was_not_read_says_so(opened: Opened):
         assert page.locator("#clip .player").count() == 0
 
 
-def test_a_link_in_the_overview_leads_to_a_clip(opened: Opened):
+def test_a_link_in_the_overview_leads_to_a_clip(opened: Opened) -> None:
     with opened(256) as page:
         page.locator("details.code summary").first.click()
         link = page.locator("details.code a").first

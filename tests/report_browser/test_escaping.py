@@ -5,7 +5,7 @@ from tests.report_browser.conftest import EVIL, Opened, goto, page_of
 CLIP = EVIL.clip.format(0)
 
 
-def test_html_in_names_is_shown_and_never_run(opened: Opened):
+def test_html_in_names_is_shown_and_never_run(opened: Opened) -> None:
     with opened(256, evil=True) as page:
         page.locator("details.code summary").first.click()
         for view in ("overview", "challenges", "recommend", "checks"):
@@ -26,13 +26,13 @@ def test_html_in_names_is_shown_and_never_run(opened: Opened):
         assert page.locator("main :is(script, b, [onclick], [onerror])").count() == 0
 
 
-def test_the_search_finds_html_as_text(opened: Opened):
+def test_the_search_finds_html_as_text(opened: Opened) -> None:
     with opened(256, "challenges", evil=True) as page:
         page.get_by_label("Clip or creator contains").fill("<IMG SRC=X")
         page.wait_for_function("document.querySelector('#challenges').innerText.includes('256 clips of 256')")
 
 
-def test_no_name_reaches_the_source_unescaped():
+def test_no_name_reaches_the_source_unescaped() -> None:
     source = page_of(256, True)
     for piece in ("<img src=x", "<script>alert", "<b onclick"):
         assert piece not in source

@@ -27,7 +27,7 @@ def capital(text: str) -> str:
     return text[0].upper() + text[1:]
 
 
-def test_it_says_what_differs_what_that_means_and_where_it_is_from(opened: Opened):
+def test_it_says_what_differs_what_that_means_and_where_it_is_from(opened: Opened) -> None:
     one = make_payload(256)[0]["feedback"][0]
     with opened(256, "clip/clip-00000") as page:
         section = page.locator(SECTION)
@@ -47,7 +47,7 @@ def test_it_says_what_differs_what_that_means_and_where_it_is_from(opened: Opene
         )
 
 
-def test_nothing_stands_out_is_an_answer(opened: Opened):
+def test_nothing_stands_out_is_an_answer(opened: Opened) -> None:
     with opened(256, "clip/clip-00001") as page:
         text = page.locator(SECTION).inner_text()
         assert "Nothing stands out" in text
@@ -56,7 +56,7 @@ def test_nothing_stands_out_is_an_answer(opened: Opened):
         assert page.locator("#clip .marks span").count() == 0
 
 
-def test_a_stretch_is_shown_by_mouse_and_by_keyboard(opened: Opened):
+def test_a_stretch_is_shown_by_mouse_and_by_keyboard(opened: Opened) -> None:
     with opened(256, "clip/clip-00000") as page:
         before = page.evaluate("document.querySelector('#clip canvas').toDataURL()")
         page.get_by_role("button", name=f"Show this stretch {LATE['sentence']}").click()
@@ -70,7 +70,7 @@ def test_a_stretch_is_shown_by_mouse_and_by_keyboard(opened: Opened):
         assert float(page.locator(MOMENT).input_value()) == pytest.approx(3.45, abs=0.06)
 
 
-def test_a_stretch_is_marked_on_the_time_line(opened: Opened):
+def test_a_stretch_is_marked_on_the_time_line(opened: Opened) -> None:
     with opened(256, "clip/clip-00000") as page:
         length = float(page.locator(MOMENT).get_attribute("max"))
         for ends, one in zip(page.evaluate(ENDS), (LATE, SMALL), strict=True):
@@ -78,7 +78,7 @@ def test_a_stretch_is_marked_on_the_time_line(opened: Opened):
 
 
 @pytest.mark.parametrize("width", [360, 1440])
-def test_the_dancer_comes_into_sight_and_moves_on_from_there(opened: Opened, width: int):
+def test_the_dancer_comes_into_sight_and_moves_on_from_there(opened: Opened, width: int) -> None:
     with opened(256, "clip/clip-00000", moving=True, width=width) as page:
         page.get_by_role("button", name="Pause").click()
         page.evaluate("scrollTo(0, document.querySelector('#clip .findings').offsetTop)")
@@ -90,7 +90,7 @@ def test_the_dancer_comes_into_sight_and_moves_on_from_there(opened: Opened, wid
         assert float(page.locator(MOMENT).input_value()) < 6
 
 
-def test_a_stretch_that_the_page_does_not_hold_has_no_button(opened: Opened):
+def test_a_stretch_that_the_page_does_not_hold_has_no_button(opened: Opened) -> None:
     with opened(256, "clip/clip-00000") as page:
         shown = page.evaluate("""async () => {
           const { feedback } = await import("report/feedback");
@@ -100,7 +100,7 @@ def test_a_stretch_that_the_page_does_not_hold_has_no_button(opened: Opened):
         assert shown == [[f"Show this stretch {LATE['sentence']}"], []]
 
 
-def test_where_there_is_none_the_command_is_copied(opened: Opened):
+def test_where_there_is_none_the_command_is_copied(opened: Opened) -> None:
     with opened(256, "clip/clip-00002") as page:
         page.context.grant_permissions(["clipboard-read", "clipboard-write"])
         assert page.locator(SECTION).locator("code").inner_text() == COMMAND
@@ -113,7 +113,7 @@ def test_where_there_is_none_the_command_is_copied(opened: Opened):
 
 
 @pytest.mark.parametrize("lacking", ["() => Promise.reject(new DOMException('no', 'NotAllowedError'))", "undefined"])
-def test_where_a_page_may_not_copy_the_command_is_selected(opened: Opened, lacking: str):
+def test_where_a_page_may_not_copy_the_command_is_selected(opened: Opened, lacking: str) -> None:
     clipboard = f"{{ writeText: {lacking} }}" if lacking != "undefined" else lacking
     with opened(256, "clip/clip-00002") as page:
         page.evaluate(f"Object.defineProperty(navigator, 'clipboard', {{ value: {clipboard} }})")
@@ -123,7 +123,7 @@ def test_where_a_page_may_not_copy_the_command_is_selected(opened: Opened, lacki
         assert page.evaluate("getSelection().toString()") == COMMAND
 
 
-def test_whatever_a_clip_is_called_the_shell_gets_its_name(opened: Opened):
+def test_whatever_a_clip_is_called_the_shell_gets_its_name(opened: Opened) -> None:
     odd = ["a b", "it's", "$(ls)", "-x", "--help", "a;b|c", "`ls`", '"', "plain-1.mp4", "a\\b", "é*?"]
     with opened(256) as page:
         commands = page.evaluate(
@@ -140,7 +140,7 @@ def test_whatever_a_clip_is_called_the_shell_gets_its_name(opened: Opened):
     assert commands[8].endswith(" --clip plain-1.mp4"), "nothing is quoted that need not be"
 
 
-def test_a_run_without_a_name_is_called_by_its_id(opened: Opened):
+def test_a_run_without_a_name_is_called_by_its_id(opened: Opened) -> None:
     with opened(256) as page:
         command = page.evaluate("""async () => {
           const { payload } = await import("report/data");
@@ -151,7 +151,7 @@ def test_a_run_without_a_name_is_called_by_its_id(opened: Opened):
         assert command == "luigi --module tasks ActionFeedback --run 0123456789abcdef"
 
 
-def test_a_clip_without_a_skeleton_has_no_command(opened: Opened):
+def test_a_clip_without_a_skeleton_has_no_command(opened: Opened) -> None:
     payload, _ = make_payload(256)
     seen = next(row for row in range(2, 256) if payload["clips"]["status"][row] == "ok")
     with opened(256, "clip/clip-00049") as page:
@@ -174,7 +174,7 @@ def test_a_clip_without_a_skeleton_has_no_command(opened: Opened):
         assert "luigi" not in texts[0] + texts[1]
 
 
-def test_html_in_what_is_said_is_text(opened: Opened):
+def test_html_in_what_is_said_is_text(opened: Opened) -> None:
     payload, _ = make_payload(256, EVIL)
     one = payload["feedback"][0]
     with opened(256, evil=True) as page:
@@ -192,7 +192,7 @@ def test_html_in_what_is_said_is_text(opened: Opened):
             assert page.locator(f"{SECTION} :is(img, script, b, [onerror])").count() == 0
 
 
-def test_untrained_weights_are_said_beside_it(opened: Opened):
+def test_untrained_weights_are_said_beside_it(opened: Opened) -> None:
     with opened(256, "clip/clip-00000") as page:
         assert "Untrained" not in page.locator(SECTION).inner_text()
         warned = page.evaluate("""async () => {
@@ -208,7 +208,7 @@ def test_untrained_weights_are_said_beside_it(opened: Opened):
 @pytest.mark.parametrize(("width", "dark"), [(360, False), (1440, True)])
 def test_axe_finds_nothing_serious_and_nothing_is_wider_than_the_screen(
     opened: Opened, clip: str, width: int, dark: bool
-):
+) -> None:
     with opened(256, width=width, dark=dark) as page:
         goto(page, f"clip/{clip}")
         page.locator(SECTION).wait_for()

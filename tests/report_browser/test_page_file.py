@@ -16,7 +16,7 @@ def block(source: str, name: str) -> object:
     return json.loads(re.search(rf'<script [^>]*id="{name}">(.*?)</script>', source, re.DOTALL).group(1))
 
 
-def test_the_payload_and_the_media_come_back_as_they_were():
+def test_the_payload_and_the_media_come_back_as_they_were() -> None:
     payload, media = make_payload(256)
     source = make_page(payload, media)
     assert block(source, "data") == payload
@@ -24,18 +24,18 @@ def test_the_payload_and_the_media_come_back_as_they_were():
     assert block(source, "layout") == {"joints": list(COCO17.joints), "edges": [list(edge) for edge in COCO17.edges]}
 
 
-def test_5000_clips_are_under_25_mb():
+def test_5000_clips_are_under_25_mb() -> None:
     assert len(page_of(5000).encode()) < 25e6
 
 
-def test_nothing_is_loaded_from_outside():
+def test_nothing_is_loaded_from_outside() -> None:
     source = page_of(1)
     without_charts = re.sub(r'<script type="text/plain" id="charts">.*?</script>', "", source, flags=re.DOTALL)
     assert "http" not in without_charts
     assert not re.search(r"(src|href)=\"(?!#|data:)", without_charts)
 
 
-def test_no_value_can_end_its_script():
+def test_no_value_can_end_its_script() -> None:
     value = "</script><!--\u2028\u2029&"
     text = embedded({"name": value})
     assert not set("<>&\u2028\u2029") & set(text)
@@ -44,7 +44,7 @@ def test_no_value_can_end_its_script():
         embedded(math.nan)
 
 
-def test_every_module_is_in_the_page_and_small():
+def test_every_module_is_in_the_page_and_small() -> None:
     imports = block(page_of(1).replace('type="importmap"', 'id="importmap"'), "importmap")["imports"]
     assert set(imports) == {f"report/{name}" for name in module_names()}
     assert len(imports) > 10
@@ -71,7 +71,7 @@ def texts(*table: dict, **quality: object) -> list[str]:
         ((0.1, -0.05, 0.2), "neither is shown to be better"),
     ],
 )
-def test_the_strongest_rival_is_named_with_a_verdict(by, verdict):
+def test_the_strongest_rival_is_named_with_a_verdict(by: tuple[float, float, float], verdict: str) -> None:
     model = row("VDV", "model", 0.5, pairs=(0.7, 0.6, 0.8))
     weak, ridge = row("weak", "modality", 0.1, (0.4, 0.3, 0.5)), row("ridge", "no_network", 0.4, by)
     headlines = texts(model, weak, ridge, row("parts", "other_fusion", 0.0), row("own", "subset", 0.9, (0.0, 0.0, 0.0)))
@@ -80,7 +80,7 @@ def test_the_strongest_rival_is_named_with_a_verdict(by, verdict):
     assert headlines[1].endswith(f"{verdict}.")
 
 
-def test_without_folds_the_clips_held_out_speak_and_else_the_reason():
+def test_without_folds_the_clips_held_out_speak_and_else_the_reason() -> None:
     held_out = {"split": "test", "predictor": "fused", "pairwise": 0.66, "n": 12}
     assert "66 % of all cases, judged by the 12 clips held out" in texts(splits=[held_out])[0]
     assert "cannot be said: 2 labelled clips are too few." in texts()[0]
@@ -88,7 +88,7 @@ def test_without_folds_the_clips_held_out_speak_and_else_the_reason():
     assert "cannot be said: no clips" in texts(folds=None)[0]
 
 
-def test_numbers_read_as_people_write_them():
+def test_numbers_read_as_people_write_them() -> None:
     assert sentences.estimate([0.5, 0.25, 0.75]) == "0.50 (0.25 to 0.75)"
     assert sentences.estimate([-0.5, None, None], sign=True) == "−0.50"
     assert sentences.percent(None) == sentences.number(None) == sentences.count(None) == "–"

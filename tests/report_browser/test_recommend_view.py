@@ -47,7 +47,9 @@ def of_pipeline(
         ({"scene": 1.0, "appearance": 1.5}, 0.7, 50, True, False),
     ],
 )
-def test_the_page_picks_what_the_task_would_pick(opened: Opened, weights, diversity, top, new, each):
+def test_the_page_picks_what_the_task_would_pick(
+    opened: Opened, weights: dict[str, float], diversity: float, top: int, new: bool, each: bool
+) -> None:
     payload, _ = make_payload(256)
     with opened(256, "recommend") as page:
         picks = page.evaluate(
@@ -64,7 +66,7 @@ def test_the_page_picks_what_the_task_would_pick(opened: Opened, weights, divers
         assert ids == of_pipeline(payload, challenge, weights, diversity, top, new, each)
 
 
-def test_sliders_change_the_picks_at_once(opened: Opened):
+def test_sliders_change_the_picks_at_once(opened: Opened) -> None:
     payload, _ = make_payload(256)
     with opened(256, "recommend") as page:
         assert page.locator(PICKS).all_inner_texts() == of_pipeline(payload, 0, {"fused": 1}, 0.3, 10, False, True)
@@ -90,7 +92,7 @@ def test_sliders_change_the_picks_at_once(opened: Opened):
         assert page.locator(PICKS).all_inner_texts() == of_pipeline(payload, 3, {"scene": 2.5}, 0.6, 5, True, False)
 
 
-def test_a_slider_is_moved_by_keyboard(opened: Opened):
+def test_a_slider_is_moved_by_keyboard(opened: Opened) -> None:
     with opened(256, "recommend") as page:
         before = page.locator(PICKS).all_inner_texts()
         page.get_by_label("Diversity").focus()
@@ -99,14 +101,14 @@ def test_a_slider_is_moved_by_keyboard(opened: Opened):
         assert page.locator(PICKS).all_inner_texts() != before
 
 
-def test_no_weight_at_all_is_said(opened: Opened):
+def test_no_weight_at_all_is_said(opened: Opened) -> None:
     with opened(256, "recommend") as page:
         page.get_by_label("All modalities, as the model weighs them").fill("0")
         assert page.locator(PICKS).count() == 0
         assert "above 0" in page.locator("#recommend .content").inner_text()
 
 
-def test_the_curve_says_what_diversity_costs_and_gives(opened: Opened):
+def test_the_curve_says_what_diversity_costs_and_gives(opened: Opened) -> None:
     """Its numbers are those of the picks at each step; it follows the sliders when they rest."""
     payload, _ = make_payload(256)
     row_of = {name: row for row, name in enumerate(payload["clips"]["id"])}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.report_browser.conftest import VIEWS, Opened, goto
+from tests.report_browser.conftest import VIEWS, Opened, Page, goto
 
 SHOWN = {  # what a view must show where there are clips
     "overview": "#overview .headlines li",
@@ -15,7 +15,7 @@ SHOWN = {  # what a view must show where there are clips
 
 @pytest.mark.parametrize("width", [360, 1440])
 @pytest.mark.parametrize("clips", [0, 1, 256, 5000])
-def test_every_view_renders_and_fits_the_screen(opened: Opened, clips: int, width: int):
+def test_every_view_renders_and_fits_the_screen(opened: Opened, clips: int, width: int) -> None:
     with opened(clips, width=width) as page:
         for view in VIEWS:
             goto(page, view)
@@ -27,14 +27,14 @@ def test_every_view_renders_and_fits_the_screen(opened: Opened, clips: int, widt
             assert wide <= 0, f"{view} is {wide} px wider than the screen"
 
 
-def test_the_overview_says_it_in_words_first(opened: Opened):
+def test_the_overview_says_it_in_words_first(opened: Opened) -> None:
     with opened(256) as page:
         assert "the model puts the better one first in 73 % of all cases" in page.locator(".headlines").inner_text()
         for section in ("quality", "calibration", "attention", "ablations", "data", "warnings"):
             assert page.locator(f"section[aria-labelledby={section}-title]").is_visible()
 
 
-def test_every_chart_is_drawn_and_has_a_table_beside_it(opened: Opened):
+def test_every_chart_is_drawn_and_has_a_table_beside_it(opened: Opened) -> None:
     with opened(256) as page:
         figures = page.locator("#overview figure.chart")
         assert figures.count() == 4
@@ -47,7 +47,7 @@ def test_every_chart_is_drawn_and_has_a_table_beside_it(opened: Opened):
         page.wait_for_selector("#challenges figure svg path", state="attached")
 
 
-def test_charts_look_predictors_and_variants_up_by_id_and_show_their_titles(opened: Opened):
+def test_charts_look_predictors_and_variants_up_by_id_and_show_their_titles(opened: Opened) -> None:
     with opened(256) as page:
         figure = page.locator("figure[data-chart=quality]")
         figure.scroll_into_view_if_needed()
@@ -70,15 +70,15 @@ def test_charts_look_predictors_and_variants_up_by_id_and_show_their_titles(open
         assert before[0].count('"model":false') == 10
 
 
-def test_a_page_without_clips_says_why_nothing_is_known(opened: Opened):
+def test_a_page_without_clips_says_why_nothing_is_known(opened: Opened) -> None:
     with opened(0) as page:
         assert "2 labelled clips are too few" in page.locator(".headlines").inner_text()
         goto(page, "challenges")
         assert page.locator("#challenges .nothing").inner_text() == "No clip fits."
 
 
-def test_the_button_and_the_system_choose_the_colours(opened: Opened):
-    def ground(page) -> str:
+def test_the_button_and_the_system_choose_the_colours(opened: Opened) -> None:
+    def ground(page: Page) -> str:
         return page.evaluate("getComputedStyle(document.body).backgroundColor")
 
     with opened(1, dark=True) as page:
@@ -90,7 +90,7 @@ def test_the_button_and_the_system_choose_the_colours(opened: Opened):
         assert ground(page) == "rgb(20, 23, 27)"
 
 
-def test_paper_shows_all_parts_and_no_controls(opened: Opened):
+def test_paper_shows_all_parts_and_no_controls(opened: Opened) -> None:
     with opened(256, dark=True) as page:
         page.evaluate("dispatchEvent(new Event('beforeprint'))")
         page.emulate_media(media="print")
@@ -106,7 +106,7 @@ def test_paper_shows_all_parts_and_no_controls(opened: Opened):
         assert page.locator("#overview figure svg").count() == 4
 
 
-def test_a_clip_that_is_open_is_printed_alone(opened: Opened):
+def test_a_clip_that_is_open_is_printed_alone(opened: Opened) -> None:
     with opened(256, view="clip/clip-00000") as page:
         page.evaluate("dispatchEvent(new Event('beforeprint'))")
         page.emulate_media(media="print")

@@ -43,7 +43,7 @@ def upright() -> Upload:
     )
 
 
-def test_each_modality_is_hidden_in_its_share_of_the_clips_by_itself():
+def test_each_modality_is_hidden_in_its_share_of_the_clips_by_itself() -> None:
     table = clips_table(make_world(replace(PLAIN, hidden=0.4)))
     hides = np.stack(
         [
@@ -57,24 +57,24 @@ def test_each_modality_is_hidden_in_its_share_of_the_clips_by_itself():
     assert not clips_table(make_world(PLAIN))["hidden"].any()
 
 
-def test_nothing_else_of_the_world_changes():
+def test_nothing_else_of_the_world_changes() -> None:
     plain, hidden = make_world(PLAIN), make_world(replace(PLAIN, hidden=0.4))
     for before, after in zip(plain, hidden, strict=True):
         assert replace(after, script=replace(after.script, hidden=(), shots=before.script.shots)) == before
         assert ("close_up" in after.script.hidden) == (after.script.shots != before.script.shots)
 
 
-def test_a_larger_share_hides_what_a_smaller_one_did():
+def test_a_larger_share_hides_what_a_smaller_one_did() -> None:
     few, many = (make_world(replace(PLAIN, hidden=share)) for share in (0.2, 0.5))
     assert all(set(one.script.hidden) <= set(other.script.hidden) for one, other in zip(few, many, strict=True))
 
 
-def test_a_share_that_cannot_be_is_refused():
+def test_a_share_that_cannot_be_is_refused() -> None:
     with pytest.raises(DataError, match="a modality hidden in 150%, cannot be"):
         WorldOptions(hidden=1.5)
 
 
-def test_in_a_close_up_no_foot_is_seen_and_the_face_is_large():
+def test_in_a_close_up_no_foot_is_seen_and_the_face_is_large() -> None:
     pairs = [
         (before, after)
         for before, after in zip(make_world(PLAIN), make_world(replace(PLAIN, hidden=0.4)), strict=True)
@@ -88,7 +88,7 @@ def test_in_a_close_up_no_foot_is_seen_and_the_face_is_large():
             assert near.face_box[3] - near.face_box[1] > 1.4 * (far.face_box[3] - far.face_box[1])
 
 
-def test_a_covered_face_is_blurred_and_the_rest_is_as_it_was(upright):
+def test_a_covered_face_is_blurred_and_the_rest_is_as_it_was(upright: Upload) -> None:
     (plain, (seen,)), (covered, (same,)) = frame(upright), frame(only(upright, "covered_face"))
     np.testing.assert_array_equal(seen.keypoints, same.keypoints)
     x1, y1, x2, y2 = seen.face_box.round().astype(int)
@@ -98,7 +98,7 @@ def test_a_covered_face_is_blurred_and_the_rest_is_as_it_was(upright):
     np.testing.assert_array_equal(plain[away], covered[away])
 
 
-def test_a_face_at_the_rim_or_of_no_size_is_covered_as_far_as_it_goes():
+def test_a_face_at_the_rim_or_of_no_size_is_covered_as_far_as_it_goes() -> None:
     picture = np.random.default_rng(0).integers(0, 255, (60, 60, 3)).astype(np.uint8)
     before = picture.copy()
     cover_face(picture, np.zeros(4))
@@ -108,7 +108,7 @@ def test_a_face_at_the_rim_or_of_no_size_is_covered_as_far_as_it_goes():
     np.testing.assert_array_equal(picture[40:, 40:], before[40:, 40:])
 
 
-def test_a_blurred_place_leaves_the_dancer_sharp(upright):
+def test_a_blurred_place_leaves_the_dancer_sharp(upright: Upload) -> None:
     (plain, (seen,)), (blurred, _) = frame(upright), frame(only(upright, "blurred_place"))
     hips, shoulders = seen.keypoints[11:13, :2], seen.keypoints[5:7, :2]
     low, high = np.minimum(hips.min(0), shoulders.min(0)).astype(int), np.maximum(hips.max(0), shoulders.max(0))
@@ -123,7 +123,7 @@ def test_a_blurred_place_leaves_the_dancer_sharp(upright):
     assert sharpness(place) < 0.3 * sharpness(plain)
 
 
-def test_a_colourless_clip_has_one_hue():
+def test_a_colourless_clip_has_one_hue() -> None:
     rng = np.random.default_rng(0)
     for seed in range(8):
         picture = rng.integers(0, 200, (20, 20, 3)).astype(np.uint8)
@@ -133,7 +133,7 @@ def test_a_colourless_clip_has_one_hue():
         assert np.abs(picture - grey[..., None] * ratios).max() < 2
 
 
-def test_what_is_filmed_without_colours_has_none(upright):
+def test_what_is_filmed_without_colours_has_none(upright: Upload) -> None:
     def colours(picture: np.ndarray) -> float:
         """How much the hue varies over the picture, its noise smoothed away."""
         red, green, blue = np.moveaxis(cv2.GaussianBlur(picture, (0, 0), 5).astype(float) + 1, 2, 0)
@@ -143,7 +143,7 @@ def test_what_is_filmed_without_colours_has_none(upright):
     assert colours(colourless) < 0.3 * colours(plain)
 
 
-def test_grey_and_sepia_both_occur():
+def test_grey_and_sepia_both_occur() -> None:
     grey = set()
     for seed in range(12):
         picture = np.full((4, 4, 3), 100, np.uint8)

@@ -17,7 +17,7 @@ def script() -> ClipScript:
     return make_world(WorldOptions(seed=3, clips=4, creators=4, broken=0.0))[0].script
 
 
-def test_joints_are_where_the_film_shows_them():
+def test_joints_are_where_the_film_shows_them() -> None:
     one = script()
     truth = np.stack([seen[0].keypoints for _, seen in film(one, SECONDS)])
     found = np.stack([film_keypoints(one, SECONDS, np.random.default_rng(seed)) for seed in range(40)])
@@ -27,7 +27,7 @@ def test_joints_are_where_the_film_shows_them():
     assert 0.5 * ERROR < np.median(np.abs(found[..., :2] - truth[..., :2])) / height < ERROR
 
 
-def test_joints_outside_of_the_picture_are_not_sure():
+def test_joints_outside_of_the_picture_are_not_sure() -> None:
     one = script()
     near = replace(one, shots=tuple(replace(shot, distance_m=0.45 * shot.distance_m) for shot in one.shots))
     truth = np.stack([seen[0].keypoints for _, seen in film(near, SECONDS)])

@@ -73,7 +73,7 @@ def still(points: np.ndarray) -> float:
     return float((speed < 0.1 * np.quantile(speed, 0.98)).mean())
 
 
-def test_bodies_are_of_people():
+def test_bodies_are_of_people() -> None:
     bodies = [draw_body(np.random.default_rng(seed)) for seed in range(300)]
     heights = np.array([body.height_m for body in bodies])
     assert heights.min() >= 1.52
@@ -88,7 +88,7 @@ def test_bodies_are_of_people():
         assert 0.03 < joint(points, "left_wrist")[0, 0] - joint(points, "left_hip")[0, 0] < 0.25
 
 
-def test_left_is_at_plus_x_and_the_dancer_faces_plus_z():
+def test_left_is_at_plus_x_and_the_dancer_faces_plus_z() -> None:
     points, head = place_joints(draw_body(np.random.default_rng(0)), NEUTRAL[None])
     for part in ("shoulder", "wrist", "hip", "ankle"):
         assert joint(points, f"left_{part}")[0, 0] > joint(points, f"right_{part}")[0, 0]
@@ -98,7 +98,7 @@ def test_left_is_at_plus_x_and_the_dancer_faces_plus_z():
 
 @pytest.mark.parametrize("dance", DANCES)
 @pytest.mark.parametrize("skill", [PERFECT, POOR], ids=["perfect", "poor"])
-def test_a_dancer_keeps_her_bones_her_joints_limits_and_the_floor(dance, skill):
+def test_a_dancer_keeps_her_bones_her_joints_limits_and_the_floor(dance: str, skill: Skill) -> None:
     for seed in range(3):
         motion = perform(dance, dancer(skill, seed), TEN_SECONDS)
         points = motion.points
@@ -129,7 +129,7 @@ def test_a_dancer_keeps_her_bones_her_joints_limits_and_the_floor(dance, skill):
 
 
 @pytest.mark.parametrize("dance", DANCES)
-def test_knees_bend_forwards_when_the_feet_are_down(dance):
+def test_knees_bend_forwards_when_the_feet_are_down(dance: str) -> None:
     points = perform(dance, dancer(), TEN_SECONDS).points
     pelvis_left = joint(points, "left_hip") - joint(points, "right_hip")
     ahead = np.cross(pelvis_left, [0.0, 1.0, 0.0])
@@ -141,7 +141,7 @@ def test_knees_bend_forwards_when_the_feet_are_down(dance):
 
 
 @pytest.mark.parametrize("dance", DANCES)
-def test_every_dance_uses_every_limb(dance):
+def test_every_dance_uses_every_limb(dance: str) -> None:
     points = perform(dance, dancer(), TEN_SECONDS).points
     for name in LIMB_POINTS:
         assert np.ptp(limb(points, name), axis=0).max() > (0.5 if name.endswith("arm") else 0.2), name
@@ -150,7 +150,7 @@ def test_every_dance_uses_every_limb(dance):
 
 
 @pytest.mark.parametrize("dance", DANCES)
-def test_motion_has_no_jumps_of_place_or_speed(dance):
+def test_motion_has_no_jumps_of_place_or_speed(dance: str) -> None:
     faults = (Fault("late", "left_arm", 1.0, 3.0, 0.3), Fault("unsteady", "trunk", 2.0, 3.5, 0.1))
     person = dancer(Skill(0.3, 0.6, 0.9, 0.2), 7, faults)
 
@@ -162,7 +162,7 @@ def test_motion_has_no_jumps_of_place_or_speed(dance):
     assert roughest(0.002) > 3.0 * roughest(0.001)
 
 
-def test_a_performance_is_the_same_twice_and_at_any_frame_rate():
+def test_a_performance_is_the_same_twice_and_at_any_frame_rate() -> None:
     person = dancer(Skill(0.3, 0.5, 0.4, 0.2), 9, (Fault("small", "right_arm", 2.0, 4.0, 0.5),))
     even = np.arange(0.0, 8.0, 0.04)
     uneven = np.sort(np.random.default_rng(0).choice(even, 60, replace=False))
@@ -175,7 +175,7 @@ def test_a_performance_is_the_same_twice_and_at_any_frame_rate():
 
 
 @pytest.mark.parametrize("dance", DANCES)
-def test_everybody_dances_within_two_percent_of_the_tempo(dance):
+def test_everybody_dances_within_two_percent_of_the_tempo(dance: str) -> None:
     steps = choreography(dance)
     assert 100 <= steps.bpm <= 130
     assert 8 <= steps.loop <= 16
@@ -191,7 +191,7 @@ def test_everybody_dances_within_two_percent_of_the_tempo(dance):
         assert min(gaps) < 0.1  # metres: it repeats, but for the grid of tempos tried
 
 
-def test_amplitude_scales_the_movement():
+def test_amplitude_scales_the_movement() -> None:
     for dance in DANCES:
         sizes = []
         for amplitude in (0.0, 0.25, 0.5, 0.75, 1.0):
@@ -202,7 +202,7 @@ def test_amplitude_scales_the_movement():
         assert sizes[0] < 0.65 * sizes[-1], dance
 
 
-def test_timing_sets_each_limb_off_the_beat_by_itself():
+def test_timing_sets_each_limb_off_the_beat_by_itself() -> None:
     spreads = []
     for timing in (0.0, 0.3, 0.6, 1.0):
         late = []
@@ -217,7 +217,7 @@ def test_timing_sets_each_limb_off_the_beat_by_itself():
     assert spreads[0] > 0.08  # seconds between the earliest and the latest limb
 
 
-def test_sharpness_moves_quickly_and_holds_without_being_late():
+def test_sharpness_moves_quickly_and_holds_without_being_late() -> None:
     for dance in DANCES:
         model = perform(dance, dancer(), TEN_SECONDS).points
         held = []
@@ -229,7 +229,7 @@ def test_sharpness_moves_quickly_and_holds_without_being_late():
         assert held[-1] > held[0] + 0.15, (dance, held)
 
 
-def test_balance_sways_the_trunk_and_shifts_the_feet():
+def test_balance_sways_the_trunk_and_shifts_the_feet() -> None:
     seconds = np.arange(0.0, 20.0, 0.05)
     model = perform("hip_sway", dancer(), seconds).points
     sways, shifts, leans = [], [], []
@@ -250,7 +250,7 @@ def test_balance_sways_the_trunk_and_shifts_the_feet():
 
 @pytest.mark.parametrize("kind", ["late", "small"])
 @pytest.mark.parametrize("name", LIMB_POINTS)
-def test_a_fault_changes_its_limb_in_its_window_and_nothing_else(kind, name):
+def test_a_fault_changes_its_limb_in_its_window_and_nothing_else(kind: str, name: str) -> None:
     # Windows that hold some of every limb's movement in this dance.
     fault = Fault(kind, name, 2.0, 7.0, 0.3 if kind == "late" else 0.6)
     skill = Skill(0.8, 0.9, 0.7, 0.6)
@@ -278,7 +278,7 @@ def test_a_fault_changes_its_limb_in_its_window_and_nothing_else(kind, name):
         assert path[0] < (0.6 if name.endswith("arm") else 0.8) * path[1]
 
 
-def test_an_unsteady_trunk_sways_by_the_size_given_over_planted_feet():
+def test_an_unsteady_trunk_sways_by_the_size_given_over_planted_feet() -> None:
     fault = Fault("unsteady", "trunk", 2.0, 6.0, 0.08)
     sound = perform("hip_sway", dancer(), TEN_SECONDS).points
     faulty = perform("hip_sway", dancer(faults=(fault,)), TEN_SECONDS).points
@@ -299,12 +299,12 @@ def test_an_unsteady_trunk_sways_by_the_size_given_over_planted_feet():
         (Fault("late", "left_leg", 2.0, 2.0, 0.1), "end after it starts"),
     ],
 )
-def test_a_fault_that_cannot_be_is_refused(fault, complaint):
+def test_a_fault_that_cannot_be_is_refused(fault: Fault, complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         perform("wave", dancer(faults=(fault,)), TEN_SECONDS)
 
 
-def test_unknown_dances_and_times_out_of_order_are_refused():
+def test_unknown_dances_and_times_out_of_order_are_refused() -> None:
     with pytest.raises(KeyError, match="no dance 'waltz'"):
         perform("waltz", dancer(), TEN_SECONDS)
     with pytest.raises(ValueError, match="ascending"):
@@ -318,7 +318,7 @@ def seen(dance: str, person: Person, rng: np.random.Generator) -> np.ndarray:
     return (points + rng.normal(0.0, 0.02, points.shape)) / person.body.height_m
 
 
-def test_the_eight_dances_are_told_apart():
+def test_the_eight_dances_are_told_apart() -> None:
     rng = np.random.default_rng(0)
     cases = [(dance, dancer(draw_skill(rng), seed)) for seed in range(12) for dance in DANCES]
     rows = []
@@ -332,7 +332,7 @@ def test_the_eight_dances_are_told_apart():
     assert np.mean(right) > 0.75  # whatever the skill; 0.125 by chance
 
 
-def test_skill_is_read_from_noisy_keypoints_at_ten_frames_a_second():
+def test_skill_is_read_from_noisy_keypoints_at_ten_frames_a_second() -> None:
     """Ridge regression of overall skill from hand-made statistics within each dance, five-fold."""
     rng = np.random.default_rng(1)
     rows, skills = [], []
@@ -358,7 +358,7 @@ def test_skill_is_read_from_noisy_keypoints_at_ten_frames_a_second():
     assert spearmanr(guess, skill).statistic > 0.8
 
 
-def test_skills_drawn_spread_over_the_range_and_their_parts_differ():
+def test_skills_drawn_spread_over_the_range_and_their_parts_differ() -> None:
     skills = [draw_skill(np.random.default_rng(seed)) for seed in range(400)]
     parts = np.array([[s.timing, s.amplitude, s.sharpness, s.balance] for s in skills])
     assert parts.min() >= 0.0

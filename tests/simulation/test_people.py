@@ -11,6 +11,7 @@ from models.extractors.face_cascade import DetectorOptions, FaceCascade
 from simulation.dancers.body import NEUTRAL, POSE_INDEX, draw_body, place_joints
 from simulation.dancers.figure import PosedPerson, draw_people
 from simulation.dancers.looks import HAIR_STYLES, SKINS, draw_face, draw_outfit
+from simulation.filming.visibility import PersonLabels
 from simulation.geometry import JOINT, Camera
 from simulation.script import Light, Person, Skill
 
@@ -48,7 +49,9 @@ def background(camera: Camera, seed: int = 0) -> np.ndarray:
     return np.clip(cv2.resize(coarse, (camera.width, camera.height)), 0, 255).astype(np.uint8)
 
 
-def draw(*people: PosedPerson, camera: Camera | None = None, light: Light = NO_SHADOW, seed: int = 0):
+def draw(
+    *people: PosedPerson, camera: Camera | None = None, light: Light = NO_SHADOW, seed: int = 0
+) -> tuple[np.ndarray, list[PersonLabels]]:
     camera = camera or a_camera()
     picture = background(camera, seed)
     return picture, draw_people(picture, camera, list(people), light)
@@ -63,7 +66,7 @@ def head_px(one: PosedPerson, camera: Camera) -> np.ndarray:
     return camera.project(one.points[JOINT["head"]])[0]
 
 
-def test_drawing_depends_on_its_arguments_alone():
+def test_drawing_depends_on_its_arguments_alone() -> None:
     one = posed(a_person(1))
     points = one.points.copy()
     first, seen = draw(one)
@@ -74,7 +77,7 @@ def test_drawing_depends_on_its_arguments_alone():
     np.testing.assert_array_equal(points, one.points)
 
 
-def test_look_is_in_the_clothes_and_in_no_pixel_of_the_face():
+def test_look_is_in_the_clothes_and_in_no_pixel_of_the_face() -> None:
     person = a_person(3)
     pale, vivid = (replace(person, outfit=draw_outfit(look, np.random.default_rng(8))) for look in (0.0, 1.0))
     where = changed(draw(posed(pale))[0], draw(posed(vivid))[0])
@@ -83,7 +86,7 @@ def test_look_is_in_the_clothes_and_in_no_pixel_of_the_face():
     assert (np.hypot(away[:, 0] / 0.09, away[:, 1] / 0.12) > 1).all()  # metres: outside the face
 
 
-def test_a_higher_look_is_more_vivid_and_more_contrasting_whatever_the_hue():
+def test_a_higher_look_is_more_vivid_and_more_contrasting_whatever_the_hue() -> None:
     def vividness(colour: tuple[int, int, int]) -> int:
         return max(colour) - min(colour)
 
@@ -97,7 +100,7 @@ def test_a_higher_look_is_more_vivid_and_more_contrasting_whatever_the_hue():
         assert len({(one.pattern, one.sleeves, one.legs) for one in outfits}) == 1
 
 
-def test_expression_changes_the_face_and_no_pixel_outside_the_head():
+def test_expression_changes_the_face_and_no_pixel_outside_the_head() -> None:
     camera, person = a_camera(), a_person(4)
     blank, smile = posed(person, expression=0.0), posed(person, expression=1.0)
     where = changed(draw(blank)[0], draw(smile)[0])
@@ -107,7 +110,7 @@ def test_expression_changes_the_face_and_no_pixel_outside_the_head():
     assert away[:, 1].max() < 0.145
 
 
-def test_every_step_of_expression_opens_the_mouth_further():
+def test_every_step_of_expression_opens_the_mouth_further() -> None:
     person = a_person(5)
     camera = a_camera(px_per_m=1000, up_m=1.5)
     pictures = [draw(posed(person, expression=share), camera=camera)[0] for share in (0.0, 0.25, 0.5, 0.75, 1.0)]
@@ -117,7 +120,7 @@ def test_every_step_of_expression_opens_the_mouth_further():
 
 
 @pytest.mark.parametrize("style", range(HAIR_STYLES))
-def test_the_back_of_the_head_has_no_face(style):
+def test_the_back_of_the_head_has_no_face(style: int) -> None:
     person = a_person(6)
     person = replace(person, face=replace(person.face, hair_style=style))
     blank, seen = draw(posed(person, turn_deg=180, expression=0.0))
@@ -129,7 +132,7 @@ def test_the_back_of_the_head_has_no_face(style):
     assert seen[0].yaw_deg == pytest.approx(180, abs=15)
 
 
-def test_turning_the_head_hides_the_far_eye_and_ear_first():
+def test_turning_the_head_hides_the_far_eye_and_ear_first() -> None:
     def states(head_yaw: float) -> list[int]:
         return draw(posed(a_person(7), trunk__head_yaw=head_yaw))[1][0].keypoints[:5, 2].astype(int).tolist()
 
@@ -139,7 +142,7 @@ def test_turning_the_head_hides_the_far_eye_and_ear_first():
     assert states(-80) == [2, 2, 1, 2, 1]
 
 
-def test_mtcnn_finds_frontal_faces_where_the_truth_says():
+def test_mtcnn_finds_frontal_faces_where_the_truth_says() -> None:
     torch.set_num_threads(1)
     cascade = FaceCascade(DetectorOptions(min_face_size=20, thresholds=(0.6, 0.7, 0.7)), torch.device("cpu"))
     found, overlaps, errors = 0, [], []
@@ -172,7 +175,7 @@ def _overlap(a: np.ndarray, b: np.ndarray) -> float:
     return float(shared / (np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - shared))
 
 
-def test_left_is_the_dancers_own_and_landmarks_are_the_viewers():
+def test_left_is_the_dancers_own_and_landmarks_are_the_viewers() -> None:
     _, seen = draw(posed(a_person(8)))
     keypoints, landmarks = seen[0].keypoints, seen[0].landmarks
     assert keypoints[LEFT_SHOULDER, 0] > keypoints[RIGHT_SHOULDER, 0]
@@ -181,7 +184,7 @@ def test_left_is_the_dancers_own_and_landmarks_are_the_viewers():
     np.testing.assert_allclose(landmarks[1], keypoints[1, :2], atol=1e-4)
 
 
-def test_a_wrist_behind_the_back_is_hidden_and_one_before_the_chest_is_not():
+def test_a_wrist_behind_the_back_is_hidden_and_one_before_the_chest_is_not() -> None:
     person = a_person(9)
     one = posed(person)
     # Turned about, what was hidden is in front.
@@ -202,14 +205,14 @@ def test_a_wrist_behind_the_back_is_hidden_and_one_before_the_chest_is_not():
         assert (skin < cloth) == shows_skin
 
 
-def test_seen_from_the_side_the_far_shoulder_is_hidden_by_the_body():
+def test_seen_from_the_side_the_far_shoulder_is_hidden_by_the_body() -> None:
     _, seen = draw(posed(a_person(10), turn_deg=88))
     # Turned to her left, her right side is near.
     assert seen[0].keypoints[RIGHT_SHOULDER, 2] == 2
     assert seen[0].keypoints[LEFT_SHOULDER, 2] == 1
 
 
-def test_who_stands_in_front_covers_and_hides_who_stands_behind():
+def test_who_stands_in_front_covers_and_hides_who_stands_behind() -> None:
     near, far = posed(a_person(11), z=0.4), posed(a_person(12), z=-0.6)
     alone, _ = draw(near)
     both, seen = draw(far, near)
@@ -220,7 +223,7 @@ def test_who_stands_in_front_covers_and_hides_who_stands_behind():
     assert seen[0].box[3] < seen[1].box[3]  # feet further up: the order is that of the arguments
 
 
-def test_the_box_holds_every_pixel_drawn_and_little_else():
+def test_the_box_holds_every_pixel_drawn_and_little_else() -> None:
     for seed, turn in ((13, 0), (14, 60), (15, 180)):
         one = posed(a_person(seed), turn_deg=turn, left_arm__up=40.0)
         picture, seen = draw(one)
@@ -232,7 +235,7 @@ def test_the_box_holds_every_pixel_drawn_and_little_else():
         assert (np.abs(np.concatenate([low, high]) - box) < 8).all()
 
 
-def test_what_is_outside_the_picture_is_told_so():
+def test_what_is_outside_the_picture_is_told_so() -> None:
     _, seen = draw(posed(a_person(16), x=0.6))
     keypoints = seen[0].keypoints
     assert keypoints[LEFT_WRIST, 2] == 0
@@ -244,7 +247,7 @@ def test_what_is_outside_the_picture_is_told_so():
     assert not gone[0].face_box.any()
 
 
-def test_a_person_behind_the_camera_is_neither_drawn_nor_seen():
+def test_a_person_behind_the_camera_is_neither_drawn_nor_seen() -> None:
     picture, seen = draw(posed(a_person(17), z=4.0), posed(a_person(18)))
     alone, only = draw(posed(a_person(18)))
     np.testing.assert_array_equal(picture, alone)
@@ -253,7 +256,7 @@ def test_a_person_behind_the_camera_is_neither_drawn_nor_seen():
     np.testing.assert_array_equal(seen[1].keypoints, only[0].keypoints)
 
 
-def test_a_tenth_of_a_pixel_of_movement_shows_and_does_not_jitter():
+def test_a_tenth_of_a_pixel_of_movement_shows_and_does_not_jitter() -> None:
     one = posed(a_person(19))
     still, _ = draw(one)
     moved, _ = draw(replace(one, points=one.points + [0.1 / 300, 0, 0]))
@@ -262,7 +265,7 @@ def test_a_tenth_of_a_pixel_of_movement_shows_and_does_not_jitter():
     assert 0 < difference.mean() < 0.5
 
 
-def test_people_cast_a_shadow_on_the_floor_beside_them():
+def test_people_cast_a_shadow_on_the_floor_beside_them() -> None:
     lit = replace(NO_SHADOW, shadow=0.8)
     with_shadow, seen = draw(posed(a_person(20)), light=lit)
     without, _ = draw(posed(a_person(20)))
@@ -272,7 +275,7 @@ def test_people_cast_a_shadow_on_the_floor_beside_them():
     assert where[:, 1].min() > seen[0].keypoints[11, 1]  # below the hips
 
 
-def test_faces_differ_and_come_from_the_generator_alone():
+def test_faces_differ_and_come_from_the_generator_alone() -> None:
     assert draw_face(np.random.default_rng(5)) == draw_face(np.random.default_rng(5))
     faces = [draw_face(np.random.default_rng(seed)) for seed in range(300)]
     assert len(set(faces)) == 300
@@ -281,6 +284,6 @@ def test_faces_differ_and_come_from_the_generator_alone():
     assert set(range(HAIR_STYLES)) == {face.hair_style for face in faces}
 
 
-def test_a_picture_of_another_size_than_the_cameras_is_refused():
+def test_a_picture_of_another_size_than_the_cameras_is_refused() -> None:
     with pytest.raises(ValueError, match="give uint8"):
         draw_people(np.zeros((10, 10, 3), np.uint8), a_camera(), [], NO_SHADOW)

@@ -28,7 +28,7 @@ def _camera(shot: Shot = TRIPOD, at_s: float = 0.0, width: int = 540, height: in
 
 
 @pytest.mark.parametrize("name", SCENES)
-def test_a_place_looks_the_same_whenever_it_is_built_of_one_seed(name):
+def test_a_place_looks_the_same_whenever_it_is_built_of_one_seed(name: str) -> None:
     one, other = (Scene(name, 4).draw(_camera()) for _ in range(2))
     assert one.shape == (960, 540, 3)
     assert one.dtype == np.uint8
@@ -38,7 +38,7 @@ def test_a_place_looks_the_same_whenever_it_is_built_of_one_seed(name):
 
 
 @pytest.mark.parametrize("name", SCENES)
-def test_two_seeds_of_a_place_clearly_differ(name):
+def test_two_seeds_of_a_place_clearly_differ(name: str) -> None:
     pictures = [_scene(name, seed).draw(_camera()).astype(int) for seed in range(3)]
     for first in range(3):
         for second in range(first):
@@ -46,7 +46,7 @@ def test_two_seeds_of_a_place_clearly_differ(name):
 
 
 @pytest.mark.parametrize("name", SCENES)
-def test_no_colour_gives_a_place_away(name):
+def test_no_colour_gives_a_place_away(name: str) -> None:
     colours = []
     for seed in range(8):
         small = cv2.resize(
@@ -57,7 +57,7 @@ def test_no_colour_gives_a_place_away(name):
     assert (spread > 25).all()  # of 255, in each channel of the picture's mean colour
 
 
-def test_the_light_is_a_unit_vector_from_above_and_differs_between_seeds():
+def test_the_light_is_a_unit_vector_from_above_and_differs_between_seeds() -> None:
     for name in SCENES:
         lights = [_scene(name, seed).light for seed in range(2)]
         for light in lights:
@@ -69,13 +69,13 @@ def test_the_light_is_a_unit_vector_from_above_and_differs_between_seeds():
         assert not np.allclose(lights[0].direction, lights[1].direction)
 
 
-def test_an_unknown_place_is_refused_by_name():
+def test_an_unknown_place_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match=r"attic.*bedroom"):
         Scene("attic", 1)
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_a_mark_on_the_floor_is_drawn_where_the_camera_projects_it(size):
+def test_a_mark_on_the_floor_is_drawn_where_the_camera_projects_it(size: tuple[int, int]) -> None:
     canvas = Canvas(-2, 2, -2, 3, 100).cover(np.zeros((500, 400, 3), np.uint8))
     marks = [(0.0, 0.0), (0.8, 0.5), (-0.6, -0.9)]
     for x, z in marks:
@@ -92,7 +92,7 @@ def test_a_mark_on_the_floor_is_drawn_where_the_camera_projects_it(size):
 
 
 @pytest.mark.parametrize("name", ["kitchen", "gymnasium/indoor", "stage/indoor", "street", "park", "beach"])
-def test_the_floor_stands_still_in_the_world_while_the_hand_moves(name):
+def test_the_floor_stands_still_in_the_world_while_the_hand_moves(name: str) -> None:
     seed = {"kitchen": 0, "gymnasium/indoor": 0}.get(name, 1)  # floors with something to see on them
     scene, shaken = _scene(name, seed), replace(TRIPOD, shake=0.6)
     first, second = _camera(shaken, 0.0), _camera(shaken, 0.6)
@@ -115,7 +115,7 @@ def test_the_floor_stands_still_in_the_world_while_the_hand_moves(name):
 
 
 @pytest.mark.parametrize("name", SCENES)
-def test_every_place_fills_the_picture_from_wherever_it_is_filmed(name):
+def test_every_place_fills_the_picture_from_wherever_it_is_filmed(name: str) -> None:
     """Pixels where no panel is have the one colour that lies beyond; no such patch is left in the lower part."""
     scene = Scene(name, 2)
     for seed, size in enumerate([(540, 960), (960, 540), (720, 720)]):
@@ -126,7 +126,7 @@ def test_every_place_fills_the_picture_from_wherever_it_is_filmed(name):
         assert (lower == (255, 0, 255)).all(axis=2).mean() < 0.001
 
 
-def test_a_tripod_stands_still_and_a_hand_moves_smoothly():
+def test_a_tripod_stands_still_and_a_hand_moves_smoothly() -> None:
     moments = np.arange(0, 8, 1 / 25)
     still = cameras([TRIPOD], moments, 540, 960)
     assert all((view.position == still[0].position).all() and view.pan == still[0].pan for view in still)
@@ -138,7 +138,7 @@ def test_a_tripod_stands_still_and_a_hand_moves_smoothly():
         assert np.linalg.norm(np.diff(path, axis=0), axis=1).max() < most_px
 
 
-def test_the_picture_cuts_where_the_script_says_and_nowhere_else():
+def test_the_picture_cuts_where_the_script_says_and_nowhere_else() -> None:
     shots = (replace(TRIPOD, shake=0.5), replace(TRIPOD, start_s=3.0, distance_m=2.6, offset_m=-0.3, shake=0.5, seed=9))
     moments = np.arange(0, 6, 1 / 25)
     path = np.array([view.position for view in cameras(shots, moments, 540, 960)])
@@ -147,12 +147,12 @@ def test_the_picture_cuts_where_the_script_says_and_nowhere_else():
     assert jumps.max() > 10 * np.delete(jumps, jumps.argmax()).max()
 
 
-def test_a_moment_before_the_first_shot_is_refused():
+def test_a_moment_before_the_first_shot_is_refused() -> None:
     with pytest.raises(ValueError, match="before the first shot"):
         cameras([replace(TRIPOD, start_s=1.0)], np.array([0.5]), 540, 960)
 
 
-def test_shots_have_a_cut_in_about_one_clip_of_eight_and_none_is_short():
+def test_shots_have_a_cut_in_about_one_clip_of_eight_and_none_is_short() -> None:
     drawn = [draw_shots(np.random.default_rng(seed), 7.0, 540, 960) for seed in range(800)]
     assert {len(shots) for shots in drawn} == {1, 2}
     assert 0.08 < np.mean([len(shots) == 2 for shots in drawn]) < 0.16
@@ -164,7 +164,7 @@ def test_shots_have_a_cut_in_about_one_clip_of_eight_and_none_is_short():
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_a_dancer_with_raised_arms_stays_in_the_picture_and_fills_it(size):
+def test_a_dancer_with_raised_arms_stays_in_the_picture_and_fills_it(size: tuple[int, int]) -> None:
     width, height = size
     inside, share = [], []
     for seed in range(150):
@@ -180,7 +180,7 @@ def test_a_dancer_with_raised_arms_stays_in_the_picture_and_fills_it(size):
     assert np.percentile(share, 2) > 0.44
 
 
-def test_phones_are_of_the_kinds_and_shares_that_clips_have():
+def test_phones_are_of_the_kinds_and_shares_that_clips_have() -> None:
     rng = np.random.default_rng(3)
     phones = [draw_phone(rng) for _ in range(1500)]
     assert {(phone.width, phone.height) for phone in phones} == set(SIZES)
@@ -200,7 +200,7 @@ def test_phones_are_of_the_kinds_and_shares_that_clips_have():
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_the_look_keeps_the_picture_and_changes_it_from_frame_to_frame(size):
+def test_the_look_keeps_the_picture_and_changes_it_from_frame_to_frame(size: tuple[int, int]) -> None:
     phone = replace(PHONE, width=size[0], height=size[1], caption="day 3 #challenge")
     plain = np.full((size[1], size[0], 3), 120, np.uint8)
     one, again, later = (apply_look(plain.copy(), phone, frame, 5) for frame in (3, 3, 4))
@@ -213,13 +213,13 @@ def test_the_look_keeps_the_picture_and_changes_it_from_frame_to_frame(size):
     assert 0.5 < float((middle.astype(int) - later[size[1] // 3 : size[1] // 2]).std()) < 12
 
 
-def test_a_picture_of_another_size_than_the_phones_is_refused():
+def test_a_picture_of_another_size_than_the_phones_is_refused() -> None:
     with pytest.raises(ValueError, match="540x100"):
         apply_look(np.zeros((100, 540, 3), np.uint8), PHONE, 0, 1)
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_a_caption_lies_in_the_upper_eighth_or_the_lower_fifth(size):
+def test_a_caption_lies_in_the_upper_eighth_or_the_lower_fifth(size: tuple[int, int]) -> None:
     bare = replace(PHONE, width=size[0], height=size[1])
     where = set()
     for seed in range(12):

@@ -48,13 +48,13 @@ def manifest(uploads: tuple[world_module.Upload, ...]) -> pd.DataFrame:
     )
 
 
-def test_the_same_seed_gives_the_same_world_and_another_seed_another(big):
+def test_the_same_seed_gives_the_same_world_and_another_seed_another(big: tuple[world_module.Upload, ...]) -> None:
     assert make_world(BIG) == big
     other = make_world(dataclasses.replace(BIG, seed=10))
     assert [upload.likes for upload in other] != [upload.likes for upload in big]
 
 
-def test_likes_are_the_sum_of_their_stated_terms(big):
+def test_likes_are_the_sum_of_their_stated_terms(big: tuple[world_module.Upload, ...]) -> None:
     for upload in big:
         assert upload.likes == max(0, round(np.expm1(sum(upload.script.likes.values()))))
         lead, weights = upload.script.people[0], BIG.likes
@@ -63,7 +63,9 @@ def test_likes_are_the_sum_of_their_stated_terms(big):
         assert upload.script.likes["expression"] == pytest.approx(weights.expression * (lead.expression - 0.5))
 
 
-def test_clips_of_one_challenge_share_its_term_and_clips_of_one_scene_that_of_the_scene(big):
+def test_clips_of_one_challenge_share_its_term_and_clips_of_one_scene_that_of_the_scene(
+    big: tuple[world_module.Upload, ...],
+) -> None:
     table = clips_table(big)
     assert (table.groupby("challenge")["likes_challenge"].nunique() == 1).all()
     assert table["likes_challenge"].nunique() == 8
@@ -73,13 +75,13 @@ def test_clips_of_one_challenge_share_its_term_and_clips_of_one_scene_that_of_th
     )
 
 
-def test_nothing_in_the_clip_tells_of_the_noise_or_the_followers(big):
+def test_nothing_in_the_clip_tells_of_the_noise_or_the_followers(big: tuple[world_module.Upload, ...]) -> None:
     table = clips_table(big)
     for hidden in ("likes_noise", "likes_followers", "likes_creator"):
         assert abs(table["content"].corr(table[hidden], method="spearman")) < 0.25
 
 
-def test_every_term_matters_and_none_is_everything(big):
+def test_every_term_matters_and_none_is_everything(big: tuple[world_module.Upload, ...]) -> None:
     table = clips_table(big)
     shares = table[["likes_skill", "likes_look", "likes_expression", "likes_scene"]].var()
     shares = shares / shares.sum()
@@ -87,7 +89,7 @@ def test_every_term_matters_and_none_is_everything(big):
     assert shares.max() < 0.6
 
 
-def test_the_ceiling_falls_with_the_noise(big):
+def test_the_ceiling_falls_with_the_noise(big: tuple[world_module.Upload, ...]) -> None:
     quiet = make_world(dataclasses.replace(BIG, likes=LikesOptions(noise=0.01, creator=0.01)))
     loud = make_world(dataclasses.replace(BIG, likes=LikesOptions(noise=2.0)))
     found = [ceilings(clips_table(uploads), manifest(uploads)) for uploads in (quiet, big, loud)]
@@ -97,7 +99,7 @@ def test_the_ceiling_falls_with_the_noise(big):
     assert found[1].likes_by_content < found[1].likes  # who does not see the followers knows less
 
 
-def test_the_ceiling_is_a_ceiling(big):
+def test_the_ceiling_is_a_ceiling(big: tuple[world_module.Upload, ...]) -> None:
     """Of predictors made from the terms, none that sees less beats the one that sees all."""
     table, likes = clips_table(big), manifest(big)["likes"]
     best = mean_spearman(table["expected"], likes, table["challenge"])
@@ -105,7 +107,7 @@ def test_the_ceiling_is_a_ceiling(big):
         assert mean_spearman(table[term], likes, table["challenge"]) < best
 
 
-def test_expected_and_content_leave_out_what_cannot_be_known(big):
+def test_expected_and_content_leave_out_what_cannot_be_known(big: tuple[world_module.Upload, ...]) -> None:
     upload = big[0]
     terms = upload.script.likes
     assert expected_log_likes(upload) == pytest.approx(sum(terms.values()) - terms["creator"] - terms["noise"])
@@ -114,14 +116,14 @@ def test_expected_and_content_leave_out_what_cannot_be_known(big):
     )
 
 
-def test_a_world_that_cannot_be_is_refused():
+def test_a_world_that_cannot_be_is_refused() -> None:
     with pytest.raises(DataError, match="creators 1 to clips"):
         WorldOptions(clips=4, creators=5)
     with pytest.raises(DataError, match=r"0\.5 to 60 s"):
         WorldOptions(seconds=(5.0, 3.0))
 
 
-def test_phones_have_all_their_habits(big):
+def test_phones_have_all_their_habits(big: tuple[world_module.Upload, ...]) -> None:
     table = clips_table(big)
     assert {0, 90, 180, 270} == set(table["rotation"])
     assert {"h264", "hevc"} == set(table["codec"])
@@ -132,13 +134,13 @@ def test_phones_have_all_their_habits(big):
     assert table["width"].nunique() > 1
 
 
-def test_options_survive_the_trip_through_world_toml(tmp_path):
+def test_options_survive_the_trip_through_world_toml(tmp_path: Path) -> None:
     options = dataclasses.replace(SMALL, likes=LikesOptions(noise=0.1))
     write_options(tmp_path, options)
     assert read_options(tmp_path) == options
 
 
-def test_a_misspelt_option_is_named(tmp_path):
+def test_a_misspelt_option_is_named(tmp_path: Path) -> None:
     write_options(tmp_path, SMALL)
     path = tmp_path / "world.toml"
     path.write_text(path.read_text().replace("creators", "craetors"))
@@ -146,13 +148,13 @@ def test_a_misspelt_option_is_named(tmp_path):
         read_options(tmp_path)
 
 
-def test_the_manifest_of_a_world_is_valid(rendered):
+def test_the_manifest_of_a_world_is_valid(rendered: Path) -> None:
     (batch,) = read_manifests(str(rendered))
     assert len(batch.rows) == SMALL.clips
     assert batch.rows["followers"].notna().all()
 
 
-def test_every_sound_file_holds_the_frames_of_its_script_at_their_times(rendered):
+def test_every_sound_file_holds_the_frames_of_its_script_at_their_times(rendered: Path) -> None:
     for upload in make_world(SMALL):
         if upload.script.phone.damage:
             continue
@@ -165,7 +167,7 @@ def test_every_sound_file_holds_the_frames_of_its_script_at_their_times(rendered
         assert len(truth.people) == len(upload.script.people)
 
 
-def test_a_rotated_file_stands_upright_once_its_metadata_is_applied(tmp_path):
+def test_a_rotated_file_stands_upright_once_its_metadata_is_applied(tmp_path: Path) -> None:
     upload = make_world(SMALL)[0]
     for rotation in (0, 90, 180, 270):
         phone = dataclasses.replace(
@@ -183,14 +185,14 @@ def test_a_rotated_file_stands_upright_once_its_metadata_is_applied(tmp_path):
         assert np.abs(upright.astype(int) - wanted[0].astype(int)).mean() < 6
 
 
-def test_a_rendered_world_is_complete_and_is_not_rendered_again(rendered):
+def test_a_rendered_world_is_complete_and_is_not_rendered_again(rendered: Path) -> None:
     assert is_rendered(rendered)
     before = {path: path.stat().st_mtime_ns for path in rendered.rglob("*") if path.is_file()}
     render_world(rendered, workers=1)
     assert before == {path: path.stat().st_mtime_ns for path in rendered.rglob("*") if path.is_file()}
 
 
-def test_only_what_is_missing_is_rendered_again_and_comes_out_the_same(rendered):
+def test_only_what_is_missing_is_rendered_again_and_comes_out_the_same(rendered: Path) -> None:
     first, second = [upload for upload in make_world(SMALL) if not upload.script.phone.damage][:2]
     gone, kept = rendered / first.uri, rendered / second.uri
     content_before, kept_before = gone.read_bytes(), kept.stat().st_mtime_ns
@@ -202,7 +204,7 @@ def test_only_what_is_missing_is_rendered_again_and_comes_out_the_same(rendered)
     assert is_rendered(rendered)
 
 
-def test_another_world_in_the_folder_takes_the_place_of_the_old_one(tmp_path):
+def test_another_world_in_the_folder_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
     folder = tmp_path / "w"
     one = WorldOptions(seed=1, clips=1, creators=1, seconds=(0.5, 0.5), broken=0)
     write_options(folder, one)
@@ -214,7 +216,7 @@ def test_another_world_in_the_folder_takes_the_place_of_the_old_one(tmp_path):
     assert (folder / make_world(one)[0].uri).read_bytes() != old
 
 
-def test_likes_that_a_user_edited_stay(rendered):
+def test_likes_that_a_user_edited_stay(rendered: Path) -> None:
     path = manifest_path(rendered)
     text = path.read_text()
     path.write_text(text.replace(text.splitlines()[1].split(",")[5], "123456", 1))
@@ -225,6 +227,6 @@ def test_likes_that_a_user_edited_stay(rendered):
     path.write_text(text)
 
 
-def test_the_truth_table_has_a_row_a_clip_with_every_term(rendered):
+def test_the_truth_table_has_a_row_a_clip_with_every_term(rendered: Path) -> None:
     table = read_clips_truth(rendered)
     pd.testing.assert_frame_equal(table, clips_table(make_world(SMALL)))

@@ -3,11 +3,12 @@
 import hashlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from pipeline.core import storage
 from pipeline.core.options import DecodeLimits
 from pipeline.decode.clips import Probe
-from pipeline.ingest.clip_table import read_ingest
+from pipeline.ingest.clip_table import IngestedBatch, read_ingest
 from pipeline.ingest.ingest_batch import run_ingest
 from pipeline.ingest.manifest import Batch, read_manifests
 
@@ -53,7 +54,7 @@ class World:
         (batch,) = read_manifests(str(self.folder / "june.csv"))
         return batch
 
-    def ingest(self, *names: str, probe: Probing | None = None, **kwargs):
+    def ingest(self, *names: str, probe: Probing | None = None, **kwargs: Any) -> tuple[IngestedBatch, list[str]]:
         """The batch as ingested, and the ids of the clips that were probed for it."""
         probe = probe or Probing()
         path = run_ingest(
@@ -61,5 +62,5 @@ class World:
         )
         return read_ingest(path), sorted(probe.asked)
 
-    def shards(self, ingest) -> dict[str, str | None]:
+    def shards(self, ingest: IngestedBatch) -> dict[str, str | None]:
         return {clip.clip_id: clip.shard for clip in ingest.clips}

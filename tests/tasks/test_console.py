@@ -3,6 +3,7 @@
 import logging
 import sys
 import traceback
+from collections.abc import Callable
 
 import luigi
 import pytest
@@ -25,7 +26,7 @@ def logged(error: Exception, cause: Exception | None = None) -> str:
     return handler.lines[0]
 
 
-def logged_as_text(raise_it) -> str:
+def logged_as_text(raise_it: Callable[[], object]) -> str:
     """The same when complete() or requires() fails: Luigi puts the traceback's text into the message."""
     handler = _Lines()
     logger = _logger(handler)
@@ -151,7 +152,9 @@ def test_progress_needs_no_luigi_to_report_to(capsys: pytest.CaptureFixture[str]
     assert capsys.readouterr() == ("", "")
 
 
-def test_progress_on_a_terminal_shows_how_far_it_is(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+def test_progress_on_a_terminal_shows_how_far_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     with Progress(luigi.Task(), "extract june") as progress:
         progress(3, 4, {"ok": 3})

@@ -24,7 +24,7 @@ def task(workspace: Path, clip: str, run: str = "june") -> ActionFeedback:
     return ActionFeedback(run_id=run, clip=clip, workspace=str(workspace), device="cpu")
 
 
-def test_options_are_given_as_the_docs_write_them(workspace):
+def test_options_are_given_as_the_docs_write_them(workspace: Path) -> None:
     words = ["ActionFeedback", "--run", "june", "--clip", "late", "--workspace", str(workspace)]
     with CmdlineParser.global_instance(["--module", "tasks", *words]) as parser:
         given = parser.get_task_obj()
@@ -32,7 +32,7 @@ def test_options_are_given_as_the_docs_write_them(workspace):
     assert (given.run_id, given.clip, given.workspace) == ("june", "late", str(workspace))
 
 
-def test_sentences_and_files_are_printed(workspace, capsys):
+def test_sentences_and_files_are_printed(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     task(workspace, "late").run()
     said = capsys.readouterr().err
     found = json.loads((workspace / RUN / "feedback/late.json").read_text())
@@ -43,11 +43,11 @@ def test_sentences_and_files_are_printed(workspace, capsys):
     assert f"written: {workspace}/{RUN}/feedback/late.json and {workspace}/{RUN}/feedback/late.mp4" in said
 
 
-def test_a_clip_without_faults_is_told_so(workspace, capsys):
+def test_a_clip_without_faults_is_told_so(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     task(workspace, "good4").run()
     assert "nothing stands out: it differs from them no more than they do from one another" in capsys.readouterr().err
 
 
-def test_an_unknown_run_is_refused_before_anything_starts(workspace):
+def test_an_unknown_run_is_refused_before_anything_starts(workspace: Path) -> None:
     with pytest.raises(OptionError, match=r"has no run of the name or id 'may'; there are .*june"):
         task(workspace, "late", run="may").complete()

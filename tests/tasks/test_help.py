@@ -9,7 +9,7 @@ import tasks
 
 
 @pytest.mark.parametrize("name", tasks.__all__)
-def test_every_task_says_what_it_does(name):
+def test_every_task_says_what_it_does(name: str) -> None:
     task = Register.get_task_cls(name)
     said = (task.__doc__ or "").strip()
     assert len(said.split()) >= 6, f"{name} has no description"
@@ -18,7 +18,7 @@ def test_every_task_says_what_it_does(name):
 
 
 @pytest.mark.parametrize("name", tasks.__all__)
-def test_every_option_is_described(name):
+def test_every_option_is_described(name: str) -> None:
     for option, parameter in Register.get_task_cls(name).get_params():
         if parameter.visibility == luigi.parameter.ParameterVisibility.PRIVATE:
             continue
@@ -27,7 +27,7 @@ def test_every_option_is_described(name):
 
 
 @pytest.mark.parametrize("name", tasks.__all__)
-def test_help_prints_every_option_with_its_description(name, capsys):
+def test_help_prints_every_option_with_its_description(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended, CmdlineParser.global_instance(["--module", "tasks", name, "--help"]):
         pass
     assert not ended.value.code

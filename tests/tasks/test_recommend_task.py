@@ -33,7 +33,7 @@ def task(workspace: Path, **options: object) -> Recommend:
     return Recommend(**({"run_id": "june", "workspace": str(workspace), "device": "cpu"} | options))
 
 
-def test_every_option_can_be_given_as_the_docs_write_it(workspace):
+def test_every_option_can_be_given_as_the_docs_write_it(workspace: Path) -> None:
     words = ["Recommend", "--run", "june", "--workspace", str(workspace), "--challenge", "wave", "--top", "3",
              "--weights", "pose=2,scene=1", "--diversity", "0.5", "--new-only", "--per-creator", "0"]  # fmt: skip
     with CmdlineParser.global_instance(["--module", "tasks.recommend", *words]) as parser:
@@ -42,7 +42,9 @@ def test_every_option_can_be_given_as_the_docs_write_it(workspace):
     assert (given.run_id, given.top, given.diversity, given.new_only, given.per_creator) == ("june", 3, 0.5, True, 0)
 
 
-def test_the_table_says_place_relevance_and_what_each_clip_gained_and_lost(workspace, capsys):
+def test_the_table_says_place_relevance_and_what_each_clip_gained_and_lost(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     task(workspace, top=4, weights="pose=2,scene=1", diversity=0.6, name="mine").run()
     said = capsys.readouterr().err
     assert said.startswith("recommended from run june by pose 2, scene 1; diversity 0.6, at most 1 a creator")
@@ -67,7 +69,7 @@ def test_the_table_says_place_relevance_and_what_each_clip_gained_and_lost(works
     assert f"written: {workspace}/{RUN}/recommendations/mine.parquet and .json beside it" in said
 
 
-def test_a_name_used_again_is_replaced_and_other_options_get_other_files(workspace):
+def test_a_name_used_again_is_replaced_and_other_options_get_other_files(workspace: Path) -> None:
     folder = workspace / RUN / "recommendations"
     task(workspace, name="again", top=2).run()
     task(workspace, name="again", top=3).run()
@@ -92,18 +94,20 @@ def test_a_name_used_again_is_replaced_and_other_options_get_other_files(workspa
         ({"since": "2031"}, "--since"),
     ],
 )
-def test_what_makes_no_sense_is_refused_before_anything_runs(workspace, options, said):
+def test_what_makes_no_sense_is_refused_before_anything_runs(
+    workspace: Path, options: dict[str, str], said: str
+) -> None:
     with pytest.raises(OptionError, match=said):
         task(workspace, **options).complete()
 
 
 @pytest.mark.parametrize("options", [{"diversity": 1.1}, {"top": 0}, {"per_creator": -1}])
-def test_numbers_out_of_range_are_refused(workspace, options):
+def test_numbers_out_of_range_are_refused(workspace: Path, options: dict) -> None:
     with pytest.raises(OptionError, match=r"it takes a"):
         task(workspace, **options)
 
 
-def test_random_weights_are_warned_of(workspace, caplog):
+def test_random_weights_are_warned_of(workspace: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = workspace / RUN / "run.json"
     before = path.read_text()
     path.write_text(json.dumps(json.loads(before) | {"untrained": ["pose"]}))
@@ -114,7 +118,7 @@ def test_random_weights_are_warned_of(workspace, caplog):
     assert "UNTRAINED WEIGHTS: pose" in caplog.text
 
 
-def test_scores_that_have_seen_the_likes_are_told(workspace, capsys):
+def test_scores_that_have_seen_the_likes_are_told(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     task(workspace).run()
     assert "NOTE" not in capsys.readouterr().err
     about = workspace / RUN / "folds.json"
@@ -127,7 +131,9 @@ def test_scores_that_have_seen_the_likes_are_told(workspace, capsys):
     assert re.search(r"NOTE: the model was trained on \d+ of these clips", capsys.readouterr().err)
 
 
-def test_uploads_that_the_run_scored_can_be_recommended_from(workspace, capsys):
+def test_uploads_that_the_run_scored_can_be_recommended_from(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     new = [
         Clip("one", creator="zoe", speed=1.3),
         Clip("two", creator="yan", speed=0.2),

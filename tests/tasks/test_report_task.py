@@ -29,32 +29,32 @@ def report(workspace: Path, **options: Any) -> RenderReport:
     return RenderReport(manifest="none.csv", workspace=str(workspace), **options)
 
 
-def test_a_report_that_shows_what_is_asked_for_is_done(workspace):
+def test_a_report_that_shows_what_is_asked_for_is_done(workspace: Path) -> None:
     assert report(workspace).complete()
     (workspace / FOLDER / "report.html").unlink()
     assert not report(workspace).complete()
 
 
 @pytest.mark.parametrize("options", [{"report_faces": "none"}, {"report_faces": "show"}, {"report_films": 7}])
-def test_other_pictures_make_the_report_anew_and_train_nothing(workspace, options):
+def test_other_pictures_make_the_report_anew_and_train_nothing(workspace: Path, options: dict) -> None:
     assert not report(workspace, **options).complete()
     assert EvaluateRun(manifest="none.csv", workspace=str(workspace)).complete()
     assert report(workspace, **options).run_folder().place == FOLDER
 
 
-def test_a_report_of_before_there_was_a_choice_is_made_anew(workspace):
+def test_a_report_of_before_there_was_a_choice_is_made_anew(workspace: Path) -> None:
     (workspace / FOLDER / "report.json").unlink()
     assert not report(workspace).complete()
 
 
-def test_ablations_that_came_later_are_shown(workspace):
+def test_ablations_that_came_later_are_shown(workspace: Path) -> None:
     (workspace / FOLDER / "ablations.json").write_text(json.dumps({"seeds": 1, "variants": [], "all": True}))
     assert not report(workspace).complete()
     (workspace / FOLDER / "report.json").write_text(json.dumps(report(workspace).shown()))
     assert report(workspace).complete()
 
 
-def test_feedback_that_came_later_is_shown(workspace):
+def test_feedback_that_came_later_is_shown(workspace: Path) -> None:
     (workspace / FOLDER / "feedback").mkdir()
     (workspace / FOLDER / "feedback/a.mp4").write_bytes(b"a film is not in the page")
     assert report(workspace).complete()
@@ -64,7 +64,7 @@ def test_feedback_that_came_later_is_shown(workspace):
     assert report(workspace).complete()
 
 
-def test_a_name_is_no_reason_to_make_a_report_anew(workspace):
+def test_a_name_is_no_reason_to_make_a_report_anew(workspace: Path) -> None:
     assert report(workspace, run_name="summer").complete()
     assert report(workspace, run_name="summer").called() == "summer"
     assert report(workspace).called() is None
@@ -72,7 +72,7 @@ def test_a_name_is_no_reason_to_make_a_report_anew(workspace):
     assert report(workspace).called() == "june"
 
 
-def test_a_build_passes_the_choice_on_and_is_not_done_before_the_report_is(workspace):
+def test_a_build_passes_the_choice_on_and_is_not_done_before_the_report_is(workspace: Path) -> None:
     (workspace / "latest.json").write_text(
         json.dumps({"dataset": "datasets/None", "run": FOLDER, "report": f"{FOLDER}/report.html"})
     )
@@ -83,7 +83,7 @@ def test_a_build_passes_the_choice_on_and_is_not_done_before_the_report_is(works
     assert not build.complete()
 
 
-def test_faces_are_blurred_unless_asked_otherwise(tmp_path):
+def test_faces_are_blurred_unless_asked_otherwise(tmp_path: Path) -> None:
     assert report(tmp_path).report_faces == "blur"
     with pytest.raises(ValueError, match="blur"):
         RenderReport.report_faces.parse("pixelate")

@@ -38,12 +38,12 @@ def ablated(workspace: Path, seeds: int, variants: list[str], whole: bool) -> No
     (workspace / FOLDER / "ablations.json").write_text(json.dumps(about))
 
 
-def test_clips_are_scored_after_the_folds_and_without_folds_after_training(workspace):
+def test_clips_are_scored_after_the_folds_and_without_folds_after_training(workspace: Path) -> None:
     assert isinstance(stage(ScoreClips, workspace).requires(), CrossValidate)
     assert isinstance(stage(ScoreClips, workspace, folds=0).requires(), TrainFusion)
 
 
-def test_ablations_are_made_only_when_asked_for_and_then_nothing_is_complete_without_them(workspace):
+def test_ablations_are_made_only_when_asked_for_and_then_nothing_is_complete_without_them(workspace: Path) -> None:
     made(workspace, "run.json", "folds.json", "scores.parquet", "metrics.json")
     plain, asked = stage(EvaluateRun, workspace), stage(EvaluateRun, workspace, ablations=True)
     assert [type(task) for task in plain.requires()] == [ScoreClips]
@@ -67,21 +67,23 @@ def test_ablations_are_made_only_when_asked_for_and_then_nothing_is_complete_wit
         ({"ablation_variants": "lstm, no_huber"}, False),
     ],
 )
-def test_ablations_that_are_there_are_made_anew_only_for_more_seeds_or_other_variants(workspace, asked, there):
+def test_ablations_that_are_there_are_made_anew_only_for_more_seeds_or_other_variants(
+    workspace: Path, asked: dict, there: bool
+) -> None:
     made(workspace, "run.json", "folds.json", "scores.parquet", "metrics.json")
     ablated(workspace, seeds=3, variants=["lstm", "no_ridge"], whole=True)
     for kind in (RunAblations, EvaluateRun):
         assert stage(kind, workspace, ablations=True, **asked).complete() == there
 
 
-def test_some_of_the_ablations_are_not_all_of_them(workspace):
+def test_some_of_the_ablations_are_not_all_of_them(workspace: Path) -> None:
     made(workspace, "metrics.json")
     ablated(workspace, seeds=1, variants=["lstm", "no_ridge"], whole=False)
     assert not stage(EvaluateRun, workspace, ablations=True).complete()
     assert stage(EvaluateRun, workspace, ablations=True, ablation_variants="no_ridge").complete()
 
 
-def test_an_ablation_that_there_is_not_is_refused_before_anything_is_trained(workspace):
+def test_an_ablation_that_there_is_not_is_refused_before_anything_is_trained(workspace: Path) -> None:
     assert isinstance(stage(RunAblations, workspace, ablation_variants="lstm,no_levels").requires(), CrossValidate)
     with pytest.raises(OptionError, match=r"--ablation-variants names lstn; this run has st_gcn, .*lstm"):
         stage(RunAblations, workspace, ablation_variants="lstn").requires()
@@ -90,17 +92,17 @@ def test_an_ablation_that_there_is_not_is_refused_before_anything_is_trained(wor
 
 
 @pytest.mark.parametrize("options", [{"ablation_seeds": 3}, {"ablation_variants": "lstm"}])
-def test_how_ablations_are_made_is_not_asked_for_without_them(workspace, options):
+def test_how_ablations_are_made_is_not_asked_for_without_them(workspace: Path, options: dict) -> None:
     with pytest.raises(OptionError, match="--ablations"):
         stage(EvaluateRun, workspace, **options).requires()
 
 
-def test_ablations_without_folds_are_refused(workspace):
+def test_ablations_without_folds_are_refused(workspace: Path) -> None:
     with pytest.raises(OptionError, match="--folds"):
         stage(RunAblations, workspace, folds=0).requires()
 
 
-def test_how_a_run_is_judged_is_a_part_of_its_id_but_ablations_are_not(monkeypatch):
+def test_how_a_run_is_judged_is_a_part_of_its_id_but_ablations_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(RunStage, "dataset_id", "some")
 
     def folder(**options: Any) -> str:
@@ -110,7 +112,7 @@ def test_how_a_run_is_judged_is_a_part_of_its_id_but_ablations_are_not(monkeypat
     assert folder() == folder(ablations=True, ablation_seeds=3, ablation_variants="lstm")
 
 
-def test_the_command_line_offers_the_protocols_there_are():
+def test_the_command_line_offers_the_protocols_there_are() -> None:
     from pipeline.evaluation.protocol import PROTOCOLS
 
     (protocol,) = [option for name, option in RunStage.get_params() if name == "protocol"]
@@ -119,7 +121,7 @@ def test_the_command_line_offers_the_protocols_there_are():
         protocol.parse("bootstrap")
 
 
-def test_uploads_that_are_there_twice_are_told_of_by_kind():
+def test_uploads_that_are_there_twice_are_told_of_by_kind() -> None:
     assert copies({"of_a_file": 0, "near": 0}) == []
     assert copies({"of_a_file": 0, "near": 3}) == ["copies: 3 uploads are near-copies of others; they share folds"]
     both = "copies: 2 uploads are copies of others' files, 1 upload is a near-copy of another; they share folds"

@@ -33,18 +33,20 @@ def from_command_line(*words: str) -> luigi.Task:
     [("--run", "A", "--run", "B"), ("--run", "A,B"), ("--runs", "A, B"), ("--CompareRuns-runs", "A,B")],
     ids=["twice", "with a comma", "in full", "of the task by name"],
 )
-def test_two_runs_can_be_given_in_each_way_that_looks_right(words):
+def test_two_runs_can_be_given_in_each_way_that_looks_right(words: tuple) -> None:
     task = from_command_line("CompareRuns", *words)
     assert isinstance(task, CompareRuns)
     assert task.runs == ("A", "B")
 
 
-def test_one_run_is_called_run_too():
+def test_one_run_is_called_run_too() -> None:
     assert from_command_line("DeleteRun", "--run", "june").run_id == "june"
     assert from_command_line("ScoreUploads", "--manifest", "new.csv", "--run", "june").run_id == "june"
 
 
-def test_comparing_says_the_differences_and_what_the_runs_differ_in(workspace, capsys):
+def test_comparing_says_the_differences_and_what_the_runs_differ_in(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     name_run(str(workspace), GOOD, "june")
     CompareRuns(runs=("june", POOR), workspace=str(workspace)).run()
     said = capsys.readouterr().err
@@ -56,7 +58,7 @@ def test_comparing_says_the_differences_and_what_the_runs_differ_in(workspace, c
     assert "seed: 0 / 1" in said
 
 
-def test_one_run_three_runs_or_a_wrong_name_stop_before_anything_is_read(workspace):
+def test_one_run_three_runs_or_a_wrong_name_stop_before_anything_is_read(workspace: Path) -> None:
     for runs in ((GOOD,), (GOOD, POOR, GOOD)):
         with pytest.raises(OptionError, match="comparing takes two runs"):
             CompareRuns(runs=runs, workspace=str(workspace)).complete()
@@ -68,7 +70,7 @@ def test_one_run_three_runs_or_a_wrong_name_stop_before_anything_is_read(workspa
         ScoreUploads(manifest="none.csv", run_id="may", workspace=str(workspace)).complete()
 
 
-def test_deleting_by_name_takes_the_run_of_that_name(workspace, capsys):
+def test_deleting_by_name_takes_the_run_of_that_name(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     name_run(str(workspace), GOOD, "june")
     (workspace / "latest.json").write_text(json.dumps(latest("datasets/d", f"runs/{GOOD}")))
     DeleteRun(run_id="june", workspace=str(workspace)).run()
@@ -78,7 +80,7 @@ def test_deleting_by_name_takes_the_run_of_that_name(workspace, capsys):
     assert f"deleted runs/{GOOD}" in capsys.readouterr().err
 
 
-def test_a_name_that_is_no_name_stops_a_build_before_it_starts(tmp_path):
+def test_a_name_that_is_no_name_stops_a_build_before_it_starts(tmp_path: Path) -> None:
     (tmp_path / "june.csv").write_text("clip_id,uri,challenge\na,a.mp4,dance\n")
     task = BuildVDV(
         manifest=str(tmp_path / "june.csv"), workspace=str(tmp_path / "ws"), profile=str(TINY_PROFILE), run_name="../x"
@@ -87,19 +89,19 @@ def test_a_name_that_is_no_name_stops_a_build_before_it_starts(tmp_path):
         task.complete()
 
 
-def test_a_run_of_a_profile_of_ones_own_asks_for_its_file(workspace):
+def test_a_run_of_a_profile_of_ones_own_asks_for_its_file(workspace: Path) -> None:
     path = workspace / "runs" / GOOD / "run.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"profiles": ["mine"]}))
     with pytest.raises(DataError, match="profile 'mine', which is none of vdv's own; give its TOML file"):
         ScoreUploads(manifest="none.csv", run_id=GOOD, workspace=str(workspace)).complete()
 
 
-def test_features_that_would_be_made_otherwise_than_the_runs_are_refused(workspace):
+def test_features_that_would_be_made_otherwise_than_the_runs_are_refused(workspace: Path) -> None:
     with pytest.raises(DataError, match=r"learned from other pose features .*train a new run with BuildVDV"):
         ScoreUploads(manifest="none.csv", run_id=GOOD, workspace=str(workspace), profile=str(TINY_PROFILE)).complete()
 
 
-def test_left_out_clips_are_told(workspace):
+def test_left_out_clips_are_told(workspace: Path) -> None:
     import pandas as pd
 
     from pipeline.evaluation.compare_runs import compare_runs

@@ -19,7 +19,7 @@ def render(folder: Path, *options: str) -> subprocess.CompletedProcess:
     return luigi(folder, "RenderWorld", "--folder", "world", *options)
 
 
-def test_a_new_world_is_rendered_whole_and_only_once(tmp_path):
+def test_a_new_world_is_rendered_whole_and_only_once(tmp_path: Path) -> None:
     # Of a low resolution, one dancer and six seconds: the seed with the fewest pixels to draw.
     done = render(tmp_path, "--clips", "1", "--seed", "1061", "--challenges", "1", "--processes", "1")
     assert done.returncode == 0, done.stderr
@@ -30,7 +30,7 @@ def test_a_new_world_is_rendered_whole_and_only_once(tmp_path):
     assert not changed(before, written(tmp_path))
 
 
-def test_a_folder_of_real_clips_is_not_made_a_world(tmp_path):
+def test_a_folder_of_real_clips_is_not_made_a_world(tmp_path: Path) -> None:
     (tmp_path / "world").mkdir()
     (tmp_path / "world/world.csv").write_text("clip_id,uri,challenge\n")
     done = render(tmp_path)
@@ -40,14 +40,14 @@ def test_a_folder_of_real_clips_is_not_made_a_world(tmp_path):
     assert not (tmp_path / "world/world.toml").exists()
 
 
-def test_a_world_of_no_clips_is_refused_with_the_option_named(tmp_path):
+def test_a_world_of_no_clips_is_refused_with_the_option_named(tmp_path: Path) -> None:
     done = render(tmp_path, "--clips", "0")
     assert done.returncode != 0
     assert "--clips is 0" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_a_world_is_rendered_before_its_manifest_is_read(tmp_path):
+def test_a_world_is_rendered_before_its_manifest_is_read(tmp_path: Path) -> None:
     options = WorldOptions(seed=1010, clips=1, creators=1, seconds=(0.5, 0.5), broken=0)
     (tmp_path / "world").mkdir()
     write_options(tmp_path / "world", options)

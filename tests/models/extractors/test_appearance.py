@@ -8,7 +8,7 @@ from tests.models.extractors.test_resnet import PUBLISHERS, feature_and_logits, 
 CPU = torch.device("cpu")
 
 
-def test_every_frame_gives_the_feature_that_torchvisions_network_passes_to_its_classifier():
+def test_every_frame_gives_the_feature_that_torchvisions_network_passes_to_its_classifier() -> None:
     network = trained("resnet18", 1000, seed=1)
     extractor = AppearanceExtractor(network.state_dict(), device=CPU, batch_size=3, architecture="resnet18")
     frames = torch.randint(0, 256, (3, 260, 300, 3), dtype=torch.uint8)
@@ -25,7 +25,7 @@ def test_every_frame_gives_the_feature_that_torchvisions_network_passes_to_its_c
         np.testing.assert_allclose(feature.astype(np.float32), want.numpy(), atol=1e-4, rtol=1e-3)  # float16: 2^-11
 
 
-def test_a_small_network_on_small_inputs_goes_the_same_way():
+def test_a_small_network_on_small_inputs_goes_the_same_way() -> None:
     extractor = AppearanceExtractor(
         None, device=CPU, batch_size=2, architecture="resnet18", classes=8, preprocessing=Preprocessing(116, 112)
     )
@@ -34,7 +34,7 @@ def test_a_small_network_on_small_inputs_goes_the_same_way():
     assert extractor.infer(prepared.inputs, prepared.extras)[0].shape == (512,)
 
 
-def test_no_frames_give_no_results():
+def test_no_frames_give_no_results() -> None:
     extractor = AppearanceExtractor(None, device=CPU, batch_size=2, architecture="resnet18")
     prepared = extractor.prepare(torch.zeros(0, 90, 160, 3, dtype=torch.uint8))
     assert (len(prepared.inputs), prepared.frame, prepared.extras) == (0, [], [])

@@ -1,4 +1,5 @@
 import functools
+from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
@@ -49,7 +50,9 @@ def faces_of(extractor: FaceExtractor, frames: torch.Tensor) -> tuple[list[int],
 @pytest.mark.parametrize(
     ("clip", "least"), [("animatex_source_video", 7), ("xdyna_1", 6), ("animatex_dance_1", 6), ("mmdeploy_dance", 6)]
 )
-def test_faces_that_a_person_sees_clearly_are_found_in_most_frames(dance_clips, extractor, clip, least):
+def test_faces_that_a_person_sees_clearly_are_found_in_most_frames(
+    dance_clips: Path, extractor: FaceExtractor, clip: str, least: int
+) -> None:
     frames = sampled(dance_clips / f"{clip}.mp4", 8)
     prepared = extractor.prepare(frames)
     assert len(set(prepared.frame)) >= least
@@ -65,7 +68,9 @@ def test_faces_that_a_person_sees_clearly_are_found_in_most_frames(dance_clips, 
         assert index in range(8)
 
 
-def test_embeddings_equal_the_networks_on_facenet_pytorchs_own_crops(dance_clips, extractor):
+def test_embeddings_equal_the_networks_on_facenet_pytorchs_own_crops(
+    dance_clips: Path, extractor: FaceExtractor
+) -> None:
     frames = sampled(dance_clips / "mmdeploy_dance.mp4", 4)
     where, faces = faces_of(extractor, frames)
     assert len(faces) >= 3
@@ -80,7 +85,7 @@ def test_embeddings_equal_the_networks_on_facenet_pytorchs_own_crops(dance_clips
     assert apart > 0.02, "the network must tell the faces apart for this to mean much"
 
 
-def test_the_stored_crop_is_the_face_in_its_colours(dance_clips, extractor):
+def test_the_stored_crop_is_the_face_in_its_colours(dance_clips: Path, extractor: FaceExtractor) -> None:
     frames = sampled(dance_clips / "mmdeploy_dance.mp4", 2)
     prepared = extractor.prepare(frames)
     for crop, detection in zip(prepared.inputs, prepared.extras, strict=True):
@@ -93,7 +98,7 @@ def test_the_stored_crop_is_the_face_in_its_colours(dance_clips, extractor):
         assert error < 3, "red and blue swapped would be far more"
 
 
-def test_crops_of_every_position_and_size_equal_extract_face():
+def test_crops_of_every_position_and_size_equal_extract_face() -> None:
     picture = torch.randint(0, 256, (90, 120, 3), dtype=torch.uint8)
     for box in ([10.7, 5.2, 60.9, 70.3], [-8.0, -3.5, 20, 30], [100, 60, 150, 120], [4, 4, 5, 5], [0, 0, 120, 90]):
         want = extract_face(Image.fromarray(picture.numpy()), np.array(box))
@@ -102,7 +107,7 @@ def test_crops_of_every_position_and_size_equal_extract_face():
         assert (off > 0).float().mean() < 1e-3, "Pillow's fixed point may round a value in a thousand the other way"
 
 
-def test_results_do_not_depend_on_what_shares_the_batch(extractor):
+def test_results_do_not_depend_on_what_shares_the_batch(extractor: FaceExtractor) -> None:
     inputs = torch.randint(0, 256, (4, 3, 160, 160), dtype=torch.uint8)
     blank = extractor.prepare(torch.zeros(1, 64, 64, 3, dtype=torch.uint8))
     assert (len(blank.inputs), blank.frame, blank.extras) == (0, [], [])
@@ -114,7 +119,7 @@ def test_results_do_not_depend_on_what_shares_the_batch(extractor):
     assert extractor.infer(inputs[:0], []) == []
 
 
-def test_no_more_than_the_largest_and_surest_faces_of_a_frame_are_kept():
+def test_no_more_than_the_largest_and_surest_faces_of_a_frame_are_kept() -> None:
     box = torch.tensor(
         [
             [0.0, 0, 10, 10],  # 100 px2 x 0.9 = 90
@@ -135,7 +140,7 @@ def test_no_more_than_the_largest_and_surest_faces_of_a_frame_are_kept():
     assert kept.box.tolist() == box[[1, 2, 0, 3]].tolist()
 
 
-def test_faces_beyond_max_faces_are_not_embedded(dance_clips):
+def test_faces_beyond_max_faces_are_not_embedded(dance_clips: Path) -> None:
     frames = sampled(dance_clips / "mmaction2_demo_skeleton.mp4", 1)[:, 200:700, 500:1300]
     extractor = FaceExtractor(None, device=CPU, batch_size=2, max_faces=1)
     four = FaceExtractor(None, device=CPU, batch_size=2)
@@ -143,7 +148,7 @@ def test_faces_beyond_max_faces_are_not_embedded(dance_clips):
     assert len(extractor.prepare(frames).frame) == 1
 
 
-def test_the_published_checkpoint_with_its_classifier_and_without_batch_counters_loads():
+def test_the_published_checkpoint_with_its_classifier_and_without_batch_counters_loads() -> None:
     """20180402-114759-vggface2.pt holds logits for 8,631 people, which an embedding does not need."""
     state = {key: value for key, value in trained().state_dict().items() if "num_batches" not in key}
     state |= {"logits.weight": torch.zeros(8631, 512), "logits.bias": torch.zeros(8631)}
@@ -155,7 +160,7 @@ def test_the_published_checkpoint_with_its_classifier_and_without_batch_counters
     torch.testing.assert_close(got, want, atol=1e-5, rtol=0)
 
 
-def test_what_does_not_fit_is_refused_by_name():
+def test_what_does_not_fit_is_refused_by_name() -> None:
     state = dict(trained().state_dict())
     del state["last_linear.weight"]
     with pytest.raises(WeightsError, match=r"InceptionResnetV1\); missing: last_linear\.weight"):
@@ -164,7 +169,7 @@ def test_what_does_not_fit_is_refused_by_name():
         FaceExtractor(None, device=CPU, batch_size=1, max_faces=0)
 
 
-def test_the_small_network_gives_embeddings_of_the_same_kind():
+def test_the_small_network_gives_embeddings_of_the_same_kind() -> None:
     faces = FaceExtractor(None, device=CPU, batch_size=2, architecture="resnet10-w32", seed=3)
     crops = torch.randint(0, 256, (2, 3, 160, 160), dtype=torch.uint8)
     with torch.inference_mode():
@@ -176,6 +181,6 @@ def test_the_small_network_gives_embeddings_of_the_same_kind():
         embedding_network("resnet10-w32", trained().state_dict(), 0)
 
 
-def test_an_unknown_face_network_is_refused_with_those_there_are():
+def test_an_unknown_face_network_is_refused_with_those_there_are() -> None:
     with pytest.raises(ProfileError, match="use one of inception-resnet-v1, resnet10-w32"):
         embedding_network("arcface", None, 0)

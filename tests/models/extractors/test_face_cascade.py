@@ -1,6 +1,8 @@
 """The batched face search against facenet-pytorch's own, and against frames that break the latter."""
 
 import time
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,8 +49,14 @@ def largest_first(detections: Detections, frame: int) -> tuple[np.ndarray, np.nd
     ],
 )
 def test_boxes_landmarks_and_probabilities_equal_mtcnn_detect_frame_by_frame(
-    dance_clips, cascade, reference, monkeypatch, clip, frames, at_once
-):
+    dance_clips: Path,
+    cascade: FaceCascade,
+    reference: MTCNN,
+    monkeypatch: pytest.MonkeyPatch,
+    clip: str,
+    frames: int,
+    at_once: str,
+) -> None:
     pictures = sampled(dance_clips / f"{clip}.mp4", frames)
     if at_once == "all frames at once":  # as on a GPU
         monkeypatch.setattr(cascade, "_pixels_at_once", 1 << 30)
@@ -68,7 +76,7 @@ def test_boxes_landmarks_and_probabilities_equal_mtcnn_detect_frame_by_frame(
     assert detections.frame.tolist() == sorted(detections.frame.tolist())
 
 
-def test_a_frames_faces_do_not_depend_on_the_frames_around_it(dance_clips, cascade):
+def test_a_frames_faces_do_not_depend_on_the_frames_around_it(dance_clips: Path, cascade: FaceCascade) -> None:
     pictures = sampled(dance_clips / "mmdeploy_dance.mp4", 4)
     together = cascade(pictures)
     for index in range(4):
@@ -81,20 +89,22 @@ def test_a_frames_faces_do_not_depend_on_the_frames_around_it(dance_clips, casca
     "shape", [(0, 100, 100), (1, 1, 1), (2, 19, 200), (1, 200, 19), (1, 20, 20), (2, 240, 320)], ids=str
 )
 @pytest.mark.parametrize("value", [0, 255])
-def test_frames_in_which_nothing_can_be_found_give_no_faces(cascade, shape, value):
+def test_frames_in_which_nothing_can_be_found_give_no_faces(
+    cascade: FaceCascade, shape: tuple[int, int, int], value: int
+) -> None:
     detections = cascade(torch.full((*shape, 3), value, dtype=torch.uint8))
     assert len(detections.frame) == len(detections.box) == len(detections.landmarks) == len(detections.probability) == 0
     assert detections.box.shape == (0, 4)
     assert detections.landmarks.shape == (0, 5, 2)
 
 
-def test_a_face_is_found_beside_frames_without_any(dance_clips, cascade):
+def test_a_face_is_found_beside_frames_without_any(dance_clips: Path, cascade: FaceCascade) -> None:
     picture = sampled(dance_clips / "mmdeploy_dance.mp4", 1)
     detections = cascade(torch.cat([torch.zeros_like(picture), picture, torch.zeros_like(picture)]))
     assert set(detections.frame.tolist()) == {1}
 
 
-def test_a_picture_that_is_all_candidates_costs_bounded_work(monkeypatch):
+def test_a_picture_that_is_all_candidates_costs_bounded_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """Thresholds near 0 let every window of noise through, as the worst picture could."""
     monkeypatch.setattr(cascade_module, "MAX_PER_SCALE", 100)
     monkeypatch.setattr(cascade_module, "MAX_FOR_RNET", 60)
@@ -103,7 +113,7 @@ def test_a_picture_that_is_all_candidates_costs_bounded_work(monkeypatch):
     seen: dict[str, int] = {"rnet": 0, "onet": 0}
     run = cascade._in_batches
 
-    def counted(network, cut, batch):
+    def counted(network: Any, cut: Any, batch: Any) -> Any:
         seen["rnet" if network is cascade._rnet else "onet"] += sum(len(part) for part in cut)
         return run(network, cut, batch)
 
@@ -118,7 +128,7 @@ def test_a_picture_that_is_all_candidates_costs_bounded_work(monkeypatch):
     assert max(torch.bincount(detections.frame)) <= 10
 
 
-def test_candidates_wholly_outside_the_frame_are_dropped_with_their_own_scores():
+def test_candidates_wholly_outside_the_frame_are_dropped_with_their_own_scores() -> None:
     """facenet-pytorch skips such a candidate's picture but keeps its box, so that scores slip to the next box."""
     picture = torch.arange(30 * 40 * 3, dtype=torch.int32).remainder(251).byte().view(1, 30, 40, 3)
     box = torch.tensor([[-50.0, 2, -20, 30], [3, 4, 20, 25], [60, 5, 90, 20], [1, 1, 40, 30]])
@@ -129,7 +139,7 @@ def test_candidates_wholly_outside_the_frame_are_dropped_with_their_own_scores()
 
 
 @pytest.mark.parametrize("at_once", [20_000, 10], ids=["in one call", "frame by frame"])
-def test_overlaps_are_resolved_within_each_frame_only(monkeypatch, at_once):
+def test_overlaps_are_resolved_within_each_frame_only(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
     """Boxes of negative corners, in frames that come in any order: every frame as if it were alone."""
     monkeypatch.setattr(cascade_module, "_BOXES_AT_ONCE", at_once)
     random = torch.Generator().manual_seed(0)
@@ -144,18 +154,18 @@ def test_overlaps_are_resolved_within_each_frame_only(monkeypatch, at_once):
 
 
 @pytest.mark.parametrize("size", [(24, 24), (7, 99), (150, 80), (12, 12)])
-def test_summed_areas_resample_exactly_as_area_interpolation_does(size):
+def test_summed_areas_resample_exactly_as_area_interpolation_does(size: tuple[int, int]) -> None:
     frames = torch.randint(0, 256, (2, 97, 61, 3), dtype=torch.uint8)
     want = interpolate(frames.permute(0, 3, 1, 2).float(), size=size, mode="area")
     assert torch.equal(resampled(summed_area(frames), size), want)
 
 
-def test_summed_areas_hold_where_their_sums_pass_32_bits():
+def test_summed_areas_hold_where_their_sums_pass_32_bits() -> None:
     frames = torch.full((1, 4000, 4000, 3), 255, dtype=torch.uint8)
     assert torch.equal(resampled(summed_area(frames), (10, 10)), torch.full((1, 3, 10, 10), 255.0))
 
 
-def test_impossible_options_are_refused():
+def test_impossible_options_are_refused() -> None:
     with pytest.raises(ProfileError, match="min_face_size is 11"):
         DetectorOptions(min_face_size=11)
     with pytest.raises(ProfileError, match="three between 0 and 1"):

@@ -25,7 +25,7 @@ def _python(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=120)
 
 
-def test_importing_mmpose_says_nothing_and_may_be_repeated():
+def test_importing_mmpose_says_nothing_and_may_be_repeated() -> None:
     done = _python(
         "from models.extractors.mmpose_compat import import_mmpose\n"
         "assert import_mmpose() is import_mmpose()\n"
@@ -37,7 +37,7 @@ def test_importing_mmpose_says_nothing_and_may_be_repeated():
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_configs_are_found_without_loading_torch():
+def test_configs_are_found_without_loading_torch() -> None:
     done = _python(
         "import sys\nfrom models.extractors.mmpose_compat import config_path\n"
         f"config_path({RTMO_S!r})\n"
@@ -46,33 +46,33 @@ def test_configs_are_found_without_loading_torch():
     assert done.stdout.strip() == "[]", done.stderr
 
 
-def test_warnings_of_others_still_come_through():
+def test_warnings_of_others_still_come_through() -> None:
     import_mmpose()
     with pytest.warns(UserWarning, match="something else"):
         warnings.warn("something else", UserWarning, stacklevel=1)
 
 
-def test_a_config_is_found_by_name_or_path():
+def test_a_config_is_found_by_name_or_path() -> None:
     path = config_path(RTMO_L)
     assert path.is_file()
     assert path.stem == RTMO_L
     assert config_path(str(path)) == path
 
 
-def test_an_unknown_config_is_refused_with_the_nearest_names():
+def test_an_unknown_config_is_refused_with_the_nearest_names() -> None:
     with pytest.raises(ProfileError, match=f"near it: .*{RTMO_L}"):
         config_path("rtmo-l_16xb16-600e_body7-640")
     with pytest.raises(ProfileError, match="no such file"):
         config_path("nowhere/at_all.py")
 
 
-def test_our_own_configs_are_found_by_name():
+def test_our_own_configs_are_found_by_name() -> None:
     (name,) = [path.stem for path in POSE_CONFIGS.glob("*.py")]
     assert config_path(name) == POSE_CONFIGS / f"{name}.py"
     assert load_config(name).model.head.type == "AssociativeEmbeddingHead"
 
 
-def test_matching_is_mmposes_own_for_people_and_as_cheap_in_sum_for_crowds():
+def test_matching_is_mmposes_own_for_people_and_as_cheap_in_sum_for_crowds() -> None:
     import_mmpose()
     import numpy as np
     from mmpose.codecs.associative_embedding import _py_max_match as ours
@@ -91,7 +91,7 @@ def test_matching_is_mmposes_own_for_people_and_as_cheap_in_sum_for_crowds():
         assert len(set(pairs[:, 0])) == len(set(pairs[:, 1])) == len(pairs)
 
 
-def test_refinement_is_mmposes_own_on_a_peak_and_nothing_where_there_is_none():
+def test_refinement_is_mmposes_own_on_a_peak_and_nothing_where_there_is_none() -> None:
     import_mmpose()
     import numpy as np
     from mmpose.codecs.associative_embedding import refine_keypoints_dark_udp as ours
@@ -112,12 +112,12 @@ def test_refinement_is_mmposes_own_on_a_peak_and_nothing_where_there_is_none():
 
 
 @pytest.mark.parametrize("name", [RTMO_S, "ae_hrnet-w32_8xb24-300e_coco-512x512"])
-def test_a_loaded_config_names_no_download(name):
+def test_a_loaded_config_names_no_download(name: str) -> None:
     assert "http" in config_path(name).read_text()
     assert "http" not in repr(load_config(name).model)
 
 
-def test_what_needs_the_missing_operator_says_so_when_built():
+def test_what_needs_the_missing_operator_says_so_when_built() -> None:
     import_mmpose()
     from mmcv.ops import MultiScaleDeformableAttention
 
@@ -127,7 +127,7 @@ def test_what_needs_the_missing_operator_says_so_when_built():
         from mmcv.ops import DeformConv2d  # noqa: F401  what mmpose's own guards count on
 
 
-def test_torchvisions_suppression_keeps_whom_mmposes_own_keeps():
+def test_torchvisions_suppression_keeps_whom_mmposes_own_keeps() -> None:
     import_mmpose()
     import torch
     from mmpose.evaluation.functional import nms_torch as theirs

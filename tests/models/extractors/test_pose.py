@@ -1,13 +1,18 @@
 """Poses: the same people as mmpose finds one picture at a time, whatever shares the batch; and bounded work."""
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
 import cv2
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from models.errors import ProfileError, WeightsError
 from models.extractors.mmpose_compat import config_path, import_mmpose, load_config
-from models.extractors.pose import MAX_CANDIDATES, Letterbox, PoseExtractor
+from models.extractors.pose import MAX_CANDIDATES, Letterbox, People, PoseExtractor
 
 RTMO = "rtmo-s_8xb32-600e_body7-640x640"
 CPU = torch.device("cpu")
@@ -15,13 +20,15 @@ SIDE = 320  # px; a quarter of the work of 640, and the same code
 SCORE, NMS = 0.1, 0.65
 
 
-def extractor(state_dict=None, config=RTMO, **changes):
+def extractor(
+    state_dict: Mapping[str, torch.Tensor] | None = None, config: str = RTMO, **changes: Any
+) -> PoseExtractor:
     options = {"batch_size": 4, "input_size": SIDE, "max_persons": 150, "score_threshold": SCORE, "nms_threshold": NMS}
     return PoseExtractor(config, state_dict, CPU, **(options | changes))
 
 
 @pytest.fixture(scope="module")
-def frames(dance_clips):
+def frames(dance_clips: Path) -> list[torch.Tensor]:
     """Twelve real frames of several sizes: of three clips four frames each; uint8 [4, H, W, 3] a clip."""
     import decord
 
@@ -35,7 +42,7 @@ def frames(dance_clips):
 
 
 @pytest.fixture(scope="module")
-def lively(frames):
+def lively(frames: list[torch.Tensor]) -> dict[str, torch.Tensor]:
     """Seeded random weights whose people are worth comparing: several a frame, of many sizes, scores well spread.
 
     Random weights alone put every score near 0.01 and every box at 16 px. Here the normalisation layers take their
@@ -65,7 +72,7 @@ def lively(frames):
     return {key: value.clone() for key, value in model.state_dict().items()}
 
 
-def _rescale(layer, outputs, mean, std):
+def _rescale(layer: torch.nn.Conv2d, outputs: torch.Tensor, mean: float, std: float) -> None:
     """Changes a convolution so that its outputs, which were `outputs`, have the mean and the deviation given."""
     factor = std / outputs.std()
     layer.bias.sub_(outputs.mean()).mul_(factor).add_(mean)
@@ -73,11 +80,11 @@ def _rescale(layer, outputs, mean, std):
 
 
 @pytest.fixture(scope="module")
-def trained(lively):
+def trained(lively: dict[str, torch.Tensor]) -> PoseExtractor:
     return extractor(lively)
 
 
-def in_batches(pose, clips):
+def in_batches(pose: Any, clips: Sequence[torch.Tensor]) -> list[People]:
     """All frames of all clips through batches that mix them."""
     prepared = [pose.prepare(clip) for clip in clips]
     inputs = torch.cat([part.inputs for part in prepared])
@@ -89,7 +96,7 @@ def in_batches(pose, clips):
     return results
 
 
-def reference(state_dict):
+def reference(state_dict: Mapping[str, torch.Tensor]) -> nn.Module:
     """The same network as mmpose builds it, its own suppression put back."""
     import_mmpose()
     from mmengine.config import Config
@@ -104,7 +111,9 @@ def reference(state_dict):
     return model
 
 
-def test_batches_find_what_mmpose_finds_frame_by_frame(frames, lively, trained, monkeypatch):
+def test_batches_find_what_mmpose_finds_frame_by_frame(
+    frames: list[torch.Tensor], lively: dict[str, torch.Tensor], trained: PoseExtractor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from mmpose.apis import inference_bottomup
     from mmpose.evaluation.functional import nms_torch
     from mmpose.models.heads.hybrid_heads import rtmo_head
@@ -130,7 +139,7 @@ def test_batches_find_what_mmpose_finds_frame_by_frame(frames, lively, trained, 
         np.testing.assert_allclose(people.boxes, theirs.bboxes, atol=0.5)
 
 
-def test_what_shares_a_batch_changes_no_bit(frames, trained):
+def test_what_shares_a_batch_changes_no_bit(frames: list[torch.Tensor], trained: PoseExtractor) -> None:
     clip = frames[0]
     prepared = trained.prepare(clip)
     together = trained.infer(prepared.inputs, prepared.extras)
@@ -143,7 +152,9 @@ def test_what_shares_a_batch_changes_no_bit(frames, trained):
             np.testing.assert_array_equal(getattr(first, name), getattr(third, name))
 
 
-def test_people_come_best_first_and_no_more_than_asked(frames, lively, trained):
+def test_people_come_best_first_and_no_more_than_asked(
+    frames: list[torch.Tensor], lively: dict[str, torch.Tensor], trained: PoseExtractor
+) -> None:
     few = extractor(lively, max_persons=2)
     for all_people, best in zip(in_batches(trained, frames[:1]), in_batches(few, frames[:1]), strict=True):
         assert (np.diff(all_people.scores) <= 0).all()
@@ -151,7 +162,7 @@ def test_people_come_best_first_and_no_more_than_asked(frames, lively, trained):
         np.testing.assert_allclose(best.keypoints, all_people.keypoints[:2], atol=0.05)
 
 
-def test_the_letterbox_is_mmposes_and_keeps_blue_blue():
+def test_the_letterbox_is_mmposes_and_keeps_blue_blue() -> None:
     pose = extractor()
     red = torch.zeros(1, 40, 80, 3, dtype=torch.uint8)
     red[..., 0] = 200
@@ -167,7 +178,7 @@ def test_the_letterbox_is_mmposes_and_keeps_blue_blue():
 
 
 @pytest.mark.parametrize("shape", [(758, 512), (16, 16), (97, 1031), (1, 1), (320, 320)])
-def test_the_letterbox_of_a_gpu_has_the_same_geometry(shape):
+def test_the_letterbox_of_a_gpu_has_the_same_geometry(shape: tuple[int, int]) -> None:
     """Run here on the CPU. OpenCV rounds positions to 1/32 px, so on smooth pictures a few grey levels may differ."""
     pose = extractor()
     random = np.random.default_rng(0)
@@ -182,7 +193,7 @@ def test_the_letterbox_of_a_gpu_has_the_same_geometry(shape):
     assert difference.max() <= 12
 
 
-def test_keypoints_are_pixels_of_the_frame_given(frames, trained):
+def test_keypoints_are_pixels_of_the_frame_given(frames: list[torch.Tensor], trained: PoseExtractor) -> None:
     """Whoever is found in a frame stands at twice the coordinates in the same frame at twice the size."""
     picture = cv2.resize(frames[0][0].numpy(), (SIDE * 3 // 4, SIDE), interpolation=cv2.INTER_AREA)
     small = torch.from_numpy(picture)[None]
@@ -193,7 +204,7 @@ def test_keypoints_are_pixels_of_the_frame_given(frames, trained):
     np.testing.assert_allclose(people_large.boxes, 2 * people_small.boxes, atol=0.1)
 
 
-def test_no_frames_tiny_frames_and_strips_are_fine():
+def test_no_frames_tiny_frames_and_strips_are_fine() -> None:
     pose = extractor(score_threshold=0.0, max_persons=3)
     empty = pose.prepare(torch.zeros(0, 30, 40, 3, dtype=torch.uint8))
     assert empty.inputs.shape == (0, 3, SIDE, SIDE)
@@ -204,14 +215,14 @@ def test_no_frames_tiny_frames_and_strips_are_fine():
         assert [len(people) for people in pose.infer(prepared.inputs, prepared.extras)] == [3, 3]
 
 
-def test_more_inputs_than_a_batch_holds_are_refused():
+def test_more_inputs_than_a_batch_holds_are_refused() -> None:
     pose = extractor(batch_size=1)
     prepared = pose.prepare(torch.zeros(2, 32, 32, 3, dtype=torch.uint8))
     with pytest.raises(ValueError, match="do not fit a batch of 1"):
         pose.infer(prepared.inputs, prepared.extras)
 
 
-def test_a_high_threshold_leaves_nobody():
+def test_a_high_threshold_leaves_nobody() -> None:
     pose = extractor(score_threshold=0.9)
     prepared = pose.prepare(torch.zeros(1, 64, 64, 3, dtype=torch.uint8))
     (people,) = pose.infer(prepared.inputs, prepared.extras)
@@ -220,7 +231,7 @@ def test_a_high_threshold_leaves_nobody():
     assert people.boxes.shape == (0, 4)
 
 
-def test_work_a_frame_is_bounded_whatever_the_network_says(monkeypatch):
+def test_work_a_frame_is_bounded_whatever_the_network_says(monkeypatch: pytest.MonkeyPatch) -> None:
     """At threshold 0 every one of a random network's anchors is a candidate."""
     import_mmpose()
     from mmpose.models.heads.hybrid_heads import rtmo_head
@@ -229,11 +240,11 @@ def test_work_a_frame_is_bounded_whatever_the_network_says(monkeypatch):
     seen = {"suppressed": 0, "decoded": 0}
     suppress, bins = rtmo_head.nms_torch, pose.model.head.dcc._get_bin_enc
 
-    def counted_nms(boxes, scores, threshold):
+    def counted_nms(boxes: Any, scores: Any, threshold: Any) -> Any:
         seen["suppressed"] = max(seen["suppressed"], len(boxes))
         return suppress(boxes, scores, threshold)
 
-    def counted_bins(boxes, grids):
+    def counted_bins(boxes: Any, grids: Any) -> Any:
         seen["decoded"] = max(seen["decoded"], len(boxes))
         return bins(boxes, grids)
 
@@ -245,7 +256,7 @@ def test_work_a_frame_is_bounded_whatever_the_network_says(monkeypatch):
     assert seen == {"suppressed": MAX_CANDIDATES, "decoded": 7}
 
 
-def test_random_weights_are_those_of_the_seed_and_leave_other_randomness_alone():
+def test_random_weights_are_those_of_the_seed_and_leave_other_randomness_alone() -> None:
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
@@ -255,7 +266,7 @@ def test_random_weights_are_those_of_the_seed_and_leave_other_randomness_alone()
     assert any(not torch.equal(first[key], other[key]) for key in first)
 
 
-def test_a_checkpoint_as_mmengine_writes_it_fits(tmp_path, lively):
+def test_a_checkpoint_as_mmengine_writes_it_fits(tmp_path: Path, lively: dict[str, torch.Tensor]) -> None:
     from mmengine.runner.checkpoint import save_checkpoint
 
     file = tmp_path / "epoch_600.pth"
@@ -265,7 +276,7 @@ def test_a_checkpoint_as_mmengine_writes_it_fits(tmp_path, lively):
     assert all(torch.equal(value, lively[key]) for key, value in model.state_dict().items())
 
 
-def test_weights_may_lack_what_only_training_uses_and_nothing_else(lively):
+def test_weights_may_lack_what_only_training_uses_and_nothing_else(lively: dict[str, torch.Tensor]) -> None:
     training = ("head.loss_oks.sigmas", "head.dcc.sigma_fc.0.weight", "head.head_module.out_kpt_reg.0.bias")
     assert set(training) <= set(lively)
     extractor(
@@ -298,18 +309,18 @@ def test_weights_may_lack_what_only_training_uses_and_nothing_else(lively):
         ("nms_threshold", 1.0),
     ],
 )
-def test_options_out_of_range_are_refused_by_name(option, value):
+def test_options_out_of_range_are_refused_by_name(option: str, value: float) -> None:
     with pytest.raises(ProfileError, match=f"pose: {option} is {value}"):
         extractor(**{option: value})
 
 
-def test_a_network_that_is_not_bottom_up_is_refused():
+def test_a_network_that_is_not_bottom_up_is_refused() -> None:
     name = "rtmpose-t_8xb256-420e_body8-256x192"
     with pytest.raises(ProfileError, match="not of a bottom-up network"):
         extractor(config=name)
 
 
-def test_heads_that_group_keypoints_serve_too(tmp_path):
+def test_heads_that_group_keypoints_serve_too(tmp_path: Path) -> None:
     """AssociativeEmbeddingHead: no boxes, no suppression, an input whose shape mmpose lets follow the frame."""
     config = load_config("ae_hrnet-w32_8xb24-300e_coco-512x512")
     extra = config.model.backbone.extra

@@ -1,6 +1,8 @@
 """Networks that group keypoints (associative embedding): the same guarantees as for RTMO, on the bundled network."""
 
 import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -9,7 +11,7 @@ import torch
 
 from models.errors import ProfileError
 from models.extractors.mmpose_compat import config_path, import_mmpose
-from models.extractors.pose import PoseExtractor
+from models.extractors.pose import People, PoseExtractor
 from models.weights.catalogue import bundled_path
 from models.weights.checkpoints import load_state_dict
 from pipeline.modalities.registry import build_extractor, load_profile
@@ -19,7 +21,7 @@ CPU = torch.device("cpu")
 DEMO = load_profile("demo").entry("pose")
 
 
-def extractor(state_dict=None, **changes):
+def extractor(state_dict: Mapping[str, torch.Tensor] | None = None, **changes: Any) -> PoseExtractor:
     options = {
         "batch_size": 4,
         "input_size": DEMO.input_size,
@@ -31,12 +33,12 @@ def extractor(state_dict=None, **changes):
 
 
 @pytest.fixture(scope="module")
-def trained():
+def trained() -> dict[str, torch.Tensor]:
     return load_state_dict(bundled_path("bundled:pose"))
 
 
 @pytest.fixture(scope="module")
-def restless(trained):
+def restless(trained: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The bundled weights with the heatmaps raised: joints of nobody, and groups of a few joints each."""
     state = {key: value.float() for key, value in trained.items()}
     state["head.final_layer.weight"][:17] *= 0.7  # so that no peak passes 1
@@ -45,7 +47,7 @@ def restless(trained):
 
 
 @pytest.fixture(scope="module")
-def frames():
+def frames() -> list[torch.Tensor]:
     """A tall, a square and a wide picture of dancers, three each; uint8 [3, H, W, 3]."""
     pictures = [frame.picture for frame in labelled_frames(77, 3, 3)]
     shapes = ((540, 960), (480, 480), (640, 360))
@@ -55,7 +57,7 @@ def frames():
     ]
 
 
-def in_batches(pose, clips):
+def in_batches(pose: Any, clips: Sequence[torch.Tensor]) -> list[People]:
     """All frames of all clips through batches that mix them."""
     prepared = [pose.prepare(clip) for clip in clips]
     inputs = torch.cat([part.inputs for part in prepared])
@@ -68,7 +70,9 @@ def in_batches(pose, clips):
 
 
 @pytest.mark.parametrize("weights", ["trained", "restless"])
-def test_batches_find_what_mmpose_finds_frame_by_frame(frames, weights, request, monkeypatch):
+def test_batches_find_what_mmpose_finds_frame_by_frame(
+    frames: list[torch.Tensor], weights: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import_mmpose()
     from mmpose.apis import inference_bottomup, init_model
     from mmpose.codecs import associative_embedding
@@ -104,7 +108,7 @@ def test_batches_find_what_mmpose_finds_frame_by_frame(frames, weights, request,
     assert np.mean(near) > 0.99  # on a false, flat peak rounding decides whether it is refined
 
 
-def test_no_joint_is_thrown_out_of_the_picture(frames, restless):
+def test_no_joint_is_thrown_out_of_the_picture(frames: list[torch.Tensor], restless: dict[str, torch.Tensor]) -> None:
     pose = extractor(restless)
     for clip in frames:
         height, width = clip.shape[1:3]
@@ -113,7 +117,7 @@ def test_no_joint_is_thrown_out_of_the_picture(frames, restless):
             assert (np.abs(people.keypoints[..., :2] - (width / 2, height / 2)) < reach).all()
 
 
-def test_what_shares_a_batch_changes_no_bit(frames, trained):
+def test_what_shares_a_batch_changes_no_bit(frames: list[torch.Tensor], trained: dict[str, torch.Tensor]) -> None:
     pose = extractor(trained)
     prepared = pose.prepare(frames[0])
     together = pose.infer(prepared.inputs, prepared.extras)
@@ -124,7 +128,9 @@ def test_what_shares_a_batch_changes_no_bit(frames, trained):
             np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
 
 
-def test_scores_lie_between_0_and_1_and_boxes_hold_the_joints_that_were_seen(frames, restless):
+def test_scores_lie_between_0_and_1_and_boxes_hold_the_joints_that_were_seen(
+    frames: list[torch.Tensor], restless: dict[str, torch.Tensor]
+) -> None:
     for people in in_batches(extractor(restless), frames):
         assert ((people.keypoints[..., 2] >= 0) & (people.keypoints[..., 2] <= 1)).all()
         assert ((people.scores >= 0) & (people.scores <= 1)).all()
@@ -133,14 +139,16 @@ def test_scores_lie_between_0_and_1_and_boxes_hold_the_joints_that_were_seen(fra
             np.testing.assert_array_equal(box, np.concatenate((seen.min(0), seen.max(0))))
 
 
-def test_the_best_are_kept_and_only_their_missing_joints_are_searched_for(frames, restless, monkeypatch):
+def test_the_best_are_kept_and_only_their_missing_joints_are_searched_for(
+    frames: list[torch.Tensor], restless: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
     from mmpose.codecs import AssociativeEmbedding
 
     everybody = in_batches(extractor(restless), frames[:1])
     filled = []
     fill = AssociativeEmbedding._fill_missing_keypoints
 
-    def counted(decoder, keypoints, *rest):
+    def counted(decoder: Any, keypoints: Any, *rest: Any) -> Any:
         filled.append(len(keypoints))
         return fill(decoder, keypoints, *rest)
 
@@ -154,14 +162,14 @@ def test_the_best_are_kept_and_only_their_missing_joints_are_searched_for(frames
     assert filled == [1] * len(few)
 
 
-def test_a_network_that_sees_joints_everywhere_costs_little_more(frames):
+def test_a_network_that_sees_joints_everywhere_costs_little_more(frames: list[torch.Tensor]) -> None:
     """Ten candidates of every joint, each with a tag of its own: 170 groups, minutes for mmpose's own matching."""
     import time
 
     pose = extractor(max_persons=5)
     random = torch.Generator().manual_seed(0)
 
-    def noise(features):
+    def noise(features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         shape = (1, 17, 72, 48)
         return torch.rand(shape, generator=random), 100 * torch.randn(shape, generator=random)
 
@@ -174,7 +182,9 @@ def test_a_network_that_sees_joints_everywhere_costs_little_more(frames):
     assert len(people) == 5
 
 
-def test_an_input_may_be_wider_than_tall_and_keypoints_stay_where_they_are(frames, trained):
+def test_an_input_may_be_wider_than_tall_and_keypoints_stay_where_they_are(
+    frames: list[torch.Tensor], trained: dict[str, torch.Tensor]
+) -> None:
     picture = frames[0][:1]
     (default,), (wide,) = (in_batches(extractor(trained, input_size=size), [picture]) for size in (None, (288, 288)))
     pose = extractor(trained, input_size=(288, 288))
@@ -184,12 +194,12 @@ def test_an_input_may_be_wider_than_tall_and_keypoints_stay_where_they_are(frame
     assert np.median(apart, axis=1).min() < 0.03 * height
 
 
-def test_a_side_that_is_no_multiple_of_32_is_refused():
+def test_a_side_that_is_no_multiple_of_32_is_refused() -> None:
     with pytest.raises(ProfileError, match=r"input_size is \(192, 300\); it must be a multiple of 32"):
         extractor(input_size=(192, 300))
 
 
-def test_the_demo_profile_finds_the_lead():
+def test_the_demo_profile_finds_the_lead() -> None:
     profile = load_profile("demo")
     pose = build_extractor("pose", dataclasses.replace(profile), CPU)
     for frame in labelled_frames(78, 4, 1):

@@ -1,4 +1,5 @@
 import functools
+from pathlib import Path
 
 import pytest
 import torch
@@ -57,7 +58,9 @@ PUBLISHERS = {
 
 @pytest.mark.parametrize("clip", SIZES)
 @pytest.mark.parametrize("modality", sorted(PUBLISHERS))
-def test_features_and_logits_equal_the_publishers_transforms_and_network_frame_by_frame(dance_clips, clip, modality):
+def test_features_and_logits_equal_the_publishers_transforms_and_network_frame_by_frame(
+    dance_clips: Path, clip: str, modality: str
+) -> None:
     preprocessing, publisher = PUBLISHERS[modality]
     frames = sampled(dance_clips / f"{clip}.mp4", 2)
     network = trained("resnet50", 40, seed=3)
@@ -70,7 +73,7 @@ def test_features_and_logits_equal_the_publishers_transforms_and_network_frame_b
     assert (feature[0] - feature[1]).abs().max() > 0.01, "the network must tell the frames apart for this to mean much"
 
 
-def test_a_frames_crop_does_not_depend_on_how_many_frames_are_resized_at_once(monkeypatch):
+def test_a_frames_crop_does_not_depend_on_how_many_frames_are_resized_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     frames = torch.randint(0, 256, (5, 300, 200, 3), dtype=torch.uint8)
     together = square_crops(frames, APPEARANCE_PREPROCESSING)
     monkeypatch.setattr("models.extractors.resnet._PIXELS_AT_ONCE", 1)
@@ -79,7 +82,7 @@ def test_a_frames_crop_does_not_depend_on_how_many_frames_are_resized_at_once(mo
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 500), (500, 3), (224, 224)])
-def test_frames_of_any_size_give_inputs_of_one_shape(size):
+def test_frames_of_any_size_give_inputs_of_one_shape(size: tuple[int, int]) -> None:
     frames = torch.randint(0, 256, (2, *size, 3), dtype=torch.uint8)
     for preprocessing in (APPEARANCE_PREPROCESSING, SCENE_PREPROCESSING):
         crops = square_crops(frames, preprocessing)
@@ -87,7 +90,7 @@ def test_frames_of_any_size_give_inputs_of_one_shape(size):
         assert crops.dtype == torch.uint8
 
 
-def test_a_frame_of_one_pixels_height_costs_no_more_than_another():
+def test_a_frame_of_one_pixels_height_costs_no_more_than_another() -> None:
     frames = torch.zeros(1, 1, 1280, 3, dtype=torch.uint8)
     frames[:, :, 636:644] = 200
     with torch.profiler.profile(profile_memory=True) as profile:
@@ -97,7 +100,7 @@ def test_a_frame_of_one_pixels_height_costs_no_more_than_another():
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_results_do_not_depend_on_what_shares_the_batch(architecture):
+def test_results_do_not_depend_on_what_shares_the_batch(architecture: str) -> None:
     network = ResNet(architecture, None, name="network", classes=10, device=CPU, batch_size=4)
     inputs = torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8)
     full = network(inputs)
@@ -109,7 +112,7 @@ def test_results_do_not_depend_on_what_shares_the_batch(architecture):
     assert full[1].shape == (4, 10)
 
 
-def test_random_weights_come_from_the_seed_alone():
+def test_random_weights_come_from_the_seed_alone() -> None:
     inputs = torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8)
 
     def feature(seed: int, outside: int) -> torch.Tensor:
@@ -125,7 +128,7 @@ def test_random_weights_come_from_the_seed_alone():
     assert torch.equal(torch.rand(1), expected), "drawing weights must leave the caller's random numbers alone"
 
 
-def test_weights_that_do_not_fit_are_named():
+def test_weights_that_do_not_fit_are_named() -> None:
     state = trained("resnet18", 6, seed=0).state_dict()
 
     def error(changed: dict) -> str:
@@ -139,7 +142,7 @@ def test_weights_that_do_not_fit_are_named():
     assert "fc.bias is 7, not 6" in error({**state, "fc.bias": torch.zeros(7)})
 
 
-def test_a_checkpoint_written_from_data_parallel_of_before_2018_loads():
+def test_a_checkpoint_written_from_data_parallel_of_before_2018_loads() -> None:
     network = trained("resnet18", 6, seed=0)
     old = {f"module.{key}": value for key, value in network.state_dict().items() if "num_batches" not in key}
     inputs = torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8)
@@ -150,7 +153,7 @@ def test_a_checkpoint_written_from_data_parallel_of_before_2018_loads():
     assert torch.equal(got[1], want[1])
 
 
-def test_what_cannot_be_built_is_refused_with_the_choices():
+def test_what_cannot_be_built_is_refused_with_the_choices() -> None:
     with pytest.raises(ProfileError, match="resnet18, resnet34, resnet50"):
         ResNet("resnet51", None, name="n", classes=5, device=CPU, batch_size=1)
     with pytest.raises(ProfileError, match="batch_size is 0"):
@@ -163,7 +166,7 @@ def test_what_cannot_be_built_is_refused_with_the_choices():
         )
 
 
-def test_the_narrow_resnet_is_small_and_its_feature_goes_into_its_classifier():
+def test_the_narrow_resnet_is_small_and_its_feature_goes_into_its_classifier() -> None:
     network = ResNet("resnet10-w32", None, name="scene network", classes=8, device=CPU, batch_size=2, seed=1)
     assert network.feature_size == 256
     trunk = new_trunk("resnet10-w32", 8, seed=1)

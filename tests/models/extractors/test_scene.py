@@ -10,7 +10,7 @@ from tests.models.extractors.test_resnet import PUBLISHERS, feature_and_logits, 
 CPU = torch.device("cpu")
 
 
-def test_the_table_holds_the_publishers_365_categories():
+def test_the_table_holds_the_publishers_365_categories() -> None:
     assert len(places365.CATEGORIES) == len(set(places365.CATEGORIES)) == len(places365.INDOOR) == 365
     assert sum(places365.INDOOR) == 160
     # Lines of the publisher's two files.
@@ -31,7 +31,7 @@ def test_the_table_holds_the_publishers_365_categories():
     assert [name[0] for name in folders] == sorted(name[0] for name in folders)
 
 
-def test_categories_probabilities_and_indoor_mass_equal_those_of_torchvisions_network():
+def test_categories_probabilities_and_indoor_mass_equal_those_of_torchvisions_network() -> None:
     network = trained("resnet18", 365, seed=2)
     extractor = SceneExtractor(network.state_dict(), device=CPU, batch_size=4, architecture="resnet18")
     frames = torch.randint(0, 256, (3, 200, 320, 3), dtype=torch.uint8)
@@ -53,7 +53,7 @@ def test_categories_probabilities_and_indoor_mass_equal_those_of_torchvisions_ne
         assert scene.indoor == pytest.approx(probability[torch.tensor(places365.INDOOR)].sum().item(), abs=1e-5)
 
 
-def test_a_networks_scene_is_known_where_its_answer_is_certain():
+def test_a_networks_scene_is_known_where_its_answer_is_certain() -> None:
     """A classifier that ignores the picture and is sure of one category says so, and whether it is indoors."""
     names, indoor = [f"scene {index}" for index in range(8)], [True, False] * 4
     state = trained("resnet18", 8, seed=0).state_dict()
@@ -72,7 +72,7 @@ def test_a_networks_scene_is_known_where_its_answer_is_certain():
         assert scene.top_category.tolist()[1:] == [index for index in range(8) if index != category][:4]
 
 
-def test_categories_that_do_not_go_together_are_refused():
+def test_categories_that_do_not_go_together_are_refused() -> None:
     for names, indoor in [
         (["a", "b", "c", "d", "e"], [True] * 4),
         (["a", "b", "c", "d"], [True] * 4),
@@ -82,7 +82,7 @@ def test_categories_that_do_not_go_together_are_refused():
             SceneExtractor(None, device=CPU, batch_size=1, categories=names, indoor=indoor)
 
 
-def test_a_classifier_of_another_number_of_categories_is_refused_by_name():
+def test_a_classifier_of_another_number_of_categories_is_refused_by_name() -> None:
     state = trained("resnet18", 10, seed=0).state_dict()
     with pytest.raises(WeightsError, match=r"scene network \(resnet18, 365 classes\).*fc\.weight is 10x512, not 365"):
         SceneExtractor(state, device=CPU, batch_size=1, architecture="resnet18")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -64,7 +65,7 @@ def assert_same(one: Encoded, other: Encoded) -> None:
 
 @pytest.mark.parametrize("frames", [1, 2, 3, 7, 40])
 @pytest.mark.parametrize("network", [*SKELETONS, *SEQUENCES])
-def test_any_length_gives_a_score_and_attention_over_what_is_there(network, frames):
+def test_any_length_gives_a_score_and_attention_over_what_is_there(network: type, frames: int) -> None:
     values, mask = inputs(network, 3, frames)
     mask[0, frames // 2 :] = False
     mask[0, 0] = True
@@ -78,7 +79,7 @@ def test_any_length_gives_a_score_and_attention_over_what_is_there(network, fram
 
 @pytest.mark.parametrize("frames", [1, 2, 5, 8, 13])
 @pytest.mark.parametrize("network", [*SKELETONS, *SEQUENCES])
-def test_a_padded_clip_scores_as_the_unpadded_one(network, frames):
+def test_a_padded_clip_scores_as_the_unpadded_one(network: type, frames: int) -> None:
     given, net = inputs(network, 2, frames), built(network)
     given[1][0, frames // 2 :] = False
     given[1][0, 0] = True
@@ -88,7 +89,7 @@ def test_a_padded_clip_scores_as_the_unpadded_one(network, frames):
 
 
 @pytest.mark.parametrize("network", [*SKELETONS, *SEQUENCES])
-def test_what_lies_in_a_gap_has_no_influence(network):
+def test_what_lies_in_a_gap_has_no_influence(network: type) -> None:
     values, mask = inputs(network, 1, 20)
     mask[0, 5:9] = False
     changed = values.clone()
@@ -97,7 +98,7 @@ def test_what_lies_in_a_gap_has_no_influence(network):
     assert_same(net(values, mask), net(changed, mask))
 
 
-def test_an_lstm_skips_a_gap():
+def test_an_lstm_skips_a_gap() -> None:
     values, mask = inputs(Lstm, 1, 20)
     mask[0, 5:9] = False
     kept, net = mask[0], built(Lstm)
@@ -106,7 +107,7 @@ def test_an_lstm_skips_a_gap():
 
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("network", [*SKELETONS, *SEQUENCES])
-def test_an_absent_clip_is_zero_and_leaves_the_others_and_the_norms_alone(network, training):
+def test_an_absent_clip_is_zero_and_leaves_the_others_and_the_norms_alone(network: type, training: bool) -> None:
     given = inputs(network, 3, 8)
     given[1][1] = False
     present = given[1].flatten(1).any(1)
@@ -130,7 +131,7 @@ def test_an_absent_clip_is_zero_and_leaves_the_others_and_the_norms_alone(networ
 
 
 @pytest.mark.parametrize("network", SKELETONS)
-def test_padded_frames_do_not_enter_the_norms_statistics(network):
+def test_padded_frames_do_not_enter_the_norms_statistics(network: type) -> None:
     given = inputs(network, 2, 8)
     nets = [built(network, ridge=False).train() for _ in range(2)]
     assert_same(nets[0](*given), nets[1](*padded(network, given, 8)))
@@ -139,7 +140,7 @@ def test_padded_frames_do_not_enter_the_norms_statistics(network):
 
 
 @pytest.mark.parametrize("network", [*SKELETONS, *SEQUENCES])
-def test_gradients_are_finite_and_reach_everything_with_gaps_absent_clips_and_single_frames(network):
+def test_gradients_are_finite_and_reach_everything_with_gaps_absent_clips_and_single_frames(network: type) -> None:
     values, mask = inputs(network, 4, 8)
     mask &= torch.rand(mask.shape) > 0.4
     mask[1], mask[2] = False, False
@@ -153,14 +154,14 @@ def test_gradients_are_finite_and_reach_everything_with_gaps_absent_clips_and_si
 
 
 @pytest.mark.parametrize("network", [*SKELETONS, *SEQUENCES])
-def test_a_batch_of_one_clip_trains(network):
+def test_a_batch_of_one_clip_trains(network: type) -> None:
     encoded = built(network).train()(*inputs(network, 1, 4))
     assert encoded.score.isfinite().all()
     encoded.score.sum().backward()
 
 
 @pytest.mark.parametrize("network", [*SKELETONS, *SEQUENCES])
-def test_a_baseline_without_a_line_has_one_score_and_no_other(network):
+def test_a_baseline_without_a_line_has_one_score_and_no_other(network: type) -> None:
     encoded = built(network, ridge=False)(*inputs(network, 2, 6))
     assert encoded.levels.shape == (2, 1)
     assert torch.equal(encoded.levels[:, 0], encoded.score)
@@ -168,7 +169,7 @@ def test_a_baseline_without_a_line_has_one_score_and_no_other(network):
 
 
 @pytest.mark.parametrize("network", [*SKELETONS, *SEQUENCES])
-def test_a_baseline_learns_what_shifts_its_input(network):
+def test_a_baseline_learns_what_shifts_its_input(network: type) -> None:
     net, (values, mask) = built(network, ridge=False), inputs(network, 16, 10)
     target = torch.tensor([1.0, -1.0]).repeat(8)
     shifted = values[:, :2] if network in SKELETONS else values[..., :2]
@@ -181,7 +182,7 @@ def test_a_baseline_learns_what_shifts_its_input(network):
     assert (net.eval()(values, mask).score.sign() == target).all()
 
 
-def test_st_gcn_hears_along_the_layouts_edges_only():
+def test_st_gcn_hears_along_the_layouts_edges_only() -> None:
     torch.manual_seed(0)
     adjacency = torch.from_numpy(pyramid(COCO17).adjacency[0])
     block, mask = FixedGraphBlock(4, 4, adjacency).eval(), torch.ones(1, 1, 12, 1, dtype=torch.bool)
@@ -194,7 +195,7 @@ def test_st_gcn_hears_along_the_layouts_edges_only():
     assert "partition" not in dict(block.named_parameters())
 
 
-def test_a_mean_is_blind_to_order_and_an_lstm_is_not():
+def test_a_mean_is_blind_to_order_and_an_lstm_is_not() -> None:
     values, mask = inputs(MeanMlp, 1, 12)
     for network, blind in ((MeanMlp, True), (Lstm, False)):
         net = built(network)
@@ -203,25 +204,25 @@ def test_a_mean_is_blind_to_order_and_an_lstm_is_not():
 
 
 @pytest.mark.parametrize("network", SKELETONS)
-def test_a_skeleton_baseline_takes_three_coordinates(network):
+def test_a_skeleton_baseline_takes_three_coordinates(network: type) -> None:
     net = network(8, coordinates=3, ridge=True).eval()
     encoded = net(torch.randn(2, 13, 6, 17), torch.ones(2, 6, 17, dtype=torch.bool))
     assert encoded.score.isfinite().all()
 
 
 @pytest.mark.parametrize("network", SKELETONS)
-def test_flat_networks_have_as_many_parameters_as_psgcn(network):
+def test_flat_networks_have_as_many_parameters_as_psgcn(network: type) -> None:
     assert parameter_count(network()) == pytest.approx(parameter_count(Psgcn()), rel=0.05)
 
 
 @pytest.mark.parametrize("config", [VdvConfig(), VdvConfig(ridge=False), LARGER])
 @pytest.mark.parametrize("changes", [{"pose_network": "st_gcn"}, {"pose_network": "st_gcn_plus"}, {"pyramid": False}])
-def test_networks_in_the_pyramids_place_are_as_large_whatever_its_size(config, changes):
+def test_networks_in_the_pyramids_place_are_as_large_whatever_its_size(config: VdvConfig, changes: dict) -> None:
     size = parameter_count(pose_network(config))
     assert parameter_count(pose_network(replace(config, **changes))) == pytest.approx(size, rel=0.05)
 
 
-def test_a_width_is_found_without_drawing_random_numbers():
+def test_a_width_is_found_without_drawing_random_numbers() -> None:
     torch.manual_seed(0)
     before = torch.get_rng_state()
     width = matched_width(StGcn, 10_000)
@@ -231,7 +232,7 @@ def test_a_width_is_found_without_drawing_random_numbers():
     assert matched_width(StGcn, 1) == 4
 
 
-def encoder(modality: str, **changes) -> nn.Module:
+def encoder(modality: str, **changes: Any) -> nn.Module:
     torch.manual_seed(0)
     spec = InputSpec(9, is_skeleton=True) if modality == "pose" else InputSpec(12)
     return build_encoder(replace(VdvConfig(frames=8, width=16), **changes), spec)
@@ -241,7 +242,7 @@ def parts(net: nn.Module) -> dict[str, tuple[int, ...]]:
     return {name: tuple(value.shape) for name, value in net.state_dict().items() if not name.startswith("mix.")}
 
 
-def gone_and_come(modality: str, **changes) -> tuple[set[str], set[str]]:
+def gone_and_come(modality: str, **changes: Any) -> tuple[set[str], set[str]]:
     """First names of what the switch takes from the network and of what it brings, but for the levels' mix."""
     usual, switched = parts(encoder(modality)), parts(encoder(modality, **changes))
     assert all(usual[name] == switched[name] for name in usual.keys() & switched.keys())
@@ -265,7 +266,7 @@ def gone_and_come(modality: str, **changes) -> tuple[set[str], set[str]]:
         ("appearance", {"pose_network": "st_gcn"}, set()),
     ],
 )
-def test_a_switch_takes_out_what_it_names_and_nothing_else(modality, changes, gone):
+def test_a_switch_takes_out_what_it_names_and_nothing_else(modality: str, changes: dict, gone: set[str]) -> None:
     assert gone_and_come(modality, **changes) == (gone, set())
 
 
@@ -287,7 +288,9 @@ SWITCHED: list[tuple[str, dict, Callable[[nn.Module], bool], int]] = [
 
 
 @pytest.mark.parametrize(("modality", "changes", "is_so", "levels"), SWITCHED)
-def test_a_switched_network_is_what_was_asked_for_and_trains(modality, changes, is_so, levels):
+def test_a_switched_network_is_what_was_asked_for_and_trains(
+    modality: str, changes: dict, is_so: Callable[..., Any], levels: int
+) -> None:
     net = encoder(modality, **changes).train()
     assert is_so(net)
     encoded = encode(net, batch()[modality])
@@ -298,7 +301,7 @@ def test_a_switched_network_is_what_was_asked_for_and_trains(modality, changes, 
     assert all(parameter.grad is None or parameter.grad.isfinite().all() for parameter in net.parameters())
 
 
-def test_without_the_line_the_score_is_the_mean_of_the_levels():
+def test_without_the_line_the_score_is_the_mean_of_the_levels() -> None:
     for modality in ("pose", "appearance"):
         modalities = batch()
         alone = encode(encoder(modality, ridge=False).eval(), modalities[modality])
@@ -308,7 +311,7 @@ def test_without_the_line_the_score_is_the_mean_of_the_levels():
             torch.testing.assert_close(alone.score, alone.levels.mean(1))
 
 
-def test_without_refinement_a_finer_level_hears_nothing_from_a_coarser_one():
+def test_without_refinement_a_finer_level_hears_nothing_from_a_coarser_one() -> None:
     torch.manual_seed(0)
     streams, seen = torch.randn(2, 9, 8, 17), torch.ones(2, 8, 17, dtype=torch.bool)
     for refine, depends in ((True, True), (False, False)):
@@ -320,7 +323,7 @@ def test_without_refinement_a_finer_level_hears_nothing_from_a_coarser_one():
         assert torch.equal(before[:, 2], after[:, 2]) != depends
 
 
-def test_the_mean_pool_is_where_the_attention_pool_starts():
+def test_the_mean_pool_is_where_the_attention_pool_starts() -> None:
     torch.manual_seed(0)
     x, mask = torch.randn(3, 6, 4), torch.rand(3, 6) > 0.4
     mask[2] = False
@@ -337,11 +340,11 @@ def test_the_mean_pool_is_where_the_attention_pool_starts():
         ({"pose_network": "st_gcn", "refine": False}, "are psgcn's"),
     ],
 )
-def test_a_choice_that_there_is_not_is_refused_with_those_that_there_are(changes, says):
+def test_a_choice_that_there_is_not_is_refused_with_those_that_there_are(changes: dict, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         VdvConfig(**changes)
 
 
-def test_a_pyramid_has_one_to_three_levels():
+def test_a_pyramid_has_one_to_three_levels() -> None:
     with pytest.raises(ValueError, match="1 to 3 levels"):
         Psgcn((8, 8, 8, 8))

@@ -9,7 +9,7 @@ from tests.support.small_networks import psgcn, rtcn
 
 
 @pytest.mark.parametrize("frames", [1, 2, 3, 7, 32])
-def test_psgcn_takes_any_length(frames):
+def test_psgcn_takes_any_length(frames: int) -> None:
     encoded = psgcn()(torch.randn(2, 9, frames, 17), torch.ones(2, frames, 17, dtype=torch.bool))
     assert encoded.score.shape == (2,)
     assert encoded.levels.shape == (2, 4)
@@ -18,7 +18,7 @@ def test_psgcn_takes_any_length(frames):
 
 
 @pytest.mark.parametrize("frames", [1, 2, 40])
-def test_rtcn_takes_any_length(frames):
+def test_rtcn_takes_any_length(frames: int) -> None:
     encoded = rtcn()(torch.randn(2, frames, 10), torch.ones(2, frames, dtype=torch.bool))
     assert encoded.score.shape == (2,)
     assert encoded.embedding.shape == (2, 16)
@@ -26,7 +26,7 @@ def test_rtcn_takes_any_length(frames):
 
 
 @pytest.mark.parametrize("frames", [1, 5, 8, 13])
-def test_a_padded_clip_scores_as_the_unpadded_one_in_psgcn(frames):
+def test_a_padded_clip_scores_as_the_unpadded_one_in_psgcn(frames: int) -> None:
     streams, seen = torch.randn(1, 9, frames, 17), torch.rand(1, frames, 17) > 0.3
     seen[0, 0, 0] = True
     padded = torch.cat([streams, torch.randn(1, 9, 11, 17)], 2)
@@ -38,7 +38,7 @@ def test_a_padded_clip_scores_as_the_unpadded_one_in_psgcn(frames):
 
 
 @pytest.mark.parametrize("frames", [1, 6, 40])
-def test_a_padded_clip_scores_as_the_unpadded_one_in_rtcn(frames):
+def test_a_padded_clip_scores_as_the_unpadded_one_in_rtcn(frames: int) -> None:
     features, mask = torch.randn(1, frames, 10), torch.ones(1, frames, dtype=torch.bool)
     padded = torch.cat([features, torch.full((1, 9, 10), float("nan"))], 1)
     net = rtcn()
@@ -49,7 +49,7 @@ def test_a_padded_clip_scores_as_the_unpadded_one_in_rtcn(frames):
     torch.testing.assert_close(short.embedding, long.embedding, atol=1e-5, rtol=0)
 
 
-def test_what_lies_in_a_gap_has_no_influence():
+def test_what_lies_in_a_gap_has_no_influence() -> None:
     features, mask = torch.randn(1, 20, 10), torch.ones(1, 20, dtype=torch.bool)
     mask[0, 5:9] = False
     other = features.clone()
@@ -63,7 +63,7 @@ def test_what_lies_in_a_gap_has_no_influence():
     torch.testing.assert_close(psgcn()(streams, seen).score, psgcn()(changed, seen).score)
 
 
-def test_an_absent_clip_is_zero_and_leaves_the_others_alone():
+def test_an_absent_clip_is_zero_and_leaves_the_others_alone() -> None:
     streams, seen = torch.randn(3, 9, 8, 17), torch.ones(3, 8, 17, dtype=torch.bool)
     seen[1] = False
     net = psgcn()
@@ -77,7 +77,7 @@ def test_an_absent_clip_is_zero_and_leaves_the_others_alone():
     assert everybody_gone.levels.shape == (3, 4)
 
 
-def test_absent_and_padded_frames_do_not_enter_the_norms_statistics():
+def test_absent_and_padded_frames_do_not_enter_the_norms_statistics() -> None:
     torch.manual_seed(0)
     streams, seen = torch.randn(2, 9, 8, 17), torch.ones(2, 8, 17, dtype=torch.bool)
     padded = torch.cat([streams, torch.zeros(2, 9, 8, 17)], 2)
@@ -90,7 +90,7 @@ def test_absent_and_padded_frames_do_not_enter_the_norms_statistics():
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
 
 
-def test_gradients_are_finite_with_gaps_absent_clips_and_single_frames():
+def test_gradients_are_finite_with_gaps_absent_clips_and_single_frames() -> None:
     net = psgcn(trained=False).train()
     seen = torch.rand(4, 8, 17) > 0.5
     seen[1], seen[2] = False, False
@@ -109,7 +109,7 @@ def test_gradients_are_finite_with_gaps_absent_clips_and_single_frames():
 
 
 @pytest.mark.parametrize("net", ["psgcn", "rtcn"])
-def test_a_batch_of_one_clip_trains(net):
+def test_a_batch_of_one_clip_trains(net: str) -> None:
     if net == "psgcn":
         encoded = psgcn(trained=False).train()(torch.randn(1, 9, 8, 17), torch.ones(1, 8, 17, dtype=torch.bool))
     else:
@@ -118,12 +118,12 @@ def test_a_batch_of_one_clip_trains(net):
     encoded.score.sum().backward()
 
 
-def test_networks_for_a_few_hundred_clips_are_small():
+def test_networks_for_a_few_hundred_clips_are_small() -> None:
     assert 0.02e6 < sum(parameter.numel() for parameter in Psgcn().parameters()) < 0.05e6
     assert 0.2e6 < sum(parameter.numel() for parameter in Rtcn(2048).parameters()) < 0.4e6
 
 
-def test_a_pose_held_for_one_frame_reaches_every_level_whatever_the_clips_length():
+def test_a_pose_held_for_one_frame_reaches_every_level_whatever_the_clips_length() -> None:
     net = psgcn()
     moved = []
     for frames in (16, 160):

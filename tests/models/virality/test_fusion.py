@@ -51,7 +51,7 @@ def without(modalities: dict[str, ModalityInput], names: tuple[str, ...], clip: 
     return changed
 
 
-def test_every_subset_of_modalities_gives_a_finite_score_and_attention_on_what_is_there():
+def test_every_subset_of_modalities_gives_a_finite_score_and_attention_on_what_is_there() -> None:
     whole, modalities = model(), batch()
     for count in range(4):
         for names in itertools.combinations(modalities, count):
@@ -62,7 +62,7 @@ def test_every_subset_of_modalities_gives_a_finite_score_and_attention_on_what_i
             assert all(prediction.attention[2, whole.modalities.index(name)] == 0 for name in names)
 
 
-def test_a_clip_with_nothing_is_abstained_on_and_changes_no_other():
+def test_a_clip_with_nothing_is_abstained_on_and_changes_no_other() -> None:
     whole, modalities = model(), batch()
     prediction, usual = whole(without(modalities, tuple(modalities), clip=2)), whole(modalities)
     assert prediction.abstained.tolist() == [False, False, True, False]
@@ -71,7 +71,7 @@ def test_a_clip_with_nothing_is_abstained_on_and_changes_no_other():
     torch.testing.assert_close(prediction.score[[0, 1, 3]], usual.score[[0, 1, 3]])
 
 
-def test_the_fused_score_lies_between_the_modalities():
+def test_the_fused_score_lies_between_the_modalities() -> None:
     whole, modalities = model(), batch()
     prediction = whole(
         {name: modality._replace(quality=torch.full((4,), 0.5)) for name, modality in modalities.items()}
@@ -81,7 +81,7 @@ def test_the_fused_score_lies_between_the_modalities():
     assert (prediction.score >= alone.amin(1) - 1e-6).all()
 
 
-def test_a_modality_seen_worse_than_usual_has_less_weight_and_the_score_is_nearer_the_middle():
+def test_a_modality_seen_worse_than_usual_has_less_weight_and_the_score_is_nearer_the_middle() -> None:
     fusion = AttentiveFusion(2)
     fusion.calibrate(usual=torch.full((2,), 0.6), varies=torch.full((2,), 0.2), steepness=torch.tensor([1.0, 0.0]))
     scores, present = torch.ones(3, 2), torch.ones(3, 2, dtype=torch.bool)
@@ -92,7 +92,7 @@ def test_a_modality_seen_worse_than_usual_has_less_weight_and_the_score_is_neare
     torch.testing.assert_close(fused, torch.tensor([1.0, (1 + worse) / 2, (1 + worst) / 2]))
 
 
-def test_an_untrained_fusion_is_the_mean_drawn_to_the_middle_by_what_is_missing():
+def test_an_untrained_fusion_is_the_mean_drawn_to_the_middle_by_what_is_missing() -> None:
     torch.manual_seed(0)
     fusion = AttentiveFusion(3).eval()
     scores, present = torch.randn(2, 3), torch.tensor([[True, True, True], [True, False, True]])
@@ -100,7 +100,7 @@ def test_an_untrained_fusion_is_the_mean_drawn_to_the_middle_by_what_is_missing(
     torch.testing.assert_close(fused, torch.stack([scores[0].mean(), scores[1, [0, 2]].mean() * 2 / 3]))
 
 
-def test_scores_are_summed_in_units_of_their_spread_by_their_reliability():
+def test_scores_are_summed_in_units_of_their_spread_by_their_reliability() -> None:
     fusion = AttentiveFusion(2).eval()
     fusion.calibrate(
         centre=torch.tensor([10.0, 0.0]), spread=torch.tensor([30.0, 1.0]), reliability=torch.tensor([0.6, 0.2])
@@ -110,7 +110,7 @@ def test_scores_are_summed_in_units_of_their_spread_by_their_reliability():
     torch.testing.assert_close(fused, torch.tensor([0.75 * 1 - 0.25 * 1]))
 
 
-def test_a_modality_without_reliability_has_a_say_only_where_it_is_alone():
+def test_a_modality_without_reliability_has_a_say_only_where_it_is_alone() -> None:
     fusion = AttentiveFusion(2).eval()
     fusion.calibrate(reliability=torch.tensor([0.5, 0.0]))
     present = torch.tensor([[True, True], [False, True]])
@@ -120,7 +120,7 @@ def test_a_modality_without_reliability_has_a_say_only_where_it_is_alone():
     assert 0 < fused[1] < 0.01
 
 
-def test_fusion_by_reliability_is_the_attention_before_it_moves_and_by_mean_knows_no_reliability():
+def test_fusion_by_reliability_is_the_attention_before_it_moves_and_by_mean_knows_no_reliability() -> None:
     torch.manual_seed(0)
     scores, quality, present = torch.randn(6, 3), torch.rand(6, 3), torch.rand(6, 3) > 0.2
     outputs = {}
@@ -137,23 +137,23 @@ def test_fusion_by_reliability_is_the_attention_before_it_moves_and_by_mean_know
 
 
 @pytest.mark.parametrize("mode", FUSIONS)
-def test_a_model_fuses_as_its_config_says(mode):
+def test_a_model_fuses_as_its_config_says(mode: str) -> None:
     assert Vdv(replace(SMALL, fusion=mode), SPECS).fusion.mode == mode
 
 
-def test_what_an_absent_modality_scored_has_no_influence():
+def test_what_an_absent_modality_scored_has_no_influence() -> None:
     fusion = AttentiveFusion(2).eval()
     present = torch.tensor([[True, False]])
     fused = [fusion(torch.tensor([[1.0, other]]), torch.ones(1, 2), present)[0] for other in (0.0, float("nan"))]
     assert fused[0] == fused[1]
 
 
-def test_the_fused_score_teaches_no_encoder():
+def test_the_fused_score_teaches_no_encoder() -> None:
     whole = model().train()
     assert not whole(batch()).score.requires_grad
 
 
-def test_samplings_of_a_clip_are_averaged():
+def test_samplings_of_a_clip_are_averaged() -> None:
     whole, modalities = model(), batch()
     both = whole(modalities).encoded["pose"].score
     each = [
@@ -165,13 +165,13 @@ def test_samplings_of_a_clip_are_averaged():
     torch.testing.assert_close(both, (each[0] + each[1]) / 2)
 
 
-def test_a_model_needs_a_modality():
+def test_a_model_needs_a_modality() -> None:
     with pytest.raises(ValueError, match="at least one modality"):
         Vdv(VdvConfig(modalities=()), {})
 
 
 @pytest.mark.parametrize("tau", [0.0, 0.3])
-def test_ranknet_equals_two_loops(tau):
+def test_ranknet_equals_two_loops(tau: float) -> None:
     torch.manual_seed(0)
     score, target = torch.randn(12, dtype=torch.float64), torch.rand(12, dtype=torch.float64).round(decimals=1)
     challenge, counted = torch.randint(0, 3, (12,)), torch.rand(12) > 0.2
@@ -186,7 +186,7 @@ def test_ranknet_equals_two_loops(tau):
     assert ranknet(score, target, challenge, counted, tau).item() == pytest.approx(total / pairs, abs=1e-12)
 
 
-def test_ranknet_without_a_pair_is_zero_with_zero_gradients():
+def test_ranknet_without_a_pair_is_zero_with_zero_gradients() -> None:
     score = torch.randn(3, requires_grad=True)
     loss = ranknet(score, torch.rand(3), torch.arange(3), torch.ones(3, dtype=torch.bool))
     loss.backward()
@@ -195,7 +195,7 @@ def test_ranknet_without_a_pair_is_zero_with_zero_gradients():
     assert not score.grad.any()
 
 
-def test_clips_without_labels_enter_no_loss():
+def test_clips_without_labels_enter_no_loss() -> None:
     score, target, counted = torch.randn(4), torch.rand(4), torch.tensor([True, True, False, False])
     other = torch.where(counted, score, 99.0)
     same = torch.zeros(4, dtype=torch.int64)
@@ -203,7 +203,7 @@ def test_clips_without_labels_enter_no_loss():
     assert percentile_huber(score, target, counted) == percentile_huber(other, target, counted)
 
 
-def test_a_config_survives_json_and_refuses_what_it_does_not_know():
+def test_a_config_survives_json_and_refuses_what_it_does_not_know() -> None:
     import dataclasses
     import json
 

@@ -43,7 +43,7 @@ def slow_ranknet(values: Batch, tau: float) -> float:
 
 
 @pytest.mark.parametrize("tau", [0.0, 0.25])
-def test_a_batch_gives_what_its_pairs_give_one_by_one(tau: float):
+def test_a_batch_gives_what_its_pairs_give_one_by_one(tau: float) -> None:
     for seed in range(5):
         values = batch(seed)
         score, target, challenge, counted = values
@@ -51,7 +51,7 @@ def test_a_batch_gives_what_its_pairs_give_one_by_one(tau: float):
         assert loss.item() == pytest.approx(slow_ranknet(values, tau), rel=1e-6)
 
 
-def test_scores_that_follow_the_gradient_take_the_targets_order():
+def test_scores_that_follow_the_gradient_take_the_targets_order() -> None:
     score, _, challenge, counted = batch(3, 24)
     target = torch.linspace(0, 1, 24)[torch.randperm(24, generator=torch.Generator().manual_seed(0))]
     score = nn.Parameter(score.clone())
@@ -67,7 +67,7 @@ def test_scores_that_follow_the_gradient_take_the_targets_order():
         assert torch.equal(order, best)
 
 
-def test_what_is_common_to_a_challenge_and_clips_not_counted_change_nothing():
+def test_what_is_common_to_a_challenge_and_clips_not_counted_change_nothing() -> None:
     score, target, challenge, counted = batch(1)
     plain = ranknet(score, target, challenge, counted, 0.05)
     moved = score + 2 * challenge
@@ -81,7 +81,7 @@ def test_what_is_common_to_a_challenge_and_clips_not_counted_change_nothing():
     assert (moved.grad[counted] != 0).any()
 
 
-def test_gradients_are_finite_whatever_there_is():
+def test_gradients_are_finite_whatever_there_is() -> None:
     tied, apart = torch.zeros(4), torch.tensor([0.0, 0.3, 0.7, 1.0])
     one, all_of_them = torch.zeros(4, dtype=torch.int64), torch.ones(4, dtype=torch.bool)
     only = torch.tensor([False, True, False, False])
@@ -105,7 +105,7 @@ def test_gradients_are_finite_whatever_there_is():
         assert (value.item() > 0) == (place < 2)
 
 
-def test_all_places_matter_the_same():
+def test_all_places_matter_the_same() -> None:
     target = torch.linspace(1, 0, 10)
     challenge, counted = torch.zeros(10, dtype=torch.int64), torch.ones(10, dtype=torch.bool)
     wrong = 20 * torch.linspace(3, -3, 10)[[1, 0, 2, 3, 4, 5, 6, 7, 9, 8]]  # so far apart that what is right is done

@@ -18,7 +18,7 @@ def statistics(streams: torch.Tensor, seen: torch.Tensor) -> dict[str, torch.Ten
     return named | {"together": together}
 
 
-def test_statistics_say_how_far_how_fast_and_what_moves_together():
+def test_statistics_say_how_far_how_fast_and_what_moves_together() -> None:
     time = torch.arange(40.0)
     streams = torch.zeros(1, 9, 40, 17)
     streams[0, 0, :, 9] = torch.sin(time)  # the left wrist's place
@@ -36,7 +36,7 @@ def test_statistics_say_how_far_how_fast_and_what_moves_together():
     assert together[pairs[0, 9]] == 0
 
 
-def test_statistics_say_how_far_a_bone_turns_from_where_it_was_first_seen():
+def test_statistics_say_how_far_a_bone_turns_from_where_it_was_first_seen() -> None:
     streams, seen = torch.randn(1, 9, 5, 17), torch.ones(1, 5, 17, dtype=torch.bool)
     seen[0, 0, 9] = False  # the left forearm is seen from the second frame on, when it hangs; a quarter turn up
     angle = torch.tensor([9.0, 0.0, 0.25, 0.5, 0.4]) * torch.pi
@@ -50,7 +50,7 @@ def test_statistics_say_how_far_a_bone_turns_from_where_it_was_first_seen():
     assert spread == pytest.approx(angle[1:].sin().std(correction=0).item(), abs=1e-4)
 
 
-def test_statistics_of_what_is_not_seen_are_not_counted_and_those_of_what_is_never_seen_are_not_known():
+def test_statistics_of_what_is_not_seen_are_not_counted_and_those_of_what_is_never_seen_are_not_known() -> None:
     streams, seen = torch.randn(2, 9, 20, 17), torch.rand(2, 20, 17) > 0.4
     seen[0, :, 3] = False
     hidden = torch.where(seen[:, None], streams, float("nan"))
@@ -64,7 +64,7 @@ def test_statistics_of_what_is_not_seen_are_not_counted_and_those_of_what_is_nev
     assert together.isnan().sum().item() == 16
 
 
-def test_a_skeleton_of_three_coordinates_is_seen_in_all_of_them():
+def test_a_skeleton_of_three_coordinates_is_seen_in_all_of_them() -> None:
     torch.manual_seed(0)
     seen = torch.ones(2, 20, 17, dtype=torch.bool)
     flat = torch.randn(2, 9, 20, 17)

@@ -9,7 +9,7 @@ from models.virality.psgcn import GraphConv, JointNorm, Pointwise, largest
 
 
 @pytest.mark.parametrize("outputs", [6, 4])
-def test_a_graph_convolution_mixes_each_subset_of_neighbours_by_its_own_weights_and_adds_them_up(outputs):
+def test_a_graph_convolution_mixes_each_subset_of_neighbours_by_its_own_weights_and_adds_them_up(outputs: int) -> None:
     torch.manual_seed(0)
     conv = GraphConv(4, outputs, torch.rand(3, 5, 5)).eval()
     x, mask = torch.randn(2, 4, 7, 5), torch.ones(2, 1, 7, 1, dtype=torch.bool)
@@ -22,13 +22,13 @@ def test_a_graph_convolution_mixes_each_subset_of_neighbours_by_its_own_weights_
     torch.testing.assert_close(conv(x, mask), (conv.norm(gathered, mask) + residual).relu() * mask)
 
 
-def test_a_pointwise_convolution_is_torchs():
+def test_a_pointwise_convolution_is_torchs() -> None:
     torch.manual_seed(0)
     conv, x = Pointwise(4, 6, bias=True), torch.randn(2, 4, 3, 5)
     torch.testing.assert_close(conv(x), torch.nn.functional.conv2d(x, conv.weight, conv.bias))
 
 
-def test_masked_softmax_of_nothing_is_nothing():
+def test_masked_softmax_of_nothing_is_nothing() -> None:
     logits = torch.randn(2, 3, requires_grad=True)
     weights = masked_softmax(logits, torch.tensor([[True, False, True], [False, False, False]]))
     assert weights[0, 1] == 0
@@ -38,7 +38,7 @@ def test_masked_softmax_of_nothing_is_nothing():
     assert logits.grad.isfinite().all()
 
 
-def test_a_ridge_returns_0_till_it_is_set_and_outliers_count_up_to_a_limit():
+def test_a_ridge_returns_0_till_it_is_set_and_outliers_count_up_to_a_limit() -> None:
     ridge, statistics = Ridge(3, limit=4.0), torch.tensor([[1e3, 1.0, 0.0], [1e9, 0.0, torch.nan]])
     assert not ridge(statistics).any()
     ridge.set(torch.tensor([0.0, 1.0, 9.0]), torch.tensor([500.0, 1.0, 1.0]), torch.tensor([1.0, 3.0, 2.0]))
@@ -47,7 +47,7 @@ def test_a_ridge_returns_0_till_it_is_set_and_outliers_count_up_to_a_limit():
     assert not list(ridge.parameters())  # a fit in closed form, nothing for an optimiser
 
 
-def test_a_mix_starts_as_half_the_networks_mean_and_half_the_ridge():
+def test_a_mix_starts_as_half_the_networks_mean_and_half_the_ridge() -> None:
     levels = torch.tensor([[1.0, 2.0, 3.0, 10.0]])
     torch.testing.assert_close(LevelMix(3, ridge=True)(levels), torch.tensor([6.0]))
     torch.testing.assert_close(LevelMix(3, ridge=False)(levels[:, :3]), torch.tensor([2.0]))
@@ -56,7 +56,7 @@ def test_a_mix_starts_as_half_the_networks_mean_and_half_the_ridge():
     torch.testing.assert_close(mix(levels), torch.tensor([19.0]))
 
 
-def test_streams_are_standardised_by_all_frames_that_training_has_shown_whatever_the_batches():
+def test_streams_are_standardised_by_all_frames_that_training_has_shown_whatever_the_batches() -> None:
     torch.manual_seed(0)
     x, frame = 50 + 3 * torch.randn(6, 9, 8, 17), torch.rand(6, 8) > 0.3
     x[3:] += 20.0  # another challenge: no batch by itself has the mean of all
@@ -71,13 +71,13 @@ def test_streams_are_standardised_by_all_frames_that_training_has_shown_whatever
     torch.testing.assert_close(output, wanted[4:], atol=1e-4, rtol=1e-4)  # and in training, not by the batch's own
 
 
-def test_the_largest_is_of_frames_that_show_the_node_and_of_nodes_that_are_shown():
+def test_the_largest_is_of_frames_that_show_the_node_and_of_nodes_that_are_shown() -> None:
     x, seen = torch.tensor([[[1.0, -5.0, 9.0], [3.0, -4.0, 9.0], [8.0, 7.0, 9.0]]])[None], torch.ones(1, 3, 3) > 0
     seen[0, 2, :2], seen[0, :, 2] = False, False
     assert largest(x, seen).tolist() == [[(3.0 - 4.0) / 2]]
 
 
-def test_the_largest_of_what_is_above_zero_is_the_same_the_quick_way():
+def test_the_largest_of_what_is_above_zero_is_the_same_the_quick_way() -> None:
     rng = torch.Generator().manual_seed(0)
     x = torch.randn(3, 4, 6, 5, generator=rng).relu()
     seen = torch.rand(3, 6, 5, generator=rng) > 0.6

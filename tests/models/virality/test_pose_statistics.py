@@ -27,7 +27,7 @@ def tables(statistics: np.ndarray, joints: int = 17, axes: int = 2) -> tuple[np.
     return places.reshape(4, joints, 2 * axes), speeds.reshape(2, joints, 2)
 
 
-def test_they_say_where_how_far_and_how_fast():
+def test_they_say_where_how_far_and_how_fast() -> None:
     (mean, spread, least, largest), (fast, _) = tables(pose_statistics(swinging()))
     wrist, elbow = 9, 7
     assert mean[wrist, 0] == pytest.approx(0, abs=1e-3)
@@ -40,11 +40,11 @@ def test_they_say_where_how_far_and_how_fast():
     assert np.abs(fast[others]).max() < 1e-6
 
 
-def test_the_frame_rate_does_not_matter():
+def test_the_frame_rate_does_not_matter() -> None:
     np.testing.assert_allclose(pose_statistics(swinging(121)), pose_statistics(swinging(41)), atol=0.01)
 
 
-def test_frames_far_apart_in_time_count_by_time():
+def test_frames_far_apart_in_time_count_by_time() -> None:
     """Half the frames are crowded into the first tenth of the clip; the mean is that over time."""
     seconds = np.concatenate([np.linspace(0, 0.2, 50), np.linspace(0.24, 2, 50)])
     position = np.zeros((100, 17, 2))
@@ -54,20 +54,20 @@ def test_frames_far_apart_in_time_count_by_time():
 
 
 @pytest.mark.parametrize("frames", [1, 2])
-def test_the_shortest_clips_work(frames):
+def test_the_shortest_clips_work(frames: int) -> None:
     values = pose_statistics(posture(np.ones((frames, 17, 2)), np.arange(frames) / 30))
     assert np.isfinite(values).all()
     assert values[0] == 1
 
 
-def test_frames_at_one_time_have_no_speed():
+def test_frames_at_one_time_have_no_speed() -> None:
     position = np.random.default_rng(0).normal(size=(5, 17, 2))
     values = pose_statistics(posture(position, np.zeros(5)))
     assert np.isfinite(values).all()
     assert not tables(values)[1].any()
 
 
-def test_a_joint_never_seen_gives_zeros_and_so_do_its_bones():
+def test_a_joint_never_seen_gives_zeros_and_so_do_its_bones() -> None:
     known = swinging()
     seen = known.seen.copy()
     seen[:, 7] = False
@@ -79,7 +79,7 @@ def test_a_joint_never_seen_gives_zeros_and_so_do_its_bones():
     assert places[1, 9, 0] > 0.5, "the wrist itself is seen"
 
 
-def test_three_coordinates_and_another_layout():
+def test_three_coordinates_and_another_layout() -> None:
     rng = np.random.default_rng(0)
     values = pose_statistics(posture(rng.normal(size=(40, 22, 3)), np.arange(40) / 30), KINECT22)
     assert values.shape == ((8 * 3 + 4) * 22,)

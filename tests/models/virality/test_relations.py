@@ -7,7 +7,7 @@ from models.virality.rtcn import Rtcn, TemporalRelation
 from tests.support.small_networks import wake
 
 
-def test_relations_start_as_the_identity():
+def test_relations_start_as_the_identity() -> None:
     torch.manual_seed(0)
     net = Rtcn(10, width=16).eval()
     without = Rtcn(10, width=16, relations_after=())
@@ -28,13 +28,13 @@ def seen(frames: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("frames", [1, 2, 5])
-def test_a_clip_no_longer_than_the_reach_has_nothing_to_gather(frames):
+def test_a_clip_no_longer_than_the_reach_has_nothing_to_gather(frames: int) -> None:
     x = torch.randn(1, frames, 16)
     assert torch.equal(relation()(x, seen(frames)), x)
     assert torch.equal(relation(reach=0)(x, seen(frames)), x) == (frames == 1)
 
 
-def test_a_relation_gathers_what_lies_beyond_the_reach_and_nothing_nearer():
+def test_a_relation_gathers_what_lies_beyond_the_reach_and_nothing_nearer() -> None:
     x, net = torch.randn(1, 20, 16), relation()
     changed = x.clone()
     changed[0, 10] += 1.0
@@ -43,7 +43,7 @@ def test_a_relation_gathers_what_lies_beyond_the_reach_and_nothing_nearer():
     assert changes[torch.arange(20) != 10].tolist() == far[torch.arange(20) != 10].tolist()
 
 
-def test_relations_reach_as_far_as_the_convolutions_before_them():
+def test_relations_reach_as_far_as_the_convolutions_before_them() -> None:
     net = Rtcn(10, width=16, dilations=(1, 2, 4, 8), relations_after=(1, 3))
     assert [one.reach for one in net.relations.values()] == [1, 7]
     torch.manual_seed(0)
@@ -56,7 +56,7 @@ def test_relations_reach_as_far_as_the_convolutions_before_them():
     assert x.grad.any(2)[0].nonzero().flatten().tolist() == list(range(13, 28))
 
 
-def test_a_new_relation_gathers_from_what_is_alike_and_else_from_nowhere():
+def test_a_new_relation_gathers_from_what_is_alike_and_else_from_nowhere() -> None:
     torch.manual_seed(1)
     net = relation(64)
     net.value.weight.data.zero_()
@@ -69,7 +69,7 @@ def test_a_new_relation_gathers_from_what_is_alike_and_else_from_nowhere():
     assert share[[place for place in range(60) if place not in (5, 50)]].max() < 0.3
 
 
-def test_what_is_masked_is_not_gathered():
+def test_what_is_masked_is_not_gathered() -> None:
     net, x = relation(), torch.randn(1, 30, 16)
     mask = seen(30)
     mask[0, 20:] = False
@@ -91,7 +91,9 @@ def _events_far_apart(kinds: torch.Tensor, clips: int) -> tuple[torch.Tensor, to
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize(("relations", "least", "most"), [((2,), 0.95, 1.0), ((), 0.3, 0.7)])
-def test_with_relations_alone_it_learns_whether_two_events_far_apart_are_alike(relations, least, most, seed):
+def test_with_relations_alone_it_learns_whether_two_events_far_apart_are_alike(
+    relations: tuple, least: float, most: float, seed: int
+) -> None:
     torch.manual_seed(seed)
     kinds = 3 * torch.randn(4, 16)
     net = Rtcn(16, 32, (1, 2), relations, dropout=0.0)

@@ -54,7 +54,7 @@ LAYOUTS = pytest.mark.parametrize("layout", [COCO17, KINECT22], ids=["coco17", "
 
 
 @LAYOUTS
-def test_mirroring_swaps_left_and_right_names_and_nothing_else(layout):
+def test_mirroring_swaps_left_and_right_names_and_nothing_else(layout: Layout) -> None:
     for joint, name in enumerate(layout.joints):
         other = name.replace("left", "RIGHT").replace("right", "left").replace("RIGHT", "right")
         assert layout.joints[layout.mirror[joint]] == other
@@ -65,7 +65,7 @@ def test_mirroring_swaps_left_and_right_names_and_nothing_else(layout):
 
 
 @LAYOUTS
-def test_the_mirrored_skeleton_has_the_same_bones_and_parts(layout):
+def test_the_mirrored_skeleton_has_the_same_bones_and_parts(layout: Layout) -> None:
     swap = layout.mirror
     bones = {frozenset((swap[one], swap[other])) for one, other in layout.edges}
     assert bones == {frozenset(edge) for edge in layout.edges}
@@ -74,13 +74,13 @@ def test_the_mirrored_skeleton_has_the_same_bones_and_parts(layout):
 
 
 @LAYOUTS
-def test_every_joint_is_in_a_part_and_every_part_in_one_body(layout):
+def test_every_joint_is_in_a_part_and_every_part_in_one_body(layout: Layout) -> None:
     assert (membership(layout.parts, len(layout.joints)).sum(0) >= 1).all()
     assert (membership(layout.bodies, len(layout.parts)).sum(0) == 1).all()
 
 
 @LAYOUTS
-def test_all_joints_hang_together_and_every_limb_on_the_trunk(layout):
+def test_all_joints_hang_together_and_every_limb_on_the_trunk(layout: Layout) -> None:
     reached = np.linalg.matrix_power(linked(layout.edges, len(layout.joints)) + np.eye(len(layout.joints)), 22)
     assert (reached > 0).all()
     parts = coarser(linked(layout.edges, len(layout.joints)), membership(layout.parts, len(layout.joints)))
@@ -89,7 +89,7 @@ def test_all_joints_hang_together_and_every_limb_on_the_trunk(layout):
     assert not bodies[1:, 1:].any(), "no limb touches another"
 
 
-def test_coarse_neighbours_share_a_joint_or_a_bone():
+def test_coarse_neighbours_share_a_joint_or_a_bone() -> None:
     joints = linked(COCO17.edges, 17)
     parts = coarser(joints, membership(COCO17.parts, 17))
     names = [name for name, _ in COCO17.parts]
@@ -106,7 +106,7 @@ def test_coarse_neighbours_share_a_joint_or_a_bone():
     assert not bodies[1, 3], "a left arm does not touch a left leg"
 
 
-def test_adjacency_points_inward_and_outward_along_a_chain():
+def test_adjacency_points_inward_and_outward_along_a_chain() -> None:
     own, inward, outward = subsets(linked([(0, 1), (1, 2)], 3), centre=0)
     np.testing.assert_array_equal(own, np.eye(3))
     assert (inward[2, 1], inward[1, 2], outward[1, 2]) == (1, 0, 1)
@@ -115,14 +115,14 @@ def test_adjacency_points_inward_and_outward_along_a_chain():
         assert np.all(np.isclose(sums, 1) | (sums == 0))
 
 
-def test_position_and_size_in_the_picture_do_not_matter():
+def test_position_and_size_in_the_picture_do_not_matter() -> None:
     keypoints = dancer()
     moved = keypoints.copy()
     moved[..., :2] = moved[..., :2] * 2.5 + 77
     np.testing.assert_allclose(prepared(keypoints), prepared(moved), atol=1e-5)
 
 
-def test_travelling_survives_normalising():
+def test_travelling_survives_normalising() -> None:
     keypoints = dancer()
     keypoints[:, :, 0] += np.arange(12)[:, None] * 50
     hips = prepared(keypoints)[0][:, list(COCO17.hips)].mean(1)
@@ -130,7 +130,7 @@ def test_travelling_survives_normalising():
     assert hips[-1] > 3
 
 
-def test_motion_is_the_same_at_any_frame_rate():
+def test_motion_is_the_same_at_any_frame_rate() -> None:
     still = dancer(1)
     fast, slow = np.repeat(still, 12, 0), np.repeat(still, 6, 0)
     fast[..., 0] += np.arange(12)[:, None] * 5
@@ -139,7 +139,7 @@ def test_motion_is_the_same_at_any_frame_rate():
     np.testing.assert_allclose(of_fast[4, 1:].mean(), of_slow[4, 1:].mean(), rtol=1e-4)
 
 
-def test_a_gap_is_bridged_and_stays_marked():
+def test_a_gap_is_bridged_and_stays_marked() -> None:
     keypoints = dancer()
     keypoints[4:7, 9] = 0
     posture = normalise(keypoints, np.ones(12, bool), SECONDS, 0.3)
@@ -150,7 +150,7 @@ def test_a_gap_is_bridged_and_stays_marked():
     assert not np.allclose(before, after)
 
 
-def test_a_key_point_that_flickers_for_one_frame_leaves_no_trace():
+def test_a_key_point_that_flickers_for_one_frame_leaves_no_trace() -> None:
     keypoints = dancer(1).repeat(12, 0)
     calm = normalise(keypoints, np.ones(12, bool), SECONDS, 0.3)
     keypoints[5, 9, :2] += 200
@@ -158,7 +158,7 @@ def test_a_key_point_that_flickers_for_one_frame_leaves_no_trace():
     np.testing.assert_allclose(flickered.position, calm.position, atol=1e-5)
 
 
-def test_a_joint_never_seen_gives_no_bone_and_no_motion():
+def test_a_joint_never_seen_gives_no_bone_and_no_motion() -> None:
     keypoints = dancer()
     keypoints[:, 13, 2] = 0.1
     whole = prepared(keypoints)
@@ -167,7 +167,7 @@ def test_a_joint_never_seen_gives_no_bone_and_no_motion():
 
 
 @pytest.mark.parametrize("wild", [np.nan, np.inf, 1e9])
-def test_wild_key_points_stay_finite_and_bounded(wild):
+def test_wild_key_points_stay_finite_and_bounded(wild: float) -> None:
     keypoints = dancer()
     keypoints[3, 5, 0] = wild
     keypoints[:, 12, 1] = wild
@@ -177,23 +177,23 @@ def test_wild_key_points_stay_finite_and_bounded(wild):
 
 
 @pytest.mark.parametrize("frames", [1, 2])
-def test_the_shortest_clips_work(frames):
+def test_the_shortest_clips_work(frames: int) -> None:
     whole = prepared(dancer(frames), SECONDS[:frames])
     assert whole.shape == (9, frames, 17)
     assert (whole[4:8, 0] == 0).all()
 
 
-def test_frames_at_one_time_have_no_speed():
+def test_frames_at_one_time_have_no_speed() -> None:
     assert (prepared(dancer(), np.zeros(12))[4:8] == 0).all()
 
 
-def test_a_track_of_nothing_is_nothing():
+def test_a_track_of_nothing_is_nothing() -> None:
     posture = normalise(dancer(), np.zeros(12, bool), SECONDS, 0.3)
     assert not posture.seen.any()
     assert (streams(posture) == 0).all()
 
 
-def test_mirroring_twice_changes_nothing():
+def test_mirroring_twice_changes_nothing() -> None:
     posture = normalise(dancer(), np.ones(12, bool), SECONDS, 0.3)
     seen = streams(posture, change=mirror(posture))
     assert seen[0, 0, 5] == -posture.position[0, 6, 0]
@@ -201,7 +201,7 @@ def test_mirroring_twice_changes_nothing():
     np.testing.assert_allclose(streams(other, change=mirror(other)), streams(posture), atol=1e-6)
 
 
-def test_augmentation_is_decided_by_its_generator_alone():
+def test_augmentation_is_decided_by_its_generator_alone() -> None:
     posture = normalise(dancer(), np.ones(12, bool), SECONDS, 0.3)
     options = {"rotation": 0.1, "scale": 0.1, "jitter": 0.01, "mirror": 0.5}
     first, again, other = (
@@ -212,14 +212,14 @@ def test_augmentation_is_decided_by_its_generator_alone():
 
 
 @pytest.mark.parametrize("length", [1, 3, 63, 64, 65, 600])
-def test_samples_are_in_order_and_reach_over_the_whole_clip(length):
+def test_samples_are_in_order_and_reach_over_the_whole_clip(length: int) -> None:
     chosen = sample_frames(np.ones(length, bool), 64, np.full(64, 0.5))
     assert (np.diff(chosen) >= 0).all()
     assert chosen[0] <= length / 64
     assert chosen[-1] >= length - 1 - length / 64
 
 
-def test_a_clip_that_shows_anything_never_gives_an_empty_sample():
+def test_a_clip_that_shows_anything_never_gives_an_empty_sample() -> None:
     shown = np.zeros(600, bool)
     shown[313] = True
     for pick in (0.0, 0.3, 0.999):
@@ -239,7 +239,7 @@ def prepared_deep(keypoints: np.ndarray) -> np.ndarray:
     return streams(normalise(keypoints, np.ones(len(keypoints), bool), SECONDS, 0.3, KINECT22), KINECT22)
 
 
-def test_three_coordinates_give_a_stream_for_each():
+def test_three_coordinates_give_a_stream_for_each() -> None:
     whole = prepared_deep(deep_dancer())
     assert whole.shape == (streams_count(3), 12, 22)
     joint, bone, motion = whole[:3], whole[3:6], whole[6:9]
@@ -249,14 +249,14 @@ def test_three_coordinates_give_a_stream_for_each():
     assert (whole[-1] == 1).all()
 
 
-def test_place_and_size_in_the_room_do_not_matter():
+def test_place_and_size_in_the_room_do_not_matter() -> None:
     keypoints = deep_dancer()
     moved = keypoints.copy()
     moved[..., :3] = moved[..., :3] * 1.3 + np.array([50, -20, 400])
     np.testing.assert_allclose(prepared_deep(keypoints), prepared_deep(moved), atol=1e-5)
 
 
-def test_a_gap_is_bridged_in_depth_too():
+def test_a_gap_is_bridged_in_depth_too() -> None:
     keypoints = deep_dancer()
     keypoints[4:7, 9] = 0
     posture = normalise(keypoints, np.ones(12, bool), SECONDS, 0.3, KINECT22)
@@ -264,7 +264,7 @@ def test_a_gap_is_bridged_in_depth_too():
     np.testing.assert_allclose(posture.position[5, 9], (before + after) / 2, atol=1e-5)
 
 
-def test_a_room_is_turned_about_the_vertical_and_a_picture_in_its_plane():
+def test_a_room_is_turned_about_the_vertical_and_a_picture_in_its_plane() -> None:
     options = {"scale": 0.0, "jitter": 0.0, "mirror": 0.0}
     deep = normalise(deep_dancer(), np.ones(12, bool), SECONDS, 0.3, KINECT22)
     change = draw_change(deep, np.random.default_rng(0), rotation=1.0, **options)
@@ -277,7 +277,7 @@ def test_a_room_is_turned_about_the_vertical_and_a_picture_in_its_plane():
     assert np.abs(tilted[1] - streams(flat)[1]).max() > 0.1
 
 
-def test_a_mirrored_room_keeps_height_and_depth():
+def test_a_mirrored_room_keeps_height_and_depth() -> None:
     deep = normalise(deep_dancer(), np.ones(12, bool), SECONDS, 0.3, KINECT22)
     seen = streams(deep, KINECT22, mirror(deep))
     left, right = KINECT22.joints.index("left_knee"), KINECT22.joints.index("right_knee")

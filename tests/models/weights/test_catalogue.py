@@ -10,9 +10,11 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -42,7 +44,7 @@ class _Server(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.answers = ["whole"]
         self.requests = 0
@@ -56,10 +58,10 @@ class _Server(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: _Server
 
-    def log_message(self, *args):
+    def log_message(self, *args: Any) -> None:
         pass
 
-    def do_GET(self):
+    def do_GET(self) -> None:
         answer = self.server.answers[min(self.server.requests, len(self.server.answers) - 1)]
         self.server.requests += 1
         if answer.isdigit():
@@ -84,7 +86,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def server(monkeypatch):
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[_Server]:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     server = _Server()
     yield server
@@ -98,7 +100,7 @@ def _download(entry: Published, folder: Path) -> Path:
 
 @pytest.mark.parametrize("hashes", [{"sha256": SHA256}, {"sha256_prefix": SHA256[:8]}])
 @pytest.mark.parametrize("answer", ["whole", "no length"])
-def test_a_file_is_fetched_once(server, tmp_path, hashes, answer):
+def test_a_file_is_fetched_once(server: _Server, tmp_path: Path, hashes: dict[str, str], answer: str) -> None:
     server.answers = [answer]
     for _ in range(2):
         path = _download(server.entry(**hashes), tmp_path / "cache")
@@ -109,7 +111,7 @@ def test_a_file_is_fetched_once(server, tmp_path, hashes, answer):
 
 
 @pytest.mark.parametrize("failure", ["dropped", "other", "503"])
-def test_two_failures_are_followed_by_success(server, tmp_path, failure):
+def test_two_failures_are_followed_by_success(server: _Server, tmp_path: Path, failure: str) -> None:
     server.answers = [failure, failure, "whole"]
     assert _download(server.entry(), tmp_path).read_bytes() == CONTENT
     assert server.requests == 3
@@ -126,7 +128,9 @@ def test_two_failures_are_followed_by_success(server, tmp_path, failure):
         ("404", {"sha256": SHA256}, 1, "status 404"),
     ],
 )
-def test_a_failure_leaves_nothing_and_says_where_to_put_the_file(server, tmp_path, answer, hashes, requests, says):
+def test_a_failure_leaves_nothing_and_says_where_to_put_the_file(
+    server: _Server, tmp_path: Path, answer: str, hashes: dict[str, str], requests: int, says: str
+) -> None:
     server.answers = [answer]
     entry = server.entry(**hashes)
     with pytest.raises(WeightsError) as caught:
@@ -139,7 +143,7 @@ def test_a_failure_leaves_nothing_and_says_where_to_put_the_file(server, tmp_pat
     assert os.listdir(tmp_path) == []
 
 
-def test_without_a_network_the_error_says_so(server, tmp_path):
+def test_without_a_network_the_error_says_so(server: _Server, tmp_path: Path) -> None:
     entry = server.entry()
     server.shutdown()
     server.server_close()
@@ -148,7 +152,7 @@ def test_without_a_network_the_error_says_so(server, tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_a_killed_download_is_never_taken_for_the_file_and_its_debris_goes(server, tmp_path):
+def test_a_killed_download_is_never_taken_for_the_file_and_its_debris_goes(server: _Server, tmp_path: Path) -> None:
     server.answers = ["stalled", "whole"]
     entry = server.entry()
     code = (
@@ -171,20 +175,20 @@ def test_a_killed_download_is_never_taken_for_the_file_and_its_debris_goes(serve
     assert os.listdir(tmp_path) == ["net.pth"]
 
 
-def test_two_that_fetch_the_same_file_fetch_it_once(server, tmp_path):
+def test_two_that_fetch_the_same_file_fetch_it_once(server: _Server, tmp_path: Path) -> None:
     with ThreadPoolExecutor() as pool:
         paths = list(pool.map(lambda _: _download(server.entry(), tmp_path), range(4)))
     assert {path.read_bytes() for path in paths} == {CONTENT}
     assert server.requests == 1
 
 
-def test_a_cache_that_cannot_be_written_is_named(server, tmp_path):
+def test_a_cache_that_cannot_be_written_is_named(server: _Server, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(WeightsError, match=r"cannot be written to .*file/cache.*VDV_WEIGHTS"):
         _download(server.entry(), tmp_path / "file" / "cache")
 
 
-def test_another_file_of_that_name_in_the_cache_is_refused(tmp_path):
+def test_another_file_of_that_name_in_the_cache_is_refused(tmp_path: Path) -> None:
     entry = load_catalogue()["rtmo-t-body7"]
     (tmp_path / entry.file_name).write_bytes(b"something else")
     for ask in (resolve, is_here, fetch):
@@ -192,7 +196,7 @@ def test_another_file_of_that_name_in_the_cache_is_refused(tmp_path):
             ask("rtmo-t-body7", tmp_path)
 
 
-def test_an_identity_is_the_same_before_and_after_the_file_is_there(server, tmp_path):
+def test_an_identity_is_the_same_before_and_after_the_file_is_there(server: _Server, tmp_path: Path) -> None:
     for hashes in ({"sha256": SHA256}, {"sha256_prefix": SHA256[:8]}):
         entry = server.entry(**hashes)
         before = entry.identity
@@ -202,7 +206,7 @@ def test_an_identity_is_the_same_before_and_after_the_file_is_there(server, tmp_
     assert not is_here("places365-resnet18", tmp_path)
 
 
-def test_the_identity_of_a_path_follows_its_content(tmp_path):
+def test_the_identity_of_a_path_follows_its_content(tmp_path: Path) -> None:
     path = tmp_path / "own.pth"
     path.write_bytes(CONTENT)
     assert identity(str(path)) == f"sha256:{SHA256}"
@@ -211,7 +215,7 @@ def test_the_identity_of_a_path_follows_its_content(tmp_path):
     assert identity(str(path)) == f"sha256:{hashlib.sha256(CONTENT[::-1]).hexdigest()}"
 
 
-def test_untrained_and_packaged_weights_are_at_hand(tmp_path):
+def test_untrained_and_packaged_weights_are_at_hand(tmp_path: Path) -> None:
     untrained = resolve("untrained:7", tmp_path)
     assert (untrained.path, untrained.trained, untrained.seed, untrained.identity) == (None, False, 7, "untrained:7")
     detector = fetch("package:facenet-pytorch", tmp_path)
@@ -221,7 +225,7 @@ def test_untrained_and_packaged_weights_are_at_hand(tmp_path):
 
 
 @pytest.mark.parametrize("weights", BUNDLED)
-def test_bundled_weights_are_at_hand_small_known_by_content_and_on_the_card(weights, tmp_path):
+def test_bundled_weights_are_at_hand_small_known_by_content_and_on_the_card(weights: str, tmp_path: Path) -> None:
     found = resolve(weights, tmp_path)
     assert found.path == bundled_path(weights)
     assert found.trained
@@ -230,19 +234,21 @@ def test_bundled_weights_are_at_hand_small_known_by_content_and_on_the_card(weig
     assert f"`{found.path.name}`" in (BUNDLED_FOLDER / "README.md").read_text()
 
 
-def test_all_bundled_weights_together_are_under_15_mb():
+def test_all_bundled_weights_together_are_under_15_mb() -> None:
     assert 1e6 < sum(bundled_path(weights).stat().st_size for weights in BUNDLED) < 15e6
 
 
 @pytest.mark.parametrize(
     "weights", ["", "nothing", "bundled:", "bundled:hands", "untrained:", "untrained:x", "package:mmpose"]
 )
-def test_weights_of_no_kind_are_refused(weights):
+def test_weights_of_no_kind_are_refused(weights: str) -> None:
     with pytest.raises(WeightsError, match="there are no weights"):
         identity(weights)
 
 
-def test_the_cache_is_the_argument_then_the_variable_then_the_users(tmp_path, monkeypatch):
+def test_the_cache_is_the_argument_then_the_variable_then_the_users(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("VDV_WEIGHTS", str(tmp_path / "variable"))
     assert cache_folder(tmp_path / "argument") == tmp_path / "argument"
     assert cache_folder() == tmp_path / "variable"
@@ -250,14 +256,14 @@ def test_the_cache_is_the_argument_then_the_variable_then_the_users(tmp_path, mo
     assert cache_folder().name == "vdv"
 
 
-def test_a_full_hash_begins_with_the_digits_in_the_publishers_file_name():
+def test_a_full_hash_begins_with_the_digits_in_the_publishers_file_name() -> None:
     for entry in load_catalogue().values():
         if entry.publisher in ("OpenMMLab mmpose", "torchvision"):
             digits = (entry.sha256 or entry.sha256_prefix or "")[:8]
             assert f"-{digits}" in entry.file_name
 
 
-def test_mmposes_urls_are_those_of_its_own_metafiles():
+def test_mmposes_urls_are_those_of_its_own_metafiles() -> None:
     spec = importlib.util.find_spec("mmpose")
     if spec is None:
         pytest.skip("mmpose is not installed")
@@ -272,7 +278,7 @@ def test_mmposes_urls_are_those_of_its_own_metafiles():
     assert ours == {name: official[name] for name in ours}
 
 
-def test_torchvisions_and_facenets_urls_are_those_of_the_installed_packages():
+def test_torchvisions_and_facenets_urls_are_those_of_the_installed_packages() -> None:
     from torchvision.models import ResNet18_Weights, ResNet50_Weights
 
     catalogue = load_catalogue()
@@ -283,7 +289,7 @@ def test_torchvisions_and_facenets_urls_are_those_of_the_installed_packages():
     assert f"'{catalogue['vggface2-inception-resnet-v1'].url}'" in source
 
 
-def test_file_names_in_the_cache_are_unique():
+def test_file_names_in_the_cache_are_unique() -> None:
     entries = load_catalogue()
     assert len({entry.file_name for entry in entries.values()}) == len(entries)
     assert published("rtmo-l-body7") is entries["rtmo-l-body7"]

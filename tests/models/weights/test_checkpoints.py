@@ -5,8 +5,9 @@ import os
 import pickle
 import struct
 from collections import OrderedDict, defaultdict
+from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar
+from typing import IO, Any, ClassVar
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from models.errors import WeightsError
 from models.weights import profiles
 from models.weights.checkpoints import load_state_dict
+from models.weights.profiles import Profile
 from pipeline.modalities.registry import build_extractor, load_profile
 
 
@@ -37,7 +39,7 @@ class _Python2Pickler(pickle._Pickler):
 
     dispatch: ClassVar = dict(pickle._Pickler.dispatch)
 
-    def __init__(self, file, storages: dict[str, Tensor] | None = None):
+    def __init__(self, file: IO[bytes], storages: dict[str, Tensor] | None = None):
         super().__init__(file, protocol=2)
         self.storages = {} if storages is None else storages
 
@@ -49,13 +51,13 @@ class _Python2Pickler(pickle._Pickler):
 
     dispatch[str] = save_str
 
-    def reducer_override(self, thing):
+    def reducer_override(self, thing: object) -> Any:
         if not isinstance(thing, Tensor):
             return NotImplemented
         # torch 0.2: no requires_grad, no backward hooks
         return torch._utils._rebuild_tensor, (_Storage(thing), 0, tuple(thing.shape), thing.stride())
 
-    def persistent_id(self, thing):
+    def persistent_id(self, thing: object) -> tuple | None:
         if not isinstance(thing, _Storage):
             return None
         key = str(94_000_000_000_000 + len(self.storages))
@@ -93,7 +95,7 @@ def _places365(state: dict[str, Tensor]) -> dict:
     return {"epoch": 90, "arch": "resnet18", "state_dict": inner, "best_prec1": 54.6523}
 
 
-def test_the_2017_places365_format_loads_without_its_module_prefix(tmp_path):
+def test_the_2017_places365_format_loads_without_its_module_prefix(tmp_path: Path) -> None:
     state = _network().state_dict()
     path = tmp_path / "resnet18_places365.pth.tar"
     _write_as_torch_0_2(path, _places365(state))
@@ -102,7 +104,7 @@ def test_the_2017_places365_format_loads_without_its_module_prefix(tmp_path):
     assert _same(load_state_dict(path), state)
 
 
-def test_python_2_byte_strings_that_are_no_utf8_do_not_matter(tmp_path):
+def test_python_2_byte_strings_that_are_no_utf8_do_not_matter(tmp_path: Path) -> None:
     state = _network().state_dict()
     content = _places365(state) | {"author": "Andr\xe9", "best_prec1": np.float64(54.6)}
     path = tmp_path / "old.pth.tar"
@@ -136,14 +138,16 @@ def _mmengine(state: dict[str, Tensor]) -> dict:
 
 
 @pytest.mark.parametrize("zipped", [False, True])
-def test_a_published_mmengine_checkpoint_loads(tmp_path, zipped):
+def test_a_published_mmengine_checkpoint_loads(tmp_path: Path, zipped: bool) -> None:
     state = _network().state_dict()
     path = tmp_path / "rtmo.pth"
     torch.save(_mmengine(state), path, _use_new_zipfile_serialization=zipped)  # publish_model.py: False
     assert _same(load_state_dict(path), state)
 
 
-def test_a_training_mmengine_checkpoint_loads_and_its_objects_do_not(tmp_path, monkeypatch):
+def test_a_training_mmengine_checkpoint_loads_and_its_objects_do_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     mmengine = pytest.importorskip("mmengine.logging.history_buffer")
     state = _network().state_dict()
     buffer = mmengine.HistoryBuffer([1.0, 2.0], [1, 1])
@@ -155,7 +159,7 @@ def test_a_training_mmengine_checkpoint_loads_and_its_objects_do_not(tmp_path, m
     path = tmp_path / "epoch_1.pth"
     torch.save(content, path)
 
-    def never(*args):
+    def never(*args: Any) -> Any:
         raise AssertionError("an object of the checkpoint was made")
 
     monkeypatch.setattr(mmengine.HistoryBuffer, "__setstate__", never)
@@ -166,7 +170,7 @@ def test_a_training_mmengine_checkpoint_loads_and_its_objects_do_not(tmp_path, m
 
 
 @pytest.mark.parametrize("zipped", [False, True])
-def test_plain_state_dicts_of_torchvision_and_facenet_load(tmp_path, zipped):
+def test_plain_state_dicts_of_torchvision_and_facenet_load(tmp_path: Path, zipped: bool) -> None:
     state = _network().state_dict() | {"logits.weight": torch.ones(2, 3), "logits.bias": torch.zeros(2)}
     path = tmp_path / "net.pt"
     torch.save(OrderedDict(state), path, _use_new_zipfile_serialization=zipped)
@@ -174,7 +178,7 @@ def test_plain_state_dicts_of_torchvision_and_facenet_load(tmp_path, zipped):
 
 
 @pytest.mark.parametrize("name", ["net.safetensors", "net.pth"])
-def test_safetensors_load_whatever_their_name(tmp_path, name):
+def test_safetensors_load_whatever_their_name(tmp_path: Path, name: str) -> None:
     state = _network().state_dict()
     safetensors.torch.save_file(state, tmp_path / name)
     loaded = load_state_dict(tmp_path / name)
@@ -186,16 +190,18 @@ def test_safetensors_load_whatever_their_name(tmp_path, name):
 
 
 class _Runs:
-    def __init__(self, function, *arguments):
+    def __init__(self, function: Callable[..., Any], *arguments: Any):
         self.how = (function, arguments)
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple:
         return self.how
 
 
 @pytest.mark.parametrize("zipped", [False, True])
 @pytest.mark.parametrize("function", [os.system, eval, exec])
-def test_a_file_that_would_run_code_is_refused_and_runs_nothing(tmp_path, zipped, function):
+def test_a_file_that_would_run_code_is_refused_and_runs_nothing(
+    tmp_path: Path, zipped: bool, function: Callable[..., Any]
+) -> None:
     proof = tmp_path / "ran"
     command = f"touch {proof}" if function is os.system else f"open({str(proof)!r}, 'w')"
     state = _network().state_dict()
@@ -209,12 +215,12 @@ def test_a_file_that_would_run_code_is_refused_and_runs_nothing(tmp_path, zipped
     assert proof.exists()
 
 
-def test_getattr_in_a_file_reaches_nothing(tmp_path):
+def test_getattr_in_a_file_reaches_nothing(tmp_path: Path) -> None:
     """`getattr` is in every mmengine training checkpoint; read as itself it would lead to any function."""
     proof = tmp_path / "ran"
 
     class Sneaky:
-        def __reduce__(self):
+        def __reduce__(self) -> tuple:
             return (getattr, (np.ndarray, "tofile"))
 
     path = tmp_path / "sneaky.pth"
@@ -228,13 +234,13 @@ def test_getattr_in_a_file_reaches_nothing(tmp_path):
     assert not proof.exists()
 
 
-def test_a_whole_pickled_network_is_refused(tmp_path):
+def test_a_whole_pickled_network_is_refused(tmp_path: Path) -> None:
     torch.save(_network(), tmp_path / "whole.pth")
     with pytest.raises(WeightsError, match=r"refused and was not run.*torch\.nn"):
         load_state_dict(tmp_path / "whole.pth")
 
 
-def test_damaged_and_foreign_files_are_named_for_what_they_are(tmp_path):
+def test_damaged_and_foreign_files_are_named_for_what_they_are(tmp_path: Path) -> None:
     good = tmp_path / "good.pth"
     torch.save(_network().state_dict(), good)
     old = tmp_path / "old.pth"
@@ -259,7 +265,7 @@ def test_damaged_and_foreign_files_are_named_for_what_they_are(tmp_path):
 
 
 @pytest.mark.parametrize("content", [[torch.ones(1)], {}, {"state_dict": {}}, {"epoch": 3, "model": {"a": 1}}, 3])
-def test_a_checkpoint_without_weights_is_refused(tmp_path, content):
+def test_a_checkpoint_without_weights_is_refused(tmp_path: Path, content: Any) -> None:
     torch.save(content, tmp_path / "none.pth")
     with pytest.raises(WeightsError, match=r"no state dict|are no tensors"):
         load_state_dict(tmp_path / "none.pth")
@@ -268,7 +274,7 @@ def test_a_checkpoint_without_weights_is_refused(tmp_path, content):
 # -- from a file to an extractor ---------------------------------------------------------------------------------------
 
 
-def _profile_with(tmp_path: Path, table: str, weights: Path):
+def _profile_with(tmp_path: Path, table: str, weights: Path) -> Profile:
     source = Path(profiles.__file__).with_name("profile_files") / "untrained.toml"
     before, after = source.read_text().split(f"[{table}]")
     path = tmp_path / "mine.toml"
@@ -276,7 +282,7 @@ def _profile_with(tmp_path: Path, table: str, weights: Path):
     return load_profile(path)
 
 
-def test_a_places365_file_becomes_the_scene_extractor(tmp_path):
+def test_a_places365_file_becomes_the_scene_extractor(tmp_path: Path) -> None:
     from torchvision.models import resnet50
 
     torch.manual_seed(5)
@@ -295,7 +301,7 @@ def test_a_places365_file_becomes_the_scene_extractor(tmp_path):
     np.testing.assert_allclose([scene.top_probability[0] for scene in scenes], expected.values, rtol=1e-3)
 
 
-def test_an_mmengine_file_becomes_the_pose_extractor(tmp_path):
+def test_an_mmengine_file_becomes_the_pose_extractor(tmp_path: Path) -> None:
     cpu = torch.device("cpu")
     source = build_extractor("pose", load_profile("untrained"), cpu)
     path = tmp_path / "rtmo-t.pth"
@@ -305,7 +311,7 @@ def test_an_mmengine_file_becomes_the_pose_extractor(tmp_path):
     assert _same(dict(extractor.model.state_dict()), dict(source.model.state_dict()))
 
 
-def test_weights_of_another_architecture_do_not_fit(tmp_path):
+def test_weights_of_another_architecture_do_not_fit(tmp_path: Path) -> None:
     torch.save(_network().state_dict(), tmp_path / "small.pth")
     for table in ("pose", "face", "scene", "appearance"):
         with pytest.raises(WeightsError, match="not fit"):

@@ -35,7 +35,7 @@ def _edited(tmp_path: Path, *edits: tuple[str, str]) -> Path:
 
 
 @pytest.mark.parametrize("name", bundled_profiles())
-def test_every_bundled_profile_loads_and_says_how_frames_are_sampled(name):
+def test_every_bundled_profile_loads_and_says_how_frames_are_sampled(name: str) -> None:
     profile = load_profile(name)
     assert profile.name == name
     options.SamplingOptions(**profile.sampling)
@@ -43,12 +43,12 @@ def test_every_bundled_profile_loads_and_says_how_frames_are_sampled(name):
     assert [profile.entry(modality).stride for modality in modality_names()] == [1, 2, face, 10]
 
 
-def test_the_entries_and_sampling_keys_are_those_of_the_pipeline():
+def test_the_entries_and_sampling_keys_are_those_of_the_pipeline() -> None:
     assert tuple(load_profile("full").entries) == modality_names()
     assert list(load_profile("full").sampling) == [item.name for item in fields(options.SamplingOptions)]
 
 
-def test_the_full_profile_is_what_the_design_says():
+def test_the_full_profile_is_what_the_design_says() -> None:
     full = load_profile("full")
     assert profile_weights(full) == (
         "rtmo-l-body7",
@@ -61,7 +61,7 @@ def test_the_full_profile_is_what_the_design_says():
     assert set(is_trained(load_profile("untrained")).values()) == {False}
 
 
-def test_the_demo_profile_is_trained_bundled_and_downloads_nothing(tmp_path):
+def test_the_demo_profile_is_trained_bundled_and_downloads_nothing(tmp_path: Path) -> None:
     demo = load_profile("demo")
     assert set(is_trained(demo).values()) == {True}
     for name in profile_weights(demo):
@@ -70,7 +70,7 @@ def test_the_demo_profile_is_trained_bundled_and_downloads_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("modality", modality_names())
-def test_the_demo_profile_builds_every_extractor(modality, tmp_path):
+def test_the_demo_profile_builds_every_extractor(modality: str, tmp_path: Path) -> None:
     import torch
 
     profile = load_profile("demo")
@@ -81,7 +81,7 @@ def test_the_demo_profile_builds_every_extractor(modality, tmp_path):
     assert len(extractor.infer(prepared.inputs, prepared.extras)) == len(prepared.inputs)
 
 
-def test_an_input_is_a_side_or_a_width_and_a_height(tmp_path):
+def test_an_input_is_a_side_or_a_width_and_a_height(tmp_path: Path) -> None:
     assert load_profile("full").entry("pose").input_size == 640
     assert load_profile("demo").entry("pose").input_size == (192, 288)
     pair = load_profile(_edited(tmp_path, ("input_size = 640", "input_size = [320, 640]")))
@@ -95,7 +95,7 @@ def test_an_input_is_a_side_or_a_width_and_a_height(tmp_path):
         assert expected in str(caught.value)
 
 
-def test_all_problems_are_named_at_once_with_table_key_and_what_is_allowed(tmp_path):
+def test_all_problems_are_named_at_once_with_table_key_and_what_is_allowed(tmp_path: Path) -> None:
     path = _edited(
         tmp_path,
         ("max_side = 1280", 'max_side = "1280"'),
@@ -145,18 +145,18 @@ def test_all_problems_are_named_at_once_with_table_key_and_what_is_allowed(tmp_p
         ),
     ],
 )
-def test_values_that_do_not_go_together_are_refused(tmp_path, edit, expected):
+def test_values_that_do_not_go_together_are_refused(tmp_path: Path, edit: tuple[str, str], expected: str) -> None:
     with pytest.raises(ProfileError) as caught:
         load_profile(_edited(tmp_path, edit))
     assert expected in str(caught.value) or (expected == "is not TOML" and "[scene]" in str(caught.value))
 
 
-def test_an_unknown_profile_names_the_known_ones():
+def test_an_unknown_profile_names_the_known_ones() -> None:
     with pytest.raises(ProfileError, match="use one of demo, full, light, untrained"):
         load_profile("ful")
 
 
-def test_batch_size_is_in_no_fingerprint_and_everything_else_is():
+def test_batch_size_is_in_no_fingerprint_and_everything_else_is() -> None:
     profile = load_profile("untrained")
     other_batch = profile.with_options("pose", batch_size=BatchSize(1, 1))
     assert modality_identity("pose", other_batch) == modality_identity("pose", profile)
@@ -167,7 +167,7 @@ def test_batch_size_is_in_no_fingerprint_and_everything_else_is():
         assert modality_identity(modality, changed) != kept
 
 
-def test_weights_count_in_a_fingerprint_by_content_and_not_by_path(tmp_path):
+def test_weights_count_in_a_fingerprint_by_content_and_not_by_path(tmp_path: Path) -> None:
     for name, content in (("a.pth", b"one"), ("b.pth", b"one"), ("c.pth", b"two")):
         (tmp_path / name).write_bytes(content)
     identities = [
@@ -177,20 +177,22 @@ def test_weights_count_in_a_fingerprint_by_content_and_not_by_path(tmp_path):
     assert identities[0] == identities[1] != identities[2]
 
 
-def test_a_relative_weight_path_counts_from_the_profiles_folder(tmp_path, monkeypatch):
+def test_a_relative_weight_path_counts_from_the_profiles_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "own.pth").write_bytes(b"x")
     path = _edited(tmp_path, ('"places365-resnet50"', '"own.pth"'))
     monkeypatch.chdir("/")
     assert load_profile(path).entry("scene").weights == str(tmp_path / "own.pth")
 
 
-def test_a_weight_path_without_a_file_is_named(tmp_path):
+def test_a_weight_path_without_a_file_is_named(tmp_path: Path) -> None:
     profile = load_profile(_edited(tmp_path, ('"places365-resnet50"', '"gone.pth"')))
     with pytest.raises(WeightsError, match=r"gone\.pth cannot be read"):
         modality_identity("scene", profile)
 
 
-def test_planning_imports_no_torch():
+def test_planning_imports_no_torch() -> None:
     code = (
         "import sys; from models.weights.profiles import *; from pipeline.modalities.registry import *\n"
         "for name in bundled_profiles():\n"
@@ -202,7 +204,7 @@ def test_planning_imports_no_torch():
 
 
 @pytest.mark.parametrize("modality", modality_names())
-def test_the_untrained_profile_builds_every_extractor(modality):
+def test_the_untrained_profile_builds_every_extractor(modality: str) -> None:
     import torch
 
     from models.extractors.pose import MAX_CANDIDATES
@@ -214,7 +216,7 @@ def test_the_untrained_profile_builds_every_extractor(modality):
     assert MAX_CANDIDATES == 300, "the bound of max_persons in models.weights.profiles"
 
 
-def test_missing_weights_stop_a_build_with_the_command_that_fetches_them(tmp_path):
+def test_missing_weights_stop_a_build_with_the_command_that_fetches_them(tmp_path: Path) -> None:
     import torch
 
     with pytest.raises(WeightsError) as caught:

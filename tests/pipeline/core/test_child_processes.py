@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 
@@ -21,12 +22,12 @@ if __name__ == "__main__":
 """
 
 
-def test_a_pool_works(tmp_path):
+def test_a_pool_works(tmp_path: Path) -> None:
     with spawned_pool(2) as pool:
         assert list(pool.map(abs, [-1, -2])) == [1, 2]
 
 
-def test_killing_the_parent_ends_the_busy_and_the_idle_process(tmp_path):
+def test_killing_the_parent_ends_the_busy_and_the_idle_process(tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text(PROGRAM)
     parent = subprocess.Popen([sys.executable, str(tmp_path / "program.py")], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None

@@ -27,7 +27,7 @@ def git(folder: Path, *command: str) -> str:
     ).stdout.strip()
 
 
-def test_a_checkout_says_its_commit_and_whether_it_was_changed(checkout):
+def test_a_checkout_says_its_commit_and_whether_it_was_changed(checkout: Path) -> None:
     commit = git(checkout, "rev-parse", "HEAD")
     assert code_version(checkout) | {"version": ""} == {"version": "", "commit": commit, "dirty": False}
     (checkout / "notes.txt").write_text("not part of it")
@@ -36,7 +36,7 @@ def test_a_checkout_says_its_commit_and_whether_it_was_changed(checkout):
     assert code_version(checkout)["dirty"] is True
 
 
-def test_a_package_that_lies_inside_another_checkout_does_not_claim_its_commit(checkout):
+def test_a_package_that_lies_inside_another_checkout_does_not_claim_its_commit(checkout: Path) -> None:
     installed = checkout / "lib/site-packages"
     installed.mkdir(parents=True)
     code = code_version(installed)
@@ -44,17 +44,17 @@ def test_a_package_that_lies_inside_another_checkout_does_not_claim_its_commit(c
     assert code["version"]
 
 
-def test_without_git_the_version_is_all_there_is(checkout, monkeypatch):
+def test_without_git_the_version_is_all_there_is(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     assert code_version(checkout)["commit"] is None
 
 
-def test_a_repository_without_commits_has_none(tmp_path):
+def test_a_repository_without_commits_has_none(tmp_path: Path) -> None:
     git(tmp_path, "init", "--quiet")
     assert code_version(tmp_path)["commit"] is None
 
 
-def test_the_environment_names_packages_and_processor_and_no_folder():
+def test_the_environment_names_packages_and_processor_and_no_folder() -> None:
     description = environment(torch.device("cpu"))
     assert set(description["packages"]) == set(PACKAGES)
     assert description["packages"]["numpy"]
@@ -63,7 +63,7 @@ def test_the_environment_names_packages_and_processor_and_no_folder():
     assert str(Path.home()) not in json.dumps(description)
 
 
-def test_the_processor_is_named_as_the_kernel_does(tmp_path):
+def test_the_processor_is_named_as_the_kernel_does(tmp_path: Path) -> None:
     (tmp_path / "cpuinfo").write_text("processor\t: 0\nmodel name\t: Fast One @ 3 GHz\n\nprocessor\t: 1\n")
     assert cpu_model(tmp_path / "cpuinfo") == "Fast One @ 3 GHz"
     assert cpu_model(tmp_path / "none")

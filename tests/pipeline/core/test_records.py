@@ -15,7 +15,7 @@ class Record:
     times: tuple[int, ...] = field(default=(), metadata={"unit": "ms"})
 
 
-def test_every_field_is_a_column_of_its_type_with_its_metadata():
+def test_every_field_is_a_column_of_its_type_with_its_metadata() -> None:
     assert pa.schema(arrow_fields(Record)).equals(
         pa.schema(
             [
@@ -29,7 +29,7 @@ def test_every_field_is_a_column_of_its_type_with_its_metadata():
     assert all(column.nullable for column in arrow_fields(Record, nullable=True))
 
 
-def test_a_field_of_a_type_without_a_column_is_refused():
+def test_a_field_of_a_type_without_a_column_is_refused() -> None:
     @dataclass(frozen=True)
     class Other:
         parts: dict[str, int]

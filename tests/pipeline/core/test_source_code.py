@@ -35,14 +35,14 @@ def copy_of_product(folder: Path, commented: str = "") -> Path:
         ("pipeline/evaluation/evaluate.py", False),
     ],
 )
-def test_the_code_of_training_is_what_it_imports(tmp_path: Path, path: str, counts: bool):
+def test_the_code_of_training_is_what_it_imports(tmp_path: Path, path: str, counts: bool) -> None:
     plain, changed = copy_of_product(tmp_path / "plain"), copy_of_product(tmp_path / "changed", commented=path)
     assert (plain / path).read_text() != (changed / path).read_text()
     assert (code_hash(ENCODER_TRAINING, plain) != code_hash(ENCODER_TRAINING, changed)) == counts
     assert code_hash(ENCODER_TRAINING, plain) == code_hash(ENCODER_TRAINING)
 
 
-def test_all_kinds_of_imports_are_followed(tmp_path: Path):
+def test_all_kinds_of_imports_are_followed(tmp_path: Path) -> None:
     sources = {
         "models/__init__.py": "",
         "models/net.py": "import torch\nfrom pipeline.b import thing\n",

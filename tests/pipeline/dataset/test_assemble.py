@@ -3,6 +3,7 @@
 import pickle
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -46,7 +47,7 @@ def samples(workspace: Path, training: bool = False, config: VdvConfig = SMALL) 
     return {clip_id: dataset[0, row] for row, clip_id in enumerate(dataset.clips["clip_id"])}
 
 
-def test_every_clip_is_a_row_and_says_how_it_ended(workspace):
+def test_every_clip_is_a_row_and_says_how_it_ended(workspace: Path) -> None:
     clips = DatasetFolder(str(workspace), "datasets/one").read_clips().set_index("clip_id")
     assert clips.index.tolist() == [clip.clip_id for clip in CLIPS]
     assert clips.loc["not-a-video", ["status", "code"]].tolist() == ["failed", "not_a_video"]
@@ -60,7 +61,7 @@ def test_every_clip_is_a_row_and_says_how_it_ended(workspace):
     assert statistics["modalities"] == {"pose": 5, "face": 5, "scene": 5, "appearance": 5}
 
 
-def test_the_lead_dancers_faces_are_found_among_all(workspace):
+def test_the_lead_dancers_faces_are_found_among_all(workspace: Path) -> None:
     pose, faces = dancing(CLIPS[0]), DatasetFolder(str(workspace), "datasets/one").read_faces()
     face, lead = lead_face(pose), pose.tracks[1]
     assert len(face.frame) > len(faces["plain"]) > 5
@@ -70,7 +71,7 @@ def test_the_lead_dancers_faces_are_found_among_all(workspace):
     assert "empty-stage" not in faces
 
 
-def test_quality_is_detection_rate_times_confidence(workspace):
+def test_quality_is_detection_rate_times_confidence(workspace: Path) -> None:
     clips = DatasetFolder(str(workspace), "datasets/one").read_clips().set_index("clip_id")
     lead = dancing(CLIPS[0]).tracks[1]
     assert clips.loc["plain", "quality_pose"] == pytest.approx(
@@ -81,7 +82,7 @@ def test_quality_is_detection_rate_times_confidence(workspace):
     assert clips.loc["damaged", "quality_scene"] == 0
 
 
-def test_pictures_are_seen_as_well_as_the_networks_are_sure_of_them(workspace):
+def test_pictures_are_seen_as_well_as_the_networks_are_sure_of_them(workspace: Path) -> None:
     clips = DatasetFolder(str(workspace), "datasets/one").read_clips().set_index("clip_id")
     for clip_id in ("plain", "long"):
         scene, appearance = (
@@ -94,7 +95,7 @@ def test_pictures_are_seen_as_well_as_the_networks_are_sure_of_them(workspace):
     assert clips.loc["damaged", "quality_appearance"] == 0
 
 
-def test_a_workspace_can_be_moved(workspace, tmp_path):
+def test_a_workspace_can_be_moved(workspace: Path, tmp_path: Path) -> None:
     moved = Path(shutil.copytree(workspace, tmp_path / "elsewhere"))
     text = (moved / "datasets/one/statistics.json").read_text()
     assert str(workspace) not in text
@@ -104,7 +105,7 @@ def test_a_workspace_can_be_moved(workspace, tmp_path):
     torch.testing.assert_close(original["plain"].inputs["pose"].values, copy["plain"].inputs["pose"].values)
 
 
-def test_clips_are_loaded_with_masks_and_bounded_lengths(workspace):
+def test_clips_are_loaded_with_masks_and_bounded_lengths(workspace: Path) -> None:
     of = samples(workspace)
     skeleton = of["plain"].inputs["pose"]
     assert skeleton.values.shape == (2, 9, 16, 17)
@@ -121,7 +122,7 @@ def test_clips_are_loaded_with_masks_and_bounded_lengths(workspace):
     assert of["plain"].inputs["face"].values.shape[1] == 512
 
 
-def test_missing_modalities_are_ordinary(workspace):
+def test_missing_modalities_are_ordinary(workspace: Path) -> None:
     of = samples(workspace)
     for clip_id in ("not-a-video", "damaged"):
         assert not any(modality.mask.any() for modality in of[clip_id].inputs.values())
@@ -129,7 +130,7 @@ def test_missing_modalities_are_ordinary(workspace):
     assert of["empty-stage"].inputs["scene"].mask.any()
 
 
-def test_a_collated_clip_is_the_clip_and_padding_behind(workspace):
+def test_a_collated_clip_is_the_clip_and_padding_behind(workspace: Path) -> None:
     dataset = ClipDataset(DatasetFolder(str(workspace), "datasets/one"), SMALL, training=False)
     together = dataset.collate([dataset[0, row] for row in range(len(dataset))])
     alone = dataset[0, 0].inputs["appearance"]
@@ -142,7 +143,7 @@ def test_a_collated_clip_is_the_clip_and_padding_behind(workspace):
     assert nothing.inputs["face"].values.shape == (1, 1, 512)
 
 
-def test_a_training_sample_is_decided_by_seed_epoch_and_clip(workspace):
+def test_a_training_sample_is_decided_by_seed_epoch_and_clip(workspace: Path) -> None:
     def values(config: VdvConfig, epoch: int) -> torch.Tensor:
         return (
             ClipDataset(DatasetFolder(str(workspace), "datasets/one"), config, training=True)[epoch, 0]
@@ -155,11 +156,13 @@ def test_a_training_sample_is_decided_by_seed_epoch_and_clip(workspace):
     assert not torch.equal(values(SMALL, 3), values(SMALL, 4))
 
 
-def test_a_clip_is_read_from_its_shard_once_for_all_epochs_and_views(workspace, monkeypatch):
+def test_a_clip_is_read_from_its_shard_once_for_all_epochs_and_views(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     reads: list[str] = []
     read = ShardReader.read
 
-    def counted(self, clip_id, *arguments, **options):
+    def counted(self, clip_id: str, *arguments: Any, **options: Any) -> Any:
         reads.append(clip_id)
         return read(self, clip_id, *arguments, **options)
 
@@ -174,7 +177,9 @@ def test_a_clip_is_read_from_its_shard_once_for_all_epochs_and_views(workspace, 
     assert len(reads) == len(dataset.inputs)
 
 
-def test_what_does_not_fit_in_memory_is_read_anew_and_is_the_same(workspace, monkeypatch):
+def test_what_does_not_fit_in_memory_is_read_anew_and_is_the_same(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(loading, "KEPT_BYTES", 0)
     nothing_kept = ClipDataset(DatasetFolder(str(workspace), "datasets/one"), SMALL, training=True)
     monkeypatch.undo()
@@ -185,7 +190,7 @@ def test_what_does_not_fit_in_memory_is_read_anew_and_is_the_same(workspace, mon
     assert len(pickle.dumps(kept)) < 2 * len(pickle.dumps(nothing_kept)), "kept clips do not travel"
 
 
-def test_without_poses_the_largest_face_stands_for_the_leads(tmp_path):
+def test_without_poses_the_largest_face_stands_for_the_leads(tmp_path: Path) -> None:
     files = make_batch(tmp_path / "ws", CLIPS[:1], modalities=("face",))
     assemble(DatasetFolder(str(tmp_path / "ws"), "datasets/one"), [files])
     face = rows_of("face", CLIPS[0])
@@ -194,7 +199,7 @@ def test_without_poses_the_largest_face_stands_for_the_leads(tmp_path):
     assert list(samples(tmp_path / "ws")["plain"].inputs) == ["face"]
 
 
-def test_a_clip_that_left_its_shard_since_is_missing_not_fatal(tmp_path):
+def test_a_clip_that_left_its_shard_since_is_missing_not_fatal(tmp_path: Path) -> None:
     files = make_batch(tmp_path / "ws", CLIPS[:2])
     assemble(DatasetFolder(str(tmp_path / "ws"), "datasets/one"), [files])
     (shard,) = Path(files.features["scene"]).glob("*.parquet")
@@ -206,7 +211,7 @@ def test_a_clip_that_left_its_shard_since_is_missing_not_fatal(tmp_path):
     assert of["plain"].inputs["scene"].mask.any()
 
 
-def test_a_dataset_appears_whole_or_not_at_all(tmp_path):
+def test_a_dataset_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     workspace = tmp_path / "ws"
     leak = [Clip("one", likes=1, creator="a", split="train"), Clip("two", likes=2, creator="a", split="test")]
     with pytest.raises(DataError, match="one"):
@@ -214,7 +219,7 @@ def test_a_dataset_appears_whole_or_not_at_all(tmp_path):
     assert not (workspace / "datasets").exists()
 
 
-def test_copies_are_known_by_their_file_or_by_their_pictures(tmp_path):
+def test_copies_are_known_by_their_file_or_by_their_pictures(tmp_path: Path) -> None:
     clips = [
         Clip("first", creator="a", likes=1, content="x", film=1),
         Clip("other", creator="b", likes=2, film=2),
@@ -232,7 +237,7 @@ def test_copies_are_known_by_their_file_or_by_their_pictures(tmp_path):
     assert DatasetFolder(str(workspace), "datasets/one").read_statistics()["copies"] == {"of_a_file": 2, "near": 1}
 
 
-def test_a_split_that_tears_near_copies_apart_is_refused(tmp_path):
+def test_a_split_that_tears_near_copies_apart_is_refused(tmp_path: Path) -> None:
     sides = {"one": "train", "two": "test", "three": "train", "four": "test"}
     clips = [Clip(name, creator=name, likes=9, split=side, film=len(name)) for name, side in sides.items()]
     workspace = tmp_path / "ws"  # one and two have three letters, and one film
@@ -240,7 +245,7 @@ def test_a_split_that_tears_near_copies_apart_is_refused(tmp_path):
         assemble(DatasetFolder(str(workspace), "datasets/one"), [make_batch(workspace, clips)])
 
 
-def test_a_shard_that_is_not_there_is_named(tmp_path):
+def test_a_shard_that_is_not_there_is_named(tmp_path: Path) -> None:
     files = make_batch(tmp_path / "ws", CLIPS[:2])
     (shard,) = Path(files.features["scene"]).glob("*.parquet")
     shard.unlink()
@@ -248,14 +253,14 @@ def test_a_shard_that_is_not_there_is_named(tmp_path):
         assemble(DatasetFolder(str(tmp_path / "ws"), "datasets/one"), [files])
 
 
-def test_weights_are_trained_only_where_the_shards_say_so(tmp_path):
+def test_weights_are_trained_only_where_the_shards_say_so(tmp_path: Path) -> None:
     for name, weights, expected in (("a", "sha256:ab", []), ("b", "untrained:0", ["pose", "scene"])):
         files = make_batch(tmp_path / name, CLIPS[:1], modalities=("pose", "scene"), weights=weights)
         assemble(DatasetFolder(str(tmp_path / name), "datasets/one"), [files])
         assert DatasetFolder(str(tmp_path / name), "datasets/one").read_statistics()["untrained"] == expected
 
 
-def test_batches_hold_whole_challenges_and_every_clip_once():
+def test_batches_hold_whole_challenges_and_every_clip_once() -> None:
     challenges = ["a"] * 5 + ["b"] * 3 + ["c"] * 23
     batches = ChallengeBatches(challenges, range(31), size=8, seed=0)
     first, second = list(batches), list(batches)
@@ -268,12 +273,12 @@ def test_batches_hold_whole_challenges_and_every_clip_once():
     assert all(len(batch) <= 8 for batch in first)
 
 
-def test_thinning_is_even():
+def test_thinning_is_even() -> None:
     assert evenly(5, 8).tolist() == [0, 1, 2, 3, 4]
     assert evenly(16, 4).tolist() == [2, 6, 10, 14]
 
 
-def test_two_batches_make_one_dataset(tmp_path):
+def test_two_batches_make_one_dataset(tmp_path: Path) -> None:
     workspace = tmp_path / "ws"
     batches = [make_batch(workspace, CLIPS[:1], "june"), make_batch(workspace, CLIPS[1:2], "july")]
     assemble(DatasetFolder(str(workspace), "datasets/one"), batches)

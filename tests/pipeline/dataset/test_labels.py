@@ -35,7 +35,7 @@ def table(count: int = 60, seed: int = 0, **changed: object) -> pd.DataFrame:
     return frame.astype(COLUMNS)
 
 
-def test_adjusting_takes_the_creators_reach_out_and_leaves_the_clips_own():
+def test_adjusting_takes_the_creators_reach_out_and_leaves_the_clips_own() -> None:
     clips = table(400)
     likes, adjusted = make_labels(clips, LabelOptions("likes")), make_labels(clips, LabelOptions("adjusted"))
     reach, quality = np.log1p(clips["followers"].astype(float)), clips["quality"]
@@ -46,7 +46,7 @@ def test_adjusting_takes_the_creators_reach_out_and_leaves_the_clips_own():
 
 
 @pytest.mark.parametrize("kind", ["likes", "adjusted"])
-def test_a_test_clips_engagement_changes_no_training_label(kind):
+def test_a_test_clips_engagement_changes_no_training_label(kind: str) -> None:
     clips = table()
     before = make_labels(clips, LabelOptions(kind))
     test = before.split == "test"
@@ -60,7 +60,7 @@ def test_a_test_clips_engagement_changes_no_training_label(kind):
     assert not np.array_equal(before.label[test], after.label[test])
 
 
-def test_auto_adjusts_only_where_followers_are_known_and_clips_are_enough():
+def test_auto_adjusts_only_where_followers_are_known_and_clips_are_enough() -> None:
     assert make_labels(table(), LabelOptions()).kind == "adjusted"
     followers = table()["followers"].where(np.arange(60) % 5 > 0)
     assert make_labels(table(followers=followers), LabelOptions()).kind == "likes"
@@ -69,13 +69,13 @@ def test_auto_adjusts_only_where_followers_are_known_and_clips_are_enough():
     assert "needs" in few.why
 
 
-def test_unknown_followers_of_a_few_clips_do_not_break_the_adjustment():
+def test_unknown_followers_of_a_few_clips_do_not_break_the_adjustment() -> None:
     followers = table()["followers"].where(np.arange(60) != 7)
     labels = make_labels(table(followers=followers), LabelOptions("adjusted"))
     assert np.isfinite(labels.label).all()
 
 
-def test_percentiles_are_within_the_challenge():
+def test_percentiles_are_within_the_challenge() -> None:
     clips = table(likes=[(place % 2) * 1000 + place for place in range(60)])
     labels = make_labels(clips, LabelOptions("likes", holdout=0))
     for name in ("shuffle", "wave"):
@@ -84,13 +84,13 @@ def test_percentiles_are_within_the_challenge():
         assert (np.diff(own) > 0).all()
 
 
-def test_a_challenge_without_training_clips_is_ranked_by_itself():
+def test_a_challenge_without_training_clips_is_ranked_by_itself() -> None:
     split = ["test" if place % 2 else "train" for place in range(60)]
     labels = make_labels(table(split=split, creator_id=None), LabelOptions("adjusted"))
     assert np.isfinite(labels.percentile).all()
 
 
-def test_clips_without_engagement_get_no_label_and_no_side():
+def test_clips_without_engagement_get_no_label_and_no_side() -> None:
     likes = table()["likes"].where(np.arange(60) > 9)
     labels = make_labels(table(likes=likes), LabelOptions())
     assert np.isnan(labels.label[:10]).all()
@@ -98,13 +98,13 @@ def test_clips_without_engagement_get_no_label_and_no_side():
     assert "unlabelled" not in set(labels.split[10:])
 
 
-def test_bigger_creators_can_be_left_out():
+def test_bigger_creators_can_be_left_out() -> None:
     clips = table()
     labels = make_labels(clips, LabelOptions(max_followers=1000))
     assert np.array_equal(np.isnan(labels.label), clips["followers"] > 1000)
 
 
-def test_another_engagement_column_can_be_the_label():
+def test_another_engagement_column_can_be_the_label() -> None:
     clips = table(views=list(range(60)))
     labels = make_labels(clips, LabelOptions("views"))
     np.testing.assert_allclose(labels.label, np.log1p(np.arange(60)))
@@ -112,7 +112,7 @@ def test_another_engagement_column_can_be_the_label():
         LabelOptions("virality")
 
 
-def test_no_creator_and_no_copy_is_on_both_sides():
+def test_no_creator_and_no_copy_is_on_both_sides() -> None:
     clips = table(copies=[f"c{place % 45}" for place in range(60)])
     labels = make_labels(clips, LabelOptions())
     groups = group_clips(clips["creator_id"], clips["copies"], clips.index)
@@ -120,21 +120,21 @@ def test_no_creator_and_no_copy_is_on_both_sides():
         assert len(set(labels.split[groups == group])) == 1
 
 
-def test_copies_chain_creators_together():
+def test_copies_chain_creators_together() -> None:
     creators, copies = pd.Series(["a", "b", "b", None, None]), pd.Series(["x", "x", "y", "y", None])
     groups = group_clips(creators, copies, creators.index)
     assert len(set(groups[:4])) == 1
     assert groups[4] != groups[0]
 
 
-def test_about_a_fifth_of_each_challenge_is_held_out():
+def test_about_a_fifth_of_each_challenge_is_held_out() -> None:
     clips = table(200, creator_id=None)
     labels = make_labels(clips, LabelOptions())
     for name in ("shuffle", "wave"):
         assert (labels.split[clips["challenge"] == name] == "test").sum() == 20
 
 
-def test_holding_out_depends_on_names_and_seed_not_on_the_order_of_rows():
+def test_holding_out_depends_on_names_and_seed_not_on_the_order_of_rows() -> None:
     clips = table(100, creator_id=None)
     split = dict(zip(clips["clip_id"], make_labels(clips, LabelOptions()).split, strict=True))
     shuffled = clips.sample(frac=1, random_state=1).reset_index(drop=True)
@@ -143,20 +143,20 @@ def test_holding_out_depends_on_names_and_seed_not_on_the_order_of_rows():
     assert split != dict(zip(clips["clip_id"], make_labels(clips, LabelOptions(seed=1)).split, strict=True))
 
 
-def test_the_smallest_challenges_keep_two_clips_to_train_on():
+def test_the_smallest_challenges_keep_two_clips_to_train_on() -> None:
     labels = make_labels(table(8, creator_id=None), LabelOptions())
     for challenge in (0, 1):
         assert (labels.split[challenge::2] == "train").sum() == 3
     assert (make_labels(table(4, creator_id=None), LabelOptions()).split == "train").all()
 
 
-def test_a_given_split_is_taken():
+def test_a_given_split_is_taken() -> None:
     split = ["test" if place < 10 else "val" if place < 14 else "train" for place in range(60)]
     labels = make_labels(table(split=split, creator_id=None), LabelOptions())
     assert labels.split.tolist() == split
 
 
-def test_a_clip_that_the_given_split_leaves_open_follows_its_creator():
+def test_a_clip_that_the_given_split_leaves_open_follows_its_creator() -> None:
     split: list = ["test" if place % 40 < 2 else None for place in range(60)]
     split[40] = None
     labels = make_labels(table(split=split), LabelOptions())
@@ -165,7 +165,7 @@ def test_a_clip_that_the_given_split_leaves_open_follows_its_creator():
 
 
 @pytest.mark.parametrize("shared", ["creator_id", "copies"])
-def test_a_given_split_with_a_leak_is_refused_by_name(shared):
+def test_a_given_split_with_a_leak_is_refused_by_name(shared: str) -> None:
     split = ["test" if place < 10 else "train" for place in range(60)]
     own = {"creator_id": [f"p{place}" for place in range(60)], "copies": [None] * 60}
     own[shared][3] = own[shared][30] = "the same"

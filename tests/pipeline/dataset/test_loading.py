@@ -1,6 +1,7 @@
 """A batch drawn at once is its clips drawn one by one, and a frame drawn is what the whole clip shows there."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -34,7 +35,7 @@ LENGTHS = (1, 2, 15, 90, 400)
 
 
 @pytest.mark.parametrize("mirror", [0.0, 1.0])
-def test_frames_drawn_are_those_of_the_whole_clip_augmented(mirror):
+def test_frames_drawn_are_those_of_the_whole_clip_augmented(mirror: float) -> None:
     clips = [posture(length) for length in LENGTHS]
     frames = [np.sort(np.random.default_rng(7).integers(0, length, 16)) for length in LENGTHS]
     changes = [draw_change(clip, np.random.default_rng(3), **OPTIONS, mirror=mirror) for clip in clips]
@@ -46,7 +47,7 @@ def test_frames_drawn_are_those_of_the_whole_clip_augmented(mirror):
         assert np.array_equal(whole_seen, clip.seen) != bool(mirror)
 
 
-def test_a_clip_is_drawn_turned_jittered_and_mirrored_as_told():
+def test_a_clip_is_drawn_turned_jittered_and_mirrored_as_told() -> None:
     clip, at = posture(20), np.arange(20)
     still = Change(np.eye(2), np.zeros((20, 17, 2)), mirror=False)
     (plain,), _ = streams_at([clip], [at])
@@ -61,7 +62,7 @@ def test_a_clip_is_drawn_turned_jittered_and_mirrored_as_told():
     np.testing.assert_allclose(jittered[0, :2] - plain[:2], np.broadcast_to(clip.seen.any(0), (2, 20, 17)), atol=1e-5)
 
 
-def test_motion_reaches_back_to_the_clips_frame_before_however_few_are_drawn():
+def test_motion_reaches_back_to_the_clips_frame_before_however_few_are_drawn() -> None:
     seconds = np.arange(40) / 20  # two frames in the 0.1 s that motion is told in
     position = np.zeros((40, 17, 2), np.float32)
     position[..., 0] = 0.01 * np.arange(40)[:, None] ** 2
@@ -82,7 +83,7 @@ def dancers() -> list[LeadPose]:
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_a_clip_drawn_in_a_batch_is_the_clip_drawn_alone(training):
+def test_a_clip_drawn_in_a_batch_is_the_clip_drawn_alone(training: bool) -> None:
     def generators() -> list[np.random.Generator]:
         return [np.random.default_rng(seed) for seed in range(len(clips))]
 
@@ -96,7 +97,7 @@ def test_a_clip_drawn_in_a_batch_is_the_clip_drawn_alone(training):
         assert found.values.shape == (1 if training else 2, 9, 16, 17)
 
 
-def test_what_the_loader_asks_for_by_the_batch_is_what_each_clip_gives(tmp_path):
+def test_what_the_loader_asks_for_by_the_batch_is_what_each_clip_gives(tmp_path: Path) -> None:
     clips = [Clip(f"clip{place}", creator=str(place), likes=place, nobody=place == 2) for place in range(5)]
     assemble(DatasetFolder(str(tmp_path / "ws"), "datasets/one"), [make_batch(tmp_path / "ws", clips)])
     dataset = ClipDataset(DatasetFolder(str(tmp_path / "ws"), "datasets/one"), SMALL, training=True)
@@ -124,7 +125,7 @@ def by_a_loop(shown: np.ndarray, frames: int, pick: Sequence[float]) -> list[int
 
 @pytest.mark.parametrize("length", [1, 7, 16, 17, 200])
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.6, 1.0])
-def test_each_segment_gives_one_of_its_frames_that_show_something(length, share):
+def test_each_segment_gives_one_of_its_frames_that_show_something(length: int, share: float) -> None:
     rng = np.random.default_rng(length)
     for _ in range(20):
         shown, pick = rng.random(length) < share, rng.random(16)

@@ -74,21 +74,21 @@ def decoded(paths: dict[str, Path], stride: int = 10) -> dict[str, Ending]:
 
 
 @pytest.mark.parametrize("how", REPOSTS)
-def test_a_repost_is_found(filmed, how):
+def test_a_repost_is_found(filmed: dict[str, ClipSketch | None], how: str) -> None:
     assert is_near_duplicate(filmed["dancer0"], filmed[how])
     assert is_near_duplicate(filmed[how], filmed["dancer0"])
 
 
-def test_two_reposts_of_one_clip_are_copies_of_one_another(filmed):
+def test_two_reposts_of_one_clip_are_copies_of_one_another(filmed: dict[str, ClipSketch | None]) -> None:
     assert is_near_duplicate(filmed["caption over it"], filmed["first second cut"])
 
 
 @pytest.mark.parametrize(("one", "other"), itertools.combinations(range(DANCERS), 2))
-def test_others_who_dance_the_same_are_no_copies(filmed, one, other):
+def test_others_who_dance_the_same_are_no_copies(filmed: dict[str, ClipSketch | None], one: int, other: int) -> None:
     assert not is_near_duplicate(filmed[f"dancer{one}"], filmed[f"dancer{other}"])
 
 
-def test_no_others_repost_is_a_copy(filmed):
+def test_no_others_repost_is_a_copy(filmed: dict[str, ClipSketch | None]) -> None:
     films = list(filmed.values())
     pairs = find_near_duplicates(films)
     of_first = [place for place, name in enumerate(filmed) if name not in ("dancer1", "dancer2")]
@@ -97,14 +97,14 @@ def test_no_others_repost_is_a_copy(filmed):
     assert named == ["dancer0" if place in of_first else None for place in range(len(films))]
 
 
-def test_a_cut_start_shows_as_a_shift(filmed):
+def test_a_cut_start_shows_as_a_shift(filmed: dict[str, ClipSketch | None]) -> None:
     whole, cut = filmed["dancer0"], filmed["first second cut"]
     agreement = compare_shifts(whole, cut)
     best = np.argmax(np.where(agreement.long_enough, agreement.change_correlation, -1))
     assert (len(whole.known) - 1 - best) * 0.2 == pytest.approx(REPOSTS["first second cut"].skip_s, abs=0.2)
 
 
-def test_the_same_pictures_are_sketched_whatever_the_modalities_want(originals):
+def test_the_same_pictures_are_sketched_whatever_the_modalities_want(originals: list[Path]) -> None:
     by_stride = [decoded({"clip": originals[0]}, stride)["clip"] for stride in (1, 3, 10)]
     assert len({(ending.sketch_ms, ending.sketches) for ending in by_stride}) == 1
     assert np.diff(by_stride[0].sketch_ms) == pytest.approx(200, abs=50)
@@ -126,7 +126,7 @@ def made(times: list[int], sketches: np.ndarray) -> ClipSketch:
     return found
 
 
-def test_clips_too_short_to_say_are_nobodys_copies():
+def test_clips_too_short_to_say_are_nobodys_copies() -> None:
     times, sketches = moving(8, seed=0)
     assert clip_sketch((), b"") is None
     assert clip_sketch(times[:12], sketches[:12].tobytes()) is None
@@ -135,7 +135,7 @@ def test_clips_too_short_to_say_are_nobodys_copies():
     assert find_near_duplicates([None, None]) == find_near_duplicates([]) == []
 
 
-def test_clips_that_share_less_than_half_of_the_shorter_are_no_copies():
+def test_clips_that_share_less_than_half_of_the_shorter_are_no_copies() -> None:
     times, sketches = moving(20, seed=0)
     ahead = np.random.default_rng(1).integers(-20, 20, (60, SKETCH), np.int8)
     whole = made(times, sketches)
@@ -143,7 +143,7 @@ def test_clips_that_share_less_than_half_of_the_shorter_are_no_copies():
     assert not is_near_duplicate(whole, made(times, np.concatenate([ahead, sketches[:40]])))
 
 
-def test_pictures_that_are_missing_say_nothing():
+def test_pictures_that_are_missing_say_nothing() -> None:
     times, sketches = moving(10, seed=0)
     kept = np.array([place for place in range(len(times)) if not 20 <= place < 30])
     with_gap = clip_sketch([times[place] for place in kept], sketches[kept].tobytes())
@@ -154,7 +154,7 @@ def test_pictures_that_are_missing_say_nothing():
     assert agreement.shared[at] == len(kept)
 
 
-def test_strangers_in_one_room_are_alike_but_do_not_move_together():
+def test_strangers_in_one_room_are_alike_but_do_not_move_together() -> None:
     times, sketches = moving(10, seed=0)
     shuffled = np.random.default_rng(1).permutation(sketches)
     agreement = compare_shifts(made(times, sketches), made(times, shuffled))
@@ -163,14 +163,14 @@ def test_strangers_in_one_room_are_alike_but_do_not_move_together():
     assert not is_near_duplicate(made(times, sketches), made(times, shuffled))
 
 
-def test_clips_in_which_nothing_moves_are_no_copies():
+def test_clips_in_which_nothing_moves_are_no_copies() -> None:
     times, sketches = moving(8, seed=0)
     still = made(times, sketches[:1].repeat(len(times), 0))
     assert compare_shifts(still, still).similarity.max() == pytest.approx(1)
     assert not is_near_duplicate(still, still)
 
 
-def test_names_follow_files_and_pictures_and_chain():
+def test_names_follow_files_and_pictures_and_chain() -> None:
     names = [f"c{place}" for place in range(7)]
     assert name_originals(names, ["x", "", "x", "", "y", "z", ""], [(2, 3), (4, 6)]) == [
         "c0", None, "c0", "c0", "c4", None, "c4",
@@ -178,14 +178,14 @@ def test_names_follow_files_and_pictures_and_chain():
     assert name_originals([], [], []) == []
 
 
-def test_many_clips_are_compared_in_blocks(monkeypatch):
+def test_many_clips_are_compared_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     films = [made(*moving(6, seed=seed)) for seed in range(40)]
     films[37], films[22] = films[3], films[21]
     monkeypatch.setattr("pipeline.dataset.near_duplicates._BLOCK", 7)
     assert find_near_duplicates(films) == [(3, 37), (21, 22)]
 
 
-def test_a_repost_of_which_nothing_is_left_is_an_error(originals, tmp_path):
+def test_a_repost_of_which_nothing_is_left_is_an_error(originals: list[Path], tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="nothing of"):
         repost(originals[0], tmp_path / "x.mp4", Repost(skip_s=60))
     assert not (tmp_path / "x.mp4").exists()

@@ -4,7 +4,9 @@ import itertools
 import re
 import subprocess
 import sys
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -15,19 +17,32 @@ from pipeline.core.options import DecodeLimits, SamplingOptions
 from pipeline.decode import decoders
 from pipeline.decode import sampling as decode_sampling
 from pipeline.decode.container import fetch
-from pipeline.decode.decoders import ClipDecoding
+from pipeline.decode.decoders import ClipDecoding, Frame
 from pipeline.decode.sampling import needed_pictures
 
 DECODERS = ("pyav", "decord")
 EVERY_FRAME = SamplingOptions(sample_fps=1000.0, max_side=4096)
 
 
-def decode(path, order=decoders.ORDER, sampling=EVERY_FRAME, wanted=lambda _: True):
+def decode(
+    path: str | Path,
+    order: Sequence[str] = decoders.ORDER,
+    sampling: SamplingOptions = EVERY_FRAME,
+    wanted: Callable[[int], bool] = lambda _: True,
+) -> tuple[ClipDecoding, list[Frame]]:
     decoding = ClipDecoding(fetch(str(path)), sampling, DecodeLimits(), wanted, order)
     return decoding, list(decoding.frames())
 
 
-def write_clip(path, frames=48, size=(128, 96), rate=24, codec="libx264", pts=None, **options):
+def write_clip(
+    path: Path,
+    frames: int = 48,
+    size: tuple[int, int] = (128, 96),
+    rate: int = 24,
+    codec: str = "libx264",
+    pts: Sequence[int] | None = None,
+    **options: str,
+) -> Path:
     """A clip whose picture says its index: a bright column that wanders."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=rate, options={"g": "12", **options})
@@ -48,7 +63,9 @@ def write_clip(path, frames=48, size=(128, 96), rate=24, codec="libx264", pts=No
      "syn_vfr_animatex_dance_1.mp4", "syn_odd_407x601_vp9.webm", "syn_hevc_animatex_dance_1.mp4"],
 )  # fmt: skip
 @pytest.mark.parametrize("max_side", [4096, 300])
-def test_both_decoders_give_the_same_frames_upright_and_at_the_same_times(hard_clips, name, max_side):
+def test_both_decoders_give_the_same_frames_upright_and_at_the_same_times(
+    hard_clips: Path, name: str, max_side: int
+) -> None:
     sampling = SamplingOptions(max_seconds=2.0, max_side=max_side)
     (_, by_pyav), (_, by_decord) = (decode(hard_clips / name, (decoder,), sampling) for decoder in DECODERS)
     assert [(f.position, f.frame_index) for f in by_pyav] == [(f.position, f.frame_index) for f in by_decord]
@@ -60,7 +77,9 @@ def test_both_decoders_give_the_same_frames_upright_and_at_the_same_times(hard_c
 
 
 @pytest.mark.parametrize("bframes", ["0", "3", "16"])
-def test_pictures_left_out_change_no_pixel_time_or_index_of_the_others(tmp_path, monkeypatch, bframes):
+def test_pictures_left_out_change_no_pixel_time_or_index_of_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bframes: str
+) -> None:
     times = [i + i // 7 * 3 for i in range(150)]  # gaps, as phones make them
     options = {"bf": bframes, "x264-params": "b-pyramid=normal:b-adapt=0:open-gop=1"}
     clip = write_clip(tmp_path / "clip.mp4", frames=150, rate=30, pts=times, **options)
@@ -78,7 +97,7 @@ def test_pictures_left_out_change_no_pixel_time_or_index_of_the_others(tmp_path,
         np.testing.assert_array_equal(a.rgb, b.rgb)
 
 
-def test_pictures_left_out_change_nothing_of_real_clips(dance_clips, monkeypatch):
+def test_pictures_left_out_change_nothing_of_real_clips(dance_clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sampling = SamplingOptions(max_seconds=4.0, max_side=320)
     for path in sorted(dance_clips.iterdir()):
         ours = decode(path, ("pyav",), sampling)[1]
@@ -90,14 +109,14 @@ def test_pictures_left_out_change_nothing_of_real_clips(dance_clips, monkeypatch
         ]
 
 
-def test_rotated_pictures_are_the_stored_ones_turned_clockwise(hard_clips):
+def test_rotated_pictures_are_the_stored_ones_turned_clockwise(hard_clips: Path) -> None:
     with av.open(str(hard_clips / "decord_video_90.mov")) as container:
         stored = next(container.decode(video=0)).to_ndarray(format="rgb24")
     _, frames = decode(hard_clips / "decord_video_90.mov")
     np.testing.assert_array_equal(frames[0].rgb, np.rot90(stored, -1))
 
 
-def test_variable_frame_rate_keeps_its_times(hard_clips):
+def test_variable_frame_rate_keeps_its_times(hard_clips: Path) -> None:
     decoding, frames = decode(hard_clips / "syn_vfr_animatex_dance_1.mp4")
     with av.open(str(hard_clips / "syn_vfr_animatex_dance_1.mp4")) as container:
         times = [frame.time for frame in container.decode(video=0)]
@@ -112,7 +131,9 @@ def test_variable_frame_rate_keeps_its_times(hard_clips):
     [("decord_corrupted.mp4", 28, "corrupt"), ("syn_truncated_faststart_animatex_dance_1.mp4", 82, "truncated")],
 )
 @pytest.mark.parametrize("order", [("pyav", "decord"), ("decord", "pyav"), ("decord",), ("pyav",)])
-def test_damage_ends_the_clip_at_the_same_frame_in_whichever_order(hard_clips, name, frames, code, order):
+def test_damage_ends_the_clip_at_the_same_frame_in_whichever_order(
+    hard_clips: Path, name: str, frames: int, code: str, order: tuple
+) -> None:
     decoding, got = decode(hard_clips / name, order)
     assert (decoding.status, decoding.code) == ("partial", code)
     if order[0] == "decord":  # its threads race at damage: some pictures more or less from run to run
@@ -123,16 +144,16 @@ def test_damage_ends_the_clip_at_the_same_frame_in_whichever_order(hard_clips, n
     assert [frame.position for frame in got] == list(range(frames))
 
 
-def test_where_the_first_decoder_cannot_the_second_decodes_everything(hard_clips):
+def test_where_the_first_decoder_cannot_the_second_decodes_everything(hard_clips: Path) -> None:
     decoding, frames = decode(hard_clips / "torchcodec_testsrc2_av1_10bit.mp4", ("decord", "pyav"))
     assert (decoding.status, decoding.decoder, len(frames)) == ("ok", "pyav", 25)
 
 
-def test_the_second_decoder_goes_on_where_the_first_gave_up(tmp_path, monkeypatch):
+def test_the_second_decoder_goes_on_where_the_first_gave_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clip = write_clip(tmp_path / "clip.mp4")
     whole = decode(clip)[1]
 
-    def gives_up(*arguments):
+    def gives_up(*arguments: Any) -> Iterator[Any]:
         for frame in decoders.pyav_frames(*arguments):
             if frame.position == 20:
                 arguments[-1].frames, arguments[-1].last_s = 20, whole[19].timestamp
@@ -147,7 +168,7 @@ def test_the_second_decoder_goes_on_where_the_first_gave_up(tmp_path, monkeypatc
         assert np.abs(ours.rgb.astype(int) - expected.rgb).mean() < 2.0
 
 
-def test_no_garbage_counts_as_good_when_bits_are_flipped(tmp_path):
+def test_no_garbage_counts_as_good_when_bits_are_flipped(tmp_path: Path) -> None:
     """Every frame of a clip that ends ok, and every one before the damage, looks like that of the intact clip."""
     clip = write_clip(tmp_path / "clip.mp4", frames=60, size=(160, 128))
     intact = decode(clip)[1]
@@ -174,7 +195,7 @@ def test_no_garbage_counts_as_good_when_bits_are_flipped(tmp_path):
     assert "partial" in statuses
 
 
-def test_a_file_cut_between_two_frames_is_truncated_not_ok(tmp_path):
+def test_a_file_cut_between_two_frames_is_truncated_not_ok(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.mp4", frames=96)
     with av.open(str(tmp_path / "fast.mp4"), "w", options={"movflags": "+faststart"}) as out, av.open(str(clip)) as src:
         stream = out.add_stream_from_template(src.streams.video[0])
@@ -191,7 +212,7 @@ def test_a_file_cut_between_two_frames_is_truncated_not_ok(tmp_path):
         assert 36 <= len(frames) <= 41
 
 
-def test_a_cut_webm_is_truncated(tmp_path, hard_clips):
+def test_a_cut_webm_is_truncated(tmp_path: Path, hard_clips: Path) -> None:
     data = (hard_clips / "syn_odd_407x601_vp9.webm").read_bytes()
     (tmp_path / "cut.webm").write_bytes(data[: len(data) // 2])
     decoding, frames = decode(tmp_path / "cut.webm")
@@ -199,7 +220,7 @@ def test_a_cut_webm_is_truncated(tmp_path, hard_clips):
     assert 30 < len(frames) < 60
 
 
-def test_frames_that_nobody_wants_are_counted_and_not_converted(tmp_path):
+def test_frames_that_nobody_wants_are_counted_and_not_converted(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.mp4")
     for decoder in DECODERS:
         decoding, frames = decode(clip, (decoder,), wanted=lambda position: position % 10 == 0)
@@ -212,7 +233,7 @@ def test_frames_that_nobody_wants_are_counted_and_not_converted(tmp_path):
     [(b"", "empty"), (b"hello", "not_a_video"), (b"#EXTM3U\n#EXTINF:1,\nclip.mp4\n", "not_a_video"),
      (b"ffconcat version 1.0\nfile clip.mp4\n", "not_a_video")],
 )  # fmt: skip
-def test_text_playlists_and_scripts_are_not_videos(tmp_path, content, code):
+def test_text_playlists_and_scripts_are_not_videos(tmp_path: Path, content: bytes, code: str) -> None:
     """A playlist would make FFmpeg open other files, here one that exists."""
     write_clip(tmp_path / "clip.mp4", frames=5)
     (tmp_path / "upload.mp4").write_bytes(content)
@@ -221,21 +242,21 @@ def test_text_playlists_and_scripts_are_not_videos(tmp_path, content, code):
     assert caught.value.code == code
 
 
-def test_what_is_not_there_and_what_cannot_be_read_are_told_apart(tmp_path):
+def test_what_is_not_there_and_what_cannot_be_read_are_told_apart(tmp_path: Path) -> None:
     for path, code in [(tmp_path / "none.mp4", "missing"), (tmp_path, "io"), ("nowhere://host/clip.mp4", "io")]:
         with pytest.raises(ClipError) as caught:
             fetch(str(path))
         assert caught.value.code == code
 
 
-def test_a_frame_over_the_limit_is_refused_before_decoding(tmp_path):
+def test_a_frame_over_the_limit_is_refused_before_decoding(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.mp4")
     with pytest.raises(ClipError) as caught:
         ClipDecoding(fetch(str(clip)), EVERY_FRAME, DecodeLimits(max_pixels=128 * 96 - 1), lambda _: True)
     assert caught.value.code == "too_large"
 
 
-def test_a_path_that_looks_like_a_scheme_is_a_file(tmp_path, monkeypatch):
+def test_a_path_that_looks_like_a_scheme_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clip = write_clip(tmp_path / "clip.mp4", frames=5)
     clip.rename(tmp_path / "concat:clip.mp4")
     monkeypatch.chdir(tmp_path)
@@ -243,7 +264,7 @@ def test_a_path_that_looks_like_a_scheme_is_a_file(tmp_path, monkeypatch):
         assert len(decode("concat:clip.mp4", (decoder,))[1]) == 5
 
 
-def test_the_page_on_endings_has_every_code_with_its_meaning():
+def test_the_page_on_endings_has_every_code_with_its_meaning() -> None:
     page = (Path(__file__).parents[3] / "docs" / "clip-endings.md").read_text()
     rows = re.findall(r"^\| `(\w+)` \| ([^|]+) \| (yes|no) \| [^|]+ \|$", page, re.MULTILINE)
     assert {name: (meaning.strip(), again == "yes") for name, meaning, again in rows} == {
@@ -251,6 +272,6 @@ def test_the_page_on_endings_has_every_code_with_its_meaning():
     }
 
 
-def test_decoding_needs_no_torch():
+def test_decoding_needs_no_torch() -> None:
     code = "import sys, pipeline.decode.pool, pipeline.decode.worker; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

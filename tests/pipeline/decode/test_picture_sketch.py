@@ -1,5 +1,8 @@
 """A picture's sketch stays nearly the same under what happens to uploads, and differs between pictures."""
 
+from collections.abc import Callable
+from typing import Any
+
 import cv2
 import numpy as np
 import pytest
@@ -35,35 +38,35 @@ def as_jpeg(rgb: np.ndarray) -> np.ndarray:
     ],
     ids=["badly compressed", "half the size", "squeezed", "paler", "cropped", "written upon"],
 )
-def test_a_changed_picture_keeps_its_sketch(change, least):
+def test_a_changed_picture_keeps_its_sketch(change: Callable[..., Any], least: float) -> None:
     assert min(cosine(scene(seed), change(scene(seed))) for seed in range(20)) >= least
 
 
-def test_sketches_of_different_pictures_have_little_in_common():
+def test_sketches_of_different_pictures_have_little_in_common() -> None:
     cosines = [cosine(scene(one), scene(other)) for one in range(12) for other in range(one)]
     assert np.mean(cosines) == pytest.approx(0, abs=0.1)
     assert max(cosines) < 0.5
 
 
-def test_a_mirrored_pictures_sketch_is_known_without_it():
+def test_a_mirrored_pictures_sketch_is_known_without_it() -> None:
     mirrored = picture_sketch(scene(1)[:, ::-1])
     np.testing.assert_allclose(mirrored, picture_sketch(scene(1)) * MIRROR, atol=4)
     assert cosine(scene(1), scene(1)[:, ::-1]) < 0.5
 
 
 @pytest.mark.parametrize("size", [(2, 2), (31, 500), (1280, 720)])
-def test_pictures_of_any_size_have_a_sketch(size):
+def test_pictures_of_any_size_have_a_sketch(size: tuple[int, int]) -> None:
     sketch = picture_sketch(scene(0, size))
     assert (sketch.dtype, sketch.shape) == (np.int8, (SKETCH,))
     assert np.linalg.norm(sketch.astype(float)) == pytest.approx(127, abs=4)
 
 
-def test_a_picture_that_shows_nothing_has_no_sketch():
+def test_a_picture_that_shows_nothing_has_no_sketch() -> None:
     noise = np.random.default_rng(0).integers(0, 4, (960, 540, 3), np.uint8)
     assert picture_sketch(np.zeros((96, 64, 3), np.uint8)) is None
     assert picture_sketch(noise) is None
 
 
 @pytest.mark.parametrize(("sample_fps", "stride"), [(10.0, 2), (30.0, 6), (5.0, 1), (2.0, 1)])
-def test_about_five_pictures_a_second_are_sketched(sample_fps, stride):
+def test_about_five_pictures_a_second_are_sketched(sample_fps: float, stride: int) -> None:
     assert sketch_stride(SamplingOptions(sample_fps=sample_fps)) == stride

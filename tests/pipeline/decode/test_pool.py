@@ -9,7 +9,9 @@ import sys
 import textwrap
 import threading
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -27,7 +29,9 @@ LIMITS = DecodeLimits(slot_mb=2)
 HOSTILE = Path(__file__).parent / "hostile"
 
 
-def decode(jobs, limits=LIMITS, workers=1, sampling=SAMPLING):
+def decode(
+    jobs: Iterable[DecodeJob], limits: DecodeLimits = LIMITS, workers: int = 1, sampling: SamplingOptions = SAMPLING
+) -> tuple[list[tuple], dict[str, Ending]]:
     """(chunks' clip, attempt, positions; endings) in the order of events; pictures' means as a check of content."""
     chunks, endings, order = [], {}, []
     with DecodePool(sampling, limits, workers) as pool:
@@ -43,13 +47,13 @@ def decode(jobs, limits=LIMITS, workers=1, sampling=SAMPLING):
     return chunks, endings
 
 
-def workers_of(pid=None):
+def workers_of(pid: int | None = None) -> list[psutil.Process]:
     children = psutil.Process(pid).children(recursive=True)
     return [child for child in children if "pipeline.decode.worker" in " ".join(child.cmdline())]
 
 
 @pytest.fixture
-def hostile(monkeypatch):
+def hostile(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HOSTILE), os.environ.get("PYTHONPATH", "")]))
 
 
@@ -75,7 +79,7 @@ HARD = {
 }
 
 
-def test_every_hard_clip_ends_as_it_should(hard_clips):
+def test_every_hard_clip_ends_as_it_should(hard_clips: Path) -> None:
     assert set(HARD) == {path.name for path in hard_clips.iterdir()}
     chunks, endings = decode(
         (DecodeJob(name, str(hard_clips / name), (1,)) for name in HARD), DecodeLimits(slot_mb=8), workers=2
@@ -88,7 +92,7 @@ def test_every_hard_clip_ends_as_it_should(hard_clips):
         assert bool(ending.reason) == bool(ending.code)
 
 
-def test_every_hard_clip_is_described_without_hanging_or_crashing(hard_clips):
+def test_every_hard_clip_is_described_without_hanging_or_crashing(hard_clips: Path) -> None:
     probes = {p.clip_id: p for p in probe_clips(((n, str(hard_clips / n)) for n in HARD), LIMITS, 2)}
     assert set(probes) == set(HARD)
     for name, (status, _, _, code) in HARD.items():
@@ -101,7 +105,7 @@ def test_every_hard_clip_is_described_without_hanging_or_crashing(hard_clips):
     assert probes["syn_odd_407x601_vp9.webm"].duration_s == pytest.approx(4.0)
 
 
-def test_chunks_hold_the_decoders_frames_whichever_strides_ask(tmp_path):
+def test_chunks_hold_the_decoders_frames_whichever_strides_ask(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.mp4", frames=240, size=(320, 240))
     expected = list(ClipDecoding(fetch(str(clip)), SAMPLING, LIMITS, lambda _: True).frames())
     assert len(expected) == 100
@@ -125,7 +129,7 @@ def test_chunks_hold_the_decoders_frames_whichever_strides_ask(tmp_path):
         assert positions == [i for i in range(100) if any(i % stride == 0 for stride in strides)]
 
 
-def test_large_pictures_are_scaled_and_chunks_say_by_how_much(tmp_path):
+def test_large_pictures_are_scaled_and_chunks_say_by_how_much(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.mp4", frames=6, size=(640, 320))
     with DecodePool(SamplingOptions(max_side=320), LIMITS, 1) as pool:
         chunk, _ = list(pool.run([DecodeJob("c", str(clip), (1,))]))
@@ -133,7 +137,7 @@ def test_large_pictures_are_scaled_and_chunks_say_by_how_much(tmp_path):
     assert (chunk.scale, chunk.width, chunk.height) == (0.5, 640, 320)
 
 
-def test_a_frame_that_fits_no_slot_fails_its_clip_and_says_what_to_do(tmp_path):
+def test_a_frame_that_fits_no_slot_fails_its_clip_and_says_what_to_do(tmp_path: Path) -> None:
     large, small = (write_clip(tmp_path / f"{w}.mp4", frames=6, size=(w, 640)) for w in (1280, 128))
     _, endings = decode([DecodeJob("large", str(large), (1,)), DecodeJob("small", str(small), (1,))])
     assert (endings["large"].code, endings["small"].status) == ("too_large", "ok")
@@ -141,7 +145,7 @@ def test_a_frame_that_fits_no_slot_fails_its_clip_and_says_what_to_do(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["spin", "segfault", "ask", "eat", "mute"])
-def test_a_clip_that_hangs_crashes_or_eats_memory_costs_only_itself(tmp_path, hostile, kind):
+def test_a_clip_that_hangs_crashes_or_eats_memory_costs_only_itself(tmp_path: Path, hostile: None, kind: str) -> None:
     code = {"spin": "deadline", "segfault": "crash", "ask": "memory", "eat": "memory", "mute": "crash"}[kind]
     jobs = []
     for name in ("good-1", f"{kind}-1", "good-2", "good-3"):
@@ -160,7 +164,7 @@ def test_a_clip_that_hangs_crashes_or_eats_memory_costs_only_itself(tmp_path, ho
         assert 3.0 <= bad.decode_s < 15.0
 
 
-def test_a_failure_that_passes_costs_one_more_attempt(tmp_path, hostile):
+def test_a_failure_that_passes_costs_one_more_attempt(tmp_path: Path, hostile: None) -> None:
     clip = write_clip(tmp_path / "once-segfault-1.mp4", frames=96, size=(320, 240))
     chunks, endings = decode([DecodeJob("c", str(clip), (1,))], DecodeLimits(slot_mb=1))
     assert (endings["c"].status, endings["c"].attempts, endings["c"].frames) == ("ok", 2, 40)
@@ -170,7 +174,7 @@ def test_a_failure_that_passes_costs_one_more_attempt(tmp_path, hostile):
     assert [p for _, attempt, part, _ in chunks if attempt == 2 for p in part] == list(range(40))
 
 
-def test_waiting_for_the_consumer_does_not_count_to_the_deadline(tmp_path):
+def test_waiting_for_the_consumer_does_not_count_to_the_deadline(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.mp4", frames=240, size=(640, 480))
     limits = DecodeLimits(slot_mb=1, slots=1, deadline_s=4)
     with DecodePool(SAMPLING, limits, 1) as pool:
@@ -183,7 +187,7 @@ def test_waiting_for_the_consumer_does_not_count_to_the_deadline(tmp_path):
     assert event.decode_s < 4
 
 
-def test_a_worker_waits_while_all_its_slots_are_out(tmp_path):
+def test_a_worker_waits_while_all_its_slots_are_out(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.mp4", frames=240, size=(640, 480))  # 1 frame a slot
     held = []
     with DecodePool(SAMPLING, DecodeLimits(slot_mb=1, slots=3), 1) as pool:
@@ -201,18 +205,18 @@ def test_a_worker_waits_while_all_its_slots_are_out(tmp_path):
     assert rest[-1].frames == 100
 
 
-def _released(events):
+def _released(events: Iterable[Chunk | Ending]) -> Iterator[Chunk | Ending]:
     for event in events:
         if isinstance(event, Chunk):
             event.release()
         yield event
 
 
-def test_ten_thousand_jobs_are_pulled_as_they_are_needed(tmp_path):
+def test_ten_thousand_jobs_are_pulled_as_they_are_needed(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.mp4", frames=1)
     pulled = 0
 
-    def jobs():
+    def jobs() -> Iterator[DecodeJob]:
         nonlocal pulled
         for number in range(10_000):
             pulled += 1
@@ -225,7 +229,7 @@ def test_ten_thousand_jobs_are_pulled_as_they_are_needed(tmp_path):
         assert pulled < 60
 
 
-def test_leaving_the_block_kills_the_workers_whatever_they_do(tmp_path, hostile):
+def test_leaving_the_block_kills_the_workers_whatever_they_do(tmp_path: Path, hostile: None) -> None:
     spin = write_clip(tmp_path / "spin-1.mp4", frames=96)
     with pytest.raises(KeyboardInterrupt), DecodePool(SAMPLING, LIMITS, 2) as pool:  # noqa: PT012
         events = pool.run([DecodeJob("a", str(spin), (1,)), DecodeJob("b", str(tmp_path / "none"), (1,))])
@@ -237,7 +241,7 @@ def test_leaving_the_block_kills_the_workers_whatever_they_do(tmp_path, hostile)
         next(pool.run([]))
 
 
-def test_giving_up_a_run_kills_the_workers(tmp_path):
+def test_giving_up_a_run_kills_the_workers(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.mp4", frames=240, size=(640, 480))
     pool = DecodePool(SAMPLING, DecodeLimits(slot_mb=1), 1)
     events = pool.run([DecodeJob("c", str(clip), (1,))])
@@ -248,10 +252,10 @@ def test_giving_up_a_run_kills_the_workers(tmp_path):
     chunk.release()
 
 
-def test_an_error_in_the_list_of_jobs_reaches_the_caller_and_leaves_no_worker(tmp_path):
+def test_an_error_in_the_list_of_jobs_reaches_the_caller_and_leaves_no_worker(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.mp4", frames=5)
 
-    def jobs():
+    def jobs() -> Iterator[DecodeJob]:
         yield DecodeJob("c", str(clip), (1,))
         raise ValueError("bad row")
 
@@ -260,7 +264,7 @@ def test_an_error_in_the_list_of_jobs_reaches_the_caller_and_leaves_no_worker(tm
     assert not workers_of()
 
 
-def test_a_pool_can_run_again_and_keeps_its_workers(tmp_path):
+def test_a_pool_can_run_again_and_keeps_its_workers(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.mp4", frames=5)
     with DecodePool(SAMPLING, LIMITS, 1) as pool:
         pids = set()
@@ -270,7 +274,7 @@ def test_a_pool_can_run_again_and_keeps_its_workers(tmp_path):
     assert len(pids) == 1
 
 
-def test_killing_the_parent_leaves_no_worker(tmp_path, hostile):
+def test_killing_the_parent_leaves_no_worker(tmp_path: Path, hostile: None) -> None:
     spin = write_clip(tmp_path / "spin-1.mp4", frames=96)
     program = textwrap.dedent("""
         import sys
@@ -298,7 +302,7 @@ def test_killing_the_parent_leaves_no_worker(tmp_path, hostile):
     assert not alive
 
 
-def test_clips_come_over_http_too(tmp_path):
+def test_clips_come_over_http_too(tmp_path: Path) -> None:
     write_clip(tmp_path / "clip.mp4", frames=24)
     handler = functools.partial(_Quiet, directory=str(tmp_path))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
@@ -314,5 +318,5 @@ def test_clips_come_over_http_too(tmp_path):
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_):
+    def log_message(self, *_: Any) -> None:
         pass

@@ -30,7 +30,7 @@ SPECS = {
 }
 
 
-def test_every_variant_differs_from_the_run_in_what_it_says_and_can_be_built():
+def test_every_variant_differs_from_the_run_in_what_it_says_and_can_be_built() -> None:
     config = VdvConfig()
     chosen = variants(config)
     assert len({variant.name for variant in chosen}) == len({variant.title for variant in chosen}) == len(chosen) > 12
@@ -41,14 +41,14 @@ def test_every_variant_differs_from_the_run_in_what_it_says_and_can_be_built():
             build_encoder(variant.config, SPECS[modality])
 
 
-def test_a_run_without_a_modality_has_no_variants_of_it():
+def test_a_run_without_a_modality_has_no_variants_of_it() -> None:
     names = {variant.name for variant in variants(VdvConfig(modalities=("scene",)))}
     assert "plain_tcn" in names
     assert not names & {"st_gcn", "no_pyramid", "no_levels", "mean_fusion", "no_backfitting"}
     assert "plain_tcn" not in {variant.name for variant in variants(VdvConfig(relations_after=()))}
 
 
-def test_a_worse_variant_is_found_worse_and_the_table_says_by_how_much():
+def test_a_worse_variant_is_found_worse_and_the_table_says_by_how_much() -> None:
     default = predictions()
     rng = np.random.default_rng(9)
     worse = default.assign(score=rng.normal(size=len(default)), score_pose=rng.normal(size=len(default)))
@@ -78,7 +78,7 @@ def test_a_worse_variant_is_found_worse_and_the_table_says_by_how_much():
     assert table[["spread", "difference_spread"]].isna().all().all()
 
 
-def test_trainings_of_several_seeds_give_their_mean_and_how_far_they_lie_apart():
+def test_trainings_of_several_seeds_give_their_mean_and_how_far_they_lie_apart() -> None:
     default = predictions()
     rng = np.random.default_rng(4)
 
@@ -113,7 +113,7 @@ def test_trainings_of_several_seeds_give_their_mean_and_how_far_they_lie_apart()
     assert {len(row) for _, rows in text.sections for row in rows} == {len(text.header)}
 
 
-def test_variants_that_other_clips_judged_are_not_compared():
+def test_variants_that_other_clips_judged_are_not_compared() -> None:
     default = predictions()
     other = default.assign(fold=(default["fold"] + 1) % 3)
     with pytest.raises(DataError, match="other folds"):
@@ -122,7 +122,7 @@ def test_variants_that_other_clips_judged_are_not_compared():
         ablation_table([], {"default": [default, other]}, 10, 10)
 
 
-def test_some_of_the_ablations_can_be_chosen_and_a_name_that_is_none_is_refused():
+def test_some_of_the_ablations_can_be_chosen_and_a_name_that_is_none_is_refused() -> None:
     config = VdvConfig(modalities=("scene",))
     assert [variant.name for variant in choose_variants(config, ["no_huber", "lstm"])] == ["lstm", "no_huber"]
     assert choose_variants(config, []) == variants(config)
@@ -130,7 +130,7 @@ def test_some_of_the_ablations_can_be_chosen_and_a_name_that_is_none_is_refused(
         choose_variants(config, ["no_hubre", "lstm", "st_gcn"])
 
 
-def test_a_run_is_trained_judged_and_taken_apart(tmp_path: Path):
+def test_a_run_is_trained_judged_and_taken_apart(tmp_path: Path) -> None:
     """Some variants only; which there are is tested above."""
     workspace = str(tmp_path / "ws")
     assemble(
@@ -182,7 +182,7 @@ def test_a_run_is_trained_judged_and_taken_apart(tmp_path: Path):
     assert json.loads((folder / "ablations.json").read_text())["seeds"] == 2
 
 
-def test_a_run_that_no_folds_judged_cannot_be_taken_apart(tmp_path: Path):
+def test_a_run_that_no_folds_judged_cannot_be_taken_apart(tmp_path: Path) -> None:
     workspace = str(tmp_path / "ws")
     clips = [replace(clip, creator="ann") for clip in speed_decides(6)]
     assemble(DatasetFolder(workspace, "datasets/one"), [make_batch(tmp_path / "ws", clips, modalities=("scene",))])

@@ -36,14 +36,14 @@ def skill(inputs: BaselineInputs, percentile: np.ndarray) -> dict[str, float]:
     return {name: ranking_metrics(scores[name].to_numpy(), percentile[TEST])["spearman"] for name in scores}
 
 
-def test_each_baseline_finds_what_its_inputs_tell():
+def test_each_baseline_finds_what_its_inputs_tell() -> None:
     scores = skill(*world())
     assert min(scores["ridge_means"], scores["boosting_means"], scores["trees_pose"]) > 0.25
     assert scores["trees_all"] > 0.6
     assert max(abs(scores[name]) for name in ("followers", "followers_age", "duration")) < 0.5
 
 
-def test_labels_of_test_clips_do_not_matter():
+def test_labels_of_test_clips_do_not_matter() -> None:
     inputs, percentile = world()
     other = percentile.copy()
     other[TEST] = 1 - other[TEST]
@@ -51,13 +51,13 @@ def test_labels_of_test_clips_do_not_matter():
     assert first.equals(again)
 
 
-def test_training_clips_without_a_label_are_left_out():
+def test_training_clips_without_a_label_are_left_out() -> None:
     inputs, percentile = world()
     percentile[:30] = np.nan
     assert np.isfinite(list(skill(inputs, percentile).values())).all()
 
 
-def test_what_a_clip_lacks_counts_as_the_mean_of_its_challenge():
+def test_what_a_clip_lacks_counts_as_the_mean_of_its_challenge() -> None:
     inputs, percentile = world()
     inputs.pose[::4] = np.nan
     inputs.means[5] = np.nan
@@ -69,14 +69,14 @@ def test_what_a_clip_lacks_counts_as_the_mean_of_its_challenge():
         assert design[:90][CHALLENGE[:90] == name].mean(0) == pytest.approx(0, abs=1e-6)
 
 
-def test_a_challenge_that_nobody_trained_on_has_the_mean_of_all():
+def test_a_challenge_that_nobody_trained_on_has_the_mean_of_all() -> None:
     columns = np.arange(6.0)[:, None]
     design = within_challenge(columns, np.array(["a", "a", "b", "b", "c", "c"]), np.array([0, 1, 2, 3]))
     assert design[4, 0] == pytest.approx((4 - 1.5) / 0.5)
     assert design[0, 0] == pytest.approx(-1)
 
 
-def test_inputs_that_nobody_has_make_no_baseline():
+def test_inputs_that_nobody_has_make_no_baseline() -> None:
     inputs, percentile = world()
     unknown = replace(inputs, followers=np.full((CLIPS, 1), np.nan), pose=np.zeros((CLIPS, 0), np.float32),
                       duration=np.full((CLIPS, 1), 4.0))  # fmt: skip
@@ -84,7 +84,7 @@ def test_inputs_that_nobody_has_make_no_baseline():
     assert set(scores) == {"followers_age", "ridge_means", "boosting_means"}
 
 
-def test_ridges_penalty_is_chosen_by_what_there_is_to_find():
+def test_ridges_penalty_is_chosen_by_what_there_is_to_find() -> None:
     rng = np.random.default_rng(1)
     _, percentile = world()
     noise = rng.normal(size=(CLIPS, 300))

@@ -41,7 +41,13 @@ def clips_of(dataset: str) -> pd.DataFrame:
 
 
 def add_run(
-    workspace: Path, run_id: str, noise: float, scale: float = 1.0, seed: int = 0, kind: str = "likes", clips=None
+    workspace: Path,
+    run_id: str,
+    noise: float,
+    scale: float = 1.0,
+    seed: int = 0,
+    kind: str = "likes",
+    clips: pd.DataFrame | None = None,
 ) -> None:
     """A run whose folds' scores are the label and noise, in units of its own."""
     clips = clips_of(run_id) if clips is None else clips
@@ -77,7 +83,7 @@ def workspace(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_better_run_is_found_and_by_how_much(workspace):
+def test_the_better_run_is_found_and_by_how_much(workspace: Path) -> None:
     compared = compare_runs(str(workspace), GOOD, POOR, 200)
     fused, scene = compared.rows
     assert (fused.name, scene.name) == ("fused", "scene")
@@ -92,18 +98,18 @@ def test_the_better_run_is_found_and_by_how_much(workspace):
     assert turned.value == pytest.approx(-less.value)
 
 
-def test_what_the_runs_were_made_with_that_differs_is_named_and_nothing_else(workspace):
+def test_what_the_runs_were_made_with_that_differs_is_named_and_nothing_else(workspace: Path) -> None:
     assert compare_runs(str(workspace), GOOD, POOR, 10).differing == ("seed: 0 / 1",)
 
 
-def test_clips_that_one_run_alone_judged_are_left_out_and_counted(workspace):
+def test_clips_that_one_run_alone_judged_are_left_out_and_counted(workspace: Path) -> None:
     path = workspace / "runs" / POOR / "folds.parquet"
     pd.read_parquet(path).iloc[:100].to_parquet(path)
     compared = compare_runs(str(workspace), GOOD, POOR, 10)
     assert (compared.clips, compared.creators, compared.left_out) == (100, 25, (60, 0))
 
 
-def test_a_creator_with_copies_of_anothers_clip_counts_as_one_with_him(tmp_path):
+def test_a_creator_with_copies_of_anothers_clip_counts_as_one_with_him(tmp_path: Path) -> None:
     clips = clips_of("x")
     clips.loc[[0, 4], "copies"] = "c000"
     for seed, run_id in enumerate((GOOD, POOR)):
@@ -115,7 +121,9 @@ def test_a_creator_with_copies_of_anothers_clip_counts_as_one_with_him(tmp_path)
     ("column", "value", "what"),
     [("likes", 5000, "their likes"), ("content_hash", "other", "their file"), ("challenge", "spin", "their challenge")],
 )
-def test_clips_that_changed_in_between_make_runs_incomparable(workspace, column, value, what):
+def test_clips_that_changed_in_between_make_runs_incomparable(
+    workspace: Path, column: str, value: int | str, what: str
+) -> None:
     path = workspace / "datasets" / f"d{POOR}" / "clips.parquet"
     clips = pd.read_parquet(path)
     clips.loc[3, column] = value
@@ -124,7 +132,7 @@ def test_clips_that_changed_in_between_make_runs_incomparable(workspace, column,
         compare_runs(str(workspace), GOOD, POOR, 10)
 
 
-def test_likes_that_became_known_count_as_changed(workspace):
+def test_likes_that_became_known_count_as_changed(workspace: Path) -> None:
     path = workspace / "datasets" / f"d{POOR}" / "clips.parquet"
     clips = pd.read_parquet(path)
     clips.loc[3, "views"] = 7
@@ -133,7 +141,7 @@ def test_likes_that_became_known_count_as_changed(workspace):
         compare_runs(str(workspace), GOOD, POOR, 10)
 
 
-def test_runs_without_folds_or_of_other_labels_or_the_same_twice_are_refused(workspace):
+def test_runs_without_folds_or_of_other_labels_or_the_same_twice_are_refused(workspace: Path) -> None:
     add_run(workspace, "c" * 16, noise=1.0, kind="adjusted")
     with pytest.raises(DataError, match=f"label likes, {'c' * 16} on adjusted"):
         compare_runs(str(workspace), GOOD, "c" * 16, 10)
@@ -144,26 +152,26 @@ def test_runs_without_folds_or_of_other_labels_or_the_same_twice_are_refused(wor
         compare_runs(str(workspace), GOOD, GOOD, 10)
 
 
-def test_runs_judged_by_other_protocols_are_refused(workspace):
+def test_runs_judged_by_other_protocols_are_refused(workspace: Path) -> None:
     (workspace / "runs" / POOR / "folds.json").write_text(json.dumps({"protocol": "time"}))
     with pytest.raises(DataError, match=f"{GOOD} was judged by kfold, {POOR} by time"):
         compare_runs(str(workspace), GOOD, POOR, 10)
 
 
-def test_runs_of_other_clips_are_refused(tmp_path):
+def test_runs_of_other_clips_are_refused(tmp_path: Path) -> None:
     add_run(tmp_path, GOOD, noise=1.0)
     add_run(tmp_path, POOR, noise=1.0, clips=clips_of("x").assign(clip_id=lambda clips: "other-" + clips["clip_id"]))
     with pytest.raises(DataError, match="0 clips in common"):
         compare_runs(str(tmp_path), GOOD, POOR, 10)
 
 
-def test_a_dataset_that_is_gone_is_named(workspace):
+def test_a_dataset_that_is_gone_is_named(workspace: Path) -> None:
     (workspace / "datasets" / f"d{POOR}" / "clips.parquet").unlink()
     with pytest.raises(WorkspaceError, match=f"datasets/d{POOR} is gone"):
         compare_runs(str(workspace), GOOD, POOR, 10)
 
 
-def test_runs_as_training_writes_them_are_compared(tmp_path):
+def test_runs_as_training_writes_them_are_compared(tmp_path: Path) -> None:
     config = replace(ONE_EPOCH, modalities=("scene",))
     assemble(
         DatasetFolder(str(tmp_path), "datasets/one"), [make_batch(tmp_path, speed_decides(16), modalities=("scene",))]

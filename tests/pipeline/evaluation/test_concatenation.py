@@ -1,6 +1,7 @@
 """Concatenation fusion: trained end to end, it learns what decides, and sees nothing of test clips' labels."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,7 +41,7 @@ def groups(dataset: ClipDataset) -> np.ndarray:
     return group_clips(clips["creator_id"], clips["copies"], clips.index)
 
 
-def test_what_decides_is_found_on_clips_not_trained_on(dataset):
+def test_what_decides_is_found_on_clips_not_trained_on(dataset: ClipDataset) -> None:
     scores = concatenation_scores(dataset, list(range(20)), list(range(20, 31)), groups(dataset), CONFIG, CPU)
     assert np.isnan(scores[-1])
     label = dataset.clips["label"].to_numpy()[20:30]
@@ -49,7 +50,9 @@ def test_what_decides_is_found_on_clips_not_trained_on(dataset):
     assert np.mean([spearmanr(scores[challenge == n], label[challenge == n]).statistic for n in set(challenge)]) > 0.5
 
 
-def test_the_seed_decides_it_and_labels_of_other_clips_do_not(dataset, monkeypatch):
+def test_the_seed_decides_it_and_labels_of_other_clips_do_not(
+    dataset: ClipDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
     train, test = list(range(20)), list(range(20, 30))
     first, again = (concatenation_scores(dataset, train, test, groups(dataset), CONFIG, CPU) for _ in range(2))
     np.testing.assert_array_equal(first, again)
@@ -59,11 +62,11 @@ def test_the_seed_decides_it_and_labels_of_other_clips_do_not(dataset, monkeypat
     np.testing.assert_array_equal(first, concatenation_scores(dataset, train, test, groups(dataset), CONFIG, CPU))
 
 
-def test_a_training_clips_line_has_not_seen_its_creator(dataset, monkeypatch):
+def test_a_training_clips_line_has_not_seen_its_creator(dataset: ClipDataset, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[set[int]] = []
     fit_ridge = concatenation.fit_ridge
 
-    def watched(values, target, challenge, group, seed, limit):
+    def watched(values: Any, target: Any, challenge: Any, group: Any, seed: Any, limit: Any) -> Any:
         seen.append(set(group))
         return fit_ridge(values, target, challenge, group, seed, limit)
 
@@ -86,7 +89,9 @@ def test_a_training_clips_line_has_not_seen_its_creator(dataset, monkeypatch):
         ({}, {"encoders.scene", "encoders.pose", "head"}),
     ],
 )
-def test_each_modalities_network_is_trained_at_the_rate_that_it_has_alone(dataset, rates, moving):
+def test_each_modalities_network_is_trained_at_the_rate_that_it_has_alone(
+    dataset: ClipDataset, rates: dict, moving: set[str]
+) -> None:
     config = replace(CONFIG, epochs=1, **rates)
     model = Concatenation(config, dataset.inputs)
     before = {name: value.detach().clone() for name, value in model.named_parameters()}
@@ -99,7 +104,7 @@ def test_each_modalities_network_is_trained_at_the_rate_that_it_has_alone(datase
     assert {part for part in parts for name in changed if name.startswith(part)} == moving
 
 
-def test_gradients_are_finite_though_a_clip_lacks_everything(dataset):
+def test_gradients_are_finite_though_a_clip_lacks_everything(dataset: ClipDataset) -> None:
     model = Concatenation(CONFIG, dataset.inputs)
     view = dataset.view(*dataset.inputs, training=True)
     batch = view.collate([view[(0, row)] for row in (0, 1, 30)])

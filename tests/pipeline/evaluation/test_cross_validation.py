@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -45,7 +45,9 @@ def predictions(workspace: str) -> pd.DataFrame:
     return cross_validate(DatasetFolder(workspace, "datasets/one"), ONE_EPOCH, CPU, folds=3)
 
 
-def test_every_labelled_clip_is_scored_once_and_in_the_datasets_order(workspace, predictions):
+def test_every_labelled_clip_is_scored_once_and_in_the_datasets_order(
+    workspace: str, predictions: pd.DataFrame
+) -> None:
     clips = DatasetFolder(workspace, "datasets/one").read_clips()
     assert predictions["clip_id"].tolist() == clips.loc[clips["label"].notna(), "clip_id"].tolist()
     assert set(predictions["fold"]) == {0, 1, 2}
@@ -55,16 +57,16 @@ def test_every_labelled_clip_is_scored_once_and_in_the_datasets_order(workspace,
     np.testing.assert_allclose(seen["attention_pose"] + seen["attention_scene"], 1, atol=1e-6)
 
 
-def test_creators_and_copies_of_a_file_are_in_one_fold(predictions):
+def test_creators_and_copies_of_a_file_are_in_one_fold(predictions: pd.DataFrame) -> None:
     assert predictions.loc[predictions["clip_id"].isin([clip.clip_id for clip in TWO_SHARE]), "fold"].nunique() == 1
 
 
-def test_no_fold_trains_on_a_creator_that_it_judges(workspace, monkeypatch):
+def test_no_fold_trains_on_a_creator_that_it_judges(workspace: str, monkeypatch: pytest.MonkeyPatch) -> None:
     clips = DatasetFolder(workspace, "datasets/one").read_clips()
     groups = group_clips(clips["creator_id"], clips["copies"], clips.index)
     trained: list[set[int]] = []
 
-    def watched(dataset, *arguments, **options):
+    def watched(dataset: Any, *arguments: Any, **options: Any) -> Any:
         fitted = fit(dataset, *arguments, **options)
         trained.append(set(groups[fitted.rows]))
         return fitted
@@ -77,7 +79,7 @@ def test_no_fold_trains_on_a_creator_that_it_judges(workspace, monkeypatch):
         assert not groups_trained & set(groups[tested])
 
 
-def test_a_held_out_clips_likes_enter_no_training_label(workspace):
+def test_a_held_out_clips_likes_enter_no_training_label(workspace: str) -> None:
     clips = DatasetFolder(workspace, "datasets/one").read_clips()
     fold = make_folds(clips, "kfold", 4)[0]
     held_out = np.isin(np.arange(len(clips)), fold.test)
@@ -103,16 +105,16 @@ def scenes(workspace: str) -> Judged:
     return Judged(predictions, calls, [*threads, torch.get_num_threads()])
 
 
-def test_the_same_seed_gives_the_same_frame_however_many_work(workspace, scenes):
+def test_the_same_seed_gives_the_same_frame_however_many_work(workspace: str, scenes: Judged) -> None:
     together = cross_validate(DatasetFolder(workspace, "datasets/one"), SCENE, CPU, 2, workers=2)
     pd.testing.assert_frame_equal(scenes.predictions, together, check_exact=True)
 
 
-def test_progress_is_told_fold_by_fold(scenes):
+def test_progress_is_told_fold_by_fold(scenes: Judged) -> None:
     assert scenes.progress == [(1, 2), (2, 2)]
 
 
-def test_what_was_planted_is_found_on_creators_never_seen(tmp_path: Path):
+def test_what_was_planted_is_found_on_creators_never_seen(tmp_path: Path) -> None:
     workspace = tmp_path / "ws"
     files = make_batch(workspace, speed_decides(24, challenges=("shuffle",)), modalities=("pose",))
     assemble(DatasetFolder(str(workspace), "datasets/one"), [files])
@@ -121,7 +123,7 @@ def test_what_was_planted_is_found_on_creators_never_seen(tmp_path: Path):
     assert scores.groupby("fold")[["score", "label"]].corr("spearman").iloc[::2, 1].mean() > 0.6
 
 
-def test_one_creator_cannot_be_cross_validated(tmp_path: Path):
+def test_one_creator_cannot_be_cross_validated(tmp_path: Path) -> None:
     workspace = tmp_path / "ws"
     clips = [Clip(f"c{n}", creator="ann", likes=n, speed=n / 4) for n in range(1, 5)]
     assemble(DatasetFolder(str(workspace), "datasets/one"), [make_batch(workspace, clips, modalities=("scene",))])
@@ -138,7 +140,9 @@ def with_baselines(workspace: str) -> pd.DataFrame:
     )
 
 
-def test_baselines_are_scored_on_the_same_clips_and_change_nothing_of_the_model(workspace, with_baselines):
+def test_baselines_are_scored_on_the_same_clips_and_change_nothing_of_the_model(
+    workspace: str, with_baselines: pd.DataFrame
+) -> None:
     plain = cross_validate(DatasetFolder(workspace, "datasets/one"), ONE_EPOCH, CPU, folds=2)
     pd.testing.assert_frame_equal(with_baselines[plain.columns], plain, check_exact=True)
     assert {
@@ -152,12 +156,12 @@ def test_baselines_are_scored_on_the_same_clips_and_change_nothing_of_the_model(
     assert broken[["fusion_mean", "fusion_concatenation", "fusion_without_scene"]].isna().all().all()
 
 
-def test_hand_made_statistics_see_what_decides(with_baselines):
+def test_hand_made_statistics_see_what_decides(with_baselines: pd.DataFrame) -> None:
     seen = with_baselines[with_baselines["clip_id"] != "broken"]
     assert metrics_by_challenge(seen["challenge"], seen["label"], seen["baseline_trees_pose"])["mean"]["spearman"] > 0.5
 
 
-def test_permuting_deals_engagement_followers_and_time_together_within_the_challenge(workspace):
+def test_permuting_deals_engagement_followers_and_time_together_within_the_challenge(workspace: str) -> None:
     clips = DatasetFolder(workspace, "datasets/one").read_clips().assign(followers=lambda table: table["likes"] * 2)
     dealt = permute_engagement(clips, seed=1)
     assert (dealt["likes"] != clips["likes"]).sum() > 10
@@ -170,7 +174,7 @@ def test_permuting_deals_engagement_followers_and_time_together_within_the_chall
 
 
 @pytest.mark.parametrize("protocol", ["time", "leave-challenge-out"])
-def test_other_protocols_judge_some_of_the_clips(workspace, tmp_path, protocol):
+def test_other_protocols_judge_some_of_the_clips(workspace: str, tmp_path: Path, protocol: str) -> None:
     clips = [
         replace(clip, uploaded_at=f"2024-02-{place + 1:02d}", creator=f"creator{place}")
         for place, clip in enumerate(speed_decides(16))
@@ -191,6 +195,6 @@ def test_other_protocols_judge_some_of_the_clips(workspace, tmp_path, protocol):
     assert scores["score"].notna().all()
 
 
-def test_torch_keeps_its_threads(scenes):
+def test_torch_keeps_its_threads(scenes: Judged) -> None:
     before, after = scenes.threads
     assert after == before

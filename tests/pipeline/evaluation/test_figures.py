@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from pipeline.evaluation.figures import ablations_figure, draw_figures, read_losses, spearman_figure, training_figure
@@ -28,7 +29,7 @@ def log(workspace: Path, place: str, text: str) -> None:
     (folder / "metrics.csv").write_text(text)
 
 
-def test_a_run_gives_its_figures_as_png_and_svg_and_again_the_same(workspace):
+def test_a_run_gives_its_figures_as_png_and_svg_and_again_the_same(workspace: Path) -> None:
     names = draw_figures(Run(str(workspace), RUN))
     assert names == ["training", "spearman", "calibration"]
     folder = workspace / RUN / "figures"
@@ -44,7 +45,7 @@ def test_a_run_gives_its_figures_as_png_and_svg_and_again_the_same(workspace):
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
-def test_an_encoder_that_went_on_after_a_kill_is_one_curve(tmp_path):
+def test_an_encoder_that_went_on_after_a_kill_is_one_curve(tmp_path: Path) -> None:
     log(tmp_path, "scene", LOG + "2,0.5,4\n")
     log(tmp_path, "scene-from-2", "epoch,held_out/scene,loss/scene,step\n2,,0.45,4\n2,0.55,,5\n3,,0.4,6\n")
     rows = read_losses(str(tmp_path / RUN))["scene"]
@@ -58,12 +59,12 @@ def test_an_encoder_that_went_on_after_a_kill_is_one_curve(tmp_path):
     np.testing.assert_allclose(held_out.get_xydata(), [(3, 0.55)])
 
 
-def test_a_run_that_trained_no_network_has_no_curve():
+def test_a_run_that_trained_no_network_has_no_curve() -> None:
     assert training_figure({}) is None
     assert training_figure({"scene": pd.DataFrame(columns=["epoch", "loss", "held_out"])}) is None
 
 
-def names_and_values(figure) -> dict[str, float]:
+def names_and_values(figure: Figure) -> dict[str, float]:
     (axes,) = figure.axes
     points = [line for line in axes.lines if line.get_marker() == "o"]
     names = [label.get_text() for label in axes.get_yticklabels()]
@@ -75,7 +76,7 @@ def row(predictor: str, title: str, section: str, spearman: list) -> dict:
     return {"predictor_id": predictor, "section_id": section, "spearman": spearman, **titles}
 
 
-def test_every_predictor_stands_beside_its_spearman_with_its_interval():
+def test_every_predictor_stands_beside_its_spearman_with_its_interval() -> None:
     table = [
         row("fused", "VDV", "model", [0.4, 0.2, 0.6]),
         row("scene", "scene", "modality", [0.1, -0.1, 0.3]),
@@ -89,7 +90,7 @@ def test_every_predictor_stands_beside_its_spearman_with_its_interval():
     np.testing.assert_allclose(spans, [[0.2, 0.6], [-0.1, 0.3]])
 
 
-def test_without_folds_the_clips_held_out_speak_and_without_those_nothing():
+def test_without_folds_the_clips_held_out_speak_and_without_those_nothing() -> None:
     def judged(value: float | None) -> dict:
         of_each = {name: {"mean": {"spearman": found}} for name, found in (("fused", value), ("chance", 0.0))}
         return {"splits": {"test": {"predictors": of_each}}}
@@ -98,7 +99,7 @@ def test_without_folds_the_clips_held_out_speak_and_without_those_nothing():
     assert spearman_figure(judged(None)) is None
 
 
-def test_an_ablation_is_shown_as_its_difference_to_the_model():
+def test_an_ablation_is_shown_as_its_difference_to_the_model() -> None:
     assert ablations_figure(None) is None
     table = pd.DataFrame(
         {

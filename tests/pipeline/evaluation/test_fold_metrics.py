@@ -27,7 +27,7 @@ def folds(creators: int = 60, clips_each: int = 4, skill: float = 1.0, seed: int
     )  # fmt: skip
 
 
-def test_a_challenges_clips_of_all_folds_are_judged_together():
+def test_a_challenges_clips_of_all_folds_are_judged_together() -> None:
     predictions = folds()
     metrics = fold_metrics(predictions, 10)
     by_hand = [spearmanr(some["score"], some["label"]).statistic for _, some in predictions.groupby("challenge")]
@@ -39,7 +39,7 @@ def test_a_challenges_clips_of_all_folds_are_judged_together():
     assert fold_metrics(shifted, 10)["fused"]["mean"]["spearman"] < metrics["fused"]["mean"]["spearman"] - 0.2
 
 
-def test_the_interval_holds_what_it_is_of_and_knows_that_a_creators_clips_are_alike():
+def test_the_interval_holds_what_it_is_of_and_knows_that_a_creators_clips_are_alike() -> None:
     predictions = folds(skill=0.0)
     low, high = fold_metrics(predictions, 300)["fused"]["mean"]["spearman_95"]
     assert low < 0 < high
@@ -50,7 +50,7 @@ def test_the_interval_holds_what_it_is_of_and_knows_that_a_creators_clips_are_al
     assert 0 < low < fold_metrics(folds(), 300)["fused"]["mean"]["spearman"] < high < 1
 
 
-def test_what_cannot_be_compared_has_no_interval():
+def test_what_cannot_be_compared_has_no_interval() -> None:
     predictions = folds(creators=2, clips_each=1).assign(challenge=["shuffle", "wave"], score_scene=np.nan)
     metrics = fold_metrics(predictions, 10)
     assert metrics["fused"]["mean"]["spearman"] is None
@@ -58,7 +58,7 @@ def test_what_cannot_be_compared_has_no_interval():
     json.dumps(metrics, allow_nan=False)
 
 
-def test_clips_that_a_modality_lacks_are_left_out():
+def test_clips_that_a_modality_lacks_are_left_out() -> None:
     predictions = folds()
     predictions.loc[::2, "score_scene"] = None
     assert fold_metrics(predictions, 5)["scene"]["mean"]["n"] == len(predictions) / 2

@@ -17,6 +17,7 @@ from pipeline.training.fusion import HeldOut, train_attention
 CONFIG = VdvConfig(modalities=("pose", "face", "scene"))
 POSE = InputSpec(9, is_skeleton=True)
 MODALITIES = ("pose", "face", "scene")
+Judged = tuple[Vdv, HeldOut, pd.DataFrame, pd.DataFrame, np.ndarray]
 
 
 def held_out(count: int = 120, seed: int = 0) -> HeldOut:
@@ -33,7 +34,7 @@ def held_out(count: int = 120, seed: int = 0) -> HeldOut:
 
 
 @pytest.fixture(scope="module")
-def judged() -> tuple[Vdv, HeldOut, pd.DataFrame, pd.DataFrame, np.ndarray]:
+def judged() -> Judged:
     """A model whose fusion learned from some clips, the scores of others, their table and percentiles."""
     model = Vdv(CONFIG, {"pose": POSE, "face": InputSpec(4), "scene": InputSpec(4)})
     train_attention(model.fusion, held_out(), CONFIG)
@@ -49,7 +50,7 @@ def judged() -> tuple[Vdv, HeldOut, pd.DataFrame, pd.DataFrame, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def fused(judged) -> pd.DataFrame:
+def fused(judged: Judged) -> pd.DataFrame:
     model, held, scores, clips, _ = judged
     return other_fusion_scores(model, held, scores, clips)
 
@@ -58,14 +59,14 @@ def skill(fused: pd.DataFrame, name: str, percentile: np.ndarray) -> float:
     return ranking_metrics(fused[name].to_numpy(float), percentile)["spearman"]
 
 
-def test_every_set_of_two_and_more_modalities_is_fused_and_each_modality_removed(fused):
+def test_every_set_of_two_and_more_modalities_is_fused_and_each_modality_removed(fused: pd.DataFrame) -> None:
     assert list(fused) == [
         "mean", "reliability", "best_single", "only_pose+face", "only_pose+scene", "only_face+scene",
         "without_pose", "without_face", "without_scene",
     ]  # fmt: skip
 
 
-def test_what_tells_most_is_worth_most(judged, fused):
+def test_what_tells_most_is_worth_most(judged: Judged, fused: pd.DataFrame) -> None:
     _, _, scores, _, percentile = judged
     assert skill(fused, "reliability", percentile) > skill(fused, "mean", percentile)
     assert skill(fused, "only_pose+face", percentile) > skill(fused, "only_face+scene", percentile) + 0.2
@@ -73,7 +74,7 @@ def test_what_tells_most_is_worth_most(judged, fused):
     np.testing.assert_allclose(fused["best_single"].corr(scores["score_pose"]), 1)
 
 
-def test_a_modality_left_out_has_no_say(judged, fused):
+def test_a_modality_left_out_has_no_say(judged: Judged, fused: pd.DataFrame) -> None:
     model, held, scores, clips, _ = judged
     other = scores.assign(score_scene=scores["score_scene"] * -7 + 3)
     again = other_fusion_scores(model, held, other, clips)
@@ -82,7 +83,7 @@ def test_a_modality_left_out_has_no_say(judged, fused):
     assert not fused["mean"].equals(again["mean"])
 
 
-def test_a_fusion_that_is_given_nothing_says_nothing(judged):
+def test_a_fusion_that_is_given_nothing_says_nothing(judged: Judged) -> None:
     model, held, scores, clips, _ = judged
     alone = scores.assign(score_face=np.nan, score_scene=np.nan)
     of_pose = other_fusion_scores(model, held, alone, clips)
@@ -91,14 +92,14 @@ def test_a_fusion_that_is_given_nothing_says_nothing(judged):
     assert (of_pose["mean"].notna() == present).all()
 
 
-def test_the_model_itself_is_left_as_it_was(judged):
+def test_the_model_itself_is_left_as_it_was(judged: Judged) -> None:
     model, held, scores, clips, _ = judged
     before = {name: value.clone() for name, value in model.state_dict().items()}
     other_fusion_scores(model, held, scores, clips)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
-def test_one_modality_leaves_nothing_to_fuse(judged):
+def test_one_modality_leaves_nothing_to_fuse(judged: Judged) -> None:
     _, held, scores, clips, _ = judged
     alone = Vdv(replace(CONFIG, modalities=("pose",)), {"pose": POSE})
     assert other_fusion_scores(alone, held, scores, clips).empty

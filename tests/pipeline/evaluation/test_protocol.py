@@ -28,7 +28,7 @@ def table(count: int = 60, creators: int = 30, seed: int = 0) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("protocol", ["kfold", "time", "leave-challenge-out"])
-def test_no_creator_and_no_film_is_on_both_sides(protocol):
+def test_no_creator_and_no_film_is_on_both_sides(protocol: str) -> None:
     clips = table()
     clips.loc[[3, 40], "copies"] = "c3"
     groups = clip_groups(clips)
@@ -41,14 +41,14 @@ def test_no_creator_and_no_film_is_on_both_sides(protocol):
         assert clips["label"].iloc[[*fold.train, *fold.test]].notna().all()
 
 
-def test_by_creator_every_labelled_clip_is_judged_once():
+def test_by_creator_every_labelled_clip_is_judged_once() -> None:
     clips = table()
     folds = make_folds(clips, "kfold", 4, seed=3)
     tested = np.sort(np.concatenate([fold.test for fold in folds]))
     np.testing.assert_array_equal(tested, np.flatnonzero(clips["label"].notna()))
 
 
-def test_in_time_nothing_later_teaches_and_creators_who_were_there_before_are_not_judged():
+def test_in_time_nothing_later_teaches_and_creators_who_were_there_before_are_not_judged() -> None:
     clips = table()
     clips.loc[0, "uploaded_at"] = pd.NaT
     (fold,) = make_folds(clips, "time", 4)
@@ -62,7 +62,7 @@ def test_in_time_nothing_later_teaches_and_creators_who_were_there_before_are_no
     assert len(later) == pytest.approx(clips["label"].notna().sum() / 4, abs=1)
 
 
-def test_clips_of_one_moment_are_on_one_side():
+def test_clips_of_one_moment_are_on_one_side() -> None:
     clips = table(creators=60)
     clips["uploaded_at"] = pd.Timestamp("2024-01-01", tz="UTC")
     clips.loc[:49, "uploaded_at"] += pd.Timedelta(days=1)
@@ -70,7 +70,7 @@ def test_clips_of_one_moment_are_on_one_side():
     assert clips["uploaded_at"][fold.train].nunique() == clips["uploaded_at"][fold.test].nunique() == 1
 
 
-def test_a_challenge_left_out_teaches_nothing_and_neither_do_its_dancers():
+def test_a_challenge_left_out_teaches_nothing_and_neither_do_its_dancers() -> None:
     clips = table()
     folds = make_folds(clips, "leave-challenge-out", 2)
     assert [fold.name for fold in folds] == ["hop", "shuffle", "wave"]
@@ -91,13 +91,15 @@ def test_a_challenge_left_out_teaches_nothing_and_neither_do_its_dancers():
         ("bootstrap", {}, 3, "not one of kfold"),
     ],
 )
-def test_what_cannot_be_split_says_of_what_there_is_too_little(protocol, change, folds, message):
+def test_what_cannot_be_split_says_of_what_there_is_too_little(
+    protocol: str, change: dict, folds: int, message: str
+) -> None:
     with pytest.raises(DataError, match=message):
         make_folds(table().assign(**change), protocol, folds)
 
 
 @pytest.mark.parametrize("shared", ["creator_id", "copies"])
-def test_a_leak_is_an_error_that_names_clips(shared):
+def test_a_leak_is_an_error_that_names_clips(shared: str) -> None:
     clips = table().assign(creator_id=[f"creator{n}" for n in range(60)])
     clips.loc[[7, 11], shared] = "the same"
     with pytest.raises(DataError, match=r"c7 \(trained on\) and c11 \(tested\)"):
@@ -106,7 +108,7 @@ def test_a_leak_is_an_error_that_names_clips(shared):
         fold_labels(clips, LabelOptions("likes"), Fold("torn", np.array([1, 2, 7]), np.array([11, 12])))
 
 
-def test_labels_come_from_the_training_clips_and_what_is_left_out_has_none():
+def test_labels_come_from_the_training_clips_and_what_is_left_out_has_none() -> None:
     clips = table(creators=60).assign(challenge="hop")
     fold = Fold("some", np.arange(0, 30), np.arange(30, 40))
     clips["creator_id"] = [f"creator{n}" for n in range(60)]

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from pipeline.evaluation.predictors import SECTIONS
-from pipeline.evaluation.tables import as_json, as_text, comparison_table, on_one_scale
+from pipeline.evaluation.tables import Row, as_json, as_text, comparison_table, on_one_scale
 from pipeline.metrics.ranking import METRICS
 from pipeline.metrics.significance import PRIMARY
 
@@ -38,11 +38,11 @@ def predictions(creators: int = 40, each: int = 4, seed: int = 0) -> pd.DataFram
 
 
 @pytest.fixture(scope="module")
-def rows():
+def rows() -> dict[str, Row]:
     return {row.predictor.column: row for row in comparison_table(predictions(), resamples=200, permutations=200)}
 
 
-def test_everybody_is_in_the_table_with_every_metric(rows):
+def test_everybody_is_in_the_table_with_every_metric(rows: dict[str, Row]) -> None:
     predictors = [name for name in predictions() if name.startswith(("score", "baseline_", "fusion_", "permuted_"))]
     assert set(rows) == {*predictors, "chance"}
     for row in rows.values():
@@ -53,7 +53,7 @@ def test_everybody_is_in_the_table_with_every_metric(rows):
     assert len(sections) == 7
 
 
-def test_the_model_is_held_against_all_but_the_controls(rows):
+def test_the_model_is_held_against_all_but_the_controls(rows: dict[str, Row]) -> None:
     for name, row in rows.items():
         assert (row.difference is None) == (name in ("score", "chance", "permuted_ridge"))
     assert rows["baseline_trees_pose"].difference.by_metric[PRIMARY].low > 0
@@ -62,17 +62,17 @@ def test_the_model_is_held_against_all_but_the_controls(rows):
     assert all(row.p_holm >= row.difference.p for row in rows.values() if row.difference)
 
 
-def test_a_modality_that_clips_lack_is_compared_on_those_that_have_it(rows):
+def test_a_modality_that_clips_lack_is_compared_on_those_that_have_it(rows: dict[str, Row]) -> None:
     assert rows["score_face"].clips == rows["score_face"].difference.clips == 120
 
 
-def test_controls_are_judged_by_the_permuted_label(rows):
+def test_controls_are_judged_by_the_permuted_label(rows: dict[str, Row]) -> None:
     assert rows["permuted_ridge"].metrics[PRIMARY].low < 0 < rows["permuted_ridge"].metrics[PRIMARY].high
     assert rows["chance"].metrics["pairwise_accuracy"].value == 0.5
     assert rows["chance"].metrics["top_decile_precision"].value == pytest.approx(0.1)
 
 
-def test_scores_that_are_not_calibrated_are_put_on_one_scale_and_others_stay_as_they_are():
+def test_scores_that_are_not_calibrated_are_put_on_one_scale_and_others_stay_as_they_are() -> None:
     table = predictions()
     for name in ("score", "score_pose", "baseline_followers", "fusion_mean"):
         np.testing.assert_array_equal(on_one_scale(table, name), table[name])
@@ -82,7 +82,7 @@ def test_scores_that_are_not_calibrated_are_put_on_one_scale_and_others_stay_as_
     np.testing.assert_array_equal(on_one_scale(flat, "fusion_concatenation"), flat["fusion_concatenation"])
 
 
-def test_json_markdown_and_latex_hold_the_same_rows(rows):
+def test_json_markdown_and_latex_hold_the_same_rows(rows: dict[str, Row]) -> None:
     table = list(rows.values())
     entries = json.loads(json.dumps(as_json(table), allow_nan=False))
     assert [row["name"] for row in entries] == list(rows)
@@ -104,13 +104,13 @@ def test_json_markdown_and_latex_hold_the_same_rows(rows):
     assert not [line for line in body if "%" in line.replace("\\%", "")]
 
 
-def test_one_modality_is_the_model():
+def test_one_modality_is_the_model() -> None:
     alone = predictions()[["clip_id", "challenge", "group", "fold", "label", "score"]]
     table = comparison_table(alone.assign(score_pose=alone["score"]), resamples=20, permutations=20)
     assert [row.predictor.column for row in table] == ["score", "chance"]
 
 
-def test_where_nothing_can_be_compared_the_table_says_so():
+def test_where_nothing_can_be_compared_the_table_says_so() -> None:
     few = predictions(creators=2, each=1).assign(challenge=["hop", "wave"])
     table = comparison_table(few, resamples=20, permutations=20)
     assert math.isnan(table[0].metrics[PRIMARY].value)
@@ -118,7 +118,7 @@ def test_where_nothing_can_be_compared_the_table_says_so():
     json.dumps(as_json(table), allow_nan=False)
 
 
-def test_figures_of_several_trainings_are_their_mean():
+def test_figures_of_several_trainings_are_their_mean() -> None:
     first = predictions()
     noise = np.random.default_rng(1).normal(size=len(first))
     other = first.assign(score=first["score"] + noise, permuted_ridge=noise, label_permuted=first["label"])

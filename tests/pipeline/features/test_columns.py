@@ -3,6 +3,7 @@
 import re
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +18,7 @@ from tests.support.feature_rows import appearance_rows, pose_rows, rows_of, scen
 
 
 @pytest.mark.parametrize("modality", modality_names())
-def test_every_modality_has_the_clip_the_grid_and_a_mask(modality):
+def test_every_modality_has_the_clip_the_grid_and_a_mask(modality: str) -> None:
     schema = arrow_schema(modality, 2048)
     assert schema.names[0] == "clip_id"
     assert schema.field("frame_index").type == pa.list_(pa.int32())
@@ -26,7 +27,7 @@ def test_every_modality_has_the_clip_the_grid_and_a_mask(modality):
 
 
 @pytest.mark.parametrize("modality", modality_names())
-def test_every_array_says_its_shape_and_dtype_in_its_field(modality):
+def test_every_array_says_its_shape_and_dtype_in_its_field(modality: str) -> None:
     for column in find_modality(modality).columns:
         metadata = arrow_schema(modality, 2048).field(column.name).metadata
         if column.shape:
@@ -35,17 +36,17 @@ def test_every_array_says_its_shape_and_dtype_in_its_field(modality):
             assert metadata is None
 
 
-def test_joints_are_nested_lists_of_fixed_inner_sizes():
+def test_joints_are_nested_lists_of_fixed_inner_sizes() -> None:
     assert arrow_schema("pose").field("keypoints").type == pa.list_(pa.list_(pa.list_(pa.float32(), 3), 17))
 
 
-def test_wide_features_are_bytes():
+def test_wide_features_are_bytes() -> None:
     assert arrow_schema("face").field("embedding").type == pa.binary()
     assert arrow_schema("scene", 2048).field("feature").type == pa.binary()
     assert arrow_schema("appearance", 2048).field("feature").metadata[b"shape"] == b"T,2048"
 
 
-def test_endings_have_a_column_for_every_field_of_an_ending():
+def test_endings_have_a_column_for_every_field_of_an_ending() -> None:
     assert ENDINGS_SCHEMA.names == [field.name for field in fields(Ending)]
     kinds = {str: pa.string(), int: pa.int32(), float: pa.float64(), bytes: pa.binary()}
     kinds |= {tuple[int, ...]: pa.list_(pa.int32())}
@@ -60,7 +61,7 @@ EXAMPLES = re.findall(r"^### (.+?)\n.*?^```python\n(.*?)^```", PAGE, re.MULTILIN
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the page calls `path`: one shard a modality."""
     folder = tmp_path_factory.mktemp("shards")
     made = provenance(profile="demo", weights={}, decoder="decord", options={})
@@ -72,7 +73,7 @@ def folder(tmp_path_factory):
     return folder
 
 
-def example(title, folder, monkeypatch):
+def example(title: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
     monkeypatch.setenv("HF_DATASETS_CACHE", str(folder / "cache"))
     names = {"path": str(folder)}
@@ -80,23 +81,25 @@ def example(title, folder, monkeypatch):
     return names
 
 
-def test_the_page_has_an_example_for_every_tool():
+def test_the_page_has_an_example_for_every_tool() -> None:
     assert len(EXAMPLES) == PAGE.count("```python") == 6
 
 
-def test_the_example_for_vdv_gives_the_lead_and_the_features(folder, monkeypatch):
+def test_the_example_for_vdv_gives_the_lead_and_the_features(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = example("vdv", folder, monkeypatch)
     np.testing.assert_array_equal(names["dancer"].numpy(), pose_rows("a").tracks[1].keypoints)
     np.testing.assert_array_equal(names["scene"].numpy(), scene_rows("a").feature.astype(np.float32))
 
 
-def test_the_example_for_pyarrow_gives_arrays(folder, monkeypatch):
+def test_the_example_for_pyarrow_gives_arrays(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = example("pyarrow, numpy and torch", folder, monkeypatch)
     np.testing.assert_array_equal(names["keypoints"], pose_rows("a").tracks[0].keypoints)
     np.testing.assert_array_equal(names["feature"].numpy(), scene_rows("a").feature.astype(np.float32))
 
 
-def test_the_example_for_duckdb_counts_people_and_finds_the_wrist(folder, monkeypatch):
+def test_the_example_for_duckdb_counts_people_and_finds_the_wrist(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     names = example("DuckDB", folder, monkeypatch)
     lead = pose_rows("a").tracks[1]
     assert names["people"] == [("a", 2)]
@@ -104,24 +107,24 @@ def test_the_example_for_duckdb_counts_people_and_finds_the_wrist(folder, monkey
     assert names["clips"] == ["a", "c"]
 
 
-def test_the_example_for_polars_gives_arrays(folder, monkeypatch):
+def test_the_example_for_polars_gives_arrays(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = example("polars", folder, monkeypatch)
     np.testing.assert_array_equal(names["keypoints"], pose_rows("a").tracks[1].keypoints)
     np.testing.assert_array_equal(names["features"][0], appearance_rows("a").feature)
     assert names["faces"].rows() == [("a", 3), ("c", 3)]
 
 
-def test_the_example_for_huggingface_shows_crops(folder, monkeypatch):
+def test_the_example_for_huggingface_shows_crops(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert example("Hugging Face datasets", folder, monkeypatch)["crop"].mode == "RGB"
 
 
-def test_the_example_for_pandas_gives_arrays(folder, monkeypatch):
+def test_the_example_for_pandas_gives_arrays(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = example("pandas", folder, monkeypatch)
     np.testing.assert_array_equal(names["keypoints"], pose_rows("a").tracks[0].keypoints)
     assert list(names["seconds"].index) == [("a", 0), ("a", 1)]
 
 
-def test_the_page_lists_every_column():
+def test_the_page_lists_every_column() -> None:
     for columns in (modality.columns for modality in MODALITIES):
         for column in columns:
             assert f"`{column.name}`" in PAGE

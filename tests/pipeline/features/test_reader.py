@@ -6,7 +6,10 @@ import os
 import pickle
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +27,7 @@ from tests.support.feature_rows import WIDTH, appearance_rows, face_rows, pose_r
 
 
 @pytest.fixture
-def store(tmp_path):
+def store(tmp_path: Path) -> FeatureStore:
     """Clips c0..c5 in two shards a modality; c5 failed."""
     paths = {}
     for modality in modality_names():
@@ -40,10 +43,10 @@ def store(tmp_path):
     return FeatureStore(paths)
 
 
-def bytes_read_by(work) -> int:
+def bytes_read_by(work: Callable[[], object]) -> int:
     """Of files, by this process, as the kernel counts them."""
 
-    def count():
+    def count() -> int:
         with open("/proc/self/io") as file:
             return int(file.readline().split()[1])
 
@@ -52,7 +55,7 @@ def bytes_read_by(work) -> int:
     return count() - before
 
 
-def test_one_clip_is_read_without_its_neighbours(tmp_path):
+def test_one_clip_is_read_without_its_neighbours(tmp_path: Path) -> None:
     rows = [appearance_rows(f"c{number}", 32, 2048, seed=number) for number in range(32)]
     path = write(tmp_path / "x.parquet", rows)
     size = os.path.getsize(path)
@@ -62,21 +65,21 @@ def test_one_clip_is_read_without_its_neighbours(tmp_path):
     assert_equal(reader.read("c7"), rows[7])
 
 
-def test_crops_stay_on_the_disk_when_they_are_not_wanted(tmp_path):
+def test_crops_stay_on_the_disk_when_they_are_not_wanted(tmp_path: Path) -> None:
     rows = face_rows("a", frames=6, faces=6)
     reader = ShardReader(write(tmp_path / "face.parquet", [rows]))
     assert_equal(reader.read("a", crops=False), replace(rows, crop=()))
     assert bytes_read_by(lambda: reader.read("a", crops=False)) < bytes_read_by(lambda: reader.read("a"))
 
 
-def test_all_clips_come_in_the_shards_order(tmp_path):
+def test_all_clips_come_in_the_shards_order(tmp_path: Path) -> None:
     rows = [pose_rows("b"), pose_rows("nobody", persons=0), pose_rows("a")]
     reader = ShardReader(write(tmp_path / "pose.parquet", rows))
     for found, given in zip(reader, rows, strict=True):
         assert_equal(found, given)
 
 
-def test_clips_without_rows_are_told_apart(store):
+def test_clips_without_rows_are_told_apart(store: FeatureStore) -> None:
     reader = ShardReader(store._paths["scene"][1])
     with pytest.raises(KeyError, match=r"c5: it failed \(corrupt\)"):
         reader.read("c5")
@@ -84,14 +87,14 @@ def test_clips_without_rows_are_told_apart(store):
         reader.read("c0")
 
 
-def test_a_reader_may_be_closed_and_asked_again(store):
+def test_a_reader_may_be_closed_and_asked_again(store: FeatureStore) -> None:
     reader = ShardReader(store._paths["pose"][0])
     before = reader.read("c1")
     reader.close()
     assert_equal(reader.read("c1"), before)
 
 
-def test_a_store_finds_every_clip_in_every_modality(store):
+def test_a_store_finds_every_clip_in_every_modality(store: FeatureStore) -> None:
     for modality in modality_names():
         assert store.clip_ids(modality) == ("c0", "c1", "c2", "c3", "c4")
         assert store.skipped(modality) == {"c5": "corrupt"}
@@ -106,7 +109,7 @@ def test_a_store_finds_every_clip_in_every_modality(store):
         store.clip_ids("smell")
 
 
-def test_a_store_keeps_few_files_open(store):
+def test_a_store_keeps_few_files_open(store: FeatureStore) -> None:
     few = FeatureStore(store._paths, max_open=2)
     few.clip_ids("pose"), few.clip_ids("scene")
     before = len(os.listdir("/proc/self/fd"))
@@ -118,44 +121,44 @@ def test_a_store_keeps_few_files_open(store):
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-def test_a_clip_in_two_shards_is_refused(tmp_path):
+def test_a_clip_in_two_shards_is_refused(tmp_path: Path) -> None:
     paths = [write(tmp_path / f"{name}.parquet", [pose_rows("a")]) for name in ("one", "two")]
     with pytest.raises(WorkspaceError, match=r"clip a is in two shards: .*one.* and .*two"):
         FeatureStore({"pose": paths}).clip_ids("pose")
 
 
-def test_a_shard_of_another_modality_is_refused(tmp_path):
+def test_a_shard_of_another_modality_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "scene.parquet", [rows_of("scene")])
     with pytest.raises(WorkspaceError, match="holds scene, where pose is looked for"):
         FeatureStore({"pose": [path]}).clip_ids("pose")
 
 
 class Clips(Dataset):
-    def __init__(self, store):
+    def __init__(self, store: FeatureStore):
         self.store = store
 
-    def __len__(self):
+    def __len__(self) -> int:
         return 5
 
-    def __getitem__(self, number):
+    def __getitem__(self, number: int) -> torch.Tensor:
         pose = tensors(self.store.read("pose", f"c{number}"))
         return pose.keypoints.sum() + tensors(self.store.read("scene", f"c{number}")).feature.sum()
 
 
 @pytest.mark.parametrize("context", ["fork", "spawn"])
-def test_a_store_works_in_the_workers_of_a_loader(store, context):
+def test_a_store_works_in_the_workers_of_a_loader(store: FeatureStore, context: str) -> None:
     dataset = Clips(store)
     here = torch.stack([dataset[number] for number in range(5)])  # opens files that the workers then inherit
     loader = DataLoader(dataset, batch_size=1, num_workers=2, multiprocessing_context=context)
     assert torch.equal(torch.cat(list(loader)), here)
 
 
-def test_a_fork_opens_its_own_file(store):
+def test_a_fork_opens_its_own_file(store: FeatureStore) -> None:
     reader = ShardReader(store._paths["pose"][0])
     reader.read("c0")
     mine = reader._state
 
-    def child(queue):
+    def child(queue: Any) -> None:
         reader.read("c0")
         queue.put(reader._state.process)
 
@@ -168,7 +171,7 @@ def test_a_fork_opens_its_own_file(store):
     assert reader._state is mine
 
 
-def test_a_pickled_store_takes_its_index_along(store):
+def test_a_pickled_store_takes_its_index_along(store: FeatureStore) -> None:
     store.read("pose", "c0")
     for path in store._paths["pose"][1:]:
         os.remove(path)
@@ -179,7 +182,7 @@ def test_a_pickled_store_takes_its_index_along(store):
 # Damage
 
 
-def test_a_missing_shard_is_named(tmp_path):
+def test_a_missing_shard_is_named(tmp_path: Path) -> None:
     path = str(tmp_path / "gone.parquet")
     with pytest.raises(WorkspaceError, match=rf"{path} is missing; run the same command again"):
         ShardReader(path).clip_ids  # noqa: B018
@@ -188,7 +191,7 @@ def test_a_missing_shard_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("keep", [0, 3, 100, 0.5, 0.99])
-def test_a_shard_cut_off_anywhere_is_found_damaged(tmp_path, keep):
+def test_a_shard_cut_off_anywhere_is_found_damaged(tmp_path: Path, keep: float) -> None:
     path = tmp_path / "x.parquet"
     write(path, [rows_of("scene")])
     whole = path.read_bytes()
@@ -198,7 +201,7 @@ def test_a_shard_cut_off_anywhere_is_found_damaged(tmp_path, keep):
 
 
 @pytest.mark.parametrize("modality", modality_names())
-def test_a_flipped_bit_in_the_data_is_found(tmp_path, modality):
+def test_a_flipped_bit_in_the_data_is_found(tmp_path: Path, modality: str) -> None:
     path = tmp_path / "x.parquet"
     write(path, [rows_of(modality, "a"), rows_of(modality, "b", seed=1)])
     whole = path.read_bytes()
@@ -217,7 +220,7 @@ def test_a_flipped_bit_in_the_data_is_found(tmp_path, modality):
     assert all("is damaged" in refusal for refusal in refusals)
 
 
-def test_another_schema_version_is_refused(tmp_path):
+def test_another_schema_version_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "x.parquet", [rows_of("scene")], metadata={"code_version": "9.8.7"})
     table = pq.read_table(path)
     metadata = pq.read_metadata(path).metadata
@@ -227,14 +230,14 @@ def test_another_schema_version_is_refused(tmp_path):
         ShardReader(path).clip_ids  # noqa: B018
 
 
-def test_a_parquet_file_of_somebody_else_is_refused(tmp_path):
+def test_a_parquet_file_of_somebody_else_is_refused(tmp_path: Path) -> None:
     path = str(tmp_path / "x.parquet")
     pq.write_table(pa.table({"clip_id": ["a"]}), path)
     with pytest.raises(WorkspaceError, match="none that this pipeline wrote"):
         ShardReader(path).clip_ids  # noqa: B018
 
 
-def test_row_groups_that_are_not_the_clips_listed_are_found(tmp_path):
+def test_row_groups_that_are_not_the_clips_listed_are_found(tmp_path: Path) -> None:
     path = write(tmp_path / "x.parquet", [rows_of("scene", "a"), rows_of("scene", "b", seed=1)])
     table = pq.read_table(path)
     metadata = {key: value for key, value in pq.read_metadata(path).metadata.items() if key != b"ARROW:schema"}
@@ -246,7 +249,7 @@ def test_row_groups_that_are_not_the_clips_listed_are_found(tmp_path):
 # Tensors
 
 
-def test_pose_tensors_have_masks_and_the_lead():
+def test_pose_tensors_have_masks_and_the_lead() -> None:
     rows = pose_rows(frames=6, persons=3)
     found = tensors(rows)
     assert found.keypoints.shape == (3, 6, 17, 3)
@@ -261,7 +264,7 @@ def test_pose_tensors_have_masks_and_the_lead():
     np.testing.assert_array_equal(found.frame_index.numpy(), rows.grid.frame_index)
 
 
-def test_pose_tensors_of_nobody_are_empty_and_of_the_right_shape():
+def test_pose_tensors_of_nobody_are_empty_and_of_the_right_shape() -> None:
     found = tensors(pose_rows(frames=6, persons=0))
     assert found.keypoints.shape == (0, 6, 17, 3)
     assert found.boxes.shape == (0, 6, 4)
@@ -270,7 +273,7 @@ def test_pose_tensors_of_nobody_are_empty_and_of_the_right_shape():
     assert found.lead is None
 
 
-def test_face_tensors_say_which_frames_show_a_face():
+def test_face_tensors_say_which_frames_show_a_face() -> None:
     rows = replace(face_rows(frames=5, faces=3), frame=np.array([1, 1, 4], np.int32))
     found = tensors(rows)
     assert found.valid.tolist() == [False, True, False, False, True]
@@ -280,7 +283,7 @@ def test_face_tensors_say_which_frames_show_a_face():
     assert tensors(face_rows(faces=0)).embedding.shape == (0, 512)
 
 
-def test_features_that_overflowed_are_masked_and_zero(tmp_path):
+def test_features_that_overflowed_are_masked_and_zero(tmp_path: Path) -> None:
     rows = scene_rows(frames=3)
     rows.feature[1, 5] = np.inf
     path = write(tmp_path / "x.parquet", [rows])
@@ -292,7 +295,7 @@ def test_features_that_overflowed_are_masked_and_zero(tmp_path):
     np.testing.assert_array_equal(found.feature[2].numpy(), rows.feature[2].astype(np.float32))
 
 
-def test_tensors_own_their_memory(tmp_path):
+def test_tensors_own_their_memory(tmp_path: Path) -> None:
     path = write(tmp_path / "x.parquet", [appearance_rows()])
     reader = ShardReader(path)
     found = tensors(reader.read("clip"))
@@ -300,7 +303,7 @@ def test_tensors_own_their_memory(tmp_path):
     assert_equal(reader.read("clip"), appearance_rows())
 
 
-def test_only_tensors_needs_torch(tmp_path):
+def test_only_tensors_needs_torch(tmp_path: Path) -> None:
     path = write(tmp_path / "x.parquet", [rows_of("scene")])
     program = f"import sys; from pipeline.features.reader import ShardReader; ShardReader({path!r}).read('clip')"
     program += "; print('torch' in sys.modules)"

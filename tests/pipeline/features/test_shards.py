@@ -8,8 +8,10 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -28,14 +30,16 @@ from pipeline.features.columns import from_table, to_batch
 from pipeline.features.endings import read_endings, write_endings
 from pipeline.features.reader import ShardReader
 from pipeline.features.shards import ShardWriter, provenance
+from pipeline.modalities.record import ModalityRows
 from pipeline.modalities.registry import modality_names
 from tests.support.feature_rows import WIDTH, appearance_rows, face_rows, pose_rows, rows_of, scene_rows
 
 PROVENANCE = provenance(profile="demo", weights={"net": "ab" * 32}, decoder="decord 0.6.0", options={"stride": 2})
+Shards = dict[str, tuple[str, list[ModalityRows]]]
 SIZES = {"T": st.integers(0, 5), "M": st.integers(0, 6), "P": st.integers(0, 3)}
 
 
-def assert_equal(one, other):
+def assert_equal(one: object, other: object) -> None:
     """Same classes, dtypes, shapes and bits, down to the last field."""
     assert type(one) is type(other)
     if isinstance(one, np.ndarray):
@@ -52,7 +56,12 @@ def assert_equal(one, other):
         assert one == other
 
 
-def write(path, rows, order=None, metadata=PROVENANCE):
+def write(
+    path: Path,
+    rows: Sequence[ModalityRows],
+    order: Sequence[str] | None = None,
+    metadata: Mapping[str, str] = PROVENANCE,
+) -> str:
     modality = {"PoseRows": "pose", "FaceRows": "face", "SceneRows": "scene", "AppearanceRows": "appearance"}
     order = order or [row.clip_id for row in rows]
     with ShardWriter(str(path), modality[type(rows[0]).__name__], order, metadata) as writer:
@@ -63,7 +72,9 @@ def write(path, rows, order=None, metadata=PROVENANCE):
 
 @settings(max_examples=25, deadline=None)
 @given(SIZES["T"], SIZES["P"], st.integers(0, 99))
-def test_pose_comes_back_exactly(tmp_path_factory, frames, persons, seed):
+def test_pose_comes_back_exactly(
+    tmp_path_factory: pytest.TempPathFactory, frames: int, persons: int, seed: int
+) -> None:
     rows = pose_rows("clip", frames, persons, seed)
     path = write(tmp_path_factory.getbasetemp() / "pose.parquet", [rows])
     assert_equal(ShardReader(path).read("clip"), rows)
@@ -71,7 +82,7 @@ def test_pose_comes_back_exactly(tmp_path_factory, frames, persons, seed):
 
 @settings(max_examples=25, deadline=None)
 @given(SIZES["T"], SIZES["M"], st.integers(0, 99))
-def test_faces_come_back_exactly(tmp_path_factory, frames, faces, seed):
+def test_faces_come_back_exactly(tmp_path_factory: pytest.TempPathFactory, frames: int, faces: int, seed: int) -> None:
     rows = face_rows("clip", frames, faces, seed)
     path = write(tmp_path_factory.getbasetemp() / "face.parquet", [rows])
     assert_equal(ShardReader(path).read("clip"), rows)
@@ -79,7 +90,9 @@ def test_faces_come_back_exactly(tmp_path_factory, frames, faces, seed):
 
 @settings(max_examples=15, deadline=None)
 @given(SIZES["T"], SIZES["T"], st.integers(0, 99))
-def test_features_come_back_exactly(tmp_path_factory, frames, others, seed):
+def test_features_come_back_exactly(
+    tmp_path_factory: pytest.TempPathFactory, frames: int, others: int, seed: int
+) -> None:
     for make in (scene_rows, appearance_rows):
         rows = [make("one", frames, seed=seed), make("two", others, seed=seed), make("three", 1)]
         path = write(tmp_path_factory.getbasetemp() / "features.parquet", rows)
@@ -87,26 +100,26 @@ def test_features_come_back_exactly(tmp_path_factory, frames, others, seed):
             assert_equal(ShardReader(path).read(row.clip_id), row)
 
 
-def test_the_mask_of_faces_says_which_frames_show_one():
+def test_the_mask_of_faces_says_which_frames_show_one() -> None:
     rows = replace(face_rows(frames=5, faces=3), frame=np.array([1, 1, 4], np.int32))
     assert to_batch(rows)["valid"].to_pylist() == [[False, True, False, False, True]]
 
 
 @pytest.mark.parametrize("modality", modality_names())
-def test_a_batch_turns_back_into_its_rows_without_a_file(modality):
+def test_a_batch_turns_back_into_its_rows_without_a_file(modality: str) -> None:
     rows = rows_of(modality)
     assert_equal(from_table(modality, to_batch(rows)), rows)
     assert_equal(from_table(modality, pa.Table.from_batches([to_batch(rows)])), rows)
 
 
-def test_numbers_that_are_not_finite_survive():
+def test_numbers_that_are_not_finite_survive() -> None:
     rows = pose_rows(persons=1)
     rows.tracks[0].keypoints[0, 0] = [np.nan, np.inf, -np.inf]
     assert_equal(from_table("pose", to_batch(rows)), rows)
 
 
 @pytest.mark.parametrize("modality", modality_names())
-def test_any_order_of_arrival_gives_the_same_bytes(tmp_path, modality):
+def test_any_order_of_arrival_gives_the_same_bytes(tmp_path: Path, modality: str) -> None:
     clips = ["a", "b", "c", "d"]
     bytes_seen = set()
     for number, arrival in enumerate(itertools.permutations(clips)):
@@ -123,7 +136,7 @@ def test_any_order_of_arrival_gives_the_same_bytes(tmp_path, modality):
     assert len(bytes_seen) == 1
 
 
-def test_a_clip_waits_in_memory_only_for_those_before_it(tmp_path):
+def test_a_clip_waits_in_memory_only_for_those_before_it(tmp_path: Path) -> None:
     with ShardWriter(str(tmp_path / "x.parquet"), "pose", ["a", "b", "c", "d"], {}) as writer:
         writer.add(pose_rows("c"))
         writer.add(pose_rows("b"))
@@ -134,7 +147,7 @@ def test_a_clip_waits_in_memory_only_for_those_before_it(tmp_path):
         assert writer.pending == 0
 
 
-def test_a_closed_writer_keeps_nothing_of_its_file(tmp_path):
+def test_a_closed_writer_keeps_nothing_of_its_file(tmp_path: Path) -> None:
     """A run holds the writers of all its shards until it ends, and a file's footer is half a megabyte."""
 
     def open_files() -> int:
@@ -149,14 +162,14 @@ def test_a_closed_writer_keeps_nothing_of_its_file(tmp_path):
     assert open_files() == before
 
 
-def test_a_clip_is_one_row_group_with_all_its_persons(tmp_path):
+def test_a_clip_is_one_row_group_with_all_its_persons(tmp_path: Path) -> None:
     rows = [pose_rows("a", persons=2), pose_rows("b", persons=0), pose_rows("c", persons=3)]
     file = pq.ParquetFile(write(tmp_path / "pose.parquet", rows))
     groups = [file.read_row_group(number)["clip_id"].to_pylist() for number in range(file.num_row_groups)]
     assert groups == [["a", "a"], ["c", "c", "c"]]
 
 
-def test_nobody_in_a_clip_is_no_row_but_the_clip_and_its_grid_are_known(tmp_path):
+def test_nobody_in_a_clip_is_no_row_but_the_clip_and_its_grid_are_known(tmp_path: Path) -> None:
     rows = [pose_rows("empty", persons=0, seed=5), pose_rows("two", persons=2)]
     path = write(tmp_path / "pose.parquet", rows, order=["empty", "two"])
     assert duckdb.sql(f"SELECT clip_id, count(*) FROM '{path}' GROUP BY clip_id").fetchall() == [("two", 2)]
@@ -165,7 +178,7 @@ def test_nobody_in_a_clip_is_no_row_but_the_clip_and_its_grid_are_known(tmp_path
     assert_equal(reader.read("empty"), rows[0])
 
 
-def test_a_shard_of_nothing_but_failures_is_a_file_that_says_so(tmp_path):
+def test_a_shard_of_nothing_but_failures_is_a_file_that_says_so(tmp_path: Path) -> None:
     path = str(tmp_path / "scene.parquet")
     with ShardWriter(path, "scene", ["a", "b"], PROVENANCE) as writer:
         writer.skip("b", "no_frames")
@@ -176,7 +189,7 @@ def test_a_shard_of_nothing_but_failures_is_a_file_that_says_so(tmp_path):
     assert polars.read_parquet(path).height == 0
 
 
-def test_a_clip_without_frames_does_not_decide_how_wide_features_are(tmp_path):
+def test_a_clip_without_frames_does_not_decide_how_wide_features_are(tmp_path: Path) -> None:
     rows = [appearance_rows("a", frames=0, width=0), appearance_rows("b")]
     reader = ShardReader(write(tmp_path / "x.parquet", rows))
     assert reader.read("a").feature.shape == (0, WIDTH)
@@ -184,7 +197,7 @@ def test_a_clip_without_frames_does_not_decide_how_wide_features_are(tmp_path):
     assert pq.read_schema(reader.path).field("feature").metadata[b"shape"] == f"T,{WIDTH}".encode()
 
 
-def test_the_file_says_how_it_was_made(tmp_path):
+def test_the_file_says_how_it_was_made(tmp_path: Path) -> None:
     path = write(tmp_path / "x.parquet", [rows_of("scene")], metadata=PROVENANCE | {"spec": "0123"})
     found = {key.decode(): value.decode() for key, value in pq.read_metadata(path).metadata.items()}
     assert found["schema_version"] == "1"
@@ -198,7 +211,7 @@ def test_the_file_says_how_it_was_made(tmp_path):
     assert json.loads(found["tensors"])["feature"] == {"shape": f"T,{WIDTH}", "dtype": "float16"}
 
 
-def test_tensors_have_neither_dictionary_nor_statistics_and_are_zstd(tmp_path):
+def test_tensors_have_neither_dictionary_nor_statistics_and_are_zstd(tmp_path: Path) -> None:
     for modality in modality_names():
         group = pq.read_metadata(write(tmp_path / f"{modality}.parquet", [rows_of(modality)])).row_group(0)
         for number in range(group.num_columns):
@@ -224,12 +237,12 @@ def test_tensors_have_neither_dictionary_nor_statistics_and_are_zstd(tmp_path):
         (replace(pose_rows(), tracks=(pose_rows().tracks[1],) * 2), r"2 leads"),
     ],
 )
-def test_arrays_that_are_not_as_promised_are_refused_by_name(rows, message):
+def test_arrays_that_are_not_as_promised_are_refused_by_name(rows: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         to_batch(rows)
 
 
-def test_a_writer_refuses_what_is_not_its_shards(tmp_path):
+def test_a_writer_refuses_what_is_not_its_shards(tmp_path: Path) -> None:
     path = tmp_path / "x.parquet"
     with pytest.raises(ValueError, match="neither added nor skipped: b"):
         write(path, [pose_rows("a")], order=["a", "b", "c"][:2])
@@ -250,7 +263,7 @@ def test_a_writer_refuses_what_is_not_its_shards(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_exception_leaves_what_was_there_before(tmp_path):
+def test_an_exception_leaves_what_was_there_before(tmp_path: Path) -> None:
     path = tmp_path / "x.parquet"
     path.write_bytes(b"older")
     with pytest.raises(KeyboardInterrupt), ShardWriter(str(path), "pose", ["a", "b"], {}) as writer:  # noqa: PT012
@@ -260,7 +273,7 @@ def test_an_exception_leaves_what_was_there_before(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_killed_writer_leaves_no_shard(tmp_path):
+def test_a_killed_writer_leaves_no_shard(tmp_path: Path) -> None:
     program = (
         "import sys; from pipeline.features.shards import ShardWriter\n"
         "from tests.support.feature_rows import pose_rows\n"
@@ -281,20 +294,20 @@ def test_a_killed_writer_leaves_no_shard(tmp_path):
     assert storage.listing(str(tmp_path)) == {}
 
 
-def test_a_shard_can_lie_on_an_object_store():
+def test_a_shard_can_lie_on_an_object_store() -> None:
     path = "memory://bucket/features/x.parquet"
     rows = [face_rows("a"), face_rows("b", seed=1)]
     write(path, rows)
     assert_equal(ShardReader(path).read("b"), rows[1])
 
 
-def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(WorkspaceError, match="cannot write"):
         write(tmp_path / "file" / "x.parquet", [pose_rows("a")])
 
 
-def test_endings_come_back(tmp_path):
+def test_endings_come_back(tmp_path: Path) -> None:
     path = str(tmp_path / "endings.parquet")
     endings = [
         Ending("b", "ok", "", "", 6, 6, "decord", 720, 1280, 1, 0.125, (0, 200), bytes(range(200))),
@@ -312,26 +325,26 @@ def test_endings_come_back(tmp_path):
 
 
 @pytest.fixture
-def shards(tmp_path):
+def shards(tmp_path: Path) -> Shards:
     """One shard a modality with clips a and b; their rows."""
     rows = {modality: [rows_of(modality, "a"), rows_of(modality, "b", seed=1)] for modality in modality_names()}
     return {modality: (write(tmp_path / f"{modality}.parquet", both), both) for modality, both in rows.items()}
 
 
-def assert_pose_and_feature(keypoints, feature, shards):
+def assert_pose_and_feature(keypoints: Any, feature: bytes, shards: Shards) -> None:
     """What another tool read of clip b's second person and of its scene."""
     np.testing.assert_array_equal(np.array(keypoints, np.float32), shards["pose"][1][1].tracks[1].keypoints)
     found = np.frombuffer(feature, "<f2").reshape(-1, WIDTH)
     np.testing.assert_array_equal(found, shards["scene"][1][1].feature)
 
 
-def test_pyarrow_reads_the_nesting_and_the_bytes(shards):
+def test_pyarrow_reads_the_nesting_and_the_bytes(shards: Shards) -> None:
     pose, scene = pq.read_table(shards["pose"][0]), pq.read_table(shards["scene"][0])
     assert_pose_and_feature(pose["keypoints"][3].as_py(), scene["feature"][1].as_py(), shards)
     assert scene.schema.field("feature").metadata[b"shape"] == f"T,{WIDTH}".encode()
 
 
-def test_duckdb_reads_the_nesting_and_the_bytes(shards):
+def test_duckdb_reads_the_nesting_and_the_bytes(shards: Shards) -> None:
     (pose, _), (scene, _) = shards["pose"], shards["scene"]
     keypoints = duckdb.sql(f"SELECT keypoints FROM '{pose}' WHERE clip_id = 'b' AND is_lead").fetchall()[0][0]
     feature = duckdb.sql(f"SELECT feature FROM '{scene}' WHERE clip_id = 'b'").fetchall()[0][0]
@@ -340,7 +353,7 @@ def test_duckdb_reads_the_nesting_and_the_bytes(shards):
     assert nose_y == shards["pose"][1][1].tracks[1].keypoints[0, 0, 1]
 
 
-def test_polars_reads_the_nesting_and_the_bytes(shards):
+def test_polars_reads_the_nesting_and_the_bytes(shards: Shards) -> None:
     pose, scene = polars.read_parquet(shards["pose"][0]), polars.read_parquet(shards["scene"][0])
     assert pose.schema["keypoints"] == polars.List(polars.Array(polars.Float32, (17, 3)))
     assert_pose_and_feature(pose["keypoints"][3].to_numpy(), scene["feature"][1], shards)
@@ -350,12 +363,14 @@ def test_polars_reads_the_nesting_and_the_bytes(shards):
     ]
 
 
-def test_huggingface_datasets_reads_all_four_and_shows_crops_as_images(shards, tmp_path, monkeypatch):
+def test_huggingface_datasets_reads_all_four_and_shows_crops_as_images(
+    shards: Shards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
     import datasets
 
-    def load(modality):
+    def load(modality: str) -> Any:
         files = shards[modality][0]
         return datasets.load_dataset("parquet", data_files=files, split="train", cache_dir=str(tmp_path / "cache"))
 

@@ -22,7 +22,7 @@ def cut(motion: Motion, first: int, last: int) -> Motion:
     return Motion(*(values[first:last] for values in (motion.seconds, motion.vectors, motion.seen, motion.weights)))
 
 
-def test_a_later_start_is_found():
+def test_a_later_start_is_found() -> None:
     whole = motion_of(posture())
     ours, theirs = cut(whole, 30, 140), cut(whole, 0, 110)
     best = align_reference(theirs, 3, ours)[0]
@@ -36,14 +36,14 @@ def test_a_later_start_is_found():
     np.testing.assert_allclose(best.vectors_by_limb["left_arm"][10:60, 9], ours.vectors[10:60, 9], atol=0.05)
 
 
-def test_a_dance_filmed_in_a_mirror_is_turned_back():
+def test_a_dance_filmed_in_a_mirror_is_turned_back() -> None:
     clip = posture()
     best = align_reference(motion_of(mirrored_posture(clip)), 0, motion_of(clip))[0]
     assert best.mirrored
     assert best.residual < 0.01
 
 
-def test_other_bones_become_ours():
+def test_other_bones_become_ours() -> None:
     clip = motion_of(posture(number=1))
     longer = np.ones(18)
     longer[[7, 8, 9, 10]] = 1.3
@@ -51,7 +51,7 @@ def test_other_bones_become_ours():
     np.testing.assert_allclose(match_bone_lengths(other, clip).vectors, clip.vectors, atol=1e-9)
 
 
-def test_somebody_elses_tempo_is_followed():
+def test_somebody_elses_tempo_is_followed() -> None:
     clip = posture()
     slower = Posture(clip.position, clip.seen, clip.confidence, clip.seconds * 1.06)
     aligned = align_reference(motion_of(slower), 0, motion_of(clip))
@@ -64,7 +64,7 @@ def test_somebody_elses_tempo_is_followed():
     assert np.nanmean(followed) < 0.5 * straight
 
 
-def test_other_people_who_dance_the_same_fit_and_another_dance_does_not():
+def test_other_people_who_dance_the_same_fit_and_another_dance_does_not() -> None:
     aligned = alignments_of(posture())
     assert {alignment.reference for alignment in aligned} == {*range(6)}
     ours = motion_of(posture("kick"))
@@ -73,7 +73,7 @@ def test_other_people_who_dance_the_same_fit_and_another_dance_does_not():
     ] == []
 
 
-def test_a_late_arm_does_not_hide_in_its_own_timing():
+def test_a_late_arm_does_not_hide_in_its_own_timing() -> None:
     """Timed by the rest of the body, the references' arm is where ours should be, not where it is."""
     late, punctual = motion_of(posture(fault=LATE)), motion_of(posture())
     during = (late.seconds > LATE.start_s + 0.8) & (late.seconds < LATE.end_s - 0.8)

@@ -47,7 +47,7 @@ def encoder(ridge: bool) -> Psgcn:
 
 
 @pytest.mark.parametrize("ridge", [False, True])
-def test_attributions_add_up_to_what_the_clip_scores_above_standing_still(ridge):
+def test_attributions_add_up_to_what_the_clip_scores_above_standing_still(ridge: bool) -> None:
     net, modality = encoder(ridge), modality_of(4)
     parts = integrated_gradients(net, modality, steps=64)
     assert parts.shape == (4, CONFIG.frames, 17)
@@ -58,14 +58,14 @@ def test_attributions_add_up_to_what_the_clip_scores_above_standing_still(ridge)
     torch.testing.assert_close(parts.sum((1, 2)), more, atol=0.03 * more.abs().max().item(), rtol=0.05)
 
 
-def test_what_moves_explains_the_score_and_not_what_stands_still():
+def test_what_moves_explains_the_score_and_not_what_stands_still() -> None:
     parts = integrated_gradients(encoder(ridge=False), modality_of(4), steps=32).abs().sum(1)
     wrists = parts[:, [LEFT_WRIST, RIGHT_WRIST]].mean(1)
     others = parts[:, :LEFT_WRIST].mean(1)
     assert (wrists > 2 * others).all()
 
 
-def test_a_clip_in_which_nobody_is_seen_gets_nothing_and_changes_nothing_for_the_others():
+def test_a_clip_in_which_nobody_is_seen_gets_nothing_and_changes_nothing_for_the_others() -> None:
     net, modality = encoder(ridge=True), modality_of(2)
     alone = integrated_gradients(net, modality, steps=8)
     nobody = modality._replace(
@@ -77,7 +77,7 @@ def test_a_clip_in_which_nobody_is_seen_gets_nothing_and_changes_nothing_for_the
     torch.testing.assert_close(found[:2], alone, atol=1e-5, rtol=1e-3)
 
 
-def test_segments_are_of_ascending_moments_within_the_clip():
+def test_segments_are_of_ascending_moments_within_the_clip() -> None:
     posture = dancer(0).posture
     assert posture is not None
     seconds = segment_seconds(posture, CONFIG)

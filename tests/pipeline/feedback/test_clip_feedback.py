@@ -67,7 +67,9 @@ def chosen_for(workspace: Path, clip: str) -> list[str]:
     return [str(chosen.clips["clip_id"].iloc[row]) for row in chosen.references]
 
 
-def test_references_are_the_best_of_the_challenge_by_others(workspace, scored):
+def test_references_are_the_best_of_the_challenge_by_others(
+    workspace: Path, scored: Callable[[dict[str, float]], None]
+) -> None:
     scored({name: 5.0 - number for number, name in enumerate(GOOD)} | {"late": 9.0, "odd": -9.0, "short": -9.0})
     # Not good2, by the same creator; five of those left, best first.
     assert chosen_for(workspace, "late") == ["good0", "good1", "good3", "good4", "good5"]
@@ -75,7 +77,9 @@ def test_references_are_the_best_of_the_challenge_by_others(workspace, scored):
     assert chosen_for(workspace, "good0") == ["late", "good3", "good4", "good5", "good6"]
 
 
-def test_a_creator_is_a_reference_twice_only_where_there_are_too_few(workspace, scored):
+def test_a_creator_is_a_reference_twice_only_where_there_are_too_few(
+    workspace: Path, scored: Callable[[dict[str, float]], None]
+) -> None:
     scored({name: 5.0 - number for number, name in enumerate(GOOD)} | {"late": 9.0, "odd": -9.0, "short": -8.0})
     assert chosen_for(workspace, "good3") == ["late", "good0", "good1", "good4", "good5"]
     scored({"good2": 8.0})
@@ -83,7 +87,7 @@ def test_a_creator_is_a_reference_twice_only_where_there_are_too_few(workspace, 
     assert "good2" not in chosen  # her other clip, `late`, stands before it
 
 
-def test_the_fault_is_said_with_its_sentence_and_what_the_model_makes_of_it(late):
+def test_the_fault_is_said_with_its_sentence_and_what_the_model_makes_of_it(late: ClipFeedback) -> None:
     content = json.loads(Path(late.json_path).read_text())
     assert (content["clip"], content["run"], content["challenge"]) == ("late", RUN_ID, "arms")
     assert len(content["references"]) == 5
@@ -104,7 +108,7 @@ def test_the_fault_is_said_with_its_sentence_and_what_the_model_makes_of_it(late
     assert first["meaning"].startswith("associated with a lower score" if gains else "this run's model does not")
 
 
-def test_a_good_clip_gets_no_words(workspace, scored):
+def test_a_good_clip_gets_no_words(workspace: Path, scored: Callable[[dict[str, float]], None]) -> None:
     scored({"odd": -9.0, "short": -9.0, "late": -9.0})
     feedback = write_feedback(Run.of(str(workspace), RUN_ID), "good4", CPU)
     content = json.loads(Path(feedback.json_path).read_text())
@@ -112,7 +116,7 @@ def test_a_good_clip_gets_no_words(workspace, scored):
     assert content["summary"] == "nothing stands out"
 
 
-def test_the_film_shows_both_and_colours_what_differs_while_it_does(late):
+def test_the_film_shows_both_and_colours_what_differs_while_it_does(late: ClipFeedback) -> None:
     first = late.comparison.findings[0].finding
     with av.open(late.film_path) as file:
         stream = file.streams.video[0]
@@ -140,7 +144,7 @@ def test_the_film_shows_both_and_colours_what_differs_while_it_does(late):
     assert coloured(middle, SIDE)[1] > 600
 
 
-def test_made_again_it_is_the_same(workspace):
+def test_made_again_it_is_the_same(workspace: Path) -> None:
     first = Path(write_feedback(Run.of(str(workspace), RUN_ID), "good5", CPU).json_path).read_bytes()
     assert Path(write_feedback(Run.of(str(workspace), RUN_ID), "good5", CPU).json_path).read_bytes() == first
 
@@ -159,7 +163,9 @@ def test_made_again_it_is_the_same(workspace):
         ("odd", DataError, r"0 of the 5 best clips of the challenge fit clip odd; feedback needs 4"),
     ],
 )
-def test_what_cannot_be_told_is_refused_with_the_reason(workspace, scored, clip, error, words):
+def test_what_cannot_be_told_is_refused_with_the_reason(
+    workspace: Path, scored: Callable[[dict[str, float]], None], clip: str, error: type[Exception], words: str
+) -> None:
     scored(dict.fromkeys(GOOD, 5.0) | {"late": 4.0})
     with pytest.raises(error, match=words):
         write_feedback(Run.of(str(workspace), RUN_ID), clip, CPU)
@@ -167,7 +173,7 @@ def test_what_cannot_be_told_is_refused_with_the_reason(workspace, scored, clip,
     assert not (workspace / RUN / f"feedback/{clip}.mp4").exists()
 
 
-def test_a_run_without_poses_is_refused(tmp_path):
+def test_a_run_without_poses_is_refused(tmp_path: Path) -> None:
     workspace = make_dancing_run(tmp_path / "ws", modalities=("scene",))
     with pytest.raises(OptionError, match="made without the pose modality: feedback needs skeletons"):
         write_feedback(Run.of(str(workspace), RUN_ID), "late", CPU)

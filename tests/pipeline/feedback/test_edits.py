@@ -35,7 +35,7 @@ def scorer() -> PoseScorer:
     return PoseScorer(network, CONFIG, CPU)
 
 
-def test_our_own_motion_changes_nothing(scorer):
+def test_our_own_motion_changes_nothing(scorer: PoseScorer) -> None:
     clip = posture()
     motion = motion_of(clip)
     change = motion_change(motion, motion.vectors, "left_arm")
@@ -45,7 +45,7 @@ def test_our_own_motion_changes_nothing(scorer):
     assert scores[0] == pytest.approx(scores[1], abs=1e-4)
 
 
-def test_an_edit_is_of_its_limb_and_time():
+def test_an_edit_is_of_its_limb_and_time() -> None:
     clip = posture(fault=LATE)
     motion = motion_of(clip)
     changes = [
@@ -61,7 +61,7 @@ def test_an_edit_is_of_its_limb_and_time():
     assert (edited.seen == clip.seen).all()
 
 
-def test_the_references_motion_mends_a_fault():
+def test_the_references_motion_mends_a_fault() -> None:
     """After the edit the same measures find nothing there."""
     clip = posture(fault=LATE)
     motion, aligned = motion_of(clip), alignments_of(clip)
@@ -72,7 +72,7 @@ def test_the_references_motion_mends_a_fault():
     assert [finding for finding in again if finding.limb == first.limb] == []
 
 
-def test_a_steadier_trunk_leaves_the_feet_on_the_ground():
+def test_a_steadier_trunk_leaves_the_feet_on_the_ground() -> None:
     clip = posture()
     motion = motion_of(clip)
     change = np.zeros_like(motion.vectors)
@@ -85,7 +85,7 @@ def test_a_steadier_trunk_leaves_the_feet_on_the_ground():
     np.testing.assert_allclose(moved[:, names.index("right_knee"), 0], 0.15, atol=1e-5)
 
 
-def test_what_a_reference_does_not_cover_is_not_edited(scorer):
+def test_what_a_reference_does_not_cover_is_not_edited(scorer: PoseScorer) -> None:
     clip = posture()
     motion = motion_of(clip)
     theirs = motion.vectors.copy()
@@ -99,7 +99,7 @@ def test_what_a_reference_does_not_cover_is_not_edited(scorer):
     assert np.isnan(none.gain)
 
 
-def test_gains_are_differences_of_scores_with_each_reference(scorer):
+def test_gains_are_differences_of_scores_with_each_reference(scorer: PoseScorer) -> None:
     clip = posture(fault=LATE)
     motion, aligned = motion_of(clip), alignments_of(clip)
     effect = edit_effect(clip, motion, aligned, "left_arm", 2.0, 4.0, scorer)
@@ -118,7 +118,7 @@ def test_gains_are_differences_of_scores_with_each_reference(scorer):
     assert effect.gain != 0
 
 
-def test_the_map_has_every_limb_and_window(scorer):
+def test_the_map_has_every_limb_and_window(scorer: PoseScorer) -> None:
     clip = posture()
     motion, aligned = motion_of(clip), alignments_of(clip)
     windows = np.array([[1.0, 2.0], [4.0, 5.0]])

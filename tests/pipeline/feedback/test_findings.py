@@ -23,7 +23,7 @@ from tests.pipeline.feedback.simulated_dancers import (
 )
 
 
-def findings(clip, dance: str = "arms_up") -> list[Finding]:
+def findings(clip: Posture, dance: str = "arms_up") -> list[Finding]:
     motion = motion_of(clip)
     return select_findings(measure_limbs(motion, alignments_of(clip, dance)), window_bounds(motion))
 
@@ -32,7 +32,7 @@ def overlaps(finding: Finding, fault: Fault) -> bool:
     return finding.start_s < fault.end_s and finding.end_s > fault.start_s
 
 
-def test_a_late_arm_is_named_with_its_delay():
+def test_a_late_arm_is_named_with_its_delay() -> None:
     first = findings(posture(fault=LATE))[0]
     assert (first.limb, first.kind) == ("left_arm", "late")
     assert overlaps(first, LATE)
@@ -41,14 +41,14 @@ def test_a_late_arm_is_named_with_its_delay():
     assert first.end_s == pytest.approx(LATE.end_s, abs=1.1)
 
 
-def test_a_small_movement_is_named_with_what_is_left_of_it():
+def test_a_small_movement_is_named_with_what_is_left_of_it() -> None:
     first = findings(posture(fault=SMALL))[0]
     assert (first.limb, first.kind) == ("right_arm", "small")
     assert overlaps(first, SMALL)
     assert first.amplitude == pytest.approx(1 - SMALL.size, abs=0.2)
 
 
-def test_lost_balance_is_named_with_how_far_it_sways():
+def test_lost_balance_is_named_with_how_far_it_sways() -> None:
     first = findings(posture(fault=UNSTEADY))[0]
     assert (first.limb, first.kind) == ("trunk", "unsteady")
     assert overlaps(first, UNSTEADY)
@@ -56,22 +56,22 @@ def test_lost_balance_is_named_with_how_far_it_sways():
 
 
 @pytest.mark.parametrize("number", range(4))
-def test_nothing_is_said_of_a_dance_without_faults(number):
+def test_nothing_is_said_of_a_dance_without_faults(number: int) -> None:
     assert findings(posture(number=number)) == []
 
 
-def test_in_a_mirror_it_is_the_other_arm():
+def test_in_a_mirror_it_is_the_other_arm() -> None:
     first = findings(mirrored_posture(posture(fault=LATE)))[0]
     assert (first.limb, first.kind) == ("right_arm", "late")
 
 
-def test_an_arm_ahead_of_the_body_is_early():
+def test_an_arm_ahead_of_the_body_is_early() -> None:
     first = findings(posture(fault=replace(LATE, size=-0.4)))[0]
     assert (first.limb, first.kind) == ("left_arm", "early")
     assert first.lag_s == pytest.approx(-0.4, abs=0.11)
 
 
-def test_what_good_clips_differ_in_among_themselves_is_not_said():
+def test_what_good_clips_differ_in_among_themselves_is_not_said() -> None:
     """The same fault, where every reference moves that arm in a way of its own."""
     clip = posture(fault=SMALL)
     motion, aligned = motion_of(clip), alignments_of(clip)
@@ -88,7 +88,7 @@ def test_what_good_clips_differ_in_among_themselves_is_not_said():
     assert select_findings(measure_limbs(motion, varied), window_bounds(motion)) == []
 
 
-def test_joints_that_the_pose_network_doubts_count_little():
+def test_joints_that_the_pose_network_doubts_count_little() -> None:
     """A wrist that hangs down for a second and a half: told where the network is sure of it, and else not."""
     clip = posture(number=1)
     wrong = (clip.seconds > 2.0) & (clip.seconds < 3.5)
@@ -100,7 +100,7 @@ def test_joints_that_the_pose_network_doubts_count_little():
     assert findings(replace(clip, position=position, confidence=doubted)) == []
 
 
-def test_where_few_references_reach_nothing_is_measured():
+def test_where_few_references_reach_nothing_is_measured() -> None:
     motion = motion_of(posture(fault=LATE))
     aligned = [alignment for alignment in alignments_of(posture(fault=LATE)) if alignment.reference < 2]
     measured = measure_limbs(motion, aligned)
@@ -108,7 +108,7 @@ def test_where_few_references_reach_nothing_is_measured():
     assert select_findings(measured, window_bounds(motion)) == []
 
 
-def test_a_limb_has_one_finding_at_a_time_strongest_first():
+def test_a_limb_has_one_finding_at_a_time_strongest_first() -> None:
     both = findings(posture(fault=LATE), "arms_up")
     assert [finding.strength for finding in both] == sorted((finding.strength for finding in both), reverse=True)
     for place, finding in enumerate(both):
@@ -116,7 +116,7 @@ def test_a_limb_has_one_finding_at_a_time_strongest_first():
             assert finding.limb != other.limb or finding.start_s >= other.end_s or other.start_s >= finding.end_s
 
 
-def test_the_least_strength_is_a_threshold():
+def test_the_least_strength_is_a_threshold() -> None:
     clip = posture(fault=LATE)
     motion = motion_of(clip)
     measured = measure_limbs(motion, alignments_of(clip))
@@ -127,7 +127,7 @@ def test_the_least_strength_is_a_threshold():
     )
 
 
-def test_mirroring_the_references_changes_nothing():
+def test_mirroring_the_references_changes_nothing() -> None:
     clip = posture(fault=SMALL)
     motion = motion_of(clip)
     aligned = [
@@ -141,7 +141,7 @@ def test_mirroring_the_references_changes_nothing():
     ]
 
 
-def test_the_shortest_clip_has_one_window():
+def test_the_shortest_clip_has_one_window() -> None:
     whole = posture()
     first = whole.seconds <= 2.0
     short = Posture(whole.position[first], whole.seen[first], whole.confidence[first], whole.seconds[first])

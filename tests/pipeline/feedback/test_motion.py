@@ -5,26 +5,26 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from models.virality.skeleton import COCO17, KINECT22, Posture
+from models.virality.skeleton import COCO17, KINECT22, Layout, Posture
 from pipeline.feedback.motion import LIMBS, RATE_HZ, limb_joints, mirror, to_motion, to_positions, to_vectors
 from tests.pipeline.feedback.simulated_dancers import mirrored_posture, motion_of, posture
 
 
 @pytest.mark.parametrize("layout", [COCO17, KINECT22])
-def test_vectors_lead_back_to_the_positions(layout):
+def test_vectors_lead_back_to_the_positions(layout: Layout) -> None:
     position = np.random.default_rng(0).normal(size=(5, len(layout.joints), 2))
     again = to_positions(to_vectors(position, layout), layout)
     np.testing.assert_allclose(again, position, atol=1e-9)
 
 
 @pytest.mark.parametrize("layout", [COCO17, KINECT22])
-def test_every_joint_is_one_limbs(layout):
+def test_every_joint_is_one_limbs(layout: Layout) -> None:
     joints = limb_joints(layout)
     assert tuple(joints) == LIMBS
     assert sorted(joint for members in joints.values() for joint in members) == [*range(len(layout.joints) + 1)]
 
 
-def test_moving_a_limbs_vectors_moves_that_limb_only():
+def test_moving_a_limbs_vectors_moves_that_limb_only() -> None:
     vectors = to_vectors(posture().position)
     moved = vectors.copy()
     moved[:, list(limb_joints()["left_arm"])] += 0.1
@@ -32,7 +32,7 @@ def test_moving_a_limbs_vectors_moves_that_limb_only():
     assert np.flatnonzero(changed).tolist() == [COCO17.joints.index("left_elbow"), COCO17.joints.index("left_wrist")]
 
 
-def test_a_dance_keeps_its_motion_at_an_even_rate():
+def test_a_dance_keeps_its_motion_at_an_even_rate() -> None:
     clip = posture()
     motion = motion_of(clip)
     np.testing.assert_allclose(np.diff(motion.seconds), 1 / RATE_HZ)
@@ -40,12 +40,12 @@ def test_a_dance_keeps_its_motion_at_an_even_rate():
     np.testing.assert_allclose(to_positions(motion.vectors)[at], clip.position[10:-10], atol=1e-5)
 
 
-def test_a_mirrored_dance_is_that_of_a_mirrored_picture():
+def test_a_mirrored_dance_is_that_of_a_mirrored_picture() -> None:
     clip = posture()
     np.testing.assert_allclose(mirror(motion_of(clip)).vectors, motion_of(mirrored_posture(clip)).vectors, atol=1e-6)
 
 
-def test_what_hangs_on_a_joint_out_of_sight_is_not_seen_there():
+def test_what_hangs_on_a_joint_out_of_sight_is_not_seen_there() -> None:
     clip = posture()
     seen = np.ones_like(clip.seen)
     seen[20:40, COCO17.joints.index("left_elbow")] = False
@@ -57,7 +57,7 @@ def test_what_hangs_on_a_joint_out_of_sight_is_not_seen_there():
     assert motion.seen[~gone & (motion.seconds > 4)].all()
 
 
-def test_less_than_a_second_is_no_dance():
+def test_less_than_a_second_is_no_dance() -> None:
     clip = posture()
     seen = np.zeros_like(clip.seen)
     seen[10:19] = True
@@ -69,7 +69,7 @@ def test_less_than_a_second_is_no_dance():
     assert motion.seconds[[0, -1]] == pytest.approx([1.0, 2.1])
 
 
-def test_two_frames_at_one_time_are_one():
+def test_two_frames_at_one_time_are_one() -> None:
     clip = posture()
     times = clip.seconds.copy()
     times[11] = times[10]

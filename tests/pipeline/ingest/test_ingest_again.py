@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -12,6 +13,8 @@ import pytest
 
 from pipeline.core import storage
 from pipeline.core.errors import TooManyFailed
+from pipeline.core.options import DecodeLimits
+from pipeline.decode.clips import Probe
 from pipeline.ingest.clip_table import read_ingest
 from pipeline.ingest.ingest_batch import ingest_fingerprint, run_ingest
 from tests.support.ingest_world import LIMITS, Probing, World
@@ -122,7 +125,7 @@ def test_a_clip_found_though_it_could_not_be_seen_is_looked_at_again(world: Worl
     world.put("a")
 
     class Late(Probing):
-        def __call__(self, clips, limits, workers):
+        def __call__(self, clips: Iterable[tuple[str, str]], limits: DecodeLimits, workers: int) -> Iterator[Probe]:
             world.put("b")  # after the signatures were taken
             return super().__call__(clips, limits, workers)
 
@@ -165,7 +168,7 @@ def test_what_was_probed_before_an_interruption_is_not_probed_again(world: World
     world.put(*names)
 
     class Interrupted(Probing):
-        def __call__(self, clips, limits, workers):
+        def __call__(self, clips: Iterable[tuple[str, str]], limits: DecodeLimits, workers: int) -> Iterator[Probe]:
             for at, probe in enumerate(super().__call__(clips, limits, workers)):
                 if at == 6:
                     raise KeyboardInterrupt

@@ -1,5 +1,7 @@
 """The promises of the assignment of clips to shards, under any history of a manifest."""
 
+from random import Random
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -131,7 +133,7 @@ _STATE = st.dictionaries(st.integers(0, 30), st.integers(0, 2), max_size=31)  # 
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(_STATE, min_size=2, max_size=12), st.integers(1, 5), st.randoms(use_true_random=False))
-def test_the_promises_hold_under_any_history(history: list[dict[int, int]], shard_clips: int, random) -> None:
+def test_the_promises_hold_under_any_history(history: list[dict[int, int]], shard_clips: int, random: Random) -> None:
     shards: Shards = {}
     current: list[Member] = []
     number = 0

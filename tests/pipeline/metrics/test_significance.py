@@ -27,7 +27,7 @@ def noisy(labelled: Clips, noise: float, seed: int) -> np.ndarray:
     return labelled.label + noise * np.random.default_rng(seed).normal(size=len(labelled.label))
 
 
-def test_a_resample_gives_what_the_libraries_give_of_the_repeated_clips():
+def test_a_resample_gives_what_the_libraries_give_of_the_repeated_clips() -> None:
     rng = np.random.default_rng(0)
     for _ in range(15):
         count = rng.integers(2, 40)
@@ -47,7 +47,7 @@ def _number(value: float | None) -> float:
     return np.nan if value is None else value
 
 
-def test_ndcg_of_a_resample_counts_copies_as_clips():
+def test_ndcg_of_a_resample_counts_copies_as_clips() -> None:
     label, score = np.array([1.0, 2, 3]), np.array([3.0, 1, 2])
     (result,) = weighted_metrics(score, label, np.array([[2.0, 1, 1]]))["ndcg_10"]
     discounts = 1 / np.log2(np.arange(4) + 2)
@@ -55,7 +55,7 @@ def test_ndcg_of_a_resample_counts_copies_as_clips():
     assert result == pytest.approx(gained / best)
 
 
-def test_creators_are_drawn_whole():
+def test_creators_are_drawn_whole() -> None:
     labelled = clips()
     draws = draw_creators(labelled.group, 50)
     assert (draws[0] == 1).all()
@@ -64,7 +64,7 @@ def test_creators_are_drawn_whole():
     assert (draws[:, ::3].sum(1) == 60).all()
 
 
-def test_the_estimate_lies_in_its_interval_and_the_interval_knows_that_a_creators_clips_are_alike():
+def test_the_estimate_lies_in_its_interval_and_the_interval_knows_that_a_creators_clips_are_alike() -> None:
     labelled = clips(each=6)
     score = noisy(labelled, 0.3, 1) + np.random.default_rng(2).normal(size=60)[labelled.group]
     result = estimate(labelled, score, draw_creators(labelled.group, 400))
@@ -75,7 +75,7 @@ def test_the_estimate_lies_in_its_interval_and_the_interval_knows_that_a_creator
     assert result[PRIMARY].high - result[PRIMARY].low > 1.3 * (narrow.high - narrow.low)
 
 
-def test_a_better_predictor_is_found_and_an_equal_one_is_not():
+def test_a_better_predictor_is_found_and_an_equal_one_is_not() -> None:
     labelled = clips()
     good, bad, as_good = noisy(labelled, 0.5, 1), noisy(labelled, 3.0, 2), noisy(labelled, 0.5, 5)
     draws = draw_creators(labelled.group, 400)
@@ -90,7 +90,7 @@ def test_a_better_predictor_is_found_and_an_equal_one_is_not():
     assert back.by_metric[PRIMARY].value == pytest.approx(-better.by_metric[PRIMARY].value)
 
 
-def test_of_no_difference_p_is_uniform():
+def test_of_no_difference_p_is_uniform() -> None:
     values = []
     for seed in range(60):
         labelled = clips(creators=30, seed=seed)
@@ -99,20 +99,20 @@ def test_of_no_difference_p_is_uniform():
     assert 0.35 < np.mean(values) < 0.65
 
 
-def test_scales_of_the_two_scores_do_not_matter():
+def test_scales_of_the_two_scores_do_not_matter() -> None:
     labelled = clips()
     one, other = noisy(labelled, 1, 1), noisy(labelled, 2, 2)
     assert permutation_p(labelled, one, other, 200) == permutation_p(labelled, 1000 * one + 7, np.exp(other), 200)
 
 
-def test_only_clips_that_both_judge_are_compared():
+def test_only_clips_that_both_judge_are_compared() -> None:
     labelled = clips()
     half = np.where(np.arange(len(labelled.label)) % 2, np.nan, noisy(labelled, 1, 1))
     result = compare(labelled, noisy(labelled, 1, 2), half, draw_creators(labelled.group, 50), 50)
     assert result.clips == len(labelled.label) / 2
 
 
-def test_a_predictor_that_says_nothing_gives_no_figure():
+def test_a_predictor_that_says_nothing_gives_no_figure() -> None:
     labelled = clips()
     nothing = np.full(len(labelled.label), np.nan)
     result = compare(labelled, noisy(labelled, 1, 1), nothing, draw_creators(labelled.group, 20), 20)
@@ -120,7 +120,7 @@ def test_a_predictor_that_says_nothing_gives_no_figure():
     assert np.isnan([result.p, result.by_metric[PRIMARY].value, result.detectable]).all()
 
 
-def test_holm_corrects_for_how_many_there_are():
+def test_holm_corrects_for_how_many_there_are() -> None:
     assert holm([0.01, 0.04, float("nan"), 0.03]) == pytest.approx([0.03, 0.06, np.nan, 0.06], nan_ok=True)
     assert holm([0.5, 0.9]) == [1.0, 1.0]
     assert holm([]) == []
@@ -129,7 +129,7 @@ def test_holm_corrects_for_how_many_there_are():
 # --- several trainings of a predictor
 
 
-def test_a_predictor_trained_several_times_is_judged_by_the_mean_of_its_figures():
+def test_a_predictor_trained_several_times_is_judged_by_the_mean_of_its_figures() -> None:
     labelled = clips()
     trainings = np.stack([noisy(labelled, noise, seed) for noise, seed in ((0.5, 1), (1.0, 2), (2.0, 3))])
     draws = draw_creators(labelled.group, 100)
@@ -145,7 +145,7 @@ def test_a_predictor_trained_several_times_is_judged_by_the_mean_of_its_figures(
     assert 0 < width < np.mean([one[PRIMARY].high - one[PRIMARY].low for one in alone])
 
 
-def test_one_training_as_a_list_is_the_training():
+def test_one_training_as_a_list_is_the_training() -> None:
     labelled = clips()
     one, other = noisy(labelled, 1, 1), noisy(labelled, 2, 2)
     draws = draw_creators(labelled.group, 100)
@@ -155,7 +155,7 @@ def test_one_training_as_a_list_is_the_training():
     assert permutation_p(labelled, one[None], other[None], 200) == permutation_p(labelled, one, other, 200)
 
 
-def test_trainings_are_compared_one_by_one():
+def test_trainings_are_compared_one_by_one() -> None:
     """What two predictors share in a training is no difference between them."""
     labelled = clips()
     luck = np.stack([3 * np.random.default_rng(seed).normal(size=len(labelled.label)) for seed in range(3)])
@@ -167,7 +167,7 @@ def test_trainings_are_compared_one_by_one():
     assert paired.by_metric[PRIMARY].value == pytest.approx(mixed.by_metric[PRIMARY].value), "the same figures"
 
 
-def test_a_small_difference_that_all_trainings_show_is_found_sooner():
+def test_a_small_difference_that_all_trainings_show_is_found_sooner() -> None:
     labelled = clips(creators=30)
     draws = draw_creators(labelled.group, 200)
     good, bad = (np.stack([noisy(labelled, noise, 10 * seed) for seed in range(1, 6)]) for noise in (1.0, 1.5))
@@ -177,7 +177,7 @@ def test_a_small_difference_that_all_trainings_show_is_found_sooner():
     assert together.detectable < min(one.detectable for one in alone)
 
 
-def test_a_clip_that_one_training_says_nothing_of_is_left_out_of_all():
+def test_a_clip_that_one_training_says_nothing_of_is_left_out_of_all() -> None:
     labelled = clips()
     score, other = (np.stack([noisy(labelled, 1, seed) for seed in seeds]) for seeds in ((1, 2), (3, 4)))
     score[1, :60] = np.nan

@@ -31,7 +31,7 @@ def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
 
 
-def test_of_a_covered_face_nothing_is_left_but_the_means_of_a_few_spots():
+def test_of_a_covered_face_nothing_is_left_but_the_means_of_a_few_spots() -> None:
     face = noise(96, 96)
     cell = 96 // CELLS
     shuffled = face.copy()  # each spot's pixels in another order: the same means, another face
@@ -46,7 +46,7 @@ def test_of_a_covered_face_nothing_is_left_but_the_means_of_a_few_spots():
 
 
 @pytest.mark.parametrize("side", [3, 7, 20, 200])
-def test_a_face_of_any_size_is_covered_and_what_is_beside_it_stays(side):
+def test_a_face_of_any_size_is_covered_and_what_is_beside_it_stays(side: int) -> None:
     picture = noise(300, 300)
     box = np.array([[40, 50, 40 + side, 50 + side]], float)
     covered = cover(picture, box)
@@ -57,7 +57,7 @@ def test_a_face_of_any_size_is_covered_and_what_is_beside_it_stays(side):
     assert (covered[outside] == picture[outside]).all()
 
 
-def test_a_picture_in_which_nobody_was_found_is_made_coarse_as_a_whole():
+def test_a_picture_in_which_nobody_was_found_is_made_coarse_as_a_whole() -> None:
     covered = cover(noise(400, 200), np.zeros((0, 4)))
     assert np.abs(np.diff(covered.astype(int), axis=1)).max() < 30, "nothing sharp is left"
 
@@ -88,19 +88,19 @@ def holds(boxes: np.ndarray, x: float, y: float, reach: float = 0) -> bool:
 
 
 @pytest.mark.parametrize("hidden", [(), (1, 2, 3, 4), (0, 1, 2, 3, 4), (0, 1, 2, 3, 4, 11, 12), tuple(range(17))])
-def test_a_head_is_where_the_key_points_say_however_few_are_seen(hidden):
+def test_a_head_is_where_the_key_points_say_however_few_are_seen(hidden: tuple) -> None:
     boxes = head_boxes(PoseRows("clip", grid(), (standing(100, 60, hidden=hidden),)), None, 0.5)
     assert holds(boxes, 100, 60, reach=10)
     assert not holds(boxes, 100, 140), "the hips are no head"
 
 
-def test_a_head_that_was_lost_for_a_moment_is_covered_all_the_same_but_not_for_long():
+def test_a_head_that_was_lost_for_a_moment_is_covered_all_the_same_but_not_for_long() -> None:
     pose = PoseRows("clip", grid(20), (standing(100, 60, 20, seen=slice(0, 8)),))
     assert holds(head_boxes(pose, None, 0.7 + HEAD_REACH_S - 0.01), 100, 60, reach=8)
     assert not len(head_boxes(pose, None, 1.5))
 
 
-def test_everybodys_face_is_covered_and_not_the_lead_dancers_alone():
+def test_everybodys_face_is_covered_and_not_the_lead_dancers_alone() -> None:
     beside = replace(standing(300, 60), track_id=1, is_lead=False)
     box = np.array([[490, 40, 510, 65]], np.float32)
     faces = FaceRows(
@@ -181,7 +181,7 @@ def best_match(picture: np.ndarray, face: np.ndarray) -> float:
     return float(cv2.matchTemplate(picture, face, cv2.TM_CCOEFF_NORMED).max())
 
 
-def test_the_face_of_a_film_is_nowhere_in_the_page_once_it_is_blurred(rendered):
+def test_the_face_of_a_film_is_nowhere_in_the_page_once_it_is_blurred(rendered: tuple[Path, ClipTruth]) -> None:
     path, truth = rendered
     pose, faces = as_rows(truth)
     shown, of_shown = picture_of(path, None, faces, blur=False)
@@ -199,7 +199,7 @@ def test_the_face_of_a_film_is_nowhere_in_the_page_once_it_is_blurred(rendered):
     assert np.abs(strip[low].astype(int) - plain[low]).mean() < 3
 
 
-def test_a_strip_says_where_its_frames_are(rendered):
+def test_a_strip_says_where_its_frames_are(rendered: tuple[Path, ClipTruth]) -> None:
     path, truth = rendered
     _, pictures = picture_of(path, *as_rows(truth), blur=True)
     entry = pictures.film
@@ -209,7 +209,7 @@ def test_a_strip_says_where_its_frames_are(rendered):
     assert entry["seconds"] == sorted(entry["seconds"])
 
 
-def test_a_clip_that_is_gone_or_no_video_has_no_film_and_costs_no_other_its_own(tmp_path):
+def test_a_clip_that_is_gone_or_no_video_has_no_film_and_costs_no_other_its_own(tmp_path: Path) -> None:
     good = render_tiny(tmp_path / "good.mp4", seed=1)
     bad = tmp_path / "bad.mp4"
     bad.write_text("no video")
@@ -224,7 +224,7 @@ def test_a_clip_that_is_gone_or_no_video_has_no_film_and_costs_no_other_its_own(
     assert failures(pictures.values()) == {"not_a_video": 1, "missing": 1}
 
 
-def test_a_long_clip_gives_few_frames_and_only_those_are_decoded_to_pictures(tmp_path):
+def test_a_long_clip_gives_few_frames_and_only_those_are_decoded_to_pictures(tmp_path: Path) -> None:
     path = render_tiny(tmp_path / "long.mp4", seed=2, frames=240, fps=8)
     subject = Subject(0, "long", str(path), 30.0, None, None, None)
     stride = filming._stride(subject, SAMPLING)

@@ -41,11 +41,11 @@ def write(workspace: Path, name: str, content: Any) -> Path:
     return path
 
 
-def test_a_run_without_feedback_has_none(page_data):
+def test_a_run_without_feedback_has_none(page_data: tuple[dict, list]) -> None:
     assert page_data[0]["feedback"] == []
 
 
-def test_what_was_made_is_there_and_nothing_of_other_clips(copied):
+def test_what_was_made_is_there_and_nothing_of_other_clips(copied: Path) -> None:
     write(copied, "clip005", feedback("clip005"))
     write(copied, "clip000", feedback("clip000", FINDING))
     write(copied, "elsewhere", "this is of no clip of the run, and not even read")
@@ -66,7 +66,7 @@ def test_what_was_made_is_there_and_nothing_of_other_clips(copied):
     assert (second["clip"], second["findings"], second["film"]) == (ids.index("clip005"), [], None)
 
 
-def test_it_is_read_from_an_object_store(copied, memory):
+def test_it_is_read_from_an_object_store(copied: Path, memory: str) -> None:
     write(copied, "clip000", feedback("clip000", FINDING))
     fsspec.filesystem("memory").put(str(copied), memory.removeprefix("memory://"), recursive=True)
     assert [one.clip for one in contents(memory).feedback] == ["clip000"]
@@ -91,7 +91,7 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize(("content", "says"), DAMAGED.values(), ids=DAMAGED)
-def test_a_file_that_is_no_feedback_is_named_with_what_to_do(copied, content, says):
+def test_a_file_that_is_no_feedback_is_named_with_what_to_do(copied: Path, content: Any, says: str) -> None:
     path = write(copied, "clip000", content)
     with pytest.raises(WorkspaceError) as error:
         contents(str(copied))
@@ -99,7 +99,7 @@ def test_a_file_that_is_no_feedback_is_named_with_what_to_do(copied, content, sa
         assert part in str(error.value)
 
 
-def test_bytes_that_are_no_text_are_no_feedback(copied):
+def test_bytes_that_are_no_text_are_no_feedback(copied: Path) -> None:
     path = write(copied, "clip000", "")
     path.write_bytes(b"\xff\xfe{}")
     with pytest.raises(WorkspaceError, match=r"clip000\.json is no feedback"):
@@ -107,7 +107,7 @@ def test_bytes_that_are_no_text_are_no_feedback(copied):
 
 
 @pytest.mark.parametrize("schema", [FEEDBACK_SCHEMA - 1, FEEDBACK_SCHEMA + 1, "one", None])
-def test_another_schema_is_not_read(copied, schema):
+def test_another_schema_is_not_read(copied: Path, schema: int | str | None) -> None:
     write(copied, "clip000", {"schema": schema})
     with pytest.raises(
         WorkspaceError, match=rf"clip000\.json is of schema {schema}, this version reads {FEEDBACK_SCHEMA}"
@@ -115,7 +115,7 @@ def test_another_schema_is_not_read(copied, schema):
         contents(str(copied))
 
 
-def test_new_in_the_page_is_what_the_task_takes_for_new(copied):
+def test_new_in_the_page_is_what_the_task_takes_for_new(copied: Path) -> None:
     """One clip has views and no likes, one comments, one shares, and one nothing at all."""
     path = copied / DATASET / "clips.parquet"
     clips = read_table(str(path))

@@ -42,12 +42,12 @@ def with_titles(text: str, titles: dict[str, str]) -> str:
     return text
 
 
-def test_the_table_has_every_section(table):
+def test_the_table_has_every_section(table: list[dict]) -> None:
     assert {row["section_id"] for row in table} == set(SECTIONS)
     assert len({row["predictor_id"] for row in table}) == len(table)
 
 
-def test_the_same_warnings_appear(table):
+def test_the_same_warnings_appear(table: list[dict]) -> None:
     def warnings(rows: list[dict]) -> list[tuple[str, str, str]]:
         metrics: dict[str, Any] = {"folds": {"protocol": "kfold", "clips": 400, "table": rows}}
         clips = pd.DataFrame({name: [] for name in ("challenge", "status", "creator_id", "label", "score")})
@@ -61,7 +61,7 @@ def test_the_same_warnings_appear(table):
     assert [(id, kind, with_titles(text, titles)) for id, kind, text in warnings(rows)] == shown
 
 
-def test_the_same_page_is_made_of_them(table):
+def test_the_same_page_is_made_of_them(table: list[dict]) -> None:
     payload, media = make_payload(256)
 
     def page(rows: list[dict]) -> tuple[list[dict], str]:
@@ -75,7 +75,7 @@ def test_the_same_page_is_made_of_them(table):
     assert with_titles(other_text, titles) == text
 
 
-def test_the_same_figure_is_drawn(table):
+def test_the_same_figure_is_drawn(table: list[dict]) -> None:
     def points(rows: list[dict]) -> list[tuple[str, Any, float]]:
         figure = spearman_figure({"folds": {"table": rows}})
         assert figure is not None

@@ -31,13 +31,13 @@ from tests.support.tiny_clips import render_clip
 # --- which clips
 
 
-def test_the_best_and_the_worst_of_each_challenge_come_first():
+def test_the_best_and_the_worst_of_each_challenge_come_first() -> None:
     challenge = np.array(["a", "a", "b", "a", "a", "b", "b"])
     percentile = pd.Series([0.9, 0.1, 0.5, 0.6, np.nan, 0.8, 0.2])
     assert ends_first(challenge, percentile) == [0, 5, 1, 6, 3, 2]
 
 
-def test_samples_hold_the_worst_extracted_and_others_by_the_seed():
+def test_samples_hold_the_worst_extracted_and_others_by_the_seed() -> None:
     clips = pd.DataFrame(
         {"status": ["ok"] * 99 + ["failed"], "quality_pose": np.arange(100) / 100, "quality_face": 1.0}
     )
@@ -49,7 +49,7 @@ def test_samples_hold_the_worst_extracted_and_others_by_the_seed():
     assert to_check(clips.tail(5), ["pose", "face"], seed=0) == [0, 1, 2, 3]
 
 
-def test_a_modality_whose_quality_is_always_lower_does_not_crowd_out_the_others():
+def test_a_modality_whose_quality_is_always_lower_does_not_crowd_out_the_others() -> None:
     scene = np.random.default_rng(0).uniform(0.2, 0.4, 200)
     pose = np.where(np.isin(np.arange(200), [50, 100, 150]), [0.6], 0.9)
     clips = pd.DataFrame({"status": "ok", "quality_pose": pose, "quality_scene": scene})
@@ -71,7 +71,7 @@ def walking(frames: int) -> tuple[Track, Grid]:
     return track, Grid(np.arange(frames, dtype=np.int32), (np.arange(frames) / 10).astype(np.float32))
 
 
-def test_a_preview_is_the_dancer_in_his_own_box_a_few_times_a_second():
+def test_a_preview_is_the_dancer_in_his_own_box_a_few_times_a_second() -> None:
     shown = preview(*walking(41), pace([4.0], 1000), 0.3)
     assert shown is not None
     assert shown.joints.shape == (21, 17, 3)
@@ -86,14 +86,14 @@ def test_a_preview_is_the_dancer_in_his_own_box_a_few_times_a_second():
     assert np.frombuffer(base64.b64decode(entry["joints"]), np.uint8).reshape(-1, 17, 3).shape[0] == 21
 
 
-def test_nobody_gives_no_preview():
+def test_nobody_gives_no_preview() -> None:
     track, grid = walking(10)
     assert preview(None, grid, pace([1.0], 100), 0.3) is None
     assert preview(track, grid, pace([1.0], 100), 1.5) is None
 
 
 @pytest.mark.parametrize("clips", [1, 100, 1000, 5000, 50_000])
-def test_however_many_clips_their_skeletons_fit(clips):
+def test_however_many_clips_their_skeletons_fit(clips: int) -> None:
     seconds = np.random.default_rng(0).uniform(3, 60, clips)
     chosen = pace(seconds.tolist(), 130_000)
     assert LEAST_FPS <= chosen.fps <= FPS
@@ -103,7 +103,9 @@ def test_however_many_clips_their_skeletons_fit(clips):
         assert chosen.fps == FPS
 
 
-def test_evidence_of_a_clip_is_as_long_as_its_skeleton_and_sums_to_what_the_model_says(page_data):
+def test_evidence_of_a_clip_is_as_long_as_its_skeleton_and_sums_to_what_the_model_says(
+    page_data: tuple[dict, list],
+) -> None:
     payload, media = page_data
     entries = {int(row): entry for block in media for row, entry in block.items()}
     assert [row for row, has in enumerate(payload["clips"]["media"]) if has] == sorted(entries)
@@ -116,7 +118,9 @@ def test_evidence_of_a_clip_is_as_long_as_its_skeleton_and_sums_to_what_the_mode
             assert max(map(abs, values)) <= 1
 
 
-def test_evidence_is_for_the_clips_at_the_ends_where_there_are_many(workspace, monkeypatch):
+def test_evidence_is_for_the_clips_at_the_ends_where_there_are_many(
+    workspace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(selection, "EVIDENCE_CLIPS", 4)
     payload, media = built(workspace)
     shown = [int(row) for block in media for row, entry in block.items() if entry["evidence"]]
@@ -129,7 +133,7 @@ def test_evidence_is_for_the_clips_at_the_ends_where_there_are_many(workspace, m
     assert all(set(ranks) <= {1, sizes[of]} for of, ranks in by_challenge.items())
 
 
-def test_blocks_hold_the_media_of_64_clips_each():
+def test_blocks_hold_the_media_of_64_clips_each() -> None:
     divided = media_blocks({0: {"a": 1}, MEDIA_BLOCK - 1: {"a": 2}, MEDIA_BLOCK: {"a": 3}}, 2 * MEDIA_BLOCK + 1)
     assert [sorted(block) for block in divided] == [["0", "63"], ["64"], []]
     assert media_blocks({}, 0) == []
@@ -138,7 +142,7 @@ def test_blocks_hold_the_media_of_64_clips_each():
 # --- similarity
 
 
-def test_the_small_vectors_keep_the_cosines_of_the_embeddings():
+def test_the_small_vectors_keep_the_cosines_of_the_embeddings() -> None:
     rng = np.random.default_rng(0)
     kinds = rng.normal(size=(8, 40))
     rows = kinds[rng.integers(0, 8, 100)] + 0.3 * rng.normal(size=(100, 40))
@@ -156,7 +160,7 @@ def test_the_small_vectors_keep_the_cosines_of_the_embeddings():
     assert projected({}).size == 0
 
 
-def test_the_nearest_better_clip_is_clearly_better_of_the_same_challenge_and_looks_alike():
+def test_the_nearest_better_clip_is_clearly_better_of_the_same_challenge_and_looks_alike() -> None:
     vectors = np.array([[100, 0], [90, 10], [0, 100], [99, 1], [99, 1]], np.int8)
     challenge = np.array(["a", "a", "a", "a", "b"])
     percentile = pd.Series([0.1, 0.9, 0.8, 0.1 + CLEARLY / 2, 0.9])
@@ -168,7 +172,7 @@ def test_the_nearest_better_clip_is_clearly_better_of_the_same_challenge_and_loo
 # --- samples
 
 
-def test_a_sample_says_how_many_people_and_which_scene():
+def test_a_sample_says_how_many_people_and_which_scene() -> None:
     scene = scene_rows()
     entry = check(pose_rows(persons=3, frames=40), face_rows(faces=6), scene, CATEGORIES, np.array([1, 2]), "show")
     assert entry["people"] == 3
@@ -184,7 +188,7 @@ def test_a_sample_says_how_many_people_and_which_scene():
     assert check(pose_rows(persons=0), None, None, (), np.zeros(0, np.int64), "show")["people"] == 0
 
 
-def test_crops_are_left_out_or_covered_unless_faces_are_shown():
+def test_crops_are_left_out_or_covered_unless_faces_are_shown() -> None:
     buffer = io.BytesIO()
     stripes = np.zeros((160, 160, 3), np.uint8)
     stripes[:, ::2] = 255
@@ -202,7 +206,7 @@ def test_crops_are_left_out_or_covered_unless_faces_are_shown():
     assert check(None, faces, None, (), np.array([0]), "none")["crops"] == []
 
 
-def test_scenes_are_named_by_the_profiles_own_set_of_categories():
+def test_scenes_are_named_by_the_profiles_own_set_of_categories() -> None:
     options = {"extractor": {"categories": "demo8"}}
     assert scene_names({"options": json.dumps(options)})[:2] == ("bedroom", "kitchen")
     assert scene_names({}) == CATEGORIES
@@ -221,7 +225,9 @@ def sources(tmp_path_factory: pytest.TempPathFactory, workspace: str) -> Sources
     return Sources(uris, limits=DecodeLimits(attempts=1))
 
 
-def test_films_are_of_the_clips_whose_files_are_there_and_the_others_are_counted(workspace, sources):
+def test_films_are_of_the_clips_whose_files_are_there_and_the_others_are_counted(
+    workspace: str, sources: Sources
+) -> None:
     payload, media = built(workspace, sources=sources)
     films = {row for block in media for row, entry in block.items() if entry["film"]}
     assert films == {"0", "1", "2", "3"}
@@ -232,7 +238,9 @@ def test_films_are_of_the_clips_whose_files_are_there_and_the_others_are_counted
 
 
 @pytest.mark.parametrize(("faces", "films"), [("none", 120), ("blur", 0)])
-def test_where_no_pictures_are_wanted_there_are_none_but_skeletons(workspace, sources, faces, films):
+def test_where_no_pictures_are_wanted_there_are_none_but_skeletons(
+    workspace: str, sources: Sources, faces: str, films: int
+) -> None:
     payload, media = built(workspace, faces, films, sources)
     assert not any(entry["film"] for block in media for entry in block.values())
     assert not any(one["picture"] for one in payload["checks"])
@@ -241,7 +249,7 @@ def test_where_no_pictures_are_wanted_there_are_none_but_skeletons(workspace, so
         assert "data:image" not in json.dumps([payload, media])
 
 
-def test_the_page_is_one_file_that_holds_the_data(copied, sources):
+def test_the_page_is_one_file_that_holds_the_data(copied: Path, sources: Sources) -> None:
     render(DatasetFolder(str(copied), DATASET), Run(str(copied), RUN), CPU, sources=sources, name="june")
     text = (copied / RUN / "report.html").read_text()
     assert "clip000" in text
@@ -267,7 +275,7 @@ def judged(noise: float, count: int = 320) -> pd.DataFrame:
     )
 
 
-def test_calibration_says_where_clips_were_that_were_expected_somewhere():
+def test_calibration_says_where_clips_were_that_were_expected_somewhere() -> None:
     bins = calibration(judged(0.3), 0.8)
     assert [one["n"] for one in bins] == [32] * 10
     expected, actual = (np.array([one[name] for one in bins]) for name in ("expected", "actual"))
@@ -276,7 +284,7 @@ def test_calibration_says_where_clips_were_that_were_expected_somewhere():
     assert np.ptp(actual) > 0.4
 
 
-def test_clips_are_not_their_own_proof_of_calibration():
+def test_clips_are_not_their_own_proof_of_calibration() -> None:
     """A score that says nothing is expected in the middle; on a map fitted with the clip itself it would look right."""
     clips = judged(0.3, 64).assign(score=np.random.default_rng(1).normal(size=64))
     spread = np.corrcoef(*[[one[name] for one in calibration(clips, 0.8)] for name in ("expected", "actual")])[0, 1]

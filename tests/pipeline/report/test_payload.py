@@ -31,7 +31,7 @@ def rows(payload: dict) -> dict[str, dict[str, Any]]:
     return {clip_id: {name: clips[name][at] for name in COLUMNS} for at, clip_id in enumerate(clips["id"])}
 
 
-def test_every_clip_has_a_place_in_every_column(page_data):
+def test_every_clip_has_a_place_in_every_column(page_data: tuple[dict, list]) -> None:
     payload, _ = page_data
     clips = payload["clips"]
     assert len(clips["id"]) == 28
@@ -43,7 +43,9 @@ def test_every_clip_has_a_place_in_every_column(page_data):
     assert [one["clips"] for one in payload["challenges"]] == [15, 13]
 
 
-def test_ranks_and_percentiles_are_those_of_the_scores_within_a_challenge(page_data, workspace):
+def test_ranks_and_percentiles_are_those_of_the_scores_within_a_challenge(
+    page_data: tuple[dict, list], workspace: str
+) -> None:
     payload, _ = page_data
     scores = read_table(f"{workspace}/{RUN}/scores.parquet").set_index("clip_id")
     for clip_id, row in rows(payload).items():
@@ -57,7 +59,7 @@ def test_ranks_and_percentiles_are_those_of_the_scores_within_a_challenge(page_d
             assert row["percentile"] == pytest.approx(score["percentile"], rel=1e-3)
 
 
-def test_what_is_not_known_is_null_and_a_clip_without_likes_has_no_actual_place(page_data):
+def test_what_is_not_known_is_null_and_a_clip_without_likes_has_no_actual_place(page_data: tuple[dict, list]) -> None:
     clips = rows(page_data[0])
     assert clips["later"]["actual"] is None
     assert clips["later"]["likes"] is None
@@ -73,7 +75,9 @@ def test_what_is_not_known_is_null_and_a_clip_without_likes_has_no_actual_place(
     assert spearmanr(actual, likes).statistic == pytest.approx(1)
 
 
-def test_the_unseen_place_is_that_of_the_folds_and_not_of_the_score(page_data, workspace):
+def test_the_unseen_place_is_that_of_the_folds_and_not_of_the_score(
+    page_data: tuple[dict, list], workspace: str
+) -> None:
     clips = rows(page_data[0])
     folds = read_table(f"{workspace}/{RUN}/folds.parquet")
     shuffle = folds[folds["challenge"] == "shuffle"].dropna(subset=["score"])
@@ -82,7 +86,7 @@ def test_the_unseen_place_is_that_of_the_folds_and_not_of_the_score(page_data, w
     assert clips["later"]["unseen"] is None
 
 
-def test_codes_say_what_they_mean_and_name_their_clips(page_data):
+def test_codes_say_what_they_mean_and_name_their_clips(page_data: tuple[dict, list]) -> None:
     data = page_data[0]["data"]
     assert data["endings"] == {"ok": 26, "partial": 0, "failed": 2}
     codes = {one["code"]: one for one in data["codes"]}
@@ -94,7 +98,7 @@ def test_codes_say_what_they_mean_and_name_their_clips(page_data):
     assert usable["scene"]["clips"] == 26
 
 
-def test_numbers_are_as_short_as_what_can_be_seen():
+def test_numbers_are_as_short_as_what_can_be_seen() -> None:
     assert plain([1 / 3, -0.0, float("nan"), np.float32(12345.678), np.int64(7), pd.NA, True]) == [
         0.3333, 0.0, None, 12350.0, 7, None, True,
     ]  # fmt: skip
@@ -104,7 +108,7 @@ def test_numbers_are_as_short_as_what_can_be_seen():
         plain(object())
 
 
-def test_a_challenge_says_how_its_own_clips_were_ordered(page_data, workspace):
+def test_a_challenge_says_how_its_own_clips_were_ordered(page_data: tuple[dict, list], workspace: str) -> None:
     folds = read_table(f"{workspace}/{RUN}/folds.parquet").dropna(subset=["score"])
     for one in page_data[0]["challenges"]:
         judged = folds[folds["challenge"] == one["name"]]
@@ -113,7 +117,7 @@ def test_a_challenge_says_how_its_own_clips_were_ordered(page_data, workspace):
         assert one["low"] < one["spearman"] < one["high"]
 
 
-def test_the_interval_of_a_correlation_holds_as_often_as_it_says():
+def test_the_interval_of_a_correlation_holds_as_often_as_it_says() -> None:
     rng = np.random.default_rng(0)
     true = 6 / np.pi * np.arcsin(0.5 / 2)  # Spearman of two normals that correlate 0.5
     held = 0
@@ -126,7 +130,7 @@ def test_the_interval_of_a_correlation_holds_as_often_as_it_says():
     assert spearman_interval(0.5, 4) == (None, None)
 
 
-def test_a_manifests_html_stays_text_in_the_data(tmp_path):
+def test_a_manifests_html_stays_text_in_the_data(tmp_path: Path) -> None:
     clips = [Clip(f"c{place}", challenge=HTML, creator=HTML + str(place), likes=place) for place in range(4)]
     payload, _ = built(make(tmp_path / "ws", clips))
     assert payload["challenges"][0]["name"] == HTML
@@ -134,7 +138,7 @@ def test_a_manifests_html_stays_text_in_the_data(tmp_path):
 
 
 @pytest.mark.parametrize("modalities", [("pose",), ("scene",), ("face", "appearance")])
-def test_any_choice_of_modalities_gives_a_page(tmp_path, modalities):
+def test_any_choice_of_modalities_gives_a_page(tmp_path: Path, modalities: tuple) -> None:
     payload, media = built(make(tmp_path / "ws", modalities=modalities))
     assert payload["about"]["modalities"] == list(modalities)
     assert [one["modality"] for one in payload["data"]["usable"]] == list(modalities)
@@ -142,7 +146,7 @@ def test_any_choice_of_modalities_gives_a_page(tmp_path, modalities):
     assert len(payload["checks"]) == 24
 
 
-def test_a_run_without_folds_gives_a_page(tmp_path):
+def test_a_run_without_folds_gives_a_page(tmp_path: Path) -> None:
     payload, _ = built(make(tmp_path / "ws", folds=0))
     assert payload["quality"]["folds"] is None
     assert payload["quality"]["table"] == []
@@ -151,7 +155,7 @@ def test_a_run_without_folds_gives_a_page(tmp_path):
 
 
 @pytest.mark.parametrize("clip", [Clip("only", creator="ann", likes=3), Clip("only", nobody=True)])
-def test_a_single_clip_gives_a_page(tmp_path, clip):
+def test_a_single_clip_gives_a_page(tmp_path: Path, clip: Clip) -> None:
     payload, media = built(make(tmp_path / "ws", [clip], modalities=("pose", "scene")))
     assert payload["data"]["clips"] == len(payload["clips"]["id"]) == 1
     assert payload["clips"]["percentile"] == [0.5]
@@ -159,7 +163,7 @@ def test_a_single_clip_gives_a_page(tmp_path, clip):
     assert len(media) == 1
 
 
-def test_no_clip_at_all_gives_a_page(tmp_path):
+def test_no_clip_at_all_gives_a_page(tmp_path: Path) -> None:
     """As when all clips of a manifest were taken down."""
     workspace = make(tmp_path / "ws", [Clip("only", creator="ann", likes=3)], modalities=("pose", "scene"), folds=0)
     for path in (f"{DATASET}/clips.parquet", f"{DATASET}/faces.parquet", f"{RUN}/held_out.parquet"):
@@ -173,7 +177,9 @@ def test_no_clip_at_all_gives_a_page(tmp_path):
     assert payload["embedding"]["values"] == ""
 
 
-def test_a_page_of_an_object_stores_workspace_is_that_of_a_local_one(memory, copied, page_data):
+def test_a_page_of_an_object_stores_workspace_is_that_of_a_local_one(
+    memory: str, copied: Path, page_data: tuple[dict, list]
+) -> None:
     filesystem = fsspec.filesystem("memory")
     filesystem.put(str(copied), memory.removeprefix("memory://"), recursive=True)
     payload, media = built(memory)
@@ -184,7 +190,7 @@ def test_a_page_of_an_object_stores_workspace_is_that_of_a_local_one(memory, cop
     assert media == local_media
 
 
-def test_ablations_are_in_the_page_where_they_were_made(copied, page_data):
+def test_ablations_are_in_the_page_where_they_were_made(copied: Path, page_data: tuple[dict, list]) -> None:
     assert page_data[0]["quality"]["ablations"] is None
     row: dict[str, Any] = {
         "variant": "default", "what": "the model", "predictor": "fused", "seeds": 1, "clips": 24, "value": 0.5,
@@ -200,7 +206,7 @@ def test_ablations_are_in_the_page_where_they_were_made(copied, page_data):
     assert second["difference"] == [-0.1, -0.2, None]
 
 
-def test_the_run_says_what_it_is(page_data, workspace):
+def test_the_run_says_what_it_is(page_data: tuple[dict, list], workspace: str) -> None:
     about = page_data[0]["about"]
     run = json.loads(Path(workspace, RUN, "run.json").read_text())
     assert about["run"] == RUN.removeprefix("runs/")

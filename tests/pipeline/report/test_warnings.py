@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -54,7 +55,7 @@ def warnings(
     return [(one.id, one.kind, one.text) for one in find_warnings(contents, faces, film_failures or {}, no_heads)]
 
 
-def test_a_run_with_nothing_wrong_with_it_has_no_warning():
+def test_a_run_with_nothing_wrong_with_it_has_no_warning() -> None:
     assert warnings(run()) == []
 
 
@@ -148,7 +149,7 @@ def test_a_run_with_nothing_wrong_with_it_has_no_warning():
         ),
     ],
 )
-def test_what_is_wrong_is_said_and_nothing_else(contents, id, kind, says):
+def test_what_is_wrong_is_said_and_nothing_else(contents: RunContents, id: str, kind: str, says: str) -> None:
     ((found_id, found_kind, text),) = warnings(contents)
     assert (found_id, found_kind) == (id, kind)
     assert re.search(says, text), text
@@ -169,22 +170,22 @@ def test_what_is_wrong_is_said_and_nothing_else(contents, id, kind, says):
         run(table=clips(attention_scene=0.8, attention_pose=0.2)),
     ],
 )
-def test_what_is_just_well_enough_is_not_spoken_of(contents):
+def test_what_is_just_well_enough_is_not_spoken_of(contents: RunContents) -> None:
     assert warnings(contents) == []
 
 
-def test_many_rivals_are_counted_and_the_best_named_first():
+def test_many_rivals_are_counted_and_the_best_named_first() -> None:
     rivals = [row(f"r{place}", "no_network", better=(-0.1 - place / 100, -1, 1)) for place in range(6)]
     ((_, _, text),) = warnings(run(metrics(*rivals)))
     assert text.endswith("r5 (+0.15), r4 (+0.14), r3 (+0.13) and 3 more.")
 
 
-def test_warnings_come_first():
+def test_warnings_come_first() -> None:
     contents = run(metrics(clips=50) | {"coverage": {"share": None}}, untrained=["pose"])
     assert [kind for _, kind, _ in warnings(contents)] == ["warning", "warning", "note"]
 
 
-def test_pictures_that_are_missing_or_show_faces_are_told_of():
+def test_pictures_that_are_missing_or_show_faces_are_told_of() -> None:
     assert warnings(run(), faces="none") == []
     ((id, kind, text),) = warnings(run(), faces="show")
     assert (id, kind) == ("faces_shown", "warning")
@@ -198,7 +199,7 @@ def test_pictures_that_are_missing_or_show_faces_are_told_of():
     assert text.startswith("No pictures")
 
 
-def test_untrained_networks_find_no_heads_so_that_nothing_is_shown_blurred(copied):
+def test_untrained_networks_find_no_heads_so_that_nothing_is_shown_blurred(copied: Path) -> None:
     path = copied / "datasets/one/statistics.json"
     statistics = json.loads(path.read_text()) | {"untrained": ["pose", "face"]}
     path.write_text(json.dumps(statistics))

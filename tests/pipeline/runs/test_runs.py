@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from tests.end_to_end.workspaces import contents
 A, B, C = "a" * 16, "b" * 16, "c" * 16
 
 
-def add_run(workspace: str, run_id: str, finished_at: str = "2026-01-01T00:00:00+00:00", **more) -> None:
+def add_run(workspace: str, run_id: str, finished_at: str = "2026-01-01T00:00:00+00:00", **more: Any) -> None:
     folder = storage.join(workspace, "runs", run_id)
     run = {"schema": 4, "dataset": f"d{run_id}", "finished_at": finished_at} | more
     storage.write_bytes(storage.join(folder, "run.json"), json.dumps(run).encode())
@@ -36,12 +37,12 @@ def read_latest(workspace: str) -> dict:
     return json.loads(storage.read_bytes(storage.join(workspace, "latest.json")))
 
 
-def test_a_run_is_found_by_its_id_and_by_its_name(workspace):
+def test_a_run_is_found_by_its_id_and_by_its_name(workspace: str) -> None:
     name_run(workspace, B, "june")
     assert find_run(workspace, "june") == find_run(workspace, B) == B
 
 
-def test_a_run_that_is_not_there_is_told_with_those_that_are(workspace):
+def test_a_run_that_is_not_there_is_told_with_those_that_are(workspace: str) -> None:
     name_run(workspace, B, "june")
     with pytest.raises(OptionError, match=f"'may'; there are {A}, {B} \\(june\\), {C}"):
         find_run(workspace, "may")
@@ -49,7 +50,7 @@ def test_a_run_that_is_not_there_is_told_with_those_that_are(workspace):
         find_run(storage.join(workspace, "elsewhere"), "may")
 
 
-def test_a_killed_training_is_no_run_but_can_be_deleted(workspace):
+def test_a_killed_training_is_no_run_but_can_be_deleted(workspace: str) -> None:
     storage.write_bytes(storage.join(workspace, "runs", "d" * 16, "logs/csv/metrics.csv"), b"1")
     with pytest.raises(OptionError, match="did not finish"):
         find_run(workspace, "d" * 16)
@@ -58,7 +59,7 @@ def test_a_killed_training_is_no_run_but_can_be_deleted(workspace):
         find_run(workspace, "d" * 16, finished=False)
 
 
-def test_a_name_is_one_runs_alone_and_a_run_has_one(workspace):
+def test_a_name_is_one_runs_alone_and_a_run_has_one(workspace: str) -> None:
     name_run(workspace, A, "june")
     name_run(workspace, A, "june")
     with pytest.raises(OptionError, match=f"the name of run {A}"):
@@ -69,12 +70,12 @@ def test_a_name_is_one_runs_alone_and_a_run_has_one(workspace):
 
 
 @pytest.mark.parametrize("name", ["../june", "a b", "", ".hidden", "x" * 65, A, "june/july", "names\n"])
-def test_a_name_that_could_be_a_path_or_an_id_is_refused(tmp_path, name):
+def test_a_name_that_could_be_a_path_or_an_id_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(OptionError, match="--run-name"):
         check_name(str(tmp_path), name)
 
 
-def test_deleting_a_run_takes_its_folder_and_name_and_nothing_else(workspace):
+def test_deleting_a_run_takes_its_folder_and_name_and_nothing_else(workspace: str) -> None:
     name_run(workspace, A, "june")
     name_run(workspace, B, "july")
     before = storage.listing(workspace)
@@ -85,7 +86,7 @@ def test_deleting_a_run_takes_its_folder_and_name_and_nothing_else(workspace):
     name_run(workspace, C, "june")
 
 
-def test_latest_then_says_the_run_that_ended_last_of_those_left(workspace):
+def test_latest_then_says_the_run_that_ended_last_of_those_left(workspace: str) -> None:
     path = storage.join(workspace, "latest.json")
     storage.write_bytes(path, json.dumps(latest("datasets/x", f"runs/{A}")).encode())
     delete_run(workspace, C)
@@ -99,7 +100,7 @@ def test_latest_then_says_the_run_that_ended_last_of_those_left(workspace):
 
 
 @pytest.mark.parametrize("run_id", ["", ".", "..", "../datasets", f"{A}/logs"])
-def test_what_is_no_runs_id_deletes_nothing(tmp_path, run_id):
+def test_what_is_no_runs_id_deletes_nothing(tmp_path: Path, run_id: str) -> None:
     add_run(str(tmp_path), A)
     (tmp_path / "datasets").mkdir()
     (tmp_path / "datasets/clips.parquet").write_text("clips")
@@ -109,7 +110,7 @@ def test_what_is_no_runs_id_deletes_nothing(tmp_path, run_id):
     assert contents(tmp_path) == before
 
 
-def test_links_are_not_followed_out_of_the_runs_folder(tmp_path: Path):
+def test_links_are_not_followed_out_of_the_runs_folder(tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "run.json").write_text('{"schema": 4}')
@@ -124,7 +125,7 @@ def test_links_are_not_followed_out_of_the_runs_folder(tmp_path: Path):
     assert (outside / "run.json").read_text() == '{"schema": 4}'
 
 
-def test_a_run_of_another_schema_is_not_read(tmp_path):
+def test_a_run_of_another_schema_is_not_read(tmp_path: Path) -> None:
     add_run(str(tmp_path), A, schema=2)
     with pytest.raises(WorkspaceError, match="schema 2, this version reads 4; train anew"):
         Run(str(tmp_path), f"runs/{A}").read_about()

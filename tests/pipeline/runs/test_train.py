@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -35,7 +36,7 @@ SMALL = VdvConfig(
 ONE_EPOCH = replace(SMALL, epochs=1, frames=16)
 
 
-def build(workspace: Path, clips: list[Clip], config: VdvConfig, run: str = "runs/one", **options) -> pd.DataFrame:
+def build(workspace: Path, clips: list[Clip], config: VdvConfig, run: str = "runs/one", **options: Any) -> pd.DataFrame:
     modalities = options.pop("modalities", ("pose", "scene"))
     if not (workspace / "datasets/one").exists():
         files = make_batch(workspace, clips, modalities=modalities, **options)
@@ -55,7 +56,7 @@ def learned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return workspace
 
 
-def test_a_planted_signal_is_learned_and_holds_on_creators_not_seen(learned):
+def test_a_planted_signal_is_learned_and_holds_on_creators_not_seen(learned: Path) -> None:
     test = json.loads((learned / "runs/one/metrics.json").read_text())["splits"]["test"]
     assert test["clips"] == 16
     pose, fused = (test["predictors"][name]["mean"]["spearman"] for name in ("pose", "fused"))
@@ -67,7 +68,7 @@ def test_a_planted_signal_is_learned_and_holds_on_creators_not_seen(learned):
     }  # fmt: skip
 
 
-def test_clips_without_likes_are_scored_and_clips_without_anything_abstained_on(learned):
+def test_clips_without_likes_are_scored_and_clips_without_anything_abstained_on(learned: Path) -> None:
     scores = pd.read_parquet(learned / "runs/one/scores.parquet").set_index("clip_id")
     assert len(scores) == 42
     assert scores.loc["later", "split"] == "unlabelled"
@@ -83,7 +84,7 @@ def test_clips_without_likes_are_scored_and_clips_without_anything_abstained_on(
         assert group["percentile"].between(0, 1, inclusive="neither").all()
 
 
-def test_a_run_records_what_made_it_and_nothing_of_where(learned):
+def test_a_run_records_what_made_it_and_nothing_of_where(learned: Path) -> None:
     run = json.loads((learned / "runs/one/run.json").read_text())
     assert run["seed"] == 1
     assert run["dataset"] == "one"
@@ -109,7 +110,7 @@ def test_a_run_records_what_made_it_and_nothing_of_where(learned):
     assert any(name.startswith("events.out.tfevents") for name in logs)
 
 
-def test_the_data_fingerprint_is_of_clips_labels_and_split_in_any_order(learned):
+def test_the_data_fingerprint_is_of_clips_labels_and_split_in_any_order(learned: Path) -> None:
     clips = DatasetFolder(str(learned), "datasets/one").read_clips()
     first = data_fingerprint(clips)
     assert json.loads((learned / "runs/one/run.json").read_text())["data"]["fingerprint"] == first
@@ -121,14 +122,16 @@ def test_the_data_fingerprint_is_of_clips_labels_and_split_in_any_order(learned)
     assert data_fingerprint(clips.iloc[:-1]) != first
 
 
-def test_metrics_say_how_often_intervals_hold(learned):
+def test_metrics_say_how_often_intervals_hold(learned: Path) -> None:
     coverage = json.loads((learned / "runs/one/metrics.json").read_text())["coverage"]
     assert coverage["from"] == "held_out"
     assert (coverage["level"], coverage["clips"], coverage["creators"]) == (0.8, 24, 24)
     assert coverage["share_95"][0] < coverage["share"] <= coverage["share_95"][1]
 
 
-def test_without_backfitting_a_modality_is_learned_the_same_whatever_other_modalities_there_are(learned, tmp_path):
+def test_without_backfitting_a_modality_is_learned_the_same_whatever_other_modalities_there_are(
+    learned: Path, tmp_path: Path
+) -> None:
     once = replace(ONE_EPOCH, rounds=0)
     both = fit(ClipDataset(DatasetFolder(str(learned), "datasets/one"), once, training=True), once, CPU).model
     alone = replace(once, modalities=("scene",))
@@ -137,7 +140,9 @@ def test_without_backfitting_a_modality_is_learned_the_same_whatever_other_modal
     assert all(torch.equal(value, weights[name]) for name, value in scene.encoders["scene"].state_dict().items())
 
 
-def test_the_fusion_learns_from_encoders_that_did_not_see_the_clip(learned, monkeypatch):
+def test_the_fusion_learns_from_encoders_that_did_not_see_the_clip(
+    learned: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     dataset = ClipDataset(DatasetFolder(str(learned), "datasets/one"), ONE_EPOCH, training=True)
     creators = dataset.clips["creator_id"]
     trained: list[tuple[str, set[str]]] = []
@@ -145,12 +150,12 @@ def test_the_fusion_learns_from_encoders_that_did_not_see_the_clip(learned, monk
     judged: list[set[str]] = []
     train, score = fitting.fit_encoder, fitting._score
 
-    def watched_training(dataset, target, rows, *rest, **options):
+    def watched_training(dataset: Any, target: Any, rows: Any, *rest: Any, **options: Any) -> Any:
         trained.append((target.modality, set(creators.iloc[rows])))
         targets[target.modality] = target
         return train(dataset, target, rows, *rest, **options)
 
-    def watched_scoring(dataset, rows, *rest):
+    def watched_scoring(dataset: Any, rows: Any, *rest: Any) -> Any:
         judged.append(set(creators.iloc[rows]))
         return score(dataset, rows, *rest)
 
@@ -172,7 +177,7 @@ def test_the_fusion_learns_from_encoders_that_did_not_see_the_clip(learned, monk
     assert spearmanr(pose.residual_percentile[fitted.rows], label).statistic < goes["pose"] - 0.2
 
 
-def test_the_clips_of_a_single_creator_still_train(tmp_path):
+def test_the_clips_of_a_single_creator_still_train(tmp_path: Path) -> None:
     clips = [Clip(f"c{n}", creator="ann", likes=10 * n, speed=n / 4) for n in range(1, 7)]
     scores = build(tmp_path / "ws", clips, ONE_EPOCH)
     assert scores["score"].notna().all()
@@ -181,14 +186,14 @@ def test_the_clips_of_a_single_creator_still_train(tmp_path):
     assert run["fusion"] == {"held_out": 0, "reliability": {"pose": 0.5, "scene": 0.5}, "steepness": nothing}
 
 
-def test_a_modality_that_only_a_few_clips_have_trains(tmp_path):
+def test_a_modality_that_only_a_few_clips_have_trains(tmp_path: Path) -> None:
     clips = [replace(clip, nobody=place > 1) for place, clip in enumerate(speed_decides(12))]
     scores = build(tmp_path / "ws", clips, ONE_EPOCH)
     assert scores["score"].notna().all()
     assert scores["score_pose"].notna().sum() == 2
 
 
-def test_the_same_seed_gives_the_same_scores_and_another_others(tmp_path):
+def test_the_same_seed_gives_the_same_scores_and_another_others(tmp_path: Path) -> None:
     clips = speed_decides(12)
     first, again = (build(tmp_path / "ws", clips, ONE_EPOCH, run)["score"] for run in ("runs/a", "runs/b"))
     other = build(tmp_path / "ws", clips, replace(ONE_EPOCH, seed=2), "runs/c")["score"]
@@ -196,7 +201,7 @@ def test_the_same_seed_gives_the_same_scores_and_another_others(tmp_path):
     assert not np.allclose(first, other)
 
 
-def test_four_labelled_clips_in_two_challenges_are_enough(tmp_path):
+def test_four_labelled_clips_in_two_challenges_are_enough(tmp_path: Path) -> None:
     clips = [Clip(f"c{place}", f"challenge{place % 2}", likes=place * 10, followers=place + 1) for place in range(4)]
     scores = build(tmp_path / "ws", clips, ONE_EPOCH)
     assert scores["score"].notna().all()
@@ -210,7 +215,7 @@ def test_four_labelled_clips_in_two_challenges_are_enough(tmp_path):
     assert train["followers"]["mean"]["spearman"] == pytest.approx(1)
 
 
-def test_clips_without_labels_change_nothing_that_is_learned(tmp_path):
+def test_clips_without_labels_change_nothing_that_is_learned(tmp_path: Path) -> None:
     labelled = speed_decides(8)
     more = [*labelled, Clip("later", speed=3), Clip("latest", "elsewhere")]
     fewer, all_of_them = build(tmp_path / "a", labelled, ONE_EPOCH), build(tmp_path / "b", more, ONE_EPOCH)
@@ -227,19 +232,19 @@ def test_clips_without_labels_change_nothing_that_is_learned(tmp_path):
     ],
     ids=["no likes", "equal likes", "one a challenge", "one decodes"],
 )
-def test_nothing_to_learn_is_an_error_that_says_what_to_add(tmp_path, clips):
+def test_nothing_to_learn_is_an_error_that_says_what_to_add(tmp_path: Path, clips: list[Clip]) -> None:
     with pytest.raises(DataError, match="Add likes to the manifest"):
         build(tmp_path / "ws", clips, ONE_EPOCH)
     assert not (tmp_path / "ws/runs/one/run.json").exists()
 
 
-def test_untrained_extractors_are_said_loudly(tmp_path, caplog):
+def test_untrained_extractors_are_said_loudly(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     build(tmp_path / "ws", speed_decides(8), ONE_EPOCH, weights="untrained:0")
     assert "UNTRAINED WEIGHTS" in caplog.text
     assert json.loads((tmp_path / "ws/runs/one/run.json").read_text())["untrained"] == ["pose", "scene"]
 
 
-def test_a_run_scores_a_dataset_that_lacks_a_modality_and_refuses_another_width(tmp_path, learned):
+def test_a_run_scores_a_dataset_that_lacks_a_modality_and_refuses_another_width(tmp_path: Path, learned: Path) -> None:
     files = make_batch(tmp_path / "ws", speed_decides(3), modalities=("pose",))
     assemble(DatasetFolder(str(tmp_path / "ws"), "datasets/new"), [files])
     run = tmp_path / "ws/runs/one"
@@ -265,7 +270,9 @@ def test_a_run_scores_a_dataset_that_lacks_a_modality_and_refuses_another_width(
         load_run(Run(str(tmp_path / "ws"), "runs/one"), CPU)
 
 
-def test_with_patience_an_encoder_is_that_of_its_best_epoch_and_the_final_one_trains_as_long(learned, monkeypatch):
+def test_with_patience_an_encoder_is_that_of_its_best_epoch_and_the_final_one_trains_as_long(
+    learned: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Scenes are noise: on clips unseen, what is learned of them soon does harm."""
     config = replace(SMALL, modalities=("scene",), patience=2, epochs=30, batch_clips=8, ridge=False)
     dataset = ClipDataset(DatasetFolder(str(learned), "datasets/one"), config, training=True)
@@ -273,7 +280,7 @@ def test_with_patience_an_encoder_is_that_of_its_best_epoch_and_the_final_one_tr
     encoders = []
     whole, train = _Training._held_out_loss, fitting.fit_encoder
 
-    def watched_loss(training, judged):
+    def watched_loss(training: Any, judged: Any) -> Any:
         if not training.epochs_done - 1:
             losses.append([])
         losses[-1].append(whole(training, judged))
@@ -282,7 +289,7 @@ def test_with_patience_an_encoder_is_that_of_its_best_epoch_and_the_final_one_tr
 
     best: list[int] = []
 
-    def watched_training(*arguments, **options):
+    def watched_training(*arguments: Any, **options: Any) -> Any:
         fitted = train(*arguments, **options)
         best.append(fitted.epochs)
         if options.get("unseen") is not None:
@@ -299,7 +306,7 @@ def test_with_patience_an_encoder_is_that_of_its_best_epoch_and_the_final_one_tr
     assert fitted.epochs == {"scene": best[3]} == {"scene": round(np.mean(best[:3]))}
 
 
-def test_options_of_training_that_make_no_sense_are_refused():
+def test_options_of_training_that_make_no_sense_are_refused() -> None:
     for wrong in ({"patience": -1}, {"rounds": -1}, {"ridge_folds": 1}, {"inner_folds": 1}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             replace(SMALL, **wrong)

@@ -45,7 +45,7 @@ def embeddings(workspace: Path) -> dict[str, np.ndarray]:
     return read_embeddings(DatasetFolder(str(workspace), "datasets/one"), Run(str(workspace), "runs/one"), CPU)
 
 
-def test_rows_are_unit_vectors_in_the_datasets_order_and_nan_where_the_modality_is_missing(workspace):
+def test_rows_are_unit_vectors_in_the_datasets_order_and_nan_where_the_modality_is_missing(workspace: Path) -> None:
     vectors = embeddings(workspace)
     assert set(vectors) == {"pose", "scene"}
     clips = pd.read_parquet(workspace / "datasets/one/clips.parquet")["clip_id"]
@@ -58,7 +58,7 @@ def test_rows_are_unit_vectors_in_the_datasets_order_and_nan_where_the_modality_
         np.testing.assert_allclose(np.linalg.norm(values[~missing], axis=1), 1, atol=1e-5)
 
 
-def test_a_row_is_what_the_encoder_says_of_that_clip_less_the_mean(workspace):
+def test_a_row_is_what_the_encoder_says_of_that_clip_less_the_mean(workspace: Path) -> None:
     vectors = embeddings(workspace)["scene"]
     model, _ = load_run(Run(str(workspace), "runs/one"), CPU)
     dataset = ClipDataset(DatasetFolder(str(workspace), "datasets/one"), model.config, training=False)
@@ -69,7 +69,7 @@ def test_a_row_is_what_the_encoder_says_of_that_clip_less_the_mean(workspace):
     np.testing.assert_allclose(vectors[present], centred / np.linalg.norm(centred, axis=1, keepdims=True), atol=1e-4)
 
 
-def test_they_are_made_once_and_read_the_same_from_the_file(workspace):
+def test_they_are_made_once_and_read_the_same_from_the_file(workspace: Path) -> None:
     first = embeddings(workspace)
     path = workspace / "runs/one" / EMBEDDINGS
     modified = path.stat().st_mtime_ns
@@ -87,7 +87,7 @@ def test_they_are_made_once_and_read_the_same_from_the_file(workspace):
     assert pq.read_table(path).column("clip_id").to_pylist()[:2] == ["clip000", "clip001"]
 
 
-def test_a_run_that_was_trained_anew_is_looked_at_anew(workspace):
+def test_a_run_that_was_trained_anew_is_looked_at_anew(workspace: Path) -> None:
     embeddings(workspace)
     run_path, path = workspace / "runs/one/run.json", workspace / "runs/one" / EMBEDDINGS
     before, modified = run_path.read_text(), path.stat().st_mtime_ns
@@ -100,7 +100,7 @@ def test_a_run_that_was_trained_anew_is_looked_at_anew(workspace):
     assert pq.read_schema(path).metadata[b"finished_at"] == b"2031-01-01T00:00:00+00:00"
 
 
-def test_a_damaged_file_and_another_dataset_are_refused_with_what_to_do(workspace):
+def test_a_damaged_file_and_another_dataset_are_refused_with_what_to_do(workspace: Path) -> None:
     path = workspace / "runs/one" / EMBEDDINGS
     path.write_bytes(b"PAR1 no more")
     with pytest.raises(WorkspaceError, match=r"embeddings\.parquet is damaged .*delete it"):
@@ -109,7 +109,7 @@ def test_a_damaged_file_and_another_dataset_are_refused_with_what_to_do(workspac
         read_embeddings(DatasetFolder(str(workspace), "datasets/two"), Run(str(workspace), "runs/one"), CPU)
 
 
-def test_clips_that_all_look_the_same_have_no_direction():
+def test_clips_that_all_look_the_same_have_no_direction() -> None:
     values = np.tile(np.float32([0.1, 0.7, -0.3]), (5, 1))
     values[3] = np.nan
     vectors = unit_rows(values, values[0].astype(np.float64) * (1 + 1e-8))
@@ -117,14 +117,14 @@ def test_clips_that_all_look_the_same_have_no_direction():
     assert np.isnan(vectors[3]).all()
 
 
-def test_what_all_clips_share_does_not_make_them_alike(workspace):
+def test_what_all_clips_share_does_not_make_them_alike(workspace: Path) -> None:
     for modality, vectors in embeddings(workspace).items():
         present = vectors[~np.isnan(vectors).any(1)]
         similarity = (present @ present.T)[np.triu_indices(len(present), 1)]
         assert abs(similarity.mean()) < 0.1, modality
 
 
-def test_uploads_lie_in_the_space_of_the_runs_own_clips(workspace):
+def test_uploads_lie_in_the_space_of_the_runs_own_clips(workspace: Path) -> None:
     again = [clip for clip in speed_decides(24, seed=1) if clip.clip_id in ("clip003", "clip007")]
     files = make_batch(workspace, again, name="again", modalities=("pose", "scene"))
     assemble_uploads(DatasetFolder(str(workspace), "uploads/again"), [files])
@@ -138,7 +138,7 @@ def test_uploads_lie_in_the_space_of_the_runs_own_clips(workspace):
     assert not (workspace / "uploads/again" / EMBEDDINGS).exists()
 
 
-def test_uploads_that_another_run_scored_are_refused(workspace):
+def test_uploads_that_another_run_scored_are_refused(workspace: Path) -> None:
     files = make_batch(workspace, [Clip("other")], name="other", modalities=("pose", "scene"))
     assemble_uploads(DatasetFolder(str(workspace), "uploads/other"), [files])
     score_uploads(DatasetFolder(str(workspace), "uploads/other"), Run(str(workspace), "runs/one"), CPU)

@@ -1,7 +1,9 @@
 """What a score is worth: intervals that hold for creators never seen, and a map that never falls."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -30,11 +32,11 @@ def unseen(creators: int = 40, folds: int = 3, skill: float = 0.6, offset: float
     )  # fmt: skip
 
 
-def expected(calibration, scores, challenge="shuffle"):
+def expected(calibration: Any, scores: Sequence[float], challenge: str = "shuffle") -> Any:
     return calibration.expect(pd.Series([challenge] * len(scores)), pd.Series(scores, dtype=float))
 
 
-def test_the_bound_counts_creators_and_keeps_a_place_for_the_new_one():
+def test_the_bound_counts_creators_and_keeps_a_place_for_the_new_one() -> None:
     errors, group = np.array([0.1, 0.2, 0.3, 0.4]), np.array([1, 2, 3, 4])
     assert creator_quantile(errors, group, 0.6) == 0.3  # 3 of 5, the fifth being the new creator
     assert creator_quantile(errors, group, 0.8) == 0.4
@@ -42,14 +44,14 @@ def test_the_bound_counts_creators_and_keeps_a_place_for_the_new_one():
     assert creator_quantile(np.array([*errors, np.nan]), np.array([*group, 5]), 0.8) == 0.4
 
 
-def test_a_creator_of_many_clips_counts_as_one():
+def test_a_creator_of_many_clips_counts_as_one() -> None:
     errors = np.concatenate([np.linspace(0.01, 0.09, 9), np.full(500, 0.9)])
     group = np.concatenate([np.arange(9), np.full(500, 9)])
     assert creator_quantile(errors, group, 0.8) == pytest.approx(0.09)
 
 
 @pytest.mark.parametrize("level", [0.5, 0.8, 0.9])
-def test_a_clip_of_a_new_creator_is_within_its_interval_as_often_as_promised(level):
+def test_a_clip_of_a_new_creator_is_within_its_interval_as_often_as_promised(level: float) -> None:
     held = []
     for seed in range(60):
         calibration = calibrate(unseen(30, seed=seed), level)
@@ -60,7 +62,7 @@ def test_a_clip_of_a_new_creator_is_within_its_interval_as_often_as_promised(lev
     assert level - 0.02 < np.mean(held) < level + 0.08
 
 
-def test_measured_coverage_is_what_new_creators_will_find_and_has_its_interval():
+def test_measured_coverage_is_what_new_creators_will_find_and_has_its_interval() -> None:
     measured = [coverage(unseen(60, seed=seed)) for seed in range(20)]
     assert 0.78 < np.mean([result["by_creator"] for result in measured]) < 0.86
     for result in measured:
@@ -71,11 +73,11 @@ def test_measured_coverage_is_what_new_creators_will_find_and_has_its_interval()
         assert 0.3 < result["mean_width"] < 0.9
 
 
-def test_a_fold_is_covered_by_the_others_alone(monkeypatch):
+def test_a_fold_is_covered_by_the_others_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     used = []
     calibrated = intervals.calibrate
 
-    def watched(unseen, level):
+    def watched(unseen: Any, level: Any) -> Any:
         used.append(set(unseen["fold"]))
         return calibrated(unseen, level)
 
@@ -84,13 +86,13 @@ def test_a_fold_is_covered_by_the_others_alone(monkeypatch):
     assert used == [{1, 2}, {0, 2}, {0, 1}]
 
 
-def test_each_error_is_that_of_a_map_that_was_fitted_without_the_clips_fold(monkeypatch):
+def test_each_error_is_that_of_a_map_that_was_fitted_without_the_clips_fold(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(intervals, "creator_quantile", lambda errors, group, level: float(np.nanmean(errors)))
     learned_by_heart = unseen(20, folds=20, skill=0.0)  # no score says anything: only a map's own clips look near it
     assert calibrate(learned_by_heart).half_width > (learned_by_heart["percentile"] - 0.5).abs().mean()
 
 
-def test_more_is_expected_of_higher_scores_and_nothing_beyond_the_ends():
+def test_more_is_expected_of_higher_scores_and_nothing_beyond_the_ends() -> None:
     result = expected(calibrate(unseen()), [-9.0, -1.0, 0.0, 1.0, 9.0])
     assert (np.diff(result["expected_percentile"]) >= 0).all()
     assert result["expected_percentile"].iloc[-1] - result["expected_percentile"].iloc[0] > 0.3
@@ -100,7 +102,7 @@ def test_more_is_expected_of_higher_scores_and_nothing_beyond_the_ends():
     assert (result["expected_percentile"] <= result["high"]).all()
 
 
-def test_a_challenge_that_is_scored_high_as_a_whole_is_not_expected_to_do_better():
+def test_a_challenge_that_is_scored_high_as_a_whole_is_not_expected_to_do_better() -> None:
     calibration = calibrate(unseen(200, offset=2.0))
     for above in (-1.0, 0.0, 1.0):
         low, high = expected(calibration, [above], "shuffle"), expected(calibration, [above + 2.0], "wave")
@@ -109,13 +111,13 @@ def test_a_challenge_that_is_scored_high_as_a_whole_is_not_expected_to_do_better
         assert high["expected_percentile"][0] == pytest.approx(truth, abs=0.07)
 
 
-def test_three_creators_say_nothing_about_a_fourth_at_80_percent():
+def test_three_creators_say_nothing_about_a_fourth_at_80_percent() -> None:
     result = expected(calibrate(unseen(3)), [0.0])
     assert result[["low", "high"]].to_numpy().tolist() == [[0.0, 1.0]]
     assert result["expected_percentile"].notna().all()
 
 
-def test_nothing_is_said_without_a_score_or_of_a_challenge_that_is_not_known():
+def test_nothing_is_said_without_a_score_or_of_a_challenge_that_is_not_known() -> None:
     calibration = calibrate(unseen())
     assert expected(calibration, [np.nan]).isna().all().all()
     assert expected(calibration, [0.0], "elsewhere").isna().all().all()
@@ -124,7 +126,7 @@ def test_nothing_is_said_without_a_score_or_of_a_challenge_that_is_not_known():
         calibrate(unseen(), 1.0)
 
 
-def test_clips_that_were_abstained_on_change_nothing():
+def test_clips_that_were_abstained_on_change_nothing() -> None:
     table = unseen()
     silent = table.assign(score=np.nan, percentile=0.0, group=table["group"] + 1000)
     plain, more = calibrate(table), calibrate(pd.concat([table, silent], ignore_index=True))
@@ -133,20 +135,20 @@ def test_clips_that_were_abstained_on_change_nothing():
     assert coverage(pd.concat([table, silent], ignore_index=True)) == coverage(table)
 
 
-def test_without_folds_creators_are_dealt_into_parts():
+def test_without_folds_creators_are_dealt_into_parts() -> None:
     result = coverage(unseen(60).drop(columns="fold"))
     assert 0.65 < result["by_creator"] < 0.95
     assert result["creators"] == 60
 
 
-def test_what_cannot_be_measured_is_null_and_says_why():
+def test_what_cannot_be_measured_is_null_and_says_why() -> None:
     result = coverage(unseen(1))
     assert (result["clips"], result["share"], result["share_95"]) == (0, None, None)
     assert "two creators" in result["reason"]
     json.dumps(result, allow_nan=False)
 
 
-def test_folds_by_creator_are_used_where_there_are_and_else_what_the_fusion_learned_from(tmp_path: Path):
+def test_folds_by_creator_are_used_where_there_are_and_else_what_the_fusion_learned_from(tmp_path: Path) -> None:
     run = tmp_path / "runs/one"
     run.mkdir(parents=True)
     unseen(12).drop(columns="fold").to_parquet(run / "held_out.parquet")

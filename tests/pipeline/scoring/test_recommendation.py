@@ -71,13 +71,13 @@ def chosen(
 # --- relevance
 
 
-def test_relevance_is_the_weighted_mean_of_percentiles():
+def test_relevance_is_the_weighted_mean_of_percentiles() -> None:
     percentile = pd.DataFrame({"pose": [0.9, 0.1], "scene": [0.3, 0.7], "face": [0.0, 1.0]})
     np.testing.assert_allclose(weighted_relevance(percentile, {"pose": 2.0, "scene": 1.0}), [0.7, 0.3])
     np.testing.assert_allclose(weighted_relevance(percentile, {"pose": 5.0, "face": 0.0}), [0.9, 0.1])
 
 
-def test_a_missing_modality_counts_as_the_middle_and_a_clip_that_lacks_all_that_is_asked_for_is_out():
+def test_a_missing_modality_counts_as_the_middle_and_a_clip_that_lacks_all_that_is_asked_for_is_out() -> None:
     percentile = pd.DataFrame({"pose": [NAN, 0.9, NAN], "scene": [0.8, NAN, NAN], "fused": [0.9, 0.9, 0.9]})
     np.testing.assert_allclose(weighted_relevance(percentile, {"pose": 1.0, "scene": 1.0}), [0.65, 0.7, NAN])
     np.testing.assert_allclose(weighted_relevance(percentile, {"pose": 1.0}), [NAN, 0.9, NAN])
@@ -87,12 +87,12 @@ def test_a_missing_modality_counts_as_the_middle_and_a_clip_that_lacks_all_that_
 # --- maximal marginal relevance
 
 
-def test_without_diversity_the_most_relevant_are_taken_and_ties_go_to_the_first():
+def test_without_diversity_the_most_relevant_are_taken_and_ties_go_to_the_first() -> None:
     assert chosen([0.2, 0.9, NAN, 0.9, 0.5], looks(5), top=3, diversity=0.0) == [1, 3, 4]
 
 
 @pytest.mark.parametrize("diversity", [0.0, 0.3, 0.7, 1.0])
-def test_each_clip_taken_is_the_one_of_highest_marginal_relevance(diversity):
+def test_each_clip_taken_is_the_one_of_highest_marginal_relevance(diversity: float) -> None:
     vectors, relevance = looks(30), np.random.default_rng(1).random(30)
 
     def alike(one: int, other: int) -> float:
@@ -111,7 +111,7 @@ def test_each_clip_taken_is_the_one_of_highest_marginal_relevance(diversity):
     assert chosen(relevance.tolist(), vectors, top=12, diversity=diversity) == expected
 
 
-def test_a_clip_like_one_above_it_gives_way_to_a_different_one_and_both_are_told():
+def test_a_clip_like_one_above_it_gives_way_to_a_different_one_and_both_are_told() -> None:
     same = np.float32([[1, 0], [1, 0], [0, 1]])
     nobody = np.full(3, None, object)
     assert chosen([0.9, 0.8, 0.7], {"scene": same}, top=2, diversity=0.1) == [0, 2]
@@ -122,25 +122,25 @@ def test_a_clip_like_one_above_it_gives_way_to_a_different_one_and_both_are_told
     assert third.value == pytest.approx(0.5 * 0.8 - 0.5)
 
 
-def test_the_opposite_of_a_clip_is_no_better_than_one_that_is_merely_different():
+def test_the_opposite_of_a_clip_is_no_better_than_one_that_is_merely_different() -> None:
     around = np.float32([[1, 0], [0, 1], [-1, 0]])
     assert chosen([0.9, 0.5, 0.4], {"scene": around}, top=3, diversity=1.0) == [0, 1, 2]
 
 
-def test_clips_that_share_no_modality_are_not_alike():
+def test_clips_that_share_no_modality_are_not_alike() -> None:
     vectors = {"scene": np.float32([[1, 0], [NAN, NAN]]), "face": np.float32([[NAN, NAN], [0, 1]])}
     assert similarity_to(vectors, 0).tolist() == [1.0, 0.0]
     assert intra_list_diversity(vectors, [0, 1]) == 1.0
     assert np.isnan(intra_list_diversity(vectors, [0]))
 
 
-def test_diversity_of_a_list_is_one_less_the_mean_cosine_of_its_pairs():
+def test_diversity_of_a_list_is_one_less_the_mean_cosine_of_its_pairs() -> None:
     vectors = {"scene": np.float32([[1, 0], [1, 0], [0, 1]])}
     assert intra_list_diversity(vectors, [0, 1, 2]) == pytest.approx(1 - 1 / 3)
     assert intra_list_diversity(vectors, [0, 1]) == pytest.approx(0)
 
 
-def test_no_creator_has_more_clips_than_asked_for_and_unknown_creators_are_not_one():
+def test_no_creator_has_more_clips_than_asked_for_and_unknown_creators_are_not_one() -> None:
     creator = np.array(["ann", "ann", "ann", None, None, "bob"], object)
     relevance = [0.9, 0.8, 0.7, 0.6, 0.5, 0.4]
     assert chosen(relevance, looks(6), 6, 0.0, creator=creator, per_creator=1) == [0, 3, 4, 5]
@@ -148,7 +148,7 @@ def test_no_creator_has_more_clips_than_asked_for_and_unknown_creators_are_not_o
     assert chosen(relevance, looks(6), 6, 0.0, creator=creator) == [0, 1, 2, 3, 4, 5]
 
 
-def test_of_copies_one_is_taken_whoever_uploaded_them():
+def test_of_copies_one_is_taken_whoever_uploaded_them() -> None:
     copies = np.array(["a", None, "a", "a", None], object)
     creator = np.array(["ann", "bob", "cy", "di", "ed"], object)
     assert chosen([0.5, 0.6, 0.9, 0.8, 0.1], looks(5), 5, 0.0, creator=creator, copies=copies) == [2, 1, 4]
@@ -157,7 +157,7 @@ def test_of_copies_one_is_taken_whoever_uploaded_them():
 # --- of a run
 
 
-def test_a_clip_that_was_trained_on_stands_by_what_a_fold_that_did_not_see_it_said(workspace):
+def test_a_clip_that_was_trained_on_stands_by_what_a_fold_that_did_not_see_it_said(workspace: Path) -> None:
     candidates = read_candidates(Run(str(workspace), RUN), RecommendOptions())
     scores = pd.read_parquet(workspace / RUN / "scores.parquet").set_index("clip_id")
     folds = pd.read_parquet(workspace / RUN / "folds.parquet").set_index("clip_id")
@@ -175,7 +175,7 @@ def test_a_clip_that_was_trained_on_stands_by_what_a_fold_that_did_not_see_it_sa
     assert candidates.clips["unseen"].all()
 
 
-def test_without_folds_it_stands_by_the_runs_own_score_and_that_is_told(workspace):
+def test_without_folds_it_stands_by_the_runs_own_score_and_that_is_told(workspace: Path) -> None:
     about = workspace / RUN / "folds.json"
     before = about.read_text()
     about.write_text(json.dumps({"protocol": "kfold", "folds": 0, "clips": 0, "reason": "few"}))
@@ -189,7 +189,9 @@ def test_without_folds_it_stands_by_the_runs_own_score_and_that_is_told(workspac
     assert not candidates.clips["unseen"].all()
 
 
-def test_only_clips_with_what_is_asked_for_are_recommended_and_copies_once(workspace, embeddings):
+def test_only_clips_with_what_is_asked_for_are_recommended_and_copies_once(
+    workspace: Path, embeddings: dict[str, np.ndarray]
+) -> None:
     everything = recommended(workspace, embeddings, weights=parse_weights("pose=1,scene=1"))
     taken = everything[everything["place"].notna()]
     clips = pd.read_parquet(workspace / "datasets/one/clips.parquet")
@@ -202,7 +204,9 @@ def test_only_clips_with_what_is_asked_for_are_recommended_and_copies_once(works
     assert "nobody" not in recommended(workspace, embeddings, weights=parse_weights("pose")).index
 
 
-def test_places_count_from_one_in_each_challenge_and_follow_what_clips_were_taken_for(workspace, embeddings):
+def test_places_count_from_one_in_each_challenge_and_follow_what_clips_were_taken_for(
+    workspace: Path, embeddings: dict[str, np.ndarray]
+) -> None:
     table = recommended(workspace, embeddings, top=5, diversity=0.0)
     for _, clips in table.groupby("challenge"):
         taken = clips[clips["place"].notna()]
@@ -211,7 +215,7 @@ def test_places_count_from_one_in_each_challenge_and_follow_what_clips_were_take
         assert taken["value"].is_monotonic_decreasing
 
 
-def test_clips_passed_over_say_why_and_for_whom(workspace, embeddings):
+def test_clips_passed_over_say_why_and_for_whom(workspace: Path, embeddings: dict[str, np.ndarray]) -> None:
     table = recommended(workspace, embeddings, top=12, per_creator=1, diversity=0.0)
     passed = table[table["place"].isna()]
     assert set(passed["passed_over"]) <= {"creator", "copy"}
@@ -232,7 +236,9 @@ def test_clips_passed_over_say_why_and_for_whom(workspace, embeddings):
     assert (alike["instead"] == alike["most_similar"]).all()
 
 
-def test_new_clips_are_those_without_engagement_and_since_counts_uploads(workspace, embeddings):
+def test_new_clips_are_those_without_engagement_and_since_counts_uploads(
+    workspace: Path, embeddings: dict[str, np.ndarray]
+) -> None:
     assert set(recommended(workspace, embeddings, new_only=True).index) == {"new0", "new1", "new2"}
     assert set(recommended(workspace, embeddings, since="2024-07-02").index) == {"new1", "new2"}
     assert set(recommended(workspace, embeddings, since="2024-07-02T13:00:00+01:00").index) == {"new1", "new2"}
@@ -246,7 +252,7 @@ def test_new_clips_are_those_without_engagement_and_since_counts_uploads(workspa
     )
 
 
-def test_the_summary_says_what_spreading_cost_and_gave(workspace, embeddings):
+def test_the_summary_says_what_spreading_cost_and_gave(workspace: Path, embeddings: dict[str, np.ndarray]) -> None:
     candidates = read_candidates(Run(str(workspace), RUN), RecommendOptions())
     options = RecommendOptions(top=5, diversity=0.8, per_creator=0)
     table = recommend(candidates, embeddings, options)
@@ -270,7 +276,7 @@ def test_the_summary_says_what_spreading_cost_and_gave(workspace, embeddings):
     assert [about["to_choose_from"] for about in summary(candidates, embeddings, options, table)] == [20, 19]
 
 
-def test_both_files_say_the_same_and_what_was_asked(workspace, embeddings):
+def test_both_files_say_the_same_and_what_was_asked(workspace: Path, embeddings: dict[str, np.ndarray]) -> None:
     options = RecommendOptions(weights=(("scene", 2.0),), top=4)
     written = write_recommendation(Run(str(workspace), RUN), embeddings, options, "mine")
     assert written.parquet == f"{workspace}/{RUN}/recommendations/mine.parquet"
@@ -294,7 +300,7 @@ def test_both_files_say_the_same_and_what_was_asked(workspace, embeddings):
 # --- what is refused
 
 
-def test_weights_are_modalities_and_numbers():
+def test_weights_are_modalities_and_numbers() -> None:
     assert parse_weights(" pose=2, scene = 0.5 ,fused") == (("pose", 2.0), ("scene", 0.5), ("fused", 1.0))
 
 
@@ -313,12 +319,12 @@ def test_weights_are_modalities_and_numbers():
         ("face=1,face=2", "names face twice"),
     ],
 )
-def test_weights_that_make_no_sense_are_refused_with_what_to_write(text, message):
+def test_weights_that_make_no_sense_are_refused_with_what_to_write(text: str, message: str) -> None:
     with pytest.raises(OptionError, match=f"--weights .*{message}"):
         parse_weights(text)
 
 
-def test_days_and_names_that_are_none_are_refused():
+def test_days_and_names_that_are_none_are_refused() -> None:
     with pytest.raises(OptionError, match="--since is 'yesterday'; give a day"):
         since_time("yesterday")
     with pytest.raises(OptionError, match=r"--name is '\.\./x'"):
@@ -339,13 +345,13 @@ def test_days_and_names_that_are_none_are_refused():
         ({"since": "soon"}, "--since is 'soon'"),
     ],
 )
-def test_what_the_run_does_not_have_is_refused_with_what_it_has(workspace, options, message):
+def test_what_the_run_does_not_have_is_refused_with_what_it_has(workspace: Path, options: dict, message: str) -> None:
     check_options(Run(str(workspace), RUN), RecommendOptions())
     with pytest.raises(OptionError, match=message):
         check_options(Run(str(workspace), RUN), RecommendOptions(**options))
 
 
-def test_a_run_without_scores_is_refused_with_what_to_do(workspace):
+def test_a_run_without_scores_is_refused_with_what_to_do(workspace: Path) -> None:
     path = workspace / RUN / "scores.parquet"
     kept = path.read_bytes()
     path.unlink()

@@ -46,7 +46,7 @@ def scores(workspace: Path, folder: str = "uploads/one") -> pd.DataFrame:
     return pd.read_parquet(workspace / folder / "scores.parquet").set_index("clip_id")
 
 
-def test_every_upload_has_a_row_and_the_csv_holds_the_same(workspace):
+def test_every_upload_has_a_row_and_the_csv_holds_the_same(workspace: Path) -> None:
     table = scores(workspace)
     assert table.index.tolist() == [clip.clip_id for clip in NEW]
     assert table["score"].notna().tolist() == [True, True, True, True, False]
@@ -58,13 +58,13 @@ def test_every_upload_has_a_row_and_the_csv_holds_the_same(workspace):
     assert not {"split", "label"} & set(table.columns)
 
 
-def test_the_likes_that_an_upload_already_has_are_not_looked_at(workspace):
+def test_the_likes_that_an_upload_already_has_are_not_looked_at(workspace: Path) -> None:
     clips = pd.read_parquet(workspace / "uploads/one/clips.parquet")
     assert clips[["likes", "label", "percentile"]].isna().all().all()
     assert (clips["split"] == "unlabelled").all()
 
 
-def test_a_clip_is_scored_the_same_as_in_the_runs_own_dataset(workspace):
+def test_a_clip_is_scored_the_same_as_in_the_runs_own_dataset(workspace: Path) -> None:
     again = [clip for clip in speed_decides(24, seed=1) if clip.clip_id in ("clip003", "clip004")]
     files = make_batch(workspace, again, name="again", modalities=("pose", "scene"))
     assemble_uploads(DatasetFolder(str(workspace), "uploads/again"), [files])
@@ -73,7 +73,7 @@ def test_a_clip_is_scored_the_same_as_in_the_runs_own_dataset(workspace):
     np.testing.assert_allclose(scores(workspace, "uploads/again")["score"], own, atol=1e-5)
 
 
-def test_a_challenge_that_the_run_never_saw_is_scored_and_flagged_and_nothing_is_expected(workspace):
+def test_a_challenge_that_the_run_never_saw_is_scored_and_flagged_and_nothing_is_expected(workspace: Path) -> None:
     table = scores(workspace)
     assert table["known_challenge"].tolist() == [True, True, True, False, True]
     ends = table[["expected_percentile", "low", "high"]]
@@ -82,7 +82,7 @@ def test_a_challenge_that_the_run_never_saw_is_scored_and_flagged_and_nothing_is
     assert (ends["low"] <= ends["high"])[:3].all()
 
 
-def test_a_challenge_that_was_judged_but_never_trained_on_counts_as_unknown(workspace):
+def test_a_challenge_that_was_judged_but_never_trained_on_counts_as_unknown(workspace: Path) -> None:
     path = workspace / "runs/one/run.json"
     run = path.read_text()
     about = json.loads(run)
@@ -95,7 +95,7 @@ def test_a_challenge_that_was_judged_but_never_trained_on_counts_as_unknown(work
     assert np.isnan(table.loc["new2", "expected_percentile"])
 
 
-def test_a_higher_level_gives_wider_intervals(workspace):
+def test_a_higher_level_gives_wider_intervals(workspace: Path) -> None:
     narrow, wide = [], []
     for level, found in ((0.3, narrow), (0.9, wide)):
         score_uploads(DatasetFolder(str(workspace), "uploads/one"), Run(str(workspace), "runs/one"), CPU, level)
@@ -105,13 +105,13 @@ def test_a_higher_level_gives_wider_intervals(workspace):
     assert (wide[0] > narrow[0]).all()
 
 
-def test_scoring_uploads_leaves_run_and_dataset_as_they_are(workspace):
+def test_scoring_uploads_leaves_run_and_dataset_as_they_are(workspace: Path) -> None:
     before = {name: contents(workspace / name) for name in ("runs", "datasets", "features", "clips")}
     score_uploads(DatasetFolder(str(workspace), "uploads/one"), Run(str(workspace), "runs/one"), CPU)
     assert {name: contents(workspace / name) for name in before} == before
 
 
-def test_the_first_of_each_challenge_are_told_and_who_has_no_score(workspace):
+def test_the_first_of_each_challenge_are_told_and_who_has_no_score(workspace: Path) -> None:
     lines = first_clips(DatasetFolder(str(workspace), "uploads/one"), top=1)
     table = scores(workspace)
     best = table.loc[["new0", "new1"], "score"].idxmax()
@@ -124,7 +124,9 @@ def test_the_first_of_each_challenge_are_told_and_who_has_no_score(workspace):
     assert len(lines) == 7
 
 
-def test_random_weights_are_warned_of_when_uploads_are_scored(workspace, caplog):
+def test_random_weights_are_warned_of_when_uploads_are_scored(
+    workspace: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     path = workspace / "runs/one/run.json"
     run = path.read_text()
     path.write_text(json.dumps(json.loads(run) | {"untrained": ["pose"]}))
@@ -133,12 +135,12 @@ def test_random_weights_are_warned_of_when_uploads_are_scored(workspace, caplog)
     assert "UNTRAINED WEIGHTS: pose" in caplog.text
 
 
-def test_a_manifest_without_clips_is_refused(tmp_path):
+def test_a_manifest_without_clips_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="nothing to score"):
         assemble_uploads(DatasetFolder(str(tmp_path), "uploads/none"), [])
 
 
-def test_what_is_expected_of_a_clip_trained_on_comes_from_a_model_that_did_not_see_it(workspace):
+def test_what_is_expected_of_a_clip_trained_on_comes_from_a_model_that_did_not_see_it(workspace: Path) -> None:
     table = scores(workspace, "runs/one")
     held = pd.read_parquet(workspace / "runs/one/held_out.parquet").set_index("clip_id")
     trained = table[table["split"] == "train"]

@@ -53,14 +53,14 @@ def agreement(score: torch.Tensor, held: HeldOut) -> float:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_modality_of_noise_gets_next_to_no_weight_and_costs_nothing(seed):
+def test_a_modality_of_noise_gets_next_to_no_weight_and_costs_nothing(seed: int) -> None:
     fusion, unseen = trained(held_out(seed=seed)), held_out(seed=100 + seed)
     score, attention = fusion(unseen.score, unseen.quality, unseen.present)
     assert attention[:, 1].mean() < 0.15
     assert agreement(score, unseen) > agreement(unseen.score[:, 0], unseen) - 0.02
 
 
-def test_few_clips_do_not_tell_apart_modalities_that_are_nearly_equal_and_many_do():
+def test_few_clips_do_not_tell_apart_modalities_that_are_nearly_equal_and_many_do() -> None:
     """Weights fitted to few clips differ by luck; those of modalities that do differ are kept."""
 
     def apart(clips: int, weights: tuple[float, ...], seed: int) -> float:
@@ -76,7 +76,7 @@ def test_few_clips_do_not_tell_apart_modalities_that_are_nearly_equal_and_many_d
     assert apart(4000, (1.5, 1.0, 0.5), 0) == pytest.approx(true, rel=0.25)
 
 
-def test_modalities_that_each_hold_a_part_are_better_together():
+def test_modalities_that_each_hold_a_part_are_better_together() -> None:
     fusion, unseen = trained(held_out(weights=(1.0, 0.6, 0.6))), held_out(weights=(1.0, 0.6, 0.6), seed=100)
     score, attention = fusion(unseen.score, unseen.quality, unseen.present)
     best = max(agreement(unseen.score[:, modality], unseen) for modality in range(3))
@@ -86,7 +86,7 @@ def test_modalities_that_each_hold_a_part_are_better_together():
     assert attention.mean(0).argmax() == 0
 
 
-def test_a_modality_that_is_poor_where_its_quality_is_low_is_weighed_clip_by_clip():
+def test_a_modality_that_is_poor_where_its_quality_is_low_is_weighed_clip_by_clip() -> None:
     def muddied(seed: int) -> HeldOut:
         held = held_out(240, weights=(1.0, 1.0), seed=seed)
         rng = torch.Generator().manual_seed(seed)
@@ -106,7 +106,7 @@ def test_a_modality_that_is_poor_where_its_quality_is_low_is_weighed_clip_by_cli
     assert agreement(score, unseen) > agreement(constant, unseen) + 0.05
 
 
-def test_where_no_clip_calls_for_other_weights_attention_costs_nothing():
+def test_where_no_clip_calls_for_other_weights_attention_costs_nothing() -> None:
     unseen, lost = held_out(3000, weights=(1.0, 0.5, 0.5), noise=1.0, seed=100), []
     for seed in range(6):
         held = held_out(200, weights=(1.0, 0.5, 0.5), noise=1.0, seed=seed)
@@ -117,7 +117,7 @@ def test_where_no_clip_calls_for_other_weights_attention_costs_nothing():
     assert max(lost) < 0.02
 
 
-def test_the_scale_in_which_an_encoder_scores_does_not_matter():
+def test_the_scale_in_which_an_encoder_scores_does_not_matter() -> None:
     held = held_out(weights=(1.0, 0.6))
     stretched = replace(held, score=held.score * torch.tensor([40.0, 0.01]) - 7)
     plain, _ = trained(held)(held.score, held.quality, held.present)
@@ -125,7 +125,7 @@ def test_the_scale_in_which_an_encoder_scores_does_not_matter():
     torch.testing.assert_close(plain, other, atol=1e-2, rtol=0)
 
 
-def test_a_clip_known_by_a_poor_modality_alone_is_placed_near_the_middle():
+def test_a_clip_known_by_a_poor_modality_alone_is_placed_near_the_middle() -> None:
     held = held_out(weights=(1.0, 0.3))
     fusion = trained(held)
     with_both, _ = fusion(held.score, held.quality, held.present)
@@ -136,7 +136,7 @@ def test_a_clip_known_by_a_poor_modality_alone_is_placed_near_the_middle():
     assert spearmanr(alone.detach(), held.score[:, 1]).statistic > 0.99
 
 
-def test_with_nothing_held_out_the_fusion_stays_the_mean():
+def test_with_nothing_held_out_the_fusion_stays_the_mean() -> None:
     nothing = HeldOut(*(value[:0] for value in vars(held_out()).values()))
     fusion = trained(nothing)
     score, attention = fusion(torch.tensor([[1.0, 3.0]]), torch.ones(1, 2), torch.ones(1, 2, dtype=torch.bool))
@@ -145,20 +145,20 @@ def test_with_nothing_held_out_the_fusion_stays_the_mean():
 
 
 @pytest.mark.parametrize("clips", [1, 2, 3, 6])
-def test_few_clips_held_out_give_finite_weights(clips):
+def test_few_clips_held_out_give_finite_weights(clips: int) -> None:
     held = HeldOut(*(value[:clips] for value in vars(held_out(seed=5)).values()))
     score, attention = trained(held)(held.score, held.quality, held.present)
     assert score.isfinite().all()
     torch.testing.assert_close(attention.sum(1), torch.ones(clips))
 
 
-def test_the_seed_decides_the_weights():
+def test_the_seed_decides_the_weights() -> None:
     held = held_out()
     first, again = trained(held).state_dict(), trained(held).state_dict()
     assert all(torch.equal(first[name], again[name]) for name in first)
 
 
-def test_a_fused_score_is_on_the_labels_own_scale():
+def test_a_fused_score_is_on_the_labels_own_scale() -> None:
     fusion, unseen = trained(held_out(weights=(1.0, 0.7))), held_out(weights=(1.0, 0.7), seed=100)
     score, _ = fusion(unseen.score, unseen.quality, unseen.present)
     normal = normal_score(unseen.percentile.numpy())
@@ -166,7 +166,7 @@ def test_a_fused_score_is_on_the_labels_own_scale():
     assert 0.8 < slope < 1.25
 
 
-def test_a_modality_is_never_trusted_less_for_being_seen_better():
+def test_a_modality_is_never_trusted_less_for_being_seen_better() -> None:
     """Where chance has it that the label goes with the worse seen, as here by construction, quality decides nothing."""
     held = held_out(240, weights=(1.0, 1.0))
     order = (held.percentile - 0.5).abs().argsort()
@@ -180,7 +180,7 @@ def test_a_modality_is_never_trusted_less_for_being_seen_better():
     assert fusion.steepness[0] < 0.02
 
 
-def test_a_quality_that_never_changes_moves_nothing():
+def test_a_quality_that_never_changes_moves_nothing() -> None:
     held = held_out(weights=(1.0, 1.0))
     fusion = trained(replace(held, quality=torch.full_like(held.quality, 0.7)))
     some, other = (fusion(held.score, torch.full_like(held.quality, at), held.present)[0] for at in (0.7, 0.1))

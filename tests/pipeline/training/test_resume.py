@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -50,7 +50,7 @@ def train_and_die(workspace: str, run: str, config: VdvConfig, threads: int, whe
     owner = encoder_training if hasattr(encoder_training, where) else _Training
     whole = getattr(owner, where)
 
-    def dying(*arguments, **named):
+    def dying(*arguments: Any, **named: Any) -> Any:
         left[0] -= 1
         if not left[0]:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -77,12 +77,12 @@ class Epoch(NamedTuple):
 
 
 @pytest.fixture
-def epochs_trained(monkeypatch) -> list[Epoch]:
+def epochs_trained(monkeypatch: pytest.MonkeyPatch) -> list[Epoch]:
     """Every epoch that is trained from here on."""
     trained: list[Epoch] = []
     whole = _Training.on_train_epoch_end
 
-    def watched(training):
+    def watched(training: Any) -> None:
         batches = int(training.trainer.num_training_batches)
         trained.append(Epoch(training.data.target.modality, training.current_epoch, batches))
         whole(training)
@@ -117,7 +117,7 @@ def kept(workspace: Path, run: str) -> list[str]:
     return sorted(f"{path.name.rsplit('.', 2)[0]}{path.suffix}" for path in paths)
 
 
-def test_a_training_killed_three_times_gives_the_same_model(workspace, epochs_trained):
+def test_a_training_killed_three_times_gives_the_same_model(workspace: Path, epochs_trained: list[Epoch]) -> None:
     train_fusion(DatasetFolder(str(workspace), "datasets/one"), Run(str(workspace), "runs/whole"), PLAIN, CPU)
     assert [epoch.number for epoch in epochs_trained] == [0, 1, 2] * 6
     batches = [epoch.batches for epoch in epochs_trained]
@@ -150,7 +150,9 @@ def test_a_training_killed_three_times_gives_the_same_model(workspace, epochs_tr
 @pytest.mark.parametrize(
     ("modality", "where", "count", "done"), [("scene", "training_step", 5, 2), ("pose", "write_encoder", 3, 8)]
 )
-def test_early_stopping_is_resumed(workspace, epochs_trained, modality, where, count, done):
+def test_early_stopping_is_resumed(
+    workspace: Path, epochs_trained: list[Epoch], modality: str, where: str, count: int, done: int
+) -> None:
     """The scene's network has dropout, the pose's batch norms."""
     config = replace(EARLY, modalities=(modality,))
     whole, run = f"runs/whole-{where}", f"runs/{where}"
@@ -166,7 +168,9 @@ def test_early_stopping_is_resumed(workspace, epochs_trained, modality, where, c
     assert made == again
 
 
-def test_what_another_configuration_or_other_labels_left_is_never_taken(dataset, tmp_path, epochs_trained):
+def test_what_another_configuration_or_other_labels_left_is_never_taken(
+    dataset: Callable[[VdvConfig], ClipDataset], tmp_path: Path, epochs_trained: list[Epoch]
+) -> None:
     place = str(tmp_path / "kept")
     first = fit(dataset(SCENE), SCENE, CPU, checkpoints=place).model.state_dict()
     epochs_trained.clear()
@@ -200,8 +204,13 @@ def checkpoints(workspace: Path) -> Path:
     ids=["the fusion's", "the skeleton's", "the sequences'", "everybody's"],
 )
 def test_an_option_trains_those_encoders_anew_that_depend_on_it(
-    dataset, checkpoints, tmp_path, epochs_trained, other, trained
-):
+    dataset: Callable[[VdvConfig], ClipDataset],
+    checkpoints: Path,
+    tmp_path: Path,
+    epochs_trained: list[Epoch],
+    other: dict,
+    trained: set[str],
+) -> None:
     place = str(shutil.copytree(checkpoints, tmp_path / "kept"))
     config = replace(PLAIN, **other)
     alone = fit(dataset(config), config, CPU).model.state_dict()
@@ -210,7 +219,7 @@ def test_an_option_trains_those_encoders_anew_that_depend_on_it(
     assert {epoch.modality for epoch in epochs_trained} == trained
 
 
-def test_every_module_that_a_training_loads_counts_in_its_code(workspace):
+def test_every_module_that_a_training_loads_counts_in_its_code(workspace: Path) -> None:
     program = (
         "import sys, torch; from models.virality.config import VdvConfig\n"
         "from pipeline.dataset.folder import DatasetFolder; from pipeline.dataset.loading import ClipDataset\n"
@@ -227,7 +236,7 @@ def test_every_module_that_a_training_loads_counts_in_its_code(workspace):
     assert loaded <= imported_files("pipeline.training.fit")
 
 
-def test_a_cache_key_tells_apart_code_threads_devices_and_content():
+def test_a_cache_key_tells_apart_code_threads_devices_and_content() -> None:
     table = pd.DataFrame({"clip_id": ["a", "b"], "quality": [0.5, np.nan]})
     keys = [
         cache_key("pipeline.training.fit", CPU, rows=np.arange(3), clips=table),
@@ -248,7 +257,7 @@ def test_a_cache_key_tells_apart_code_threads_devices_and_content():
         torch.set_num_threads(threads)
 
 
-def test_an_encoder_is_kept_on_any_store_and_cleared(store: str, tmp_path_factory: pytest.TempPathFactory):
+def test_an_encoder_is_kept_on_any_store_and_cleared(store: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     scratch = str(tmp_path_factory.mktemp("scratch"))
     path = storage.join(store, "runs", "checkpoints", "all.scene.00.safetensors")
     assert read_encoder(path, scratch) is None
@@ -263,7 +272,9 @@ def test_an_encoder_is_kept_on_any_store_and_cleared(store: str, tmp_path_factor
     assert storage.listing(store) == {}
 
 
-def test_a_cross_validation_killed_does_not_train_finished_folds_again(workspace, monkeypatch):
+def test_a_cross_validation_killed_does_not_train_finished_folds_again(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole = cross_validate(DatasetFolder(str(workspace), "datasets/one"), SCENE, CPU, folds=3)
     killed(workspace, "", SCENE, "write_encoder", 3 + 2)  # in the second fold, whose first encoder is kept
     place = workspace / "kept"
@@ -271,7 +282,7 @@ def test_a_cross_validation_killed_does_not_train_finished_folds_again(workspace
     assert len(list(place.glob("*.scene.*.safetensors"))) == 3 + 1
     trained: list[int] = []
 
-    def watched(dataset, *arguments, **options):
+    def watched(dataset: Any, *arguments: Any, **options: Any) -> Any:
         trained.append(len(trained))
         return fit(dataset, *arguments, **options)
 
@@ -287,7 +298,9 @@ def test_a_cross_validation_killed_does_not_train_finished_folds_again(workspace
     assert len(trained) == 3
 
 
-def test_a_fold_read_back_is_the_fold_with_every_baseline_of_it(workspace, tmp_path, monkeypatch):
+def test_a_fold_read_back_is_the_fold_with_every_baseline_of_it(
+    workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     arguments = (DatasetFolder(str(workspace), "datasets/one"), SCENE, CPU, 2)
     first = cross_validate(*arguments, baselines=True, checkpoints=str(tmp_path))
     monkeypatch.setattr(crossval, "fit", None)  # nothing is trained
@@ -295,7 +308,7 @@ def test_a_fold_read_back_is_the_fold_with_every_baseline_of_it(workspace, tmp_p
     pd.testing.assert_frame_equal(first, again, check_exact=True)
 
 
-def test_folds_are_spread_over_the_gpus_unless_one_is_named():
+def test_folds_are_spread_over_the_gpus_unless_one_is_named() -> None:
     cuda, second = torch.device("cuda"), torch.device("cuda", 1)
     assert [device.index for device in assign_devices(cuda, 5, gpus=2)] == [0, 1, 0, 1, 0]
     assert assign_devices(second, 3, gpus=2) == [second] * 3
@@ -303,7 +316,7 @@ def test_folds_are_spread_over_the_gpus_unless_one_is_named():
     assert assign_devices(CPU, 3, gpus=4) == [CPU] * 3
 
 
-def test_batches_begin_at_the_epoch_asked_for(workspace):
+def test_batches_begin_at_the_epoch_asked_for(workspace: Path) -> None:
     challenges = DatasetFolder(str(workspace), "datasets/one").read_clips()["challenge"].tolist()
     from_start = ChallengeBatches(challenges, range(24), size=4, seed=0)
     epochs = [list(from_start) for _ in range(3)]

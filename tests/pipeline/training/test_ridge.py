@@ -52,7 +52,7 @@ def backfitted(known: dict, rounds: int = 3) -> dict[str, np.ndarray]:
     return backfit(known["statistics"], folds(known), known["percentile"], rounds)
 
 
-def test_a_ridge_finds_the_statistics_that_decide_and_leaves_the_rest():
+def test_a_ridge_finds_the_statistics_that_decide_and_leaves_the_rest() -> None:
     known = world(modalities=1)
     ridge = fit_ridge(
         known["statistics"]["modality0"].values,
@@ -69,7 +69,7 @@ def test_a_ridge_finds_the_statistics_that_decide_and_leaves_the_rest():
     assert spearmanr(scores, fresh["parts"][0]).statistic > 0.95
 
 
-def test_a_ridge_of_more_statistics_than_clips_learns_too_and_one_of_noise_predicts_next_to_nothing():
+def test_a_ridge_of_more_statistics_than_clips_learns_too_and_one_of_noise_predicts_next_to_nothing() -> None:
     known, rng = world(modalities=1), np.random.default_rng(5)
     many = np.concatenate([known["statistics"]["modality0"].values, rng.normal(size=(CLIPS, 400))], 1).astype(
         np.float32
@@ -82,7 +82,7 @@ def test_a_ridge_of_more_statistics_than_clips_learns_too_and_one_of_noise_predi
     assert noise(fresh).std() < 0.3 * target.std()
 
 
-def test_constant_statistics_and_outliers_do_no_harm():
+def test_constant_statistics_and_outliers_do_no_harm() -> None:
     known = world(modalities=1)
     statistics = known["statistics"]["modality0"].values.copy()
     statistics[:, 5] = 7.0
@@ -99,7 +99,7 @@ def test_constant_statistics_and_outliers_do_no_harm():
     assert abs(narrow(wild)[1]) < np.abs(narrow.coefficients).sum()
 
 
-def test_an_unknown_statistic_counts_as_the_mean_of_the_known_ones():
+def test_an_unknown_statistic_counts_as_the_mean_of_the_known_ones() -> None:
     known = world(modalities=1)
     statistics = known["statistics"]["modality0"].values.copy()
     about = (normal_score(known["percentile"]), known["challenge"], known["group"], 0, FEATURE_LIMIT)
@@ -116,7 +116,7 @@ def test_an_unknown_statistic_counts_as_the_mean_of_the_known_ones():
     np.testing.assert_allclose(ridge(gone), ridge(filled), atol=1e-5)
 
 
-def test_creators_are_not_memorised():
+def test_creators_are_not_memorised() -> None:
     """Statistics that only say who dances predict clips of creators seen, and nobody else's."""
     rng = np.random.default_rng(2)
     group = np.arange(CLIPS) // 8
@@ -131,7 +131,7 @@ def test_creators_are_not_memorised():
     assert alone(who).std() > 0.8
 
 
-def test_backfitting_gives_each_modality_its_own_part_of_the_label():
+def test_backfitting_gives_each_modality_its_own_part_of_the_label() -> None:
     known = world()
     targets = backfitted(known)
     for place, (modality, target) in enumerate(targets.items()):
@@ -144,12 +144,12 @@ def test_backfitting_gives_each_modality_its_own_part_of_the_label():
 
 
 @pytest.mark.parametrize(("modalities", "rounds"), [(3, 0), (1, 3)])
-def test_a_modality_alone_and_without_rounds_learns_the_label_itself(modalities, rounds):
+def test_a_modality_alone_and_without_rounds_learns_the_label_itself(modalities: int, rounds: int) -> None:
     known = world(modalities=modalities)
     assert all(np.array_equal(target, known["percentile"]) for target in backfitted(known, rounds).values())
 
 
-def test_where_a_modality_is_absent_the_others_learn_all_of_the_label():
+def test_where_a_modality_is_absent_the_others_learn_all_of_the_label() -> None:
     known = world(modalities=2)
     absent = np.arange(CLIPS) % 2 == 0
     statistics = known["statistics"]
@@ -162,7 +162,7 @@ def test_where_a_modality_is_absent_the_others_learn_all_of_the_label():
     assert spearmanr(target[~absent], known["percentile"][~absent]).statistic < 0.8
 
 
-def test_an_out_of_fold_score_is_by_a_ridge_that_did_not_see_the_fold():
+def test_an_out_of_fold_score_is_by_a_ridge_that_did_not_see_the_fold() -> None:
     known = world(modalities=1)
     statistics, of_clips = known["statistics"]["modality0"], folds(known)
     scores = out_of_fold_scores(statistics, of_clips, known["percentile"])
@@ -176,7 +176,7 @@ def test_an_out_of_fold_score_is_by_a_ridge_that_did_not_see_the_fold():
     assert not np.allclose(scores[~mine], again[~mine])
 
 
-def test_what_a_ridge_leaves_does_not_correlate_with_its_scores():
+def test_what_a_ridge_leaves_does_not_correlate_with_its_scores() -> None:
     known = world(modalities=1)
     statistics, of_clips = known["statistics"]["modality0"], folds(known)
     residual = residual_percentile(statistics, of_clips, known["percentile"])
@@ -185,7 +185,7 @@ def test_what_a_ridge_leaves_does_not_correlate_with_its_scores():
     assert spearmanr(known["percentile"], scores).statistic > 0.7
 
 
-def test_stacking_weighs_predictors_by_what_they_add_and_none_below_0():
+def test_stacking_weighs_predictors_by_what_they_add_and_none_below_0() -> None:
     rng = np.random.default_rng(0)
     challenge = np.array(["dance"] * CLIPS)
     truth = rng.normal(size=CLIPS)

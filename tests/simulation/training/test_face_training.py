@@ -10,11 +10,11 @@ from tests.support.few_frames import few_frames
 
 
 @pytest.fixture(scope="module")
-def found():
+def found() -> DetectedFaces:
     return detect_faces(few_frames(), DetectorOptions(30), None, processes=1)
 
 
-def test_faces_are_cut_out_and_belong_to_the_people_of_their_frame(found):
+def test_faces_are_cut_out_and_belong_to_the_people_of_their_frame(found: DetectedFaces) -> None:
     frames = few_frames()
     assert found.pictures.shape == (len(found.person), 160, 160, 3)
     assert len(found.person) >= len(frames) // 2
@@ -23,7 +23,7 @@ def test_faces_are_cut_out_and_belong_to_the_people_of_their_frame(found):
     assert skin.std() > 5  # not one picture many times
 
 
-def test_a_box_belongs_to_the_nearest_face_and_far_from_all_to_nobody():
+def test_a_box_belongs_to_the_nearest_face_and_far_from_all_to_nobody() -> None:
     truth = np.array([[100, 100, 140, 150], [0, 0, 0, 0], [300, 100, 360, 170]], np.float32)
     assert match(np.array([102, 98, 141, 149], np.float32), truth) == 0
     assert match(np.array([310, 110, 350, 160], np.float32), truth) == 2
@@ -32,7 +32,7 @@ def test_a_box_belongs_to_the_nearest_face_and_far_from_all_to_nobody():
     assert match(np.array([0, 0, 9, 9], np.float32), np.zeros((0, 4), np.float32)) is None
 
 
-def test_scores_of_an_embedding_that_knows_everything_and_of_one_that_knows_nothing(found):
+def test_scores_of_an_embedding_that_knows_everything_and_of_one_that_knows_nothing(found: DetectedFaces) -> None:
     frames = few_frames()
     rng = np.random.default_rng(0)
     people, number = np.unique(frames.identity[found.person], return_inverse=True)
@@ -48,7 +48,7 @@ def test_scores_of_an_embedding_that_knows_everything_and_of_one_that_knows_noth
     assert best.recall == worst.recall > 0.5
 
 
-def test_a_face_lost_counts_as_not_found(found):
+def test_a_face_lost_counts_as_not_found(found: DetectedFaces) -> None:
     frames = few_frames()
     smile = torch.ones(1, 512)
     half = len(found.person) // 2
@@ -56,7 +56,7 @@ def test_a_face_lost_counts_as_not_found(found):
     assert evaluate_faces(frames, fewer, smile).recall < evaluate_faces(frames, found, smile).recall
 
 
-def test_expression_is_read_by_a_dot_product_alone():
+def test_expression_is_read_by_a_dot_product_alone() -> None:
     task = FaceTask(people=3, seed=0).eval()
     faces = torch.randint(0, 256, (4, 3, 160, 160), dtype=torch.uint8)
     with torch.inference_mode():

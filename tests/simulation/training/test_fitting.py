@@ -2,6 +2,7 @@
 
 import itertools
 import time
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -12,23 +13,23 @@ from simulation.training.fitting import Budget, fit, training_autocast
 WANTED = torch.tensor([[1.0, -2.0, 0.5]])
 
 
-def examples():
+def examples() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     random = torch.Generator().manual_seed(0)
     while True:
         inputs = torch.randn(32, 3, generator=random)
         yield inputs, inputs @ WANTED.T
 
 
-def squared(network, batch):
+def squared(network: nn.Module, batch: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
     return (network(batch[0]) - batch[1]).square().mean()
 
 
-def line():
+def line() -> nn.Linear:
     torch.manual_seed(0)
     return nn.Linear(3, 1)
 
 
-def test_a_line_is_learned_and_the_mean_of_the_weights_comes_back():
+def test_a_line_is_learned_and_the_mean_of_the_weights_comes_back() -> None:
     network = line()
     averaged = fit(network, squared, examples(), Budget(steps=1500, batch=32, learning_rate=0.03), "line")
     assert averaged is not network
@@ -36,8 +37,8 @@ def test_a_line_is_learned_and_the_mean_of_the_weights_comes_back():
     assert not averaged.training
 
 
-def test_seconds_end_a_training_that_steps_would_not():
-    def slow():
+def test_seconds_end_a_training_that_steps_would_not() -> None:
+    def slow() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         for batch in examples():
             time.sleep(0.01)
             yield batch
@@ -47,10 +48,10 @@ def test_seconds_end_a_training_that_steps_would_not():
     assert time.monotonic() - start < 5
 
 
-def test_it_takes_as_many_steps_as_it_may_and_saves_evenly_on_the_way():
+def test_it_takes_as_many_steps_as_it_may_and_saves_evenly_on_the_way() -> None:
     taken, saved = itertools.count(), []
 
-    def counted(network, batch):
+    def counted(network: nn.Module, batch: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
         next(taken)
         return squared(network, batch)
 
@@ -68,7 +69,7 @@ def test_it_takes_as_many_steps_as_it_may_and_saves_evenly_on_the_way():
     assert not torch.equal(saved[0], saved[2])
 
 
-def test_a_loss_that_is_no_number_stops_the_training():
+def test_a_loss_that_is_no_number_stops_the_training() -> None:
     with pytest.raises(FloatingPointError, match="line: the loss is no number at step 0"):
         fit(
             line(),
@@ -79,7 +80,7 @@ def test_a_loss_that_is_no_number_stops_the_training():
         )
 
 
-def test_weights_stay_in_float32_whatever_the_device_computes_in():
+def test_weights_stay_in_float32_whatever_the_device_computes_in() -> None:
     network = line()
     with training_autocast(torch.device("cpu")):
         said = network(torch.ones(1, 3))

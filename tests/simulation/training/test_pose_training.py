@@ -6,23 +6,25 @@ import numpy as np
 import pytest
 import torch
 
+from models.extractors.extractor import Prepared
 from models.extractors.mmpose_compat import import_mmpose, load_config
 from models.extractors.pose import People, PoseExtractor
 from pipeline.modalities.registry import load_profile
 from simulation.training import pose_training
 from simulation.training.pose_training import MIRRORED, PoseSamples, PoseTarget, evaluate_pose, torso
+from simulation.training.training_frames import FrameSet
 from tests.support.few_frames import few_frames
 
 CONFIG = load_profile("demo").entry("pose").architecture
 
 
 @pytest.fixture(scope="module")
-def target():
+def target() -> PoseTarget:
     return PoseTarget(CONFIG)
 
 
 @pytest.fixture(scope="module")
-def keypoints():
+def keypoints() -> np.ndarray:
     """Two pictures: two people of whom joints are missing, and one person. [2, 4, 17, 3] in pixels of the input."""
     rng = np.random.default_rng(3)
     points = np.zeros((2, 4, 17, 3), np.float32)
@@ -32,7 +34,7 @@ def keypoints():
     return points
 
 
-def test_heatmaps_are_those_of_mmposes_codec(keypoints):
+def test_heatmaps_are_those_of_mmposes_codec(keypoints: np.ndarray) -> None:
     """At a deviation of 2: mmpose's windows lie a pixel off where three deviations are no whole number."""
     import_mmpose()
     from mmpose.registry import KEYPOINT_CODECS
@@ -50,7 +52,7 @@ def test_heatmaps_are_those_of_mmposes_codec(keypoints):
         assert ours[picture].numpy()[~near].max() < 0.012
 
 
-def test_the_loss_of_tags_is_that_of_mmpose(target, keypoints):
+def test_the_loss_of_tags_is_that_of_mmpose(target: PoseTarget, keypoints: np.ndarray) -> None:
     import_mmpose()
     from mmpose.models.losses import AssociativeEmbeddingLoss
     from mmpose.registry import KEYPOINT_CODECS
@@ -70,7 +72,7 @@ def test_the_loss_of_tags_is_that_of_mmpose(target, keypoints):
     assert push > constant
 
 
-def test_a_sample_that_nothing_moved_is_what_the_extractor_sees(monkeypatch):
+def test_a_sample_that_nothing_moved_is_what_the_extractor_sees(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sizes other than the input's shape too, so that the letterbox is in it."""
     frames = few_frames()
     monkeypatch.setattr(pose_training, "jitter_colours", lambda picture, _: picture)
@@ -90,23 +92,23 @@ def test_a_sample_that_nothing_moved_is_what_the_extractor_sees(monkeypatch):
 class _Still:
     """A generator that moves nothing: the middle of every range, never below a threshold."""
 
-    def __init__(self, _):
+    def __init__(self, _: object):
         pass
 
-    def integers(self, high):
+    def integers(self, high: int) -> int:
         return 0
 
-    def random(self):
+    def random(self) -> float:
         return 0.9
 
-    def uniform(self, low, high):
+    def uniform(self, low: float, high: float) -> float:
         return 0.0
 
-    def normal(self, mean, deviation, size=None):
+    def normal(self, mean: float, deviation: float, size: tuple[int, ...] | None = None) -> np.ndarray | float:
         return np.zeros(size) if size else 0.0
 
 
-def test_a_mirrored_dancer_has_her_left_hand_on_the_other_side():
+def test_a_mirrored_dancer_has_her_left_hand_on_the_other_side() -> None:
     assert [MIRRORED[joint] for joint in MIRRORED] == list(range(17))
     frames = few_frames()
     samples = PoseSamples(frames, (192, 288), seed=0)
@@ -132,15 +134,15 @@ class _Known:
     batch_size = 2
     device = torch.device("cpu")
 
-    def __init__(self, frames, offset):
+    def __init__(self, frames: FrameSet, offset: float):
         self.frames, self.offset, self.next = frames, offset, 0
 
-    def prepare(self, frames):
+    def prepare(self, frames: torch.Tensor) -> Prepared:
         from models.extractors.extractor import Prepared
 
         return Prepared(torch.zeros(1, 1), [0], [None])
 
-    def infer(self, inputs, extras):
+    def infer(self, inputs: torch.Tensor, extras: list) -> list[People]:
         found = []
         for _ in extras:
             points = self.frames.keypoints[self.frames.people(self.next)].copy()
@@ -151,7 +153,7 @@ class _Known:
         return found
 
 
-def test_pck_counts_what_lies_within_a_fifth_of_the_torso():
+def test_pck_counts_what_lies_within_a_fifth_of_the_torso() -> None:
     frames = few_frames()
     shortest = min(torso(frames.keypoints[lead]) for lead in frames.first[:-1])
     longest = max(torso(frames.keypoints[lead]) for lead in frames.first[:-1])

@@ -1,5 +1,7 @@
 """Each network goes the whole way: rendered frames, training, judging as a run sees it, a weight file, the card."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -23,7 +25,7 @@ from tests.support.few_frames import few_frames
 
 
 @pytest.mark.parametrize("name", modality_names())
-def test_a_network_is_trained_judged_and_written(name, tmp_path):
+def test_a_network_is_trained_judged_and_written(name: str, tmp_path: Path) -> None:
     frames = few_frames()
     run = TrainingSetup(frames, frames, load_profile("demo"), torch.device("cpu"), tmp_path, workers=0, processes=1)
     train(name, run, Budget(steps=2, batch=4, learning_rate=1e-3))
@@ -39,7 +41,7 @@ def test_a_network_is_trained_judged_and_written(name, tmp_path):
     assert not list(tmp_path.glob("*.part"))
 
 
-def test_what_is_finished_is_left_alone_and_what_is_not_is_no_result(tmp_path):
+def test_what_is_finished_is_left_alone_and_what_is_not_is_no_result(tmp_path: Path) -> None:
     for name in modality_names():
         write_weights(
             tmp_path / f"{name}.safetensors", {"a": torch.ones(2)}, {"finished": "yes", "score": f"{name} 0.9"}
@@ -53,7 +55,7 @@ def test_what_is_finished_is_left_alone_and_what_is_not_is_no_result(tmp_path):
     assert not is_finished(tmp_path / "nothing.safetensors")
 
 
-def test_the_card_says_of_every_file_what_its_notes_say(tmp_path):
+def test_the_card_says_of_every_file_what_its_notes_say(tmp_path: Path) -> None:
     write_weights(tmp_path / "pose.safetensors", {"a": torch.ones(2)}, {"score": "PCK 0.5", "trained on": "9 frames"})
     write_card(tmp_path)
     card = (tmp_path / "README.md").read_text()
@@ -63,7 +65,7 @@ def test_the_card_says_of_every_file_what_its_notes_say(tmp_path):
     assert "face.safetensors" not in card
 
 
-def test_kernels_are_halved_and_nothing_else_is():
+def test_kernels_are_halved_and_nothing_else_is() -> None:
     network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
     kinds = {key: value.dtype for key, value in state_to_bundle(network).items()}
     assert kinds.pop("0.weight") == torch.float16
@@ -71,7 +73,7 @@ def test_kernels_are_halved_and_nothing_else_is():
     assert set(kinds.values()) == {torch.float32}
 
 
-def test_no_world_is_both_learned_from_and_judged_on():
+def test_no_world_is_both_learned_from_and_judged_on() -> None:
     assert not set(TRAINING_SEEDS) & set(HELD_OUT_SEEDS)
     assert set(train_networks._TRAINERS) == set(train_networks._BUDGETS) == set(modality_names())
 
@@ -83,7 +85,9 @@ def test_no_world_is_both_learned_from_and_judged_on():
         (["--worlds", "0"], "give 1 to 100"),
     ],
 )
-def test_a_mistaken_command_says_what_may_be_said(arguments, says, capsys):
+def test_a_mistaken_command_says_what_may_be_said(
+    arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit):
         main(arguments)
     assert says in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """Labelled frames on disk: rendered once, whole or not at all, and told apart over worlds."""
 
 from dataclasses import fields
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,13 +11,13 @@ from simulation.training.training_frames import outfit_values, render_frame_set
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("frames")
     render_frame_set(folder, [5, 6], clips=2, frames_a_clip=2, processes=2)
     return folder
 
 
-def test_what_is_read_is_what_was_rendered(folder):
+def test_what_is_read_is_what_was_rendered(folder: Path) -> None:
     frames = render_frame_set(folder, [5, 6], 2, 2, processes=1)
     expected = [frame for seed in (5, 6) for frame in labelled_frames(seed, 2, 2)]
     assert len(frames) == len(expected) == 8
@@ -33,12 +34,12 @@ def test_what_is_read_is_what_was_rendered(folder):
         assert frames.scene[index] == frame.scene
 
 
-def test_nobody_is_taken_for_somebody_of_another_world(folder):
+def test_nobody_is_taken_for_somebody_of_another_world(folder: Path) -> None:
     one, other = (render_frame_set(folder, [seed], 2, 2, processes=1) for seed in (5, 6))
     assert not set(one.identity) & set(other.identity)
 
 
-def test_what_is_there_is_not_rendered_again_and_what_is_half_there_is(folder):
+def test_what_is_there_is_not_rendered_again_and_what_is_half_there_is(folder: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in folder.glob("*.npz")}
     assert len(before) == 2
     (folder / "world-7-2x2.part").write_bytes(b"half")
@@ -50,7 +51,7 @@ def test_what_is_there_is_not_rendered_again_and_what_is_half_there_is(folder):
     assert not list(folder.glob("*.part"))
 
 
-def test_a_thinned_set_keeps_people_with_their_frames(folder):
+def test_a_thinned_set_keeps_people_with_their_frames(folder: Path) -> None:
     frames = render_frame_set(folder, [5, 6], 2, 2, processes=1)
     few = frames.thinned(3)
     assert len(few) == 3

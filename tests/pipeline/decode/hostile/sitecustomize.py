@@ -10,9 +10,11 @@ and `once-...` does it in the first attempt only, as told by a file beside the c
 """
 
 import sys
+from collections.abc import Iterator
+from typing import Any
 
 
-def _worst(kind):
+def _worst(kind: str) -> None:
     import ctypes
     import os
     import re
@@ -33,7 +35,7 @@ def _worst(kind):
             pass
 
 
-def _install():
+def _install() -> None:
     import os
     from dataclasses import replace
 
@@ -41,7 +43,7 @@ def _install():
 
     for name, backend in list(decoders.BACKENDS.items()):
 
-        def frames(source, *rest, real=backend.frames):
+        def frames(source: Any, *rest: Any, real: Any = backend.frames) -> Iterator[Any]:
             file = os.path.basename(source.path or "")
             once = file.startswith("once-")
             kind = file.removeprefix("once-").split("-")[0]
