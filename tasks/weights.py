@@ -2,7 +2,7 @@
 
 import luigi
 
-from models.weights.catalogue import cache_folder, is_here
+from models.weights.catalogue import cache_folder, is_available
 from models.weights.fetch import fetch
 from pipeline.modalities.registry import load_profile, profile_weights
 from tasks.console import say
@@ -15,7 +15,7 @@ class FetchWeights(luigi.Task):
     weights_cache = luigi.Parameter(default="", description="folder; default: $VDV_WEIGHTS or the user's cache folder")
 
     def complete(self) -> bool:
-        return all(is_here(name, self.weights_cache or None) for name in self._names())
+        return all(is_available(name, self.weights_cache or None) for name in self._names())
 
     def run(self) -> None:
         for name in self._names():

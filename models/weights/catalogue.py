@@ -1,9 +1,9 @@
-"""Weights by name: their source, their identity in fingerprints, and their fetching. Imports no torch.
+"""Weights by name: where they come from, and their identity in fingerprints. Imports no torch.
 
 A profile names weights in one of five ways:
 
 * a name in models/weights/catalogue.toml: a published file, fetched into a cache folder and verified;
-* `bundled:<name>`: a file of models/weights/bundled/, trained by this project, part of the package;
+* `bundled:<name>`: a file of models/weights/bundled/, trained by this project and part of the package;
 * `untrained:<seed>`: random weights, the same for the same seed;
 * `package:facenet-pytorch`: MTCNN's three files inside that package;
 * the path of a file (a slash in it, or ending in .pth, .pt, .tar or .safetensors).
@@ -52,23 +52,23 @@ class Published:
 
     @property
     def identity(self) -> str:
-        """For fingerprints; known without the file, so the same before and after it is fetched."""
+        """For fingerprints; does not need the file, so it is the same before and after fetching."""
         if self.sha256:
             return f"sha256:{self.sha256}"
         return f"sha256-prefix:{self.sha256_prefix}:{self.file_name}"
 
     def accepts(self, sha256: str) -> bool:
-        """sha256: hex digest of a file that may be this one."""
+        """Whether a file with this sha256 (hex digest) is the published one."""
         return sha256 == self.sha256 if self.sha256 else sha256.startswith(self.sha256_prefix or "?")
 
 
 @dataclass(frozen=True)
 class Weights:
-    """Weights that are at hand."""
+    """Weights that can be loaded."""
 
-    name: str  # as the profile says it
+    name: str  # as in the profile
     identity: str  # for fingerprints: "sha256:...", "untrained:0", ...
-    path: Path | None  # None: untrained; of a package: the folder that holds its files
+    path: Path | None  # None: untrained; of a package: the folder with its files
     trained: bool
     licence: str
     url: str  # "" where there is none
@@ -97,7 +97,7 @@ def cache_folder(cache: str | Path | None = None) -> Path:
     chosen = cache or os.environ.get(CACHE_VARIABLE)
     if chosen:
         return Path(chosen).expanduser()
-    import pooch  # here since it costs a tenth of a second, and every plan imports this module
+    import pooch  # imported here: it costs a tenth of a second, and all planning imports this module
 
     return Path(pooch.os_cache("vdv"))
 
@@ -114,23 +114,23 @@ def is_trained(weights: str) -> bool:
 
 
 def bundled_path(weights: str) -> Path | None:
-    """The file of one of BUNDLED, whether it is there or not; None where `weights` is of another kind."""
+    """The file of one of BUNDLED, whether it exists or not; None for weights of another kind."""
     return BUNDLED_FOLDER / f"{weights.removeprefix(_BUNDLED)}.safetensors" if weights in BUNDLED else None
 
 
 def published(weights: str) -> Published | None:
-    """The catalogue's entry, or None where `weights` is one of the other four kinds.
+    """The catalogue's entry, or None for weights of the other four kinds.
 
     Raises:
-        WeightsError: it is none of the five.
+        WeightsError: the weights are of none of the five kinds.
     """
     if is_path(weights) or weights == _PACKAGE or _UNTRAINED.fullmatch(weights) or weights in BUNDLED:
         return None
     catalogue = load_catalogue()
     if weights in catalogue:
         return catalogue[weights]
-    near = difflib.get_close_matches(weights, catalogue, n=1)
-    hint = f" (did you mean {near[0]}?)" if near else ""
+    matches = difflib.get_close_matches(weights, catalogue, n=1)
+    hint = f" (did you mean {matches[0]}?)" if matches else ""
     raise WeightsError(
         f"there are no weights {weights!r}{hint}; use one of {', '.join((*catalogue, *BUNDLED))}, "
         f"untrained:<seed>, or the path of a file ending in {', '.join(_SUFFIXES)}"
@@ -138,9 +138,10 @@ def published(weights: str) -> Published | None:
 
 
 def identity(weights: str) -> str:
-    """What stands for the weights in a fingerprint, without a network and without fetching anything.
+    """Identity of the weights in a fingerprint; needs no network and fetches nothing.
 
-    Content, not name: the same file under two paths, or in the cache, has one identity. A file is read once a process.
+    It depends on the content, not the name: a file under two paths, or in the cache, has one identity. A file is read
+    once a process.
 
     Raises:
         WeightsError: unknown weights, or a path without a file.
@@ -151,7 +152,7 @@ def identity(weights: str) -> str:
     if weights == _PACKAGE:
         digests = [_sha256(_package_folder() / name) for name in _MTCNN_FILES]
         return f"sha256:{hashlib.sha256(''.join(digests).encode()).hexdigest()}"
-    path = _own_file(weights)
+    path = _local_file(weights)
     return f"sha256:{_sha256(path)}" if path else weights
 
 
@@ -160,32 +161,32 @@ def resolve(weights: str, cache: str | Path | None = None, *, profile: str = "<n
 
     Args:
         cache: see `cache_folder`.
-        profile: names the profile in the command that the error proposes.
+        profile: its name in the command that the error proposes.
 
     Raises:
         WeightsError: a published file is not in the cache (says URL, size, where to put it, and the command that
-            fetches it) or is there and is another; or what `identity` raises.
+            fetches it) or differs from the published one; or what `identity` raises.
     """
-    found = Weights(weights, "", None, is_trained(weights), licence="", url="")
+    described = Weights(weights, "", None, is_trained(weights), licence="", url="")
     entry = published(weights)
     if entry is None:
         licence = (
             "MIT (facenet-pytorch)" if weights == _PACKAGE else "Apache-2.0 (vdv)" if bundled_path(weights) else ""
         )
-        path = _package_folder() if weights == _PACKAGE else _own_file(weights)
-        return replace(found, identity=identity(weights), path=path, licence=licence)
+        path = _package_folder() if weights == _PACKAGE else _local_file(weights)
+        return replace(described, identity=identity(weights), path=path, licence=licence)
     path = cache_folder(cache) / entry.file_name
     if not path.is_file():
         raise WeightsError(
             f"the weights {weights} are not here. Fetch them with\n"
-            f"    luigi --module tasks FetchWeights --profile {profile}\n" + how_to_place(entry, path)
+            f"    luigi --module tasks FetchWeights --profile {profile}\n" + placing_hint(entry, path)
         )
     verify(entry, path)
-    return replace(found, identity=entry.identity, path=path, licence=entry.licence, url=entry.url)
+    return replace(described, identity=entry.identity, path=path, licence=entry.licence, url=entry.url)
 
 
-def is_here(weights: str, cache: str | Path | None = None) -> bool:
-    """Whether `resolve` would find a file. Raises WeightsError where a file is there and is another."""
+def is_available(weights: str, cache: str | Path | None = None) -> bool:
+    """Whether `resolve` would succeed. Raises WeightsError where the file differs from the published one."""
     entry = published(weights)
     if entry is None:
         return True
@@ -197,36 +198,36 @@ def is_here(weights: str, cache: str | Path | None = None) -> bool:
 
 
 def verify(entry: Published, path: Path) -> None:
-    """Raises WeightsError where the file at `path` is not the published one."""
+    """Raise WeightsError where the file at `path` is not the published one."""
     digest = _sha256(path)
     if not entry.accepts(digest):
         raise WeightsError(
             f"{path} is not the file that {entry.url} is known to give: its sha256 is {digest}, and should "
-            f"{expected(entry)}. Delete it and fetch it again; to use it all the same, give its path as the profile's "
-            "weights"
+            f"{digest_rule(entry)}. Delete it and fetch it again; to use it all the same, give its path as the "
+            "profile's weights"
         )
 
 
-def expected(entry: Published) -> str:
+def digest_rule(entry: Published) -> str:
     return f"be {entry.sha256}" if entry.sha256 else f"begin with {entry.sha256_prefix}"
 
 
-def how_to_place(entry: Published, path: Path) -> str:
-    """What to do without a network, for a person."""
+def placing_hint(entry: Published, path: Path) -> str:
+    """Instructions for placing the file by hand, where there is no network."""
     size = f"{entry.size / 1e6:.0f} MB" if entry.size else "size not known"
     return (
         f"or, without a network on this machine, put the file of\n    {entry.url} ({size})\nat\n    {path}\n"
-        f"(its sha256 must {expected(entry)}; licence: {entry.licence})"
+        f"(its sha256 must {digest_rule(entry)}; licence: {entry.licence})"
     )
 
 
-def _own_file(weights: str) -> Path | None:
-    """The file that is named by its path or comes with vdv."""
+def _local_file(weights: str) -> Path | None:
+    """The file of weights named by a path or bundled with vdv."""
     return Path(weights).expanduser() if is_path(weights) else bundled_path(weights)
 
 
 def _package_folder() -> Path:
-    spec = importlib.util.find_spec("facenet_pytorch")  # finds it without importing it, and torch with it
+    spec = importlib.util.find_spec("facenet_pytorch")  # does not import it, and torch with it
     if spec is None or spec.origin is None:
         raise WeightsError(
             "facenet-pytorch, which holds MTCNN's weights, is not installed: pip install facenet-pytorch"
@@ -244,6 +245,6 @@ def _sha256(path: Path) -> str:
 
 @functools.lru_cache(maxsize=64)
 def _sha256_of(path: Path, size: int, mtime_ns: int) -> str:
-    """size and mtime_ns are only part of the cache's key: a file that was replaced is read again."""
+    """sha256 of a file. size and mtime_ns are part of the cache's key: a file that was replaced is read again."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

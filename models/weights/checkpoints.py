@@ -1,4 +1,4 @@
-"""State dicts out of published checkpoint files, of which none can run code.
+"""State dicts of published checkpoint files, loaded without running code from them.
 
 Formats: safetensors; torch's zip files and its older stream format (also as Python 2 wrote it), holding a plain state
 dict, or one under `state_dict` as the 2017 Places365 files (`.pth.tar`, which are no tar files) and mmengine's have it.
@@ -21,7 +21,7 @@ from models.errors import WeightsError
 
 
 class _Ignored:
-    """Stands where a checkpoint's notes hold an object that is no weight; takes anything and does nothing."""
+    """Stand-in for an object in a checkpoint that is no weight; takes anything and does nothing."""
 
     def __new__(cls, *args: Any) -> "_Ignored":
         return super().__new__(cls)
@@ -34,18 +34,18 @@ class _Ignored:
 
 
 def _ignored_dict(*args: Any) -> dict:
-    """A defaultdict in a checkpoint's notes; a plain one will do, since torch fills no other."""
+    """Stand-in for a defaultdict in a checkpoint; a plain dict, since torch fills no other."""
     return {}
 
 
-# What mmengine (and training scripts of 2017) keep beside the weights: numpy scalars and arrays, its log buffers,
+# Objects that mmengine (and training scripts of 2017) keep beside the weights: numpy scalars and arrays, log buffers,
 # dates. torch refuses these names unless they are allowed. Allowing the real ones would let a file call them (every
 # HistoryBuffer has `getattr` in it, which reaches anything), so each is read as a stand-in that does nothing.
-_NOTES = (
+_IGNORED_NAMES = (
     "mmengine.logging.history_buffer.HistoryBuffer",
     "mmengine.config.config.ConfigDict",
     "builtins.getattr",
-    "builtins.dict",  # this and the next three: what a defaultdict makes of a missing key
+    "builtins.dict",  # this and the next three: default factories of a defaultdict
     "builtins.list",
     "builtins.int",
     "builtins.float",
@@ -60,7 +60,7 @@ _NOTES = (
     "datetime.timedelta",
     "pathlib.PosixPath",
 )
-_STAND_INS = [*((_Ignored, name) for name in _NOTES), (_ignored_dict, "collections.defaultdict")]
+_STAND_INS = [*((_Ignored, name) for name in _IGNORED_NAMES), (_ignored_dict, "collections.defaultdict")]
 
 
 def load_state_dict(path: str | Path) -> dict[str, Tensor]:
@@ -68,7 +68,7 @@ def load_state_dict(path: str | Path) -> dict[str, Tensor]:
 
     Raises:
         WeightsError: the file cannot be read, is damaged, would run code when loaded (it is not run), or holds
-            something else than weights; says which.
+            anything but weights; the message says which.
     """
     path = Path(path)
     try:
@@ -83,7 +83,7 @@ def load_state_dict(path: str | Path) -> dict[str, Tensor]:
 
 
 def _is_safetensors(path: Path, start: bytes) -> bool:
-    """safetensors: 8 bytes with the length of a JSON object, and that object."""
+    """Whether the file starts like safetensors: 8 bytes with the length of a JSON object, then that object."""
     if len(start) < 9 or start[8:9] != b"{":
         return False
     return struct.unpack("<Q", start[:8])[0] <= path.stat().st_size - 8
@@ -95,13 +95,13 @@ def _load_torch(path: Path) -> Any:
             try:
                 return torch.load(path, map_location="cpu", weights_only=True)
             except UnicodeDecodeError:
-                # Python 2 wrote its byte strings as they were; latin1 takes any byte, and weights' names are ASCII.
+                # Python 2 wrote raw byte strings; latin1 decodes any byte, and weights' names are ASCII.
                 with warnings.catch_warnings():
                     warnings.filterwarnings("ignore", message="pickle_load_args only works")  # it does work here
                     return torch.load(path, map_location="cpu", weights_only=True, encoding="latin1")
     except (OSError, MemoryError):
         raise
-    except Exception as error:  # what a damaged or hostile stream makes torch raise is of any type
+    except Exception as error:  # a damaged or hostile stream can make torch raise anything
         message = str(error)
         named = re.search(r"GLOBAL (\S+)", message)
         if named:

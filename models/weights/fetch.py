@@ -1,4 +1,4 @@
-"""Downloads published weights, with pooch: a file is in the cache whole and verified, or not at all."""
+"""Download of published weights, with pooch: a file is in the cache whole and verified, or not at all."""
 
 import fcntl
 import hashlib
@@ -18,8 +18,8 @@ from models.weights.catalogue import (
     Published,
     Weights,
     cache_folder,
-    expected,
-    how_to_place,
+    digest_rule,
+    placing_hint,
     published,
     resolve,
     verify,
@@ -33,16 +33,16 @@ _RETRIED_STATUS = (408, 425, 429, 500, 502, 503, 504)
 
 
 def fetch(weights: str, cache: str | Path | None = None, *, progress: bool = True, backoff_s: float = 1.0) -> Weights:
-    """Weights that are at hand, downloaded where need be.
+    """Weights that can be loaded, downloaded if they are not in the cache.
 
     Args:
         cache: see `weights.cache_folder`.
         progress: a bar on stderr, where that is a terminal.
-        backoff_s: wait before the second try; doubled for every further one (there are 4).
+        backoff_s: wait before the second of 4 attempts; doubled for each further one.
 
     Raises:
-        WeightsError: no network, an HTTP error, or four wrong downloads: says the URL and where to put the file by
-            hand. Nothing is left in the cache then.
+        WeightsError: no network, an HTTP error, or four wrong downloads; gives the URL and where to put the file by
+            hand. Nothing is then left in the cache.
     """
     entry = published(weights)
     if entry:
@@ -51,18 +51,18 @@ def fetch(weights: str, cache: str | Path | None = None, *, progress: bool = Tru
 
 
 def download(entry: Published, folder: Path, *, progress: bool = True, backoff_s: float = 1.0) -> Path:
-    """The file of `entry` in `folder`, downloaded unless it is there. Raises what `fetch` does."""
+    """The file of `entry` in `folder`, downloaded unless it exists. Raises what `fetch` does."""
     path = folder / entry.file_name
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _alone(folder, progress):
+        with _locked(folder, progress):
             if path.is_file():
                 verify(entry, path)
                 return path
-            # Only one process at a time is in here, so what is left of a download is of one that was killed.
-            for left in folder.glob(f"{_PART}*"):
-                shutil.rmtree(left)
-            _try_often(entry, path, progress, backoff_s)
+            # Under the lock, a part of a download is left only by a process that was killed.
+            for leftover in folder.glob(f"{_PART}*"):
+                shutil.rmtree(leftover)
+            _download_with_retries(entry, path, progress, backoff_s)
     except OSError as error:
         raise WeightsError(
             f"{entry.name} cannot be written to {folder}: {error.strerror or error}. Choose another folder with "
@@ -72,8 +72,8 @@ def download(entry: Published, folder: Path, *, progress: bool = True, backoff_s
 
 
 @contextmanager
-def _alone(folder: Path, progress: bool) -> Iterator[None]:
-    """Holds the folder's lock, which the kernel gives back even when the process is killed."""
+def _locked(folder: Path, progress: bool) -> Iterator[None]:
+    """Hold the folder's lock, which the kernel releases even when the process is killed."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         try:
@@ -87,25 +87,25 @@ def _alone(folder: Path, progress: bool) -> Iterator[None]:
         os.close(handle)
 
 
-def _try_often(entry: Published, path: Path, progress: bool, backoff_s: float) -> None:
+def _download_with_retries(entry: Published, path: Path, progress: bool, backoff_s: float) -> None:
     import requests
 
     for attempt in range(1, _ATTEMPTS + 1):
         try:
-            _try_once(entry, path, progress)
+            _download_once(entry, path, progress)
             return
         except requests.HTTPError as error:
             status = error.response.status_code if error.response is not None else 0
             failure: Exception = error
-            reason, again = f"the server answers with status {status}", status in _RETRIED_STATUS
+            reason, retry = f"the server answers with status {status}", status in _RETRIED_STATUS
         except requests.RequestException as error:
-            failure, reason, again = error, _reason(error), True
+            failure, reason, retry = error, _reason(error), True
         except _WrongFileError as error:
-            failure, reason, again = error, str(error), True
-        if not again or attempt == _ATTEMPTS:
+            failure, reason, retry = error, str(error), True
+        if not retry or attempt == _ATTEMPTS:
             tries = f" (tried {attempt} times)" if attempt > 1 else ""
             raise WeightsError(
-                f"{entry.name} could not be fetched{tries}: {reason}.\nTry again later; {how_to_place(entry, path)}"
+                f"{entry.name} could not be fetched{tries}: {reason}.\nTry again later; {placing_hint(entry, path)}"
             ) from failure
         if progress:
             print(f"{entry.file_name}: {reason}; trying again", file=sys.stderr)
@@ -113,30 +113,30 @@ def _try_often(entry: Published, path: Path, progress: bool, backoff_s: float) -
 
 
 class _WrongFileError(Exception):
-    """What came is not the published file."""
+    """The download is not the published file."""
 
 
-def _try_once(entry: Published, path: Path, progress: bool) -> None:
+def _download_once(entry: Published, path: Path, progress: bool) -> None:
     import pooch
 
     with tempfile.TemporaryDirectory(prefix=_PART, dir=path.parent) as part:
         target = Path(part) / entry.file_name
-        # A total that the server's answer replaces: without one, pooch takes the bar for no bar.
+        # The server's answer replaces the total; without one, pooch treats the bar as none.
         total = entry.size or 1
         with tqdm(desc=entry.name, total=total, unit="B", unit_scale=True, disable=None if progress else True) as bar:
-            get = pooch.HTTPDownloader(
+            downloader = pooch.HTTPDownloader(
                 progressbar=bar,
                 chunk_size=_CHUNK,
                 timeout=_TIMEOUT_S,
                 headers={"Accept-Encoding": "identity", "User-Agent": "vdv"},
             )
-            get(entry.url, str(target), None)
+            downloader(entry.url, str(target), None)
         with target.open("rb+") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             if not entry.accepts(digest):
                 size = target.stat().st_size
                 raise _WrongFileError(
-                    f"what came ({size} bytes) has the sha256 {digest}, which should {expected(entry)}"
+                    f"what came ({size} bytes) has the sha256 {digest}, which should {digest_rule(entry)}"
                 )
             os.fsync(file.fileno())
         os.replace(target, path)
@@ -144,7 +144,7 @@ def _try_once(entry: Published, path: Path, progress: bool) -> None:
 
 def _reason(error: Exception) -> str:
     """The innermost cause of a requests error: the outer ones repeat it with object addresses."""
-    seen: BaseException = error
-    while isinstance(inner := seen.__cause__ or seen.__context__, BaseException):
-        seen = inner
-    return f"{type(error).__name__} ({seen})"
+    cause: BaseException = error
+    while isinstance(inner := cause.__cause__ or cause.__context__, BaseException):
+        cause = inner
+    return f"{type(error).__name__} ({cause})"

@@ -1,6 +1,6 @@
-"""Profiles: which networks, weights and options a run uses, read from TOML. Imports no torch: planning needs only this.
+"""Profiles: the networks, weights and options of a run, read from TOML. Imports no torch, since planning reads them.
 
-A profile says everything, so that nothing hides in defaults; a new one starts as a copy of
+A profile is complete, so that nothing hides in defaults; a new one starts as a copy of
 models/weights/profile_files/*.toml.
 """
 
@@ -22,18 +22,18 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Rule:
-    """What a key may be, beside its type."""
+    """The values allowed for a key, beside its type."""
 
     low: float | None = None
     high: float | None = None
     choices: Callable[[], tuple[str, ...]] | tuple[str, ...] = ()
     multiple_of: int = 0
-    identity: bool = True  # another value gives other features, so it belongs in a fingerprint
+    identity: bool = True  # changes the features, so it belongs in a fingerprint
 
 
 @dataclass(frozen=True)
 class BatchSize:
-    """Inputs a forward pass; a matter of speed and memory."""
+    """Inputs a forward pass; affects speed and memory only."""
 
     cpu: Annotated[int, Rule(low=1)]
     cuda: Annotated[int, Rule(low=1)]
@@ -41,16 +41,16 @@ class BatchSize:
 
 @dataclass(frozen=True)
 class Entry:
-    """What every modality's table has. stride: every how many frames of the sampling grid it looks at."""
+    """The keys of every modality's table. stride: the modality takes every stride-th frame of the sampling grid."""
 
     architecture: str
     weights: str  # see models.weights.catalogue
     stride: Annotated[int, Rule(low=1)]
-    # Every batch is padded to its full size, so this moves results by float rounding at most: no reason to redo work.
+    # Every batch is padded to its full size, so this changes results by float rounding at most: no reason to redo work.
     batch_size: Annotated[BatchSize, Rule(identity=False)]
 
     def identity(self) -> dict[str, Any]:
-        """The options that change results, by name, without the weights, of which the content counts."""
+        """The options that change results, by name, without the weights, which count by content."""
         options = {item.name: getattr(self, item.name) for item in fields(self) if _typed(item)[1].identity}
         return {name: value for name, value in options.items() if not name.endswith("weights")}
 
@@ -59,7 +59,7 @@ class Entry:
         return {item.name: getattr(self, item.name) for item in fields(self) if item.name.endswith("weights")}
 
     def problems(self) -> list[str]:
-        """Values that are fine alone and wrong together, each as `option: what is wrong`."""
+        """Conflicts between options, each as `option: what is wrong`."""
         return []
 
 
@@ -81,7 +81,7 @@ class Profile:
     entries: Mapping[str, Any]  # Entry by modality
 
     def entry(self, modality: str) -> Any:
-        """The modality's own kind of Entry.
+        """The modality's Entry, of its subclass.
 
         Raises:
             ProfileError: there is no such modality.
@@ -101,13 +101,13 @@ def bundled_profiles() -> tuple[str, ...]:
 
 
 def read_profile(name_or_path: str | Path, entries: Mapping[str, type[Entry]]) -> Profile:
-    """The profile of that name, or of that TOML file (anything with a slash or ending in .toml is a file).
+    """The profile with that name, or of that TOML file (anything with a slash or ending in .toml is a file).
 
-    A relative path of a weight file counts from the profile's folder. entries: the table of each modality.
+    A relative path of a weight file is relative to the profile's folder. entries: the table of each modality.
 
     Raises:
-        ProfileError: no such profile; or unknown keys, missing keys, wrong types and values, all of them at once, each
-            with its table, its key and what is allowed.
+        ProfileError: no such profile; or unknown or missing keys, wrong types or values: all of them at once, each with
+            its table, its key and the values allowed.
     """
     text = str(name_or_path)
     is_file = text.endswith(".toml") or "/" in text or isinstance(name_or_path, Path)
@@ -126,25 +126,25 @@ def read_profile(name_or_path: str | Path, entries: Mapping[str, type[Entry]]) -
     problems: list[str] = []
     tables: dict[str, type] = {"sampling": _Sampling, **entries}
     problems += [f"[{key}]: unknown; the tables are {', '.join(tables)}" for key in document if key not in tables]
-    found: dict[str, Any] = {}
+    checked: dict[str, Any] = {}
     for name, kind in tables.items():
         if name not in document:
             problems.append(f"[{name}]: missing")
         else:
-            found[name] = _read_table(kind, document[name], name, problems)
-    for name, entry in found.items():
+            checked[name] = _read_table(kind, document[name], name, problems)
+    for name, entry in checked.items():
         if isinstance(entry, Entry):
             problems += _check_entry(name, entry)
     if problems:
         count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
         raise ProfileError("\n  ".join([f"profile {path} has {count}:", *problems]))
 
-    placed = {name: _place_weights(found[name], path.parent) for name in entries}
-    return Profile(name=path.stem, sampling=asdict(found["sampling"]), entries=placed)
+    absolute = {name: _absolute_weights(checked[name], path.parent) for name in entries}
+    return Profile(name=path.stem, sampling=asdict(checked["sampling"]), entries=absolute)
 
 
 def _read_table(kind: type[T], table: object, where: str, problems: list[str]) -> T | None:
-    """`kind` from a TOML table, or None with what is wrong added to `problems`."""
+    """`kind` from a TOML table, or None with the errors added to `problems`."""
     if not isinstance(table, dict):
         problems.append(f"[{where}]: {table!r} is not a table")
         return None
@@ -175,10 +175,10 @@ def _typed(item: Field) -> tuple[Any, Rule]:
 
 
 def _convert(value: Any, kind: Any, rule: Rule) -> Any:
-    """`value` as `kind`, or None where it is of another type or out of bounds. 10 is as good as 10.0, True is not 1."""
+    """`value` as `kind`, or None where it has another type or is out of bounds. 10 passes for 10.0, True not for 1."""
     if isinstance(kind, types.UnionType):
-        readings = (_convert(value, either, rule) for either in get_args(kind))
-        return next((reading for reading in readings if reading is not None), None)
+        converted = (_convert(value, option, rule) for option in get_args(kind))
+        return next((item for item in converted if item is not None), None)
     if get_origin(kind) is tuple:
         if not isinstance(value, list) or len(value) != len(get_args(kind)):
             return None
@@ -197,9 +197,9 @@ def _convert(value: Any, kind: Any, rule: Rule) -> Any:
 
 
 def _allowed(kind: Any, rule: Rule) -> str:
-    """What a key may be, for a person."""
+    """Description of the values allowed for a key, for error messages."""
     if isinstance(kind, types.UnionType):
-        return ", or ".join(_allowed(either, rule) for either in get_args(kind))
+        return ", or ".join(_allowed(option, rule) for option in get_args(kind))
     if is_dataclass(kind):
         return "a table of " + ", ".join(item.name for item in fields(kind))
     if get_origin(kind) is tuple:
@@ -216,29 +216,28 @@ def _choices(rule: Rule) -> tuple[str, ...]:
     return rule.choices() if callable(rule.choices) else rule.choices
 
 
-def _check_entry(where: str, entry: Entry) -> list[str]:
-    """Values that are fine alone and wrong together."""
+def _check_entry(modality: str, entry: Entry) -> list[str]:
+    """Conflicts between options, and weights that do not exist or are of another network."""
     problems = []
     try:
         published = catalogue.published(entry.weights)
     except WeightsError as error:
-        return [f"[{where}] weights: {error}"]
-    if published and (published.modality, published.architecture) != (where, entry.architecture):
+        return [f"[{modality}] weights: {error}"]
+    if published and (published.modality, published.architecture) != (modality, entry.architecture):
         problems.append(
-            f"[{where}] weights: {entry.weights!r} are for the {published.modality} architecture "
-            f"{published.architecture}, not for {where} {entry.architecture}"
+            f"[{modality}] weights: {entry.weights!r} are for the {published.modality} architecture "
+            f"{published.architecture}, not for {modality} {entry.architecture}"
         )
-    return problems + [f"[{where}] {problem}" for problem in entry.problems()]
+    return problems + [f"[{modality}] {problem}" for problem in entry.problems()]
 
 
 def cut_from_resized(input_size: int, resize: int) -> list[str]:
-    """The problem of a network's input that is larger than the picture that it is cut from, if it is."""
+    """The problem of a network's input larger than the picture that it is cut from; empty where it is not."""
     return [f"input_size: {input_size} px cannot be cut from {resize} px (resize)"] if input_size > resize else []
 
 
-def _place_weights(entry: Entry, folder: Path) -> Entry:
+def _absolute_weights(entry: Entry, folder: Path) -> Entry:
     """The entry with a relative path of weights made absolute."""
     if not catalogue.is_path(entry.weights):
         return entry
-    values = {item.name: getattr(entry, item.name) for item in fields(entry)}
-    return type(entry)(**{**values, "weights": str((folder / Path(entry.weights).expanduser()).resolve())})
+    return replace(entry, weights=str((folder / Path(entry.weights).expanduser()).resolve()))

@@ -1,4 +1,4 @@
-"""Appearance: what the whole picture looks like to a network trained on pictures at large, one feature a frame."""
+"""Appearance: one feature of the whole picture a frame, by a network trained on ImageNet."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -63,7 +63,7 @@ class Appearance(FeatureModality):
     def quality(self, rows: AppearanceRows, decoded: float, lead_faces: np.ndarray) -> float:
         """Share of the frames that were decoded times n / (1 + n) for the mean length n of their features.
 
-        The less a network finds in a picture that it knows, the shorter its feature: grey, blurred or dark pictures
+        The less familiar a picture is to the network, the shorter its feature: grey, blurred or dark pictures
         (compare Meng et al., "MagFace", CVPR 2021).
         """
         lengths = np.linalg.norm(rows.feature.astype(np.float32), axis=1)

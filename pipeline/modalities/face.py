@@ -1,4 +1,4 @@
-"""Face: every face of a frame, with the embedding of a network trained on faces, and which are the lead dancer's."""
+"""Face: every face of a frame with its embedding, and which faces are the lead dancer's."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ EMBEDDING = 512
 
 @dataclass(frozen=True)
 class FaceRows(ModalityRows):
-    """The M faces of a clip's frames."""
+    """The M faces in a clip's frames."""
 
     modality: ClassVar[str] = "face"
     frame: np.ndarray  # int32 [M] position in the grid of each of the M faces, ascending
@@ -48,7 +48,7 @@ class FaceRows(ModalityRows):
 
 @dataclass(frozen=True)
 class FaceTensors:
-    """T frames, M faces in them, in ascending order of frames."""
+    """M faces in T frames, in ascending order of frames."""
 
     embedding: "torch.Tensor"  # float32 [M, 512]
     frame: "torch.Tensor"  # int64 [M] position in the T frames
@@ -86,9 +86,9 @@ class Face(Modality):
         Column("embedding", "float16", f"M,{EMBEDDING}", wide=True),
         Column("crop", "jpeg", "M"),
     )
-    # Crops are shown as images without being told. `Sequence` is known to all versions of `datasets`.
+    # Shows the crops as images. All versions of `datasets` know `Sequence`.
     huggingface: Mapping[str, Any] = {"crop": {"_type": "Sequence", "feature": {"_type": "Image"}}}
-    # A clip may show five faces and none that lies on the lead dancer's head.
+    # A clip may show five faces and none on the lead dancer's head.
     subject = "the lead dancer's face"
 
     def build_extractor(self, entry: FaceEntry, state: "StateDict | None", **common: Any) -> "FaceExtractor":
@@ -136,11 +136,11 @@ class Face(Modality):
         return super().to_arrays(rows) | {"crop": np.array(rows.crop, object)[None]}
 
     def from_arrays(self, clip_id: str, grid: Grid, arrays: Mapping[str, Any]) -> FaceRows:
-        own = {name: arrays[name][0] for name in ("frame", "box", "landmarks", "probability", "embedding")}
-        return FaceRows(clip_id, grid, **own, crop=tuple(arrays["crop"][0]) if "crop" in arrays else ())
+        columns = {name: arrays[name][0] for name in ("frame", "box", "landmarks", "probability", "embedding")}
+        return FaceRows(clip_id, grid, **columns, crop=tuple(arrays["crop"][0]) if "crop" in arrays else ())
 
     def tensors(self, rows: FaceRows) -> FaceTensors:
-        """Without the crops: those are in the rows."""
+        """All but the crops."""
         import torch
 
         frame = torch.tensor(rows.frame, dtype=torch.int64)
@@ -185,7 +185,7 @@ def find_lead_faces(
 ) -> list[tuple[int, int, int | None]]:
     """(frame, face, track_id) of the lead dancer's face, at most one a frame.
 
-    Without tracks, where poses were not made or show nobody, the largest face of a frame stands for the lead's; its
+    Without tracks, where there are no poses or nobody in them, the largest face of a frame is taken for the lead's; its
     track_id is None.
     """
     if tracks:
@@ -193,11 +193,11 @@ def find_lead_faces(
         owner = match_faces(tracks, pose_frame_index, source, faces.box, faces.landmarks)
         lead = lead_of(tracks)
         chosen = np.flatnonzero(owner == lead.track_id) if lead is not None else np.zeros(0, np.int64)
-        return [(int(faces.frame[at]), int(at), int(owner[at])) for at in chosen]
+        return [(int(faces.frame[face]), int(face), int(owner[face])) for face in chosen]
     sides = faces.box[:, 2:] - faces.box[:, :2]
     order = np.lexsort((-sides.prod(1), faces.frame))
     _, firsts = np.unique(faces.frame[order], return_index=True)
-    return [(int(faces.frame[at]), int(at), None) for at in order[firsts]]
+    return [(int(faces.frame[face]), int(face), None) for face in order[firsts]]
 
 
 FACE = Face()

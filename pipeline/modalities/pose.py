@@ -1,4 +1,4 @@
-"""Pose: every person of a frame as 17 COCO keypoints, linked over time into tracks, the lead dancer's marked."""
+"""Pose: every person of a frame as 17 COCO keypoints, linked over time into tracks, one of them the lead dancer's."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from models.virality.pose_sampling import LeadPose
     from pipeline.modalities.record import StateDict
 
-# RTMO's head looks at cells of 32 px at its coarsest; other sides would be padded inside the network.
+# Coarsest cell of RTMO's head, px; other input sides would be padded inside the network.
 _RTMO_CELL = 32
 
 
@@ -31,18 +31,18 @@ class PoseRows(ModalityRows):
     """The people of a clip."""
 
     modality: ClassVar[str] = "pose"
-    tracks: tuple[Track, ...]  # empty: nobody was found
+    tracks: tuple[Track, ...]  # empty: nobody was detected
 
 
 @dataclass(frozen=True)
 class PoseTensors:
-    """Where `valid` is False every number is 0. T frames, P persons, of whom perhaps none."""
+    """P persons (P may be 0) in T frames. Where `valid` is False every number is 0."""
 
     keypoints: "torch.Tensor"  # float32 [P, T, 17, 3] COCO-17; x, y in pixels of the upright source frame; score 0..1
     valid: "torch.Tensor"  # bool [P, T]
     boxes: "torch.Tensor"  # float32 [P, T, 4] x1, y1, x2, y2, same pixels
     scores: "torch.Tensor"  # float32 [P, T]
-    lead: int | None  # which of the P dances; None: nobody is there
+    lead: int | None  # index of the lead dancer among the P; None: nobody
     timestamp: "torch.Tensor"  # float32 [T] seconds
     frame_index: "torch.Tensor"  # int64 [T]
 
@@ -59,10 +59,10 @@ class PoseEntry(Entry):
     architecture: Annotated[str, Rule(choices=_architectures)]  # name of a config inside mmpose or pose_configs/
     # px of the network's input: side of a square, or width and height
     input_size: Annotated[int | tuple[int, int], Rule(low=_RTMO_CELL, multiple_of=_RTMO_CELL)]
-    score_threshold: Annotated[float, Rule(low=0, high=0.99)]  # persons at or below are dropped
-    # intersection over union above which the less sure person goes
+    score_threshold: Annotated[float, Rule(low=0, high=0.99)]  # persons at or below it are dropped
+    # intersection over union above which the less probable person is dropped
     nms_threshold: Annotated[float, Rule(low=0.01, high=0.99)]
-    max_persons: Annotated[int, Rule(low=1, high=300)]  # kept a frame; models.extractors.pose looks at no more
+    max_persons: Annotated[int, Rule(low=1, high=300)]  # kept a frame; the maximum of models.extractors.pose
 
 
 class Pose(Modality):
@@ -84,7 +84,7 @@ class Pose(Modality):
     is_skeleton = True
 
     def build_extractor(self, entry: PoseEntry, state: "StateDict | None", **common: Any) -> "PoseExtractor":
-        from models.extractors.pose import PoseExtractor  # here, for mmpose alone takes seconds
+        from models.extractors.pose import PoseExtractor  # imported here: mmpose takes seconds
 
         return PoseExtractor(
             entry.architecture,

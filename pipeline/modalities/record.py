@@ -36,7 +36,7 @@ GRID_COLUMNS = (Column("frame_index", "int32", "T"), Column("timestamp", "float3
 
 @dataclass(frozen=True)
 class Grid:
-    """The T frames of one clip that a modality looked at."""
+    """The T frames of one clip that a modality was computed on."""
 
     frame_index: np.ndarray  # int32 [T] index in the source stream, counted from 0
     timestamp: np.ndarray  # float32 [T] seconds from the clip's first frame
@@ -44,7 +44,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class ModalityRows:
-    """The features of one clip in one modality. A modality's own class adds its arrays, named as its columns."""
+    """The features of one clip in one modality. Subclasses add their arrays, named as the columns."""
 
     modality: ClassVar[str]
     clip_id: str
@@ -62,20 +62,20 @@ class FeatureTensors:
 
 
 class Modality(ABC):
-    """All that the pipeline knows of one modality; a new one is a subclass in a module of its own, and one line in
+    """The definition of one modality. To add one, write a subclass in a new module and list it in
     pipeline.modalities.registry.MODALITIES.
 
     Importing a modality's module imports no torch: planning reads names, versions and profile entries only.
     """
 
     name: str
-    version: int  # raised when the extractor's own code changes its results: features are then made anew
+    version: int  # raised when a change of the extractor's code changes its results: features are then made anew
     entry: type[Entry]  # the modality's table of a profile
     rows: type[ModalityRows]
     columns: tuple[Column, ...]
-    row_per_person = False  # a clip is one table row a person, so perhaps none, instead of exactly one
-    huggingface: Mapping[str, Any] = {}  # features of HF `datasets` that Arrow types do not tell
-    subject = "any frame"  # what the model is given of a clip, as the report names it
+    row_per_person = False  # a clip has one table row a person, perhaps none, instead of exactly one
+    huggingface: Mapping[str, Any] = {}  # features of HF `datasets` that do not follow from the Arrow types
+    subject = "any frame"  # what the model reads of a clip, as the report names it
     is_skeleton = False  # read by the pose network; all others are sequences of features
 
     # From pixels to rows
@@ -93,7 +93,7 @@ class Modality(ABC):
     def assemble(
         self, ending: Ending, grid: Grid, frame: np.ndarray, results: Sequence[Any], scale: float
     ) -> ModalityRows:
-        """Rows of a clip from what the extractor gave for its frames.
+        """Rows of a clip from the extractor's results on its frames.
 
         Args:
             frame: int32 [M] position in the grid of each result.
@@ -109,7 +109,7 @@ class Modality(ABC):
 
     def valid(self, rows: Any) -> np.ndarray:
         """bool [T] of the column `valid`."""
-        raise NotImplementedError(f"{type(self).__name__} has rows of its own and must say which are valid")
+        raise NotImplementedError(f"{type(self).__name__} must implement `valid`")
 
     def to_arrays(self, rows: Any) -> dict[str, np.ndarray]:
         """Values of every column, with an axis of table rows in front: [1, T, ...], [1, M, ...].
@@ -122,17 +122,19 @@ class Modality(ABC):
         return {name: np.asarray(value)[None] for name, value in arrays.items()}
 
     def from_arrays(self, clip_id: str, grid: Grid, arrays: Mapping[str, np.ndarray]) -> ModalityRows:
-        """The inverse of `to_arrays`; a column that was not read is lacking in `arrays`."""
-        own = {name: value[0] for name, value in arrays.items() if name not in ("frame_index", "timestamp", "valid")}
-        return self.rows(clip_id, grid, **own)
+        """The inverse of `to_arrays`; `arrays` lacks columns that were not read."""
+        columns = {
+            name: value[0] for name, value in arrays.items() if name not in ("frame_index", "timestamp", "valid")
+        }
+        return self.rows(clip_id, grid, **columns)
 
     def nobody(self, clip_id: str, grid: Grid) -> ModalityRows:
-        """Rows of a clip without a person, where a table row is a person."""
+        """Rows of a clip without a person, for a modality with a table row a person."""
         raise NotImplementedError(f"{type(self).__name__} has a row a clip")
 
     def tensors(self, rows: Any) -> Any:
         """The rows as torch tensors of their own memory, on the CPU."""
-        raise NotImplementedError(f"{type(self).__name__} has rows of its own and must say how they become tensors")
+        raise NotImplementedError(f"{type(self).__name__} must implement `tensors`")
 
     # From rows to the virality model
 
@@ -142,15 +144,15 @@ class Modality(ABC):
 
     @abstractmethod
     def quality(self, rows: Any, decoded: float, lead_faces: np.ndarray) -> float:
-        """How far the rows of a clip can be trusted, 0..1.
+        """Trustworthiness of a clip's rows, 0..1.
 
         Args:
             decoded: share of the expected frames that were decoded.
-            lead_faces: int64 [F] which of the clip's faces are the lead dancer's.
+            lead_faces: int64 [F] indices of the lead dancer's faces among the clip's.
         """
 
     def input_spec(self, stored_width: int | None) -> "InputSpec":
-        """What the model's encoder must know of its input."""
+        """Description of the input for the model's encoder."""
         from models.virality.inputs import InputSpec
 
         assert stored_width is not None
@@ -160,17 +162,17 @@ class Modality(ABC):
     def read_input(
         self, rows: Any, spec: "InputSpec", config: VdvConfig, lead_faces: np.ndarray, quality: float
     ) -> Any:
-        """A clip's model input without the batch dimension, before anything random is drawn. rows: None: none."""
+        """A clip's model input without the batch dimension, before random sampling. rows: None: the clip has none."""
 
     def draw_inputs(
         self, inputs: "Sequence[Any]", config: VdvConfig, generators: Sequence[np.random.Generator] | None
     ) -> "list[ModalityInput]":
-        """Inputs as `read_input` gave them, sampled. generators: one a clip in training; None: as for scoring."""
+        """Samples of the inputs that `read_input` returned. generators: one a clip, in training; None: for scoring."""
         return list(inputs)
 
 
 class FeatureModality(Modality):
-    """A modality of one feature [D] a frame. Its rows have `feature`: float16 [T, D]."""
+    """A modality with one feature [D] a frame. Its rows have `feature`: float16 [T, D]."""
 
     def feature_width(self, rows: Any) -> int:
         return rows.feature.shape[-1]
@@ -183,7 +185,7 @@ class FeatureModality(Modality):
         import torch
 
         feature = torch.tensor(rows.feature, dtype=torch.float32)
-        valid = torch.isfinite(feature.sum(dim=1))  # float32 sums of float16 cannot overflow, and are quicker to see
+        valid = torch.isfinite(feature.sum(dim=1))  # float32 sums of float16 cannot overflow, and are quicker to check
         feature[~valid] = 0
         return FeatureTensors(feature, *grid_tensors(rows.grid), valid)
 
@@ -201,12 +203,12 @@ class FeatureModality(Modality):
         return tensors.feature
 
     def most_frames(self, config: VdvConfig) -> int:
-        """How many frames of a clip the model reads; more are thinned evenly."""
+        """Most frames of a clip that the model reads; more are thinned evenly."""
         return config.max_frames
 
 
 def stacked(values: Sequence[Any], shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray:
-    """[len(values), *shape], also when there are none."""
+    """Array [len(values), *shape], also of no values."""
     return np.asarray(values, dtype).reshape(len(values), *shape)
 
 
@@ -224,7 +226,7 @@ def sequence_input(
     mask: "torch.Tensor | None" = None,
     most_frames: int = 0,
 ) -> "ModalityInput":
-    """A sequence's input, thinned evenly to `most_frames`; without values the empty one of a clip without rows.
+    """Model input of a sequence, thinned evenly to `most_frames`; without values the empty one of a clip without rows.
 
     values: float32 [T, D]; mask: bool [T].
     """
@@ -239,7 +241,7 @@ def sequence_input(
 
 
 def evenly(count: int, most: int) -> np.ndarray:
-    """int64: all of 0..count-1, or `most` of them, evenly spread, from the middle of equal segments."""
+    """Indices, int64: all of 0..count-1, or `most` of them, the middles of equal segments."""
     if count <= most:
         return np.arange(count)
     return ((np.arange(most) + 0.5) * count / most).astype(np.int64)

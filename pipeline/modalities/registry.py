@@ -1,4 +1,4 @@
-"""The list of all modalities, and what a profile says of them. Imports torch only to build an extractor."""
+"""The list of all modalities, and their parts of a profile. Imports torch only to build an extractor."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,7 @@ def modality_names() -> tuple[str, ...]:
 
 
 def find_modality(name: str) -> Modality:
-    """The modality of that name.
+    """The modality with that name.
 
     Raises:
         ProfileError: there is none.
@@ -38,7 +38,7 @@ def find_modality(name: str) -> Modality:
 
 
 def load_profile(name_or_path: str | Path) -> Profile:
-    """The profile of that name, or of that TOML file, with a table for every modality.
+    """The profile with that name, or of that TOML file, with a table for every modality.
 
     Raises:
         ProfileError: as models.weights.profiles.read_profile.
@@ -47,11 +47,11 @@ def load_profile(name_or_path: str | Path) -> Profile:
 
 
 def modality_identity(name: str, profile: Profile) -> dict[str, Any]:
-    """Everything that decides a modality's features beside the pixels; needs no network and no download.
+    """Everything but the pixels that determines a modality's features; needs no network and no download.
 
     Raises:
         ProfileError: there is no such modality.
-        WeightsError: a path names a weight file that is not there.
+        WeightsError: a weight file does not exist.
     """
     version, entry = find_modality(name).version, profile.entry(name)
     weights = {key: catalogue.identity(value) for key, value in entry.all_weights().items()}
@@ -59,12 +59,12 @@ def modality_identity(name: str, profile: Profile) -> dict[str, Any]:
 
 
 def profile_weights(profile: Profile) -> tuple[str, ...]:
-    """The weights that a profile names, each once: what FetchWeights fetches."""
+    """The weights that a profile names, each once, for FetchWeights."""
     return tuple(dict.fromkeys(name for entry in profile.entries.values() for name in entry.all_weights().values()))
 
 
 def is_trained(profile: Profile) -> dict[str, bool]:
-    """Whether each modality's features mean anything: False for random weights."""
+    """Whether each modality's weights are trained: False for random ones."""
     return {name: catalogue.is_trained(entry.weights) for name, entry in profile.entries.items()}
 
 
@@ -78,7 +78,7 @@ def build_extractor(
 
     Raises:
         ProfileError: there is no such modality, or an option does not suit its network.
-        WeightsError: the weights are not at hand, do not verify, or do not fit the architecture.
+        WeightsError: the weights are missing, do not verify, or do not fit the architecture.
     """
     from models.weights.checkpoints import load_state_dict
 

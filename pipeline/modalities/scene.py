@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from models.virality.inputs import InputSpec
     from pipeline.modalities.record import StateDict
 
-CATEGORIES = 365  # of Places; a profile's own set of categories is never larger
+CATEGORIES = 365  # of Places; a profile's set of categories is never larger
 
 
 @dataclass(frozen=True)
@@ -104,8 +104,8 @@ class Scene(FeatureModality):
         return decoded * (float(best.mean(dtype=float)) if len(best) else 0.0)
 
     def input_spec(self, stored_width: int | None) -> "InputSpec":
-        """The features and after them the categories' probabilities, which alone the ridge regression reads: the place
-        says more of a clip than 2,048 features of it, and takes fewer clips to learn.
+        """The features followed by the categories' probabilities. The ridge regression reads only the latter: they
+        predict better than 2,048 features, and take fewer clips to learn.
         """
         from models.virality.inputs import InputSpec
 

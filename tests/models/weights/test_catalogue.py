@@ -27,7 +27,7 @@ from models.weights.catalogue import (
     bundled_path,
     cache_folder,
     identity,
-    is_here,
+    is_available,
     load_catalogue,
     published,
     resolve,
@@ -191,7 +191,7 @@ def test_a_cache_that_cannot_be_written_is_named(server: _Server, tmp_path: Path
 def test_another_file_of_that_name_in_the_cache_is_refused(tmp_path: Path) -> None:
     entry = load_catalogue()["rtmo-t-body7"]
     (tmp_path / entry.file_name).write_bytes(b"something else")
-    for ask in (resolve, is_here, fetch):
+    for ask in (resolve, is_available, fetch):
         with pytest.raises(WeightsError, match="should begin with f48f75cb"):
             ask("rtmo-t-body7", tmp_path)
 
@@ -203,7 +203,7 @@ def test_an_identity_is_the_same_before_and_after_the_file_is_there(server: _Ser
         _download(entry, tmp_path)
         assert entry.identity == before
     assert identity("places365-resnet18") == f"sha256:{load_catalogue()['places365-resnet18'].sha256}"
-    assert not is_here("places365-resnet18", tmp_path)
+    assert not is_available("places365-resnet18", tmp_path)
 
 
 def test_the_identity_of_a_path_follows_its_content(tmp_path: Path) -> None:
@@ -226,12 +226,12 @@ def test_untrained_and_packaged_weights_are_at_hand(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("weights", BUNDLED)
 def test_bundled_weights_are_at_hand_small_known_by_content_and_on_the_card(weights: str, tmp_path: Path) -> None:
-    found = resolve(weights, tmp_path)
-    assert found.path == bundled_path(weights)
-    assert found.trained
-    assert found.identity == f"sha256:{hashlib.sha256(found.path.read_bytes()).hexdigest()}"
-    assert all(value.dtype.itemsize <= 2 for value in load_state_dict(found.path).values() if value.ndim > 1)
-    assert f"`{found.path.name}`" in (BUNDLED_FOLDER / "README.md").read_text()
+    resolved = resolve(weights, tmp_path)
+    assert resolved.path == bundled_path(weights)
+    assert resolved.trained
+    assert resolved.identity == f"sha256:{hashlib.sha256(resolved.path.read_bytes()).hexdigest()}"
+    assert all(value.dtype.itemsize <= 2 for value in load_state_dict(resolved.path).values() if value.ndim > 1)
+    assert f"`{resolved.path.name}`" in (BUNDLED_FOLDER / "README.md").read_text()
 
 
 def test_all_bundled_weights_together_are_under_15_mb() -> None:

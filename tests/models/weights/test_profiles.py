@@ -9,7 +9,7 @@ import pytest
 
 from models.errors import ProfileError, WeightsError
 from models.weights import profiles
-from models.weights.catalogue import is_here, resolve
+from models.weights.catalogue import is_available, resolve
 from models.weights.profiles import BatchSize, bundled_profiles
 from pipeline.core import options
 from pipeline.modalities.registry import (
@@ -65,7 +65,7 @@ def test_the_demo_profile_is_trained_bundled_and_downloads_nothing(tmp_path: Pat
     demo = load_profile("demo")
     assert set(is_trained(demo).values()) == {True}
     for name in profile_weights(demo):
-        assert is_here(name, tmp_path)
+        assert is_available(name, tmp_path)
         assert resolve(name, tmp_path).path
 
 

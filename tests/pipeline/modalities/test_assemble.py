@@ -97,10 +97,10 @@ def test_faces_keep_their_frames_and_are_in_source_pixels() -> None:
     rows = assemble("face", ENDING, grid(4), indices(1, 1, 3), results, 0.5)
     assert rows.frame.tolist() == [1, 1, 3]
     np.testing.assert_array_equal(rows.box[:, 0], [20, 180, 80])
-    np.testing.assert_array_equal(rows.landmarks, 2 * np.stack([found.landmarks for found in results]))
+    np.testing.assert_array_equal(rows.landmarks, 2 * np.stack([result.landmarks for result in results]))
     np.testing.assert_allclose(rows.probability, [0.51, 0.59, 0.54])
     assert rows.crop == (jpeg(10), jpeg(90), jpeg(40))
-    np.testing.assert_array_equal(rows.embedding, np.stack([found.embedding for found in results]))
+    np.testing.assert_array_equal(rows.embedding, np.stack([result.embedding for result in results]))
 
 
 def test_no_face_in_any_frame_gives_empty_arrays_of_the_right_shapes() -> None:
@@ -114,11 +114,11 @@ def test_no_face_in_any_frame_gives_empty_arrays_of_the_right_shapes() -> None:
 def test_features_keep_their_width_and_their_bits(width: int) -> None:
     scenes = [scene(width), scene(width)]
     rows = assemble("scene", ENDING, grid(2), indices(0, 1), scenes, 0.5)
-    np.testing.assert_array_equal(rows.feature, np.stack([found.feature for found in scenes]))
-    np.testing.assert_array_equal(rows.top_category, np.stack([found.top_category for found in scenes]))
-    np.testing.assert_array_equal(rows.top_probability, np.stack([found.top_probability for found in scenes]))
+    np.testing.assert_array_equal(rows.feature, np.stack([result.feature for result in scenes]))
+    np.testing.assert_array_equal(rows.top_category, np.stack([result.top_category for result in scenes]))
+    np.testing.assert_array_equal(rows.top_probability, np.stack([result.top_probability for result in scenes]))
     np.testing.assert_array_equal(rows.indoor, [0.25, 0.25])
-    features = [found.feature for found in scenes]
+    features = [result.feature for result in scenes]
     appearance = assemble("appearance", ENDING, grid(2), indices(0, 1), features, 0.5)
     np.testing.assert_array_equal(appearance.feature, np.stack(features))
 

@@ -164,9 +164,9 @@ def test_nobody_and_nothing_give_no_tracks() -> None:
 
 
 def test_one_frame_gives_a_track_a_person_best_first() -> None:
-    found = link([frame(person(100, score=0.4), person(600, score=0.9))], [0.0])
-    assert [track.track_id for track in found] == [0, 1]
-    np.testing.assert_allclose([middles(track)[0] for track in found], [600, 100])
+    tracks = link([frame(person(100, score=0.4), person(600, score=0.9))], [0.0])
+    assert [track.track_id for track in tracks] == [0, 1]
+    np.testing.assert_allclose([middles(track)[0] for track in tracks], [600, 100])
 
 
 def test_frames_and_timestamps_must_agree() -> None:
@@ -196,8 +196,8 @@ def test_five_hundred_people_a_frame_stay_bounded(monkeypatch: pytest.MonkeyPatc
         x, y, height, score = random.uniform((0, 0, 20, 0), (2000, 2000, 400, 1), (500, 4)).T
         clip.append(frame(*map(person, x, y, height, np.zeros(500), score)))
     options = LinkOptions(max_tracks=7, max_persons=20)
-    found = link(clip, times(12), options)
-    assert [track.track_id for track in found] == list(range(7))
+    tracks = link(clip, times(12), options)
+    assert [track.track_id for track in tracks] == list(range(7))
     assert len(shapes) == 11  # one assignment a frame, but for the first
     assert max(rows for rows, _ in shapes) <= 40
     assert max(columns for _, columns in shapes) <= 20
@@ -214,30 +214,30 @@ def test_the_tracks_kept_are_those_of_most_evidence() -> None:
 def test_the_lead_is_the_one_in_front_in_the_middle_and_there() -> None:
     behind = [person(150, height=200, score=0.95), person(850, height=200, score=0.95)]
     clip = [frame(*behind, person(500, height=400, score=0.8)) for _ in range(10)]
-    found = mark_lead(link(clip, times(10)), (1000, 700))
-    (lead,) = [track for track in found if track.is_lead]
+    tracks = mark_lead(link(clip, times(10)), (1000, 700))
+    (lead,) = [track for track in tracks if track.is_lead]
     np.testing.assert_allclose(middles(lead), 500)
 
 
 def test_of_two_alike_the_central_one_leads_and_of_two_who_come_and_go_the_present_one() -> None:
     clip = [frame(person(100), person(500)) for _ in range(10)]
-    found = link(clip, times(10))
-    assert middles(found[choose_lead(found, (1000, 700))])[0] == pytest.approx(500)
+    tracks = link(clip, times(10))
+    assert middles(tracks[choose_lead(tracks, (1000, 700))])[0] == pytest.approx(500)
     clip = [frame(*([person(500)] if t < 4 else []), person(600)) for t in range(10)]
-    found = link(clip, times(10))
-    assert middles(found[choose_lead(found, (1000, 700))])[0] == pytest.approx(600)
+    tracks = link(clip, times(10))
+    assert middles(tracks[choose_lead(tracks, (1000, 700))])[0] == pytest.approx(600)
 
 
 def test_of_two_equals_the_first_to_appear_leads() -> None:
     clip = [frame(person(400)), frame(person(400), person(600)), frame(person(600))]
-    found = link(clip, times(3))
-    assert middles(found[choose_lead(found, (1000, 700))])[0] == pytest.approx(400)
+    tracks = link(clip, times(3))
+    assert middles(tracks[choose_lead(tracks, (1000, 700))])[0] == pytest.approx(400)
 
 
 def test_what_lies_outside_of_the_frame_does_not_make_a_lead() -> None:
     clip = [frame(person(-100, height=680), person(500, height=300)) for _ in range(5)]
-    found = link(clip, times(5))
-    assert middles(found[choose_lead(found, (1000, 700))])[0] == pytest.approx(500)
+    tracks = link(clip, times(5))
+    assert middles(tracks[choose_lead(tracks, (1000, 700))])[0] == pytest.approx(500)
 
 
 def face(
@@ -263,32 +263,32 @@ def three_dancers() -> Linked:
 
 
 def test_faces_go_to_the_heads_they_hold(three_dancers: Linked) -> None:
-    found, index, clip = three_dancers
+    tracks, index, clip = three_dancers
     right, middle, left = (face(clip[0].keypoints[n]) for n in (2, 1, 0))
     boxes, landmarks = faces(right, middle, left, left, middle)
-    owner = match_faces(found, index, np.array([0, 0, 0, 6, 12]), boxes, landmarks)
+    owner = match_faces(tracks, index, np.array([0, 0, 0, 6, 12]), boxes, landmarks)
     assert owner.dtype == np.int32
     assert owner.tolist() == [2, 1, 0, 0, 1]
 
 
 def test_a_face_whose_dancer_is_not_there_is_nobodys_and_takes_nobody_elses(three_dancers: Linked) -> None:
-    found, index, clip = three_dancers
+    tracks, index, clip = three_dancers
     stranger = face(clip[0].keypoints[0], shift=(250.0, 0.0))
     boxes, landmarks = faces(stranger, face(clip[0].keypoints[2]))
-    assert match_faces(found, index, np.array([0, 0]), boxes, landmarks).tolist() == [-1, 2]
+    assert match_faces(tracks, index, np.array([0, 0]), boxes, landmarks).tolist() == [-1, 2]
 
 
 def test_two_faces_on_one_head_give_one_to_the_dancer_and_the_nearer_one(three_dancers: Linked) -> None:
-    found, index, clip = three_dancers
+    tracks, index, clip = three_dancers
     boxes, landmarks = faces(face(clip[0].keypoints[2], shift=(10, 0)), face(clip[0].keypoints[2]))
-    assert match_faces(found, index, np.array([0, 0]), boxes, landmarks).tolist() == [-1, 2]
+    assert match_faces(tracks, index, np.array([0, 0]), boxes, landmarks).tolist() == [-1, 2]
 
 
 def test_a_face_in_a_frame_without_poses_or_with_a_hidden_head_is_nobodys(three_dancers: Linked) -> None:
-    found, index, clip = three_dancers
+    tracks, index, clip = three_dancers
     boxes, landmarks = faces(face(clip[0].keypoints[2]))
-    assert match_faces(found, index, np.array([1]), boxes, landmarks).tolist() == [-1]
-    assert match_faces(found, index, np.array([99]), boxes, landmarks).tolist() == [-1]
+    assert match_faces(tracks, index, np.array([1]), boxes, landmarks).tolist() == [-1]
+    assert match_faces(tracks, index, np.array([99]), boxes, landmarks).tolist() == [-1]
     hidden = [frame(person(700, confidence=0.1)) for _ in range(8)]
     assert match_faces(link(hidden, times(8)), index, np.array([0]), boxes, landmarks).tolist() == [-1]
 
@@ -297,13 +297,13 @@ def test_ears_stand_in_for_a_head_seen_from_the_side(three_dancers: Linked) -> N
     _, index, _ = three_dancers
     keypoints, box, score = person(700)
     keypoints[0:3, 2] = 0.05
-    found = link([frame((keypoints, box, score))] * 8, times(8))
+    tracks = link([frame((keypoints, box, score))] * 8, times(8))
     boxes, landmarks = faces(face(keypoints))
-    assert match_faces(found, index, np.array([0]), boxes, landmarks).tolist() == [0]
+    assert match_faces(tracks, index, np.array([0]), boxes, landmarks).tolist() == [0]
 
 
 def test_no_faces_and_no_dancers_match_nobody(three_dancers: Linked) -> None:
-    found, index, clip = three_dancers
+    tracks, index, clip = three_dancers
     empty = np.zeros((0, 4), np.float32), np.zeros((0, 5, 2), np.float32)
-    assert match_faces(found, index, np.zeros(0, int), *empty).shape == (0,)
+    assert match_faces(tracks, index, np.zeros(0, int), *empty).shape == (0,)
     assert match_faces((), index, np.array([0]), *faces(face(clip[0].keypoints[0]))).tolist() == [-1]
