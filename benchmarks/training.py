@@ -36,7 +36,7 @@ from models.virality.inputs import ModalityInput, to_device
 from models.virality.masked import FEATURE_LIMIT
 from models.virality.vdv import build_encoder, encode, pose_network
 from pipeline.dataset.folder import DatasetFolder
-from pipeline.dataset.loading import KEPT_BYTES, ChallengeBatches, ClipDataset, Sample
+from pipeline.dataset.loading import CACHE_BYTES, ChallengeBatches, ClipDataset, Sample
 from pipeline.modalities.registry import modality_names
 from pipeline.training.encoder_training import TrainingTarget, fit_encoder
 from pipeline.training.lightning_loop import deterministic, quiet
@@ -186,8 +186,8 @@ def measure_memory(workspace: str, counts: Sequence[int], options: argparse.Name
     growth = max(row["peak_mib"] - of[0]["peak_mib"] for of in _by_modality(rows) for row in of)
     header = ["modality", "clips", "first epoch, s", "later, s", "peak MiB"]
     print(table([list(row.values()) for row in rows], header))
-    print(f"most that clips added: {growth} MiB; kept in memory are at most {KEPT_BYTES >> 20} MiB of them\n")
-    return {"kept_mib": KEPT_BYTES >> 20, "growth_mib": growth, "rows": rows}
+    print(f"most that clips added: {growth} MiB; kept in memory are at most {CACHE_BYTES >> 20} MiB of them\n")
+    return {"kept_mib": CACHE_BYTES >> 20, "growth_mib": growth, "rows": rows}
 
 
 def _by_modality(rows: Sequence[dict]) -> list[list[dict]]:

@@ -1,8 +1,8 @@
-"""Batches, endings and shards joined into one dataset: which clips, with which label and split, from which files.
+"""Batches, endings and shards joined into one dataset: its clips, with their labels, splits and files.
 
 datasets/<id>/clips.parquet      one row a clip; the paths in it are relative to the workspace
-datasets/<id>/faces.parquet      which of a frame's faces is the lead dancer's
-datasets/<id>/statistics.json    counts; written last, so where it is, all is
+datasets/<id>/faces.parquet      the lead dancer's face in each frame
+datasets/<id>/statistics.json    counts; written last, so where it exists, all files do
 """
 
 import json
@@ -35,7 +35,7 @@ DATASET_SCHEMA = 2
 
 @dataclass(frozen=True)
 class BatchFiles:
-    """Where one batch's files lie, as `pipeline.features.plan` names them."""
+    """Paths of one batch's files, as named by `pipeline.features.plan`."""
 
     batch: Batch
     ingest: str  # path
@@ -66,12 +66,12 @@ def assemble(
     options: LabelOptions | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Writes the dataset of `batches`.
+    """Write the dataset of `batches`.
 
     Reads every clip's poses and faces once, one clip at a time. A clip without features, for whatever reason, is in the
-    dataset like any other: its ending says why.
+    dataset like any other; its ending gives the reason.
 
-    progress: called with clips done and clips in all.
+    progress: called with the number of clips done and of all clips.
 
     Raises:
         DataError: labels or splits that cannot be made; see pipeline.dataset.labels.
@@ -103,7 +103,7 @@ def assemble(
         "schema": DATASET_SCHEMA,
         **_counts(clips, rows, modalities),
         "copies": _count_copies(clips),
-        "label": {"kind": labels.kind, "why": labels.why, "options": asdict(options)},
+        "label": {"kind": labels.kind, "why": labels.reason, "options": asdict(options)},
         **features.provenance,
     }
     dataset_folder.write_table(CLIPS, clips)
@@ -118,7 +118,7 @@ class _Endings:
         self._folder = folder
         self._by_shard: dict[str, dict[str, Ending]] = {}
 
-    def of(self, clip: IngestedClip) -> Ending:
+    def find(self, clip: IngestedClip) -> Ending:
         assert clip.shard is not None
         path = shard_path(self._folder, clip.shard)
         if clip.shard not in self._by_shard:
@@ -130,7 +130,7 @@ class _Endings:
 
 
 class _Features:
-    """The open shards, one a modality, and what the metadata of all of them say together."""
+    """The open shards, one a modality, and the combined metadata of all shards read."""
 
     def __init__(self) -> None:
         self._open: dict[str, ShardReader] = {}
@@ -143,14 +143,14 @@ class _Features:
             if reader is not None:
                 reader.close()
             reader = self._open[modality] = ShardReader(path)
-            self._note(modality, reader)
+            self._record_metadata(modality, reader)
         return reader
 
     def close(self) -> None:
         for reader in self._open.values():
             reader.close()
 
-    def _note(self, modality: str, reader: ShardReader) -> None:
+    def _record_metadata(self, modality: str, reader: ShardReader) -> None:
         metadata = reader.metadata
         if modality not in self.provenance["features"]:
             for clip_id in reader.clip_ids[:1]:
@@ -165,7 +165,7 @@ class _Features:
 
 
 def is_untrained(metadata: Mapping[str, str]) -> bool:
-    """Whether a shard's features came from random weights, or nothing in it vouches for the contrary."""
+    """Whether a shard's features came from random weights, or from weights that its metadata do not name."""
     weights = json.loads(metadata.get("options", "{}")).get("extractor", {}).get("weights")
     return weights is None or not is_trained(weights)
 
@@ -174,7 +174,7 @@ def _read_clip(workspace: str, files: BatchFiles, clip: IngestedClip, endings: _
     probe = clip.probe
     if clip.shard is None:
         return _Row("failed", clip.code, clip.reason, clip.content_hash, probe.width, probe.height, probe.duration_s)
-    ending = endings.of(clip)
+    ending = endings.find(clip)
     size = (ending.width, ending.height) if ending.width else (probe.width, probe.height)
     row = _Row(ending.status, ending.code, ending.reason, clip.content_hash, *size, probe.duration_s)
     row.sketch = clip_sketch(ending.sketch_ms, ending.sketches)
@@ -191,9 +191,9 @@ def _read_clip(workspace: str, files: BatchFiles, clip: IngestedClip, endings: _
     if isinstance(face, FaceRows):
         tracks, pose_frames = (pose.tracks, pose.grid.frame_index) if isinstance(pose, PoseRows) else ((), np.zeros(0))
         row.faces = find_lead_faces(tracks, pose_frames, face)
-    lead_faces = np.array([at for _, at, _ in row.faces], np.int64)
-    for modality, features_of in rows.items():
-        row.quality[modality] = find_modality(modality).quality(features_of, decoded, lead_faces)
+    lead_faces = np.array([index for _, index, _ in row.faces], np.int64)
+    for modality, modality_rows in rows.items():
+        row.quality[modality] = find_modality(modality).quality(modality_rows, decoded, lead_faces)
     return row
 
 
@@ -205,7 +205,7 @@ def _relative(path: str, workspace: str) -> str:
 
 
 def _clips_table(batches: Sequence[BatchFiles], rows: Sequence[_Row], modalities: Sequence[str]) -> pd.DataFrame:
-    """Manifest columns, but for the uri, which is the manifest's to say, and the facts of `_Row`."""
+    """Manifest columns, without the uri, and the facts of `_Row`."""
     parts = [
         files.batch.rows.drop(columns=["uri", "line"], errors="ignore").assign(batch=files.batch.name)
         for files in batches
@@ -246,7 +246,7 @@ def _counts(clips: pd.DataFrame, rows: Sequence[_Row], modalities: Sequence[str]
 
 
 def _count_copies(clips: pd.DataFrame) -> dict[str, int]:
-    """How many clips are copies of an earlier one: by the same file, and as near-duplicates."""
+    """Numbers of clips that are copies of an earlier one: the same file, and near-duplicates."""
     copies = clips[clips["copies"].notna() & (clips["copies"] != clips["clip_id"])]
     exact = clips.duplicated(["content_hash"]) & (clips["content_hash"] != "")
     same_file = int(exact[copies.index].sum())

@@ -1,4 +1,4 @@
-"""Clips that failed: how many are too many, and which to try again."""
+"""Failed clips: their limit, and those to try again."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,7 @@ from pipeline.features.endings import read_endings
 from pipeline.features.plan import shard_path
 from pipeline.ingest.clip_table import IngestedBatch, read_ingest
 
-_NAMED = 10  # clips in one message
+_LISTED = 10  # clips in one message
 
 
 @dataclass(frozen=True)
@@ -26,15 +26,15 @@ class Failure:
 
 
 def failures(ingest: IngestedBatch, endings_folder: str) -> Iterator[Failure]:
-    """The clips of a batch that failed, before decoding or in it. Shards not extracted yet say nothing."""
-    home: dict[str, set[str]] = {}
+    """The clips of a batch that failed before or in decoding; shards not yet extracted are left out."""
+    by_shard: dict[str, set[str]] = {}
     for clip in ingest.clips:
         if clip.shard is None:
             yield Failure(clip.clip_id, clip.code, clip.reason)
         else:
-            home.setdefault(clip.shard, set()).add(clip.clip_id)
+            by_shard.setdefault(clip.shard, set()).add(clip.clip_id)
     present = storage.listing(endings_folder)
-    for shard, clip_ids in home.items():
+    for shard, clip_ids in by_shard.items():
         if f"{shard}.parquet" in present:
             for ending in read_endings(shard_path(endings_folder, shard)):
                 if ending.status == "failed" and ending.clip_id in clip_ids:
@@ -42,17 +42,17 @@ def failures(ingest: IngestedBatch, endings_folder: str) -> Iterator[Failure]:
 
 
 def refuse_too_many(batches: Sequence[BatchFiles], max_failed: float) -> None:
-    """Raises TooManyFailed when more than a share of all clips failed; names them and says what helps."""
+    """Raise TooManyFailed when more than a share of all clips failed; lists them and gives advice."""
     failed = [failure for files in batches for failure in failures(read_ingest(files.ingest), files.endings)]
     total = sum(len(files.batch.rows) for files in batches)
     if len(failed) <= max_failed * total:
         return
     counts = ", ".join(f"{count} {code}" for code, count in Counter(failure.code for failure in failed).most_common())
-    named = "\n".join(f"  {failure.clip_id}: {failure.code}: {failure.reason}" for failure in failed[:_NAMED])
-    more = f"\n  and {len(failed) - _NAMED} more" if len(failed) > _NAMED else ""
+    listed = "\n".join(f"  {failure.clip_id}: {failure.code}: {failure.reason}" for failure in failed[:_LISTED])
+    more = f"\n  and {len(failed) - _LISTED} more" if len(failed) > _LISTED else ""
     retry = sum(failure.retryable for failure in failed)
     again = f"; {retry} of them may pass another time: add --retry-failed" if retry else ""
     raise TooManyFailed(
         f"{len(failed)} of {total} clips failed ({counts}), more than --max-failed {max_failed:g} allows{again}; "
-        f"mend or remove the clips, or raise --max-failed:\n{named}{more}"
+        f"mend or remove the clips, or raise --max-failed:\n{listed}{more}"
     )

@@ -16,7 +16,7 @@ CLIPS, FACES, STATISTICS = "clips.parquet", "faces.parquet", "statistics.json"
 
 @dataclass(frozen=True)
 class DatasetFolder(Folder):
-    """The folder datasets/<id>/ of a workspace, or that of uploads, which is made alike."""
+    """The folder datasets/<id>/ of a workspace, or that of uploads, which has the same files."""
 
     @classmethod
     def of(cls, workspace: str, dataset_id: str) -> "DatasetFolder":
@@ -27,7 +27,7 @@ class DatasetFolder(Folder):
         return self.read_table(CLIPS)
 
     def read_faces(self) -> dict[str, np.ndarray]:
-        """By clip_id: int64 [F] which of the clip's faces are the lead dancer's, at most one a frame, in order."""
+        """Indices of the lead dancer's faces among a clip's, int64 [F], at most one a frame, in order; by clip_id."""
         table = self.read_table(FACES)
         return {str(clip_id): group.to_numpy(np.int64) for clip_id, group in table.groupby("clip_id")["face"]}
 

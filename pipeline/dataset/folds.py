@@ -16,12 +16,12 @@ def assign_folds(
     groups. With fewer groups than folds, there are as many folds as groups.
 
     Args:
-        groups: [clips] as labels.group_clips gives them; clips of one group stay together.
+        groups: [clips] as labels.group_clips returns them; clips of one group stay together.
         challenges: [clips]
     """
     members: dict[int, list[int]] = defaultdict(list)
-    for place, group in enumerate(groups):
-        members[int(group)].append(place)
+    for clip, group in enumerate(groups):
+        members[int(group)].append(clip)
     folds = min(folds, len(members))
 
     def order(group: int) -> tuple[int, str]:
@@ -30,9 +30,9 @@ def assign_folds(
     fold_of = np.full(len(groups), -1, np.int64)
     counts: list[Counter] = [Counter() for _ in range(folds)]
     for group in sorted(members, key=order):
-        needs = Counter(challenges[place] for place in members[group])
-        loads = [(sum(held[name] * n for name, n in needs.items()), held.total(), at) for at, held in enumerate(counts)]
+        needed = Counter(challenges[clip] for clip in members[group])
+        loads = [(sum(c[name] * n for name, n in needed.items()), c.total(), fold) for fold, c in enumerate(counts)]
         fold = min(loads)[2]
         fold_of[members[group]] = fold
-        counts[fold].update(needs)
+        counts[fold].update(needed)
     return fold_of

@@ -1,4 +1,4 @@
-"""A clip's label and its side of the split, decided once, for everything after."""
+"""Label and split of every clip, decided once for all later stages."""
 
 import hashlib
 import math
@@ -13,8 +13,8 @@ from pipeline.core.errors import DataError
 
 ENGAGEMENT = ("likes", "views", "comments", "shares")
 KINDS = ("auto", "adjusted", *ENGAGEMENT)
-AUTO_FOLLOWERS = 0.9  # share of training clips whose followers must be known for `auto` to adjust
-AUTO_CLIPS_A_COEFFICIENT = 5  # fewer, and the adjustment would explain away what is to be learned
+AUTO_FOLLOWERS = 0.9  # least share of training clips with known followers for `auto` to adjust
+AUTO_CLIPS_A_COEFFICIENT = 5  # with fewer, the adjustment would explain away what is to be learned
 RIDGE = 1e-3  # keeps the fit defined where a challenge or an age does not vary
 
 TRAIN, VAL, TEST, UNLABELLED = "train", "val", "test", "unlabelled"
@@ -24,8 +24,8 @@ TRAIN, VAL, TEST, UNLABELLED = "train", "val", "test", "unlabelled"
 class LabelOptions:
     """Options of the clips' labels.
 
-    kind: `likes` (or another engagement column): log(count + 1). `adjusted`: what log(likes + 1) is above that expected
-        of the creator's followers, the clip's age and the challenge. `auto`: adjusted where nearly all followers are
+    kind: `likes` (or another engagement column): log(count + 1). `adjusted`: log(likes + 1) less its expectation given
+        the creator's followers, the clip's age and the challenge. `auto`: adjusted where nearly all followers are
         known and there are clips enough to fit it, else likes.
     max_followers: clips of bigger creators are scored but get no label.
     holdout: share of the labelled clips to test on, where the manifest gives no split.
@@ -46,17 +46,17 @@ class LabelOptions:
 @dataclass(frozen=True)
 class Labels:
     kind: str  # a column of ENGAGEMENT, or adjusted
-    why: str  # this kind
+    reason: str  # for this kind
     label: np.ndarray  # float64 [clips] NaN: no label
     percentile: np.ndarray  # float64 [clips] within the challenge's training clips, 0..1; NaN: no label
     split: np.ndarray  # str [clips] train, val, test, unlabelled
 
 
 def make_labels(clips: pd.DataFrame, options: LabelOptions) -> Labels:
-    """Label, percentile and split of every clip. Nothing about a held-out clip enters a training clip's label.
+    """Label, percentile and split of every clip. No held-out clip influences a training clip's label.
 
     clips: one row a clip with challenge, creator_id, copies, uploaded_at, likes, views, comments, shares,
-    followers, split; missing is NA.
+    followers, split; NA where missing.
 
     Raises:
         DataError: the manifest's split puts a creator, or copies of one clip, on both sides.
@@ -71,15 +71,15 @@ def make_labels(clips: pd.DataFrame, options: LabelOptions) -> Labels:
     _assert_no_leak(clips, split, groups)
 
     train = split == TRAIN
-    kind, why = _kind(clips, train, options)
+    kind, reason = _choose_kind(clips, train, options)
     label = np.where(labelled, np.log1p(np.where(labelled, counts, 0)), np.nan)
     if kind == "adjusted":
         label = label - _expected(clips, label, train)
     percentile = _percentile(label, clips["challenge"].to_numpy(str), train)
-    return Labels(kind, why, label, percentile, split)
+    return Labels(kind, reason, label, percentile, split)
 
 
-def _kind(clips: pd.DataFrame, train: np.ndarray, options: LabelOptions) -> tuple[str, str]:
+def _choose_kind(clips: pd.DataFrame, train: np.ndarray, options: LabelOptions) -> tuple[str, str]:
     if options.kind != "auto":
         return options.kind, "asked for"
     known = np.isfinite(_float(clips["followers"])[train])
@@ -98,12 +98,12 @@ def _kind(clips: pd.DataFrame, train: np.ndarray, options: LabelOptions) -> tupl
 # --- split
 
 
-def group_clips(creators: pd.Series, copies: pd.Series, own: pd.Index) -> np.ndarray:
-    """int64 [clips]: one number for clips of one creator and for copies of one clip; unknown creators differ.
+def group_clips(creators: pd.Series, copies: pd.Series, index: pd.Index) -> np.ndarray:
+    """Group of each clip, int64 [clips]: clips of one creator and copies of one clip share it; unknown creators differ.
 
-    copies: one value for clips that are copies of one another, NA for a clip without (near_duplicates.name_originals).
+    copies: one value for all copies of a clip, NA for a clip without copies (near_duplicates.name_originals).
     """
-    parent = list(range(len(own)))
+    parent = list(range(len(index)))
 
     def find(place: int) -> int:
         while parent[place] != place:
@@ -116,14 +116,14 @@ def group_clips(creators: pd.Series, copies: pd.Series, own: pd.Index) -> np.nda
         for place, value in enumerate(values):
             if not pd.isna(value) and value != "":
                 parent[find(place)] = find(first.setdefault((name, str(value)), place))
-    return np.array([find(place) for place in range(len(own))], np.int64)
+    return np.array([find(place) for place in range(len(index))], np.int64)
 
 
 def _split(clips: pd.DataFrame, labelled: np.ndarray, groups: np.ndarray, options: LabelOptions) -> np.ndarray:
     given = clips["split"].to_numpy(object, na_value=None)
     split = np.full(len(clips), UNLABELLED, dtype=object)
     if any(side is not None for side in given[labelled]):
-        # A clip that the manifest leaves open goes where its creator's other clips are, else into training.
+        # A clip without a split in the manifest joins its creator's other clips, else the training clips.
         side_of_group = {group: side for group, side in zip(groups, given, strict=True) if side is not None}
         for place in np.flatnonzero(labelled):
             split[place] = given[place] or side_of_group.get(groups[place], TRAIN)
@@ -134,9 +134,9 @@ def _split(clips: pd.DataFrame, labelled: np.ndarray, groups: np.ndarray, option
 
 
 def _held_out(clips: pd.DataFrame, labelled: np.ndarray, groups: np.ndarray, options: LabelOptions) -> np.ndarray:
-    """bool [clips]: whole groups, in an order that their names' hash decides, until each challenge has its share.
+    """Clips to test on, bool [clips]: whole groups, by their names' hashes, until each challenge has its share.
 
-    A challenge keeps at least two clips to train on. Bound to names, not to rows: new clips move few old ones.
+    A challenge keeps at least two clips to train on. The order is of names, not of rows: new clips move few old ones.
     """
     challenge = clips["challenge"].to_numpy(str)
     keys = _keys(clips)
@@ -175,11 +175,11 @@ def _assert_no_leak(clips: pd.DataFrame, split: np.ndarray, groups: np.ndarray) 
     for group, side, clip in zip(groups, split, clips["clip_id"], strict=True):
         if side != UNLABELLED:
             sides[group].setdefault(side, str(clip))
-    torn = [found for found in sides.values() if len(found) > 1]
-    if torn:
-        shown = "; ".join(" and ".join(f"{clip} ({side})" for side, clip in found.items()) for found in torn[:5])
+    leaks = [clip_by_side for clip_by_side in sides.values() if len(clip_by_side) > 1]
+    if leaks:
+        listed = "; ".join(" and ".join(f"{clip} ({side})" for side, clip in leak.items()) for leak in leaks[:5])
         raise DataError(
-            f"the manifest's split has {len(torn)} creators (or copies of one clip) on both sides: {shown}. A model"
+            f"the manifest's split has {len(leaks)} creators (or copies of one clip) on both sides: {listed}. A model"
             " would be tested on what it has seen: give a creator's clips one split, and copies of a clip (one film,"
             " be it encoded anew), or leave the column out"
         )
@@ -189,7 +189,7 @@ def _assert_no_leak(clips: pd.DataFrame, split: np.ndarray, groups: np.ndarray) 
 
 
 def _expected(clips: pd.DataFrame, label: np.ndarray, train: np.ndarray) -> np.ndarray:
-    """float64 [clips]: the label by ridge regression on log(followers + 1), log(age + 1), challenge, fitted on `train`.
+    """Expected label, float64 [clips]: ridge regression on log(followers + 1), log(age + 1), challenge, fit on `train`.
 
     Unknown followers and ages count as the training clips' mean. Age is days before the training clips' last upload.
     """
@@ -210,16 +210,16 @@ def _expected(clips: pd.DataFrame, label: np.ndarray, train: np.ndarray) -> np.n
         mean, spread = column[known].mean(), column[known].std() or 1.0
         design.append(np.where(np.isfinite(column), (column - mean) / spread, 0.0))
     challenge = clips["challenge"].to_numpy(str)
-    # An intercept a challenge, taken out by centring on the training clips' means; a challenge not among them: theirs.
+    # One intercept a challenge: all is centred on the means of its training clips, or of all where it has none.
     matrix, target = np.stack(design, 1), label
     means, levels = _challenge_means(matrix, challenge, train), _challenge_means(target[:, None], challenge, train)
     centred, above = (matrix - means)[train], (target[:, None] - levels)[train, 0]
-    slopes = np.linalg.solve(centred.T @ centred + RIDGE * np.eye(centred.shape[1]), centred.T @ above)
-    return levels[:, 0] + (matrix - means) @ slopes
+    coefficients = np.linalg.solve(centred.T @ centred + RIDGE * np.eye(centred.shape[1]), centred.T @ above)
+    return levels[:, 0] + (matrix - means) @ coefficients
 
 
 def _challenge_means(values: np.ndarray, challenge: np.ndarray, train: np.ndarray) -> np.ndarray:
-    """[clips, columns]: the mean over the training clips of the clip's challenge, or of all where it has none."""
+    """Means over the training clips of each clip's challenge, or over all where it has none: [clips, columns]."""
     means = np.tile(values[train].mean(0), (len(values), 1))
     for name in np.unique(challenge[train]):
         means[challenge == name] = values[train & (challenge == name)].mean(0)
@@ -227,7 +227,7 @@ def _challenge_means(values: np.ndarray, challenge: np.ndarray, train: np.ndarra
 
 
 def _percentile(label: np.ndarray, challenge: np.ndarray, train: np.ndarray) -> np.ndarray:
-    """Where a label stands among the challenge's training clips (of a challenge without any: among its own), 0..1."""
+    """Percentile of each label, 0..1, among the challenge's training clips; without any, among its labelled clips."""
     percentile = np.full(len(label), np.nan)
     labelled = np.isfinite(label)
     for name in np.unique(challenge):

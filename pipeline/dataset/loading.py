@@ -20,7 +20,7 @@ from pipeline.modalities.record import ModalityRows
 from pipeline.modalities.registry import find_modality, modality_names
 
 OPEN_SHARDS = 16
-KEPT_BYTES = 1 << 30  # of clips, decoded, that stay in memory from epoch to epoch; the rest is read anew
+CACHE_BYTES = 1 << 30  # of model input kept in memory from epoch to epoch; other clips are read anew
 _NO_FACES = np.zeros(0, np.int64)
 
 
@@ -32,23 +32,23 @@ class Sample(NamedTuple):
 
 
 class ClipBatch(NamedTuple):
-    """B clips. `counted`: has a label."""
+    """A batch of B clips."""
 
     row: Tensor  # int64 [B] in clips.parquet
     inputs: dict[str, ModalityInput]
     challenge: Tensor  # int64 [B]
     percentile: Tensor  # float32 [B] 0 where not counted
-    counted: Tensor  # bool [B]
+    counted: Tensor  # bool [B] the clip has a label
 
 
 class ClipDataset(Dataset):
     """The clips of a dataset by (epoch, row). A clip without a modality gives an empty input, masked out.
 
-    What is read of a clip stays in memory, up to KEPT_BYTES, for the next epoch and for every view of the dataset. May
-    be pickled and cross a fork; each process opens its shards for itself, and after pickling starts with none kept.
+    Clips read stay in memory, up to CACHE_BYTES, for the next epoch and for every view of the dataset. May be pickled
+    and cross a fork; each process opens its own shards, and starts with an empty cache after pickling.
 
     Args:
-        training: one random, augmented sampling of the skeleton, decided by seed, epoch and row alone. Else
+        training: one random, augmented sampling of the poses, which depends on seed, epoch and row alone. Else
             `config.samplings` fixed ones, and the epoch has no effect.
         clips: the dataset's table with other labels or splits; None: as `assemble` wrote it.
     """
@@ -64,19 +64,19 @@ class ClipDataset(Dataset):
         self._config = config
         self._training = training
         self._shards = _OpenShards()
-        self._kept = _Kept(KEPT_BYTES)
+        self._cache = _Cache(CACHE_BYTES)
 
     def view(self, *modalities: str, training: bool, percentile: np.ndarray | None = None) -> "ClipDataset":
-        """The same clips, with these modalities only; what is kept in memory is shared.
+        """The same clips with these modalities only, and the same cache.
 
-        percentile: float [clips], what to learn instead of the clips' own.
+        percentile: float [clips], the training target in place of the clips' percentile.
         """
-        seen = copy.copy(self)
-        seen.inputs = {modality: self.inputs[modality] for modality in modalities}
-        seen._training = training
+        view = copy.copy(self)
+        view.inputs = {modality: self.inputs[modality] for modality in modalities}
+        view._training = training
         if percentile is not None:
-            seen.clips = self.clips.assign(percentile=percentile)
-        return seen
+            view.clips = self.clips.assign(percentile=percentile)
+        return view
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -85,28 +85,28 @@ class ClipDataset(Dataset):
         return self.__getitems__([key])[0]
 
     def __getitems__(self, keys: Sequence[tuple[int, int]]) -> list[Sample]:
-        """The clips of a batch, drawn together; torch's loader asks for batches in this way where it can."""
+        """The clips of a batch, sampled together; torch's loader calls this where it exists."""
         inputs = {modality: self._inputs(modality, keys) for modality in self.inputs}
         return [
-            Sample(row, {modality: of[place] for modality, of in inputs.items()}) for place, (_, row) in enumerate(keys)
+            Sample(row, {modality: values[i] for modality, values in inputs.items()}) for i, (_, row) in enumerate(keys)
         ]
 
     def shard_path(self, index: int, modality: str) -> str | None:
-        """Relative to the workspace; None: the clip has no rows of it."""
+        """Path of a clip's shard, relative to the workspace; None: the clip has no rows of the modality."""
         value = self.clips[f"shard_{modality}"].iat[index] if f"shard_{modality}" in self.clips else None
         return None if value is None or pd.isna(value) else str(value)
 
     def _inputs(self, modality: str, keys: Sequence[tuple[int, int]]) -> list[ModalityInput]:
-        inputs = [self._find(modality, row) for _, row in keys]
+        inputs = [self._read_cached(modality, row) for _, row in keys]
         generators = [np.random.default_rng((self._config.seed, *key)) for key in keys] if self._training else None
         return find_modality(modality).draw_inputs(inputs, self._config, generators)
 
-    def _find(self, modality: str, index: int) -> Any:
-        found = self._kept.get((modality, index))
-        if found is None:
-            found = self._read(modality, index)
-            self._kept.put((modality, index), found)
-        return found
+    def _read_cached(self, modality: str, index: int) -> Any:
+        value = self._cache.get((modality, index))
+        if value is None:
+            value = self._read(modality, index)
+            self._cache.put((modality, index), value)
+        return value
 
     def _read(self, modality: str, index: int) -> Any:
         path = self.shard_path(index, modality)
@@ -117,8 +117,8 @@ class ClipDataset(Dataset):
         return find_modality(modality).read_input(rows, self.inputs[modality], self._config, lead_faces, quality)
 
     def in_batches(self, rows: Sequence[int], clips: int, workers: int = 0) -> DataLoader:
-        """ClipBatches of these rows in their order, so many clips each."""
-        keys = [[(0, row) for row in rows[at : at + clips]] for at in range(0, len(rows), clips)]
+        """ClipBatches of these rows in their order, of `clips` clips each."""
+        keys = [[(0, row) for row in rows[start : start + clips]] for start in range(0, len(rows), clips)]
         return DataLoader(self, batch_sampler=keys, collate_fn=self.collate, num_workers=workers)
 
     def collate(self, samples: Sequence[Sample]) -> ClipBatch:
@@ -135,8 +135,8 @@ class ClipDataset(Dataset):
         )
 
 
-class _Kept:
-    """Clips in memory, as many as fit; those that came first stay, since an epoch asks for each once."""
+class _Cache:
+    """Clips in memory, up to `limit` bytes; the first ones stay, since an epoch reads each clip once."""
 
     def __init__(self, limit: int):
         self._limit, self._bytes = limit, 0
@@ -155,23 +155,23 @@ class _Kept:
 
 
 def input_specs(statistics: Mapping, config: VdvConfig) -> dict[str, InputSpec]:
-    """Of the chosen modalities that at least one clip of the dataset has, in the order of MODALITIES."""
+    """Inputs of the configured modalities that at least one clip of the dataset has, in the order of MODALITIES."""
     present = [name for name in modality_names() if name in config.modalities and statistics["modalities"].get(name)]
     return {name: find_modality(name).input_spec(statistics["features"].get(name)) for name in present}
 
 
 class _OpenShards:
-    """Reads clips, keeping the shards used last open.
+    """Reads clips and keeps the shards used last open.
 
-    Not reader.FeatureStore: a shard's file may hold a clip that has moved to another shard since; which of the two
-    counts stands in clips.parquet, not in the files.
+    Not reader.FeatureStore: a shard's file may hold a clip that has since moved to another shard; clips.parquet, not
+    the files, says which of the two counts.
     """
 
     def __init__(self) -> None:
         self._readers: OrderedDict[str, ShardReader] = OrderedDict()
 
     def read(self, path: str, clip_id: str) -> ModalityRows | None:
-        """None: the shard, made anew since, no longer has the clip."""
+        """The clip's rows; None: the shard was made anew and no longer has the clip."""
         reader = self._readers.pop(path, None) or ShardReader(path)
         self._readers[path] = reader
         while len(self._readers) > OPEN_SHARDS:
@@ -180,30 +180,30 @@ class _OpenShards:
 
 
 class ChallengeBatches:
-    """Batches of whole challenges, as (epoch, row) keys; each iteration is the next epoch, which decides its batches.
+    """Batches of whole challenges, as (epoch, row) keys; each iteration is the next epoch, with its own batches.
 
-    A challenge above `size` clips is dealt at random into parts of about that size, anew every epoch; smaller ones
+    A challenge above `size` clips is split at random into parts of about that size, anew every epoch; smaller ones
     share a batch. Every epoch has the same number of batches.
     """
 
     def __init__(self, challenges: Sequence[str], rows: Sequence[int], size: int, seed: int, first_epoch: int = 0):
-        """challenges: of every clip; rows: those to train on; first_epoch: of the first iteration."""
+        """challenges: of every clip; rows: of the training clips; first_epoch: of the first iteration."""
         self._groups: dict[str, list[int]] = {}
         for row in rows:
             self._groups.setdefault(challenges[row], []).append(row)
         self._size, self._seed, self._epoch = size, seed, first_epoch
 
     def __len__(self) -> int:
-        return len(self._deal(np.random.default_rng(0)))
+        return len(self._split(np.random.default_rng(0)))
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         rng = np.random.default_rng((self._seed, self._epoch))
-        batches = self._deal(rng)
+        batches = self._split(rng)
         epoch, self._epoch = self._epoch, self._epoch + 1
-        for place in rng.permutation(len(batches)):
-            yield [(epoch, row) for row in batches[place]]
+        for index in rng.permutation(len(batches)):
+            yield [(epoch, row) for row in batches[index]]
 
-    def _deal(self, rng: np.random.Generator) -> list[list[int]]:
+    def _split(self, rng: np.random.Generator) -> list[list[int]]:
         batches: list[list[int]] = []
         room = 0
         for name in sorted(self._groups):

@@ -27,7 +27,7 @@ from pipeline.decode.picture_sketch import MIRROR, SKETCH
 MIN_SIMILARITY = 0.55
 MIN_CHANGE_CORRELATION = 0.55
 MIN_SHARED_S = 2.5
-# Clips whose mean sketches agree less are not looked at closer; a cut start, or a caption, moves the mean a little.
+# Clips whose mean sketches agree less are not compared; a cut start, or a caption, moves the mean a little.
 MIN_MEAN_SIMILARITY = 0.55
 
 _STEP_S = 0.2  # moments at which clips are compared
@@ -41,7 +41,7 @@ class ClipSketch:
     """A clip's sketches at moments _STEP_S apart."""
 
     sketches: np.ndarray  # int8 [T, 100]
-    known: np.ndarray  # bool [T] a picture is near the moment; where not, the sketch says nothing
+    known: np.ndarray  # bool [T] a picture is near the moment; elsewhere the sketch is meaningless
     mean: np.ndarray  # float32 [100] of the known sketches, each of length 1
 
     def vectors(self) -> np.ndarray:
@@ -78,34 +78,34 @@ def name_originals(
     """clip_id of the first of each clip's copies, itself included; None where a clip has no copy.
 
     Args:
-        content_hashes: of the clips' files; equal ones are copies, empty ones say nothing.
-        pairs: of places, as `find_near_duplicates` gives them. A copy of a copy is a copy.
+        content_hashes: of the clips' files; equal ones are copies, empty ones are ignored.
+        pairs: of clips, as `find_near_duplicates` returns them. A copy of a copy is a copy.
     """
     files: dict[str, list[int]] = defaultdict(list)
-    for place, content_hash in enumerate(content_hashes):
+    for index, content_hash in enumerate(content_hashes):
         if content_hash:
-            files[content_hash].append(place)
+            files[content_hash].append(index)
     edges = np.array([*pairs, *(pair for same in files.values() for pair in pairwise(same))], np.int64).reshape(-1, 2)
     count = len(clip_ids)
     graph = coo_array((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(count, count))
     _, group = connected_components(graph, directed=False)
     _, first, members = np.unique(group, return_index=True, return_counts=True)
-    return [str(clip_ids[first[of]]) if members[of] > 1 else None for of in group]
+    return [str(clip_ids[first[index]]) if members[index] > 1 else None for index in group]
 
 
 def find_near_duplicates(clips: Sequence[ClipSketch | None]) -> list[tuple[int, int]]:
     """Pairs (i, j), i < j, of near-duplicate clips. None, a clip too short to be compared, is in no pair."""
-    places = [place for place, clip in enumerate(clips) if clip is not None]
+    indices = [index for index, clip in enumerate(clips) if clip is not None]
     known = [clip for clip in clips if clip is not None]
     return [
-        (places[first], places[second])
+        (indices[first], indices[second])
         for first, second in _similar_on_average(known)
         if is_near_duplicate(known[first], known[second])
     ]
 
 
 def _similar_on_average(clips: Sequence[ClipSketch]) -> Iterator[tuple[int, int]]:
-    means = np.array([one.mean / max(np.linalg.norm(one.mean), 1e-6) for one in clips], np.float32)
+    means = np.array([clip.mean / max(np.linalg.norm(clip.mean), 1e-6) for clip in clips], np.float32)
     for start in range(0, len(clips), _BLOCK):
         block = means[start : start + _BLOCK]
         agreement = np.maximum(block @ means[start:].T, (block * MIRROR) @ means[start:].T)
@@ -113,10 +113,10 @@ def _similar_on_average(clips: Sequence[ClipSketch]) -> Iterator[tuple[int, int]
         yield from zip((first + start).tolist(), (second + start).tolist(), strict=True)
 
 
-def is_near_duplicate(one: ClipSketch, other: ClipSketch) -> bool:
+def is_near_duplicate(first: ClipSketch, second: ClipSketch) -> bool:
     """Whether the rule at the head of this module holds at any shift of one clip against the other or its mirror."""
-    for version in (other, other.mirrored()):
-        shifts = compare_shifts(one, version)
+    for version in (second, second.mirrored()):
+        shifts = compare_shifts(first, version)
         similar = (shifts.similarity >= MIN_SIMILARITY) & (shifts.change_correlation >= MIN_CHANGE_CORRELATION)
         if (shifts.long_enough & similar).any():
             return True
@@ -133,20 +133,20 @@ class ShiftSimilarity:
     change_correlation: np.ndarray  # [S] correlation of their changes there, -1..1; 0 where nothing changes
 
 
-def compare_shifts(one: ClipSketch, other: ClipSketch) -> ShiftSimilarity:
+def compare_shifts(first: ClipSketch, second: ClipSketch) -> ShiftSimilarity:
     """Comparison at all shifts of two clips, of T and U moments; S is T + U - 1."""
-    vectors = one.vectors(), other.vectors()
-    known = one.known.astype(np.float32), other.known.astype(np.float32)
+    vectors = first.vectors(), second.vectors()
+    known = first.known.astype(np.float32), second.known.astype(np.float32)
     # A clip's mean is that of all its moments, not of the shared ones: at most half are not, and then it moves little.
-    changes = [v - clip.mean * clip.known[:, None] for v, clip in zip(vectors, (one, other), strict=True)]
+    changes = [v - clip.mean * clip.known[:, None] for v, clip in zip(vectors, (first, second), strict=True)]
     shared = np.correlate(known[1], known[0], "full")
-    enough = shared >= max(MIN_SHARED_S / _STEP_S, min(one.known.sum(), other.known.sum()) / 2)
-    alike = _along_shifts(vectors[0] @ vectors[1].T)
-    together = _along_shifts(changes[0] @ changes[1].T)
+    long_enough = shared >= max(MIN_SHARED_S / _STEP_S, min(first.known.sum(), second.known.sum()) / 2)
+    cosines = _along_shifts(vectors[0] @ vectors[1].T)
+    correlations = _along_shifts(changes[0] @ changes[1].T)
     spread = np.correlate(known[1], (changes[0] ** 2).sum(1), "full")
     spread *= np.correlate((changes[1] ** 2).sum(1), known[0], "full")
-    together /= np.sqrt(np.maximum(spread, _STILL**2))
-    return ShiftSimilarity(shared, enough, alike / np.maximum(shared, 1), together)
+    correlations /= np.sqrt(np.maximum(spread, _STILL**2))
+    return ShiftSimilarity(shared, long_enough, cosines / np.maximum(shared, 1), correlations)
 
 
 def _along_shifts(products: np.ndarray) -> np.ndarray:

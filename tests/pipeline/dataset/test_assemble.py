@@ -180,14 +180,16 @@ def test_a_clip_is_read_from_its_shard_once_for_all_epochs_and_views(
 def test_what_does_not_fit_in_memory_is_read_anew_and_is_the_same(
     workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loading, "KEPT_BYTES", 0)
-    nothing_kept = ClipDataset(DatasetFolder(str(workspace), "datasets/one"), SMALL, training=True)
+    monkeypatch.setattr(loading, "CACHE_BYTES", 0)
+    without_cache = ClipDataset(DatasetFolder(str(workspace), "datasets/one"), SMALL, training=True)
     monkeypatch.undo()
-    kept = ClipDataset(DatasetFolder(str(workspace), "datasets/one"), SMALL, training=True)
+    with_cache = ClipDataset(DatasetFolder(str(workspace), "datasets/one"), SMALL, training=True)
     for epoch in (0, 1):
-        for one, other in zip(nothing_kept[epoch, 0].inputs.values(), kept[epoch, 0].inputs.values(), strict=True):
-            torch.testing.assert_close(one.values, other.values, rtol=0, atol=0)
-    assert len(pickle.dumps(kept)) < 2 * len(pickle.dumps(nothing_kept)), "kept clips do not travel"
+        for uncached, cached in zip(
+            without_cache[epoch, 0].inputs.values(), with_cache[epoch, 0].inputs.values(), strict=True
+        ):
+            torch.testing.assert_close(uncached.values, cached.values, rtol=0, atol=0)
+    assert len(pickle.dumps(with_cache)) < 2 * len(pickle.dumps(without_cache)), "kept clips do not travel"
 
 
 def test_without_poses_the_largest_face_stands_for_the_leads(tmp_path: Path) -> None:
@@ -230,8 +232,8 @@ def test_copies_are_known_by_their_file_or_by_their_pictures(tmp_path: Path) -> 
     ]
     workspace = tmp_path / "ws"
     assemble(DatasetFolder(str(workspace), "datasets/one"), [make_batch(workspace, clips)])
-    found = DatasetFolder(str(workspace), "datasets/one").read_clips().set_index("clip_id")["copies"]
-    assert found.dropna().to_dict() == {
+    copies = DatasetFolder(str(workspace), "datasets/one").read_clips().set_index("clip_id")["copies"]
+    assert copies.dropna().to_dict() == {
         "first": "first", "encoded-anew": "first", "same-file": "first", "broken": "broken", "broken-too": "broken",
     }  # fmt: skip
     assert DatasetFolder(str(workspace), "datasets/one").read_statistics()["copies"] == {"of_a_file": 2, "near": 1}

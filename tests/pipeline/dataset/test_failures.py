@@ -23,7 +23,7 @@ class World:
     """Batches of clips, some of which cannot be read and some of which fail to decode."""
 
     folder: Path
-    made: list[BatchFiles] = field(default_factory=list)
+    batches: list[BatchFiles] = field(default_factory=list)
 
     def batch(
         self,
@@ -48,7 +48,7 @@ class World:
         files = BatchFiles(batch, ingest, f"{workspace}/clips/{name}/endings/x", {})
         if extracted:
             self.extracted(files, endings or {})
-        self.made.append(files)
+        self.batches.append(files)
         return files
 
     def extracted(self, files: BatchFiles, endings: dict[str, tuple[str, str]]) -> None:
@@ -101,22 +101,22 @@ def test_as_many_as_allowed_may_fail_and_not_one_more(world: World, allowed: flo
     world.batch("a", 5, {"a0": "empty"})
     world.batch("b", 5, {}, {"b4": ("failed", "crash")})
     if not refused:
-        refuse_too_many(world.made, allowed)
+        refuse_too_many(world.batches, allowed)
         return
     with pytest.raises(TooManyFailed, match=r"2 of 10 clips failed"):
-        refuse_too_many(world.made, allowed)
+        refuse_too_many(world.batches, allowed)
 
 
 def test_a_run_without_failures_passes_though_none_is_allowed(world: World) -> None:
     world.batch("a", 3)
-    refuse_too_many(world.made, 0.0)
+    refuse_too_many(world.batches, 0.0)
     refuse_too_many([], 0.0)
 
 
 def test_the_message_counts_codes_names_clips_and_says_what_to_do(world: World) -> None:
     world.batch("a", 4, {"a0": "empty", "a1": "empty"}, {"a2": ("failed", "crash")})
     with pytest.raises(TooManyFailed) as caught:
-        refuse_too_many(world.made, 0.05)
+        refuse_too_many(world.batches, 0.05)
     message = str(caught.value)
     first, *named = message.splitlines()
     assert "3 of 4 clips failed (2 empty, 1 crash)" in first
@@ -128,14 +128,14 @@ def test_the_message_counts_codes_names_clips_and_says_what_to_do(world: World) 
 def test_trying_again_is_proposed_only_where_it_can_help(world: World) -> None:
     world.batch("a", 4, {"a0": "empty"}, {"a2": ("failed", "no_frames")})
     with pytest.raises(TooManyFailed) as caught:
-        refuse_too_many(world.made, 0.0)
+        refuse_too_many(world.batches, 0.0)
     assert "--retry-failed" not in str(caught.value)
 
 
 def test_of_many_failures_the_first_ten_are_named_and_the_others_counted(world: World) -> None:
     world.batch("a", 14, dict.fromkeys((f"a{place}" for place in range(13)), "empty"))
     with pytest.raises(TooManyFailed) as caught:
-        refuse_too_many(world.made, 0.0)
+        refuse_too_many(world.batches, 0.0)
     lines = str(caught.value).splitlines()
     assert [line.split(":")[0].strip() for line in lines[1:-1]] == [f"a{place}" for place in range(10)]
     assert lines[-1].strip() == "and 3 more"

@@ -66,7 +66,7 @@ def test_auto_adjusts_only_where_followers_are_known_and_clips_are_enough() -> N
     assert make_labels(table(followers=followers), LabelOptions()).kind == "likes"
     few = make_labels(table(12), LabelOptions())
     assert few.kind == "likes"
-    assert "needs" in few.why
+    assert "needs" in few.reason
 
 
 def test_unknown_followers_of_a_few_clips_do_not_break_the_adjustment() -> None:
@@ -79,9 +79,9 @@ def test_percentiles_are_within_the_challenge() -> None:
     clips = table(likes=[(place % 2) * 1000 + place for place in range(60)])
     labels = make_labels(clips, LabelOptions("likes", holdout=0))
     for name in ("shuffle", "wave"):
-        own = labels.percentile[clips["challenge"] == name]
-        assert own.mean() == pytest.approx(0.5)
-        assert (np.diff(own) > 0).all()
+        percentiles = labels.percentile[clips["challenge"] == name]
+        assert percentiles.mean() == pytest.approx(0.5)
+        assert (np.diff(percentiles) > 0).all()
 
 
 def test_a_challenge_without_training_clips_is_ranked_by_itself() -> None:
@@ -167,7 +167,7 @@ def test_a_clip_that_the_given_split_leaves_open_follows_its_creator() -> None:
 @pytest.mark.parametrize("shared", ["creator_id", "copies"])
 def test_a_given_split_with_a_leak_is_refused_by_name(shared: str) -> None:
     split = ["test" if place < 10 else "train" for place in range(60)]
-    own = {"creator_id": [f"p{place}" for place in range(60)], "copies": [None] * 60}
-    own[shared][3] = own[shared][30] = "the same"
+    columns = {"creator_id": [f"p{place}" for place in range(60)], "copies": [None] * 60}
+    columns[shared][3] = columns[shared][30] = "the same"
     with pytest.raises(DataError, match=r"c3 \(test\) and c30 \(train\)"):
-        make_labels(table(split=split, **own), LabelOptions())
+        make_labels(table(split=split, **columns), LabelOptions())

@@ -89,12 +89,12 @@ def test_a_clip_drawn_in_a_batch_is_the_clip_drawn_alone(training: bool) -> None
 
     clips = dancers()
     together = sample_poses(clips, SMALL, generators() if training else None)
-    for clip, rng, found in zip(clips, generators(), together, strict=True):
+    for clip, rng, drawn in zip(clips, generators(), together, strict=True):
         alone = sample_pose(clip, SMALL, rng if training else None)
-        torch.testing.assert_close(found.values, alone.values, rtol=0, atol=0)
-        assert torch.equal(found.mask, alone.mask)
-        assert bool(found.mask.any()) == (clip.posture is not None)
-        assert found.values.shape == (1 if training else 2, 9, 16, 17)
+        torch.testing.assert_close(drawn.values, alone.values, rtol=0, atol=0)
+        assert torch.equal(drawn.mask, alone.mask)
+        assert bool(drawn.mask.any()) == (clip.posture is not None)
+        assert drawn.values.shape == (1 if training else 2, 9, 16, 17)
 
 
 def test_what_the_loader_asks_for_by_the_batch_is_what_each_clip_gives(tmp_path: Path) -> None:
@@ -105,8 +105,8 @@ def test_what_the_loader_asks_for_by_the_batch_is_what_each_clip_gives(tmp_path:
     (batch,) = DataLoader(dataset, batch_sampler=[keys], collate_fn=dataset.collate)
     one_by_one = dataset.collate([dataset[key] for key in keys])
     assert batch.row.tolist() == [4, 0, 2]
-    for modality, found in batch.inputs.items():
-        for value, expected in zip(found, one_by_one.inputs[modality], strict=True):
+    for modality, drawn in batch.inputs.items():
+        for value, expected in zip(drawn, one_by_one.inputs[modality], strict=True):
             torch.testing.assert_close(value, expected, rtol=0, atol=0)
     other_epoch = dataset.collate([dataset[4, row] for _, row in keys])
     assert not torch.equal(batch.inputs["pose"].values, other_epoch.inputs["pose"].values)

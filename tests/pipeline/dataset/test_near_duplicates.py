@@ -38,10 +38,10 @@ def originals(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     first = uploads[0].script
     paths = []
     for number, upload in enumerate(uploads):
-        own = upload.script
+        script = upload.script
         script = replace(
-            own, dance="wave", scene="bedroom", people=own.people[:1], shots=first.shots[:1],
-            scene_seed=first.scene_seed if number < 2 else own.scene_seed,
+            script, dance="wave", scene="bedroom", people=script.people[:1], shots=first.shots[:1],
+            scene_seed=first.scene_seed if number < 2 else script.scene_seed,
             phone=replace(first.phone, width=180, height=320, fps=24, variable_rate=False, rotation=0, codec="h264"),
         )  # fmt: skip
         seconds = frame_times(script)
@@ -83,9 +83,9 @@ def test_two_reposts_of_one_clip_are_copies_of_one_another(filmed: dict[str, Cli
     assert is_near_duplicate(filmed["caption over it"], filmed["first second cut"])
 
 
-@pytest.mark.parametrize(("one", "other"), itertools.combinations(range(DANCERS), 2))
-def test_others_who_dance_the_same_are_no_copies(filmed: dict[str, ClipSketch | None], one: int, other: int) -> None:
-    assert not is_near_duplicate(filmed[f"dancer{one}"], filmed[f"dancer{other}"])
+@pytest.mark.parametrize(("first", "second"), itertools.combinations(range(DANCERS), 2))
+def test_others_who_dance_the_same_are_no_copies(filmed: dict[str, ClipSketch | None], first: int, second: int) -> None:
+    assert not is_near_duplicate(filmed[f"dancer{first}"], filmed[f"dancer{second}"])
 
 
 def test_no_others_repost_is_a_copy(filmed: dict[str, ClipSketch | None]) -> None:
@@ -120,17 +120,17 @@ def moving(seconds: float, seed: int) -> tuple[list[int], np.ndarray]:
     )
 
 
-def made(times: list[int], sketches: np.ndarray) -> ClipSketch:
-    found = clip_sketch(times[: len(sketches)], sketches.tobytes())
-    assert found is not None
-    return found
+def sketch_of(times: list[int], sketches: np.ndarray) -> ClipSketch:
+    sketch = clip_sketch(times[: len(sketches)], sketches.tobytes())
+    assert sketch is not None
+    return sketch
 
 
 def test_clips_too_short_to_say_are_nobodys_copies() -> None:
     times, sketches = moving(8, seed=0)
     assert clip_sketch((), b"") is None
     assert clip_sketch(times[:12], sketches[:12].tobytes()) is None
-    whole, start = made(times, sketches), made(times, sketches[:13])
+    whole, start = sketch_of(times, sketches), sketch_of(times, sketches[:13])
     assert find_near_duplicates([whole, None, start]) == [(0, 2)]
     assert find_near_duplicates([None, None]) == find_near_duplicates([]) == []
 
@@ -138,9 +138,9 @@ def test_clips_too_short_to_say_are_nobodys_copies() -> None:
 def test_clips_that_share_less_than_half_of_the_shorter_are_no_copies() -> None:
     times, sketches = moving(20, seed=0)
     ahead = np.random.default_rng(1).integers(-20, 20, (60, SKETCH), np.int8)
-    whole = made(times, sketches)
-    assert is_near_duplicate(whole, made(times, np.concatenate([ahead[:30], sketches[:70]])))
-    assert not is_near_duplicate(whole, made(times, np.concatenate([ahead, sketches[:40]])))
+    whole = sketch_of(times, sketches)
+    assert is_near_duplicate(whole, sketch_of(times, np.concatenate([ahead[:30], sketches[:70]])))
+    assert not is_near_duplicate(whole, sketch_of(times, np.concatenate([ahead, sketches[:40]])))
 
 
 def test_pictures_that_are_missing_say_nothing() -> None:
@@ -148,7 +148,7 @@ def test_pictures_that_are_missing_say_nothing() -> None:
     kept = np.array([place for place in range(len(times)) if not 20 <= place < 30])
     with_gap = clip_sketch([times[place] for place in kept], sketches[kept].tobytes())
     assert with_gap.known.sum() == len(kept)
-    agreement = compare_shifts(made(times, sketches), with_gap)
+    agreement = compare_shifts(sketch_of(times, sketches), with_gap)
     at = np.argmax(agreement.change_correlation)
     assert agreement.similarity[at] == pytest.approx(1)
     assert agreement.shared[at] == len(kept)
@@ -157,15 +157,15 @@ def test_pictures_that_are_missing_say_nothing() -> None:
 def test_strangers_in_one_room_are_alike_but_do_not_move_together() -> None:
     times, sketches = moving(10, seed=0)
     shuffled = np.random.default_rng(1).permutation(sketches)
-    agreement = compare_shifts(made(times, sketches), made(times, shuffled))
+    agreement = compare_shifts(sketch_of(times, sketches), sketch_of(times, shuffled))
     assert agreement.similarity[agreement.long_enough].max() > MIN_SIMILARITY
     assert agreement.change_correlation[agreement.long_enough].max() < MIN_CHANGE_CORRELATION
-    assert not is_near_duplicate(made(times, sketches), made(times, shuffled))
+    assert not is_near_duplicate(sketch_of(times, sketches), sketch_of(times, shuffled))
 
 
 def test_clips_in_which_nothing_moves_are_no_copies() -> None:
     times, sketches = moving(8, seed=0)
-    still = made(times, sketches[:1].repeat(len(times), 0))
+    still = sketch_of(times, sketches[:1].repeat(len(times), 0))
     assert compare_shifts(still, still).similarity.max() == pytest.approx(1)
     assert not is_near_duplicate(still, still)
 
@@ -179,7 +179,7 @@ def test_names_follow_files_and_pictures_and_chain() -> None:
 
 
 def test_many_clips_are_compared_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    films = [made(*moving(6, seed=seed)) for seed in range(40)]
+    films = [sketch_of(*moving(6, seed=seed)) for seed in range(40)]
     films[37], films[22] = films[3], films[21]
     monkeypatch.setattr("pipeline.dataset.near_duplicates._BLOCK", 7)
     assert find_near_duplicates(films) == [(3, 37), (21, 22)]

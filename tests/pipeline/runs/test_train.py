@@ -76,10 +76,10 @@ def test_clips_without_likes_are_scored_and_clips_without_anything_abstained_on(
     assert bool(scores.loc["broken", "abstained"])
     assert scores.loc["broken", ["score", "percentile", "score_pose", "score_scene"]].isna().all()
     assert scores.loc["broken", ["attention_pose", "attention_scene"]].tolist() == [0, 0]
-    rest = scores.drop("broken")
-    assert not rest["abstained"].any()
-    np.testing.assert_allclose(rest["attention_pose"] + rest["attention_scene"], 1, atol=1e-6)
-    for _, group in rest.groupby("challenge"):
+    scored = scores.drop("broken")
+    assert not scored["abstained"].any()
+    np.testing.assert_allclose(scored["attention_pose"] + scored["attention_scene"], 1, atol=1e-6)
+    for _, group in scored.groupby("challenge"):
         assert (group["score"].rank() == group["percentile"].rank()).all()
         assert group["percentile"].between(0, 1, inclusive="neither").all()
 
@@ -150,14 +150,14 @@ def test_the_fusion_learns_from_encoders_that_did_not_see_the_clip(
     judged: list[set[str]] = []
     train, score = fitting.fit_encoder, fitting._score
 
-    def watched_training(dataset: Any, target: Any, rows: Any, *rest: Any, **options: Any) -> Any:
+    def watched_training(dataset: Any, target: Any, rows: Any, *args: Any, **options: Any) -> Any:
         trained.append((target.modality, set(creators.iloc[rows])))
         targets[target.modality] = target
-        return train(dataset, target, rows, *rest, **options)
+        return train(dataset, target, rows, *args, **options)
 
-    def watched_scoring(dataset: Any, rows: Any, *rest: Any) -> Any:
+    def watched_scoring(dataset: Any, rows: Any, *args: Any) -> Any:
         judged.append(set(creators.iloc[rows]))
-        return score(dataset, rows, *rest)
+        return score(dataset, rows, *args)
 
     monkeypatch.setattr(fitting, "fit_encoder", watched_training)
     monkeypatch.setattr(fitting, "_score", watched_scoring)
