@@ -8,9 +8,10 @@ from pipeline.runs.run import Run
 from pipeline.runs.runs import find_run
 from tasks.console import say
 from tasks.run_options import RUN_HELP
+from tasks.terminal_text import feedback_text
 
 if TYPE_CHECKING:
-    from pipeline.feedback.clip_feedback import ClipFeedback
+    pass
 
 
 class ActionFeedback(luigi.Task):
@@ -41,14 +42,3 @@ class ActionFeedback(luigi.Task):
 
             warn_if_untrained(run)
         say(feedback_text(self.clip, write_feedback(run_folder, self.clip, resolve_device(self.device))))
-
-
-def feedback_text(clip: str, feedback: "ClipFeedback") -> str:
-    """The sentences, strongest first, and what they are worth."""
-    references, findings = feedback.references, feedback.comparison.findings
-    lines = [f"clip {clip} against the best {len(references)} of its challenge: {', '.join(references)}"]
-    for explained in findings:
-        lines += [f"  {explained.sentence}", f"      {explained.meaning}"]
-    if not findings:
-        lines.append("  nothing stands out: it differs from them no more than they do from one another")
-    return "\n".join([*lines, f"written: {feedback.json_path} and {feedback.film_path}"])

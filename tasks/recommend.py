@@ -1,7 +1,6 @@
 """Clips to show, from a finished run."""
 
-import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import luigi
 
@@ -11,11 +10,10 @@ from pipeline.scoring.recommendation_options import RecommendOptions, check_name
 from tasks.console import say
 from tasks.number_option import NumberOption
 from tasks.run_options import RUN_HELP
+from tasks.terminal_text import recommendation_text
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from pipeline.scoring.recommendation import Recommendation
+    pass
 
 
 class Recommend(luigi.Task):
@@ -97,79 +95,3 @@ class Recommend(luigi.Task):
         run_folder = Run.of(self.workspace, find_run(self.workspace, self.run_id))
         check_options(run_folder, options)
         return run_folder, options
-
-
-def recommendation_text(made: "Recommendation", options: RecommendOptions, run: str) -> str:
-    """A table a challenge: what each clip is good for, what it looks like, and whose place it took."""
-    asked = ", ".join(f"{modality} {weight:g}" for modality, weight in options.weights if weight)
-    creators = f"at most {options.per_creator} a creator" if options.per_creator else "any number a creator"
-    lines = [f"recommended from run {run} by {asked}; diversity {options.diversity:g}, {creators}"]
-    for about in made.challenges:
-        here = made.table[made.table["challenge"] == about["name"]]
-        lines += ["", _heading(about, options)]
-        if len(here):
-            lines += _clip_lines(here)
-    lines.append("")
-    seen = int((made.table["place"].notna() & ~made.table["unseen"]).sum())
-    if seen:
-        lines.append(
-            f"NOTE: the model was trained on {seen} of these clips and saw their likes, which flatters them; BuildVDV"
-            " with --folds 3 judges every clip by a model that did not see it"
-        )
-    lines.append(f"written: {made.parquet} and .json beside it")
-    return "\n".join(lines)
-
-
-def _heading(about: dict, options: RecommendOptions) -> str:
-    which = ["without engagement yet"] * options.new_only + [f"uploaded since {options.since}"] * bool(options.since)
-    heading = f"{about['name']}: {about['to_choose_from']} of {about['clips']} clips to choose from"
-    heading += f" ({' and '.join(which)})" if which else ""
-    if math.isfinite(about["diversity"]):
-        heading += (
-            f"; mean relevance {about['relevance']:.2f} ({about['relevance_undiversified']:.2f} by relevance alone),"
-            f" diversity {about['diversity']:.2f} ({about['diversity_undiversified']:.2f})"
-        )
-    return heading if about["known"] else f"{heading}; the run was not trained on this challenge: an order, and no more"
-
-
-def _clip_lines(clips: "pd.DataFrame") -> list[str]:
-    """Of one challenge: a header, the clips recommended and those passed over."""
-    percentiles = [name for name in clips.columns if name.startswith("percentile_")]
-    header = ["", "clip", "creator", "relevance", *(name.removeprefix("percentile_") for name in percentiles)]
-    rows = [
-        [
-            _text(clip["place"], "-"), clip["clip_id"], _text(clip["creator_id"], ""),
-            *(_text(clip[name] * 100, "-", ".0f") for name in ("relevance", *percentiles)),
-        ]
-        for _, clip in clips.iterrows()
-    ]  # fmt: skip
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-
-    def line(cells: list[str], ending: str) -> str:
-        words = [cell.ljust(width) for cell, width in zip(cells[1:3], widths[1:3], strict=True)]
-        figures = [cell.rjust(width) for cell, width in zip(cells[3:], widths[3:], strict=True)]
-        return "  ".join(["  " + cells[0].rjust(widths[0]), *words, *figures, ending]).rstrip()
-
-    endings = [_ending(clip) for _, clip in clips.iterrows()]
-    return [line(header, "by relevance  most like"), *(line(*row) for row in zip(rows, endings, strict=True))]
-
-
-def _ending(clip: "pd.Series") -> str:
-    """What a clip gained or lost by being like others, or not."""
-    if _text(clip["passed_over"], "") == "":
-        moved = int(clip["relevance_place"]) - int(clip["place"])
-        rank = f"{clip['relevance_place']}" + (f" ({moved:+d})" if moved else "")
-        alike = _text(clip["most_similar"], "")
-        return f"{rank:<12}  {clip['similarity']:.2f} {alike}" if alike else rank
-    why = {
-        "creator": f"creator {clip['creator_id']} is there with {clip['instead']}",
-        "copy": f"a copy of {clip['instead']}",
-        "alike": f"too much like {clip['instead']} ({clip['similarity']:.2f})",
-    }[clip["passed_over"]]
-    return f"{clip['relevance_place']}, but passed over: {why}"
-
-
-def _text(value: Any, nothing: str, form: str = "") -> str:
-    import pandas as pd
-
-    return nothing if pd.isna(value) else format(value, form)

@@ -9,9 +9,10 @@ from pipeline.runs.run import Run
 from pipeline.runs.runs import delete_run, find_run, read_names
 from tasks.console import say
 from tasks.run_options import RUN_HELP, RunsOption
+from tasks.terminal_text import comparison_text
 
 if TYPE_CHECKING:
-    from pipeline.evaluation.compare_runs import Comparison
+    pass
 
 
 class CompareRuns(luigi.Task):
@@ -59,30 +60,3 @@ class DeleteRun(luigi.Task):
             f"deleted {Run.of(self.workspace, found).place} of {self.workspace}; clips, features and datasets are still"
             " there"
         )
-
-
-def comparison_text(compared: "Comparison", first: str, second: str) -> str:
-    """A table of Spearman correlations, and what the runs were made with that is not the same."""
-    from pipeline.metrics.significance import PRIMARY
-
-    lines = [
-        f"{first} against {second}: Spearman within a challenge on {compared.clips} clips of {compared.creators}"
-        f" creators that the folds of both judged; label {compared.label}",
-        f"  {'':<11}{'first':>8}{'second':>8}{'first less second, 95 %':>30}{'p (Holm)':>10}{'detectable':>12}",
-    ]
-    for row in compared.rows:
-        one, other, less = row.first[PRIMARY], row.second[PRIMARY], row.difference.by_metric[PRIMARY]
-        interval = f"{less.value:+.3f} ({less.low:+.3f} to {less.high:+.3f})"
-        lines.append(
-            f"  {row.name:<11}{one.value:>8.3f}{other.value:>8.3f}{interval:>30}{row.p_holm:>10.3f}"
-            f"{row.difference.detectable:>12.3f}"
-        )
-    if any(compared.left_out):
-        only = " and ".join(
-            f"{count} that only {name} judged"
-            for count, name in zip(compared.left_out, (first, second), strict=True)
-            if count
-        )
-        lines.append(f"left out: {only}")
-    lines += ["what differs (first / second):", *(f"  {line}" for line in compared.differing or ("nothing",))]
-    return "\n".join(lines)

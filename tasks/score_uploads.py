@@ -16,9 +16,9 @@ from tasks.features import ExtractBatch, batch_files
 from tasks.number_option import NumberOption
 from tasks.options import ExtractOptions, snapshots
 from tasks.run_options import RUN_HELP
+from tasks.terminal_text import uploads_text
 
 UPLOADS_VERSION = 1  # raised when what is written changes meaning
-TOP = 10  # clips a challenge that are printed
 
 
 class ScoreUploads(ExtractOptions):
@@ -92,11 +92,8 @@ class ScoreUploads(ExtractOptions):
 
     def summary(self) -> str:
         """The clips that are expected to do best, for the terminal."""
-        from pipeline.scoring.uploads import first_clips
-
         folder = self.uploads_folder()
-        scores = f"scores: {folder.file(SCORES)} and {SCORES_CSV} beside it"
-        return "\n".join([*first_clips(folder, TOP), scores])
+        return uploads_text(folder.read_table(SCORES), f"{folder.file(SCORES)} and {SCORES_CSV} beside it")
 
     def _profile(self) -> str:
         if self.profile:

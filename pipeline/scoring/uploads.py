@@ -71,27 +71,3 @@ def score_uploads(
     table[["status", "code"]] = clips[["status", "code"]]
     uploads_folder.write_table(SCORES, table)
     storage.write_bytes(uploads_folder.file(SCORES_CSV), table.to_csv(index=False).encode())
-
-
-def first_clips(uploads_folder: DatasetFolder, top: int) -> list[str]:
-    """Text for the terminal, line by line: the first clips of each challenge, and clips without a score."""
-    table = uploads_folder.read_table(SCORES)
-    lines = []
-    for name, clips in table.groupby("challenge"):
-        ordered = clips[~clips["abstained"]].sort_values(["score", "clip_id"], ascending=[False, True])
-        known = bool(clips["known_challenge"].all())
-        note = "" if known else "; the run was not trained on this challenge: an order, and no more"
-        lines.append(f"{name}: {len(clips)} clips{note}")
-        for place, clip in enumerate(ordered.head(top).itertuples(), start=1):
-            line = f"  {place:>3}  {clip.clip_id:<24} score {clip.score:+.2f}"
-            if not pd.isna(clip.expected_percentile):
-                expected, low, high = (round(100 * end) for end in (clip.expected_percentile, clip.low, clip.high))
-                line += f"   percentile {expected} ({low} to {high})"
-            lines.append(line)
-    abstained = table[table["abstained"]]
-    if len(abstained):
-        named = ", ".join(
-            f"{clip.clip_id} ({clip.code or 'nothing to judge'})" for clip in abstained.head(top).itertuples()
-        )
-        lines.append(f"without a score: {len(abstained)} clips: {named}")
-    return lines

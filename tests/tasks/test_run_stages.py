@@ -8,8 +8,9 @@ import pytest
 
 from pipeline.core.errors import OptionError
 from pipeline.runs.run import Run
-from tasks.build import BuildVDV, copies
+from tasks.build import BuildVDV
 from tasks.model import CrossValidate, EvaluateRun, RunAblations, RunStage, ScoreClips, TrainFusion
+from tasks.terminal_text import copies_text
 
 FOLDER = "runs/one"
 
@@ -122,7 +123,7 @@ def test_the_command_line_offers_the_protocols_there_are() -> None:
 
 
 def test_uploads_that_are_there_twice_are_told_of_by_kind() -> None:
-    assert copies({"of_a_file": 0, "near": 0}) == []
-    assert copies({"of_a_file": 0, "near": 3}) == ["copies: 3 uploads are near-copies of others; they share folds"]
+    assert copies_text({"of_a_file": 0, "near": 0}) == []
+    assert copies_text({"of_a_file": 0, "near": 3}) == ["copies: 3 uploads are near-copies of others; they share folds"]
     both = "copies: 2 uploads are copies of others' files, 1 upload is a near-copy of another; they share folds"
-    assert copies({"of_a_file": 2, "near": 1}) == [both]
+    assert copies_text({"of_a_file": 2, "near": 1}) == [both]

@@ -14,7 +14,8 @@ from pipeline.dataset.labels import LabelOptions
 from pipeline.runs.run import Run
 from pipeline.runs.train import train_fusion
 from pipeline.scoring.scores import score_clips
-from pipeline.scoring.uploads import assemble_uploads, first_clips, score_uploads
+from pipeline.scoring.uploads import assemble_uploads, score_uploads
+from tasks.terminal_text import uploads_text
 from tests.end_to_end.workspaces import contents
 from tests.pipeline.runs.test_train import CPU, ONE_EPOCH
 from tests.support.learnable_world import Clip, make_batch, speed_decides
@@ -112,7 +113,8 @@ def test_scoring_uploads_leaves_run_and_dataset_as_they_are(workspace: Path) -> 
 
 
 def test_the_first_of_each_challenge_are_told_and_who_has_no_score(workspace: Path) -> None:
-    lines = first_clips(DatasetFolder(str(workspace), "uploads/one"), top=1)
+    table = DatasetFolder(str(workspace), "uploads/one").read_table("scores.parquet")
+    lines = uploads_text(table, "here", top=1).splitlines()
     table = scores(workspace)
     best = table.loc[["new0", "new1"], "score"].idxmax()
     assert lines[0] == "elsewhere: 1 clips; the run was not trained on this challenge: an order, and no more"
@@ -120,8 +122,8 @@ def test_the_first_of_each_challenge_are_told_and_who_has_no_score(workspace: Pa
     assert lines[2] == "shuffle: 2 clips"
     assert best in lines[3]
     assert f"percentile {round(100 * table.loc[best, 'expected_percentile'])} (" in lines[3]
-    assert lines[-1] == "without a score: 1 clips: broken (corrupt)"
-    assert len(lines) == 7
+    assert lines[-2:] == ["without a score: 1 clips: broken (corrupt)", "scores: here"]
+    assert len(lines) == 8
 
 
 def test_random_weights_are_warned_of_when_uploads_are_scored(

@@ -1,0 +1,196 @@
+"""Text that the tasks print at their end: tables and sentences, made of what a run left."""
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from pipeline.scoring.recommendation_options import RecommendOptions
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from pipeline.evaluation.compare_runs import Comparison
+    from pipeline.feedback.clip_feedback import ClipFeedback
+    from pipeline.scoring.recommendation import Recommendation
+
+TOP = 10  # clips of a challenge that are printed
+DEMO_PROFILE_NOTE = "NOTE: the profile demo knows rendered dancers only; use --profile full for real clips"
+
+
+def build_text(statistics: dict, metrics: dict, notes: list[str], times: str, report: str) -> str:
+    """The clips' endings, how well the run ranks, where the time went, and the report's place.
+
+    statistics, metrics: statistics.json and metrics.json.
+    """
+    endings = ", ".join(f"{count} {status}" for status, count in statistics["status"].items())
+    lines = [f"clips: {endings}", *copies_text(statistics["copies"]), f"ranking: {ranking_text(metrics)}", *notes]
+    if times:
+        lines += ["time:", times]
+    return "\n".join([*lines, f"report: {report}"])
+
+
+def ceiling_text(ceiling: float) -> str:
+    """The Spearman correlation that the best possible predictor of a simulated world would reach."""
+    return f"         the best possible predictor reaches {ceiling:.2f} on the same clips (docs/demo-world.md)"
+
+
+def copies_text(counts: dict[str, int]) -> list[str]:
+    """A line on uploads that are there more than once, from statistics.json; none where there are none."""
+    words = {
+        "of_a_file": ("1 upload is a copy of another's file", "{} uploads are copies of others' files"),
+        "near": ("1 upload is a near-copy of another", "{} uploads are near-copies of others"),
+    }
+    phrases = [
+        one if counts[kind] == 1 else many.format(counts[kind]) for kind, (one, many) in words.items() if counts[kind]
+    ]
+    return [f"copies: {', '.join(phrases)}; they share folds"] if phrases else []
+
+
+def ranking_text(metrics: dict) -> str:
+    """How the fused score agrees with the likes of clips by creators never seen, from metrics.json."""
+    evaluated = metrics["folds"] if metrics.get("folds", {}).get("clips") else metrics["splits"]["test"]
+    fused = evaluated["predictors"]["fused"]["mean"]
+    if fused["spearman"] is None:
+        return f"not evaluated: {fused['reason']}"
+    interval = "({:.2f} to {:.2f}) ".format(*fused["spearman_95"]) if fused.get("spearman_95") else ""
+    return (
+        f"Spearman {fused['spearman']:.2f} {interval}within a challenge, on {fused['n']} clips of creators never seen"
+    )
+
+
+def uploads_text(table: "pd.DataFrame", written: str, top: int = TOP) -> str:
+    """The first clips of each challenge, and clips without a score. table: as ScoreUploads writes it."""
+    import pandas as pd
+
+    lines = []
+    for name, clips in table.groupby("challenge"):
+        ordered = clips[~clips["abstained"]].sort_values(["score", "clip_id"], ascending=[False, True])
+        known = bool(clips["known_challenge"].all())
+        note = "" if known else "; the run was not trained on this challenge: an order, and no more"
+        lines.append(f"{name}: {len(clips)} clips{note}")
+        for place, clip in enumerate(ordered.head(top).itertuples(), start=1):
+            line = f"  {place:>3}  {clip.clip_id:<24} score {clip.score:+.2f}"
+            if not pd.isna(clip.expected_percentile):
+                expected, low, high = (round(100 * end) for end in (clip.expected_percentile, clip.low, clip.high))
+                line += f"   percentile {expected} ({low} to {high})"
+            lines.append(line)
+    abstained = table[table["abstained"]]
+    if len(abstained):
+        named = ", ".join(
+            f"{clip.clip_id} ({clip.code or 'nothing to judge'})" for clip in abstained.head(top).itertuples()
+        )
+        lines.append(f"without a score: {len(abstained)} clips: {named}")
+    return "\n".join([*lines, f"scores: {written}"])
+
+
+def comparison_text(compared: "Comparison", first: str, second: str) -> str:
+    """A table of Spearman correlations, and what the runs were made with that is not the same."""
+    from pipeline.metrics.significance import PRIMARY
+
+    lines = [
+        f"{first} against {second}: Spearman within a challenge on {compared.clips} clips of {compared.creators}"
+        f" creators that the folds of both judged; label {compared.label}",
+        f"  {'':<11}{'first':>8}{'second':>8}{'first less second, 95 %':>30}{'p (Holm)':>10}{'detectable':>12}",
+    ]
+    for row in compared.rows:
+        one, other, less = row.first[PRIMARY], row.second[PRIMARY], row.difference.by_metric[PRIMARY]
+        interval = f"{less.value:+.3f} ({less.low:+.3f} to {less.high:+.3f})"
+        lines.append(
+            f"  {row.name:<11}{one.value:>8.3f}{other.value:>8.3f}{interval:>30}{row.p_holm:>10.3f}"
+            f"{row.difference.detectable:>12.3f}"
+        )
+    if any(compared.left_out):
+        only = " and ".join(
+            f"{count} that only {name} judged"
+            for count, name in zip(compared.left_out, (first, second), strict=True)
+            if count
+        )
+        lines.append(f"left out: {only}")
+    lines += ["what differs (first / second):", *(f"  {line}" for line in compared.differing or ("nothing",))]
+    return "\n".join(lines)
+
+
+def feedback_text(clip: str, feedback: "ClipFeedback") -> str:
+    """The sentences, strongest first, and what they are worth."""
+    references, findings = feedback.references, feedback.comparison.findings
+    lines = [f"clip {clip} against the best {len(references)} of its challenge: {', '.join(references)}"]
+    for explained in findings:
+        lines += [f"  {explained.sentence}", f"      {explained.meaning}"]
+    if not findings:
+        lines.append("  nothing stands out: it differs from them no more than they do from one another")
+    return "\n".join([*lines, f"written: {feedback.json_path} and {feedback.film_path}"])
+
+
+def recommendation_text(made: "Recommendation", options: RecommendOptions, run: str) -> str:
+    """A table a challenge: what each clip is good for, what it looks like, and whose place it took."""
+    asked = ", ".join(f"{modality} {weight:g}" for modality, weight in options.weights if weight)
+    creators = f"at most {options.per_creator} a creator" if options.per_creator else "any number a creator"
+    lines = [f"recommended from run {run} by {asked}; diversity {options.diversity:g}, {creators}"]
+    for about in made.challenges:
+        here = made.table[made.table["challenge"] == about["name"]]
+        lines += ["", _heading(about, options)]
+        if len(here):
+            lines += _clip_lines(here)
+    lines.append("")
+    seen = int((made.table["place"].notna() & ~made.table["unseen"]).sum())
+    if seen:
+        lines.append(
+            f"NOTE: the model was trained on {seen} of these clips and saw their likes, which flatters them; BuildVDV"
+            " with --folds 3 judges every clip by a model that did not see it"
+        )
+    lines.append(f"written: {made.parquet} and .json beside it")
+    return "\n".join(lines)
+
+
+def _heading(about: dict, options: RecommendOptions) -> str:
+    which = ["without engagement yet"] * options.new_only + [f"uploaded since {options.since}"] * bool(options.since)
+    heading = f"{about['name']}: {about['to_choose_from']} of {about['clips']} clips to choose from"
+    heading += f" ({' and '.join(which)})" if which else ""
+    if math.isfinite(about["diversity"]):
+        heading += (
+            f"; mean relevance {about['relevance']:.2f} ({about['relevance_undiversified']:.2f} by relevance alone),"
+            f" diversity {about['diversity']:.2f} ({about['diversity_undiversified']:.2f})"
+        )
+    return heading if about["known"] else f"{heading}; the run was not trained on this challenge: an order, and no more"
+
+
+def _clip_lines(clips: "pd.DataFrame") -> list[str]:
+    """Of one challenge: a header, the clips recommended and those passed over."""
+    percentiles = [name for name in clips.columns if name.startswith("percentile_")]
+    header = ["", "clip", "creator", "relevance", *(name.removeprefix("percentile_") for name in percentiles)]
+    rows = [
+        [
+            _text(clip["place"], "-"), clip["clip_id"], _text(clip["creator_id"], ""),
+            *(_text(clip[name] * 100, "-", ".0f") for name in ("relevance", *percentiles)),
+        ]
+        for _, clip in clips.iterrows()
+    ]  # fmt: skip
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+
+    def line(cells: list[str], ending: str) -> str:
+        words = [cell.ljust(width) for cell, width in zip(cells[1:3], widths[1:3], strict=True)]
+        figures = [cell.rjust(width) for cell, width in zip(cells[3:], widths[3:], strict=True)]
+        return "  ".join(["  " + cells[0].rjust(widths[0]), *words, *figures, ending]).rstrip()
+
+    endings = [_ending(clip) for _, clip in clips.iterrows()]
+    return [line(header, "by relevance  most like"), *(line(*row) for row in zip(rows, endings, strict=True))]
+
+
+def _ending(clip: "pd.Series") -> str:
+    """What a clip gained or lost by being like others, or not."""
+    if _text(clip["passed_over"], "") == "":
+        moved = int(clip["relevance_place"]) - int(clip["place"])
+        rank = f"{clip['relevance_place']}" + (f" ({moved:+d})" if moved else "")
+        alike = _text(clip["most_similar"], "")
+        return f"{rank:<12}  {clip['similarity']:.2f} {alike}" if alike else rank
+    why = {
+        "creator": f"creator {clip['creator_id']} is there with {clip['instead']}",
+        "copy": f"a copy of {clip['instead']}",
+        "alike": f"too much like {clip['instead']} ({clip['similarity']:.2f})",
+    }[clip["passed_over"]]
+    return f"{clip['relevance_place']}, but passed over: {why}"
+
+
+def _text(value: Any, nothing: str, form: str = "") -> str:
+    import pandas as pd
+
+    return nothing if pd.isna(value) else format(value, form)
