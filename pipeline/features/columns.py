@@ -39,7 +39,7 @@ def arrow_type(column: Column) -> pa.DataType:
 
 
 def shapes(modality: str, width: int) -> dict[str, dict[str, str]]:
-    """Shape and dtype of every array column, with `width` in the place of D."""
+    """Shape and dtype of every array column, with `width` for D."""
     return {
         column.name: {"shape": column.shape.replace("D", str(width)), "dtype": column.dtype}
         for column in find_modality(modality).columns
@@ -50,7 +50,7 @@ def shapes(modality: str, width: int) -> dict[str, dict[str, str]]:
 def arrow_schema(modality: str, width: int = 0) -> pa.Schema:
     """The schema of a modality's shard, with each array's shape and dtype in its field's metadata.
 
-    width: D of its features; of no meaning to a modality without them.
+    width: D of its features; ignored for a modality without.
     """
     described, record = shapes(modality, width), find_modality(modality)
     fields = [
@@ -61,11 +61,10 @@ def arrow_schema(modality: str, width: int = 0) -> pa.Schema:
 
 
 def to_batch(rows: ModalityRows) -> pa.RecordBatch:
-    """The clip's rows as a record batch of its modality's schema: one row; of pose one a person, so perhaps none.
+    """Record batch of a clip in its modality's schema: one row; of pose one a person, perhaps none.
 
     Raises:
-        ValueError: an array has not the shape or dtype that its class promises; the message names clip and
-            array.
+        ValueError: an array does not have the shape or dtype of its class; the message names clip and array.
     """
     modality = find_modality(rows.modality)
     arrays = modality.to_arrays(rows)
@@ -75,19 +74,19 @@ def to_batch(rows: ModalityRows) -> pa.RecordBatch:
     for column in modality.columns:
         values = arrays[column.name]
         if column.shape and column.dtype != "jpeg":
-            wanted = tuple(sizes.get(axis) if axis in sizes else int(axis) for axis in column.shape.split(","))
-            if values.shape[1:] != wanted or values.dtype != column.dtype:
+            expected = tuple(sizes.get(axis) if axis in sizes else int(axis) for axis in column.shape.split(","))
+            if values.shape[1:] != expected or values.dtype != column.dtype:
                 raise ValueError(
                     f"{modality.name} rows of clip {rows.clip_id}: {column.name} is {values.dtype}"
                     f" {list(values.shape[1:])},"
-                    f" must be {column.dtype} {list(wanted)} ({column.shape})"
+                    f" must be {column.dtype} {list(expected)} ({column.shape})"
                 )
         columns.append(_to_arrow(column, values))
     return pa.record_batch(columns, schema=arrow_schema(modality.name, width))
 
 
 def from_table(modality: str, table: pa.Table | pa.RecordBatch) -> ModalityRows:
-    """The rows of one clip, equal to those that `to_batch` was given; its arrays are read-only views where they can be.
+    """The rows of one clip, as they were given to `to_batch`; the arrays are read-only views where possible.
 
     A missing `crop` column gives no crops.
 
@@ -112,7 +111,7 @@ def from_table(modality: str, table: pa.Table | pa.RecordBatch) -> ModalityRows:
 
 
 def _to_arrow(column: Column, values: np.ndarray) -> pa.Array:
-    """values: [rows], or [rows, n, ...] of an array column."""
+    """Arrow array of a column. values: [rows], or [rows, n, ...] of an array column."""
     kind = arrow_type(column)
     if not column.shape:
         return pa.array(values.tolist() if column.dtype == "string" else values, kind)
@@ -137,7 +136,7 @@ def _to_arrow(column: Column, values: np.ndarray) -> pa.Array:
 
 
 def _from_arrow(column: Column, chunked: pa.ChunkedArray | pa.Array, field: pa.Field, rows: int) -> np.ndarray:
-    """[rows], or [rows, n, ...] of an array column; the rows of one clip agree in n."""
+    """Values [rows], or [rows, n, ...] of an array column; the rows of one clip agree in n."""
     array = chunked.combine_chunks() if isinstance(chunked, pa.ChunkedArray) else chunked
     if array.null_count:
         raise ValueError(f"column {column.name} holds nulls")

@@ -31,26 +31,28 @@ from pipeline.modalities.registry import find_modality
 
 _KEPT_BYTES = 512 * 2**20  # free memory kept for the next batch: about what its activations take
 
-Progress = Callable[[int, int, Mapping[str, int]], None]  # clips done, clips in all, how many of each status
+Progress = Callable[[int, int, Mapping[str, int]], None]  # clips done, all clips, number of each status
 
 
 @dataclass(frozen=True)
 class Extracted:
-    """What a call of `extract_shards` did."""
+    """Outcome of a call of `extract_shards`."""
 
     endings: Counter[str]  # clips by status: ok, partial, failed
-    seconds: dict[str, float]  # wall time by modality, and of `waiting for frames`; the rest is tracking and writing
+    seconds: dict[
+        str, float
+    ]  # wall time by modality, and of `waiting for frames`; the remainder is tracking and writing
 
 
 @dataclass
 class _Partial:
-    """What one modality has gathered of one clip."""
+    """Results so far of one modality on one clip."""
 
     frame_index: list[int] = field(default_factory=list)
     timestamp: list[float] = field(default_factory=list)
     frame: list[int] = field(default_factory=list)  # [M] position in the grid of each input
     results: list[Any] = field(default_factory=list)  # [M] None until the network has run
-    waiting: int = 0
+    waiting: int = 0  # inputs without a result
 
 
 @dataclass
@@ -63,7 +65,7 @@ class _ClipInFlight:
     ending: Ending | None = None
 
     def restart(self, attempt: int) -> None:
-        """A new decoding attempt begins: what the older one gave is dropped."""
+        """Begin a new decoding attempt; the results of earlier ones are dropped."""
         self.attempt = attempt
         self.partials = {spec.modality: _Partial() for spec in self.shard.plan.missing}
 
@@ -85,16 +87,16 @@ class _Batcher:
 
     def __init__(self, extractor: Extractor):
         self.extractor = extractor
-        self.seconds = 0.0  # in the network and in making its inputs
+        self.seconds = 0.0  # in preparing inputs and in the network
         self._inputs: list[torch.Tensor] = []
         self._targets: list[tuple[_ClipInFlight, _Partial, int, Any]] = []  # clip, its partial, slot in results, extra
 
     def add(self, clip: _ClipInFlight, frames: torch.Tensor) -> list[_ClipInFlight]:
-        """frames: uint8 [N, H, W, 3] of one clip. Returns clips that got their last result by the batches run."""
+        """frames: uint8 [N, H, W, 3] of one clip. Returns clips that got their last result."""
         partial = clip.partials[self.extractor.modality]
         first = len(partial.frame_index) - frames.shape[0]
         start = perf_counter()
-        with _named(self.extractor.modality, [clip]):
+        with _name_clips(self.extractor.modality, [clip]):
             prepared = self.extractor.prepare(frames)
         self.seconds += perf_counter() - start
         for frame, extra in zip(prepared.frame, prepared.extras, strict=True):
@@ -117,22 +119,22 @@ class _Batcher:
         targets, self._targets = self._targets[:size], self._targets[size:]
         self._inputs = [inputs[size:]] if self._targets else []
         start = perf_counter()
-        with _named(self.extractor.modality, (clip for clip, *_ in targets)):
+        with _name_clips(self.extractor.modality, (clip for clip, *_ in targets)):
             results = self.extractor.infer(inputs[:size], [extra for *_, extra in targets])
         self.seconds += perf_counter() - start
         finished = []
         for (clip, partial, slot, _), result in zip(targets, results, strict=True):
             partial.results[slot] = result
             partial.waiting -= 1
-            # A partial of an older attempt is no longer the clip's: its results go nowhere.
+            # Results of an earlier decoding attempt are dropped.
             if partial.waiting == 0 and clip.partials.get(self.extractor.modality) is partial and clip.done():
                 finished.append(clip)
         return finished
 
 
 @contextmanager
-def _named(modality: str, clips: Iterable[_ClipInFlight]) -> Iterator[None]:
-    """An error in a network says which clips it was at."""
+def _name_clips(modality: str, clips: Iterable[_ClipInFlight]) -> Iterator[None]:
+    """Add the clips' names to an error raised in an extractor."""
     try:
         yield
     except Exception as error:
@@ -154,7 +156,7 @@ def extract_shards(
     profile: str,
     progress: Progress | None = None,
 ) -> Extracted:
-    """Extracts what the plans lack (plan.plan_shards) and writes their files; each appears whole or not at all.
+    """Extract the features that the plans lack (plan.plan_shards) and write their files, each whole or not at all.
 
     Args:
         build: makes the extractor of a modality on `device`; called once for each modality that a plan lacks.
@@ -206,14 +208,14 @@ class _Extraction:
                 yield DecodeJob(clip.clip_id, clip.uri, strides)
 
     def take_chunk(self, chunk: Chunk) -> None:
-        """Gives the chunk's frames to the extractors, and its memory back to the decode worker."""
+        """Give the chunk's frames to the extractors, and its memory back to the decode worker."""
         try:
             self._finish(_take_chunk(self.in_flight[chunk.clip_id], chunk, self.batchers, self.device))
         finally:
             chunk.release()
 
     def take_ending(self, ending: Ending) -> None:
-        """Notes how a clip's decoding ended."""
+        """Record the outcome of decoding a clip."""
         clip = self.in_flight[ending.clip_id]
         clip.ending = ending
         clip.shard.endings.append(ending)
@@ -221,12 +223,12 @@ class _Extraction:
         if clip.done():
             self._finish([clip])
         if clip.shard.undecoded == 0:
-            # A full batch is worth waiting for within a shard, not beyond it: a kill then costs this shard only.
+            # Batches are not filled beyond a shard: a kill then costs this shard only.
             for batcher in self.batchers.values():
                 self._finish(batcher.flush())
 
     def _finish(self, clips: Sequence[_ClipInFlight]) -> None:
-        """Writes clips that have all of their results."""
+        """Write clips that have all their results."""
         for clip in clips:
             assert clip.ending is not None
             _write_clip(clip)
@@ -241,7 +243,7 @@ class _Extraction:
 
 
 class _Timed(Iterator[Any]):
-    """An iterator that knows how long its user has waited for it."""
+    """An iterator that measures the time spent waiting for its items."""
 
     def __init__(self, items: Iterable[Any]):
         self._items = iter(items)
@@ -261,27 +263,27 @@ def _open_shard(workspace: str, batch: str, plan: ShardPlan, profile: str, stack
         path = shard_path(features_folder(workspace, batch, spec), plan.shard)
         writer = ShardWriter(path, spec.modality, plan.members, _provenance(spec, profile))
         writers[spec.modality] = stack.enter_context(writer)
-        for gone in set(plan.members) - {clip.clip_id for clip in plan.clips}:
-            writer.skip(gone, "no longer in the manifest")
+        for removed in set(plan.members) - {clip.clip_id for clip in plan.clips}:
+            writer.skip(removed, "no longer in the manifest")
     return _ShardInFlight(plan, writers, remaining=len(plan.clips), undecoded=len(plan.clips))
 
 
 def _close_shard(workspace: str, batch: str, shard: _ShardInFlight, sampling: SamplingOptions, profile: str) -> None:
     for writer in shard.writers.values():
         writer.close()
-    # Last: once the endings are there, so is everything that they speak of.
+    # Last: where the endings exist, so do the rows of all their clips.
     path = shard_path(endings_folder(workspace, batch, sampling), shard.plan.shard)
-    order = {clip.clip_id: place for place, clip in enumerate(shard.plan.clips)}
+    order = {clip.clip_id: position for position, clip in enumerate(shard.plan.clips)}
     before = [] if shard.plan.endings_missing else read_endings(path)
-    endings = _worst(before, sorted(shard.endings, key=lambda ending: order[ending.clip_id]))
+    endings = _merge_endings(before, sorted(shard.endings, key=lambda ending: order[ending.clip_id]))
     if endings != before:
         write_endings(path, endings, {"profile": profile, "decoder": decoder_versions()})
 
 
-def _worst(before: Sequence[Ending], now: Sequence[Ending]) -> list[Ending]:
-    """Of each clip the ending that left the least: decoded again for another modality, it may have ended otherwise.
+def _merge_endings(before: Sequence[Ending], now: Sequence[Ending]) -> list[Ending]:
+    """The worst ending of each clip: decoding it again for another modality may have ended differently.
 
-    So a clip that any modality lacks, for a slow disk or a crash, is never called ok.
+    So a clip that any modality lacks, after a slow disk or a crash, is never called ok.
     """
     endings = {ending.clip_id: ending for ending in before}
     for ending in now:
@@ -308,7 +310,7 @@ def decoder_versions() -> str:
 def _take_chunk(
     clip: _ClipInFlight, chunk: Chunk, batchers: Mapping[str, _Batcher], device: torch.device
 ) -> list[_ClipInFlight]:
-    """Gives a chunk's frames to every extractor that the clip's shard lacks, each its stride of them."""
+    """Give a chunk's frames, by its stride, to every extractor that the clip's shard lacks."""
     if chunk.attempt < clip.attempt:
         return []
     if chunk.attempt > clip.attempt:
@@ -332,7 +334,7 @@ def _take_chunk(
 
 
 def _write_clip(clip: _ClipInFlight) -> None:
-    """Turns a finished clip's results into rows and hands them to the writers of its shard."""
+    """Turn a finished clip's results into rows and add them to the writers of its shard."""
     ending = clip.ending
     assert ending is not None
     for modality, writer in clip.shard.writers.items():

@@ -1,4 +1,4 @@
-"""Parquet files of this pipeline: the metadata that every one has, and opening them with errors that say what to do."""
+"""Parquet files of this pipeline: the metadata of all of them, and opening them with errors that say what to do."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -89,6 +89,6 @@ def writing(path: str) -> Iterator[None]:
 
 
 def refuse_writer_keys(path: str, metadata: Mapping[str, str]) -> None:
-    """Raises ValueError where a caller's metadata hold a key that the writer sets."""
+    """Raise ValueError where a caller's metadata hold a key that the writer sets."""
     if taken := sorted(WRITER_KEYS & set(metadata)):
         raise ValueError(f"{path}: the metadata keys {taken} are set by the writer")

@@ -1,7 +1,7 @@
-"""Places of features and endings in a workspace, and the shards that are still to be made.
+"""Paths of features and endings in a workspace, and the shards that are still to be made.
 
-The path of everything made holds a fingerprint of all that made it, so that asking what is missing is one listing a
-folder and never opens a file.
+Every path contains a fingerprint of all that its content depends on, so that finding what is missing takes one listing
+a folder and opens no file.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,18 +16,18 @@ from pipeline.ingest.clip_table import IngestedBatch, IngestedClip
 
 @dataclass(frozen=True)
 class FeatureSpec:
-    """One modality's way from pixels to rows: what its files depend on beside the clips themselves."""
+    """The extraction of one modality: all that its files depend on beside the clips."""
 
     modality: str
     fingerprint: str
     stride: int  # of the sampled frames
-    identity: Mapping  # what the fingerprint was taken of; stored in every file's metadata
+    identity: Mapping  # the fingerprinted values; stored in every file's metadata
 
 
 def feature_spec(modality: str, sampling: SamplingOptions, stride: int, identity: Mapping) -> FeatureSpec:
     """identity: the extractor's options and weights (pipeline.modalities.registry.modality_identity)."""
-    whole = {"schema": SCHEMA_VERSION, "sampling": sampling, "stride": stride, "extractor": dict(identity)}
-    return FeatureSpec(modality, fingerprint(whole), stride, whole)
+    values = {"schema": SCHEMA_VERSION, "sampling": sampling, "stride": stride, "extractor": dict(identity)}
+    return FeatureSpec(modality, fingerprint(values), stride, values)
 
 
 def features_folder(workspace: str, batch: str, spec: FeatureSpec) -> str:
@@ -35,8 +35,8 @@ def features_folder(workspace: str, batch: str, spec: FeatureSpec) -> str:
 
 
 def endings_folder(workspace: str, batch: str, sampling: SamplingOptions) -> str:
-    whole = {"schema": SCHEMA_VERSION, "endings": ENDINGS_VERSION, "of": sampling}
-    return storage.join(workspace, "clips", batch, "endings", fingerprint(whole))
+    values = {"schema": SCHEMA_VERSION, "endings": ENDINGS_VERSION, "of": sampling}
+    return storage.join(workspace, "clips", batch, "endings", fingerprint(values))
 
 
 def shard_path(folder: str, shard: str) -> str:
@@ -48,7 +48,7 @@ class ShardPlan:
     """One shard with work left to do: `clips` are decoded once and given to the extractors of `missing`."""
 
     shard: str
-    members: tuple[str, ...]  # clip_ids in the shard's order, with those that have left the manifest
+    members: tuple[str, ...]  # clip_ids in the shard's order, including those no longer in the manifest
     clips: tuple[IngestedClip, ...]  # those to decode
     missing: tuple[FeatureSpec, ...]
     endings_missing: bool
@@ -57,7 +57,7 @@ class ShardPlan:
 def plan_shards(
     workspace: str, batch: str, ingest: IngestedBatch, specs: Sequence[FeatureSpec], sampling: SamplingOptions
 ) -> list[ShardPlan]:
-    """The shards of a batch that lack a modality's file or their endings; empty when nothing is to be done."""
+    """The shards of a batch that lack a modality's file or their endings; empty when all exist."""
     present = {spec.modality: storage.listing(features_folder(workspace, batch, spec)) for spec in specs}
     endings = storage.listing(endings_folder(workspace, batch, sampling))
     by_shard: dict[str, list[IngestedClip]] = {}

@@ -19,7 +19,7 @@ from pipeline.modalities.registry import find_modality, modality_names
 
 @dataclass(frozen=True)
 class _Opened:
-    """A shard's file handle, and what its footer says."""
+    """A shard's file handle and the content of its footer."""
 
     process: int
     file: pq.ParquetFile
@@ -31,10 +31,10 @@ class _Opened:
 
 
 class ShardReader:
-    """One shard, read by clip. Making one costs nothing; the footer is read at the first question.
+    """One shard, read by clip. The footer is read on first use.
 
     It may be pickled and may cross a fork: each process opens the file for itself. Not for several threads at once.
-    Every question raises WorkspaceError where the file is missing, damaged, or of another schema version.
+    Every use raises WorkspaceError where the file is missing, damaged, or of another schema version.
     """
 
     def __init__(self, path: str):
@@ -47,23 +47,23 @@ class ShardReader:
 
     @property
     def metadata(self) -> Mapping[str, str]:
-        """The file's key-value metadata: the writer's own (parquet_files) and what its caller gave."""
+        """The file's key-value metadata: the writer's (parquet_files) and its caller's."""
         return self._opened().metadata
 
     @property
     def clip_ids(self) -> tuple[str, ...]:
-        """The clips that were processed, in the shard's order; of pose with those in which nobody was found."""
+        """The clips that were processed, in the shard's order, including those without a person."""
         return self._opened().clip_ids
 
     @property
     def skipped(self) -> Mapping[str, str]:
-        """Why the other clips of the shard have no rows, by clip_id."""
+        """Reasons why the other clips of the shard have no rows, by clip_id."""
         return self._opened().skipped
 
     def read(self, clip_id: str, crops: bool = True) -> ModalityRows:
         """One clip's rows; reads that clip's part of the file only.
 
-        crops: False leaves the JPEG files of faces, most of their bytes, on the disk: `crop` is then empty.
+        crops: False does not read the JPEG files of faces, most of their bytes: `crop` is then empty.
 
         Raises:
             KeyError: the clip is not in this shard, or was skipped.
@@ -91,7 +91,7 @@ class ShardReader:
         return map(self.read, self.clip_ids)
 
     def close(self) -> None:
-        """Lets go of the file; the next question opens it again."""
+        """Close the file; the next use opens it again."""
         if self._state is not None and self._state.process == os.getpid():
             self._state.file.close(force=True)
         self._state = None
@@ -100,7 +100,7 @@ class ShardReader:
         return {"path": self.path, "_state": None}
 
     def _opened(self) -> _Opened:
-        # After a fork the handle's file position and connections are the parent's too: open anew.
+        # After a fork the handle shares file position and connections with the parent: open anew.
         if self._state is None or self._state.process != os.getpid():
             self._state = _open_shard(self.path)
         return self._state
@@ -122,28 +122,28 @@ def _indexed(path: str, file: pq.ParquetFile, metadata: dict[str, str]) -> _Open
     clip_ids = tuple(json.loads(metadata[CLIPS_KEY]))
     nobody = json.loads(metadata.get(NOBODY_KEY, "{}"))
     with_rows = [clip_id for clip_id in clip_ids if clip_id not in nobody]
-    held = []
+    clips_of_groups = []
     for group in range(file.num_row_groups):
         statistics = file.metadata.row_group(group).column(0).statistics
-        held.append(statistics.min if statistics and statistics.min == statistics.max else None)
-    if held != with_rows:
+        clips_of_groups.append(statistics.min if statistics and statistics.min == statistics.max else None)
+    if clips_of_groups != with_rows:
         raise ValueError("its row groups are not of the clips that it lists")
     row_groups = {clip_id: group for group, clip_id in enumerate(with_rows)}
     return _Opened(os.getpid(), file, metadata, clip_ids, row_groups, nobody, json.loads(metadata[SKIPPED_KEY]))
 
 
 class FeatureStore:
-    """Finds the shard of a clip in each modality and reads it there; the front of a training set.
+    """Finds the shard of a clip in each modality and reads it there.
 
-    Keeps a few files open, most lately used first. It may be pickled and may cross a fork (DataLoader workers); what it
-    learned of which clip lies where goes along, open files do not.
+    Keeps the files used last open. It may be pickled and may cross a fork (DataLoader workers), with its index of clips
+    but without open files.
     """
 
     def __init__(self, paths_by_modality: Mapping[str, Sequence[str]], max_open: int = 16):
         """max_open: shards kept open at once, over all modalities; each costs a file handle and its footer."""
         self._paths = {modality: tuple(paths) for modality, paths in paths_by_modality.items()}
         self._max_open = max_open
-        self._found: dict[str, dict[str, str]] = {}  # modality -> clip_id -> path
+        self._paths_by_clip: dict[str, dict[str, str]] = {}  # modality -> clip_id -> path
         self._skipped: dict[str, dict[str, str]] = {}
         self._open: OrderedDict[str, ShardReader] = OrderedDict()
 
@@ -152,7 +152,7 @@ class FeatureStore:
         return tuple(self._paths)
 
     def clip_ids(self, modality: str) -> tuple[str, ...]:
-        """The processed clips of all shards. Reads every footer of the modality once, at the first question.
+        """The processed clips of all shards. The first call reads every footer of the modality.
 
         Raises:
             WorkspaceError: a shard is missing, damaged or of another modality, or two shards hold the same clip.
@@ -163,7 +163,7 @@ class FeatureStore:
         return clip_id in self._index(modality)
 
     def skipped(self, modality: str) -> Mapping[str, str]:
-        """Why clips have no rows, by clip_id, over all shards."""
+        """Reasons why clips have no rows, by clip_id, over all shards."""
         self._index(modality)
         return self._skipped[modality]
 
@@ -187,23 +187,23 @@ class FeatureStore:
     def _index(self, modality: str) -> dict[str, str]:
         if modality not in self._paths:
             raise KeyError(f"this store has no {modality}, only {', '.join(self._paths) or 'nothing'}")
-        if modality not in self._found:
-            found: dict[str, str] = {}
+        if modality not in self._paths_by_clip:
+            index: dict[str, str] = {}
             skipped: dict[str, str] = {}
             for path in self._paths[modality]:
                 reader = ShardReader(path)
                 if reader.modality != modality:
                     raise WorkspaceError(f"{path} holds {reader.modality}, where {modality} is looked for")
                 for clip_id in reader.clip_ids:
-                    if clip_id in found:
+                    if clip_id in index:
                         raise WorkspaceError(
-                            f"clip {clip_id} is in two shards: {found[clip_id]} and {path}; delete one"
+                            f"clip {clip_id} is in two shards: {index[clip_id]} and {path}; delete one"
                         )
-                    found[clip_id] = path
+                    index[clip_id] = path
                 skipped.update(reader.skipped)
                 reader.close()
-            self._found[modality], self._skipped[modality] = found, skipped
-        return self._found[modality]
+            self._paths_by_clip[modality], self._skipped[modality] = index, skipped
+        return self._paths_by_clip[modality]
 
     def _reader(self, path: str) -> ShardReader:
         reader = self._open.pop(path, None) or ShardReader(path)
@@ -214,9 +214,9 @@ class FeatureStore:
 
 
 def tensors(rows: ModalityRows) -> Any:
-    """A clip's rows as torch tensors of their own memory, on the CPU: float32, int64 for what indexes, bool masks.
+    """A clip's rows copied to torch tensors on the CPU: float32, int64 for indices, bool for masks.
 
-    Of poses PoseTensors, of faces FaceTensors, of all others FeatureTensors (pipeline.modalities). Faces come without
-    their crops, scenes without their categories; take those from the rows.
+    PoseTensors, FaceTensors, of all others FeatureTensors (pipeline.modalities). They lack the crops of faces and the
+    categories of scenes, which are in the rows.
     """
     return find_modality(rows.modality).tensors(rows)

@@ -1,4 +1,4 @@
-"""Shards: Parquet files of many clips, one row group a clip. Reading them by clip is `pipeline.features.reader`."""
+"""Writing of shards: Parquet files of many clips, one row group a clip. `pipeline.features.reader` reads them."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ from pipeline.modalities.registry import find_modality
 _WRITE_OPTIONS = {
     "compression": "zstd",
     "use_dictionary": False,
-    # Of clip_id alone: a query for one clip then skips all other row groups, and the reader can check its index.
+    # Only of clip_id: a query for one clip then skips all other row groups, and the reader can check its index.
     "write_statistics": ["clip_id"],
     "write_page_checksum": True,  # a flipped bit is an error, not a feature
 }
@@ -37,7 +37,7 @@ _WRITE_OPTIONS = {
 def provenance(
     *, profile: str, weights: Mapping[str, str], decoder: str, options: object, code_version: str = ""
 ) -> dict[str, str]:
-    """What every shard says of its making, as a file's key-value metadata.
+    """Provenance of a shard, as a file's key-value metadata.
 
     weights: sha256, hex, by the network's name. decoder: names with versions, "decord 0.6.0, pyav 14.2.0".
     options: what `fingerprint` takes. code_version: of this package unless given.
@@ -54,18 +54,18 @@ def provenance(
 class ShardWriter:
     """Writes one modality's shard. Clips may come in any order; the file is the same, byte for byte.
 
-    As a context manager it publishes the file when the block ends well and leaves nothing when it raises (or is killed:
-    then a temporary file may stay, which pipeline.core.storage.remove_stale takes away).
+    As a context manager it publishes the file when the block ends, and leaves nothing when it raises (when it is
+    killed, a temporary file may stay, which pipeline.core.storage.remove_stale deletes).
 
-    A clip's rows are written as soon as those of all clips before it in `order` are; till then they are held in memory,
-    so feed it roughly in order.
+    A clip's rows are written as soon as those of all clips before it in `order` are, and held in memory until then, so
+    clips should come roughly in order.
     """
 
     def __init__(self, path: str, modality: str, order: Sequence[str], metadata: Mapping[str, str]):
-        """order: the clip_ids of the shard, each to be added or skipped. metadata: `provenance` and the like.
+        """order: the clip_ids of the shard, each to be added or skipped. metadata: as of `provenance`.
 
         Raises:
-            ValueError: a clip is twice in `order`, or `metadata` holds a key that is the writer's own.
+            ValueError: a clip is twice in `order`, or `metadata` holds a key that the writer sets.
         """
         self._record = find_modality(modality)
         if len(set(order)) != len(order):
@@ -76,7 +76,7 @@ class ShardWriter:
         self._order = tuple(order)
         self._positions = {clip_id: position for position, clip_id in enumerate(order)}
         self._metadata = dict(metadata)
-        # By position; Grid: a clip without rows because nobody is in it; str: the reason why a clip has none.
+        # By position. Grid: a clip without rows, for nobody is in it; str: the reason why a skipped clip has none.
         self._pending: dict[int, pa.RecordBatch | Grid | str] = {}
         self._next = 0  # position of the first clip that is not written yet
         self._clips: list[str] = []
@@ -90,35 +90,35 @@ class ShardWriter:
 
     @property
     def pending(self) -> int:
-        """How many clips wait in memory for one before them."""
+        """Number of clips held in memory until those before them are written."""
         return len(self._pending)
 
     def add(self, rows: ModalityRows) -> None:
-        """Takes the rows of one clip.
+        """Add the rows of one clip.
 
         Raises:
             TypeError: rows of another modality.
-            ValueError: a clip not in `order` or already there; arrays that are not as its class promises.
+            ValueError: a clip not in `order` or already added; arrays of a wrong shape or dtype.
             WorkspaceError: the file cannot be written (disk full, no rights).
         """
         if rows.modality != self.modality:
             raise TypeError(f"{self.path} takes {self.modality} rows, not {rows.modality} rows")
-        # A clip without a frame need not know how wide a feature would have been.
+        # A clip without a frame does not know the width of features.
         width = self._record.feature_width(rows) if len(rows.grid.frame_index) else self._width
         if self._width not in (None, width):
             raise ValueError(f"{self.path}: features of clip {rows.clip_id} are {width} wide, others {self._width}")
         batch = to_batch(rows)
-        self._expect(rows.clip_id)
+        self._check_order(rows.clip_id)
         self._width = width
-        self._take(rows.clip_id, batch if batch.num_rows else rows.grid)
+        self._enqueue(rows.clip_id, batch if batch.num_rows else rows.grid)
 
     def skip(self, clip_id: str, reason: str) -> None:
-        """States that a clip failed and has no rows; the file's metadata then say so. Raises as `add` does."""
-        self._expect(clip_id)
-        self._take(clip_id, reason)
+        """Record in the file's metadata that a clip failed and has no rows. Raises as `add` does."""
+        self._check_order(clip_id)
+        self._enqueue(clip_id, reason)
 
     def close(self) -> None:
-        """Publishes the file. No second effect when called again.
+        """Publish the file. A second call has no effect.
 
         Raises:
             ValueError: a clip of `order` was neither added nor skipped; the file is then not published.
@@ -128,7 +128,7 @@ class ShardWriter:
             return
         self._drain()
         if self._next < len(self._order):
-            missing = [clip for at, clip in enumerate(self._order[self._next :], self._next) if at not in self._pending]
+            missing = [clip for clip in self._order[self._next :] if self._positions[clip] not in self._pending]
             self.discard()
             raise ValueError(f"{self.path}: neither added nor skipped: {', '.join(missing)}")
         try:
@@ -138,10 +138,10 @@ class ShardWriter:
                 file.close()
         finally:
             self._closed = True
-            self._file = None  # it would keep the file's footer: 2 MB a shard of 64 clips in four modalities
+            self._file = None  # frees the file's footer: 2 MB a shard of 64 clips in four modalities
 
     def discard(self) -> None:
-        """Leaves nothing at `path` (what was there before stays)."""
+        """Publish nothing (an earlier file at `path` stays)."""
         if self._closed:
             return
         self._closed = True
@@ -160,7 +160,7 @@ class ShardWriter:
         else:
             self.discard()
 
-    def _expect(self, clip_id: str) -> None:
+    def _check_order(self, clip_id: str) -> None:
         if self._closed:
             raise ValueError(f"{self.path} is closed")
         position = self._positions.get(clip_id)
@@ -169,9 +169,9 @@ class ShardWriter:
         if position < self._next or position in self._pending:
             raise ValueError(f"{self.path}: clip {clip_id} was already added or skipped")
 
-    def _take(self, clip_id: str, what: pa.RecordBatch | Grid | str) -> None:
-        self._pending[self._positions[clip_id]] = what
-        if self._width is not None:  # the schema says it, so no file can be begun without
+    def _enqueue(self, clip_id: str, content: pa.RecordBatch | Grid | str) -> None:
+        self._pending[self._positions[clip_id]] = content
+        if self._width is not None:  # part of the schema, so no file can be opened without it
             self._drain()
 
     def _drain(self) -> None:
@@ -179,17 +179,17 @@ class ShardWriter:
             self._write(self._order[self._next], self._pending.pop(self._next))
             self._next += 1
 
-    def _write(self, clip_id: str, what: pa.RecordBatch | Grid | str) -> None:
-        if isinstance(what, str):
-            self._skipped[clip_id] = what
+    def _write(self, clip_id: str, content: pa.RecordBatch | Grid | str) -> None:
+        if isinstance(content, str):
+            self._skipped[clip_id] = content
             return
-        if isinstance(what, Grid):
+        if isinstance(content, Grid):
             # float(str(x)): the shortest decimal that is this float32, not the 17 digits of its float64.
-            timestamps = [float(str(second)) for second in what.timestamp]
-            self._nobody[clip_id] = {"frame_index": what.frame_index.tolist(), "timestamp": timestamps}
+            timestamps = [float(str(second)) for second in content.timestamp]
+            self._nobody[clip_id] = {"frame_index": content.frame_index.tolist(), "timestamp": timestamps}
         else:
             with writing(self.path):
-                self._open().write_batch(what)
+                self._open().write_batch(content)
         self._clips.append(clip_id)
 
     def _open(self) -> pq.ParquetWriter:
@@ -199,7 +199,7 @@ class ShardWriter:
         return self._file
 
     def _final_metadata(self) -> dict[str, str]:
-        own = {
+        metadata = {
             SCHEMA_KEY: str(SCHEMA_VERSION),
             KIND_KEY: self.modality,
             TENSORS_KEY: json.dumps(shapes(self.modality, self._width or 0)),
@@ -207,9 +207,9 @@ class ShardWriter:
             SKIPPED_KEY: json.dumps(self._skipped),
         }
         if self._record.row_per_person:
-            own[NOBODY_KEY] = json.dumps(self._nobody)
-        return own | dict(sorted(self._metadata.items()))
+            metadata[NOBODY_KEY] = json.dumps(self._nobody)
+        return metadata | dict(sorted(self._metadata.items()))
 
 
 class _Discarded(Exception):
-    """Makes pipeline.core.storage.staged take its file away."""
+    """Makes pipeline.core.storage.staged delete its file."""

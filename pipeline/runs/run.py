@@ -1,4 +1,4 @@
-"""A run: the folder of one trained model, its files' names, and what made it."""
+"""A run: the folder of one trained model and the names of its files."""
 
 from dataclasses import dataclass
 
@@ -7,13 +7,13 @@ from pipeline.core.workspace import Folder
 
 RUNS = "runs"
 RUN_SCHEMA = 4  # of run.json; raised when it or the files beside it change meaning
-INTERVAL_LEVEL = 0.8  # share of new creators' clips that a score's interval is to hold; run.json keeps it
+INTERVAL_LEVEL = 0.8  # nominal coverage of a score's interval on new creators' clips; stored in run.json
 RUN, MODEL, HELD_OUT = "run.json", "model.safetensors", "held_out.parquet"
 SCORES, SCORES_CSV = "scores.parquet", "scores.csv"
 REPORT = "report.html"
 METRICS, FOLDS, FOLDS_ABOUT = "metrics.json", "folds.parquet", "folds.json"
 TABLE, ABLATIONS = "table", "ablations"  # each as .md and .tex; ablations as .parquet, too
-FEEDBACK = "feedback"  # a folder: of each clip asked for a .json and an .mp4
+FEEDBACK = "feedback"  # a folder: a .json and an .mp4 of each clip requested
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Run(Folder):
         return cls(workspace, f"{RUNS}/{run_id}")
 
     def read_about(self) -> dict:
-        """run.json, as pipeline.runs.train wrote it.
+        """Content of run.json, as written by pipeline.runs.train.
 
         Raises:
             WorkspaceError: the run is of another schema.

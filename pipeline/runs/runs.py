@@ -1,4 +1,4 @@
-"""The runs of a workspace: found by id or name, named, deleted. Imports nothing heavy: planning asks it.
+"""The runs of a workspace: finding by id or name, naming, deleting. Imports nothing heavy, since planning uses it.
 
 runs/<id>/          a run's files (pipeline.runs.run)
 runs/names.json     {name: id}
@@ -16,33 +16,33 @@ from pipeline.runs.run import REPORT, RUN, RUNS, Run
 NAMES, LATEST = "runs/names.json", "latest.json"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _ID = re.compile(r"[0-9a-f]{16}")
-_SHOWN = 20  # runs in one message
+_LISTED = 20  # runs in one message
 
 
-def find_run(workspace: str, given: str, finished: bool = True) -> str:
+def find_run(workspace: str, id_or_name: str, finished: bool = True) -> str:
     """The id of the run of this name or id.
 
-    finished: False also finds what a training left that was killed.
+    finished: False also finds the run of a training that was killed.
 
     Raises:
-        OptionError: there is none; the message lists those there are.
+        OptionError: there is none; the message lists the existing runs.
     """
     files = storage.listing(storage.join(workspace, RUNS))
     ids = sorted({path.split("/")[0] for path in files if "/" in path})
     done = [run_id for run_id in ids if f"{run_id}/{RUN}" in files]
     names = read_names(workspace)
-    found = names.get(given, given)
-    if found in (done if finished else ids):
-        return found
-    if found in ids:
+    run_id = names.get(id_or_name, id_or_name)
+    if run_id in (done if finished else ids):
+        return run_id
+    if run_id in ids:
         raise OptionError(
-            f"the training of run {given} did not finish; run BuildVDV again, or delete it with DeleteRun"
+            f"the training of run {id_or_name} did not finish; run BuildVDV again, or delete it with DeleteRun"
         )
-    label = {run_id: name for name, run_id in names.items()}
-    shown = ", ".join(f"{run_id} ({label[run_id]})" if run_id in label else run_id for run_id in done[:_SHOWN])
-    more = f" and {len(done) - _SHOWN} more" if len(done) > _SHOWN else ""
-    there = f"there are {shown}{more}" if done else "there is none: BuildVDV trains one"
-    raise OptionError(f"{workspace} has no run of the name or id {given!r}; {there}")
+    name_of = {run_id: name for name, run_id in names.items()}
+    listed = ", ".join(f"{run_id} ({name_of[run_id]})" if run_id in name_of else run_id for run_id in done[:_LISTED])
+    more = f" and {len(done) - _LISTED} more" if len(done) > _LISTED else ""
+    existing = f"there are {listed}{more}" if done else "there is none: BuildVDV trains one"
+    raise OptionError(f"{workspace} has no run of the name or id {id_or_name!r}; {existing}")
 
 
 def read_names(workspace: str) -> dict[str, str]:
@@ -52,7 +52,7 @@ def read_names(workspace: str) -> dict[str, str]:
 
 
 def check_name(workspace: str, name: str, run_id: str | None = None) -> None:
-    """Raises OptionError where no run may be called so, or, with `run_id`, where another run is."""
+    """Raise OptionError for a name that is not allowed, or, with `run_id`, that another run has."""
     if not NAME.fullmatch(name) or _ID.fullmatch(name):
         raise OptionError(
             f"--run-name is {name!r}; a name has up to 64 letters, digits, dots, hyphens and underscores, starts with a"
@@ -67,18 +67,18 @@ def check_name(workspace: str, name: str, run_id: str | None = None) -> None:
 
 
 def name_run(workspace: str, run_id: str, name: str) -> None:
-    """Gives a run its name; the one that it had before is free again. Raises what `check_name` does."""
+    """Name a run, in place of any earlier name of it. Raises what `check_name` does."""
     check_name(workspace, name, run_id)
     names = {other: owner for other, owner in read_names(workspace).items() if owner != run_id}
     Folder(workspace).write_json(NAMES, names | {name: run_id})
 
 
 def delete_run(workspace: str, run_id: str) -> None:
-    """Deletes runs/<id>/ and its name, and nothing else: features and datasets stay.
+    """Delete runs/<id>/ and its name, and nothing else: features and datasets stay.
 
-    latest.json then says the run that finished last of those left, or goes with the last one.
+    latest.json then names the run that finished last of those left; it is deleted with the last one.
 
-    run_id: as `find_run` gives it.
+    run_id: as `find_run` returns it.
 
     Raises:
         WorkspaceError: the run's folder is a link, or cannot be deleted.
@@ -88,7 +88,7 @@ def delete_run(workspace: str, run_id: str) -> None:
         raise WorkspaceError(f"{run_id!r} is no run's id; nothing was deleted")
     if storage.is_local(folder) and storage.local_path(folder).is_symlink():
         raise WorkspaceError(f"{folder} is a link to somewhere else; nothing was deleted. Remove the link by hand")
-    # First what makes the run one: killed from here on, it is an unfinished run, which can be deleted again.
+    # run.json first: if the process is killed now, an unfinished run is left, which can be deleted again.
     storage.remove(storage.join(folder, RUN))
     if storage.is_local(folder):
         try:
@@ -108,7 +108,7 @@ def delete_run(workspace: str, run_id: str) -> None:
 
 
 def latest(dataset: str, run: str) -> dict[str, str]:
-    """What latest.json holds; paths relative to the workspace."""
+    """Content of latest.json; paths relative to the workspace."""
     return {"dataset": dataset, "run": run, "report": f"{run}/{REPORT}"}
 
 
@@ -117,11 +117,11 @@ def _update_latest(workspace: str, deleted: str) -> None:
     if not root.has(LATEST) or root.read_json(LATEST)["run"] != Run.of(workspace, deleted).place:
         return
     files = storage.listing(storage.join(workspace, RUNS))
-    whole = [name.split("/")[0] for name in files if name.endswith(f"/{REPORT}") and name.count("/") == 1]
-    runs = {run_id: Run.of(workspace, run_id).read_json(RUN) for run_id in whole if f"{run_id}/{RUN}" in files}
+    reported = [name.split("/")[0] for name in files if name.endswith(f"/{REPORT}") and name.count("/") == 1]
+    runs = {run_id: Run.of(workspace, run_id).read_json(RUN) for run_id in reported if f"{run_id}/{RUN}" in files}
     if not runs:
         storage.remove(root.file(LATEST))
         return
-    # Runs of an older schema do not say when they ended.
+    # Runs of an older schema lack the time.
     newest = max(runs, key=lambda run_id: (runs[run_id].get("finished_at", ""), run_id))
     root.write_json(LATEST, latest(f"datasets/{runs[newest]['dataset']}", Run.of(workspace, newest).place))

@@ -1,10 +1,10 @@
-"""Training of a run: a dataset to a trained model and its files.
+"""Training of a run: from a dataset to a trained model and its files.
 
 runs/<id>/model.safetensors    the weights
-runs/<id>/held_out.parquet     fused scores of the clips that the encoders did not see and the fusion was trained on
+runs/<id>/held_out.parquet     fused scores of the clips held out of the encoders' training, which trained the fusion
 runs/<id>/logs/                of the encoders' training
-runs/<id>/checkpoints/         of a training that has not ended (pipeline.training.checkpoints); deleted at its end
-runs/<id>/run.json             data, options, code and machine; written last, so that where it exists, all files do
+runs/<id>/checkpoints/         of a training in progress (pipeline.training.checkpoints); deleted at its end
+runs/<id>/run.json             data, options, code and machine; written last, so where it exists, all files do
 """
 
 import logging
@@ -41,13 +41,13 @@ def train_fusion(
 ) -> None:
     """Train on the dataset's training clips (see pipeline.training.fit) and write the run.
 
-    Killed and called again it resumes after the last whole epoch, to the same weights bit for bit on a CPU.
+    Killed and called again, it resumes after the last whole epoch, to the same weights bit for bit on a CPU.
 
     Args:
         workers: processes that read clips; 0: this one.
 
     Raises:
-        DataError: there is nothing to learn from; says what to add.
+        DataError: there is nothing to learn from; the message says what to add.
     """
     dataset = ClipDataset(dataset_folder, config, training=True)
     statistics = dataset_folder.read_statistics()
@@ -73,7 +73,7 @@ def train_fusion(
 
 
 def _describe(dataset: ClipDataset, dataset_id: str, statistics: Mapping, fitted: Fitted, device: torch.device) -> dict:
-    """Content of run.json, but for the time that the training took and when it ended."""
+    """Content of run.json, without the training's duration and end."""
     clips, model = dataset.clips, fitted.model
     return {
         "schema": RUN_SCHEMA,
@@ -90,7 +90,7 @@ def _describe(dataset: ClipDataset, dataset_id: str, statistics: Mapping, fitted
         "trained_on": len(fitted.rows),
         "final_loss": fitted.loss,
         "epochs": fitted.epochs,
-        "fusion": _fusion_of(fitted),
+        "fusion": _describe_fusion(fitted),
         "label": statistics["label"],
         "interval_level": INTERVAL_LEVEL,
         "profiles": statistics["profiles"],
@@ -108,14 +108,14 @@ def data_fingerprint(clips: pd.DataFrame) -> str:
 
 
 def _feature_fingerprints(clips: pd.DataFrame, modalities: Iterable[str]) -> dict[str, str | None]:
-    """Fingerprint of each modality's features, a part of their path (pipeline.features.plan); None: it has none."""
+    """Fingerprint of each modality's features, a part of their path (pipeline.features.plan); None: no features."""
     paths = {modality: clips[f"shard_{modality}"].dropna() for modality in modalities}
-    return {modality: of.iloc[0].split("/")[2] if len(of) else None for modality, of in paths.items()}
+    return {modality: shards.iloc[0].split("/")[2] if len(shards) else None for modality, shards in paths.items()}
 
 
 @torch.inference_mode()
 def _held_out(dataset: ClipDataset, fitted: Fitted) -> pd.DataFrame:
-    """Fused scores of clips that the encoders had not seen, as intervals.calibrate takes them."""
+    """Fused scores of the clips held out of the encoders' training, as intervals.calibrate takes them."""
     held = fitted.held
     score, _ = fitted.model.fusion(held.score, held.quality, held.present)
     clips = dataset.clips
@@ -125,9 +125,9 @@ def _held_out(dataset: ClipDataset, fitted: Fitted) -> pd.DataFrame:
     return table.sort_index()
 
 
-def _fusion_of(fitted: Fitted) -> dict:
-    """Number of clips held out that the fusion was trained on, and each modality's share of the reliability and its
-    steepness in quality.
+def _describe_fusion(fitted: Fitted) -> dict:
+    """Number of held-out clips that the fusion was trained on; each modality's share of reliability, and its steepness
+    in quality.
     """
     fusion = fitted.model.fusion
 
@@ -163,16 +163,12 @@ def load_run(run_folder: Run, device: torch.device) -> tuple[Vdv, dict]:
 
 
 def warn_if_untrained(statistics: Mapping) -> None:
-    """Log a warning that scores mean nothing, where extractors had random weights."""
+    """Log a warning that scores mean nothing where extractors had random weights."""
     if statistics["untrained"]:
-        log.warning(untrained_text(statistics["untrained"]))
-
-
-def untrained_text(modalities: list[str]) -> str:
-    return (
-        f"UNTRAINED WEIGHTS: {', '.join(modalities)} features come from networks with random weights. The scores and"
-        " metrics of this run mean nothing; use --profile full for real ones"
-    )
+        log.warning(
+            f"UNTRAINED WEIGHTS: {', '.join(statistics['untrained'])} features come from networks with random weights."
+            " The scores and metrics of this run mean nothing; use --profile full for real ones"
+        )
 
 
 def _upload(logs: Path, folder: str) -> None:

@@ -64,9 +64,9 @@ EXAMPLES = re.findall(r"^### (.+?)\n.*?^```python\n(.*?)^```", PAGE, re.MULTILIN
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the page calls `path`: one shard a modality."""
     folder = tmp_path_factory.mktemp("shards")
-    made = provenance(profile="demo", weights={}, decoder="decord", options={})
+    metadata = provenance(profile="demo", weights={}, decoder="decord", options={})
     for modality in modality_names():
-        with ShardWriter(f"{folder}/{modality}.parquet", modality, ["a", "b", "c"], made) as writer:
+        with ShardWriter(f"{folder}/{modality}.parquet", modality, ["a", "b", "c"], metadata) as writer:
             writer.add(rows_of(modality, "a"))
             writer.skip("b", "corrupt")
             writer.add(pose_rows("c", persons=0) if modality == "pose" else rows_of(modality, "c", seed=1))

@@ -27,8 +27,8 @@ def batch(shards: int, clips: int = 2, **gone: tuple[str, ...]) -> IngestedBatch
 def finish(workspace: str, ingest: IngestedBatch, specs: tuple[FeatureSpec, ...] = SPECS) -> None:
     """Files with the names that a finished extraction has; planning never opens them."""
     for shard in ingest.shards:
-        for one in specs:
-            storage.write_bytes(shard_file(workspace, one, shard), b"-")
+        for spec in specs:
+            storage.write_bytes(shard_file(workspace, spec, shard), b"-")
         storage.write_bytes(endings_file(workspace, shard, SAMPLING), b"-")
 
 
@@ -81,17 +81,17 @@ def test_another_batch_of_the_same_workspace_is_another_folder(tmp_path: Path) -
 
 
 def test_clips_that_are_gone_are_members_and_are_not_decoded(tmp_path: Path) -> None:
-    (one,) = plan_shards(str(tmp_path), BATCH, batch(1, s00000_a=("old",)), SPECS, SAMPLING)
-    assert one.members == ("old", "clip0-0", "clip0-1")
-    assert [clip.clip_id for clip in one.clips] == ["clip0-0", "clip0-1"]
+    (plan,) = plan_shards(str(tmp_path), BATCH, batch(1, s00000_a=("old",)), SPECS, SAMPLING)
+    assert plan.members == ("old", "clip0-0", "clip0-1")
+    assert [clip.clip_id for clip in plan.clips] == ["clip0-0", "clip0-1"]
 
 
 def test_clips_that_could_not_be_read_are_in_no_shard(tmp_path: Path) -> None:
     ingest = batch(1)
     (first, second) = ingest.clips
     failed = IngestedClip(second.uri, second.signature, second.probe, None)
-    (one,) = plan_shards(str(tmp_path), BATCH, IngestedBatch((first, failed), ingest.shards), SPECS, SAMPLING)
-    assert [clip.clip_id for clip in one.clips] == ["clip0-0"]
+    (plan,) = plan_shards(str(tmp_path), BATCH, IngestedBatch((first, failed), ingest.shards), SPECS, SAMPLING)
+    assert [clip.clip_id for clip in plan.clips] == ["clip0-0"]
 
 
 def test_a_shard_all_of_whose_clips_live_elsewhere_is_not_made_again(tmp_path: Path) -> None:

@@ -75,8 +75,8 @@ def test_crops_stay_on_the_disk_when_they_are_not_wanted(tmp_path: Path) -> None
 def test_all_clips_come_in_the_shards_order(tmp_path: Path) -> None:
     rows = [pose_rows("b"), pose_rows("nobody", persons=0), pose_rows("a")]
     reader = ShardReader(write(tmp_path / "pose.parquet", rows))
-    for found, given in zip(reader, rows, strict=True):
-        assert_equal(found, given)
+    for read, written in zip(reader, rows, strict=True):
+        assert_equal(read, written)
 
 
 def test_clips_without_rows_are_told_apart(store: FeatureStore) -> None:
@@ -210,12 +210,12 @@ def test_a_flipped_bit_in_the_data_is_found(tmp_path: Path, modality: str) -> No
     for place in np.linspace(4, footer - 1, 30, dtype=int):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
         try:
-            found = list(ShardReader(str(path)))
+            read = list(ShardReader(str(path)))
         except WorkspaceError as error:
             refusals.append(str(error))
         else:  # a byte that no reader looks at, in a page's header
-            assert_equal(found[0], rows_of(modality, "a"))
-            assert_equal(found[1], rows_of(modality, "b", seed=1))
+            assert_equal(read[0], rows_of(modality, "a"))
+            assert_equal(read[1], rows_of(modality, "b", seed=1))
     assert len(refusals) > 20
     assert all("is damaged" in refusal for refusal in refusals)
 
@@ -251,35 +251,35 @@ def test_row_groups_that_are_not_the_clips_listed_are_found(tmp_path: Path) -> N
 
 def test_pose_tensors_have_masks_and_the_lead() -> None:
     rows = pose_rows(frames=6, persons=3)
-    found = tensors(rows)
-    assert found.keypoints.shape == (3, 6, 17, 3)
-    assert found.keypoints.dtype == torch.float32
-    assert found.valid.dtype == torch.bool
-    assert found.lead == 2
-    np.testing.assert_array_equal(found.keypoints[1].numpy(), rows.tracks[1].keypoints)
-    np.testing.assert_array_equal(found.valid[1].numpy(), rows.tracks[1].valid)
-    np.testing.assert_array_equal(found.boxes[1].numpy(), rows.tracks[1].box)
-    np.testing.assert_array_equal(found.scores[1].numpy(), rows.tracks[1].score)
-    np.testing.assert_array_equal(found.timestamp.numpy(), rows.grid.timestamp)
-    np.testing.assert_array_equal(found.frame_index.numpy(), rows.grid.frame_index)
+    result = tensors(rows)
+    assert result.keypoints.shape == (3, 6, 17, 3)
+    assert result.keypoints.dtype == torch.float32
+    assert result.valid.dtype == torch.bool
+    assert result.lead == 2
+    np.testing.assert_array_equal(result.keypoints[1].numpy(), rows.tracks[1].keypoints)
+    np.testing.assert_array_equal(result.valid[1].numpy(), rows.tracks[1].valid)
+    np.testing.assert_array_equal(result.boxes[1].numpy(), rows.tracks[1].box)
+    np.testing.assert_array_equal(result.scores[1].numpy(), rows.tracks[1].score)
+    np.testing.assert_array_equal(result.timestamp.numpy(), rows.grid.timestamp)
+    np.testing.assert_array_equal(result.frame_index.numpy(), rows.grid.frame_index)
 
 
 def test_pose_tensors_of_nobody_are_empty_and_of_the_right_shape() -> None:
-    found = tensors(pose_rows(frames=6, persons=0))
-    assert found.keypoints.shape == (0, 6, 17, 3)
-    assert found.boxes.shape == (0, 6, 4)
-    assert found.valid.shape == found.scores.shape == (0, 6)
-    assert found.valid.dtype == torch.bool
-    assert found.lead is None
+    result = tensors(pose_rows(frames=6, persons=0))
+    assert result.keypoints.shape == (0, 6, 17, 3)
+    assert result.boxes.shape == (0, 6, 4)
+    assert result.valid.shape == result.scores.shape == (0, 6)
+    assert result.valid.dtype == torch.bool
+    assert result.lead is None
 
 
 def test_face_tensors_say_which_frames_show_a_face() -> None:
     rows = replace(face_rows(frames=5, faces=3), frame=np.array([1, 1, 4], np.int32))
-    found = tensors(rows)
-    assert found.valid.tolist() == [False, True, False, False, True]
-    assert found.frame.tolist() == [1, 1, 4]
-    np.testing.assert_array_equal(found.embedding.numpy(), rows.embedding.astype(np.float32))
-    np.testing.assert_array_equal(found.landmarks.numpy(), rows.landmarks)
+    result = tensors(rows)
+    assert result.valid.tolist() == [False, True, False, False, True]
+    assert result.frame.tolist() == [1, 1, 4]
+    np.testing.assert_array_equal(result.embedding.numpy(), rows.embedding.astype(np.float32))
+    np.testing.assert_array_equal(result.landmarks.numpy(), rows.landmarks)
     assert tensors(face_rows(faces=0)).embedding.shape == (0, 512)
 
 
@@ -287,19 +287,19 @@ def test_features_that_overflowed_are_masked_and_zero(tmp_path: Path) -> None:
     rows = scene_rows(frames=3)
     rows.feature[1, 5] = np.inf
     path = write(tmp_path / "x.parquet", [rows])
-    found = tensors(ShardReader(path).read("clip"))
-    assert found.valid.tolist() == [True, False, True]
+    result = tensors(ShardReader(path).read("clip"))
+    assert result.valid.tolist() == [True, False, True]
     assert pq.read_table(path)["valid"].to_pylist() == [[True, False, True]]
-    assert found.feature.shape == (3, WIDTH)
-    assert not found.feature[1].any()
-    np.testing.assert_array_equal(found.feature[2].numpy(), rows.feature[2].astype(np.float32))
+    assert result.feature.shape == (3, WIDTH)
+    assert not result.feature[1].any()
+    np.testing.assert_array_equal(result.feature[2].numpy(), rows.feature[2].astype(np.float32))
 
 
 def test_tensors_own_their_memory(tmp_path: Path) -> None:
     path = write(tmp_path / "x.parquet", [appearance_rows()])
     reader = ShardReader(path)
-    found = tensors(reader.read("clip"))
-    found.feature.zero_()
+    result = tensors(reader.read("clip"))
+    result.feature.zero_()
     assert_equal(reader.read("clip"), appearance_rows())
 
 

@@ -39,21 +39,21 @@ Shards = dict[str, tuple[str, list[ModalityRows]]]
 SIZES = {"T": st.integers(0, 5), "M": st.integers(0, 6), "P": st.integers(0, 3)}
 
 
-def assert_equal(one: object, other: object) -> None:
+def assert_equal(first: object, second: object) -> None:
     """Same classes, dtypes, shapes and bits, down to the last field."""
-    assert type(one) is type(other)
-    if isinstance(one, np.ndarray):
-        assert one.dtype == other.dtype
-        np.testing.assert_array_equal(one, other, strict=True)
-    elif is_dataclass(one):
-        for field in fields(one):
-            assert_equal(getattr(one, field.name), getattr(other, field.name))
-    elif isinstance(one, tuple):
-        assert len(one) == len(other)
-        for mine, yours in zip(one, other, strict=True):
+    assert type(first) is type(second)
+    if isinstance(first, np.ndarray):
+        assert first.dtype == second.dtype
+        np.testing.assert_array_equal(first, second, strict=True)
+    elif is_dataclass(first):
+        for field in fields(first):
+            assert_equal(getattr(first, field.name), getattr(second, field.name))
+    elif isinstance(first, tuple):
+        assert len(first) == len(second)
+        for mine, yours in zip(first, second, strict=True):
             assert_equal(mine, yours)
     else:
-        assert one == other
+        assert first == second
 
 
 def write(
@@ -199,16 +199,16 @@ def test_a_clip_without_frames_does_not_decide_how_wide_features_are(tmp_path: P
 
 def test_the_file_says_how_it_was_made(tmp_path: Path) -> None:
     path = write(tmp_path / "x.parquet", [rows_of("scene")], metadata=PROVENANCE | {"spec": "0123"})
-    found = {key.decode(): value.decode() for key, value in pq.read_metadata(path).metadata.items()}
-    assert found["schema_version"] == "1"
-    assert found["modality"] == "scene"
-    assert found["profile"] == "demo"
-    assert json.loads(found["weights"]) == {"net": "ab" * 32}
-    assert found["decoder"] == "decord 0.6.0"
-    assert json.loads(found["options"]) == {"stride": 2}
-    assert found["code_version"]
-    assert found["spec"] == "0123"
-    assert json.loads(found["tensors"])["feature"] == {"shape": f"T,{WIDTH}", "dtype": "float16"}
+    metadata = {key.decode(): value.decode() for key, value in pq.read_metadata(path).metadata.items()}
+    assert metadata["schema_version"] == "1"
+    assert metadata["modality"] == "scene"
+    assert metadata["profile"] == "demo"
+    assert json.loads(metadata["weights"]) == {"net": "ab" * 32}
+    assert metadata["decoder"] == "decord 0.6.0"
+    assert json.loads(metadata["options"]) == {"stride": 2}
+    assert metadata["code_version"]
+    assert metadata["spec"] == "0123"
+    assert json.loads(metadata["tensors"])["feature"] == {"shape": f"T,{WIDTH}", "dtype": "float16"}
 
 
 def test_tensors_have_neither_dictionary_nor_statistics_and_are_zstd(tmp_path: Path) -> None:
@@ -334,8 +334,8 @@ def shards(tmp_path: Path) -> Shards:
 def assert_pose_and_feature(keypoints: Any, feature: bytes, shards: Shards) -> None:
     """What another tool read of clip b's second person and of its scene."""
     np.testing.assert_array_equal(np.array(keypoints, np.float32), shards["pose"][1][1].tracks[1].keypoints)
-    found = np.frombuffer(feature, "<f2").reshape(-1, WIDTH)
-    np.testing.assert_array_equal(found, shards["scene"][1][1].feature)
+    decoded = np.frombuffer(feature, "<f2").reshape(-1, WIDTH)
+    np.testing.assert_array_equal(decoded, shards["scene"][1][1].feature)
 
 
 def test_pyarrow_reads_the_nesting_and_the_bytes(shards: Shards) -> None:

@@ -33,7 +33,7 @@ from tests.support.watched_store import WatchedStore
 def test_only_the_missing_modality_is_extracted_and_it_comes_out_the_same(clips: list[Path], tmp_path: Path) -> None:
     wanted, shards = specs("face", "scene", "appearance"), {"00000-a": clips[:2], "00001-b": clips[2:4]}
     extract(tmp_path, shards, wanted)
-    made, when = contents(tmp_path / "features"), written(tmp_path)
+    before, when = contents(tmp_path / "features"), written(tmp_path)
     lost = Path(shard_file(tmp_path, wanted[1], "00001-b"))
     lost.unlink()
     built: list[str] = []
@@ -46,7 +46,7 @@ def test_only_the_missing_modality_is_extracted_and_it_comes_out_the_same(clips:
     assert built == ["scene"]
     now = written(tmp_path)
     assert {path for path in now if now[path] != when.get(path)} == {str(lost.relative_to(tmp_path))}
-    assert contents(tmp_path / "features") == made
+    assert contents(tmp_path / "features") == before
     assert extract(tmp_path, shards, wanted, build=build) == {}
     assert built == ["scene"]
 

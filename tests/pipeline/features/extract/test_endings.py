@@ -80,9 +80,9 @@ def test_what_can_be_read_of_a_cut_off_file_is_used(tmp_path: Path) -> None:
     assert 5 < ending.frames < 55
     for spec in wanted:
         rows = rows_by_clip(tmp_path, spec)
-        there = -(-ending.frames // spec.stride)
-        assert len(rows["cut"].grid.frame_index) == there
-        np.testing.assert_array_equal(rows["cut"].grid.timestamp, rows["whole"].grid.timestamp[:there])
+        frames = -(-ending.frames // spec.stride)
+        assert len(rows["cut"].grid.frame_index) == frames
+        np.testing.assert_array_equal(rows["cut"].grid.timestamp, rows["whole"].grid.timestamp[:frames])
 
 
 def test_clips_that_left_the_manifest_are_named_in_their_shard_and_not_decoded(

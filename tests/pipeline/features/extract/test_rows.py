@@ -58,9 +58,9 @@ def test_the_number_of_workers_changes_no_byte_of_any_shard(clips: list[Path], t
     shards = {"00000-a": clips[:3], "00001-b": clips[3:]}
     for workers in (1, 2):
         extract(tmp_path / str(workers), shards, wanted, build=cheap, workers=workers)
-    made = contents(tmp_path / "1" / "features")
-    assert len(made) == 4
-    assert contents(tmp_path / "2" / "features") == made
+    files = contents(tmp_path / "1" / "features")
+    assert len(files) == 4
+    assert contents(tmp_path / "2" / "features") == files
 
 
 def test_real_faces_do_not_depend_on_what_shares_their_batch(dance_clips: Path, tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_a_modality_sees_every_stride_th_sampled_frame_and_each_row_is_of_its_fr
 
 def test_boxes_and_keypoints_are_in_pixels_of_the_source_however_small_the_frames(tmp_path: Path) -> None:
     clip = render_clip(tmp_path / "clip.mp4", seed=3, frames=6, fps=10, size=(512, 320))
-    found = {}
+    by_side = {}
     for side in (512, 128):
         sampling = SamplingOptions(10.0, 20.0, side)
         wanted = specs("pose", "face", sampling=sampling, pose=1, face=1)
@@ -115,12 +115,12 @@ def test_boxes_and_keypoints_are_in_pixels_of_the_source_however_small_the_frame
         pose, face = (rows_by_clip(tmp_path / str(side), spec)["clip"] for spec in wanted)
         (lead,) = pose.tracks
         assert lead.is_lead
-        found[side] = (lead.keypoints[..., :2], face.box, face.landmarks, lead.box)
+        by_side[side] = (lead.keypoints[..., :2], face.box, face.landmarks, lead.box)
         np.testing.assert_array_equal(lead.keypoints[..., 2], np.float32(0.9))
         np.testing.assert_array_equal(face.probability, np.float32(0.7))
-    assert found[512][0].max() > 140  # outside the small frame
+    assert by_side[512][0].max() > 140  # outside the small frame
     # A pixel of the small frame is four of the source, and a person's box is six squares wide.
-    for large, small, atol in zip(found[512], found[128], (4, 4, 4, 24), strict=True):
+    for large, small, atol in zip(by_side[512], by_side[128], (4, 4, 4, 24), strict=True):
         np.testing.assert_allclose(small, large, atol=atol)
 
 
