@@ -79,12 +79,11 @@ class ExtractBatch(ExtractOptions):
 
     def make(self) -> None:
         # torch and the networks are imported only by a run that has work to do.
-        from models.device import resolve_device
         from pipeline.features.extract import extract_shards
 
         seen = snapshot(self.manifest)
         storage.remove_stale(self.workspace)
-        device = resolve_device(self.device)
+        device = self.torch_device
         with Progress(self, f"extract {seen.batch.name}") as progress:
             extracted = extract_shards(
                 self.workspace,

@@ -65,9 +65,7 @@ class RunStage(DatasetOptions):
     @property
     def fold_workers(self) -> int:
         """Folds at a time: one on a GPU; on a CPU one a core, for one core trains about as fast as two."""
-        from models.device import resolve_device
-
-        return self.worker_count if resolve_device(self.device).type == "cpu" else 1
+        return self.worker_count if self.torch_device.type == "cpu" else 1
 
     def complete(self) -> bool:
         # The dataset stands for all before it: a shard that was deleted is made again though the run is there.
@@ -103,12 +101,10 @@ class TrainFusion(RunStage):
         return self.clone(AssembleDataset)
 
     def make(self) -> None:
-        from models.device import resolve_device
         from pipeline.runs.train import train_fusion
 
         storage.remove_stale(self.workspace)
-        device = resolve_device(self.device)
-        train_fusion(self.dataset_folder(), self.run_folder(), self.config(), device)
+        train_fusion(self.dataset_folder(), self.run_folder(), self.config(), self.torch_device)
 
 
 class CrossValidate(RunStage):
@@ -120,12 +116,11 @@ class CrossValidate(RunStage):
         return self.clone(TrainFusion)
 
     def make(self) -> None:
-        from models.device import resolve_device
         from pipeline.evaluation.evaluate import cross_validate_run
 
         with Progress(self, "cross-validate", unit="fold") as progress:
             cross_validate_run(
-                self.dataset_folder(), self.run_folder(), resolve_device(self.device), self.protocol,
+                self.dataset_folder(), self.run_folder(), self.torch_device, self.protocol,
                 self.folds, self.fold_workers, progress, self.permuted,
             )  # fmt: skip
 
@@ -139,10 +134,9 @@ class ScoreClips(RunStage):
         return self.clone(CrossValidate if self.folds else TrainFusion)
 
     def make(self) -> None:
-        from models.device import resolve_device
         from pipeline.scoring.scores import score_clips
 
-        score_clips(self.dataset_folder(), self.run_folder(), resolve_device(self.device))
+        score_clips(self.dataset_folder(), self.run_folder(), self.torch_device)
 
 
 class RunAblations(RunStage):
@@ -163,12 +157,11 @@ class RunAblations(RunStage):
         return super().complete() and self.ablations_done()
 
     def make(self) -> None:
-        from models.device import resolve_device
         from pipeline.evaluation.ablations import run_ablations
 
         with Progress(self, "ablations", unit="training") as progress:
             run_ablations(
-                self.dataset_folder(), self.run_folder(), resolve_device(self.device),
+                self.dataset_folder(), self.run_folder(), self.torch_device,
                 self.fold_workers, progress, self.ablation_seeds, self.ablation_names,
             )  # fmt: skip
 
@@ -252,7 +245,6 @@ class RenderReport(ReportOptions):
         return self.clone(EvaluateRun)
 
     def make(self) -> None:
-        from models.device import resolve_device
         from pipeline.evaluation.figures import draw_figures
         from pipeline.report.render import Sources, render
 
@@ -261,7 +253,7 @@ class RenderReport(ReportOptions):
             uris.update(zip(seen.batch.rows["clip_id"], seen.batch.rows["uri"], strict=True))
         with Progress(self, "report") as progress:
             render(
-                self.dataset_folder(), self.run_folder(), resolve_device(self.device),
+                self.dataset_folder(), self.run_folder(), self.torch_device,
                 self.report_faces, self.report_films, Sources(uris, self.sampling, self.limits, self.worker_count),
                 self.called(), progress,
             )  # fmt: skip

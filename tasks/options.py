@@ -4,6 +4,7 @@ import os
 from abc import abstractmethod
 from dataclasses import dataclass
 from functools import cache, cached_property
+from typing import TYPE_CHECKING
 
 import luigi
 
@@ -18,6 +19,9 @@ from pipeline.ingest.shard_assignment import SHARD_CLIPS
 from pipeline.ingest.signatures import file_signatures
 from pipeline.modalities.registry import load_profile, modality_identity, modality_names
 from tasks.number_option import NumberOption
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -135,6 +139,12 @@ class ExtractOptions(WorkspaceTask):
     retry_failed = luigi.BoolParameter(
         significant=False, description="try clips again that failed for a reason that may pass"
     )
+
+    @property
+    def torch_device(self) -> "torch.device":
+        from models.device import resolve_device
+
+        return resolve_device(self.device)
 
     @cached_property
     def loaded_profile(self) -> Profile:

@@ -78,7 +78,6 @@ class ScoreUploads(ExtractOptions):
         return DatasetFolder(self.workspace, f"uploads/{self.uploads_id}")
 
     def make(self) -> None:
-        from models.device import resolve_device
         from pipeline.dataset.failures import refuse_too_many
         from pipeline.scoring.uploads import assemble_uploads, score_uploads
 
@@ -87,8 +86,7 @@ class ScoreUploads(ExtractOptions):
         folder = self.uploads_folder()
         with Progress(self, "assemble") as progress:
             assemble_uploads(folder, files, progress)
-        device = resolve_device(self.device)
-        score_uploads(folder, Run.of(self.workspace, self.found_run), device, self.level or None)
+        score_uploads(folder, Run.of(self.workspace, self.found_run), self.torch_device, self.level or None)
 
     def summary(self) -> str:
         """The clips that are expected to do best, for the terminal."""

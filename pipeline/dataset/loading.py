@@ -1,7 +1,6 @@
 """Clips of a dataset as the model's input, read one at a time from their shards."""
 
 import copy
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -15,8 +14,6 @@ from models.virality.config import VdvConfig
 from models.virality.inputs import InputSpec, ModalityInput, pad
 from pipeline.core import storage
 from pipeline.dataset.folder import DatasetFolder
-from pipeline.features.reader import ShardReader
-from pipeline.modalities.record import ModalityRows
 from pipeline.modalities.registry import find_modality, modality_names
 
 OPEN_SHARDS = 16
@@ -63,7 +60,7 @@ class ClipDataset(Dataset):
         self._workspace = dataset_folder.workspace
         self._config = config
         self._training = training
-        self._shards = _OpenShards()
+        self._shards = ReaderCache(OPEN_SHARDS)
         self._cache = _Cache(CACHE_BYTES)
 
     def view(self, *modalities: str, training: bool, percentile: np.ndarray | None = None) -> "ClipDataset":
@@ -111,7 +108,9 @@ class ClipDataset(Dataset):
     def _read(self, modality: str, index: int) -> Any:
         path = self.shard_path(index, modality)
         clip_id = str(self.clips["clip_id"].iat[index])
-        rows = None if path is None else self._shards.read(storage.join(self._workspace, path), clip_id)
+        reader = self._shards.reader(storage.join(self._workspace, path)) if path is not None else None
+        # A shard may have been made anew since and lack the clip, or hold one that has moved: clips.parquet decides.
+        rows = reader.read(clip_id, crops=False) if reader is not None and clip_id in reader.clip_ids else None
         quality = float(self.clips[f"quality_{modality}"].iat[index]) if rows is not None else 0.0
         lead_faces = self._faces.get(clip_id, _NO_FACES)
         return find_modality(modality).read_input(rows, self.inputs[modality], self._config, lead_faces, quality)
@@ -158,25 +157,6 @@ def input_specs(statistics: Mapping, config: VdvConfig) -> dict[str, InputSpec]:
     """Inputs of the configured modalities that at least one clip of the dataset has, in the order of MODALITIES."""
     present = [name for name in modality_names() if name in config.modalities and statistics["modalities"].get(name)]
     return {name: find_modality(name).input_spec(statistics["features"].get(name)) for name in present}
-
-
-class _OpenShards:
-    """Reads clips and keeps the shards used last open.
-
-    Not reader.FeatureStore: a shard's file may hold a clip that has since moved to another shard; clips.parquet, not
-    the files, says which of the two counts.
-    """
-
-    def __init__(self) -> None:
-        self._readers: OrderedDict[str, ShardReader] = OrderedDict()
-
-    def read(self, path: str, clip_id: str) -> ModalityRows | None:
-        """The clip's rows; None: the shard was made anew and no longer has the clip."""
-        reader = self._readers.pop(path, None) or ShardReader(path)
-        self._readers[path] = reader
-        while len(self._readers) > OPEN_SHARDS:
-            self._readers.popitem(last=False)[1].close()
-        return reader.read(clip_id, crops=False) if clip_id in reader.clip_ids else None
 
 
 class ChallengeBatches:

@@ -132,6 +132,29 @@ def _indexed(path: str, file: pq.ParquetFile, metadata: dict[str, str]) -> _Open
     return _Opened(os.getpid(), file, metadata, clip_ids, row_groups, nobody, json.loads(metadata[SKIPPED_KEY]))
 
 
+class ReaderCache:
+    """The readers of the shards used last, kept open; after pickling none is."""
+
+    def __init__(self, max_open: int):
+        """max_open: shards kept open at once; each costs a file handle and its footer."""
+        self._max_open = max_open
+        self._readers: OrderedDict[str, ShardReader] = OrderedDict()
+
+    def reader(self, path: str) -> ShardReader:
+        reader = self._readers.pop(path, None) or ShardReader(path)
+        self._readers[path] = reader
+        while len(self._readers) > self._max_open:
+            self._readers.popitem(last=False)[1].close()
+        return reader
+
+    def close(self) -> None:
+        while self._readers:
+            self._readers.popitem()[1].close()
+
+    def __getstate__(self) -> dict:
+        return self.__dict__ | {"_readers": OrderedDict()}
+
+
 class FeatureStore:
     """Finds the shard of a clip in each modality and reads it there.
 
@@ -140,12 +163,11 @@ class FeatureStore:
     """
 
     def __init__(self, paths_by_modality: Mapping[str, Sequence[str]], max_open: int = 16):
-        """max_open: shards kept open at once, over all modalities; each costs a file handle and its footer."""
+        """max_open: shards kept open at once, over all modalities."""
         self._paths = {modality: tuple(paths) for modality, paths in paths_by_modality.items()}
-        self._max_open = max_open
         self._paths_by_clip: dict[str, dict[str, str]] = {}  # modality -> clip_id -> path
         self._skipped: dict[str, dict[str, str]] = {}
-        self._open: OrderedDict[str, ShardReader] = OrderedDict()
+        self._open = ReaderCache(max_open)
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -175,14 +197,10 @@ class FeatureStore:
             raise KeyError(
                 f"clip {clip_id} has no {modality} rows: it {f'failed ({why})' if why else 'is in no shard'}"
             )
-        return self._reader(index[clip_id]).read(clip_id, crops)
+        return self._open.reader(index[clip_id]).read(clip_id, crops)
 
     def close(self) -> None:
-        while self._open:
-            self._open.popitem()[1].close()
-
-    def __getstate__(self) -> dict:
-        return self.__dict__ | {"_open": OrderedDict()}
+        self._open.close()
 
     def _index(self, modality: str) -> dict[str, str]:
         if modality not in self._paths:
@@ -204,13 +222,6 @@ class FeatureStore:
                 reader.close()
             self._paths_by_clip[modality], self._skipped[modality] = index, skipped
         return self._paths_by_clip[modality]
-
-    def _reader(self, path: str) -> ShardReader:
-        reader = self._open.pop(path, None) or ShardReader(path)
-        self._open[path] = reader
-        while len(self._open) > self._max_open:
-            self._open.popitem(last=False)[1].close()
-        return reader
 
 
 def tensors(rows: ModalityRows) -> Any:
