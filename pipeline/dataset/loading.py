@@ -14,6 +14,7 @@ from models.virality.config import VdvConfig
 from models.virality.inputs import InputSpec, ModalityInput, pad
 from pipeline.core import storage
 from pipeline.dataset.folder import DatasetFolder
+from pipeline.features.reader import ReaderCache
 from pipeline.modalities.registry import find_modality, modality_names
 
 OPEN_SHARDS = 16
