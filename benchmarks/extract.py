@@ -19,6 +19,7 @@ import statistics
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 
 import torch
@@ -104,14 +105,14 @@ def prepared_passes(work: Work) -> list[Callable[[], object]]:
                 frames = frames.to(work.device)
                 inputs[item.modality].append(extractor.prepare(frames).inputs)
                 if isinstance(extractor, FaceExtractor):
-                    calls.append(lambda cascade=extractor._cascade, frames=frames: cascade(frames))
+                    calls.append(partial(extractor._cascade, frames))
             event.release()
     for modality, parts in inputs.items():
         extractor, whole = work.extractors[modality], torch.cat(parts)
         network, size = network_of(extractor), extractor.batch_size
         for start in range(0, len(whole), size):
             batch = pad_batch(whole[start : start + size], size)
-            calls.append(lambda network=network, batch=batch: network(batch))
+            calls.append(partial(network, batch))
     return calls
 
 

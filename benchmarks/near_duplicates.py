@@ -33,7 +33,8 @@ SYNTHETIC, ROOMS, MOMENTS = 5_000, 50, 30
 
 def decoded(paths: Mapping[str, Path], workers: int, kept: Path) -> dict[str, ClipSketch]:
     """The clips that can be decoded and are long enough, by name; their endings are kept in files called `kept`-n."""
-    names, films = list(paths), {}
+    names = list(paths)
+    films: dict[str, ClipSketch | None] = {}
     for start in range(0, len(names), AT_A_TIME):
         path = f"{kept}-{start}.parquet"
         if not Path(path).exists():

@@ -42,6 +42,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -64,8 +65,11 @@ from pipeline.features.reader import FeatureStore
 from pipeline.ingest.clip_table import IngestedClip, read_ingest
 from pipeline.ingest.ingest_batch import run_ingest
 from pipeline.ingest.manifest import read_manifests
+from pipeline.modalities.appearance import AppearanceRows
+from pipeline.modalities.face import FaceRows
 from pipeline.modalities.pose import PoseRows
 from pipeline.modalities.registry import build_extractor, load_profile, modality_identity, modality_names
+from pipeline.modalities.scene import SceneRows
 
 CHECKED = 3  # frames a clip that are compared before the clock starts
 TIE = 1e-4  # people whose scores are nearer than this come in any order: such frames are left out of the check
@@ -182,6 +186,7 @@ def agreement(
                     off = np.linalg.norm(found.place / scale - track.keypoints[index, :, :2], axis=2).mean(axis=1)
                     values[f"{kind}: share of people whom the chain has within 1 px"].append(off.min() < 1)
         faces = ours.read("face", clip.clip_id, crops=False)
+        assert isinstance(faces, FaceRows)
         for index, found in enumerate(chain["face"][clip.clip_id]):
             mine = faces.box[faces.frame == index].reshape(-1, 2, 2)
             values[f"{kind}: share of frames with the same number of faces"].append(len(mine) == len(found.score))
@@ -189,7 +194,9 @@ def agreement(
                 off = np.abs(found.place / scale - box).max(axis=(1, 2)).min()
                 values[f"{kind}: largest distance of a face's sides, px"].append(off)
         for modality in ("scene", "appearance"):
-            near = cosine(ours.read(modality, clip.clip_id).feature, chain[modality][clip.clip_id][0])
+            pictures = ours.read(modality, clip.clip_id)
+            assert isinstance(pictures, SceneRows | AppearanceRows)
+            near = cosine(pictures.feature, chain[modality][clip.clip_id][0])
             values[f"{kind}: 1 - cosine of {modality} features"] += (1 - near).tolist()
     return {name: float((np.mean if "share" in name else np.median)(of)) for name, of in sorted(values.items())}
 
@@ -223,7 +230,7 @@ def main() -> None:
     device = resolve_device(options.device)
     stirred, profile = to_stir(load_profile(options.profile))
     cores = options.workers or len(os.sched_getaffinity(0))
-    sampling = SamplingOptions(**{**profile.sampling, "max_side": int(profile.sampling["max_side"])})
+    sampling = SamplingOptions(**{**dict[str, Any](profile.sampling), "max_side": int(profile.sampling["max_side"])})
     sampling = replace(sampling, max_seconds=min(sampling.max_seconds, options.max_seconds or sampling.max_seconds))
     max_side = 0 if options.full_size else sampling.max_side
     (batch,) = read_manifests(options.clips)
@@ -270,7 +277,7 @@ def main() -> None:
         counts: dict[str, int] = {}
         for turn in range(options.runs):
             place = f"{folder}/{turn}"
-            store, cost = timed(lambda place=place: ours(modality_names(), f"{place}/all"))
+            store, cost = timed(partial(ours, modality_names(), f"{place}/all"))
             costs["ours", "all at once"].append(cost)
             results: dict[str, dict[str, Any]] = {}
             for stage in modality_names():
@@ -287,7 +294,7 @@ def main() -> None:
 
                 results[stage], cost = timed(run_tool)
                 costs["chain", stage].append(cost)
-                _, cost = timed(lambda stage=stage, place=place: ours([stage], f"{place}/{stage}"))
+                _, cost = timed(partial(ours, [stage], f"{place}/{stage}"))
                 costs["ours", f"{stage} alone"].append(cost)
             parts = [costs["chain", stage][turn] for stage in modality_names()]
             costs["chain", "all in turn"].append(Cost(sum(p.wall_s for p in parts), sum(p.cpu_s for p in parts)))

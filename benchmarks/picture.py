@@ -19,6 +19,8 @@ from pipeline.core.workspace import read_table
 from pipeline.dataset.folder import DatasetFolder
 from pipeline.decode.container import clockwise
 from pipeline.features.reader import ShardReader
+from pipeline.modalities.face import FaceRows
+from pipeline.modalities.pose import PoseRows
 from simulation.truth import people_path
 
 HEIGHT, WIDTH, GAP = 640, 360, 14  # px of a card
@@ -71,6 +73,8 @@ def card(options: argparse.Namespace, clip: pd.Series, ranked: pd.DataFrame, pla
         )
     pose = ShardReader(str(options.workspace / clip["shard_pose"])).read(clip_id)
     face = ShardReader(str(options.workspace / clip["shard_face"])).read(clip_id, crops=False)
+    assert isinstance(pose, PoseRows)
+    assert isinstance(face, FaceRows)
     at = int(np.abs(face.grid.timestamp - options.second).argmin())
     frame = int(face.grid.frame_index[at])
     picture = upright_frame(

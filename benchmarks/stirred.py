@@ -69,5 +69,6 @@ def stir(extractor: Any, pictures: Sequence[torch.Tensor]) -> None:
 
 def _rescale(layer: torch.nn.Conv2d, outputs: torch.Tensor, mean: float, deviation: float) -> None:
     factor = deviation / outputs.std()
+    assert layer.bias is not None
     layer.bias.sub_(outputs.mean()).mul_(factor).add_(mean)
     layer.weight.mul_(factor)

@@ -103,7 +103,8 @@ def run_cell(source: str, names: dict) -> object:
     exec(compile(ast.Module(statements, []), str(NOTEBOOK), "exec"), names)
     if isinstance(last, ast.Expr):
         return eval(compile(ast.Expression(last.value), str(NOTEBOOK), "eval"), names)
-    return exec(compile(ast.Module([last], []), str(NOTEBOOK), "exec"), names)
+    exec(compile(ast.Module([last], []), str(NOTEBOOK), "exec"), names)
+    return None
 
 
 def test_no_example_is_overlooked() -> None:

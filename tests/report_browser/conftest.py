@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -27,8 +27,17 @@ EVIL = Names(
 )
 
 
-LATE = {"sentence": "right arm, 1.2-2.7 s: 0.3 s late against the rest of the body", "start_s": 1.2, "end_s": 2.7}
-SMALL = {"sentence": "left leg, 3.4-4.5 s: amplitude 60 % of the top clips'", "start_s": 3.45, "end_s": 4.5}
+Finding = dict[str, Any]
+LATE: Finding = {
+    "sentence": "right arm, 1.2-2.7 s: 0.3 s late against the rest of the body",
+    "start_s": 1.2,
+    "end_s": 2.7,
+}
+SMALL: Finding = {
+    "sentence": "left leg, 3.4-4.5 s: amplitude 60 % of the top clips'",
+    "start_s": 3.45,
+    "end_s": 4.5,
+}
 MEANING = "this run's model does not score it lower"
 
 
@@ -107,11 +116,16 @@ def opened(browser: sync_api.Browser, folder: Path) -> Opened:
         page = context.new_page()
         page.set_default_timeout(15_000)
         events: list[str] = []
+        address = path.as_uri()
+
+        def dismiss(dialog: sync_api.Dialog) -> None:
+            events.append(f"dialog: {dialog.message}")
+            dialog.dismiss()
+
         page.on("console", lambda message: events.append(f"{message.type}: {message.text}"))
         page.on("pageerror", lambda error: events.append(f"error: {error}"))
         page.on("request", lambda request: events.append(f"request: {request.url}") if request.url != address else None)
-        page.on("dialog", lambda dialog: (events.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-        address = path.as_uri()
+        page.on("dialog", dismiss)
         page.goto(f"{address}#{view}" if view else address)
         page.wait_for_selector("html[data-ready]")
         yield page

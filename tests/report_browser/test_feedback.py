@@ -72,7 +72,7 @@ def test_a_stretch_is_shown_by_mouse_and_by_keyboard(opened: Opened) -> None:
 
 def test_a_stretch_is_marked_on_the_time_line(opened: Opened) -> None:
     with opened(256, "clip/clip-00000") as page:
-        length = float(page.locator(MOMENT).get_attribute("max"))
+        length = float(str(page.locator(MOMENT).get_attribute("max")))
         for ends, one in zip(page.evaluate(ENDS), (LATE, SMALL), strict=True):
             assert ends == pytest.approx([one["start_s"] / length, one["end_s"] / length], abs=0.01)
 

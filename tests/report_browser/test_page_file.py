@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from typing import Any
 
 import pytest
 
@@ -12,8 +13,10 @@ from pipeline.report.page_file import embedded, make_page, module_names
 from tests.report_browser.conftest import make_payload, page_of
 
 
-def block(source: str, name: str) -> object:
-    return json.loads(re.search(rf'<script [^>]*id="{name}">(.*?)</script>', source, re.DOTALL).group(1))
+def block(source: str, name: str) -> Any:
+    script = re.search(rf'<script [^>]*id="{name}">(.*?)</script>', source, re.DOTALL)
+    assert script is not None
+    return json.loads(script.group(1))
 
 
 def test_the_payload_and_the_media_come_back_as_they_were() -> None:

@@ -159,9 +159,9 @@ def make_batch(
     folders = {modality: f"{workspace}/features/{modality}/0000/{name}" for modality in modalities}
     endings_folder = f"{workspace}/clips/{name}/endings/0000"
     shards: dict[str, list[IngestedClip]] = {}
-    for clip in read_ingest(ingest_path).clips:
-        if clip.shard is not None:
-            shards.setdefault(clip.shard, []).append(clip)
+    for ingested in read_ingest(ingest_path).clips:
+        if ingested.shard is not None:
+            shards.setdefault(ingested.shard, []).append(ingested)
     metadata = {"profile": "test", "options": json.dumps({"extractor": {"weights": weights}})}
     for shard, members in shards.items():
         endings = [_ending(by_id[member.clip_id]) for member in members]

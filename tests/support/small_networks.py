@@ -14,6 +14,7 @@ def psgcn(trained: bool = True) -> Psgcn:
     if trained:  # past its neutral start: statistics and attention that would show a leak
         for module in net.modules():
             if isinstance(module, MaskedBatchNorm):
+                assert module.running_mean is not None
                 module.running_mean.normal_()
                 module.bias.data.normal_()
             if isinstance(module, JointNorm):

@@ -4,7 +4,6 @@ import json
 import re
 from pathlib import Path
 
-import luigi
 import numpy as np
 import pandas as pd
 import pytest
@@ -38,7 +37,7 @@ def test_every_option_can_be_given_as_the_docs_write_it(workspace: Path) -> None
              "--weights", "pose=2,scene=1", "--diversity", "0.5", "--new-only", "--per-creator", "0"]  # fmt: skip
     with CmdlineParser.global_instance(["--module", "tasks.recommend", *words]) as parser:
         given = parser.get_task_obj()
-    assert isinstance(given, luigi.Task)
+    assert isinstance(given, Recommend)
     assert (given.run_id, given.top, given.diversity, given.new_only, given.per_creator) == ("june", 3, 0.5, True, 0)
 
 

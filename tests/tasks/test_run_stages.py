@@ -106,7 +106,7 @@ def test_ablations_without_folds_are_refused(workspace: Path) -> None:
 def test_how_a_run_is_judged_is_a_part_of_its_id_but_ablations_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(RunStage, "dataset_id", "some")
 
-    def folder(**options: Any) -> str:
+    def folder(**options: Any) -> Run:
         return TrainFusion(manifest="none.csv", **options).run_folder()
 
     assert len({folder(), folder(protocol="time"), folder(folds=5), folder(permuted=True), folder(seed=1)}) == 5

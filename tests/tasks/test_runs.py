@@ -41,8 +41,11 @@ def test_two_runs_can_be_given_in_each_way_that_looks_right(words: tuple) -> Non
 
 
 def test_one_run_is_called_run_too() -> None:
-    assert from_command_line("DeleteRun", "--run", "june").run_id == "june"
-    assert from_command_line("ScoreUploads", "--manifest", "new.csv", "--run", "june").run_id == "june"
+    deleting = from_command_line("DeleteRun", "--run", "june")
+    scoring = from_command_line("ScoreUploads", "--manifest", "new.csv", "--run", "june")
+    assert isinstance(deleting, DeleteRun)
+    assert isinstance(scoring, ScoreUploads)
+    assert deleting.run_id == scoring.run_id == "june"
 
 
 def test_comparing_says_the_differences_and_what_the_runs_differ_in(

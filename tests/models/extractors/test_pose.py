@@ -20,9 +20,7 @@ SIDE = 320  # px; a quarter of the work of 640, and the same code
 SCORE, NMS = 0.1, 0.65
 
 
-def extractor(
-    state_dict: Mapping[str, torch.Tensor] | None = None, config: str = RTMO, **changes: Any
-) -> PoseExtractor:
+def extractor(state_dict: dict[str, torch.Tensor] | None = None, config: str = RTMO, **changes: Any) -> PoseExtractor:
     options = {"batch_size": 4, "input_size": SIDE, "max_persons": 150, "score_threshold": SCORE, "nms_threshold": NMS}
     return PoseExtractor(config, state_dict, CPU, **(options | changes))
 
@@ -74,6 +72,7 @@ def lively(frames: list[torch.Tensor]) -> dict[str, torch.Tensor]:
 
 def _rescale(layer: torch.nn.Conv2d, outputs: torch.Tensor, mean: float, std: float) -> None:
     """Changes a convolution so that its outputs, which were `outputs`, have the mean and the deviation given."""
+    assert layer.bias is not None
     factor = std / outputs.std()
     layer.bias.sub_(outputs.mean()).mul_(factor).add_(mean)
     layer.weight.mul_(factor)
@@ -311,7 +310,7 @@ def test_weights_may_lack_what_only_training_uses_and_nothing_else(lively: dict[
 )
 def test_options_out_of_range_are_refused_by_name(option: str, value: float) -> None:
     with pytest.raises(ProfileError, match=f"pose: {option} is {value}"):
-        extractor(**{option: value})
+        extractor(**dict[str, Any]({option: value}))
 
 
 def test_a_network_that_is_not_bottom_up_is_refused() -> None:

@@ -1,7 +1,7 @@
 """Networks that group keypoints (associative embedding): the same guarantees as for RTMO, on the bundled network."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import cv2
@@ -21,7 +21,7 @@ CPU = torch.device("cpu")
 DEMO = load_profile("demo").entry("pose")
 
 
-def extractor(state_dict: Mapping[str, torch.Tensor] | None = None, **changes: Any) -> PoseExtractor:
+def extractor(state_dict: dict[str, torch.Tensor] | None = None, **changes: Any) -> PoseExtractor:
     options = {
         "batch_size": 4,
         "input_size": DEMO.input_size,
@@ -34,7 +34,9 @@ def extractor(state_dict: Mapping[str, torch.Tensor] | None = None, **changes: A
 
 @pytest.fixture(scope="module")
 def trained() -> dict[str, torch.Tensor]:
-    return load_state_dict(bundled_path("bundled:pose"))
+    path = bundled_path("bundled:pose")
+    assert path is not None
+    return load_state_dict(path)
 
 
 @pytest.fixture(scope="module")

@@ -173,6 +173,7 @@ def test_the_narrow_resnet_is_small_and_its_feature_goes_into_its_classifier() -
     assert 1.1e6 < sum(parameter.numel() for parameter in trunk.parameters()) < 1.4e6
     pictures = torch.randint(0, 256, (2, 3, 96, 96), dtype=torch.uint8)
     feature, logits = network(pictures)
+    assert isinstance(trunk.fc, torch.nn.Module)
     with torch.inference_mode():
         torch.testing.assert_close(trunk.eval()(normalised(pictures)), logits, atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(trunk.fc(feature), logits, atol=1e-5, rtol=1e-5)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -32,6 +32,7 @@ def built(network: type, ridge: bool = True) -> nn.Module:
         net.ridge.coefficients.normal_(std=0.1)
     for module in net.modules():
         if isinstance(module, MaskedBatchNorm):
+            assert module.running_mean is not None
             module.running_mean.normal_()
             nn.init.normal_(module.bias)
     for parameter in net.parameters():
@@ -149,7 +150,7 @@ def test_gradients_are_finite_and_reach_everything_with_gaps_absent_clips_and_si
     encoded = net(values, mask)
     (encoded.score.sum() + encoded.embedding.square().sum()).backward()
     assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in net.parameters())
-    reached = [name for name, parameter in net.named_parameters() if parameter.grad.any()]
+    reached = [name for name, parameter in net.named_parameters() if cast(torch.Tensor, parameter.grad).any()]
     assert len(reached) > 0.8 * len(list(net.parameters()))
 
 
@@ -228,7 +229,7 @@ def test_a_width_is_found_without_drawing_random_numbers() -> None:
     width = matched_width(StGcn, 10_000)
     assert torch.equal(torch.get_rng_state(), before)
     missed = {near: abs(parameter_count(StGcn(near)) - 10_000) for near in (width - 1, width, width + 1)}
-    assert min(missed, key=missed.get) == width
+    assert min(missed, key=missed.__getitem__) == width
     assert matched_width(StGcn, 1) == 4
 
 
@@ -270,7 +271,7 @@ def test_a_switch_takes_out_what_it_names_and_nothing_else(modality: str, change
     assert gone_and_come(modality, **changes) == (gone, set())
 
 
-SWITCHED: list[tuple[str, dict, Callable[[nn.Module], bool], int]] = [
+SWITCHED: list[tuple[str, dict, Callable[[Any], bool], int]] = [
     ("pose", {}, lambda net: len(net.levels) == 3, 4),
     ("pose", {"ridge": False}, lambda net: net.ridge is None, 3),
     ("pose", {"refine": False}, lambda net: len(net.refine) == 0, 4),
@@ -317,7 +318,7 @@ def test_without_refinement_a_finer_level_hears_nothing_from_a_coarser_one() -> 
     for refine, depends in ((True, True), (False, False)):
         net = Psgcn(refine=refine).eval()
         before = net(streams, seen).levels
-        nn.init.normal_(net.levels[2][0].space.mix.weight)
+        nn.init.normal_(cast(Any, net.levels[2])[0].space.mix.weight)
         after = net(streams, seen).levels
         assert not torch.equal(before[:, 0], after[:, 0])
         assert torch.equal(before[:, 2], after[:, 2]) != depends

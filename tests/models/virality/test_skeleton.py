@@ -36,7 +36,7 @@ def dancer(frames: int = 12, seed: int = 0) -> np.ndarray:
 
 def streams(posture: Posture, layout: Layout = COCO17, change: Change | None = None) -> np.ndarray:
     """[S, T, V] of the whole clip."""
-    (whole,), _ = streams_at([posture], [np.arange(len(posture.position))], change and [change], layout)
+    (whole,), _ = streams_at([posture], [np.arange(len(posture.position))], [change] if change else None, layout)
     return whole
 
 

@@ -50,7 +50,7 @@ class _Server(ThreadingHTTPServer):
         self.requests = 0
         threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
 
-    def entry(self, **hashes: str) -> Published:
+    def entry(self, **hashes: Any) -> Published:
         url = f"http://127.0.0.1:{self.server_port}/net.pth"
         return Published("net", "pose", "net", url, "MIT", "us", **(hashes or {"sha256": SHA256}))
 
@@ -227,6 +227,7 @@ def test_untrained_and_packaged_weights_are_at_hand(tmp_path: Path) -> None:
 @pytest.mark.parametrize("weights", BUNDLED)
 def test_bundled_weights_are_at_hand_small_known_by_content_and_on_the_card(weights: str, tmp_path: Path) -> None:
     resolved = resolve(weights, tmp_path)
+    assert resolved.path is not None
     assert resolved.path == bundled_path(weights)
     assert resolved.trained
     assert resolved.identity == f"sha256:{hashlib.sha256(resolved.path.read_bytes()).hexdigest()}"
@@ -235,7 +236,9 @@ def test_bundled_weights_are_at_hand_small_known_by_content_and_on_the_card(weig
 
 
 def test_all_bundled_weights_together_are_under_15_mb() -> None:
-    assert 1e6 < sum(bundled_path(weights).stat().st_size for weights in BUNDLED) < 15e6
+    paths = [bundled_path(weights) for weights in BUNDLED]
+    assert 1e6 < sum(path.stat().st_size for path in paths if path is not None) < 15e6
+    assert None not in paths
 
 
 @pytest.mark.parametrize(
@@ -265,7 +268,7 @@ def test_a_full_hash_begins_with_the_digits_in_the_publishers_file_name() -> Non
 
 def test_mmposes_urls_are_those_of_its_own_metafiles() -> None:
     spec = importlib.util.find_spec("mmpose")
-    if spec is None:
+    if spec is None or spec.origin is None:
         pytest.skip("mmpose is not installed")
     folder = Path(spec.origin).parent / ".mim/configs/body_2d_keypoint/rtmo"
     official = {
@@ -285,6 +288,8 @@ def test_torchvisions_and_facenets_urls_are_those_of_the_installed_packages() ->
     assert catalogue["imagenet-resnet50-v2"].url == ResNet50_Weights.IMAGENET1K_V2.url
     assert catalogue["imagenet-resnet18-v1"].url == ResNet18_Weights.IMAGENET1K_V1.url
     spec = importlib.util.find_spec("facenet_pytorch")
+    assert spec is not None
+    assert spec.origin is not None
     source = (Path(spec.origin).parent / "models/inception_resnet_v1.py").read_text()
     assert f"'{catalogue['vggface2-inception-resnet-v1'].url}'" in source
 

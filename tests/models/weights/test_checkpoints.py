@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from models.errors import WeightsError
+from models.extractors.pose import PoseExtractor
 from models.weights import profiles
 from models.weights.checkpoints import load_state_dict
 from models.weights.profiles import Profile
@@ -37,7 +38,9 @@ def _same(loaded: dict[str, Tensor], state: dict[str, Tensor]) -> bool:
 class _Python2Pickler(pickle._Pickler):
     """Protocol 2 as Python 2's cPickle wrote it: `str` as byte strings (SHORT_BINSTRING), torch's storages by id."""
 
-    dispatch: ClassVar = dict(pickle._Pickler.dispatch)
+    dispatch: ClassVar[dict[type, Any]] = dict(pickle._Pickler.dispatch)
+    write: Callable[[bytes], object]  # of pickle._Pickler, as is memoize
+    memoize: Callable[[object], None]
 
     def __init__(self, file: IO[bytes], storages: dict[str, Tensor] | None = None):
         super().__init__(file, protocol=2)
@@ -304,10 +307,12 @@ def test_a_places365_file_becomes_the_scene_extractor(tmp_path: Path) -> None:
 def test_an_mmengine_file_becomes_the_pose_extractor(tmp_path: Path) -> None:
     cpu = torch.device("cpu")
     source = build_extractor("pose", load_profile("untrained"), cpu)
+    assert isinstance(source, PoseExtractor)
     path = tmp_path / "rtmo-t.pth"
     torch.save(_mmengine(source.model.state_dict()), path, _use_new_zipfile_serialization=False)
     profile = _profile_with(tmp_path, "pose", path)
     extractor = build_extractor("pose", profile, cpu)
+    assert isinstance(extractor, PoseExtractor)
     assert _same(dict(extractor.model.state_dict()), dict(source.model.state_dict()))
 
 

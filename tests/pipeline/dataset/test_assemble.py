@@ -18,9 +18,11 @@ from pipeline.dataset.folder import DatasetFolder
 from pipeline.dataset.loading import ChallengeBatches, ClipDataset
 from pipeline.features.reader import ShardReader
 from pipeline.features.shards import ShardWriter
+from pipeline.modalities.appearance import AppearanceRows
 from pipeline.modalities.face import FaceRows
 from pipeline.modalities.record import evenly
 from pipeline.modalities.scene import CATEGORIES as SCENE_CATEGORIES
+from pipeline.modalities.scene import SceneRows
 from tests.support.learnable_world import Clip, dancing, lead_face, make_batch, rows_of
 
 CLIPS = [
@@ -89,6 +91,8 @@ def test_pictures_are_seen_as_well_as_the_networks_are_sure_of_them(workspace: P
             ShardReader(str(workspace / clips.loc[clip_id, f"shard_{modality}"])).read(clip_id)
             for modality in ("scene", "appearance")
         )
+        assert isinstance(scene, SceneRows)
+        assert isinstance(appearance, AppearanceRows)
         assert clips.loc[clip_id, "quality_scene"] == pytest.approx(scene.top_probability[:, 0].mean())
         length = np.linalg.norm(appearance.feature.astype(float), axis=1).mean()
         assert clips.loc[clip_id, "quality_appearance"] == pytest.approx(length / (1 + length), rel=1e-3)
@@ -117,7 +121,9 @@ def test_clips_are_loaded_with_masks_and_bounded_lengths(workspace: Path) -> Non
     probability = scene[:, 16:]
     assert ((probability > 0).sum(1) <= 5).all()  # those that shards keep
     assert (probability.sum(1) > 0).all()
-    stored = torch.tensor(rows_of("appearance", CLIPS[-1]).feature, dtype=torch.float32)
+    rows = rows_of("appearance", CLIPS[-1])
+    assert isinstance(rows, AppearanceRows)
+    stored = torch.tensor(rows.feature, dtype=torch.float32)
     assert torch.equal(of["long"].inputs["appearance"].values, stored[evenly(len(stored), 30)])  # in order of time
     assert of["plain"].inputs["face"].values.shape[1] == 512
 
@@ -162,7 +168,7 @@ def test_a_clip_is_read_from_its_shard_once_for_all_epochs_and_views(
     reads: list[str] = []
     read = ShardReader.read
 
-    def counted(self, clip_id: str, *arguments: Any, **options: Any) -> Any:
+    def counted(self: ShardReader, clip_id: str, *arguments: Any, **options: Any) -> Any:
         reads.append(clip_id)
         return read(self, clip_id, *arguments, **options)
 

@@ -1,6 +1,7 @@
 """Reposts are found whatever was done to them; other clips of the same dance, room and camera are not."""
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,13 +53,19 @@ def originals(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 @pytest.fixture(scope="module")
-def filmed(originals: list[Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, ClipSketch | None]:
+def filmed(originals: list[Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, ClipSketch]:
     """Originals by file name and reposts of the first dancer's by what was done, through the real decoder."""
     folder = tmp_path_factory.mktemp("reposts")
     paths = {path.stem: path for path in originals}
     for number, (name, how) in enumerate(REPOSTS.items()):
         paths[name] = repost(originals[0], folder / f"{number}.mp4", how)
-    return {name: clip_sketch(ending.sketch_ms, ending.sketches) for name, ending in decoded(paths).items()}
+    return {name: sketch_of(ending.sketch_ms, ending.sketches) for name, ending in decoded(paths).items()}
+
+
+def sketch_of(sketch_ms: Sequence[int], sketches: bytes) -> ClipSketch:
+    sketch = clip_sketch(sketch_ms, sketches)
+    assert sketch is not None
+    return sketch
 
 
 def decoded(paths: dict[str, Path], stride: int = 10) -> dict[str, Ending]:
@@ -74,22 +81,22 @@ def decoded(paths: dict[str, Path], stride: int = 10) -> dict[str, Ending]:
 
 
 @pytest.mark.parametrize("how", REPOSTS)
-def test_a_repost_is_found(filmed: dict[str, ClipSketch | None], how: str) -> None:
+def test_a_repost_is_found(filmed: dict[str, ClipSketch], how: str) -> None:
     assert is_near_duplicate(filmed["dancer0"], filmed[how])
     assert is_near_duplicate(filmed[how], filmed["dancer0"])
 
 
-def test_two_reposts_of_one_clip_are_copies_of_one_another(filmed: dict[str, ClipSketch | None]) -> None:
+def test_two_reposts_of_one_clip_are_copies_of_one_another(filmed: dict[str, ClipSketch]) -> None:
     assert is_near_duplicate(filmed["caption over it"], filmed["first second cut"])
 
 
 @pytest.mark.parametrize(("first", "second"), itertools.combinations(range(DANCERS), 2))
-def test_others_who_dance_the_same_are_no_copies(filmed: dict[str, ClipSketch | None], first: int, second: int) -> None:
+def test_others_who_dance_the_same_are_no_copies(filmed: dict[str, ClipSketch], first: int, second: int) -> None:
     assert not is_near_duplicate(filmed[f"dancer{first}"], filmed[f"dancer{second}"])
 
 
-def test_no_others_repost_is_a_copy(filmed: dict[str, ClipSketch | None]) -> None:
-    films = list(filmed.values())
+def test_no_others_repost_is_a_copy(filmed: dict[str, ClipSketch]) -> None:
+    films: list[ClipSketch | None] = list(filmed.values())
     pairs = find_near_duplicates(films)
     of_first = [place for place, name in enumerate(filmed) if name not in ("dancer1", "dancer2")]
     assert {place for pair in pairs for place in pair} == set(of_first)
@@ -97,7 +104,7 @@ def test_no_others_repost_is_a_copy(filmed: dict[str, ClipSketch | None]) -> Non
     assert named == ["dancer0" if place in of_first else None for place in range(len(films))]
 
 
-def test_a_cut_start_shows_as_a_shift(filmed: dict[str, ClipSketch | None]) -> None:
+def test_a_cut_start_shows_as_a_shift(filmed: dict[str, ClipSketch]) -> None:
     whole, cut = filmed["dancer0"], filmed["first second cut"]
     agreement = compare_shifts(whole, cut)
     best = np.argmax(np.where(agreement.long_enough, agreement.change_correlation, -1))
@@ -120,7 +127,7 @@ def moving(seconds: float, seed: int) -> tuple[list[int], np.ndarray]:
     )
 
 
-def sketch_of(times: list[int], sketches: np.ndarray) -> ClipSketch:
+def made_sketch(times: list[int], sketches: np.ndarray) -> ClipSketch:
     sketch = clip_sketch(times[: len(sketches)], sketches.tobytes())
     assert sketch is not None
     return sketch
@@ -130,7 +137,7 @@ def test_clips_too_short_to_say_are_nobodys_copies() -> None:
     times, sketches = moving(8, seed=0)
     assert clip_sketch((), b"") is None
     assert clip_sketch(times[:12], sketches[:12].tobytes()) is None
-    whole, start = sketch_of(times, sketches), sketch_of(times, sketches[:13])
+    whole, start = made_sketch(times, sketches), made_sketch(times, sketches[:13])
     assert find_near_duplicates([whole, None, start]) == [(0, 2)]
     assert find_near_duplicates([None, None]) == find_near_duplicates([]) == []
 
@@ -138,17 +145,17 @@ def test_clips_too_short_to_say_are_nobodys_copies() -> None:
 def test_clips_that_share_less_than_half_of_the_shorter_are_no_copies() -> None:
     times, sketches = moving(20, seed=0)
     ahead = np.random.default_rng(1).integers(-20, 20, (60, SKETCH), np.int8)
-    whole = sketch_of(times, sketches)
-    assert is_near_duplicate(whole, sketch_of(times, np.concatenate([ahead[:30], sketches[:70]])))
-    assert not is_near_duplicate(whole, sketch_of(times, np.concatenate([ahead, sketches[:40]])))
+    whole = made_sketch(times, sketches)
+    assert is_near_duplicate(whole, made_sketch(times, np.concatenate([ahead[:30], sketches[:70]])))
+    assert not is_near_duplicate(whole, made_sketch(times, np.concatenate([ahead, sketches[:40]])))
 
 
 def test_pictures_that_are_missing_say_nothing() -> None:
     times, sketches = moving(10, seed=0)
     kept = np.array([place for place in range(len(times)) if not 20 <= place < 30])
-    with_gap = clip_sketch([times[place] for place in kept], sketches[kept].tobytes())
+    with_gap = made_sketch([times[place] for place in kept], sketches[kept].tobytes())
     assert with_gap.known.sum() == len(kept)
-    agreement = compare_shifts(sketch_of(times, sketches), with_gap)
+    agreement = compare_shifts(made_sketch(times, sketches), with_gap)
     at = np.argmax(agreement.change_correlation)
     assert agreement.similarity[at] == pytest.approx(1)
     assert agreement.shared[at] == len(kept)
@@ -157,15 +164,15 @@ def test_pictures_that_are_missing_say_nothing() -> None:
 def test_strangers_in_one_room_are_alike_but_do_not_move_together() -> None:
     times, sketches = moving(10, seed=0)
     shuffled = np.random.default_rng(1).permutation(sketches)
-    agreement = compare_shifts(sketch_of(times, sketches), sketch_of(times, shuffled))
+    agreement = compare_shifts(made_sketch(times, sketches), made_sketch(times, shuffled))
     assert agreement.similarity[agreement.long_enough].max() > MIN_SIMILARITY
     assert agreement.change_correlation[agreement.long_enough].max() < MIN_CHANGE_CORRELATION
-    assert not is_near_duplicate(sketch_of(times, sketches), sketch_of(times, shuffled))
+    assert not is_near_duplicate(made_sketch(times, sketches), made_sketch(times, shuffled))
 
 
 def test_clips_in_which_nothing_moves_are_no_copies() -> None:
     times, sketches = moving(8, seed=0)
-    still = sketch_of(times, sketches[:1].repeat(len(times), 0))
+    still = made_sketch(times, sketches[:1].repeat(len(times), 0))
     assert compare_shifts(still, still).similarity.max() == pytest.approx(1)
     assert not is_near_duplicate(still, still)
 
@@ -179,7 +186,7 @@ def test_names_follow_files_and_pictures_and_chain() -> None:
 
 
 def test_many_clips_are_compared_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    films = [sketch_of(*moving(6, seed=seed)) for seed in range(40)]
+    films = [made_sketch(*moving(6, seed=seed)) for seed in range(40)]
     films[37], films[22] = films[3], films[21]
     monkeypatch.setattr("pipeline.dataset.near_duplicates._BLOCK", 7)
     assert find_near_duplicates(films) == [(3, 37), (21, 22)]

@@ -46,6 +46,7 @@ def write_clip(
     """A clip whose picture says its index: a bright column that wanders."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=rate, options={"g": "12", **options})
+        assert isinstance(stream, av.VideoStream)
         stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
         for i in range(frames):
             picture = np.full((size[1], size[0], 3), 40, np.uint8)
@@ -81,7 +82,7 @@ def test_pictures_left_out_change_no_pixel_time_or_index_of_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bframes: str
 ) -> None:
     times = [i + i // 7 * 3 for i in range(150)]  # gaps, as phones make them
-    options = {"bf": bframes, "x264-params": "b-pyramid=normal:b-adapt=0:open-gop=1"}
+    options: dict[str, Any] = {"bf": bframes, "x264-params": "b-pyramid=normal:b-adapt=0:open-gop=1"}
     clip = write_clip(tmp_path / "clip.mp4", frames=150, rate=30, pts=times, **options)
     with av.open(str(clip)) as container:
         stream = container.streams.video[0]

@@ -9,9 +9,9 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import psutil
@@ -109,7 +109,7 @@ def test_chunks_hold_the_decoders_frames_whichever_strides_ask(tmp_path: Path) -
     clip = write_clip(tmp_path / "clip.mp4", frames=240, size=(320, 240))
     expected = list(ClipDecoding(fetch(str(clip)), SAMPLING, LIMITS, lambda _: True).frames())
     assert len(expected) == 100
-    cuts = {}
+    cuts: dict[int, set[int]] = {}
     for strides in [(1,), (2, 10), (10,)]:
         positions = []
         with DecodePool(SAMPLING, LIMITS, 1) as pool:
@@ -133,6 +133,7 @@ def test_large_pictures_are_scaled_and_chunks_say_by_how_much(tmp_path: Path) ->
     clip = write_clip(tmp_path / "clip.mp4", frames=6, size=(640, 320))
     with DecodePool(SamplingOptions(max_side=320), LIMITS, 1) as pool:
         chunk, _ = list(pool.run([DecodeJob("c", str(clip), (1,))]))
+    assert isinstance(chunk, Chunk)
     assert chunk.frames.shape[1:] == (160, 320, 3)
     assert (chunk.scale, chunk.width, chunk.height) == (0.5, 640, 320)
 
@@ -183,16 +184,16 @@ def test_waiting_for_the_consumer_does_not_count_to_the_deadline(tmp_path: Path)
                 if count in (3, 9):
                     time.sleep(2.5)
                 event.release()
+    assert isinstance(event, Ending)
     assert (event.status, event.attempts) == ("ok", 1)
     assert event.decode_s < 4
 
 
 def test_a_worker_waits_while_all_its_slots_are_out(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.mp4", frames=240, size=(640, 480))  # 1 frame a slot
-    held = []
     with DecodePool(SAMPLING, DecodeLimits(slot_mb=1, slots=3), 1) as pool:
         events = pool.run([DecodeJob("c", str(clip), (1,))])
-        held = [next(events) for _ in range(3)]
+        held = [cast(Chunk, next(events)) for _ in range(3)]
         copies = [chunk.frames.copy() for chunk in held]
         time.sleep(0.5)
         assert pool._events.empty()
@@ -233,7 +234,7 @@ def test_leaving_the_block_kills_the_workers_whatever_they_do(tmp_path: Path, ho
     spin = write_clip(tmp_path / "spin-1.mp4", frames=96)
     with pytest.raises(KeyboardInterrupt), DecodePool(SAMPLING, LIMITS, 2) as pool:  # noqa: PT012
         events = pool.run([DecodeJob("a", str(spin), (1,)), DecodeJob("b", str(tmp_path / "none"), (1,))])
-        assert next(events).code == "missing"
+        assert cast(Ending, next(events)).code == "missing"
         assert workers_of()
         raise KeyboardInterrupt
     assert not workers_of()
@@ -246,6 +247,8 @@ def test_giving_up_a_run_kills_the_workers(tmp_path: Path) -> None:
     pool = DecodePool(SAMPLING, DecodeLimits(slot_mb=1), 1)
     events = pool.run([DecodeJob("c", str(clip), (1,))])
     chunk = next(events)
+    assert isinstance(chunk, Chunk)
+    assert isinstance(events, Generator)
     events.close()
     assert not workers_of()
     assert chunk.frames.max() > 0  # still readable
@@ -269,7 +272,8 @@ def test_a_pool_can_run_again_and_keeps_its_workers(tmp_path: Path) -> None:
     with DecodePool(SAMPLING, LIMITS, 1) as pool:
         pids = set()
         for _ in range(2):
-            assert list(_released(pool.run([DecodeJob("c", str(clip), (1,))])))[-1].status == "ok"
+            *_, ending = _released(pool.run([DecodeJob("c", str(clip), (1,))]))
+            assert cast(Ending, ending).status == "ok"
             pids |= {worker.pid for worker in workers_of()}
     assert len(pids) == 1
 
@@ -287,7 +291,7 @@ def test_killing_the_parent_leaves_no_worker(tmp_path: Path, hostile: None) -> N
     # The worker spins before its first chunk is full: that it is at it shows in its CPU time.
     parent = subprocess.Popen([sys.executable, "-c", program, str(spin)], cwd=tmp_path)
     try:
-        workers = []
+        workers: list[psutil.Process] = []
         until = time.monotonic() + 30
         while time.monotonic() < until and not (
             len(workers) == 2 and all(worker.cpu_times().user > 0.6 for worker in workers)

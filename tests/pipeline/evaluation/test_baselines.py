@@ -23,7 +23,7 @@ def world(seed: int = 0) -> tuple[BaselineInputs, np.ndarray]:
     signal_of = (means[:, 0] - 30 * (CHALLENGE == "wave")) + 2 * np.abs(pose[:, 0])
     percentile = np.empty(CLIPS)
     for name in ("shuffle", "wave"):
-        rows = name == CHALLENGE
+        rows = np.equal(CHALLENGE, name)
         percentile[rows] = (np.argsort(np.argsort(signal_of[rows])) + 0.5) / rows.sum()
     inputs = BaselineInputs(followers, np.concatenate([followers, age], 1), duration, means.astype(np.float32),
                           pose.astype(np.float32))  # fmt: skip
@@ -92,6 +92,8 @@ def test_ridges_penalty_is_chosen_by_what_there_is_to_find() -> None:
     of_noise, of_signal = (
         fit_and_predict(Ridge(), columns, percentile, GROUPS, CHALLENGE, TRAIN, TEST) for columns in (noise, signal)
     )
+    assert of_noise is not None
+    assert of_signal is not None
     assert np.std(of_noise) < 0.4, "there is next to nothing to say"
     assert np.std(of_signal) > 0.7
     assert ranking_metrics(of_signal, percentile[TEST])["spearman"] > 0.9

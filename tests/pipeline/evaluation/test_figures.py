@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -51,12 +52,11 @@ def test_an_encoder_that_went_on_after_a_kill_is_one_curve(tmp_path: Path) -> No
     rows = read_losses(str(tmp_path / RUN))["scene"]
     assert rows["epoch"].tolist() == [0, 0, 1, 2, 2, 3]
     assert rows["loss"].dropna().tolist() == [0.9, 0.7, 0.6, 0.45, 0.4]
-    figure = training_figure({"scene": rows})
-    (axes,) = figure.axes
+    axes = axes_of(training_figure({"scene": rows}))
     mean = next(line for line in axes.lines if line.get_label() == "mean of the epoch")
-    np.testing.assert_allclose(mean.get_xydata(), [(1, 0.8), (2, 0.6), (3, 0.45), (4, 0.4)])
+    np.testing.assert_allclose(np.asarray(mean.get_xydata()), [(1, 0.8), (2, 0.6), (3, 0.45), (4, 0.4)])
     held_out = next(line for line in axes.lines if line.get_label() == "clips held out")
-    np.testing.assert_allclose(held_out.get_xydata(), [(3, 0.55)])
+    np.testing.assert_allclose(np.asarray(held_out.get_xydata()), [(3, 0.55)])
 
 
 def test_a_run_that_trained_no_network_has_no_curve() -> None:
@@ -64,11 +64,17 @@ def test_a_run_that_trained_no_network_has_no_curve() -> None:
     assert training_figure({"scene": pd.DataFrame(columns=["epoch", "loss", "held_out"])}) is None
 
 
-def names_and_values(figure: Figure) -> dict[str, float]:
+def axes_of(figure: Figure | None) -> Axes:
+    assert figure is not None
     (axes,) = figure.axes
+    return axes
+
+
+def names_and_values(figure: Figure | None) -> dict[str, float]:
+    axes = axes_of(figure)
     points = [line for line in axes.lines if line.get_marker() == "o"]
     names = [label.get_text() for label in axes.get_yticklabels()]
-    return dict(zip(names, (float(line.get_xdata()[0]) for line in points), strict=True))
+    return dict(zip(names, (float(np.asarray(line.get_xdata())[0]) for line in points), strict=True))
 
 
 def row(predictor: str, title: str, section: str, spearman: list) -> dict:
@@ -86,7 +92,11 @@ def test_every_predictor_stands_beside_its_spearman_with_its_interval() -> None:
     ]
     figure = spearman_figure({"folds": {"table": table}})
     assert names_and_values(figure) == {"VDV": 0.4, "scene": 0.1, "chance (expectation)": 0.0}
-    spans = [line.get_xdata() for line in figure.axes[0].lines if line.get_marker() != "o" and line.get_linewidth() > 2]
+    spans = [
+        np.asarray(line.get_xdata())
+        for line in axes_of(figure).lines
+        if line.get_marker() != "o" and line.get_linewidth() > 2
+    ]
     np.testing.assert_allclose(spans, [[0.2, 0.6], [-0.1, 0.3]])
 
 

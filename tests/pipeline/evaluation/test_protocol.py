@@ -12,7 +12,9 @@ from pipeline.evaluation.protocol import Fold, assert_apart, clip_groups, fold_l
 def table(count: int = 60, creators: int = 30, seed: int = 0) -> pd.DataFrame:
     """Clips of creators who take part in several challenges; every tenth has no likes."""
     rng = np.random.default_rng(seed)
-    likes = pd.array(np.where(np.arange(count) % 10 == 9, None, rng.integers(1, 1000, count)), dtype="Int64")
+    likes = pd.array(
+        np.where(np.arange(count) % 10 == 9, np.full(count, None), rng.integers(1, 1000, count)), dtype="Int64"
+    )
     return pd.DataFrame(
         {
             "clip_id": [f"c{n}" for n in range(count)],

@@ -48,7 +48,7 @@ def test_wide_features_are_bytes() -> None:
 
 def test_endings_have_a_column_for_every_field_of_an_ending() -> None:
     assert ENDINGS_SCHEMA.names == [field.name for field in fields(Ending)]
-    kinds = {str: pa.string(), int: pa.int32(), float: pa.float64(), bytes: pa.binary()}
+    kinds: dict[Any, pa.DataType] = {str: pa.string(), int: pa.int32(), float: pa.float64(), bytes: pa.binary()}
     kinds |= {tuple[int, ...]: pa.list_(pa.int32())}
     assert ENDINGS_SCHEMA.types == [kinds[field.type] for field in fields(Ending)]
     assert not any(column.nullable for column in ENDINGS_SCHEMA)

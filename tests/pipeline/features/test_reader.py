@@ -160,6 +160,7 @@ def test_a_fork_opens_its_own_file(store: FeatureStore) -> None:
 
     def child(queue: Any) -> None:
         reader.read("c0")
+        assert reader._state is not None
         queue.put(reader._state.process)
 
     context = multiprocessing.get_context("fork")

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import duckdb
 import numpy as np
@@ -30,16 +30,19 @@ from pipeline.features.columns import from_table, to_batch
 from pipeline.features.endings import read_endings, write_endings
 from pipeline.features.reader import ShardReader
 from pipeline.features.shards import ShardWriter, provenance
+from pipeline.modalities.appearance import AppearanceRows
+from pipeline.modalities.face import FaceRows
+from pipeline.modalities.pose import PoseRows
 from pipeline.modalities.record import ModalityRows
 from pipeline.modalities.registry import modality_names
 from tests.support.feature_rows import WIDTH, appearance_rows, face_rows, pose_rows, rows_of, scene_rows
 
 PROVENANCE = provenance(profile="demo", weights={"net": "ab" * 32}, decoder="decord 0.6.0", options={"stride": 2})
-Shards = dict[str, tuple[str, list[ModalityRows]]]
+Shards = dict[str, tuple[str, list[Any]]]  # path and rows by modality
 SIZES = {"T": st.integers(0, 5), "M": st.integers(0, 6), "P": st.integers(0, 3)}
 
 
-def assert_equal(first: object, second: object) -> None:
+def assert_equal(first: Any, second: Any) -> None:
     """Same classes, dtypes, shapes and bits, down to the last field."""
     assert type(first) is type(second)
     if isinstance(first, np.ndarray):
@@ -56,8 +59,14 @@ def assert_equal(first: object, second: object) -> None:
         assert first == second
 
 
+def queried(query: str) -> list[tuple]:
+    relation = duckdb.sql(query)
+    assert relation is not None
+    return relation.fetchall()
+
+
 def write(
-    path: Path,
+    path: str | Path,
     rows: Sequence[ModalityRows],
     order: Sequence[str] | None = None,
     metadata: Mapping[str, str] = PROVENANCE,
@@ -172,7 +181,7 @@ def test_a_clip_is_one_row_group_with_all_its_persons(tmp_path: Path) -> None:
 def test_nobody_in_a_clip_is_no_row_but_the_clip_and_its_grid_are_known(tmp_path: Path) -> None:
     rows = [pose_rows("empty", persons=0, seed=5), pose_rows("two", persons=2)]
     path = write(tmp_path / "pose.parquet", rows, order=["empty", "two"])
-    assert duckdb.sql(f"SELECT clip_id, count(*) FROM '{path}' GROUP BY clip_id").fetchall() == [("two", 2)]
+    assert queried(f"SELECT clip_id, count(*) FROM '{path}' GROUP BY clip_id") == [("two", 2)]
     reader = ShardReader(path)
     assert reader.clip_ids == ("empty", "two")
     assert_equal(reader.read("empty"), rows[0])
@@ -192,7 +201,9 @@ def test_a_shard_of_nothing_but_failures_is_a_file_that_says_so(tmp_path: Path) 
 def test_a_clip_without_frames_does_not_decide_how_wide_features_are(tmp_path: Path) -> None:
     rows = [appearance_rows("a", frames=0, width=0), appearance_rows("b")]
     reader = ShardReader(write(tmp_path / "x.parquet", rows))
-    assert reader.read("a").feature.shape == (0, WIDTH)
+    empty = reader.read("a")
+    assert isinstance(empty, AppearanceRows)
+    assert empty.feature.shape == (0, WIDTH)
     assert_equal(reader.read("b"), rows[1])
     assert pq.read_schema(reader.path).field("feature").metadata[b"shape"] == f"T,{WIDTH}".encode()
 
@@ -287,6 +298,7 @@ def test_a_killed_writer_leaves_no_shard(tmp_path: Path) -> None:
         stdout=subprocess.PIPE,
         cwd=Path(__file__).parents[3],
     )
+    assert process.stdout is not None
     assert process.stdout.readline() == b"half\n"
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
@@ -346,11 +358,11 @@ def test_pyarrow_reads_the_nesting_and_the_bytes(shards: Shards) -> None:
 
 def test_duckdb_reads_the_nesting_and_the_bytes(shards: Shards) -> None:
     (pose, _), (scene, _) = shards["pose"], shards["scene"]
-    keypoints = duckdb.sql(f"SELECT keypoints FROM '{pose}' WHERE clip_id = 'b' AND is_lead").fetchall()[0][0]
-    feature = duckdb.sql(f"SELECT feature FROM '{scene}' WHERE clip_id = 'b'").fetchall()[0][0]
+    keypoints = queried(f"SELECT keypoints FROM '{pose}' WHERE clip_id = 'b' AND is_lead")[0][0]
+    feature = queried(f"SELECT feature FROM '{scene}' WHERE clip_id = 'b'")[0][0]
     assert_pose_and_feature(keypoints, feature, shards)
-    nose_y = duckdb.sql(f"SELECT keypoints[1][1][2] FROM '{pose}' WHERE clip_id = 'b' AND is_lead").fetchall()[0][0]
-    assert nose_y == shards["pose"][1][1].tracks[1].keypoints[0, 0, 1]
+    nose_y = queried(f"SELECT keypoints[1][1][2] FROM '{pose}' WHERE clip_id = 'b' AND is_lead")[0][0]
+    assert nose_y == cast(PoseRows, shards["pose"][1][1]).tracks[1].keypoints[0, 0, 1]
 
 
 def test_polars_reads_the_nesting_and_the_bytes(shards: Shards) -> None:
@@ -378,6 +390,6 @@ def test_huggingface_datasets_reads_all_four_and_shows_crops_as_images(
     assert len(load("appearance")) == 2
     assert_pose_and_feature(pose[3]["keypoints"], scene[1]["feature"], shards)
     assert pose.features["keypoints"].feature.length == 17
-    for crop, jpeg in zip(face[1]["crop"], shards["face"][1][1].crop, strict=True):
+    for crop, jpeg in zip(face[1]["crop"], cast(FaceRows, shards["face"][1][1]).crop, strict=True):
         assert crop.size == (160, 160)
         np.testing.assert_array_equal(np.asarray(crop), np.asarray(Image.open(io.BytesIO(jpeg))))

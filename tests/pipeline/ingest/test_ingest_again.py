@@ -65,7 +65,9 @@ def test_a_missing_clip_that_appears_later_is_alone_new(world: World) -> None:
     after, probed = world.ingest(*"abc")
     assert probed == ["c"]
     assert {**world.shards(before), "c": None} == {**world.shards(after), "c": None}
-    assert after.shards[world.shards(after)["c"]] == (("c", after.clips[2].content_hash),)
+    shard = world.shards(after)["c"]
+    assert shard is not None
+    assert after.shards[shard] == (("c", after.clips[2].content_hash),)
 
 
 def test_an_added_row_costs_that_row_and_a_removed_one_nothing(world: World) -> None:

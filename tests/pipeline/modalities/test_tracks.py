@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -54,6 +55,12 @@ def times(count: int) -> np.ndarray:
 
 def middles(track: Track) -> np.ndarray:
     return track.box[track.valid][:, [0, 2]].mean(axis=1)
+
+
+def lead_of(tracks: tuple[Track, ...]) -> Track:
+    place = choose_lead(tracks, (1000, 700))
+    assert place is not None
+    return tracks[place]
 
 
 def equal(first: Sequence[Track], second: Sequence[Track]) -> bool:
@@ -187,9 +194,12 @@ def test_the_order_of_people_within_a_frame_changes_nothing() -> None:
 def test_five_hundred_people_a_frame_stay_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     shapes = []
     solve = module.linear_sum_assignment
-    monkeypatch.setattr(
-        module, "linear_sum_assignment", lambda cost, **options: shapes.append(cost.shape) or solve(cost, **options)
-    )
+
+    def watched(cost: np.ndarray, **options: Any) -> Any:
+        shapes.append(cost.shape)
+        return solve(cost, **options)
+
+    monkeypatch.setattr(module, "linear_sum_assignment", watched)
     random = np.random.default_rng(1)
     clip = []
     for _ in range(12):
@@ -219,25 +229,32 @@ def test_the_lead_is_the_one_in_front_in_the_middle_and_there() -> None:
     np.testing.assert_allclose(middles(lead), 500)
 
 
+def lead_middles(tracks: Sequence[Track]) -> np.ndarray:
+    """Middles of the lead dancer in a picture of 1000 x 700 px."""
+    lead = choose_lead(tracks, (1000, 700))
+    assert lead is not None
+    return middles(tracks[lead])
+
+
 def test_of_two_alike_the_central_one_leads_and_of_two_who_come_and_go_the_present_one() -> None:
     clip = [frame(person(100), person(500)) for _ in range(10)]
     tracks = link(clip, times(10))
-    assert middles(tracks[choose_lead(tracks, (1000, 700))])[0] == pytest.approx(500)
+    assert lead_middles(tracks)[0] == pytest.approx(500)
     clip = [frame(*([person(500)] if t < 4 else []), person(600)) for t in range(10)]
     tracks = link(clip, times(10))
-    assert middles(tracks[choose_lead(tracks, (1000, 700))])[0] == pytest.approx(600)
+    assert lead_middles(tracks)[0] == pytest.approx(600)
 
 
 def test_of_two_equals_the_first_to_appear_leads() -> None:
     clip = [frame(person(400)), frame(person(400), person(600)), frame(person(600))]
     tracks = link(clip, times(3))
-    assert middles(tracks[choose_lead(tracks, (1000, 700))])[0] == pytest.approx(400)
+    assert lead_middles(tracks)[0] == pytest.approx(400)
 
 
 def test_what_lies_outside_of_the_frame_does_not_make_a_lead() -> None:
     clip = [frame(person(-100, height=680), person(500, height=300)) for _ in range(5)]
     tracks = link(clip, times(5))
-    assert middles(tracks[choose_lead(tracks, (1000, 700))])[0] == pytest.approx(500)
+    assert lead_middles(tracks)[0] == pytest.approx(500)
 
 
 def face(

@@ -154,9 +154,14 @@ def as_rows(truth: ClipTruth) -> tuple[PoseRows, FaceRows]:
 def picture_of(path: Path, pose: PoseRows | None, faces: FaceRows | None, blur: bool) -> tuple[np.ndarray, Pictures]:
     subject = Subject(3, "clip", str(path), 0.5, pose, faces, check_s=0.2)
     (pictures,) = film([subject], SAMPLING, LIMITS, 1, blur)
-    assert pictures.film is not None
+    assert film_of(pictures)
     assert pictures.picture is not None
     return decoded(pictures.picture), pictures
+
+
+def film_of(pictures: Pictures) -> dict:
+    assert pictures.film is not None
+    return pictures.film
 
 
 def decoded(uri: str) -> np.ndarray:
@@ -187,11 +192,11 @@ def test_the_face_of_a_film_is_nowhere_in_the_page_once_it_is_blurred(rendered: 
     shown, of_shown = picture_of(path, None, faces, blur=False)
     face = original_face(path, truth, of_shown.picture_s, shown.shape[:2])
     assert best_match(shown, face) > 0.9, "else this test could not fail"
-    for given in ((pose, faces), (pose, None), (None, faces)):
-        blurred, pictures = picture_of(path, *given, blur=True)
+    for poses, heads in ((pose, faces), (pose, None), (None, faces)):
+        blurred, pictures = picture_of(path, poses, heads, blur=True)
         assert pictures.picture_s == of_shown.picture_s
-        assert best_match(blurred, face) < 0.6, given
-    strip, plain = (decoded(one.film["src"]) for one in (pictures, of_shown))
+        assert best_match(blurred, face) < 0.6, (poses, heads)
+    strip, plain = (decoded(film_of(one)["src"]) for one in (pictures, of_shown))
     assert strip.shape == plain.shape
     assert np.abs(strip.astype(int) - plain).max() > 40
     # What is no head is left as it was.
@@ -202,7 +207,7 @@ def test_the_face_of_a_film_is_nowhere_in_the_page_once_it_is_blurred(rendered: 
 def test_a_strip_says_where_its_frames_are(rendered: tuple[Path, ClipTruth]) -> None:
     path, truth = rendered
     _, pictures = picture_of(path, *as_rows(truth), blur=True)
-    entry = pictures.film
+    entry = film_of(pictures)
     assert entry["frames"] == len(entry["seconds"]) >= 2
     assert decoded(entry["src"]).shape == (entry["height"], entry["frames"] * entry["width"], 3)
     assert max(entry["width"], entry["height"]) == filming.SIDE

@@ -287,7 +287,8 @@ def test_calibration_says_where_clips_were_that_were_expected_somewhere() -> Non
 def test_clips_are_not_their_own_proof_of_calibration() -> None:
     """A score that says nothing is expected in the middle; on a map fitted with the clip itself it would look right."""
     clips = judged(0.3, 64).assign(score=np.random.default_rng(1).normal(size=64))
-    spread = np.corrcoef(*[[one[name] for one in calibration(clips, 0.8)] for name in ("expected", "actual")])[0, 1]
+    expected, actual = ([one[name] for one in calibration(clips, 0.8)] for name in ("expected", "actual"))
+    spread = np.corrcoef(expected, actual)[0, 1]
     assert spread < 0.5
     assert calibration(clips.head(10), 0.8) == []
     assert calibration(clips.head(0), 0.8) == []

@@ -307,6 +307,7 @@ def test_with_patience_an_encoder_is_that_of_its_best_epoch_and_the_final_one_tr
 
 
 def test_options_of_training_that_make_no_sense_are_refused() -> None:
-    for wrong in ({"patience": -1}, {"rounds": -1}, {"ridge_folds": 1}, {"inner_folds": 1}):
+    options: list[dict[str, Any]] = [{"patience": -1}, {"rounds": -1}, {"ridge_folds": 1}, {"inner_folds": 1}]
+    for wrong in options:
         with pytest.raises(ValueError, match=next(iter(wrong))):
             replace(SMALL, **wrong)

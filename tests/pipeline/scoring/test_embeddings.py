@@ -110,7 +110,7 @@ def test_a_damaged_file_and_another_dataset_are_refused_with_what_to_do(workspac
 
 
 def test_clips_that_all_look_the_same_have_no_direction() -> None:
-    values = np.tile(np.float32([0.1, 0.7, -0.3]), (5, 1))
+    values = np.tile(np.array([0.1, 0.7, -0.3], np.float32), (5, 1))
     values[3] = np.nan
     vectors = unit_rows(values, values[0].astype(np.float64) * (1 + 1e-8))
     assert (vectors[[0, 1, 2, 4]] == 0).all()

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -45,8 +46,9 @@ def embeddings(workspace: Path) -> dict[str, np.ndarray]:
     return read_embeddings(DatasetFolder(str(workspace), "datasets/one"), Run(str(workspace), RUN), CPU)
 
 
-def recommended(workspace: Path, embeddings: dict[str, np.ndarray], **options: object) -> pd.DataFrame:
-    asked = RecommendOptions(**({"weights": (("fused", 1.0),), "top": 50, "per_creator": 0} | options))
+def recommended(workspace: Path, embeddings: dict[str, np.ndarray], **options: Any) -> pd.DataFrame:
+    usual: dict[str, Any] = {"weights": (("fused", 1.0),), "top": 50, "per_creator": 0}
+    asked = RecommendOptions(**(usual | options))
     return recommend(read_candidates(Run(str(workspace), RUN), asked), embeddings, asked).set_index("clip_id")
 
 
@@ -61,10 +63,10 @@ def looks(count: int, seed: int = 0) -> dict[str, np.ndarray]:
 
 
 def chosen(
-    relevance: list[float], vectors: dict[str, np.ndarray], top: int, diversity: float, **more: object
+    relevance: list[float], vectors: dict[str, np.ndarray], top: int, diversity: float, **more: Any
 ) -> list[int]:
     nobody = np.full(len(relevance), None, object)
-    asked = {"creator": nobody, "copies": nobody} | more
+    asked: dict[str, Any] = {"creator": nobody, "copies": nobody} | more
     return [one.row for one in select(np.array(relevance), vectors, top=top, diversity=diversity, **asked)]
 
 
@@ -112,7 +114,7 @@ def test_each_clip_taken_is_the_one_of_highest_marginal_relevance(diversity: flo
 
 
 def test_a_clip_like_one_above_it_gives_way_to_a_different_one_and_both_are_told() -> None:
-    same = np.float32([[1, 0], [1, 0], [0, 1]])
+    same = np.array([[1, 0], [1, 0], [0, 1]], np.float32)
     nobody = np.full(3, None, object)
     assert chosen([0.9, 0.8, 0.7], {"scene": same}, top=2, diversity=0.1) == [0, 2]
     first, second, third = select(np.array([0.9, 0.8, 0.7]), {"scene": same}, nobody, nobody, top=3, diversity=0.5)
@@ -123,19 +125,19 @@ def test_a_clip_like_one_above_it_gives_way_to_a_different_one_and_both_are_told
 
 
 def test_the_opposite_of_a_clip_is_no_better_than_one_that_is_merely_different() -> None:
-    around = np.float32([[1, 0], [0, 1], [-1, 0]])
+    around = np.array([[1, 0], [0, 1], [-1, 0]], np.float32)
     assert chosen([0.9, 0.5, 0.4], {"scene": around}, top=3, diversity=1.0) == [0, 1, 2]
 
 
 def test_clips_that_share_no_modality_are_not_alike() -> None:
-    vectors = {"scene": np.float32([[1, 0], [NAN, NAN]]), "face": np.float32([[NAN, NAN], [0, 1]])}
+    vectors = {"scene": np.array([[1, 0], [NAN, NAN]], np.float32), "face": np.array([[NAN, NAN], [0, 1]], np.float32)}
     assert similarity_to(vectors, 0).tolist() == [1.0, 0.0]
     assert intra_list_diversity(vectors, [0, 1]) == 1.0
     assert np.isnan(intra_list_diversity(vectors, [0]))
 
 
 def test_diversity_of_a_list_is_one_less_the_mean_cosine_of_its_pairs() -> None:
-    vectors = {"scene": np.float32([[1, 0], [1, 0], [0, 1]])}
+    vectors = {"scene": np.array([[1, 0], [1, 0], [0, 1]], np.float32)}
     assert intra_list_diversity(vectors, [0, 1, 2]) == pytest.approx(1 - 1 / 3)
     assert intra_list_diversity(vectors, [0, 1]) == pytest.approx(0)
 

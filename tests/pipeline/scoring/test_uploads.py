@@ -97,7 +97,8 @@ def test_a_challenge_that_was_judged_but_never_trained_on_counts_as_unknown(work
 
 
 def test_a_higher_level_gives_wider_intervals(workspace: Path) -> None:
-    narrow, wide = [], []
+    narrow: list[pd.Series] = []
+    wide: list[pd.Series] = []
     for level, found in ((0.3, narrow), (0.9, wide)):
         score_uploads(DatasetFolder(str(workspace), "uploads/one"), Run(str(workspace), "runs/one"), CPU, level)
         table = scores(workspace)

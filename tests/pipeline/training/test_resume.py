@@ -262,7 +262,9 @@ def test_an_encoder_is_kept_on_any_store_and_cleared(store: str, tmp_path_factor
     path = storage.join(store, "runs", "checkpoints", "all.scene.00.safetensors")
     assert read_encoder(path, scratch) is None
     write_encoder(path, {"weight": torch.arange(6.0).reshape(2, 3).T, "count": torch.tensor(3)}, {"loss": float("nan")})
-    weights, about = read_encoder(path, scratch)
+    encoder = read_encoder(path, scratch)
+    assert encoder is not None
+    weights, about = encoder
     assert torch.equal(weights["weight"], torch.arange(6.0).reshape(2, 3).T)
     assert (int(weights["count"]), np.isnan(about["loss"])) == (3, True)
     storage.write_bytes(path, b"rubbish that is no safetensors file")

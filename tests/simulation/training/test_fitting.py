@@ -86,4 +86,5 @@ def test_weights_stay_in_float32_whatever_the_device_computes_in() -> None:
         said = network(torch.ones(1, 3))
     assert said.dtype in (torch.bfloat16, torch.float32)
     said.float().sum().backward()
+    assert network.weight.grad is not None
     assert network.weight.grad.dtype == network.weight.dtype == torch.float32
