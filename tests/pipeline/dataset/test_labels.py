@@ -1,5 +1,7 @@
 """Labels are made from training clips alone, and no creator is on both sides."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -167,7 +169,7 @@ def test_a_clip_that_the_given_split_leaves_open_follows_its_creator() -> None:
 @pytest.mark.parametrize("shared", ["creator_id", "copies"])
 def test_a_given_split_with_a_leak_is_refused_by_name(shared: str) -> None:
     split = ["test" if place < 10 else "train" for place in range(60)]
-    columns: dict[str, list] = {"creator_id": [f"p{place}" for place in range(60)], "copies": [None] * 60}
+    columns: dict[str, Any] = {"creator_id": [f"p{place}" for place in range(60)], "copies": [None] * 60}
     columns[shared][3] = columns[shared][30] = "the same"
     with pytest.raises(DataError, match=r"c3 \(test\) and c30 \(train\)"):
         make_labels(table(split=split, **columns), LabelOptions())
