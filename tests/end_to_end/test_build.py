@@ -105,7 +105,7 @@ def test_other_weights_of_one_modality_redo_that_modality_only(built: Path) -> N
     head, scene = text.split("[scene]")
     other = built / "other.toml"
     other.write_text(head + "[scene]" + scene.replace("untrained:0", "untrained:1", 1))
-    done = run("BuildVDV", built, "--manifest", "tiny.csv", profile=other)
+    done = run("AssembleDataset", built, "--manifest", "tiny.csv", profile=other)
     assert done.code == 0, done.output
     new = names(changed(before, written(built / "workspace")), "features/", "clips/")
     assert {"/".join(path.split("/")[:2]) for path in new} == {"features/scene"}
@@ -125,7 +125,7 @@ def test_a_deleted_shard_is_made_again_and_is_the_same(built: Path) -> None:
 
 def test_a_clip_left_out_of_the_modalities_is_not_extracted(built: Path) -> None:
     shutil.rmtree(built / "workspace")
-    done = run("BuildVDV", built, "--manifest", "tiny.csv", "--modalities", "appearance,scene")
+    done = run("AssembleDataset", built, "--manifest", "tiny.csv", "--modalities", "appearance,scene")
     assert done.code == 0, done.output
     assert {path.name for path in (built / "workspace" / "features").iterdir()} == {"appearance", "scene"}
 
@@ -172,7 +172,7 @@ def test_too_many_failed_clips_fail_the_run_and_say_which(built: Path) -> None:
 def test_a_missing_file_that_comes_later_costs_that_clip_only(built: Path) -> None:
     clip = built / "clips" / "clip004.mp4"
     clip.rename(built / "away.mp4")
-    assert run("BuildVDV", built, "--manifest", "tiny.csv", "--max-failed", "0.2").code == 0
+    assert run("AssembleDataset", built, "--manifest", "tiny.csv", "--max-failed", "0.2").code == 0
     before = written(built / "workspace")
     (built / "away.mp4").rename(clip)
     done = run("BuildVDV", built, "--manifest", "tiny.csv")

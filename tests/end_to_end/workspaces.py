@@ -28,7 +28,7 @@ def words(task: str, folder: Path, *options: str, profile: Path | str = TINY_PRO
     """What stands behind `luigi` on the command line."""
     return [
         *("--module", "tasks", task, "--profile", str(profile), "--device", "cpu"),
-        *(("--epochs", "2", "--folds", "0") if task == "BuildVDV" else ()),  # what is learned is not looked at here
+        *(("--epochs", "1", "--folds", "0") if task == "BuildVDV" else ()),  # what is learned is not looked at here
         *(() if "--workspace" in options else ("--workspace", str(folder / "workspace"))),
         *options,
     ]  # fmt: skip
