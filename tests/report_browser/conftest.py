@@ -92,8 +92,29 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("reports")
 
 
+@pytest.fixture(scope="package")
+def tab(browser: sync_api.Browser) -> Callable[[], Page]:
+    """Gives the one page that all tests open reports in, blank, or another where a test failed in it and closed it.
+
+    To start one takes longer than to load a report; of the document before, nothing is left in it.
+    """
+    kept: list[Page] = []
+
+    def blank() -> Page:
+        if not kept or kept[-1].is_closed():
+            kept.append(browser.new_context().new_page())
+            kept[-1].set_default_timeout(15_000)
+        page = kept[-1]
+        page.goto("about:blank")
+        page.mouse.move(0, 0)
+        page.context.clear_permissions()
+        return page
+
+    return blank
+
+
 @pytest.fixture
-def opened(browser: sync_api.Browser, folder: Path) -> Opened:
+def opened(tab: Callable[[], Page], folder: Path) -> Opened:
     """Open the page as a context manager, which fails at its end where the page has logged or asked for anything."""
 
     @contextmanager
@@ -108,13 +129,13 @@ def opened(browser: sync_api.Browser, folder: Path) -> Opened:
         path = folder / f"{clips}{'-evil' if evil else ''}.html"
         if not path.exists():
             path.write_text(page_of(clips, evil), encoding="utf-8")
-        context = browser.new_context(
-            viewport={"width": width, "height": 900},
+        page = tab()
+        page.set_viewport_size({"width": width, "height": 900})
+        page.emulate_media(
+            media="screen",
             color_scheme="dark" if dark else "light",
             reduced_motion="no-preference" if moving else "reduce",
         )
-        page = context.new_page()
-        page.set_default_timeout(15_000)
         events: list[str] = []
         address = path.as_uri()
 
@@ -122,15 +143,24 @@ def opened(browser: sync_api.Browser, folder: Path) -> Opened:
             events.append(f"dialog: {dialog.message}")
             dialog.dismiss()
 
-        page.on("console", lambda message: events.append(f"{message.type}: {message.text}"))
-        page.on("pageerror", lambda error: events.append(f"error: {error}"))
-        page.on("request", lambda request: events.append(f"request: {request.url}") if request.url != address else None)
-        page.on("dialog", dismiss)
-        page.goto(f"{address}#{view}" if view else address)
-        page.wait_for_selector("html[data-ready]")
-        yield page
-        page.evaluate("new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")
-        context.close()
+        watched: dict[Any, Callable[[Any], None]] = {
+            "console": lambda message: events.append(f"{message.type}: {message.text}"),
+            "pageerror": lambda error: events.append(f"error: {error}"),
+            "request": lambda request: events.append(f"request: {request.url}") if request.url != address else None,
+            "dialog": dismiss,
+        }
+        for event, note in watched.items():
+            page.on(event, note)
+        try:
+            page.goto(f"{address}#{view}" if view else address)
+            page.wait_for_selector("html[data-ready]")
+            yield page
+            page.evaluate("new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")
+        except BaseException:
+            page.context.close()
+            raise
+        for event, note in watched.items():
+            page.remove_listener(event, note)
         assert events == []
 
     return open_page
@@ -140,3 +170,14 @@ def goto(page: Page, view: str) -> None:
     """Follows a link to the view."""
     page.evaluate("view => { location.hash = view }", view)
     page.wait_for_selector(f"#{view.split('/')[0]}.shown")
+
+
+def grave_findings(page: Page) -> list[tuple[str, str, str]]:
+    """What axe-core calls serious or critical in what is shown: rule, impact, and the first element's HTML."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python")
+    violations = axe.Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+    return [
+        (one["id"], one["impact"], one["nodes"][0]["html"][:200])
+        for one in violations
+        if one["impact"] in ("serious", "critical")
+    ]
