@@ -31,7 +31,7 @@ from tests.support.learnable_world import Clip, make_batch, speed_decides
 CPU = torch.device("cpu")
 SMALL = VdvConfig(
     frames=32, samplings=2, joint_channels=24, part_channels=32, body_channels=48, refined_channels=24, blocks=1,
-    width=32, epochs=20, learning_rate=4e-3, pose_rate=4e-3, seed=1,
+    width=32, epochs=6, inner_folds=2, learning_rate=4e-3, pose_rate=4e-3, seed=1,
 )  # fmt: skip
 ONE_EPOCH = replace(SMALL, epochs=1, frames=16)
 
@@ -92,7 +92,7 @@ def test_a_run_records_what_made_it_and_nothing_of_where(learned: Path) -> None:
     assert run["config"]["modalities"] == ["pose", "scene"]
     assert run["untrained"] == []
     assert set(run["final_loss"]) == {"pose", "scene"}
-    assert run["epochs"] == {"pose": 20, "scene": 20}
+    assert run["epochs"] == {"pose": 6, "scene": 6}
     assert run["fusion"]["held_out"] == 24
     assert run["fusion"]["reliability"]["pose"] > 0.8
     assert all(value >= 0 for value in run["fusion"]["steepness"].values())
@@ -143,7 +143,8 @@ def test_without_backfitting_a_modality_is_learned_the_same_whatever_other_modal
 def test_the_fusion_learns_from_encoders_that_did_not_see_the_clip(
     learned: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dataset = ClipDataset(DatasetFolder(str(learned), "datasets/one"), ONE_EPOCH, training=True)
+    config = replace(ONE_EPOCH, inner_folds=3)
+    dataset = ClipDataset(DatasetFolder(str(learned), "datasets/one"), config, training=True)
     creators = dataset.clips["creator_id"]
     trained: list[tuple[str, set[str]]] = []
     targets = {}
@@ -161,7 +162,7 @@ def test_the_fusion_learns_from_encoders_that_did_not_see_the_clip(
 
     monkeypatch.setattr(fitting, "fit_encoder", watched_training)
     monkeypatch.setattr(fitting, "_score", watched_scoring)
-    fitted = fit(dataset, ONE_EPOCH, CPU)
+    fitted = fit(dataset, config, CPU)
     everybody = set(creators.iloc[fitted.rows])
     assert [len(names) for names in judged] == [8, 8, 8]
     assert set.union(*judged) == everybody
@@ -274,7 +275,7 @@ def test_with_patience_an_encoder_is_that_of_its_best_epoch_and_the_final_one_tr
     learned: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Scenes are noise: on clips unseen, what is learned of them soon does harm."""
-    config = replace(SMALL, modalities=("scene",), patience=2, epochs=30, batch_clips=8, ridge=False)
+    config = replace(SMALL, modalities=("scene",), patience=2, epochs=30, batch_clips=8, inner_folds=3, ridge=False)
     dataset = ClipDataset(DatasetFolder(str(learned), "datasets/one"), config, training=True)
     losses: list[list[float]] = []
     encoders = []
