@@ -1,5 +1,6 @@
 """A clip's rows: the same whatever else the engine does, and each of the frame that it says."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +9,16 @@ import numpy as np
 import pytest
 import torch
 
+from models.extractors.extractor import Extractor
+from models.weights.profiles import BatchSize
 from pipeline.core.options import DecodeLimits, SamplingOptions
 from pipeline.decode.container import fetch
 from pipeline.decode.decoders import ClipDecoding
-from tests.end_to_end.workspaces import contents
+from pipeline.modalities.registry import build_extractor, load_profile
+from tests.end_to_end.workspaces import TINY_PROFILE, contents
 from tests.support.extraction import (
     CHEAP,
+    CPU,
     LIMITS,
     SAMPLING,
     SquareFinder,
@@ -36,21 +41,33 @@ def all_bits(workspace: Path | str, wanted: Any) -> dict[tuple[str, str], Any]:
     }
 
 
+WANTED = specs("pose", "scene", "appearance", pose=1, scene=4, appearance=3)
+
+
+@pytest.fixture(scope="module")
+def alone(clips: list[Path], tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Any]:
+    """Rows of each clip, extracted in a shard of its own."""
+    workspace = tmp_path_factory.mktemp("alone")
+    extract(workspace, {f"{place:05d}-a": [clip] for place, clip in enumerate(clips)}, WANTED, build=cheap)
+    return all_bits(workspace, WANTED)
+
+
 @pytest.mark.parametrize(
     ("split", "workers"),
     [(((4, 3, 2, 1, 0),), 1), (((0, 1, 2, 3, 4),), 2), (((3, 0), (4,), (1, 2)), 2)],
     ids=["reversed", "two workers", "three shards"],
 )
 def test_a_clips_rows_are_those_it_has_alone(
-    clips: list[Path], tmp_path: Path, split: tuple[tuple[int, ...], ...], workers: int
+    clips: list[Path],
+    alone: dict[tuple[str, str], Any],
+    tmp_path: Path,
+    split: tuple[tuple[int, ...], ...],
+    workers: int,
 ) -> None:
-    wanted = specs("pose", "scene", "appearance", pose=1, scene=4, appearance=3)
-    extract(tmp_path / "alone", {f"{place:05d}-a": [clip] for place, clip in enumerate(clips)}, wanted, build=cheap)
-    alone = all_bits(tmp_path / "alone", wanted)
     assert len(alone) == 3 * len(clips)
     shards = {f"{number:05d}-b": [clips[at] for at in places] for number, places in enumerate(split)}
-    extract(tmp_path / "together", shards, wanted, build=cheap, workers=workers)
-    assert all_bits(tmp_path / "together", wanted) == alone
+    extract(tmp_path / "together", shards, WANTED, build=cheap, workers=workers)
+    assert all_bits(tmp_path / "together", WANTED) == alone
 
 
 def test_the_number_of_workers_changes_no_byte_of_any_shard(clips: list[Path], tmp_path: Path) -> None:
@@ -67,7 +84,15 @@ def test_real_faces_do_not_depend_on_what_shares_their_batch(dance_clips: Path, 
     sampling = SamplingOptions(sample_fps=2.0, max_seconds=2.0, max_side=640)
     wanted = specs("face", "appearance", sampling=sampling, face=1, appearance=1)
     paths = [dance_clips / f"{name}.mp4" for name in ("mmaction2_demo_skeleton", "musepose_dance", "xdyna_1")]
-    options: dict[str, Any] = {"sampling": sampling, "limits": DecodeLimits(slot_mb=2)}  # two or three frames a chunk
+
+    # In batches of four, which frames share, and with more faces than frames.
+    @cache
+    def build(modality: str) -> Extractor:
+        profile = load_profile(TINY_PROFILE).with_options("face", min_face_size=40)
+        return build_extractor(modality, profile.with_options(modality, batch_size=BatchSize(cpu=4, cuda=4)), CPU)
+
+    limits = DecodeLimits(slot_mb=2)  # two or three frames a chunk
+    options: dict[str, Any] = {"sampling": sampling, "limits": limits, "build": build}
     extract(tmp_path / "alone", {f"{i:05d}-a": [path] for i, path in enumerate(paths)}, wanted, **options)
     extract(tmp_path / "together", {"00000-b": paths[::-1]}, wanted, **options, workers=2)
     faces = rows_by_clip(tmp_path / "together", wanted[0])
