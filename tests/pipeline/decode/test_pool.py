@@ -153,7 +153,7 @@ def test_a_clip_that_hangs_crashes_or_eats_memory_costs_only_itself(tmp_path: Pa
         clip = write_clip(tmp_path / f"{name}.mp4", frames=96, size=(320, 240))
         jobs.append(DecodeJob(name, str(clip), (1,)))
     # Only what spins meets its deadline; a busy machine must not make the others meet it too.
-    limits = DecodeLimits(slot_mb=1, deadline_s=5 if kind == "spin" else 100, memory_limit_mb=1024)
+    limits = DecodeLimits(slot_mb=1, deadline_s=2 if kind == "spin" else 100, memory_limit_mb=1024)
     chunks, endings = decode(jobs, limits)
     bad = endings.pop(f"{kind}-1")
     assert (bad.status, bad.code, bad.attempts, bad.frames) == ("failed", code, 2, 0)
@@ -162,7 +162,7 @@ def test_a_clip_that_hangs_crashes_or_eats_memory_costs_only_itself(tmp_path: Pa
     if kind == "segfault":
         assert "SIGSEGV" in bad.reason
     if kind == "spin":
-        assert 3.0 <= bad.decode_s < 15.0
+        assert 1.5 <= bad.decode_s < 12.0
 
 
 def test_a_failure_that_passes_costs_one_more_attempt(tmp_path: Path, hostile: None) -> None:
@@ -176,17 +176,17 @@ def test_a_failure_that_passes_costs_one_more_attempt(tmp_path: Path, hostile: N
 
 
 def test_waiting_for_the_consumer_does_not_count_to_the_deadline(tmp_path: Path) -> None:
-    clip = write_clip(tmp_path / "clip.mp4", frames=240, size=(640, 480))
-    limits = DecodeLimits(slot_mb=1, slots=1, deadline_s=4)
+    clip = write_clip(tmp_path / "clip.mp4", frames=48, size=(640, 480))  # 1 frame a slot
+    limits = DecodeLimits(slot_mb=1, slots=1, deadline_s=2)
     with DecodePool(SAMPLING, limits, 1) as pool:
         for count, event in enumerate(pool.run([DecodeJob("c", str(clip), (1,))])):
             if isinstance(event, Chunk):
                 if count in (3, 9):
-                    time.sleep(2.5)
+                    time.sleep(1.25)
                 event.release()
     assert isinstance(event, Ending)
     assert (event.status, event.attempts) == ("ok", 1)
-    assert event.decode_s < 4
+    assert event.decode_s < 2
 
 
 def test_a_worker_waits_while_all_its_slots_are_out(tmp_path: Path) -> None:
