@@ -1,7 +1,5 @@
 """Clips to show, from a finished run."""
 
-from typing import TYPE_CHECKING
-
 import luigi
 
 from pipeline.runs.run import Run
@@ -11,9 +9,6 @@ from tasks.console import say
 from tasks.number_option import NumberOption
 from tasks.run_options import RUN_HELP
 from tasks.terminal_text import recommendation_text
-
-if TYPE_CHECKING:
-    pass
 
 
 class Recommend(luigi.Task):
@@ -29,7 +24,7 @@ class Recommend(luigi.Task):
     challenge = luigi.Parameter(default="", description="recommend clips of this challenge only; default: of each")
     weights = luigi.Parameter(
         default="fused=1",
-        description="what makes a clip good, and how much each counts: skeleton (the dancing), appearance (clothes and"
+        description="what makes a clip good, and how much each counts: pose (the dancing), appearance (clothes and"
         " picture), face, scene (the place), fused (the model's score of all), as in pose=2,scene=1",
     )
     top = NumberOption(int, 1, 10_000, default=10, description="most clips of a challenge")

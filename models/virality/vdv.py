@@ -40,7 +40,6 @@ class Vdv(nn.Module):
         super().__init__()
         self.config = config
         self.inputs = dict(inputs)
-        self.inputs = dict(inputs)
         self.modalities = config.modalities
         if not self.modalities:
             raise ValueError("a model needs at least one modality")

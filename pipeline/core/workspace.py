@@ -49,6 +49,10 @@ class Folder:
         """A small Parquet file."""
         return read_table(self.file(name))
 
+    def read_table_if_there(self, name: str) -> "pd.DataFrame | None":
+        """A small Parquet file; None where it is not there."""
+        return self.read_table(name) if self.has(name) else None
+
     def write_table(self, name: str, table: "pd.DataFrame | pa.Table") -> None:
         """Writes a Parquet file, whole or not at all; a frame without its index."""
         import pyarrow as pa

@@ -116,10 +116,10 @@ class ClipDataset(Dataset):
         lead_faces = self._faces.get(clip_id, _NO_FACES)
         return find_modality(modality).read_input(rows, self.inputs[modality], self._config, lead_faces, quality)
 
-    def in_batches(self, rows: Sequence[int], clips: int, workers: int = 0) -> DataLoader:
+    def in_batches(self, rows: Sequence[int], clips: int) -> DataLoader:
         """ClipBatches of these rows in their order, of `clips` clips each."""
         keys = [[(0, row) for row in rows[start : start + clips]] for start in range(0, len(rows), clips)]
-        return DataLoader(self, batch_sampler=keys, collate_fn=self.collate, num_workers=workers)
+        return DataLoader(self, batch_sampler=keys, collate_fn=self.collate)
 
     def collate(self, samples: Sequence[Sample]) -> ClipBatch:
         index = [sample.row for sample in samples]

@@ -1,6 +1,5 @@
 """Ablations: the model without one of its ideas at a time, trained on the same folds."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -11,7 +10,6 @@ import torch
 from models.virality.config import VdvConfig
 from pipeline.core import storage
 from pipeline.core.errors import DataError, OptionError
-from pipeline.core.workspace import read_table
 from pipeline.dataset.folder import DatasetFolder
 from pipeline.evaluation.cross_validation import cross_validate
 from pipeline.evaluation.predictors import FUSED
@@ -36,11 +34,10 @@ from pipeline.metrics.significance import (
     estimate,
     holm,
 )
-from pipeline.modalities.registry import modality_names
+from pipeline.modalities.registry import find_modality, modality_names
 from pipeline.runs.run import ABLATIONS, FOLDS, FOLDS_ABOUT, RUN, Run
 from pipeline.training.checkpoints import CHECKPOINTS, clear
 
-SEQUENCES = ("appearance", "face", "scene")
 DEFAULT = "default"
 
 
@@ -58,8 +55,8 @@ def variants(config: VdvConfig) -> list[Variant]:
     """The ablations of a run, without those of modalities that it lacks and those equal to it."""
     whole = replace(config, pose_network="psgcn", pyramid=True, refine=True)
     pose = (
-        ("st_gcn", "skeleton by ST-GCN", replace(whole, pose_network="st_gcn")),
-        ("st_gcn_plus", "skeleton by STGCN++", replace(whole, pose_network="st_gcn_plus")),
+        ("st_gcn", "poses by ST-GCN", replace(whole, pose_network="st_gcn")),
+        ("st_gcn_plus", "poses by STGCN++", replace(whole, pose_network="st_gcn_plus")),
         ("no_pyramid", "joints alone, no pyramid", replace(whole, pyramid=False)),
         ("no_refinement", "pyramid without refinement", replace(whole, refine=False)),
         ("no_levels", "levels not supervised one by one", replace(whole, level_weight=0.0)),
@@ -83,8 +80,10 @@ def variants(config: VdvConfig) -> list[Variant]:
         ("mean_fusion", "fusion by the uniform mean", replace(config, fusion="mean")),
     )
     known = tuple(modality for modality in modality_names() if modality in config.modalities)
+    skeletons = tuple(modality for modality in known if find_modality(modality).input_spec.is_skeleton)
+    sequences = tuple(modality for modality in known if modality not in skeletons)
     listed = []
-    for group, changed in ((pose, ("pose",)), (sequence, SEQUENCES), (shared, known), (fusion, ())):
+    for group, changed in ((pose, skeletons), (sequence, sequences), (shared, known), (fusion, ())):
         modalities = tuple(modality for modality in changed if modality in known)
         if modalities or (not changed and len(known) > 1):
             listed += [Variant(name, title, other, modalities) for name, title, other in group if other != config]
@@ -129,15 +128,14 @@ def run_ablations(
         DataError: the run has no folds.
         OptionError: a name that is none of the run's ablations.
     """
-    folder = run_folder.path
-    folds = json.loads(storage.read_bytes(storage.join(folder, FOLDS_ABOUT)))
+    folds = run_folder.read_json(FOLDS_ABOUT)
     if not folds["clips"]:
         raise DataError(
             f"{run_folder.place} was not judged by folds, so that variants cannot be compared: {folds['reason']}"
         )
-    config = VdvConfig.from_dict(json.loads(storage.read_bytes(storage.join(folder, RUN)))["config"])
+    config = VdvConfig.from_dict(run_folder.read_json(RUN)["config"])
     chosen = choose_variants(config, names)
-    trainings = {DEFAULT: [read_table(storage.join(folder, FOLDS))]}
+    trainings = {DEFAULT: [run_folder.read_table(FOLDS)]}
     to_train = [(DEFAULT, config, seed) for seed in range(1, seeds)]
     to_train += [(variant.name, variant.config, seed) for variant in chosen for seed in range(seeds)]
     for place, (name, other, seed) in enumerate(to_train):
@@ -148,18 +146,17 @@ def run_ablations(
 
         scores = cross_validate(
             dataset_folder, replace(other, seed=config.seed + seed), device, folds["asked"], workers, step,
-            folds["protocol"], checkpoints=storage.join(folder, CHECKPOINTS), split_seed=config.seed,
+            folds["protocol"], checkpoints=run_folder.file(CHECKPOINTS), split_seed=config.seed,
         )  # fmt: skip
         trainings.setdefault(name, []).append(scores)
     table = ablation_table(chosen, trainings)
-    with storage.staged(storage.join(folder, f"{ABLATIONS}.parquet")) as path:
-        table.to_parquet(path, index=False)
+    run_folder.write_table(f"{ABLATIONS}.parquet", table)
     text = as_text(table)
-    storage.write_bytes(storage.join(folder, f"{ABLATIONS}.md"), text.markdown().encode())
-    storage.write_bytes(storage.join(folder, f"{ABLATIONS}.tex"), text.latex().encode())
+    storage.write_bytes(run_folder.file(f"{ABLATIONS}.md"), text.markdown().encode())
+    storage.write_bytes(run_folder.file(f"{ABLATIONS}.tex"), text.latex().encode())
     about = {"seeds": seeds, "variants": [variant.name for variant in chosen], "all": chosen == variants(config)}
-    storage.write_bytes(storage.join(folder, f"{ABLATIONS}.json"), (json.dumps(about, indent=1) + "\n").encode())
-    clear(storage.join(folder, CHECKPOINTS))
+    run_folder.write_json(f"{ABLATIONS}.json", about)
+    clear(run_folder.file(CHECKPOINTS))
 
 
 def ablation_table(

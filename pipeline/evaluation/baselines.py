@@ -173,7 +173,9 @@ def _mean_features(dataset: ClipDataset, rows: Sequence[int]) -> np.ndarray:
     for row in rows:
         for modality, sequence in view[(0, row)].inputs.items():
             values, mask = sequence.values.numpy(), sequence.mask.numpy()
-            if modality == "pose":  # [K, 9, T, V] and [K, T, V] -> [T, 9 V], NaN where a joint is not seen
+            if dataset.inputs[
+                modality
+            ].is_skeleton:  # [K, 9, T, V] and [K, T, V] -> [T, 9 V], NaN where a joint is not seen
                 values = np.where(mask[:, None], np.concatenate([values[:, :4], np.abs(values[:, 4:])], 1), np.nan)
                 values = values.transpose(0, 2, 1, 3).reshape(-1, values.shape[1] * values.shape[3])
             else:

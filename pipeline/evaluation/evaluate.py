@@ -9,7 +9,6 @@ import torch
 from models.virality.config import VdvConfig
 from pipeline.core import storage
 from pipeline.core.errors import DataError
-from pipeline.core.workspace import read_table
 from pipeline.dataset.folder import DatasetFolder
 from pipeline.dataset.labels import TEST, TRAIN, VAL
 from pipeline.evaluation.cross_validation import cross_validate
@@ -53,9 +52,8 @@ def cross_validate_run(
         storage.remove(run_folder.file(FOLDS))
     else:
         about |= {"folds": int(scores["fold"].nunique()), "clips": len(scores)}
-        with storage.staged(run_folder.file(FOLDS)) as path:
-            scores.to_parquet(path, index=False)
-    storage.write_bytes(run_folder.file(FOLDS_ABOUT), (json.dumps(about, indent=1) + "\n").encode())
+        run_folder.write_table(FOLDS, scores)
+    run_folder.write_json(FOLDS_ABOUT, about)
     clear(run_folder.file(CHECKPOINTS))
 
 
@@ -91,23 +89,22 @@ def evaluate_run(dataset_folder: DatasetFolder, run_folder: Run) -> None:
         "splits": splits,
         "coverage": coverage_of_run(run_folder),
     }
-    folder = run_folder.path
-    if storage.exists(storage.join(folder, FOLDS_ABOUT)):
-        metrics["folds"] = _folds(folder)
+    if run_folder.has(FOLDS_ABOUT):
+        metrics["folds"] = _folds(run_folder)
     text = json.dumps(metrics, indent=1, allow_nan=False) + "\n"
-    storage.write_bytes(storage.join(folder, METRICS), text.encode())
+    storage.write_bytes(run_folder.file(METRICS), text.encode())
 
 
-def _folds(folder: str) -> dict:
+def _folds(run_folder: Run) -> dict:
     """The section `folds` of metrics.json; writes the table beside it."""
-    about = json.loads(storage.read_bytes(storage.join(folder, FOLDS_ABOUT)))
+    about = run_folder.read_json(FOLDS_ABOUT)
     if not about["clips"]:
         return about | {"predictors": {}, "table": []}
-    scores = read_table(storage.join(folder, FOLDS))
+    scores = run_folder.read_table(FOLDS)
     rows = comparison_table(scores)
     text = as_text(rows)
-    storage.write_bytes(storage.join(folder, f"{TABLE}.md"), text.markdown().encode())
-    storage.write_bytes(storage.join(folder, f"{TABLE}.tex"), text.latex().encode())
+    storage.write_bytes(run_folder.file(f"{TABLE}.md"), text.markdown().encode())
+    storage.write_bytes(run_folder.file(f"{TABLE}.tex"), text.latex().encode())
     return about | {"predictors": fold_metrics(scores), "table": as_json(rows)}
 
 

@@ -8,7 +8,6 @@ ablations      the model without one idea at a time, where there are ablations
 
 import csv
 import io
-import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,7 +20,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from pipeline.core import storage
-from pipeline.core.workspace import read_table
 from pipeline.evaluation.calibration import calibration
 from pipeline.evaluation.predictors import CHANCE, CONTROL, FUSED, MODALITY, MODEL, NO_NETWORK, OTHER_FUSION
 from pipeline.evaluation.tables import TITLES
@@ -50,9 +48,9 @@ def draw_figures(run_folder: Run) -> list[str]:
     with matplotlib.rc_context(_STYLE):
         figures = {
             "training": training_figure(read_losses(folder)),
-            "spearman": spearman_figure(json.loads(storage.read_bytes(storage.join(folder, METRICS)))),
+            "spearman": spearman_figure(run_folder.read_json(METRICS)),
             "calibration": calibration_figure(_calibration(run_folder)),
-            "ablations": ablations_figure(_ablations(folder)),
+            "ablations": ablations_figure(run_folder.read_table_if_there(f"{ABLATIONS}.parquet")),
         }
         drawn = {name: figure for name, figure in figures.items() if figure is not None}
         for name, figure in drawn.items():
@@ -206,8 +204,3 @@ def _calibration(run_folder: Run) -> list[dict]:
     unseen, _ = read_unseen(run_folder)
     run = run_folder.read_json(RUN)
     return calibration(unseen, run["interval_level"])
-
-
-def _ablations(folder: str) -> pd.DataFrame | None:
-    path = storage.join(folder, f"{ABLATIONS}.parquet")
-    return read_table(path) if storage.exists(path) else None

@@ -25,7 +25,7 @@ def make_folds(clips: pd.DataFrame, protocol: str, folds: int, seed: int = 0) ->
     """Folds of a protocol over the labelled clips. No creator, and no copy of a clip, is on both sides.
 
     Args:
-        clips: as dataset.read_clips gives it.
+        clips: as DatasetFolder.read_clips gives it.
         protocol: `kfold`: whole creators in `folds`, every challenge spread over them (folds.assign_folds); each clip
             is tested once. `time`: one training on the earlier uploads, tested on the latest 1/`folds` of the clips
             whose upload time is known, those of one moment together; a later clip of a creator who has an earlier one

@@ -25,7 +25,7 @@ _EASE = 2
 def integrated_gradients(encoder: nn.Module, pose: ModalityInput, steps: int = 24) -> Tensor:
     """Contributions of each joint in each segment of time to the skeleton's score, float32 [B, T, V]; 0: absent clip.
 
-    Of the mixed score, network and line, of the K samplings' mean: segment t is the t-th frame of each sampling
+    Of the score mixed of network and ridge, of the K samplings' mean: segment t is the t-th frame of each sampling
     (`segment_seconds`). Confidence is as in the clip along the whole path, and so adds nothing. The sum over T and V is
     score(clip) - score(baseline).
 

@@ -11,7 +11,6 @@ import pandas as pd
 
 from pipeline.core import storage
 from pipeline.core.errors import WorkspaceError
-from pipeline.core.workspace import read_table
 from pipeline.dataset.folder import DatasetFolder
 from pipeline.features.reader import ShardReader
 from pipeline.feedback.clip_feedback import FEEDBACK_SCHEMA
@@ -78,26 +77,21 @@ def read_run_contents(dataset_folder: DatasetFolder, run_folder: Run) -> RunCont
     Raises:
         WorkspaceError: the run, or feedback on one of its clips, is of another schema or damaged.
     """
-    folder = run_folder.path
     clips = dataset_folder.read_clips()
-    scores = read_table(storage.join(folder, SCORES)).set_index("clip_id")
+    scores = run_folder.read_table(SCORES).set_index("clip_id")
     scores = scores.drop(columns=[name for name in _CLIP_COLUMNS if name in scores]).loc[clips["clip_id"]]
     clips = clips.rename(columns={"percentile": "trained_towards"})
     return RunContents(
         run_id=run_folder.id,
         run=run_folder.read_about(),
         statistics=dataset_folder.read_statistics(),
-        metrics=json.loads(storage.read_bytes(storage.join(folder, METRICS))),
+        metrics=run_folder.read_json(METRICS),
         clips=pd.concat([clips, scores.reset_index(drop=True)], axis=1),
-        folds=_read_optional(storage.join(folder, FOLDS)),
+        folds=run_folder.read_table_if_there(FOLDS),
         judged=read_unseen(run_folder)[0],
-        ablations=_read_optional(storage.join(folder, f"{ABLATIONS}.parquet")),
+        ablations=run_folder.read_table_if_there(f"{ABLATIONS}.parquet"),
         feedback=read_feedback(run_folder, clips["clip_id"]),
     )
-
-
-def _read_optional(path: str) -> pd.DataFrame | None:
-    return read_table(path) if storage.exists(path) else None
 
 
 def read_rows(

@@ -119,7 +119,7 @@ def plural(value: int, noun: str) -> str:
 
 
 def estimate(values: Sequence[float | None], sign: bool = False) -> str:
-    """A figure and the ends of its interval, as tables.numbers gives them."""
+    """A figure and the ends of its interval, as tables.interval gives them."""
     text = signed if sign else number
     value, low, high = values
     return text(value) if low is None else f"{text(value)} ({text(low)} to {text(high)})"

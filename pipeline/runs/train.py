@@ -36,15 +36,10 @@ from pipeline.training.fit import Fitted, fit
 log = logging.getLogger(__name__)
 
 
-def train_fusion(
-    dataset_folder: DatasetFolder, run_folder: Run, config: VdvConfig, device: torch.device, workers: int = 0
-) -> None:
+def train_fusion(dataset_folder: DatasetFolder, run_folder: Run, config: VdvConfig, device: torch.device) -> None:
     """Train on the dataset's training clips (see pipeline.training.fit) and write the run.
 
     Killed and called again, it resumes after the last whole epoch, to the same weights bit for bit on a CPU.
-
-    Args:
-        workers: processes that read clips; 0: this one.
 
     Raises:
         DataError: there is nothing to learn from; the message says what to add.
@@ -56,7 +51,7 @@ def train_fusion(
     folder = run_folder.path
     with tempfile.TemporaryDirectory(prefix="vdv-logs-") as temporary:
         local = str(storage.local_path(folder)) if storage.is_local(folder) else temporary
-        fitted = fit(dataset, config, device, local, workers, run_folder.file(CHECKPOINTS))
+        fitted = fit(dataset, config, device, local, run_folder.file(CHECKPOINTS))
         if local == temporary:
             _upload(Path(temporary), folder)
     weights = {name: value.detach().cpu().contiguous() for name, value in fitted.model.state_dict().items()}

@@ -8,7 +8,6 @@ another, which learned from all training clips: what Barber et al. ("Predictive 
 call K-fold CV. That has no guarantee of its own, so `coverage` measures it.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -17,7 +16,6 @@ import pandas as pd
 from scipy.stats import binomtest
 from sklearn.isotonic import IsotonicRegression
 
-from pipeline.core import storage
 from pipeline.dataset.folds import assign_folds
 from pipeline.runs.run import FOLDS, FOLDS_ABOUT, HELD_OUT, INTERVAL_LEVEL, RUN, Run
 
@@ -140,9 +138,8 @@ def read_unseen(run_folder: Run) -> tuple[pd.DataFrame, str]:
     the fold's model never saw). Else `held_out`: what the fusion was trained on, scores of encoders that did not see
     the clip; the fusion did, so they are slightly too good.
     """
-    about = run_folder.file(FOLDS_ABOUT)
-    if storage.exists(about):
-        folds = json.loads(storage.read_bytes(about))
+    if run_folder.has(FOLDS_ABOUT):
+        folds = run_folder.read_json(FOLDS_ABOUT)
         if folds["protocol"] == "kfold" and folds["clips"]:
             return run_folder.read_table(FOLDS), "folds"
     return run_folder.read_table(HELD_OUT), "held_out"

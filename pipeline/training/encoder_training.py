@@ -62,7 +62,6 @@ class _TrainingData:
     rows: np.ndarray  # int64, to train on
     unseen: np.ndarray | None  # int64, whose loss stops the training early; None: nothing stops it
     config: VdvConfig
-    workers: int
 
     def batches(self, first_epoch: int) -> DataLoader:
         """Batches of the clips to train on, augmented; every iteration is the next epoch."""
@@ -77,7 +76,7 @@ class _TrainingData:
         view = self.dataset.view(self.target.modality, training=training, percentile=self.target.residual_percentile)
         names = self.dataset.clips["challenge"].tolist()
         batches = ChallengeBatches(names, rows.tolist(), self.config.batch_clips, self.config.seed, first_epoch)
-        return DataLoader(view, batch_sampler=batches, collate_fn=view.collate, num_workers=self.workers)
+        return DataLoader(view, batch_sampler=batches, collate_fn=view.collate)
 
 
 def fit_encoder(
@@ -87,7 +86,6 @@ def fit_encoder(
     config: VdvConfig,
     device: torch.device,
     logs: str | None = None,
-    workers: int = 0,
     unseen: np.ndarray | None = None,
     epochs: int | None = None,
     checkpoint: str | None = None,
@@ -101,7 +99,7 @@ def fit_encoder(
     """
     modality = target.modality
     some = np.asarray(rows)
-    data = _TrainingData(dataset, target, some, unseen if config.patience else None, config, workers)
+    data = _TrainingData(dataset, target, some, unseen if config.patience else None, config)
     with tempfile.TemporaryDirectory(prefix="vdv-fit-") as scratch:
         name = checkpoint and f"{checkpoint}.{_cache_key(data, epochs, device)}"
         stored = read_encoder(f"{name}.safetensors", scratch) if name else None
@@ -150,9 +148,9 @@ def _fit_ridge(ridge: Ridge, dataset: ClipDataset, target: TrainingTarget, rows:
     if len(rows) < 2:
         return  # it stays at zero
     challenge = dataset.clips["challenge"].to_numpy(str)[rows]
-    wanted = normal_score(target.percentile[rows])
+    target_score = normal_score(target.percentile[rows])
     statistics = target.statistics.values[rows]
-    fit_ridge(statistics, wanted, challenge, target.group[rows], config.seed, ridge.limit).copy_to(ridge)
+    fit_ridge(statistics, target_score, challenge, target.group[rows], config.seed, ridge.limit).copy_to(ridge)
 
 
 def _train(training: "_Training", device: torch.device, logs: str | None, scratch: str, checkpoint: str | None) -> None:

@@ -49,7 +49,6 @@ def fit(
     config: VdvConfig,
     device: torch.device,
     logs: str | None = None,
-    workers: int = 0,
     checkpoints: str | None = None,
 ) -> Fitted:
     """Train a model on the dataset's training clips.
@@ -70,7 +69,6 @@ def fit(
 
     Args:
         logs: folder for the logs of the model's encoders; None: none are written.
-        workers: processes that read clips; 0: this one.
         checkpoints: folder, anywhere that pipeline.core.storage writes, for trained encoders and, after each epoch, the
             one in training (pipeline.training.checkpoints); the caller clears it. Encoders found in it are not trained
             again. None: no checkpoints.
@@ -85,12 +83,12 @@ def fit(
     modalities = tuple(dataset.inputs)
     model = Vdv(VdvConfig(**{**asdict(config), "modalities": modalities}), dataset.inputs)
     loss, epochs = {}, {}
-    targets = _training_targets(dataset, rows, model.modalities, config, workers)
+    targets = _training_targets(dataset, rows, model.modalities, config)
     with quiet(), deterministic():
-        held, mixes, best_epochs = _out_of_fold(dataset, targets, config, device, workers, checkpoints)
+        held, mixes, best_epochs = _out_of_fold(dataset, targets, config, device, checkpoints)
         for modality in model.modalities:
             fitted = fit_encoder(
-                dataset, targets[modality], targets[modality].rows, config, device, logs, workers,
+                dataset, targets[modality], targets[modality].rows, config, device, logs,
                 epochs=best_epochs.get(modality), checkpoint=_checkpoint_prefix(checkpoints, "all", modality),
             )  # fmt: skip
             model.encoders[modality], loss[modality], epochs[modality] = fitted.encoder, fitted.loss, fitted.epochs
@@ -132,7 +130,7 @@ def _has_pair(dataset: ClipDataset, rows: Sequence[int], config: VdvConfig) -> b
 
 
 def _training_targets(
-    dataset: ClipDataset, rows: Sequence[int], modalities: Sequence[str], config: VdvConfig, workers: int
+    dataset: ClipDataset, rows: Sequence[int], modalities: Sequence[str], config: VdvConfig
 ) -> dict[str, TrainingTarget]:
     clips = dataset.clips
     some = np.asarray(rows)
@@ -140,7 +138,7 @@ def _training_targets(
     challenge = clips["challenge"].to_numpy(str)
     fold_of = np.full(len(clips), -1)
     fold_of[some] = assign_folds(group[some], challenge[some].tolist(), config.inner_folds, config.seed)
-    statistics = {modality: read_clip_statistics(dataset, modality, rows, workers) for modality in modalities}
+    statistics = {modality: read_clip_statistics(dataset, modality, rows) for modality in modalities}
     label = clips["percentile"].to_numpy(float)
     ridge_fold_of = assign_folds(group[some], challenge[some].tolist(), config.ridge_folds, config.seed)
     folds = FoldAssignment(some, challenge[some], group[some], ridge_fold_of, config.seed)
@@ -173,7 +171,6 @@ def _out_of_fold(
     targets: Mapping[str, TrainingTarget],
     config: VdvConfig,
     device: torch.device,
-    workers: int,
     checkpoints: str | None,
 ) -> tuple[HeldOut, dict[str, tuple[Tensor, Tensor]], dict[str, int]]:
     """Scores of the training clips by encoders that did not see them; clips whose fold leaves nothing to learn from are
@@ -191,12 +188,12 @@ def _out_of_fold(
         encoders = {}
         for modality, target in targets.items():
             fitted = fit_encoder(
-                dataset, target, seen, config, device, None, workers,
+                dataset, target, seen, config, device, None,
                 unseen=unseen, checkpoint=_checkpoint_prefix(checkpoints, f"fold-{fold}", modality),
             )  # fmt: skip
             encoders[modality] = fitted.encoder
             epochs[modality].append(fitted.epochs)
-        parts.append(_score(dataset, unseen, encoders, config, device, workers))
+        parts.append(_score(dataset, unseen, encoders, config, device))
     row = torch.cat([torch.zeros(0, dtype=torch.int64), *(part.row for part in parts)])
     challenges = dataset.clips["challenge"].to_numpy(str)[row.numpy()]
     mixes, scores = {}, []
@@ -206,8 +203,8 @@ def _out_of_fold(
             continue
         levels = torch.cat([part.levels[modality] for part in parts])
         present = torch.cat([part.present[:, place] for part in parts])
-        wanted = torch.from_numpy(target.percentile[row.numpy()])
-        mixes[modality] = _fit_mix(levels, present, wanted, challenges)
+        target_score = torch.from_numpy(target.percentile[row.numpy()])
+        mixes[modality] = _fit_mix(levels, present, target_score, challenges)
         scores.append(torch.where(present, (levels - mixes[modality][0]) @ mixes[modality][1], 0.0))
     none = torch.zeros(0, len(targets))
     return (
@@ -236,8 +233,8 @@ def _fit_mix(levels: Tensor, present: Tensor, percentile: Tensor, challenge: np.
     centred = centre_within(values, challenge[rows])
     spread = np.sqrt(np.square(centred).mean(0))
     spread = np.where(spread > 1e-6, spread, np.inf)  # a level that scores all alike has no say
-    wanted = centre_within(normal_score(percentile.numpy()[rows])[:, None], challenge[rows])[:, 0]
-    coefficients = stacking_coefficients(centred / spread, wanted, challenge[rows])
+    target_score = centre_within(normal_score(percentile.numpy()[rows])[:, None], challenge[rows])[:, 0]
+    coefficients = stacking_coefficients(centred / spread, target_score, challenge[rows])
     weights = (coefficients if coefficients.any() else np.ones(len(coefficients))) / spread
     return torch.from_numpy(values.mean(0)).float(), torch.from_numpy(weights).float()
 
@@ -249,7 +246,6 @@ def _score(
     encoders: dict[str, nn.Module],
     config: VdvConfig,
     device: torch.device,
-    workers: int,
 ) -> _FoldScores:
     view = dataset.view(*encoders, training=False)
     keys = [
@@ -257,7 +253,7 @@ def _score(
         for part in np.split(rows, range(config.batch_clips, len(rows), config.batch_clips))
     ]
     parts = []
-    for batch in DataLoader(view, batch_sampler=keys, collate_fn=view.collate, num_workers=workers):
+    for batch in DataLoader(view, batch_sampler=keys, collate_fn=view.collate):
         inputs = to_device(batch.inputs, device)
         encoded = {modality: encode(encoder.to(device), inputs[modality]) for modality, encoder in encoders.items()}
         present = torch.stack([one.present for one in encoded.values()], 1).cpu()

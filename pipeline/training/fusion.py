@@ -68,7 +68,7 @@ def _steepness(fusion: AttentiveFusion, held: HeldOut, seed: int) -> np.ndarray:
     creators, makes the others' labels. Never negative: a modality that is worse where it is seen better is chance.
     """
     challenge, group = held.challenge.numpy(), held.group.numpy()
-    wanted = centre_within(normal_score(held.percentile.numpy())[:, None], challenge)[:, 0]
+    label = centre_within(normal_score(held.percentile.numpy())[:, None], challenge)[:, 0]
     clarity = torch.where(held.present, fusion.clarity(held.quality), 0.0).double()
     calibrated = torch.where(held.present, (held.score - fusion.centre) / fusion.spread, 0.0).double()
     prior = fusion.prior().double()
@@ -81,7 +81,7 @@ def _steepness(fusion: AttentiveFusion, held: HeldOut, seed: int) -> np.ndarray:
     def solve(rows: np.ndarray, penalty: float, start: np.ndarray) -> np.ndarray:
         def residuals(steepness: np.ndarray) -> np.ndarray:
             score = fused(steepness, rows)
-            return np.concatenate([wanted[rows] - _slope(score, wanted[rows]) * score, np.sqrt(penalty) * steepness])
+            return np.concatenate([label[rows] - _slope(score, label[rows]) * score, np.sqrt(penalty) * steepness])
 
         return least_squares(residuals, start, bounds=(0, np.inf), max_nfev=50).x
 
@@ -99,13 +99,13 @@ def _steepness(fusion: AttentiveFusion, held: HeldOut, seed: int) -> np.ndarray:
         if not len(seen):
             continue
         for place, steepness in enumerate(path(seen)):
-            score = _slope(fused(steepness, seen), wanted[seen]) * fused(steepness, unseen)
-            errors[place] += np.square(centre_within(wanted[unseen, None], challenge[unseen])[:, 0] - score).sum()
-    return (likelihood_of_errors(errors, len(wanted)) @ np.stack(path(np.arange(len(wanted))))).astype(np.float32)
+            score = _slope(fused(steepness, seen), label[seen]) * fused(steepness, unseen)
+            errors[place] += np.square(centre_within(label[unseen, None], challenge[unseen])[:, 0] - score).sum()
+    return (likelihood_of_errors(errors, len(label)) @ np.stack(path(np.arange(len(label))))).astype(np.float32)
 
 
-def _slope(score: np.ndarray, wanted: np.ndarray) -> float:
-    return float(score @ wanted / max(score @ score, 1e-9))
+def _slope(score: np.ndarray, label: np.ndarray) -> float:
+    return float(score @ label / max(score @ score, 1e-9))
 
 
 @torch.inference_mode()
@@ -114,8 +114,8 @@ def _gain(fusion: AttentiveFusion, held: HeldOut) -> Tensor:
     score, _ = fusion(held.score, held.quality, held.present)
     challenge = held.challenge.numpy()
     centred = centre_within(score.double().numpy()[:, None], challenge)[:, 0]
-    wanted = centre_within(normal_score(held.percentile.numpy())[:, None], challenge)[:, 0]
-    slope = _slope(centred, wanted)
+    label = centre_within(normal_score(held.percentile.numpy())[:, None], challenge)[:, 0]
+    slope = _slope(centred, label)
     return torch.tensor(slope if slope > 0 else 1.0)
 
 

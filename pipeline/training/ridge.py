@@ -21,7 +21,7 @@ from pipeline.dataset.folds import assign_folds
 from pipeline.dataset.loading import ClipDataset
 
 PENALTIES = np.logspace(0, 6, 19)  # of standardised statistics: from next to none to next to nothing left
-PENALTY_FOLDS, PENALTY_DEALS = 5, 3  # creators are dealt anew each time, or one deal's luck would choose the penalty
+PENALTY_FOLDS, PENALTY_REPEATS = 5, 3  # creators are dealt anew each time, or one deal's luck would choose the penalty
 STACK_RIDGE = 1e-2  # penalty of `stacking_coefficients`, as a share of the number of clips
 
 
@@ -67,16 +67,16 @@ def fit_ridge(
     scale = np.where(scale > 1e-6, scale, np.inf)  # a constant says nothing
     squashed = limit * np.tanh(np.where(known, statistics - mean, 0.0) / (scale * limit))
     standard = centre_within(squashed, challenge)
-    wanted = centre_within(target[:, None], challenge)[:, 0]
+    target_score = centre_within(target[:, None], challenge)[:, 0]
     errors = np.zeros(len(PENALTIES))
-    for deal in range(PENALTY_DEALS):
-        fold_of = assign_folds(group, challenge.tolist(), PENALTY_FOLDS, PENALTY_DEALS * seed + deal)
+    for repeat in range(PENALTY_REPEATS):
+        fold_of = assign_folds(group, challenge.tolist(), PENALTY_FOLDS, PENALTY_REPEATS * seed + repeat)
         for fold in range(fold_of.max() + 1):
             seen, unseen = fold_of != fold, fold_of == fold
             if seen.any():
-                by_penalty = _solve_ridge(standard[seen], wanted[seen])
-                errors += np.square(standard[unseen] @ by_penalty - wanted[unseen, None]).sum(0) / PENALTY_DEALS
-    coefficients = _solve_ridge(standard, wanted) @ likelihood_of_errors(errors, len(wanted))
+                by_penalty = _solve_ridge(standard[seen], target_score[seen])
+                errors += np.square(standard[unseen] @ by_penalty - target_score[unseen, None]).sum(0) / PENALTY_REPEATS
+    coefficients = _solve_ridge(standard, target_score) @ likelihood_of_errors(errors, len(target_score))
     varies = np.isfinite(scale)
     return RidgeCoefficients(mean, np.where(varies, scale, 1.0), np.where(varies, coefficients, 0.0), limit)
 
@@ -109,11 +109,11 @@ class ClipStatistics:
     limit: float  # of the ridge regression
 
 
-def read_clip_statistics(dataset: ClipDataset, modality: str, rows: Sequence[int], workers: int = 0) -> ClipStatistics:
+def read_clip_statistics(dataset: ClipDataset, modality: str, rows: Sequence[int]) -> ClipStatistics:
     """Read the statistics of these rows of the dataset, drawn as for scoring; other rows count as not present."""
     view = dataset.view(modality, training=False)
     values, present = np.zeros((len(dataset), 0), np.float32), np.zeros(len(dataset), bool)
-    for batch in view.in_batches(rows, 64, workers):
+    for batch in view.in_batches(rows, 64):
         of_batch, present_in_batch = clip_statistics(dataset.inputs[modality], batch.inputs[modality])
         if not values.shape[1]:
             values = np.zeros((len(dataset), of_batch.shape[1]), np.float32)
@@ -143,13 +143,14 @@ def backfit(
     target is the label's own percentile, [n].
     """
     targets = dict.fromkeys(statistics, percentile)
-    wanted = centre_within(normal_score(percentile)[:, None], folds.challenge)[:, 0]
+    target_score = centre_within(normal_score(percentile)[:, None], folds.challenge)[:, 0]
     for _ in range(rounds if len(statistics) > 1 else 0):
         design = np.stack(
-            [out_of_fold_scores(known, folds, targets[modality]) for modality, known in statistics.items()], 1
+            [out_of_fold_scores(of_modality, folds, targets[modality]) for modality, of_modality in statistics.items()],
+            1,
         )
-        parts = design * stacking_coefficients(design, wanted, folds.challenge)
-        rest = wanted[:, None] - (parts.sum(1, keepdims=True) - parts)
+        parts = design * stacking_coefficients(design, target_score, folds.challenge)
+        rest = target_score[:, None] - (parts.sum(1, keepdims=True) - parts)
         targets = {
             modality: percentile_rank(rest[:, place], folds.challenge) for place, modality in enumerate(statistics)
         }
@@ -161,9 +162,9 @@ def residual_percentile(statistics: ClipStatistics, folds: FoldAssignment, targe
     percentile, 0..1, within the challenge.
     """
     scores = out_of_fold_scores(statistics, folds, target)
-    wanted = centre_within(normal_score(target)[:, None], folds.challenge)[:, 0]
-    (coefficient,) = stacking_coefficients(scores[:, None], wanted, folds.challenge)
-    return percentile_rank(wanted - scores * coefficient, folds.challenge)
+    target_score = centre_within(normal_score(target)[:, None], folds.challenge)[:, 0]
+    (coefficient,) = stacking_coefficients(scores[:, None], target_score, folds.challenge)
+    return percentile_rank(target_score - scores * coefficient, folds.challenge)
 
 
 def out_of_fold_scores(statistics: ClipStatistics, folds: FoldAssignment, target: np.ndarray) -> np.ndarray:
@@ -172,14 +173,14 @@ def out_of_fold_scores(statistics: ClipStatistics, folds: FoldAssignment, target
     float64 [n], centred within the challenge, in units of their spread; 0 where the modality is absent or no regression
     could be fitted.
     """
-    present, wanted = statistics.present[folds.row], normal_score(target)
+    present, target_score = statistics.present[folds.row], normal_score(target)
     scores, predicted = np.zeros((len(folds.row), 1)), np.zeros((len(folds.row), 1), bool)
     for fold in range(folds.fold_of.max() + 1):
         seen, unseen = present & (folds.fold_of != fold), present & (folds.fold_of == fold)
         if seen.sum() > 1 and unseen.any():
-            known = statistics.values[folds.row[seen]]
+            seen_values = statistics.values[folds.row[seen]]
             ridge = fit_ridge(
-                known, wanted[seen], folds.challenge[seen], folds.group[seen], folds.seed, statistics.limit
+                seen_values, target_score[seen], folds.challenge[seen], folds.group[seen], folds.seed, statistics.limit
             )
             scores[unseen, 0] = ridge(statistics.values[folds.row[unseen]])
             predicted[unseen] = True
@@ -188,8 +189,8 @@ def out_of_fold_scores(statistics: ClipStatistics, folds: FoldAssignment, target
     return centred / spread if spread > 1e-9 else centred
 
 
-def stacking_coefficients(design: np.ndarray, wanted: np.ndarray, challenge: np.ndarray) -> np.ndarray:
-    """Non-negative ridge regression of `wanted` [n] on predictions [n, K] of clips that the predictors had not seen.
+def stacking_coefficients(design: np.ndarray, target_score: np.ndarray, challenge: np.ndarray) -> np.ndarray:
+    """Non-negative ridge regression of a target [n] on predictions [n, K] of clips that the predictors had not seen.
 
     Stacking (Breiman 1996). Both arguments are centred within the challenge (`centre_within`), the predictions in units
     of their spread. float64 [K]; all 0 where there are too few clips to tell.
@@ -198,7 +199,7 @@ def stacking_coefficients(design: np.ndarray, wanted: np.ndarray, challenge: np.
     if clips <= count + len(np.unique(challenge)):
         return np.zeros(count)
     extra = np.sqrt(STACK_RIDGE * clips) * np.eye(count)
-    return nnls(np.concatenate([design, extra]), np.concatenate([wanted, np.zeros(count)]))[0]
+    return nnls(np.concatenate([design, extra]), np.concatenate([target_score, np.zeros(count)]))[0]
 
 
 def normal_score(percentile: np.ndarray) -> np.ndarray:
