@@ -80,7 +80,7 @@ def variants(config: VdvConfig) -> list[Variant]:
         ("mean_fusion", "fusion by the uniform mean", replace(config, fusion="mean")),
     )
     known = tuple(modality for modality in modality_names() if modality in config.modalities)
-    skeletons = tuple(modality for modality in known if find_modality(modality).input_spec.is_skeleton)
+    skeletons = tuple(modality for modality in known if find_modality(modality).is_skeleton)
     sequences = tuple(modality for modality in known if modality not in skeletons)
     listed = []
     for group, changed in ((pose, skeletons), (sequence, sequences), (shared, known), (fusion, ())):
