@@ -32,9 +32,12 @@ CHANGED = $(filter %.py,$(shell git diff --name-only --diff-filter=d $(SINCE); g
 UNIT_TESTS = $(filter-out tests/end_to_end/%,$(sort $(foreach file,$(CHANGED),\
     $(filter tests/%,$(if $(filter test_%,$(notdir $(file))),$(file)))\
     $(wildcard tests/$(dir $(file))test_$(basename $(notdir $(file)))*.py))))
+UNNAMED = $(foreach file,$(filter-out tests/%,$(CHANGED)),\
+    $(if $(wildcard tests/$(dir $(file))test_$(basename $(notdir $(file)))*.py),,$(file)))
 
 check: lint
 	$(if $(UNIT_TESTS),$(PYTEST) $(PYTEST_ARGS) $(UNIT_TESTS),@echo "No unit tests of what changed.")
+	$(if $(UNNAMED),@echo "Tested by no file of their name: $(UNNAMED). Run their folder of tests/, as CONTRIBUTING.md shows.")
 
 demo: $(VENV)/.installed
 	$(BIN)/luigi --module tasks BuildVDV --workspace '$(WORKSPACE)'
