@@ -37,7 +37,7 @@ UNNAMED = $(foreach file,$(filter-out tests/%,$(CHANGED)),\
 
 check: lint
 	$(if $(UNIT_TESTS),$(PYTEST) $(PYTEST_ARGS) $(UNIT_TESTS),@echo "No unit tests of what changed.")
-	$(if $(UNNAMED),@echo "Tested by no file of their name: $(UNNAMED). Run their folder of tests/, as CONTRIBUTING.md shows.")
+	$(if $(UNNAMED),@echo "Tested by no file of their name: $(UNNAMED). Run the tests of their folder: see CONTRIBUTING.md.")
 
 demo: $(VENV)/.installed
 	$(BIN)/luigi --module tasks BuildVDV --workspace '$(WORKSPACE)'
