@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from models.extractors.extractor import Extractor
     from pipeline.dataset.assemble import BatchFiles
 
-DATASET_VERSION = 3  # raised when the dataset's files change meaning
+DATASET_VERSION = 4  # raised when the dataset's files change meaning
 
 
 class IngestBatch(WorkspaceTask):

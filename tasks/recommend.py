@@ -2,6 +2,7 @@
 
 import luigi
 
+from pipeline.ingest.ids import canonical_id
 from pipeline.runs.run import Run
 from pipeline.runs.runs import find_run, read_names
 from pipeline.scoring.recommendation_options import RecommendOptions, check_name, check_options, parse_weights
@@ -77,7 +78,7 @@ class Recommend(luigi.Task):
         """The run's folder, and what is asked of it."""
         options = RecommendOptions(
             weights=parse_weights(self.weights),
-            challenge=self.challenge,
+            challenge=canonical_id(self.challenge),
             top=self.top,
             diversity=self.diversity,
             per_creator=self.per_creator,

@@ -18,7 +18,7 @@ from tasks.options import ExtractOptions, snapshots
 from tasks.run_options import RUN_HELP
 from tasks.terminal_text import uploads_text
 
-UPLOADS_VERSION = 1  # raised when what is written changes meaning
+UPLOADS_VERSION = 2  # raised when what is written changes meaning
 
 
 class ScoreUploads(ExtractOptions):

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.core.errors import DataError
+from pipeline.core.text import look_alike_key
 
 ENGAGEMENT = ("likes", "views", "comments", "shares")
 KINDS = ("auto", "adjusted", *ENGAGEMENT)
@@ -101,6 +102,8 @@ def _choose_kind(clips: pd.DataFrame, train: np.ndarray, options: LabelOptions) 
 def group_clips(creators: pd.Series, copies: pd.Series, index: pd.Index) -> np.ndarray:
     """Group of each clip, int64 [clips]: clips of one creator and copies of one clip share it; unknown creators differ.
 
+    Creators whose ids look alike (`anna`, `Anna`) may be one person, and share a group.
+
     copies: one value for all copies of a clip, NA for a clip without copies (near_duplicates.name_originals).
     """
     parent = list(range(len(index)))
@@ -112,10 +115,10 @@ def group_clips(creators: pd.Series, copies: pd.Series, index: pd.Index) -> np.n
         return place
 
     first: dict[tuple[str, str], int] = {}
-    for name, values in (("creator", creators), ("copies", copies)):
+    for name, values, key in (("creator", creators, look_alike_key), ("copies", copies, str)):
         for place, value in enumerate(values):
             if not pd.isna(value) and value != "":
-                parent[find(place)] = find(first.setdefault((name, str(value)), place))
+                parent[find(place)] = find(first.setdefault((name, key(str(value))), place))
     return np.array([find(place) for place in range(len(index))], np.int64)
 
 
@@ -181,7 +184,7 @@ def _assert_no_leak(clips: pd.DataFrame, split: np.ndarray, groups: np.ndarray) 
         raise DataError(
             f"the manifest's split has {len(leaks)} creators (or copies of one clip) on both sides: {listed}. A model"
             " would be tested on what it has seen: give a creator's clips one split, and copies of a clip (one film,"
-            " be it encoded anew), or leave the column out"
+            " be it encoded anew), or leave the column out. Creators whose ids look alike (anna, Anna) count as one"
         )
 
 

@@ -11,6 +11,7 @@ import av
 from pipeline.core import storage
 from pipeline.core.errors import ClipError
 from pipeline.core.options import DecodeLimits
+from pipeline.core.text import visible
 
 # Containers that a clip may come in. FFmpeg also opens playlists and scripts (hls, concat, ...) that make it read
 # other files or URLs; a stranger's upload must not be able to.
@@ -59,13 +60,13 @@ def fetch(uri: str) -> Source:
             data = storage.read_bytes(uri)
             source = Source(None, data, len(data))
     except FileNotFoundError as error:
-        raise ClipError("missing", f"no file at {uri}") from error
+        raise ClipError("missing", f"no file at {visible(uri)}") from error
     except MemoryError as error:
-        raise ClipError("memory", f"{uri} does not fit into the worker's memory limit") from error
+        raise ClipError("memory", f"{visible(uri)} does not fit into the worker's memory limit") from error
     except Exception as error:  # a remote filesystem raises its own library's errors
-        raise ClipError("io", f"cannot read {uri}: {type(error).__name__}: {error}") from error
+        raise ClipError("io", f"cannot read {visible(uri)}: {type(error).__name__}: {error}") from error
     if source.size_bytes == 0:
-        raise ClipError("empty", f"{uri} holds 0 bytes")
+        raise ClipError("empty", f"{visible(uri)} holds 0 bytes")
     return source
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from pipeline.core.errors import DataError, OptionError
+from pipeline.core.text import quoted
 from pipeline.dataset.folder import DatasetFolder
 from pipeline.runs.run import SCORES, Run
 
@@ -45,7 +46,7 @@ def choose_references(run_folder: Run, clip_id: str) -> References:
     if not len(rows):
         some = ", ".join(clips["clip_id"].head(_LISTED))
         raise OptionError(
-            f"--clip {clip_id!r}: run {run_folder.place} has no such clip; its {len(clips)} clips are {some}, ..."
+            f"--clip {quoted(clip_id)}: run {run_folder.place} has no such clip; its {len(clips)} clips are {some}, ..."
         )
     row = int(rows[0])
     clip = clips.loc[row]
@@ -61,7 +62,7 @@ def choose_references(run_folder: Run, clip_id: str) -> References:
     ranked = score[eligible].sort_values(ascending=False, kind="stable").index
     if len(ranked) < MIN_FITTING:
         raise DataError(
-            f"challenge {clip['challenge']!r} has {len(ranked)} clips with a skeleton by others than {clip_id}'s"
+            f"challenge {quoted(clip['challenge'])} has {len(ranked)} clips with a skeleton by others than {clip_id}'s"
             f" creator; feedback needs {MIN_FITTING} to hold it against"
         )
     wanted = min(MAX_REFERENCES, max(MIN_REFERENCES, math.ceil(REFERENCE_SHARE * int(same_challenge.sum()))))

@@ -12,6 +12,7 @@ from pipeline.core import storage
 from pipeline.core.errors import TooManyFailed
 from pipeline.core.fingerprint import fingerprint as fingerprint_of
 from pipeline.core.options import DecodeLimits
+from pipeline.core.text import visible
 from pipeline.decode.clips import Probe
 from pipeline.ingest.clip_table import (
     SCHEMA,
@@ -154,8 +155,8 @@ def _refuse_an_outage(batch: Batch, previous: IngestedBatch, clips: Sequence[Ing
     if len(lost) > MAX_LOST and len(lost) > MAX_LOST_SHARE * len(still):
         raise TooManyFailed(
             f"{batch.path}: {len(lost)} of {len(still)} clips that could be read before cannot be now (the first: "
-            f"{lost[0].clip_id} at {lost[0].uri}: {lost[0].reason}); check that their disk is mounted and the network "
-            "up, and run again; if they are gone for good, take them out of the manifest or set removed=true"
+            f"{lost[0].clip_id} at {visible(lost[0].uri)}: {lost[0].reason}); check that their disk is mounted and the "
+            "network up, and run again; if they are gone for good, take them out of the manifest or set removed=true"
         )
 
 

@@ -1,9 +1,11 @@
 """Manifest files: read, checked and typed before any work starts. data_manifest/README.md has the format for users."""
 
 import glob
+import logging
 import os
 import posixpath
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,10 +17,24 @@ import pandera.pandas as pa
 
 from pipeline.core import storage
 from pipeline.core.errors import ManifestError, WorkspaceError
-from pipeline.ingest.manifest_files import COLUMNS, COUNTS, REQUIRED, ManifestFile, Problem, read_file
+from pipeline.core.text import quoted, visible
+from pipeline.ingest.ids import canonical_id, has_lost_digits, look_alikes, spreadsheet_zeros
+from pipeline.ingest.manifest_files import (
+    COLUMNS,
+    COUNTS,
+    IDS,
+    LOST_DIGITS,
+    REQUIRED,
+    ManifestFile,
+    Problem,
+    read_file,
+)
+from pipeline.ingest.upload_times import UploadTime, parse_time
 
 SPLITS = ("train", "val", "test")
 MAX_PROBLEMS = 50  # listed in one message; more would scroll the first ones away
+
+log = logging.getLogger(__name__)
 
 _SUFFIXES = (".csv", ".parquet")
 _BATCH_NAME = re.compile(r"[A-Za-z0-9._-]{1,128}")
@@ -33,8 +49,9 @@ class Batch:
     """A checked manifest file.
 
     rows: one row a clip that is not removed, in the file's order; every column of COLUMNS but `removed`, whether or not
-    the file has it: clip_id, uri (absolute path or URL), challenge, creator_id, split: string; uploaded_at:
-    datetime64[us, UTC]; COUNTS: Int64; missing is NA. `line` (Int64) is the file's line, for Parquet the row from 1.
+    the file has it: clip_id, challenge, creator_id (pipeline.ingest.ids.canonical_id), uri (absolute path or URL),
+    split: string; uploaded_at: datetime64[us, UTC]; COUNTS: Int64; missing is NA. `line` (Int64) is the file's line,
+    for Parquet the row from 1.
     """
 
     name: str  # the file's name without its ending; unique over the manifests read together
@@ -46,6 +63,8 @@ class Batch:
 
 def read_manifests(spec: str) -> tuple[Batch, ...]:
     """The batches of the manifests that `spec` names, sorted by path, with every row checked.
+
+    Clips and creators whose ids look like another's are logged as warnings, once a process.
 
     spec: a file, a folder (every *.csv and *.parquet directly in it) or a glob; local, or any fsspec URL.
 
@@ -59,10 +78,17 @@ def read_manifests(spec: str) -> tuple[Batch, ...]:
         problems += file.problems
     problems += _name_problems(files)
     cells = pd.concat([file.cells.assign(file=file.position) for file in files], ignore_index=True)
-    problems += _cell_problems(files, cells)
+    ids = cells.assign(**{name: cells[name].map(canonical_id, na_action="ignore").astype("string") for name in IDS})
+    times = _times(cells["uploaded_at"])
+    problems += _cell_problems(files, cells, ids)
+    problems += _time_problems(files, cells, times)
+    problems += _spreadsheet_problems(files, ids)
+    problems += _look_alikes(files, cells, ids, ["challenge"])
     if problems:
         raise ManifestError(_message(files, problems))
-    typed = _typed(cells)
+    for warning in _listed(files, list(_look_alikes(files, cells, ids, ["clip_id", "creator_id"]))):
+        _warn(warning)
+    typed = _typed(ids, times)
     typed["uri"] = [resolve_uri(uri, paths[file]) for uri, file in zip(typed["uri"], cells["file"], strict=True)]
     typed["uri"] = typed["uri"].astype("string")
     batches = []
@@ -105,7 +131,7 @@ def _local_paths(spec: str) -> list[str]:
         return [_manifest_file(path)]
     if glob.has_magic(path):
         return [match for match in glob.glob(path, recursive=True) if _is_manifest(match) and os.path.isfile(match)]
-    raise ManifestError(f"{spec}: no such file or folder; check the path (it starts at {os.getcwd()})")
+    raise ManifestError(f"{visible(spec)}: no such file or folder; check the path (it starts at {os.getcwd()})")
 
 
 def _remote_paths(spec: str) -> list[str]:
@@ -134,7 +160,7 @@ def _name_problems(files: list[ManifestFile]) -> Iterable[Problem]:
     seen: dict[str, str] = {}
     for file in files:
         if not _BATCH_NAME.fullmatch(file.name):
-            text = f"the name {file.name!r} : must be 1-128 of A-Z a-z 0-9 . _ -; rename the file"
+            text = f"the name {quoted(file.name)} : must be 1-128 of A-Z a-z 0-9 . _ -; rename the file"
             yield Problem(file.position, 0, 0, text)
         if file.name in seen:
             text = f"{seen[file.name]} has the name {file.name!r} too, and folders are named by it; rename one of them"
@@ -149,17 +175,16 @@ def _matches(pattern: str, rule: str) -> pa.Check:
     return pa.Check(lambda cells: cells.str.fullmatch(pattern), error=rule)
 
 
-def _is_time(cells: pd.Series) -> pd.Series:
-    return cells.map(lambda cell: _time(cell) is not None).astype(bool)
+def _id_checks(pattern: str, rule: str) -> list[pa.Check]:
+    """The rule of an id, and that all of its digits are there; an id breaks one of them at the most."""
+    return [
+        pa.Check(lambda cells: cells.str.fullmatch(pattern) | _lost_digits(cells), error=rule),
+        pa.Check(lambda cells: ~_lost_digits(cells), error=LOST_DIGITS),
+    ]
 
 
-def _time(cell: str) -> datetime | None:
-    """An ISO 8601 time in UTC, which it is taken for where it has no offset. None where the cell is no ISO 8601."""
-    try:
-        moment = datetime.fromisoformat(cell)
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None
+def _lost_digits(cells: pd.Series) -> pd.Series:
+    return cells.map(has_lost_digits).astype(bool)
 
 
 def _uses_only(allowed: Callable[[str], bool]) -> Callable[[pd.Series], pd.Series]:
@@ -179,7 +204,7 @@ def _is_installed(scheme: str) -> bool:
 
 _RULES = {
     "clip_id": [
-        _matches(r"[A-Za-z0-9._-]{1,128}", "must be 1-128 of A-Z a-z 0-9 . _ -"),
+        *_id_checks(r"[A-Za-z0-9._-]{1,128}", "must be 1-128 of A-Z a-z 0-9 . _ -"),
         pa.Check(lambda cells: ~cells.duplicated(), error="unique"),
     ],
     "uri": [
@@ -194,9 +219,9 @@ _RULES = {
             error="needs a package that is not installed: for s3:// pip install 'vdv[s3]', for gs:// 'vdv[gcs]'",
         ),
     ],
-    "challenge": [_matches(_TEXT, "must be one line of at most 200 characters")],
-    "creator_id": [_matches(_TEXT, "must be one line of at most 200 characters")],
-    "uploaded_at": [pa.Check(_is_time, error="must be ISO 8601, like 2024-06-30 or 2024-06-30T18:00:00+02:00")],
+    "challenge": _id_checks(_TEXT, "must be one line of at most 200 characters"),
+    "creator_id": _id_checks(_TEXT, "must be one line of at most 200 characters"),
+    "uploaded_at": [],  # _time_problems
     **{name: [_matches(_COUNT, "must be a whole number >= 0 (of at most 18 digits)")] for name in COUNTS},
     "split": [pa.Check.isin(SPLITS, error=f"must be {', '.join(SPLITS[:-1])} or {SPLITS[-1]}")],
     "removed": [
@@ -208,42 +233,106 @@ _SCHEMA = pa.DataFrameSchema(
 )
 
 
-def _cell_problems(files: list[ManifestFile], cells: pd.DataFrame) -> list[Problem]:
-    """Every cell that breaks a rule, by Pandera in one pass over all files."""
+def _cell_problems(files: list[ManifestFile], cells: pd.DataFrame, ids: pd.DataFrame) -> list[Problem]:
+    """Every cell that breaks a rule, by Pandera in one pass over all files.
+
+    cells: as written, to be shown. ids: the same with each id in its one spelling, to be checked.
+    """
     try:
-        _SCHEMA.validate(cells, lazy=True)
+        _SCHEMA.validate(ids, lazy=True)
     except pa.errors.SchemaErrors as errors:
         failures = errors.failure_cases
     else:
         return []
     file_of, line_of = cells["file"].tolist(), cells["line"].tolist()
+    known = {(problem.file, problem.line, problem.column) for file in files for problem in file.problems}
     first: dict[str, int] = {}  # row of each clip_id's first use
-    for at, clip_id in enumerate(cells["clip_id"]):
+    for at, clip_id in enumerate(ids["clip_id"]):
         first.setdefault(clip_id, at)
     problems = []
     for column, rule, at in zip(failures["column"], failures["check"], failures["index"], strict=True):
         if at is None:  # a rule that cannot be run at all is a bug
             raise RuntimeError(f"the rule {rule!r} of column {column!r} failed to run: {failures['failure_case'][0]}")
         file, value = files[file_of[at]], cells[column].array[at]
-        if column in file.missing_columns:
+        if column in file.unread_columns or (file.position, line_of[at], COLUMNS.index(column)) in known:
             continue
         if rule == "unique":
-            other = first[value]
+            other = first[ids[column].array[at]]
             rule = f"must be there once; it is also at {_place(files[file_of[other]], line_of[other])}"
+            if (spelling := cells[column].array[other]) != value:
+                rule += f", as {_shown(spelling)}"
         elif rule == "not_nullable":
             rule, value = "must not be empty", ""
-        text = f"column {column!r}: value {_shortened(value)!r} : {rule}"
-        problems.append(Problem(file.position, line_of[at], COLUMNS.index(column), text))
+        problems.append(_cell_problem(file, line_of[at], column, value, rule))
     return problems
 
 
-def _typed(cells: pd.DataFrame) -> pd.DataFrame:
+def _cell_problem(file: ManifestFile, line: int, column: str, value: str, rule: str) -> Problem:
+    return Problem(file.position, line, COLUMNS.index(column), f"column {column!r}: value {_shown(value)} : {rule}")
+
+
+def _spreadsheet_problems(files: list[ManifestFile], ids: pd.DataFrame) -> Iterable[Problem]:
+    for file in files:
+        rows = ids[ids["file"] == file.position]
+        for column in IDS:
+            place = spreadsheet_zeros(_or_none(rows[column]))
+            if place is not None:
+                rule = f"{LOST_DIGITS}; every long id of the column is zeros from the 16th digit on"
+                yield _cell_problem(file, rows["line"].iloc[place], column, rows[column].iloc[place], rule)
+
+
+_ADVICE = {
+    "clip_id": "they are kept as two clips; if they are one, take one of them out",
+    "challenge": "write one of them everywhere, or names that differ in more than case, blanks and leading zeros",
+    "creator_id": "they are kept as two creators, but never trained on the one and tested on the other; if they are one"
+    " person, write one of them everywhere; if not, ids that differ in more than case, blanks and leading zeros say so",
+}
+
+
+def _look_alikes(
+    files: list[ManifestFile], cells: pd.DataFrame, ids: pd.DataFrame, columns: Iterable[str]
+) -> Iterable[Problem]:
+    """The first cell of each spelling that looks like a commoner one, over all files."""
+    for column in columns:
+        for at, other in look_alikes(_or_none(ids[column])):
+            place = _place(files[cells["file"].iloc[other]], cells["line"].iloc[other])
+            rule = f"looks like {_shown(cells[column].iloc[other])} at {place}; {_ADVICE[column]}"
+            file, line = files[cells["file"].iloc[at]], cells["line"].iloc[at]
+            yield _cell_problem(file, line, column, cells[column].iloc[at], rule)
+
+
+def _times(cells: pd.Series) -> list[UploadTime]:
+    now = datetime.now(UTC)
+    return [UploadTime() if cell is None else parse_time(cell, now) for cell in _or_none(cells)]
+
+
+def _time_problems(files: list[ManifestFile], cells: pd.DataFrame, times: list[UploadTime]) -> Iterable[Problem]:
+    """Cells that are no time, and numbers in another unit than most of their file's."""
+    for file in files:
+        places = [place for place, of_file in enumerate(cells["file"] == file.position) if of_file]
+        units = Counter(times[place].unit for place in places if times[place].unit)
+        unit = units.most_common(1)[0][0] if units else ""
+        for place in places:
+            rule = times[place].fault
+            if times[place].unit not in ("", unit):
+                rule = f"is in {times[place].unit}, but most of the file's are in {unit}; write one unit, or ISO 8601"
+            if rule:
+                yield _cell_problem(
+                    file, cells["line"].iloc[place], "uploaded_at", cells["uploaded_at"].iloc[place], rule
+                )
+
+
+def _or_none(cells: pd.Series) -> list[str | None]:
+    return cells.to_numpy(object, na_value=None).tolist()
+
+
+def _typed(cells: pd.DataFrame, times: list[UploadTime]) -> pd.DataFrame:
     """Cells that obey every rule, in the types that `Batch.rows` has."""
     typed = cells[[*COLUMNS]].copy()
     for name in COUNTS:
         typed[name] = cells[name].str.replace(r"\.0+$", "", regex=True).astype("Int64")
-    times = [None if pd.isna(cell) else _time(cell) for cell in cells["uploaded_at"]]
-    typed["uploaded_at"] = pd.Series(times, index=cells.index, dtype="datetime64[us, UTC]")
+    moments = [time.moment for time in times]
+    typed["uploaded_at"] = pd.Series(moments, index=cells.index, dtype="datetime64[us, UTC]")
     typed["removed"] = cells["removed"].str.lower().isin(_TRUE).fillna(False).astype(bool)
     typed["line"] = cells["line"].astype("Int64")
     return typed
@@ -252,8 +341,8 @@ def _typed(cells: pd.DataFrame) -> pd.DataFrame:
 # --- the message
 
 
-def _shortened(value: str) -> str:
-    return value if len(value) <= 60 else value[:57] + "..."
+def _shown(value: str) -> str:
+    return quoted(value if len(value) <= 60 else value[:57] + "...")
 
 
 def _place(file: ManifestFile, line: int) -> str:
@@ -263,9 +352,20 @@ def _place(file: ManifestFile, line: int) -> str:
 
 
 def _message(files: list[ManifestFile], problems: list[Problem]) -> str:
+    count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+    head = f"{count} in the manifest{'s' if len(files) > 1 else ''}; nothing was done"
+    return "\n".join([head, *_listed(files, problems)])
+
+
+def _listed(files: list[ManifestFile], problems: list[Problem]) -> list[str]:
+    """Problems in the files' order, a line each; of many the first, and how many more there are."""
     ordered = sorted(problems, key=lambda problem: (problem.file, problem.line, problem.column))
     lines = [f"{_place(files[problem.file], problem.line)}: {problem.text}" for problem in ordered[:MAX_PROBLEMS]]
     if len(ordered) > MAX_PROBLEMS:
         lines.append(f"... and {len(ordered) - MAX_PROBLEMS} more")
-    count = f"{len(ordered)} problem{'s' if len(ordered) > 1 else ''}"
-    return f"{count} in the manifest{'s' if len(files) > 1 else ''}; nothing was done\n" + "\n".join(lines)
+    return lines
+
+
+@cache
+def _warn(message: str) -> None:
+    log.warning(f"warning: {message}")

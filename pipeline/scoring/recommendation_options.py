@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 import numpy as np
 import pandas as pd
@@ -11,8 +11,10 @@ import pandas as pd
 from pipeline.core import storage
 from pipeline.core.errors import OptionError, WorkspaceError
 from pipeline.core.fingerprint import fingerprint
+from pipeline.core.text import quoted, visible
 from pipeline.dataset.folder import DatasetFolder
 from pipeline.dataset.labels import ENGAGEMENT
+from pipeline.ingest.upload_times import iso_time
 from pipeline.modalities.registry import modality_names
 from pipeline.runs.run import SCORES, Run
 from pipeline.runs.runs import NAME
@@ -93,13 +95,10 @@ def _weight(modality: str, text: str) -> float:
 
 def since_time(text: str) -> datetime:
     """The time of an ISO 8601 day (its first second) or time; UTC without a zone. Raises OptionError: it is neither."""
-    try:
-        since = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise OptionError(
-            f"--since is {text!r}; give a day or a time as in 2024-06-30 or 2024-06-30T18:00:00+02:00"
-        ) from error
-    return since if since.tzinfo else since.replace(tzinfo=UTC)
+    since = iso_time(text)
+    if since is None:
+        raise OptionError(f"--since is {text!r}; give a day or a time as in 2024-06-30 or 2024-06-30T18:00:00+02:00")
+    return since
 
 
 def check_name(name: str) -> None:
@@ -139,7 +138,8 @@ def check_options(run_folder: Run, options: RecommendOptions) -> None:
     clips = folder.read_clips()
     challenges = sorted(clips["challenge"].unique())
     if options.challenge and options.challenge not in challenges:
-        raise OptionError(f"--challenge {options.challenge!r} is none of those there: {', '.join(challenges)}")
+        names = ", ".join(map(visible, challenges))
+        raise OptionError(f"--challenge {quoted(options.challenge)} is none of those there: {names}")
     if not eligible(clips, options).any():
         raise OptionError(_nothing_new(clips, options))
 
@@ -170,7 +170,7 @@ def eligible(clips: pd.DataFrame, options: RecommendOptions) -> np.ndarray:
 
 
 def _nothing_new(clips: pd.DataFrame, options: RecommendOptions) -> str:
-    where = f" of {options.challenge}" if options.challenge else ""
+    where = f" of {visible(options.challenge)}" if options.challenge else ""
     if not options.since:
         return (
             f"--new-only: no clip{where} is without likes, views, comments and shares, which is what counts as new."

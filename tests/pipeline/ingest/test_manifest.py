@@ -1,7 +1,7 @@
 """The manifest's rules: each has a row that breaks it, and is named by file, line, column, value and rule."""
 
 import time
-from datetime import date, datetime
+from datetime import datetime
 from pathlib import Path
 
 import fsspec
@@ -73,7 +73,9 @@ def test_removed_clips_are_in_no_row(tmp_path: Path) -> None:
         ("creator_id", "c" * 201, "at most 200"),
         ("uploaded_at", "30.06.2024", "must be ISO 8601"),
         ("uploaded_at", "2024-02-30", "must be ISO 8601"),
-        ("uploaded_at", "0001-01-01T00:00:00+23:00", "must be ISO 8601"),
+        ("uploaded_at", "1712-12-05", "must be from 2005-01-01 on and not in the future"),
+        ("uploaded_at", "17121205", "must be from 2005-01-01 on and not in the future"),
+        ("uploaded_at", "171212051", "is no time between 2005-01-01 and now in seconds, milliseconds"),
         *((name, "12k", "must be a whole number >= 0") for name in COUNTS),
         ("likes", "-1", "must be a whole number >= 0"),
         ("likes", "1.5", "must be a whole number >= 0"),
@@ -280,8 +282,6 @@ def test_parquet_problems_are_named_by_row(tmp_path: Path) -> None:
         f"{path}:row 3: column 'clip_id'",
         f"{path}:row 3: column 'split'",
     ]
-    pq.write_table(pa.table({**columns, "likes": [True, False, True], "uploaded_at": [date(2024, 1, 1)] * 3}), path)
-    assert sum("value 'True' : must be a whole number" in problem for problem in _problems(path)) == 2
     Path(path).write_bytes(b"PAR1 is not all there is to it")
     assert "is no readable Parquet file" in _problems(path)[0]
 
