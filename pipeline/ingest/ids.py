@@ -53,9 +53,9 @@ def look_alikes(ids: Sequence[str | None]) -> list[tuple[int, int]]:
     alike = [texts for texts in spellings.values() if len(texts) > 1]
     wanted = {text for texts in alike for text in texts}
     first: dict[str, int] = {}
-    for place, text in enumerate(ids):
-        if text in wanted:
-            first.setdefault(str(text), place)
+    for place, spelling in enumerate(ids):
+        if spelling in wanted:
+            first.setdefault(str(spelling), place)
     pairs = []
     for texts in alike:
         common = max(texts, key=lambda text: counts[text])  # the first of those that are as common

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -185,12 +186,13 @@ def _parquet_cells(file: ManifestFile, name: str, column: pyarrow.ChunkedArray) 
 def _decoded(file: ManifestFile, name: str, values: list[bytes | None]) -> list[str | None]:
     texts: list[str | None] = []
     for row, value in enumerate(values, start=1):
+        text = None
         try:
-            texts.append(None if value is None else value.decode())
-        except UnicodeDecodeError:
-            shown = value if len(value) <= 20 else value[:17] + b"..."
+            text = None if value is None else value.decode()
+        except UnicodeDecodeError as error:
+            shown = error.object if len(error.object) <= 20 else error.object[:17] + b"..."
             file.refuse_cell(name, row, repr(shown), "is not UTF-8; export the column as text in UTF-8")
-            texts.append(None)
+        texts.append(text)
     return texts
 
 
@@ -226,7 +228,8 @@ def _times(column: pyarrow.ChunkedArray) -> list[str | None]:
     """ISO 8601 of dates and timestamps, of any year. Those with a time zone are in UTC, whatever the zone's name."""
     kind = column.type
     is_date = pyarrow.types.is_date32(kind)
-    unit, zone = ("D", "") if is_date else (kind.unit, "Z" if kind.tz else "")
+    unit: Any = "D" if is_date else kind.unit
+    zone = "Z" if not is_date and kind.tz else ""
     ticks = column.cast(pyarrow.int32() if is_date else pyarrow.int64()).to_pylist()
     return [None if tick is None else f"{np.datetime64(tick, unit)}{zone}" for tick in ticks]
 

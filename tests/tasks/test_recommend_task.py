@@ -88,6 +88,7 @@ def test_a_name_used_again_is_replaced_and_other_options_get_other_files(workspa
         ({"weights": "pose=-1"}, "a number from 0 up"),
         ({"weights": "pose=0"}, "nothing to recommend by"),
         ({"challenge": "polka"}, "shuffle, wave"),
+        ({"challenge": "cafe\u0301"}, "'café' is none"),  # composed, as the manifest's are
         ({"run_id": "july"}, "'july'; there are"),
         ({"name": "a/b"}, "--name"),
         ({"since": "2031"}, "--since"),

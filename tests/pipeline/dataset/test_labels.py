@@ -129,6 +129,20 @@ def test_copies_chain_creators_together() -> None:
     assert groups[4] != groups[0]
 
 
+def test_creators_whose_ids_look_alike_are_never_on_both_sides() -> None:
+    creators = pd.Series(["anna", "Anna", "an\u00adna", "00123", "123", "ana", None])
+    groups = group_clips(creators, pd.Series([None] * 7), creators.index)
+    assert groups[0] == groups[1] == groups[2]
+    assert groups[3] == groups[4]
+    assert len(set(groups)) == 4
+    split = ["test" if place < 10 else "train" for place in range(60)]
+    apart = [f"p{place}" for place in range(60)]
+    with pytest.raises(DataError, match=r"c3 \(test\) and c30 \(train\).*look alike \(anna, Anna\) count as one"):
+        make_labels(
+            table(split=split, creator_id=[*apart[:3], "anna", *apart[4:30], "Anna", *apart[31:]]), LabelOptions()
+        )
+
+
 def test_about_a_fifth_of_each_challenge_is_held_out() -> None:
     clips = table(200, creator_id=None)
     labels = make_labels(clips, LabelOptions())

@@ -250,6 +250,13 @@ def test_what_is_not_there_and_what_cannot_be_read_are_told_apart(tmp_path: Path
         assert caught.value.code == code
 
 
+def test_a_name_of_another_composition_is_not_there_and_its_reason_shows_why(tmp_path: Path) -> None:
+    write_clip(tmp_path / "caf\u00e9.mp4", frames=5)
+    with pytest.raises(ClipError, match=r"no file at .*cafe\\u0301\.mp4") as caught:
+        fetch(str(tmp_path / "cafe\u0301.mp4"))
+    assert caught.value.code == "missing"
+
+
 def test_a_frame_over_the_limit_is_refused_before_decoding(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.mp4")
     with pytest.raises(ClipError) as caught:

@@ -327,8 +327,9 @@ def test_weights_that_make_no_sense_are_refused_with_what_to_write(text: str, me
 
 
 def test_days_and_names_that_are_none_are_refused() -> None:
-    with pytest.raises(OptionError, match="--since is 'yesterday'; give a day"):
-        since_time("yesterday")
+    for text in ("yesterday", "1712120512345", "2024-06-3018:00"):  # the second is 1712-12-05T23:45 to Python
+        with pytest.raises(OptionError, match=f"--since is '{text}'; give a day"):
+            since_time(text)
     with pytest.raises(OptionError, match=r"--name is '\.\./x'"):
         check_name("../x")
     check_name("june-picks")
@@ -342,6 +343,7 @@ def test_days_and_names_that_are_none_are_refused() -> None:
             "names face, but the run was made without; it has pose, scene",
         ),
         ({"challenge": "polka"}, "--challenge 'polka' is none of those there: shuffle, wave"),
+        ({"challenge": "wave\u200b"}, r"--challenge 'wave\\u200b' is none of those there: shuffle, wave"),
         ({"since": "2030-01-01"}, "no clip was uploaded then or later; the last is of 2024-07-03"),
         ({"since": "2024-07-03", "challenge": "shuffle"}, "no clip of shuffle was uploaded then or later"),
         ({"since": "soon"}, "--since is 'soon'"),
