@@ -43,4 +43,6 @@ def look_alike_key(text: str) -> str:
         folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
         folded = "".join(c for c in _INVISIBLE.sub("", folded) if unicodedata.category(c) != "Cf")
     key = " ".join(folded.split())
-    return str(int(key)) if key.isdecimal() else key
+    if key.isdecimal():  # in whatever script
+        return "".join(str(unicodedata.decimal(digit)) for digit in key).lstrip("0") or "0"
+    return key

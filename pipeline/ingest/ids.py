@@ -12,7 +12,7 @@ EXACT_BELOW = 2**53  # a float64 holds every whole number below
 # As spreadsheets, pandas, Java and Spark print a large float: 7.137E+18, 7.137423965982674e+18, 7.137E18. With neither
 # a sign nor a point it may be an id: 12e4567.
 _EXPONENT = re.compile(r"-?[0-9]([.,][0-9]+[eE]\+?|[eE]\+)[0-9]+")
-_WHOLE_FLOAT = re.compile(r"(-?(?:0|[1-9][0-9]*))\.0+")
+_WHOLE_FLOAT = re.compile(r"(-?(?:0|[1-9][0-9]{0,308}))\.0+")  # the largest float64 has 309 digits
 _SPREADSHEET_DIGITS = 15  # of a number that a spreadsheet keeps; it writes zeros for the others
 _CERTAIN_ZEROS = 8  # so many in a row are no chance: 1 in 10^8
 

@@ -153,6 +153,17 @@ def test_a_csv_s_id_without_all_its_digits_is_refused(tmp_path: Path, column: st
     assert AS_TEXT in problem
 
 
+@pytest.mark.parametrize("cell", ["9" * 5000, "9" * 5000 + ".0"])
+def test_an_id_longer_than_python_s_integers_is_refused_like_any_long_one(tmp_path: Path, cell: str) -> None:
+    (problem,) = problems(csv(tmp_path / "m.csv", "challenge", "a", cell))
+    assert problem.endswith(f"value '{'9' * 57}...' : must be one line of at most 200 characters")
+
+
+def test_the_largest_float_is_refused_as_a_float(tmp_path: Path) -> None:
+    (problem,) = problems(parquet(tmp_path / "m.parquet", creator_id=[1.0, 1.7976931348623157e308]))
+    assert problem.endswith(ROUNDED)
+
+
 def test_ids_that_a_spreadsheet_filled_with_zeros_are_refused_in_the_file_that_has_them(tmp_path: Path) -> None:
     csv(tmp_path / "a.csv", "creator_id", "7137423965982670000", "7137423965982672123")
     path = tmp_path / "b.parquet"
