@@ -162,7 +162,7 @@ def _probe(clips: Iterable[tuple[str, str]], limits: DecodeLimits, workers: int)
     """Stands in for pipeline.decode.pool.probe_clips: there is no video."""
     for clip_id, _ in clips:
         digest = hashlib.sha256(clip_id.encode()).hexdigest()
-        yield Probe(clip_id, digest, len(clip_id), "mov", "h264", 720, 1280, 0, 30.0, 15.0, 450)
+        yield Probe(clip_id, digest, len(clip_id), "mov", "h264", 720, 1280, 0, False, 30.0, 15.0, 450)
 
 
 def _ending(clip_id: str) -> Ending:

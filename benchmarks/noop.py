@@ -44,7 +44,9 @@ print(sum(len(plan.clips) for plan in plans), "clips to do")
 def made_up(clips: Iterable[tuple[str, str]], limits: DecodeLimits, workers: int) -> Iterator[Probe]:
     """Stands in for pipeline.decode.pool.probe_clips."""
     for clip_id, _ in clips:
-        yield Probe(clip_id, f"{hash(clip_id) & (2**256 - 1):064x}", 1, "mp4", "h264", 540, 960, 0, 30.0, 8.0, 240)
+        yield Probe(
+            clip_id, f"{hash(clip_id) & (2**256 - 1):064x}", 1, "mp4", "h264", 540, 960, 0, False, 30.0, 8.0, 240
+        )
 
 
 def make_workspace(folder: Path, count: int) -> None:

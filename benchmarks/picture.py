@@ -17,7 +17,7 @@ import pandas as pd
 from models.virality.skeleton import COCO17
 from pipeline.core.workspace import read_table
 from pipeline.dataset.folder import DatasetFolder
-from pipeline.decode.container import clockwise
+from pipeline.decode.orientation import orientation_of
 from pipeline.features.reader import ShardReader
 from pipeline.modalities.face import FaceRows
 from pipeline.modalities.pose import PoseRows
@@ -100,7 +100,7 @@ def upright_frame(path: Path, index: int) -> np.ndarray:
     with av.open(str(path)) as file:
         for place, frame in enumerate(file.decode(video=0)):
             if place == index:
-                return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), -clockwise(frame.rotation)))
+                return np.ascontiguousarray(orientation_of(frame).apply(frame.to_ndarray(format="rgb24")))
     raise SystemExit(f"{path} has no frame {index}")
 
 

@@ -8,7 +8,7 @@ import av
 import cv2
 import numpy as np
 
-from pipeline.decode.container import clockwise
+from pipeline.decode.orientation import orientation_of
 
 _TIME_BASE = Fraction(1, 90_000)
 _CAPTION = "follow for more"
@@ -87,8 +87,8 @@ def _read(source: Path) -> list[tuple[float, np.ndarray]]:
     frames = []
     with av.open(str(source)) as container:
         for picture in container.decode(video=0):
-            turns = -clockwise(picture.rotation)
-            frames.append((float(picture.time), np.rot90(picture.to_ndarray(format="rgb24"), turns)))
+            upright = orientation_of(picture).apply(picture.to_ndarray(format="rgb24"))
+            frames.append((float(picture.time), upright))
     return [(time_s - frames[0][0], rgb) for time_s, rgb in frames]
 
 

@@ -42,6 +42,12 @@ def hard_clips() -> Path:
 
 
 @pytest.fixture(scope="session")
+def upload_clips() -> Path:
+    """Folder of films as people upload them: mirrored, HDR, several streams, ...; `base.mp4` is the plain one."""
+    return _folder("clips/uploads")
+
+
+@pytest.fixture(scope="session")
 def workspaces(tmp_path_factory: pytest.TempPathFactory) -> Workspaces:
     """Copies of workspaces that other tests begin from, too."""
     return Workspaces(tmp_path_factory)

@@ -58,6 +58,7 @@ CLIP_CODES = {
     "no_frames": ClipCode(False, "the file has a video stream, but not one frame of it decodes"),
     "corrupt": ClipCode(False, "decoding stopped at damaged data; the frames before it are used"),
     "truncated": ClipCode(False, "the file ends before its stated duration; the frames there are used"),
+    "unsupported": ClipCode(False, "the pictures are stored in a way that cannot be shown as they are meant"),
     "too_large": ClipCode(False, "one frame is larger than the decoder's limit"),
     "memory": ClipCode(True, "decoding went over the worker's memory limit"),
     "deadline": ClipCode(True, "decoding took longer than the deadline; the worker was killed"),

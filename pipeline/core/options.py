@@ -2,6 +2,10 @@
 
 from dataclasses import dataclass
 
+# Raise it when the pictures of some clips come out otherwise (which of them, which way up, in which colours): features
+# and endings of all clips are made again.
+PICTURES_VERSION = 2
+
 
 @dataclass(frozen=True)
 class SamplingOptions:

@@ -11,6 +11,7 @@ _TYPES: dict[Any, pa.DataType] = {
     str: pa.string(),
     int: pa.int32(),
     float: pa.float64(),
+    bool: pa.bool_(),
     bytes: pa.binary(),
     tuple[int, ...]: pa.list_(pa.int32()),
 }

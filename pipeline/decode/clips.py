@@ -14,9 +14,10 @@ class Probe:
     size_bytes: Int64 = 0
     container: str = ""  # FFmpeg's short name: mov,mp4,m4a,3gp,3g2,mj2
     codec: str = ""  # FFmpeg's name: h264, hevc, vp9, av1, ...
-    width: int = 0  # px, upright (after rotation)
+    width: int = 0  # px, upright and with square pixels
     height: int = 0
     rotation: int = 0  # degrees clockwise that the stored picture must be turned to stand upright: 0, 90, 180, 270
+    mirrored: bool = False  # whether its left and right are to be swapped then
     fps: float = 0.0  # average frames a second; 0 where the container does not say
     duration_s: float = 0.0  # stated by the container; 0 where it does not say
     frames: Int64 = 0  # stated by the container; 0 where it does not say

@@ -16,6 +16,8 @@ from pipeline.core.text import visible
 # Containers that a clip may come in. FFmpeg also opens playlists and scripts (hls, concat, ...) that make it read
 # other files or URLs; a stranger's upload must not be able to.
 _CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,gif,asf,ogg,h264,hevc,ivf,obu,dv,m4v"
+# Ratios nearer to square than this come of rounding (640/639 of a clip scaled to 640 px); beyond the last, of damage.
+_SQUARE, _LONGEST = 1.02, 8.0
 _ATTACHED_PICTURE = 0x0400  # AV_DISPOSITION_ATTACHED_PIC: a cover, not a video
 
 av.logging.set_level(None)  # damaged clips would fill the terminal; what matters is in the clip's ending
@@ -38,11 +40,16 @@ class Header:
     codec: str
     width: int
     height: int
+    pixel_aspect: float  # width of a stored pixel by its height; 1 where it does not say
     fps: float
     duration_s: float  # of the video stream, else of a container that holds nothing else; 0 unknown
     frames: int
     cut_off: bool  # the index names bytes beyond the file's end
     has_index: bool  # the index names the bytes of every frame
+
+    def square(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height of a stored picture with square pixels."""
+        return max(1, round(width * self.pixel_aspect)), height
 
 
 def fetch(uri: str) -> Source:
@@ -90,11 +97,14 @@ def open_clip(source: Source, limits: DecodeLimits) -> tuple[Any, Any, Header]:
         raise ClipError("no_video_stream", f"the file holds only: {kinds or 'nothing'}")
     stream = streams[0]
     header = _header(container, stream, source.size_bytes)
-    if header.width * header.height > limits.max_pixels:
-        raise ClipError(
-            "too_large", f"{header.width} x {header.height} px is over the limit of {limits.max_pixels} px a frame"
-        )
+    check_pixels(header.width, header.height, limits)
     return container, stream, header
+
+
+def check_pixels(width: int, height: int, limits: DecodeLimits) -> None:
+    """Raises: ClipError too_large, where a picture of this size is over the limit."""
+    if width * height > limits.max_pixels:
+        raise ClipError("too_large", f"{width} x {height} px is over the limit of {limits.max_pixels} px a frame")
 
 
 def _header(container: Any, stream: Any, size_bytes: int) -> Header:
@@ -108,12 +118,18 @@ def _header(container: Any, stream: Any, size_bytes: int) -> Header:
         codec=context.codec.canonical_name if context else "unknown",
         width=context.width if context else 0,
         height=context.height if context else 0,
+        pixel_aspect=_pixel_aspect(stream),
         fps=float(rate) if rate else 0.0,
         duration_s=_duration_s(container, stream),
         frames=stream.frames,
         cut_off=has_index and max(entries) > size_bytes,
         has_index=has_index,
     )
+
+
+def _pixel_aspect(stream: Any) -> float:
+    aspect = float(stream.sample_aspect_ratio or 1)
+    return aspect if _SQUARE < max(aspect, 1 / aspect) < _LONGEST else 1.0
 
 
 def _duration_s(container: Any, stream: Any) -> float:
@@ -125,18 +141,3 @@ def _duration_s(container: Any, stream: Any) -> float:
         return int(parts[0]) * 3600 + int(parts[1]) * 60 + float(parts[2])
     alone = len(container.streams) == 1  # sound may run on after the picture
     return max(0.0, container.duration / av.time_base) if alone and container.duration else 0.0
-
-
-def clockwise(rotation: int) -> int:
-    """Quarter turns clockwise that bring a picture upright; PyAV counts degrees counter-clockwise."""
-    return round(-rotation / 90) % 4
-
-
-def first_rotation(container: Any, stream: Any) -> int:
-    """Clockwise rotation of the first frame in degrees, 0 where none decodes; only frames carry the display matrix."""
-    try:
-        for frame in container.decode(stream):
-            return clockwise(frame.rotation) * 90
-    except (av.FFmpegError, ValueError):
-        pass  # a probe only describes; that nothing decodes is for the decoding to report
-    return 0

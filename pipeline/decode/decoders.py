@@ -21,11 +21,12 @@ from typing import Any
 
 import av
 import numpy as np
-from av.video.reformatter import VideoReformatter
 
 from pipeline.core.errors import ClipError
 from pipeline.core.options import DecodeLimits, SamplingOptions
-from pipeline.decode.container import Header, Source, clockwise, open_clip
+from pipeline.decode.container import Header, Source, check_pixels, open_clip
+from pipeline.decode.orientation import UPRIGHT, Orientation, orientation_of
+from pipeline.decode.picture import PictureConverter, is_plain, scale_rgb
 from pipeline.decode.sampling import needed_pictures, sample, scaled_size
 
 ORDER = ("pyav", "decord")
@@ -69,18 +70,20 @@ class Cursor:
 
 
 def pyav_frames(
-    source: Source, container: Any, stream: Any, header: Header, sampling: SamplingOptions, cursor: Cursor
-) -> Iterator[Frame]:
+    source: Source, container: Any, stream: Any, header: Header, sampling: SamplingOptions, limits: DecodeLimits,
+    cursor: Cursor,
+) -> Iterator[Frame]:  # fmt: skip
     """Decode with PyAV from the start; yield the wanted frames that `cursor` has not reached yet.
 
     Raises:
         DecodeStopped: at damaged data, or where the codec has no decoder.
+        ClipError: too_large, unsupported or memory, of a single picture.
     """
     if stream.codec_context is None:
         raise DecodeStopped("FFmpeg has no decoder for this codec", damaged=False)
     stream.thread_type = "NONE"  # one core a worker
     stream.codec_context.thread_count = 1
-    to_rgb = _ToRgb()
+    to_rgb, orientation = PictureConverter(), UPRIGHT
     nominal_s = 1.0 / (header.fps or sampling.sample_fps)
     origin: float | None = None
 
@@ -111,21 +114,28 @@ def pyav_frames(
     for taken in sample(timed(), sampling, length_s):
         if cursor.reach(taken.position, taken.timestamp):
             picture = taken.item
-            turns = clockwise(picture.rotation)
-            rgb = np.rot90(to_rgb(picture, scaled_size(picture.width, picture.height, sampling.max_side)), -turns)
-            upright = (picture.height, picture.width) if turns % 2 else (picture.width, picture.height)
-            yield Frame(taken.position, taken.frame_index, taken.timestamp, rgb, *upright)
+            check_pixels(picture.width, picture.height, limits)
+            width, height = header.square(picture.width, picture.height)
+            orientation = orientation_of(picture, orientation)
+            rgb = orientation.apply(to_rgb(picture, scaled_size(width, height, sampling.max_side)))
+            yield Frame(taken.position, taken.frame_index, taken.timestamp, rgb, *orientation.size(width, height))
 
 
 def decord_frames(
-    source: Source, container: Any, stream: Any, header: Header, sampling: SamplingOptions, cursor: Cursor
-) -> Iterator[Frame]:
-    """Decode with decord as `pyav_frames` does; decord rotates by itself and never reports a damaged picture."""
+    source: Source, container: Any, stream: Any, header: Header, sampling: SamplingOptions, limits: DecodeLimits,
+    cursor: Cursor,
+) -> Iterator[Frame]:  # fmt: skip
+    """Decode with decord as `pyav_frames` does; decord never reports a damaged picture.
+
+    Raises: as `pyav_frames`; DecodeStopped also where decord cannot open the clip or show it as it is meant.
+    """
     try:
         import decord
     except ImportError as error:  # no wheel for this machine; setup.cfg asks for it on x86_64 only
         raise DecodeStopped("decord is not installed", damaged=False) from error
     decord.logging.set_level(decord.logging.QUIET)
+    orientation = _orientation_for_decord(source, header, limits)
+    left_to_do = orientation.after_decord()
     try:
         reader = decord.VideoReader(source.path or io.BytesIO(source.data or b""), num_threads=1)
         times = reader.get_frame_timestamp(range(len(reader)))[:, 0].astype(float)
@@ -147,7 +157,11 @@ def decord_frames(
             at = frame.frame_index + 1
             cursor.end_s = max(cursor.end_s, frame.timestamp + spacing_s)
             height, width = rgb.shape[:2]
-            rgb = scale_rgb(rgb, scaled_size(width, height, sampling.max_side))
+            check_pixels(width, height, limits)
+            # Where FFmpeg pads the lines of a narrow picture, decord calls the padding further channels.
+            rgb = rgb.reshape(height, -1)[:, : width * 3].reshape(height, width, 3)
+            width, height = orientation.size(*header.square(*orientation.size(width, height)))
+            rgb = left_to_do.apply(scale_rgb(rgb, scaled_size(width, height, sampling.max_side)))
             yield Frame(frame.position, frame.frame_index, frame.timestamp, rgb, width, height)
         if last >= at:
             if last > at:
@@ -162,37 +176,30 @@ def decord_frames(
         raise DecodeStopped(f"decord stopped after frame {at}: {_first_line(error)}", damaged=True) from error
 
 
+def _orientation_for_decord(source: Source, header: Header, limits: DecodeLimits) -> Orientation:
+    """Orientation of a clip's first picture. decord looks at a QuickTime track's matrix alone.
+
+    Raises:
+        DecodeStopped: decord would not show the pictures as they are meant.
+        ClipError: unsupported.
+    """
+    try:
+        container, stream, _ = open_clip(source, limits)  # anew: the one at hand is read from its start only once
+        with container:
+            first = next(iter(container.decode(stream)))
+    except (av.FFmpegError, StopIteration):
+        return UPRIGHT  # nothing to go by; decord may still know better
+    orientation = orientation_of(first)
+    of_track = header.container.startswith("mov") and header.codec != "mjpeg"  # not of Exif or an H.264 message
+    if not is_plain(first) or not (of_track or orientation == UPRIGHT):
+        raise DecodeStopped("decord does not show such pictures (HDR, alpha, interlaced, Exif) as meant", damaged=False)
+    return orientation
+
+
 def _first_line(error: Exception) -> str:
     """The last part of a message's first line; decord adds a time, a C++ path and a stack trace."""
     lines = [line for line in str(error).splitlines() if line.strip()]
     return lines[0].rsplit(": ", 1)[-1].strip() if lines else type(error).__name__
-
-
-class _ToRgb:
-    """Conversion of one stream's pictures to RGB; keeps the tables that FFmpeg makes for it."""
-
-    def __init__(self) -> None:
-        self._scaling, self._colours = VideoReformatter(), VideoReformatter()
-
-    def __call__(self, picture: Any, size: tuple[int, int]) -> np.ndarray:
-        """The picture as uint8 [H, W, 3], averaged down to `size` (width, height)."""
-        if size != (picture.width, picture.height):
-            # Scaling the planes before turning them into RGB takes half the time of FFmpeg doing both at once (2.0 and
-            # 4.1 ms, 1080x1920 to 720x1280) and comes closer to averaging the full RGB picture.
-            planes = picture.format.name if picture.format.name.startswith("yuv") else "rgb24"
-            picture = self._scaling.reformat(picture, *size, format=planes, interpolation="AREA", threads=1)
-        picture = self._colours.reformat(picture, format="rgb24", threads=1)
-        plane = picture.planes[0]  # seen in place: `to_ndarray` would copy it once more
-        lines = np.frombuffer(plane, np.uint8)[: plane.line_size * picture.height]
-        lines = lines.reshape(picture.height, plane.line_size)
-        return lines[:, : picture.width * 3].reshape(picture.height, picture.width, 3)
-
-
-def scale_rgb(rgb: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Average an RGB picture down to `size` (width, height), in half of cv2.INTER_AREA's time for the same pixels."""
-    if size == (rgb.shape[1], rgb.shape[0]):
-        return rgb
-    return _ToRgb()(av.VideoFrame.from_ndarray(rgb, format="rgb24"), size)
 
 
 @dataclass(frozen=True)
@@ -200,7 +207,7 @@ class Backend:
     """A decoder that `ClipDecoding` may use."""
 
     name: str
-    frames: Callable[[Source, Any, Any, Header, SamplingOptions, Cursor], Iterator[Frame]]
+    frames: Callable[[Source, Any, Any, Header, SamplingOptions, DecodeLimits, Cursor], Iterator[Frame]]
     reports_damage: bool  # raises at damaged pictures rather than handing out concealed ones
 
 
@@ -220,7 +227,7 @@ class ClipDecoding:
         order: Sequence[str] = ORDER,
     ):  # fmt: skip
         """Raises: ClipError, when the clip cannot be opened."""
-        self.source, self.sampling, self.order = source, sampling, tuple(order)
+        self.source, self.sampling, self.limits, self.order = source, sampling, limits, tuple(order)
         self.container, self.stream, self.header = open_clip(source, limits)
         self.cursor = Cursor(wanted)
         self.status, self.code, self.reason, self.decoder = "ok", "", "", ""
@@ -236,7 +243,7 @@ class ClipDecoding:
             before = self.cursor.frames
             try:
                 yield from backend.frames(
-                    self.source, self.container, self.stream, self.header, self.sampling, self.cursor
+                    self.source, self.container, self.stream, self.header, self.sampling, self.limits, self.cursor
                 )
                 stopped = None
             except DecodeStopped as error:

@@ -29,8 +29,10 @@ from pipeline.core.child_processes import die_with_parent
 from pipeline.core.errors import ClipError
 from pipeline.core.memory import trim
 from pipeline.core.options import DecodeLimits, SamplingOptions
-from pipeline.decode.container import Source, fetch, first_rotation, open_clip
-from pipeline.decode.decoders import ClipDecoding, Frame, scale_rgb
+from pipeline.decode.container import Source, fetch, open_clip
+from pipeline.decode.decoders import ClipDecoding, Frame
+from pipeline.decode.orientation import first_orientation
+from pipeline.decode.picture import fit_rgb
 from pipeline.decode.picture_sketch import picture_sketch, sketch_stride
 from pipeline.decode.sampling import expected_frames
 
@@ -109,7 +111,7 @@ class ChunkWriter:
             ).reshape(shape)
         rgb = frame.rgb
         if rgb.shape != self.shape:  # the stream changes its size midway: a clip has one size, that of its start
-            rgb = scale_rgb(np.ascontiguousarray(rgb), (self.shape[1], self.shape[0]))
+            rgb = fit_rgb(rgb, (self.shape[1], self.shape[0]))
         self.pictures[len(self.filled)] = rgb
         self.filled.append(frame)
 
@@ -171,10 +173,11 @@ def probe(job: dict, link: Link, limits: DecodeLimits) -> dict:
     source = fetch(job["uri"])
     link.send(event="hashed", content_hash=sha256(source), size_bytes=source.size_bytes)
     container, stream, header = open_clip(source, limits)
-    rotation = first_rotation(container, stream)
-    width, height = (header.height, header.width) if rotation % 180 else (header.width, header.height)
+    orientation = first_orientation(container, stream)
+    width, height = orientation.size(*header.square(header.width, header.height))
     return {
-        "container": header.container, "codec": header.codec, "width": width, "height": height, "rotation": rotation,
+        "container": header.container, "codec": header.codec, "width": width, "height": height,
+        "rotation": orientation.turns * 90, "mirrored": orientation.mirrored,
         "fps": header.fps, "duration_s": header.duration_s, "frames": header.frames,
     }  # fmt: skip
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from pipeline.core import storage
 from pipeline.core.fingerprint import fingerprint
-from pipeline.core.options import SamplingOptions
+from pipeline.core.options import PICTURES_VERSION, SamplingOptions
 from pipeline.features.parquet_files import ENDINGS_VERSION, SCHEMA_VERSION
 from pipeline.ingest.clip_table import IngestedBatch, IngestedClip
 
@@ -26,7 +26,8 @@ class FeatureSpec:
 
 def feature_spec(modality: str, sampling: SamplingOptions, stride: int, identity: Mapping) -> FeatureSpec:
     """identity: the extractor's options and weights (pipeline.modalities.registry.modality_identity)."""
-    values = {"schema": SCHEMA_VERSION, "sampling": sampling, "stride": stride, "extractor": dict(identity)}
+    values = {"schema": SCHEMA_VERSION, "pictures": PICTURES_VERSION, "sampling": sampling, "stride": stride,
+              "extractor": dict(identity)}  # fmt: skip
     return FeatureSpec(modality, fingerprint(values), stride, values)
 
 
@@ -35,7 +36,7 @@ def features_folder(workspace: str, batch: str, spec: FeatureSpec) -> str:
 
 
 def endings_folder(workspace: str, batch: str, sampling: SamplingOptions) -> str:
-    values = {"schema": SCHEMA_VERSION, "endings": ENDINGS_VERSION, "of": sampling}
+    values = {"schema": SCHEMA_VERSION, "endings": ENDINGS_VERSION, "pictures": PICTURES_VERSION, "of": sampling}
     return storage.join(workspace, "clips", batch, "endings", fingerprint(values))
 
 

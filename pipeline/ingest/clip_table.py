@@ -19,7 +19,7 @@ from pipeline.core.records import arrow_fields
 from pipeline.decode.clips import Probe
 from pipeline.ingest.shard_assignment import Member
 
-SCHEMA = "ingest/1"  # in every fingerprint and file; change it with the columns, or with what Probe's fields mean
+SCHEMA = "ingest/2"  # in every fingerprint and file; change it with the columns, or with what Probe's fields mean
 
 _FILE = re.compile(r"(\d{4,})-([0-9a-f]{16})\.parquet")
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from pipeline.core.errors import DataError
-from pipeline.decode.container import clockwise
+from pipeline.decode.orientation import orientation_of
 from pipeline.ingest.manifest import read_manifests
 from simulation import world as world_module
 from simulation.ceiling import ceilings, mean_spearman
@@ -181,7 +181,7 @@ def test_a_rotated_file_stands_upright_once_its_metadata_is_applied(tmp_path: Pa
             frame = next(file.decode(video=0))
         stored = frame.to_ndarray(format="rgb24")
         assert stored.shape[:2] == ((480, 270) if rotation in (0, 180) else (270, 480))
-        upright = np.rot90(stored, -clockwise(frame.rotation))
+        upright = orientation_of(frame).apply(stored)
         assert np.abs(upright.astype(int) - wanted[0].astype(int)).mean() < 6
 
 

@@ -54,7 +54,9 @@ def ingested(shards: Shards, gone: Mapping[str, Sequence[str]] | None = None) ->
     gone = gone or {}
     clips, members = [], {}
     for shard, paths in shards.items():
-        probes = [Probe(path.stem, f"hash of {path}", 1, "mp4", "h264", 96, 160, 0, 8.0, 1.0, 8) for path in paths]
+        probes = [
+            Probe(path.stem, f"hash of {path}", 1, "mp4", "h264", 96, 160, 0, False, 8.0, 1.0, 8) for path in paths
+        ]
         clips += [IngestedClip(str(path), "1-1", probe, shard) for path, probe in zip(paths, probes, strict=True)]
         left = [(clip_id, "hash") for clip_id in gone.get(shard, ())]
         members[shard] = (*left, *((probe.clip_id, probe.content_hash) for probe in probes))

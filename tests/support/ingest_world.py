@@ -28,11 +28,11 @@ class Probing:
             try:
                 data = storage.read_bytes(uri)
             except FileNotFoundError:
-                yield Probe(clip_id, "", 0, "", "", 0, 0, 0, 0, 0, 0, "missing", f"no file at {uri}")
+                yield Probe(clip_id, code="missing", reason=f"no file at {uri}")
                 continue
             digest = hashlib.sha256(data).hexdigest()
             code = self.failing.get(clip_id, "")
-            yield Probe(clip_id, digest, len(data), "mp4", "h264", 720, 1280, 90, 29.97, 9.5, 285, code, code)
+            yield Probe(clip_id, digest, len(data), "mp4", "h264", 720, 1280, 90, True, 29.97, 9.5, 285, code, code)
 
 
 class World:

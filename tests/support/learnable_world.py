@@ -152,7 +152,7 @@ def make_batch(
             code = "not_a_video" if by_id[clip_id].fails == "not_a_video" else ""
             digest = hashlib.sha256(data).hexdigest()
             yield Probe(
-                clip_id, digest, len(data), "mov", "h264", 720, 1280, 0, 30.0, 4.0, 120, code, code and "broken"
+                clip_id, digest, len(data), "mov", "h264", 720, 1280, 0, False, 30.0, 4.0, 120, code, code and "broken"
             )
 
     ingest_path = run_ingest(str(workspace), batch, 1, DecodeLimits(), shard_clips=16, probe=probe)

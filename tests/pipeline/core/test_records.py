@@ -12,6 +12,7 @@ from pipeline.core.records import Int64, arrow_fields
 class Record:
     name: str
     size: Int64 = 0
+    whole: bool = True
     times: tuple[int, ...] = field(default=(), metadata={"unit": "ms"})
 
 
@@ -21,6 +22,7 @@ def test_every_field_is_a_column_of_its_type_with_its_metadata() -> None:
             [
                 pa.field("name", pa.string(), nullable=False),
                 pa.field("size", pa.int64(), nullable=False),
+                pa.field("whole", pa.bool_(), nullable=False),
                 pa.field("times", pa.list_(pa.int32()), nullable=False, metadata={"unit": "ms"}),
             ]
         ),

@@ -42,7 +42,7 @@ def test_every_clip_is_a_row_with_what_was_found(world: World) -> None:
     assert first.uri == f"{world.folder}/clips/b"
     assert [first.signature] == file_signatures([first.uri])
     digest = hashlib.sha256(b"content of b").hexdigest()
-    assert first.probe == Probe("b", digest, 12, "mp4", "h264", 720, 1280, 90, 29.97, 9.5, 285)
+    assert first.probe == Probe("b", digest, 12, "mp4", "h264", 720, 1280, 90, True, 29.97, 9.5, 285)
     assert ingest.clips[2].shard is None
     assert list(ingest.shards.values()) == [(("b", digest), ("a", ingest.clips[1].content_hash))]
 
@@ -56,7 +56,7 @@ def test_the_file_is_named_by_sequence_and_fingerprint_and_found_by_it(world: Wo
     assert path == f"{world.workspace}/clips/june/0001-{fingerprint}.parquet"
     assert find_ingest(world.workspace, "june", fingerprint) == path
     metadata = pq.read_schema(path).metadata
-    assert metadata[b"vdv.schema"] == b"ingest/1"
+    assert metadata[b"vdv.schema"] == b"ingest/2"
     assert metadata[b"vdv.fingerprint"].decode() == fingerprint
     assert set(storage.listing(world.workspace)) == {path.removeprefix(world.workspace + "/")}
     again = Probing()
