@@ -22,8 +22,8 @@ def _unknown_side_data(cls: type, value: int) -> Any:
     PyAV 18.1 lacks what FFmpeg 8 added (31: Exif), and its list of a picture's side data cannot be read at all where
     one kind has no name (mended in PyAV's pull request 2392).
     """
-    member = object.__new__(cls)
-    member._name_, member._value_ = f"UNKNOWN_{value}", value  # type: ignore[attr-defined]
+    member: Any = object.__new__(cls)
+    member._name_, member._value_ = f"UNKNOWN_{value}", value
     return member
 
 

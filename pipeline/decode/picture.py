@@ -33,6 +33,7 @@ _UNSPECIFIED, _RESERVED = 2, 3  # of AVColorSpace; PyAV numbers what it names al
 
 REFERENCE_WHITE = 203.0  # cd/m2 of HDR's diffuse white (BT.2408), which SDR shows as its white
 HDR_PEAK = 1000.0  # cd/m2 of the nominal display (BT.2100); what is brighter shows as white
+_GRAPHS = 8  # kept at most; a stream may change its size with every picture
 _LUT_SIDE = 33  # points an axis; see `_cube`
 
 # x, y of red, green, blue, white (ITU-T H.273).
@@ -108,6 +109,8 @@ class PictureConverter:
         tags = (picture.width, picture.height, picture.format.name, int(picture.colorspace), int(picture.color_range))
         key = (name, *arguments, *tags)
         if key not in self._graphs:
+            if len(self._graphs) == _GRAPHS:
+                self._graphs.clear()
             self._graphs[key] = _graph(name, arguments, *tags)
         self._graphs[key].vpush(picture)
         return self._graphs[key].vpull()

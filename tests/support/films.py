@@ -48,7 +48,7 @@ def write_film(
         context.colorspace, context.color_range = first.colorspace, first.color_range
         context.color_trc, context.color_primaries = first.color_trc, first.color_primaries
         if aspect is not None:
-            context.sample_aspect_ratio = aspect  # type: ignore[misc]
+            context.sample_aspect_ratio = aspect
         if matrix is not None:
             stream.set_display_matrix(matrix)
         for place, frame in enumerate(frames):

@@ -6,6 +6,7 @@ import math
 import struct
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -122,7 +123,7 @@ def test_a_message_in_h264_turns_its_pictures(tmp_path: Path, turn: float, flip:
                 changed.stream = stream
                 container.mux(changed)
     with av.open(str(film)) as container:
-        decoded = list(container.decode(video=0))
+        decoded: list[Any] = list(container.decode(video=0))
     stated = [data for picture in decoded for data in picture.side_data if data.type.name == "DISPLAYMATRIX"]
     assert len(stated) == 1
     matrix = np.frombuffer(stated[0], np.int32).tolist()
