@@ -4,13 +4,14 @@ The rules, in the order in which they apply:
 
 * Matrix and range are those that the picture is tagged with: BT.601, BT.709, BT.2020, FCC, SMPTE 240M; limited or full.
   Untagged pictures are BT.601, limited; FFmpeg's default, whatever their size. Matrices without a conversion (ICtCp,
-  YCgCo, Dolby Vision profile 5) end the clip as `unsupported`.
+  YCgCo, IPT) end the clip as `unsupported`.
 * Of an interlaced picture the upper field is used, with the lines between interpolated.
 * HDR (HLG, PQ) becomes SDR (`sdr_of`): light by ITU-R BT.2100, HLG for a display of 1000 cd/m2; HDR's reference white
   of 203 cd/m2 (BT.2408) is SDR's white; what is brighter is rolled off by the curve of BT.2390, from 1000 cd/m2, by the
   largest of R, G and B so that hues stay; wider primaries are turned into those of BT.709 and what lies outside is
   clipped (BT.2087, BT.2407); the result is encoded for a display of gamma 2.4 (BT.1886). Dolby Vision 8.4 is HLG with
   hints on top, and 8.1 PQ: the hints are not used.
+  Profile 5 is told from PQ by its matrix alone, where the file is tagged with it.
 * SDR of wider primaries (BT.2020, P3) is turned into BT.709's by the same steps, without the curve.
 * What is transparent shows black, as in a player.
 
@@ -75,7 +76,7 @@ class PictureConverter:
         if picture.colorspace == _RESERVED:
             picture.colorspace = _UNSPECIFIED
         tone = _tone(picture)
-        if tone is not None and picture.colorspace == _UNSPECIFIED:
+        if tone is not None and tone[1] == ColorPrimaries.BT2020 and picture.colorspace == _UNSPECIFIED:
             picture.colorspace = Colorspace.BT2020
         if picture.interlaced_frame:
             picture = self._filtered(picture, "field", "type=top")

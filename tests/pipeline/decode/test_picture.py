@@ -1,6 +1,5 @@
-"""Pictures of every kind as upright SDR RGB: colour tags, HDR, transparency, fields, odd and changing sizes."""
+"""Pictures of every kind as RGB: colour tags, transparency, fields, odd and changing sizes."""
 
-import struct
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -9,62 +8,33 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from av.video.reformatter import ColorPrimaries, ColorRange, ColorTrc
+from av.video.reformatter import ColorPrimaries
 
 from pipeline.core.errors import ClipError
 from pipeline.core.options import DecodeLimits, SamplingOptions
-from pipeline.decode.picture import HDR_PEAK, REFERENCE_WHITE, PictureConverter, fit_rgb, sdr_of
+from pipeline.decode.container import fetch, open_clip
+from pipeline.decode.picture import PictureConverter, fit_rgb
 from pipeline.decode.pool import Chunk, DecodeJob, DecodePool
-from tests.support.films import EVERY_FRAME, decode_film, picture, write_film
+from tests.support.films import (
+    EVERY_FRAME,
+    LUMA,
+    UNTAGGED,
+    centres,
+    decode_film,
+    patches,
+    picture,
+    write_film,
+    yuv_frame,
+)  # fmt: skip
 
-HLG, PQ = ColorTrc.ARIB_STD_B67, ColorTrc.SMPTE2084
-BT709, BT2020, P3 = ColorPrimaries.BT709, ColorPrimaries.BT2020, ColorPrimaries.SMPTE432
-
-# Weights of red and blue in luma, by the matrix's number in ITU-T H.273.
-LUMA = {
-    1: (0.2126, 0.0722), 4: (0.30, 0.11), 5: (0.299, 0.114), 6: (0.299, 0.114), 7: (0.212, 0.087), 9: (0.2627, 0.0593),
-}  # fmt: skip
-UNTAGGED = 2
-
-
-def yuv_frame(rgb: np.ndarray, layout: str, matrix: int, full: bool) -> Any:
-    """R'G'B' [H, W, 3] of 0..1 as planes of 8 to 16 bits with tags, by ITU-T H.273's formulas; colour is averaged."""
-    red, blue = LUMA.get(matrix, LUMA[6])
-    luma = rgb @ [red, 1 - red - blue, blue]
-    planes = [luma, (rgb[..., 2] - luma) / (2 - 2 * blue), (rgb[..., 0] - luma) / (2 - 2 * red)]
-    frame: Any = av.VideoFrame(rgb.shape[1], rgb.shape[0], layout)
-    frame.colorspace, frame.color_range = matrix, ColorRange.JPEG if full else ColorRange.MPEG
-    bits = frame.format.components[0].bits
-    for place, (values, plane) in enumerate(zip(planes, frame.planes, strict=False)):
-        across, down = rgb.shape[1] // plane.width, rgb.shape[0] // plane.height
-        coarse = values.reshape(plane.height, down, plane.width, across).mean((1, 3))
-        swing = (2**bits - 1) if full else (224 if place else 219) * 2 ** (bits - 8)
-        zero = 2 ** (bits - 1) if place else 0 if full else 16 * 2 ** (bits - 8)
-        depth = np.uint8 if bits == 8 else np.dtype("<u2")
-        codes = np.clip(np.rint(coarse * swing + zero), 0, 2**bits - 1).astype(depth)
-        lines = np.frombuffer(plane, depth).reshape(plane.height, -1)
-        lines[:, : plane.width] = codes
-    return frame
-
-
-def patches() -> np.ndarray:
-    """R'G'B' of 0..1 [16, 96, 3]: 24 flat patches, every corner of the cube and its greys among them."""
-    corners = np.array(np.meshgrid(*[[0.1, 0.9]] * 3)).reshape(3, 8).T
-    greys = np.linspace(0, 1, 8)[:, None].repeat(3, 1)
-    colours = np.concatenate([corners, greys, 0.5 + 0.5 * (corners - 0.5)])
-    return colours[None].repeat(16, 0).repeat(4, 1)
-
-
-def centres(rgb: np.ndarray) -> np.ndarray:
-    """The inner columns of the patches, which no neighbour's colour reaches."""
-    return rgb[4:12].reshape(8, -1, 4, 3)[:, :, 1:3]
+BT709 = ColorPrimaries.BT709
 
 
 @pytest.mark.parametrize("full", [False, True])
 @pytest.mark.parametrize("matrix", [*LUMA, UNTAGGED])
 @pytest.mark.parametrize("layout", ["yuv420p", "yuv422p", "yuv444p", "yuv420p10le", "yuv422p10le", "yuv444p12le"])
 def test_colours_are_those_that_matrix_and_range_say(layout: str, matrix: int, full: bool) -> None:
-    """BT.2020 here with the primaries of BT.709 (Rec. 2020 in SDR has its own test)."""
+    """BT.2020 here with the primaries of BT.709 (its own are in test_hdr.py)."""
     frame = yuv_frame(patches(), layout, matrix, full)
     frame.color_primaries = BT709
     rgb = PictureConverter()(frame, (96, 16))
@@ -92,7 +62,7 @@ def test_grey_is_stretched_where_its_range_is_limited(layout: str, full: bool) -
 
 @pytest.mark.parametrize("matrix", [8, 10, 14, 15])
 def test_matrices_without_a_conversion_end_the_clip(matrix: int) -> None:
-    """YCgCo, constant luminance, ICtCp, IPT (Dolby Vision profile 5): shown by another matrix they would be green."""
+    """YCgCo, constant luminance, ICtCp, IPT: shown by another matrix they would be green."""
     frame = yuv_frame(patches(), "yuv420p", matrix, full=False)
     with pytest.raises(ClipError, match=f"matrix {matrix} ") as caught:
         PictureConverter()(frame, (96, 16))
@@ -102,158 +72,6 @@ def test_matrices_without_a_conversion_end_the_clip(matrix: int) -> None:
 def test_a_reserved_number_is_no_matrix() -> None:
     untagged, reserved = (yuv_frame(patches(), "yuv420p", matrix, full=False) for matrix in (UNTAGGED, 3))
     np.testing.assert_array_equal(PictureConverter()(reserved, (96, 16)), PictureConverter()(untagged, (96, 16)))
-
-
-X265 = {"x265-params": "log-level=none:crf=4"}
-
-# HDR. The way there is written down here once more, from the recommendations: SDR signal -> light -> HDR signal.
-
-# ITU-R BT.2087, table 2: linear BT.709 to BT.2020.
-TO_2020 = np.array([[0.6274, 0.3293, 0.0433], [0.0691, 0.9195, 0.0114], [0.0164, 0.0880, 0.8956]])
-# Linear BT.709 to P3 with the white D65.
-TO_P3 = np.array([[0.8225, 0.1774, 0.0], [0.0332, 0.9669, 0.0], [0.0171, 0.0724, 0.9108]])
-
-
-def as_hdr(sdr: np.ndarray, transfer: int) -> np.ndarray:
-    """R'G'B' of BT.2100 of an SDR picture, its white at 203 cd/m2 (BT.2408, 5.1: display light)."""
-    light = REFERENCE_WHITE * sdr**2.4 @ TO_2020.T
-    if transfer == PQ:
-        part = (light / 10000) ** 0.1593017578125
-        return ((0.8359375 + 18.8515625 * part) / (1 + 18.6875 * part)) ** 78.84375
-    luminance = np.maximum(light @ [0.2627, 0.6780, 0.0593], 1e-9)[..., None] / 1000
-    scene = light / 1000 * luminance ** (1 / 1.2 - 1)
-    return np.where(
-        scene <= 1 / 12, np.sqrt(3 * scene), 0.17883277 * np.log(np.maximum(12 * scene - 0.28466892, 1e-9)) + 0.55991073
-    )
-
-
-def hdr_frame(sdr: np.ndarray, transfer: int, layout: str, full: bool = False, matrix: int = 9) -> av.VideoFrame:
-    frame = yuv_frame(as_hdr(sdr, transfer), layout, 9, full)
-    frame.colorspace, frame.color_trc, frame.color_primaries = matrix, transfer, BT2020
-    return frame
-
-
-@pytest.mark.parametrize("transfer", [HLG, PQ])
-@pytest.mark.parametrize(
-    ("layout", "full"),
-    [("yuv420p10le", False), ("yuv420p10le", True), ("yuv422p10le", False), ("yuv444p10le", False),
-     ("yuv420p12le", False), ("yuv444p12le", True), ("yuv444p16le", False)],
-)  # fmt: skip
-def test_an_hdr_picture_becomes_the_sdr_picture_that_it_was_made_of(transfer: int, layout: str, full: bool) -> None:
-    """Up to 0.7 of SDR's white, where the curve for highlights begins."""
-    sdr = 0.7 * patches()
-    rgb = PictureConverter()(hdr_frame(sdr, transfer, layout, full), (96, 16))
-    error = np.abs(centres(rgb) - 255 * centres(sdr))
-    assert error.mean() < 1.5
-    assert error.max() < 9
-
-
-@pytest.mark.parametrize("transfer", [HLG, PQ])
-def test_an_hdr_film_becomes_its_sdr_film_however_it_is_coded_and_scaled(tmp_path: Path, transfer: int) -> None:
-    sdr = 0.7 * picture(96, 64) / 255.0
-    kinds = [("yuv420p10le", "libx265", "mov"), ("yuv422p10le", "prores_ks", "mov"), ("yuv444p12le", "ffv1", "mkv")]
-    for layout, codec, kind in kinds:
-        options = X265 if codec == "libx265" else {}
-        film = write_film(tmp_path / f"film.{kind}", [hdr_frame(sdr, transfer, layout)] * 3, codec, options)
-        for side, step in ((96, 1), (48, 2)):
-            wanted = 255 * sdr.reshape(64 // step, step, 96 // step, step, 3).mean((1, 3))
-            for order in (("pyav", "decord"), ("decord", "pyav")):
-                decoding, frames = decode_film(film, order, SamplingOptions(sample_fps=1000.0, max_side=side))
-                assert (decoding.status, decoding.decoder, len(frames)) == ("ok", "pyav", 3)
-                assert np.abs(frames[0].rgb - wanted).mean() < 4, (codec, side)
-
-
-def with_dolby_vision(film: bytes) -> bytes:
-    """A QuickTime film of HEVC whose track says that it is Dolby Vision of profile 8.4, as phones write it."""
-    record = bytes([1, 0]) + struct.pack(">H", 8 << 9 | 1 << 3 | 0b101) + bytes([4 << 4]) + bytes(19)
-    box = struct.pack(">I", 8 + len(record)) + b"dvvC" + record
-    boxes = bytearray(film)
-    for parent in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd", b"hev1"):
-        at = boxes.index(parent) - 4
-        struct.pack_into(">I", boxes, at, struct.unpack_from(">I", boxes, at)[0] + len(box))
-    at = boxes.index(b"hvcC") - 4
-    boxes[at:at] = box
-    return bytes(boxes)
-
-
-def test_dolby_vision_of_profile_8_4_is_hlg(tmp_path: Path) -> None:
-    hlg = write_film(tmp_path / "hlg.mov", [hdr_frame(patches(), HLG, "yuv420p10le")] * 2, "libx265", X265)
-    dolby = tmp_path / "dolby.mov"
-    dolby.write_bytes(with_dolby_vision(hlg.read_bytes()))
-    (_, plain), (decoding, frames) = (decode_film(film) for film in (hlg, dolby))
-    assert (decoding.status, len(frames)) == ("ok", 2)
-    np.testing.assert_array_equal(frames[0].rgb, plain[0].rgb)
-
-
-def test_untagged_parts_of_an_hdr_film_are_those_of_bt2100() -> None:
-    tagged = hdr_frame(patches(), HLG, "yuv444p10le")
-    bare = hdr_frame(patches(), HLG, "yuv444p10le", matrix=UNTAGGED)
-    bare.color_primaries = ColorPrimaries.UNSPECIFIED
-    np.testing.assert_array_equal(PictureConverter()(bare, (96, 16)), PictureConverter()(tagged, (96, 16)))
-
-
-@pytest.mark.parametrize("transfer", [HLG, PQ])
-def test_the_curve_keeps_order_and_hue_and_ends_at_white(transfer: int) -> None:
-    top = 1.0 if transfer == HLG else 0.751827  # PQ's signal of 1000 cd/m2
-    greys = sdr_of(np.linspace(0, top, 500)[:, None].repeat(3, 1), transfer, BT2020)
-    assert np.abs(greys - greys[:, :1]).max() < 1e-6
-    assert (np.diff(greys[:, 0]) > 0).all()
-    assert greys[0, 0] == 0
-    assert greys[-1, 0] == pytest.approx(1, abs=1e-3)
-    # BT.2408: diffuse white is 75 % of HLG, 58 % of PQ. SDR keeps a tenth of its signal for what is brighter.
-    white = sdr_of(np.full((1, 3), 0.7498 if transfer == HLG else 0.5807), transfer, BT2020)
-    assert white[0, 0] == pytest.approx(0.90, abs=0.01)
-
-
-@pytest.mark.parametrize("transfer", [HLG, PQ, ColorTrc.BT709])
-def test_the_table_between_its_points_is_near_the_formula(transfer: int) -> None:
-    signal = np.random.default_rng(0).random((64, 64, 3))
-    signal[32:] = signal[32:, :, :1]  # greys
-    frame = av.VideoFrame.from_ndarray(np.rint(signal * 65535).astype(np.uint16), format="rgb48le")
-    frame.color_trc, frame.color_primaries = transfer, BT2020
-    wanted = 255 * sdr_of(signal.reshape(-1, 3), transfer, BT2020).reshape(signal.shape)
-    error = np.abs(PictureConverter()(frame, (64, 64)) - wanted)
-    assert error.mean() < 0.7
-    assert error[32:].max() < 2
-
-
-def test_light_above_the_nominal_peak_is_white() -> None:
-    assert HDR_PEAK == 1000
-    assert sdr_of(np.full((1, 3), 0.9), PQ, BT2020) == pytest.approx(1)
-
-
-@pytest.mark.parametrize(("primaries", "matrix", "mixed"), [(BT2020, 9, TO_2020), (P3, 1, TO_P3), (P3, 6, TO_P3)])
-def test_sdr_of_wider_primaries_becomes_that_of_bt709(primaries: int, matrix: int, mixed: np.ndarray) -> None:
-    frame = yuv_frame((patches() ** 2.4 @ mixed.T) ** (1 / 2.4), "yuv444p10le", matrix, full=False)
-    frame.color_primaries = primaries
-    error = np.abs(centres(PictureConverter()(frame, (96, 16))) - 255 * centres(patches()))
-    assert error.mean() < 1.5
-    assert error.max() < 12
-
-
-def test_the_features_of_an_hdr_upload_are_those_of_its_sdr_film(upload_clips: Path) -> None:
-    """0.973 without tone mapping; the bundled appearance network looks at colours most."""
-    import torch
-
-    from pipeline.modalities.registry import build_extractor, load_profile
-
-    profile = load_profile("demo")
-    sampling = SamplingOptions(sample_fps=5.0, max_side=480)
-    plain, hdr = (decode_film(upload_clips / name, sampling=sampling)[1] for name in ("base.mp4", "hdr_hlg.mov"))
-    for modality in ("appearance", "scene"):
-        extractor = build_extractor(modality, profile, torch.device("cpu"))
-
-        def features(frames: list, extractor: object = extractor) -> np.ndarray:
-            batch = torch.from_numpy(np.stack([frame.rgb for frame in frames]))
-            prepared = extractor.prepare(batch)  # type: ignore[attr-defined]
-            rows = extractor.infer(prepared.inputs, prepared.extras)  # type: ignore[attr-defined]
-            rows = np.stack([getattr(row, "feature", row) for row in rows]).astype(np.float64)
-            return rows / np.linalg.norm(rows, axis=1, keepdims=True)
-
-        assert (features(plain) * features(hdr)).sum(1).mean() > 0.99
-
-
-# Transparency, fields, sizes.
 
 
 def with_alpha(layout: str) -> av.VideoFrame:
@@ -359,21 +177,22 @@ def test_every_kind_of_picture_ends_ok_with_what_is_in_it(tmp_path: Path, kind: 
         assert np.abs(shown[::3, ::3] - wanted.astype(np.float32)).mean() < 8
 
 
-def joined(path: Path, sizes: list[tuple[int, int]]) -> Path:
-    """A transport stream that changes its size with every second picture."""
+def joined(path: Path, sizes: list[tuple[int, int]], codec: str = "libx264", layout: str = "yuv420p") -> Path:
+    """A film that changes its size with every second picture."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=10)
+        stream = container.add_stream(codec, rate=10)
         assert isinstance(stream, av.VideoStream)
-        stream.width, stream.height = sizes[0]
+        (stream.width, stream.height), stream.pix_fmt = sizes[0], layout
         for part, (width, height) in enumerate(sizes):
-            context = av.CodecContext.create("libx264", "w")
+            context = av.CodecContext.create(codec, "w")
             assert isinstance(context, av.VideoCodecContext)
-            context.width, context.height, context.pix_fmt = width, height, "yuv420p"
+            context.width, context.height, context.pix_fmt = width, height, layout
             context.time_base, context.framerate = Fraction(1, 10), Fraction(10)
-            context.options = {"bf": "0", "crf": "4"}
+            if codec == "libx264":
+                context.options = {"bf": "0", "crf": "4"}
             packets = []
             for at in range(2):
-                frame = flat(width, height)
+                frame = flat(width, height, layout)
                 frame.pts = 2 * part + at
                 packets += context.encode(frame)
             for packet in [*packets, *context.encode()]:
@@ -409,7 +228,12 @@ def test_a_film_that_changes_size_keeps_that_of_its_start_and_the_shape_of_what_
 
 
 def test_a_picture_over_the_limit_midway_is_refused(tmp_path: Path) -> None:
-    film = joined(tmp_path / "film.ts", [(64, 96), (128, 192)])
+    """Not by its header, which speaks of the first."""
+    film = joined(tmp_path / "film.avi", [(64, 96), (128, 192)], "mjpeg", "yuvj420p")
+    limits = DecodeLimits(max_pixels=64 * 96)
+    container, _, header = open_clip(fetch(str(film)), limits)
+    container.close()
+    assert (header.width, header.height) == (64, 96)
     with pytest.raises(ClipError, match="128 x 192 px") as caught:
-        decode_film(film, limits=DecodeLimits(max_pixels=64 * 96))
+        decode_film(film, limits=limits)
     assert caught.value.code == "too_large"
