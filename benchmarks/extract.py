@@ -18,7 +18,7 @@ import os
 import statistics
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from time import perf_counter
 
@@ -73,9 +73,8 @@ def set_up(options: argparse.Namespace, folder: str) -> Work:
     device = resolve_device(options.device)
     stirred, profile = to_stir(load_profile(options.profile))
     cores = options.workers or len(os.sched_getaffinity(0))
-    given = profile.sampling
-    max_seconds = options.max_seconds or given["max_seconds"]
-    sampling = SamplingOptions(given["sample_fps"], max_seconds, int(given["max_side"]))
+    sampling = SamplingOptions(**profile.sampling)
+    sampling = replace(sampling, max_seconds=options.max_seconds or sampling.max_seconds)
     (batch,) = read_manifests(options.clips)
     extractors = {modality: build_extractor(modality, profile, device) for modality in modality_names()}
     specs = [

@@ -230,7 +230,7 @@ def main() -> None:
     device = resolve_device(options.device)
     stirred, profile = to_stir(load_profile(options.profile))
     cores = options.workers or len(os.sched_getaffinity(0))
-    sampling = SamplingOptions(**{**dict[str, Any](profile.sampling), "max_side": int(profile.sampling["max_side"])})
+    sampling = SamplingOptions(**profile.sampling)
     sampling = replace(sampling, max_seconds=min(sampling.max_seconds, options.max_seconds or sampling.max_seconds))
     max_side = 0 if options.full_size else sampling.max_side
     (batch,) = read_manifests(options.clips)

@@ -152,8 +152,7 @@ class ExtractOptions(WorkspaceTask):
 
     @cached_property
     def sampling(self) -> SamplingOptions:
-        given = self.loaded_profile.sampling
-        return SamplingOptions(given["sample_fps"], given["max_seconds"], int(given["max_side"]))
+        return SamplingOptions(**self.loaded_profile.sampling)
 
     @cached_property
     def specs(self) -> tuple[FeatureSpec, ...]:

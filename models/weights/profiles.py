@@ -70,6 +70,7 @@ class _Sampling:
     sample_fps: Annotated[float, Rule(low=0.1, high=240)]
     max_seconds: Annotated[float, Rule(low=0.1)]
     max_side: Annotated[int, Rule(low=32)]
+    decoder: Annotated[str, Rule(choices=("auto", "decord", "pyav"))]
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class Profile:
     """One profile file, checked."""
 
     name: str  # the file's name without .toml
-    sampling: Mapping[str, float]  # keyword arguments of pipeline.core.options.SamplingOptions
+    sampling: Mapping[str, Any]  # keyword arguments of pipeline.core.options.SamplingOptions
     entries: Mapping[str, Any]  # Entry by modality
 
     def entry(self, modality: str) -> Any:

@@ -59,6 +59,7 @@ CLIP_CODES = {
     "corrupt": ClipCode(False, "decoding stopped at damaged data; the frames before it are used"),
     "truncated": ClipCode(False, "the file ends before its stated duration; the frames there are used"),
     "unsupported": ClipCode(False, "the pictures are stored in a way that cannot be shown as they are meant"),
+    "incomplete": ClipCode(False, "pictures are missing midway, or timestamps contradict each other; the rest is used"),
     "too_large": ClipCode(False, "one frame is larger than the decoder's limit"),
     "memory": ClipCode(True, "decoding went over the worker's memory limit"),
     "deadline": ClipCode(True, "decoding took longer than the deadline; the worker was killed"),

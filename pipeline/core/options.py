@@ -1,6 +1,8 @@
 """Options that more than one part of the pipeline needs."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 # Raise it when the pictures of some clips come out otherwise (which of them, which way up, in which colours): features
 # and endings of all clips are made again.
@@ -14,6 +16,14 @@ class SamplingOptions:
     sample_fps: float = 10.0  # frames a second of the grid
     max_seconds: float = 60.0  # later parts of a clip are ignored
     max_side: int = 1280  # px; larger frames are scaled down by the decoder, smaller ones are left alone
+    decoder: str = "auto"  # pyav, decord: that one first; auto: pyav, see pipeline.decode.decoders
+
+    def identity(self) -> Mapping[str, Any]:
+        """The options that decide pixels, by name: of the decoders decord alone, whose colours differ by a rounding."""
+        options = asdict(self)
+        if self.decoder != "decord":
+            del options["decoder"]
+        return options
 
 
 @dataclass(frozen=True)

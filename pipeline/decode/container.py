@@ -3,10 +3,15 @@
 import errno
 import io
 import os
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import av
+from av.stream import Disposition
 
 from pipeline.core import storage
 from pipeline.core.errors import ClipError
@@ -18,7 +23,10 @@ from pipeline.core.text import visible
 _CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,gif,asf,ogg,h264,hevc,ivf,obu,dv,m4v"
 # Ratios nearer to square than this come of rounding (640/639 of a clip scaled to 640 px); beyond the last, of damage.
 _SQUARE, _LONGEST = 1.02, 8.0
-_ATTACHED_PICTURE = 0x0400  # AV_DISPOSITION_ATTACHED_PIC: a cover, not a video
+_BREAKS = 0x0200  # AVFMT_TS_DISCONT: timestamps may start anew, as in recordings of a broadcast
+_NO_TIMES = 0x0080  # AVFMT_NOTIMESTAMPS: a bare stream, whose rate only its codec knows
+_WRAP_S = 2**33 / 90000  # timestamps of MPEG streams begin again at 0 after 26.5 hours
+_FEW_PACKETS = 500  # of all video streams together: by then each has shown whether it holds more than one picture
 
 av.logging.set_level(None)  # damaged clips would fill the terminal; what matters is in the clip's ending
 
@@ -43,9 +51,14 @@ class Header:
     pixel_aspect: float  # width of a stored pixel by its height; 1 where it does not say
     fps: float
     duration_s: float  # of the video stream, else of a container that holds nothing else; 0 unknown
+    file_duration_s: float  # of the whole file, sound included; 0 unknown
     frames: int
-    cut_off: bool  # the index names bytes beyond the file's end
-    has_index: bool  # the index names the bytes of every frame
+    indexed: int  # pictures that the index or a tag promises; 0 unknown
+    cut_off: bool  # the index, or the container's own size, names bytes beyond the file's end
+    video_streams: int
+    holds_pictures: bool  # a gap in time is meant: the container marks every picture that repeats the last
+    breaks: bool  # timestamps may start anew midway
+    wrap_s: float  # timestamps begin again at 0 after so many seconds; 0: never
 
     def square(self, width: int, height: int) -> tuple[int, int]:
         """Width and height of a stored picture with square pixels."""
@@ -78,25 +91,23 @@ def fetch(uri: str) -> Source:
 
 
 def open_clip(source: Source, limits: DecodeLimits) -> tuple[Any, Any, Header]:
-    """Open a clip with PyAV: (container, video stream, header). Decodes no more than FFmpeg's own probing does.
+    """Open a clip with PyAV: (container, the video stream that is the film, header). Decodes no more than FFmpeg's own
+    probing does.
 
     Raises:
         ClipError: not_a_video, no_video_stream, too_large or memory.
     """
-    try:
-        # A fetched clip is read through Python, which opens nothing else; a local one may open local files only.
-        options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
-        container = av.open(source.path or io.BytesIO(source.data or b""), options=options, metadata_errors="replace")
-    except av.FFmpegError as error:
-        if error.errno == errno.ENOMEM:
-            raise ClipError("memory", "opening the file went over the memory limit") from error
-        raise ClipError("not_a_video", f"FFmpeg cannot open it: {error.strerror}") from error
-    streams = [stream for stream in container.streams.video if not int(stream.disposition) & _ATTACHED_PICTURE]
+    container = _open(source)
+    streams = [stream for stream in container.streams.video if not _is_cover(stream)]
     if not streams:
         kinds = ", ".join(sorted({stream.type for stream in container.streams}))
         raise ClipError("no_video_stream", f"the file holds only: {kinds or 'nothing'}")
+    if len(streams) > 1:
+        chosen = _film(container, streams)
+        container = _open(source)  # from its start again
+        streams = [container.streams[chosen]]
     stream = streams[0]
-    header = _header(container, stream, source.size_bytes)
+    header = _header(container, stream, source)
     check_pixels(header.width, header.height, limits)
     return container, stream, header
 
@@ -107,23 +118,81 @@ def check_pixels(width: int, height: int, limits: DecodeLimits) -> None:
         raise ClipError("too_large", f"{width} x {height} px is over the limit of {limits.max_pixels} px a frame")
 
 
-def _header(container: Any, stream: Any, size_bytes: int) -> Header:
+def _open(source: Source) -> Any:
+    try:
+        # A fetched clip is read through Python, which opens nothing else; a local one may open local files only.
+        options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
+        return av.open(source.path or io.BytesIO(source.data or b""), options=options, metadata_errors="replace")
+    except av.FFmpegError as error:
+        if error.errno == errno.ENOMEM:
+            raise ClipError("memory", "opening the file went over the memory limit") from error
+        raise ClipError("not_a_video", f"FFmpeg cannot open it: {error.strerror}") from error
+
+
+def _is_cover(stream: Any) -> bool:
+    return bool(stream.disposition & (Disposition.attached_pic | Disposition.timed_thumbnails))
+
+
+def _film(container: Any, streams: Sequence[Any]) -> int:
+    """Index of the one of several video streams that a player shows.
+
+    Covers of one picture come last, though many a file marks its first track, and nothing else, as the one to show. So
+    do previews of less than a quarter of another's pixels, and versions made for those who see or hear badly. Then the
+    track decides that is marked as default (in MP4: as enabled), then the size of the picture, then the order.
+    FFmpeg's own choice (`best("video")`) is not taken: it goes by the mark first, so shows covers and previews.
+    """
+    packets: Counter[int] = Counter()
+    with suppress(av.FFmpegError):  # damage is for the decoding to report
+        packets.update(packet.stream_index for packet in islice(container.demux(*streams), _FEW_PACKETS) if packet.size)
+    moving = [stream for stream in streams if packets[stream.index] > 1] or streams
+
+    def pixels(stream: Any) -> int:
+        context = stream.codec_context
+        return context.width * context.height if context else 0
+
+    largest = max(pixels(stream) for stream in moving)
+
+    def rank(stream: Any) -> tuple[bool, bool, bool, bool, int, int]:
+        impaired = Disposition.visual_impaired | Disposition.hearing_impaired
+        return (
+            stream in moving,
+            4 * pixels(stream) >= largest,
+            not stream.disposition & impaired,
+            bool(stream.disposition & Disposition.default),
+            pixels(stream),
+            -stream.index,
+        )
+
+    return max(streams, key=rank).index
+
+
+def _header(container: Any, stream: Any, source: Source) -> Header:
     context = stream.codec_context
-    rate = stream.average_rate or stream.guessed_rate
+    flags = int(container.format.flags)
+    rates = (stream.average_rate, stream.guessed_rate)
+    rate = (rates[1] or rates[0]) if flags & _NO_TIMES else (rates[0] or rates[1])
+    ends = [entry.pos + entry.size for entry in stream.index_entries]
+    shown = sum(not entry.is_discard for entry in stream.index_entries)
+    name = container.format.name
     # Of containers without a table of all frames (webm) FFmpeg gives a partial or empty index.
-    entries = [entry.pos + entry.size for entry in stream.index_entries]
-    has_index = stream.frames > 0 and len(entries) >= stream.frames
+    has_index = stream.frames > 0 and len(ends) >= stream.frames
+    edited = stream.frames > 0 and bool(ends) and name.startswith(("mov", "avi"))  # leaves out, or repeats, on purpose
     return Header(
-        container=container.format.name,
+        container=name,
         codec=context.codec.canonical_name if context else "unknown",
         width=context.width if context else 0,
         height=context.height if context else 0,
         pixel_aspect=_pixel_aspect(stream),
         fps=float(rate) if rate else 0.0,
         duration_s=_duration_s(container, stream),
+        file_duration_s=max(0.0, (container.duration or 0) / av.time_base),
         frames=stream.frames,
-        cut_off=has_index and max(entries) > size_bytes,
-        has_index=has_index,
+        indexed=shown if edited else stream.frames or _tagged_frames(stream),
+        cut_off=(has_index and max(ends) > source.size_bytes) or _segment_end(source) > source.size_bytes,
+        video_streams=len(container.streams.video),
+        holds_pictures=name == "avi",
+        breaks=bool(flags & _BREAKS),
+        wrap_s=_WRAP_S if name.startswith("mpeg") and not flags & _NO_TIMES else 0.0,
     )
 
 
@@ -132,12 +201,59 @@ def _pixel_aspect(stream: Any) -> float:
     return aspect if _SQUARE < max(aspect, 1 / aspect) < _LONGEST else 1.0
 
 
+def _tagged_frames(stream: Any) -> int:
+    """Number of frames in a Matroska file's statistics, as mkvmerge writes them; 0 where there are none."""
+    for key, value in stream.metadata.items():
+        if key.upper().startswith("NUMBER_OF_FRAMES") and value.isdigit():
+            return int(value)
+    return 0
+
+
+def _segment_end(source: Source) -> int:
+    """Where a Matroska file says that it ends, in bytes from its start; 0 where it does not say, or is none.
+
+    An element is an id and a size, the size a number that begins with as many zero bits as it has further bytes; all
+    ones: unknown, as of a recording that was never closed (RFC 8794).
+    """
+    if source.path is None:
+        head = (source.data or b"")[:4096]
+    else:
+        with open(source.path, "rb") as file:
+            head = file.read(4096)
+
+    def sized(at: int) -> tuple[int, int]:
+        length = 9 - head[at].bit_length() if at < len(head) and head[at] else 9
+        size = int.from_bytes(head[at : at + length]) & ((1 << 7 * length) - 1)
+        return at + length, size if length < 9 and size != (1 << 7 * length) - 1 else -1
+
+    if not head.startswith(b"\x1a\x45\xdf\xa3"):  # EBML
+        return 0
+    start, size = sized(4)
+    if size < 0 or head[start + size :][:4] != b"\x18\x53\x80\x67":  # Segment
+        return 0
+    start, size = sized(start + size + 4)
+    return start + size if size >= 0 else 0
+
+
+def ends_at_s(source: Source) -> float:
+    """When the last packet of any stream ends, in seconds from the start of the file; reads all, decodes nothing."""
+    with _open(source) as container:
+        start_s = (container.start_time or 0) / av.time_base
+        ends = [0.0]
+        with suppress(av.FFmpegError):  # what cannot be read does not count
+            for packet in container.demux():
+                if packet.pts is not None and packet.time_base:
+                    ends.append(float((packet.pts + (packet.duration or 0)) * packet.time_base) - start_s)
+        return max(ends)
+
+
 def _duration_s(container: Any, stream: Any) -> float:
-    if stream.duration and stream.time_base:
-        return max(0.0, float(stream.duration * stream.time_base))
     tag = stream.metadata.get("DURATION", "")  # Matroska: 00:00:04.000000000
     parts = tag.split(":")
     if len(parts) == 3 and all(part.replace(".", "", 1).isdigit() for part in parts):
         return int(parts[0]) * 3600 + int(parts[1]) * 60 + float(parts[2])
+    # Matroska has no other duration of a stream; what FFmpeg gives for that of one with few pictures is the file's.
+    if stream.duration and stream.time_base and not container.format.name.startswith("matroska"):
+        return max(0.0, float(stream.duration * stream.time_base))
     alone = len(container.streams) == 1  # sound may run on after the picture
     return max(0.0, container.duration / av.time_base) if alone and container.duration else 0.0

@@ -1,22 +1,23 @@
-"""Upright RGB frames of a clip: decoded by PyAV and, where PyAV gives up, by decord.
+"""Upright RGB frames of a clip: decoded by PyAV and, where PyAV gives up or a profile asks for it, by decord.
 
 PyAV brings FFmpeg 8 in its wheel, decord 0.6.0 FFmpeg 4. The reasons for this order, though decord alone would do for
 most clips (benchmarks/decode.py has the numbers):
 
 * decord does not pass on FFmpeg's flag of a damaged picture: of 40 clips with six flipped bits each it ended 19 as if
-  they were whole, and handed out visibly wrong pictures of 17; PyAV stopped at the damage in all 40;
+  they were whole, and handed out visibly wrong pictures of 17; PyAV stopped at the damage in all 40. Nor can it be told
+  which of several video streams to show, or that timestamps start anew. So PyAV has to look at its films as well;
 * decord converts a 1080p frame to RGB in 3.6 ms, PyAV in 0.6; it cannot leave out pictures that nobody needs
   (pipeline.decode.sampling.needed_pictures) nor scale cheaply: the same clips take it twice PyAV's time;
 * decord cannot open AV1, GIF or anything newer than 2019.
 
-Only `ORDER` knows the order; either one gives the same frames of an undamaged clip. torchcodec is not used: it imports
-torch (551 MB and 2.5 s a worker) and needs FFmpeg's shared libraries on the system.
+Only `ORDERS` knows the orders; either gives the same frames of a clip at the same times. torchcodec is not used: it
+imports torch (551 MB and 2.5 s a worker) and needs FFmpeg's shared libraries on the system.
 """
 
 import errno
 import io
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import av
@@ -24,16 +25,20 @@ import numpy as np
 
 from pipeline.core.errors import ClipError
 from pipeline.core.options import DecodeLimits, SamplingOptions
-from pipeline.decode.container import Header, Source, check_pixels, open_clip
+from pipeline.decode.container import Header, Source, check_pixels, ends_at_s, open_clip
+from pipeline.decode.ending import Found, Promise, ending_of
 from pipeline.decode.orientation import UPRIGHT, Orientation, orientation_of
 from pipeline.decode.picture import PictureConverter, is_plain, scale_rgb
-from pipeline.decode.sampling import needed_pictures, sample, scaled_size
+from pipeline.decode.sampling import SampledFrame, expected_frames, needed_pictures, sample, scaled_size
+from pipeline.decode.timeline import Timeline
 
-ORDER = ("pyav", "decord")
+ORDERS = {"auto": ("pyav", "decord"), "pyav": ("pyav", "decord"), "decord": ("decord", "pyav")}
+
+_SAME_TIME_S = 1e-3  # decord gives times as float32
 
 
 class DecodeStopped(Exception):
-    """Raised by a decoder at a point that it cannot pass; `damaged`: because the data there is broken."""
+    """Raised by a decoder at a point that it cannot pass; `damaged`: nor can another, for the data there is broken."""
 
     def __init__(self, reason: str, damaged: bool):
         super().__init__(reason)
@@ -59,11 +64,15 @@ class Cursor:
     wanted: Callable[[int], bool]  # whether the picture at a position is wanted
     frames: int = 0  # sampled frames reached, wanted or not
     last_s: float = -1.0  # time of the last sampled frame
-    end_s: float = 0.0  # how far into the clip anything decoded
+    timeline: Timeline | None = None  # of the decoder at work; None: nothing was decoded
+
+    def is_ahead(self, position: int, timestamp: float) -> bool:
+        """Whether a sampled frame was not reached before."""
+        return position >= self.frames and timestamp > self.last_s
 
     def reach(self, position: int, timestamp: float) -> bool:
         """Move on to a sampled frame; False when it was reached before or is not wanted."""
-        if position < self.frames or timestamp <= self.last_s:
+        if not self.is_ahead(position, timestamp):
             return False
         self.frames, self.last_s = position + 1, timestamp
         return self.wanted(position)
@@ -79,39 +88,8 @@ def pyav_frames(
         DecodeStopped: at damaged data, or where the codec has no decoder.
         ClipError: too_large, unsupported or memory, of a single picture.
     """
-    if stream.codec_context is None:
-        raise DecodeStopped("FFmpeg has no decoder for this codec", damaged=False)
-    stream.thread_type = "NONE"  # one core a worker
-    stream.codec_context.thread_count = 1
     to_rgb, orientation = PictureConverter(), UPRIGHT
-    nominal_s = 1.0 / (header.fps or sampling.sample_fps)
-    origin: float | None = None
-
-    def timed() -> Iterator[tuple[float, Any]]:
-        nonlocal origin
-        time_s = -nominal_s
-        try:
-            for stamp, frame in needed_pictures(container, stream, sampling):
-                if frame is not None and frame.is_corrupt:
-                    raise DecodeStopped(f"damaged picture {time_s + nominal_s:.2f} s into the stream", damaged=True)
-                time_s = stamp if stamp is not None else time_s + nominal_s
-                origin = time_s if origin is None else origin
-                cursor.end_s = max(cursor.end_s, time_s - origin + length_s(frame))
-                yield time_s, frame
-        except av.FFmpegError as error:
-            if error.errno == errno.ENOMEM:
-                raise ClipError("memory", "decoding went over the worker's memory limit") from error
-            damaged = isinstance(error, av.error.InvalidDataError)
-            raise DecodeStopped(
-                f"PyAV stopped {cursor.end_s:.2f} s into the clip: {error.strerror}", damaged
-            ) from error
-
-    def length_s(frame: Any) -> float:
-        if frame is None or not frame.duration or not frame.time_base:
-            return nominal_s
-        return float(frame.duration * frame.time_base)
-
-    for taken in sample(timed(), sampling, length_s):
+    for taken in sampled_pictures(container, stream, header, sampling, cursor):
         if cursor.reach(taken.position, taken.timestamp):
             picture = taken.item
             check_pixels(picture.width, picture.height, limits)
@@ -121,18 +99,69 @@ def pyav_frames(
             yield Frame(taken.position, taken.frame_index, taken.timestamp, rgb, *orientation.size(width, height))
 
 
+def sampled_pictures(
+    container: Any, stream: Any, header: Header, sampling: SamplingOptions, cursor: Cursor
+) -> Iterator[SampledFrame[Any]]:
+    """The pictures on the grid as PyAV decodes them, each with its place in the film's time.
+
+    Raises:
+        DecodeStopped: at damaged data, or where the codec has no decoder.
+        ClipError: memory.
+    """
+    if stream.codec_context is None:
+        raise DecodeStopped("FFmpeg has no decoder for this codec", damaged=False)
+    stream.thread_type = "NONE"  # one core a worker
+    stream.codec_context.thread_count = 1
+    nominal_s = 1.0 / (header.fps or sampling.sample_fps)
+    timeline = cursor.timeline = Timeline(nominal_s, header.breaks, header.wrap_s)
+
+    def see(packet: Any) -> None:
+        timeline.see_duration(0.0 if header.holds_pictures else float((packet.duration or 0) * packet.time_base))
+
+    def stamped() -> Iterator[tuple[float | None, float, tuple[float, Any]]]:
+        try:
+            for stamp, picture in needed_pictures(container, stream, sampling, see):
+                length_s = 0.0
+                if picture is not None:
+                    if picture.is_corrupt:
+                        raise DecodeStopped(f"damaged picture {timeline.end_s:.2f} s into the stream", damaged=True)
+                    length_s = float(picture.duration * picture.time_base) if picture.time_base else 0.0
+                yield stamp, length_s, (length_s or nominal_s, picture)
+        except av.FFmpegError as error:
+            if error.errno == errno.ENOMEM:
+                raise ClipError("memory", "decoding went over the worker's memory limit") from error
+            damaged = isinstance(error, av.error.InvalidDataError)
+            raise DecodeStopped(
+                f"PyAV stopped {timeline.end_s:.2f} s into the clip: {error.strerror}", damaged
+            ) from error
+
+    # A picture that was left out ends before the grid's next time, even where the picture behind it does not come.
+    for taken in sample(timeline.place(stamped()), sampling, lambda item: item[0] if item[1] is not None else 0.0):
+        yield replace(taken, item=taken.item[1])
+
+
 def decord_frames(
     source: Source, container: Any, stream: Any, header: Header, sampling: SamplingOptions, limits: DecodeLimits,
     cursor: Cursor,
 ) -> Iterator[Frame]:  # fmt: skip
-    """Decode with decord as `pyav_frames` does; decord never reports a damaged picture.
+    """Decode with decord as `pyav_frames` does.
 
-    Raises: as `pyav_frames`; DecodeStopped also where decord cannot open the clip or show it as it is meant.
+    decord never reports a damaged picture, counts pictures that an edit list excludes, and sorts those of a joined
+    recording into each other. So PyAV decodes the film beside it, without making pictures of it: that tells which
+    frames are on the grid, when, and where damage begins; decord gives their pixels, as long as its times are the same.
+
+    Raises:
+        DecodeStopped: at damaged data, or where decord cannot open the film or show it as it is meant.
+        ClipError: as `pyav_frames`.
     """
     try:
         import decord
     except ImportError as error:  # no wheel for this machine; setup.cfg asks for it on x86_64 only
         raise DecodeStopped("decord is not installed", damaged=False) from error
+    if header.video_streams > 1:
+        raise DecodeStopped(
+            f"decord cannot be told which of {header.video_streams} video streams to show", damaged=False
+        )
     decord.logging.set_level(decord.logging.QUIET)
     orientation = _orientation_for_decord(source, header, limits)
     left_to_do = orientation.after_decord()
@@ -141,39 +170,38 @@ def decord_frames(
         times = reader.get_frame_timestamp(range(len(reader)))[:, 0].astype(float)
     except (decord.DECORDError, RuntimeError, AssertionError) as error:
         raise DecodeStopped(f"decord cannot open it: {_first_line(error)}", damaged=False) from error
-    spacing_s = 1.0 / (header.fps or sampling.sample_fps)
-    taken = list(sample(((time, None) for time in times), sampling, lambda _: spacing_s))
-    # Behind the last sampled frame come others that belong to the clip: whether they decode is part of its ending,
-    # and must not hang on which frames are wanted.
-    last = int(np.searchsorted(times - times[0], sampling.max_seconds)) - 1
+    container, stream, _ = open_clip(source, limits)  # anew: another decoder may have read the one at hand
     at = 0
     try:
-        for frame in taken:
-            if not cursor.reach(frame.position, frame.timestamp):
+        for taken in sampled_pictures(container, stream, header, sampling, cursor):
+            if not cursor.is_ahead(taken.position, taken.timestamp):
                 continue
-            if frame.frame_index > at:
-                reader.skip_frames(frame.frame_index - at)
+            index = taken.frame_index
+            if index >= len(times) or abs(times[index] - times[0] - taken.timestamp) > _SAME_TIME_S:
+                raise DecodeStopped(
+                    f"decord counts the pictures from {taken.timestamp:.2f} s on otherwise", damaged=False
+                )
+            if not cursor.wanted(taken.position):
+                cursor.reach(taken.position, taken.timestamp)
+                continue
+            if index > at:
+                reader.skip_frames(index - at)
             rgb = reader.next().asnumpy()
-            at = frame.frame_index + 1
-            cursor.end_s = max(cursor.end_s, frame.timestamp + spacing_s)
+            at = index + 1
+            cursor.reach(taken.position, taken.timestamp)
             height, width = rgb.shape[:2]
             check_pixels(width, height, limits)
             # Where FFmpeg pads the lines of a narrow picture, decord calls the padding further channels.
             rgb = rgb.reshape(height, -1)[:, : width * 3].reshape(height, width, 3)
             width, height = orientation.size(*header.square(*orientation.size(width, height)))
             rgb = left_to_do.apply(scale_rgb(rgb, scaled_size(width, height, sampling.max_side)))
-            yield Frame(frame.position, frame.frame_index, frame.timestamp, rgb, width, height)
-        if last >= at:
-            if last > at:
-                reader.skip_frames(last - at)
-            reader.next()
-        cursor.end_s = max(cursor.end_s, float(times[last] - times[0]) + spacing_s)
+            yield Frame(taken.position, index, taken.timestamp, rgb, width, height)
     except StopIteration as error:
-        raise DecodeStopped(f"decord ran out of frames at {at} of {len(times)}", damaged=True) from error
+        raise DecodeStopped(f"decord ran out of frames at {at} of {len(times)}", damaged=False) from error
     except (decord.DECORDError, RuntimeError) as error:
         if "bad_alloc" in str(error):
             raise ClipError("memory", "decoding went over the worker's memory limit") from error
-        raise DecodeStopped(f"decord stopped after frame {at}: {_first_line(error)}", damaged=True) from error
+        raise DecodeStopped(f"decord stopped after frame {at}: {_first_line(error)}", damaged=False) from error
 
 
 def _orientation_for_decord(source: Source, header: Header, limits: DecodeLimits) -> Orientation:
@@ -202,16 +230,10 @@ def _first_line(error: Exception) -> str:
     return lines[0].rsplit(": ", 1)[-1].strip() if lines else type(error).__name__
 
 
-@dataclass(frozen=True)
-class Backend:
-    """A decoder that `ClipDecoding` may use."""
-
-    name: str
-    frames: Callable[[Source, Any, Any, Header, SamplingOptions, DecodeLimits, Cursor], Iterator[Frame]]
-    reports_damage: bool  # raises at damaged pictures rather than handing out concealed ones
-
-
-BACKENDS = {"pyav": Backend("pyav", pyav_frames, True), "decord": Backend("decord", decord_frames, False)}
+BACKENDS: dict[str, Callable[[Source, Any, Any, Header, SamplingOptions, DecodeLimits, Cursor], Iterator[Frame]]] = {
+    "pyav": pyav_frames,
+    "decord": decord_frames,
+}
 
 
 class ClipDecoding:
@@ -220,29 +242,31 @@ class ClipDecoding:
     Attributes, once `frames()` is exhausted:
         status, code, reason: as in pipeline.decode.clips.Ending.
         decoder: the names of the decoders that gave frames, joined by "+".
+        expected: as in pipeline.decode.clips.Ending.
     """
 
     def __init__(
         self, source: Source, sampling: SamplingOptions, limits: DecodeLimits, wanted: Callable[[int], bool],
-        order: Sequence[str] = ORDER,
+        order: Sequence[str] = (),
     ):  # fmt: skip
-        """Raises: ClipError, when the clip cannot be opened."""
-        self.source, self.sampling, self.limits, self.order = source, sampling, limits, tuple(order)
+        """order: names of BACKENDS; empty: as `sampling.decoder` has it.
+
+        Raises: ClipError, when the clip cannot be opened.
+        """
+        self.source, self.sampling, self.limits = source, sampling, limits
+        self.order = tuple(order) or ORDERS[sampling.decoder]
         self.container, self.stream, self.header = open_clip(source, limits)
         self.cursor = Cursor(wanted)
-        self.status, self.code, self.reason, self.decoder = "ok", "", "", ""
+        self.status, self.code, self.reason, self.decoder, self.expected = "ok", "", "", "", 0
 
     def frames(self) -> Iterator[Frame]:
         """Raises: ClipError, when the clip ends `failed`."""
         stopped: DecodeStopped | None = None
         reasons = []
         for name in self.order:
-            backend = BACKENDS[name]
-            if stopped is not None and stopped.damaged and not backend.reports_damage:
-                continue  # behind damage it would hand out garbage for good frames
             before = self.cursor.frames
             try:
-                yield from backend.frames(
+                yield from BACKENDS[name](
                     self.source, self.container, self.stream, self.header, self.sampling, self.limits, self.cursor
                 )
                 stopped = None
@@ -253,24 +277,25 @@ class ClipDecoding:
                 raise ClipError("memory", "decoding went over the worker's memory limit") from error
             if self.cursor.frames > before:
                 self.decoder += ("+" if self.decoder else "") + name
-            if stopped is None and self.cursor.frames:
-                break
-        if not self.cursor.frames:
+            if stopped.damaged if stopped is not None else self.cursor.frames:
+                break  # done; or damaged: what another decoder makes of what is behind is no picture of the film
+        timeline = self.cursor.timeline
+        if not self.cursor.frames or timeline is None:
             raise ClipError("no_frames", "; ".join(reasons) or "the video stream holds no frame")
-        if stopped is not None:
-            self._partial("truncated" if self.header.cut_off else "corrupt", "; ".join(reasons))
-        elif self._ends_early():
-            self._partial(
-                "truncated", f"{self.cursor.end_s:.2f} s decoded of {self.header.duration_s:.2f} s that the file states"
-            )
+        found = Found(
+            timeline.pictures, timeline.end_s, timeline.step_s, timeline.missing(), timeline.jumps, timeline.restarts,
+            timeline.strays, "; ".join(dict.fromkeys(reasons)) if stopped is not None else "",
+        )  # fmt: skip
+        promise = self._promise(found)
+        self.status, self.code, self.reason = ending_of(found, promise)
+        stated_s = promise.duration_s or found.end_s + promise.missing_end_s
+        stated = 0 if found.jumps or found.restarts else expected_frames(stated_s, self.header.fps, self.sampling)
+        # A clip that came to its end has all its frames, whatever its average rate made one expect.
+        self.expected = self.cursor.frames if self.status == "ok" else max(self.cursor.frames, stated)
 
-    def _partial(self, code: str, reason: str) -> None:
-        self.status, self.code, self.reason = "partial", code, reason
-
-    def _ends_early(self) -> bool:
-        """Whether the clip ended before its stated duration, though not because an edit list trims it on purpose."""
-        if self.header.has_index and not self.header.cut_off:
-            return False
-        stated = min(self.header.duration_s, self.sampling.max_seconds)
-        # Stated durations are rounded, and a last frame's length is often guessed: half a second is no cut.
-        return stated - self.cursor.end_s > 0.5
+    def _promise(self, found: Found) -> Promise:
+        header, missing_end_s = self.header, 0.0
+        if not header.duration_s and found.end_s < min(header.file_duration_s, self.sampling.max_seconds):
+            # The film's own duration is not stated, and sound may run on after it: see whether it does.
+            missing_end_s = header.file_duration_s - max(found.end_s, ends_at_s(self.source))
+        return Promise(header.duration_s, header.indexed, missing_end_s, header.cut_off, self.sampling.max_seconds)

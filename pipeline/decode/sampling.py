@@ -16,6 +16,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, Generic, TypeVar
 
 import av
@@ -30,6 +31,7 @@ TOLERANCE_S = 1e-4
 
 # H.264 holds back 16 pictures at most, so a picture's neighbours in time are at most so many packets away.
 _REORDER = 17
+_BREAK_S = 1.0  # a longer step of decoding times than the packet's duration may be one at which the grid moves
 _PROGRESSIVE = 1  # AV_FIELD_PROGRESSIVE; of interlaced streams a packet may be half a picture
 
 
@@ -99,35 +101,39 @@ def on_grid(start: float, end: float, sample_fps: float) -> bool:
     return first / sample_fps < end - TOLERANCE_S
 
 
-def needed_pictures(container: Any, stream: Any, sampling: SamplingOptions) -> Iterator[tuple[float | None, Any]]:
-    """A stream's pictures in order of presentation, each with its time; those that nothing needs are left out.
+def needed_pictures(
+    container: Any, stream: Any, sampling: SamplingOptions, see: Callable[[Any], None] = lambda _: None
+) -> Iterator[tuple[float | None, Any]]:
+    """A stream's pictures in order of presentation, each with its timestamp; those that nothing needs are left out.
 
     Yields (seconds in the stream's own time, None where unknown; the picture, None where it was left out).
+
+    see: shown every packet whose picture belongs to the film (an edit list may exclude some).
 
     Raises: av.FFmpegError at damaged data, after the pictures before it.
     """
     context = stream.codec_context
-    if context.codec.name != "h264" or int(context.field_order) != _PROGRESSIVE:
-        for picture in container.decode(stream):
-            yield picture.time, picture
-        return
+    may_leave_out = context.codec.name == "h264" and int(context.field_order) == _PROGRESSIVE
     before: deque[int] = deque(maxlen=_REORDER)  # times of the packets sent last, in units of the time base
     pending: list[int] = []  # heap: times of pictures that may be left out and have not come
     unit = stream.time_base
     origin: int | None = None  # of the first picture that came: nothing is left out before it is known
-    for packet, after in _look_ahead(container.demux(stream)):
+    order = _PacketOrder(unit)
+    times = _Times(container.format.name)
+    for sent, (packet, after) in enumerate(_look_ahead(container.demux(stream), order.check)):
+        if sent == 0 and context.has_b_frames and container.format.name.startswith("mov"):
+            times.look_at([packet, *after])
         may_skip = False
-        if origin is not None and packet.pts is not None and packet.size:
-            later = [time for time in (*before, *after) if time > packet.pts]
-            end = min(later) if later else packet.pts + (packet.duration or 0)
-            # The last of the stream stays: `sample` decides how long it is on the screen.
-            may_skip = bool(later) and not on_grid(
-                float((packet.pts - origin) * unit), float((end - origin) * unit), sampling.sample_fps
-            )
-        if packet.pts is not None:
+        if may_leave_out and order.good and times.are_stated and origin is not None and packet.size:
+            others = [*before, *(other.pts for other in after if _is_shown(other))]
+            may_skip = _is_off_grid(packet, others, origin, unit, sampling)
+        if packet.pts is not None and _is_shown(packet):
             before.append(packet.pts)
         if may_skip:
             heapq.heappush(pending, packet.pts)
+        if _is_shown(packet):
+            see(packet)
+            times.sent(packet)
         context.skip_frame = "NONREF" if may_skip else "DEFAULT"
         for picture in packet.decode():
             if picture.pts is not None:
@@ -136,27 +142,90 @@ def needed_pictures(container: Any, stream: Any, sampling: SamplingOptions) -> I
                     time = heapq.heappop(pending)
                     if time < picture.pts:
                         yield float(time * unit), None
-            yield picture.time, picture
+            yield (picture.time if times.are_stated else times.next(unit)), picture
     while pending:
         yield float(heapq.heappop(pending) * unit), None
 
 
-def _look_ahead(packets: Iterator[Any]) -> Iterator[tuple[Any, list[int]]]:
-    """Each packet with the times of those that follow. An error of `packets` is raised after the packets before it."""
+def _is_shown(packet: Any) -> bool:
+    """Whether a packet's picture belongs to the film: the last packet is empty, and an edit list may exclude others."""
+    return packet.size > 0 and not packet.is_discard
+
+
+def _is_off_grid(packet: Any, others: list[int], origin: int, unit: Fraction, sampling: SamplingOptions) -> bool:
+    """Whether no grid time falls on a packet's picture. others: times of the packets around it."""
+    later = [time for time in others if time > packet.pts]
+    # The last of the stream stays: `sample` decides how long it is on the screen.
+    return bool(later) and not on_grid(
+        float((packet.pts - origin) * unit), float((min(later) - origin) * unit), sampling.sample_fps
+    )
+
+
+class _PacketOrder:
+    """Whether all packets so far have timestamps from which a picture's neighbours in time can be told."""
+
+    def __init__(self, unit: Fraction):
+        self.good = True
+        self._unit = unit
+        self._last: int | None = None  # decoding time
+
+    def check(self, packet: Any) -> None:
+        if not packet.size:
+            return
+        self.good &= packet.pts is not None
+        if packet.dts is None:
+            return
+        if self._last is not None:
+            step = packet.dts - self._last
+            self.good &= step > 0 and float((step - (packet.duration or 0)) * self._unit) <= _BREAK_S
+        self._last = packet.dts
+
+
+class _Times:
+    """Times of pictures whose packets state only when to decode them, as all do in AVI, and in MP4 those of some
+    writers: the next picture's is the earliest that is left.
+    """
+
+    def __init__(self, container: str):
+        self._of_decoding = container == "avi"
+        self.are_stated = not self._of_decoding
+        self._left: list[int] = []  # heap
+
+    def look_at(self, packets: list[Any]) -> None:
+        """Tell from the first packets of a stream that may reorder its pictures whether they say when to show them."""
+        stamped = [packet for packet in packets if packet.pts is not None and packet.dts is not None]
+        if len(stamped) > 1 and len({packet.pts - packet.dts for packet in stamped}) == 1:
+            self.are_stated = False
+
+    def sent(self, packet: Any) -> None:
+        time = packet.dts if self._of_decoding else packet.pts
+        if not self.are_stated and time is not None:
+            heapq.heappush(self._left, time)
+
+    def next(self, unit: Fraction) -> float | None:
+        return float(heapq.heappop(self._left) * unit) if self._left else None
+
+
+def _look_ahead(packets: Iterator[Any], check: Callable[[Any], None]) -> Iterator[tuple[Any, list[Any]]]:
+    """Each packet with those that follow, all of them checked. An error of `packets` is raised after the packets before
+    it.
+    """
     waiting: deque[Any] = deque()
     failure: av.FFmpegError | None = None
     more = True
     while more or waiting:
         while more and len(waiting) <= _REORDER:
             try:
-                waiting.append(next(packets))
+                packet = next(packets)
+                check(packet)
+                waiting.append(packet)
             except StopIteration:
                 more = False
             except av.FFmpegError as error:
                 more, failure = False, error
         if waiting:
             packet = waiting.popleft()
-            yield packet, [later.pts for later in waiting if later.pts is not None]
+            yield packet, list(waiting)
     if failure is not None:
         raise failure
 

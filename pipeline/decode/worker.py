@@ -34,7 +34,6 @@ from pipeline.decode.decoders import ClipDecoding, Frame
 from pipeline.decode.orientation import first_orientation
 from pipeline.decode.picture import fit_rgb
 from pipeline.decode.picture_sketch import picture_sketch, sketch_stride
-from pipeline.decode.sampling import expected_frames
 
 KEPT_BYTES = 192 * 2**20  # free memory a worker keeps for the next clip: eight clips, up to 1080p, leave 125 MiB
 MAX_CHUNK_FRAMES = 32  # what an extractor's batch can use; small pictures would else fill a slot with whole clips
@@ -156,13 +155,9 @@ def decode(job: dict, chunks: ChunkWriter, sampling: SamplingOptions, limits: De
         chunks.flush()
     finally:
         chunks.give_back()
-    frames = decoding.cursor.frames
-    header = decoding.header
-    stated = expected_frames(header.duration_s, header.fps, sampling)
     return {
         "status": decoding.status, "code": decoding.code, "reason": decoding.reason, "decoder": decoding.decoder,
-        # A clip that came to its end has all its frames, whatever its average rate made one expect.
-        "frames": frames, "expected": frames if decoding.status == "ok" else max(frames, stated),
+        "frames": decoding.cursor.frames, "expected": decoding.expected,
         "width": chunks.source[0], "height": chunks.source[1],
         "sketch_ms": list(sketches), "sketches": base64.b64encode(b"".join(sketches.values())).decode(),
     }  # fmt: skip

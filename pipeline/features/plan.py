@@ -26,7 +26,7 @@ class FeatureSpec:
 
 def feature_spec(modality: str, sampling: SamplingOptions, stride: int, identity: Mapping) -> FeatureSpec:
     """identity: the extractor's options and weights (pipeline.modalities.registry.modality_identity)."""
-    values = {"schema": SCHEMA_VERSION, "pictures": PICTURES_VERSION, "sampling": sampling, "stride": stride,
+    values = {"schema": SCHEMA_VERSION, "pictures": PICTURES_VERSION, "sampling": sampling.identity(), "stride": stride,
               "extractor": dict(identity)}  # fmt: skip
     return FeatureSpec(modality, fingerprint(values), stride, values)
 
@@ -36,7 +36,12 @@ def features_folder(workspace: str, batch: str, spec: FeatureSpec) -> str:
 
 
 def endings_folder(workspace: str, batch: str, sampling: SamplingOptions) -> str:
-    values = {"schema": SCHEMA_VERSION, "endings": ENDINGS_VERSION, "pictures": PICTURES_VERSION, "of": sampling}
+    values = {
+        "schema": SCHEMA_VERSION,
+        "endings": ENDINGS_VERSION,
+        "pictures": PICTURES_VERSION,
+        "of": sampling.identity(),
+    }
     return storage.join(workspace, "clips", batch, "endings", fingerprint(values))
 
 

@@ -67,7 +67,7 @@ def film(
     sampling: as the features were extracted with, so that frames and rows are of the same moments.
     blur: heads are covered (drawing.cover) before anything else is done with a picture.
     """
-    small = SamplingOptions(sampling.sample_fps, sampling.max_seconds, min(_DECODED_SIDE, sampling.max_side))
+    small = replace(sampling, max_side=min(_DECODED_SIDE, sampling.max_side))
     if not subjects:
         return
     in_flight = {subject.clip_id: _Clip(subject) for subject in subjects}

@@ -4,7 +4,6 @@ import subprocess
 import sys
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -39,7 +38,7 @@ def _edited(tmp_path: Path, *edits: tuple[str, str]) -> Path:
 def test_every_bundled_profile_loads_and_says_how_frames_are_sampled(name: str) -> None:
     profile = load_profile(name)
     assert profile.name == name
-    options.SamplingOptions(**dict[str, Any](profile.sampling))
+    options.SamplingOptions(**profile.sampling)
     face = 4 if name == "demo" else 2  # the face search is the demo's costliest step
     assert [profile.entry(modality).stride for modality in modality_names()] == [1, 2, face, 10]
 

@@ -26,7 +26,7 @@ EVERY_FRAME = SamplingOptions(sample_fps=1000.0, max_side=4096)
 
 def decode(
     path: str | Path,
-    order: Sequence[str] = decoders.ORDER,
+    order: Sequence[str] = (),
     sampling: SamplingOptions = EVERY_FRAME,
     wanted: Callable[[int], bool] = lambda _: True,
 ) -> tuple[ClipDecoding, list[Frame]]:
@@ -161,7 +161,7 @@ def test_the_second_decoder_goes_on_where_the_first_gave_up(tmp_path: Path, monk
                 raise decoders.DecodeStopped("unsupported feature", damaged=False)
             yield frame
 
-    monkeypatch.setitem(decoders.BACKENDS, "pyav", decoders.Backend("pyav", gives_up, True))
+    monkeypatch.setitem(decoders.BACKENDS, "pyav", gives_up)
     decoding, frames = decode(clip, ("pyav", "decord"))
     assert (decoding.status, decoding.decoder) == ("ok", "pyav+decord")
     assert [frame.frame_index for frame in frames] == list(range(48))
@@ -207,7 +207,7 @@ def test_a_file_cut_between_two_frames_is_truncated_not_ok(tmp_path: Path) -> No
     with av.open(str(tmp_path / "fast.mp4")) as container:
         sizes = [(entry.pos + entry.size) for entry in container.streams.video[0].index_entries]
     (tmp_path / "cut.mp4").write_bytes((tmp_path / "fast.mp4").read_bytes()[: sizes[40]])
-    for order in (("pyav",), ("decord",), decoders.ORDER):
+    for order in (("pyav",), ("decord",), ()):
         decoding, frames = decode(tmp_path / "cut.mp4", order)
         assert (decoding.status, decoding.code) == ("partial", "truncated"), order
         assert 36 <= len(frames) <= 41

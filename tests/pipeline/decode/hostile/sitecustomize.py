@@ -37,13 +37,12 @@ def _worst(kind: str) -> None:
 
 def _install() -> None:
     import os
-    from dataclasses import replace
 
     from pipeline.decode import decoders
 
     for name, backend in list(decoders.BACKENDS.items()):
 
-        def frames(source: Any, *rest: Any, real: Any = backend.frames) -> Iterator[Any]:
+        def frames(source: Any, *rest: Any, real: Any = backend) -> Iterator[Any]:
             file = os.path.basename(source.path or "")
             once = file.startswith("once-")
             kind = file.removeprefix("once-").split("-")[0]
@@ -56,7 +55,7 @@ def _install() -> None:
                     _worst(kind)
                 yield frame
 
-        decoders.BACKENDS[name] = replace(backend, frames=frames)
+        decoders.BACKENDS[name] = frames
 
 
 if "pipeline.decode.worker" in " ".join(sys.orig_argv):
