@@ -8,7 +8,7 @@ tree, so that the start of ffmpeg counts as little as that of our worker, which 
     decode      ffmpeg decoding to nothing: no grid, no scaling, no RGB; the bar is 0.9 of it
     product     ffmpeg making what we make: the 10 fps grid, scaled, RGB, to a pipe that throws it away
     pool        ours as it is used: a worker, frames in shared memory, chunks released at once
-    pyav, decord    the decoders alone, in this process, frames thrown away
+    pyav, decord    the decoders alone, in this process, frames thrown away; decord with PyAV's look at the same film
 """
 
 import argparse

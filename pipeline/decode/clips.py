@@ -30,7 +30,7 @@ class Ending:
     """Outcome of decoding a clip; one row of `clips/<batch>/endings/`."""
 
     clip_id: str
-    status: str  # ok: to its end; partial: what came before `code` struck is used; failed: nothing is used
+    status: str  # ok: to its end; partial: something is missing, see `code`; the rest is used; failed: nothing is used
     code: str  # one of errors.CLIP_CODES; empty for ok
     reason: str
     frames: int = 0  # sampled frames delivered

@@ -58,6 +58,8 @@ def edited(folder: Path, table: str, key: str, value: str) -> Path:
         ("sampling", "sample_fps", "4.0", set(modality_names())),
         ("sampling", "max_seconds", "3.0", set(modality_names())),
         ("sampling", "max_side", "128", set(modality_names())),
+        ("sampling", "decoder", '"pyav"', set()),
+        ("sampling", "decoder", '"decord"', set(modality_names())),
         ("scene", "stride", "5", {"scene"}),
         ("scene", "weights", '"untrained:7"', {"scene"}),
         ("pose", "score_threshold", "0.2", {"pose"}),

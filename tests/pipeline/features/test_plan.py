@@ -136,7 +136,7 @@ def test_endings_that_hold_something_else_are_made_anew_and_no_rows_are(
 
 def test_a_recipes_identity_says_all_that_its_fingerprint_was_taken_of() -> None:
     (face,) = real_specs("face", sampling=SAMPLING)
-    assert face.identity["sampling"] == SAMPLING
+    assert face.identity["sampling"] == SAMPLING.identity()
     assert face.identity["stride"] == face.stride == 2
     assert face.identity["extractor"]["weights"] == "untrained:0"
     assert face.identity["extractor"]["detector_weights"].startswith("sha256:")
