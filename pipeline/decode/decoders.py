@@ -154,54 +154,69 @@ def decord_frames(
         DecodeStopped: at damaged data, or where decord cannot open the film or show it as it is meant.
         ClipError: as `pyav_frames`.
     """
-    try:
-        import decord
-    except ImportError as error:  # no wheel for this machine; setup.cfg asks for it on x86_64 only
-        raise DecodeStopped("decord is not installed", damaged=False) from error
     if header.video_streams > 1:
-        raise DecodeStopped(
-            f"decord cannot be told which of {header.video_streams} video streams to show", damaged=False
-        )
-    decord.logging.set_level(decord.logging.QUIET)
+        raise DecodeStopped(f"decord cannot be told which of {header.video_streams} videos to show", damaged=False)
     orientation = _orientation_for_decord(source, header, limits)
     left_to_do = orientation.after_decord()
-    try:
-        reader = decord.VideoReader(source.path or io.BytesIO(source.data or b""), num_threads=1)
-        times = reader.get_frame_timestamp(range(len(reader)))[:, 0].astype(float)
-    except (decord.DECORDError, RuntimeError, AssertionError) as error:
-        raise DecodeStopped(f"decord cannot open it: {_first_line(error)}", damaged=False) from error
+    reader, times = _decord_reader(source)
     container, stream, _ = open_clip(source, limits)  # anew: another decoder may have read the one at hand
     at = 0
-    try:
-        for taken in sampled_pictures(container, stream, header, sampling, cursor):
-            if not cursor.is_ahead(taken.position, taken.timestamp):
-                continue
-            index = taken.frame_index
-            if index >= len(times) or abs(times[index] - times[0] - taken.timestamp) > _SAME_TIME_S:
-                raise DecodeStopped(
-                    f"decord counts the pictures from {taken.timestamp:.2f} s on otherwise", damaged=False
-                )
-            if not cursor.wanted(taken.position):
-                cursor.reach(taken.position, taken.timestamp)
-                continue
-            if index > at:
-                reader.skip_frames(index - at)
-            rgb = reader.next().asnumpy()
+    for taken in sampled_pictures(container, stream, header, sampling, cursor):
+        index, time_s = taken.frame_index, taken.timestamp
+        if not cursor.is_ahead(taken.position, time_s):
+            continue
+        if index >= len(times) or abs(times[index] - times[0] - time_s) > _SAME_TIME_S:
+            raise DecodeStopped(f"decord gives other times from {time_s:.2f} s on", damaged=False)
+        if cursor.wanted(taken.position):
+            rgb = _decord_picture(reader, at, index)
             at = index + 1
-            cursor.reach(taken.position, taken.timestamp)
-            height, width = rgb.shape[:2]
-            check_pixels(width, height, limits)
-            # Where FFmpeg pads the lines of a narrow picture, decord calls the padding further channels.
-            rgb = rgb.reshape(height, -1)[:, : width * 3].reshape(height, width, 3)
-            width, height = orientation.size(*header.square(*orientation.size(width, height)))
-            rgb = left_to_do.apply(scale_rgb(rgb, scaled_size(width, height, sampling.max_side)))
-            yield Frame(taken.position, index, taken.timestamp, rgb, width, height)
+        if not cursor.reach(taken.position, time_s):
+            continue
+        height, width = rgb.shape[:2]
+        check_pixels(width, height, limits)
+        # Where FFmpeg pads the lines of a narrow picture, decord calls the padding further channels.
+        rgb = rgb.reshape(height, -1)[:, : width * 3].reshape(height, width, 3)
+        width, height = orientation.size(*header.square(*orientation.size(width, height)))
+        rgb = left_to_do.apply(scale_rgb(rgb, scaled_size(width, height, sampling.max_side)))
+        yield Frame(taken.position, index, time_s, rgb, width, height)
+
+
+def _decord_picture(reader: Any, at: int, index: int) -> np.ndarray:
+    """Picture number `index` of a reader that stands before number `at`.
+
+    Raises:
+        DecodeStopped, ClipError.
+    """
+    import decord
+
+    try:
+        if index > at:
+            reader.skip_frames(index - at)
+        return reader.next().asnumpy()
     except StopIteration as error:
-        raise DecodeStopped(f"decord ran out of frames at {at} of {len(times)}", damaged=False) from error
+        raise DecodeStopped(f"decord ran out of frames at {at}", damaged=False) from error
     except (decord.DECORDError, RuntimeError) as error:
         if "bad_alloc" in str(error):
             raise ClipError("memory", "decoding went over the worker's memory limit") from error
         raise DecodeStopped(f"decord stopped after frame {at}: {_first_line(error)}", damaged=False) from error
+
+
+def _decord_reader(source: Source) -> tuple[Any, np.ndarray]:
+    """decord's reader of a clip, and the times [pictures] in seconds that it gives.
+
+    Raises:
+        DecodeStopped: it is not there, or cannot open the clip.
+    """
+    try:
+        import decord
+    except ImportError as error:  # no wheel for this machine; setup.cfg asks for it on x86_64 only
+        raise DecodeStopped("decord is not installed", damaged=False) from error
+    decord.logging.set_level(decord.logging.QUIET)
+    try:
+        reader = decord.VideoReader(source.path or io.BytesIO(source.data or b""), num_threads=1)
+        return reader, reader.get_frame_timestamp(range(len(reader)))[:, 0].astype(float)
+    except (decord.DECORDError, RuntimeError, AssertionError) as error:
+        raise DecodeStopped(f"decord cannot open it: {_first_line(error)}", damaged=False) from error
 
 
 def _orientation_for_decord(source: Source, header: Header, limits: DecodeLimits) -> Orientation:

@@ -10,7 +10,6 @@ import numpy as np
 from av.video.reformatter import ColorRange
 
 from pipeline.core.options import DecodeLimits, SamplingOptions
-from pipeline.decode import decoders
 from pipeline.decode.container import fetch
 from pipeline.decode.decoders import ClipDecoding, Frame
 
@@ -62,7 +61,7 @@ def write_film(
 
 def decode_film(
     path: Path,
-    order: Sequence[str] = decoders.ORDER,
+    order: Sequence[str] = (),
     sampling: SamplingOptions = EVERY_FRAME,
     limits: DecodeLimits | None = None,
 ) -> tuple[ClipDecoding, list[Frame]]:

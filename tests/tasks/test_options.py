@@ -65,7 +65,7 @@ def edited(folder: Path, table: str, key: str, value: str) -> Path:
         ("pose", "score_threshold", "0.2", {"pose"}),
         ("face", "thresholds", "[0.5, 0.7, 0.7]", {"face"}),
         ("appearance", "architecture", '"resnet34"', {"appearance"}),
-        ("appearance", "input_size", "48", {"appearance"}),
+        ("appearance", "input_size", "36", {"appearance"}),
         ("face", "batch_size", "{ cpu = 7, cuda = 9 }", set()),
         ("pose", "batch_size", "{ cpu = 7, cuda = 9 }", set()),
     ],
