@@ -28,15 +28,13 @@ from pipeline.core.options import DecodeLimits
 from pipeline.decode.clips import Probe
 from tasks.build import BuildVDV
 from tasks.features import ExtractBatch
-from tasks.options import snapshot
 
 CLIPS_A_BATCH = 2500
 PLAN = """
 import sys
 from tasks import BuildVDV
-from tasks.options import snapshot
 build = BuildVDV(manifest=sys.argv[1], workspace=sys.argv[2], profile="full")
-plans = [plan for task in build.extractions() for plan in task.plan(snapshot(task.manifest))]
+plans = [plan for task in build.extractions() for plan in task.plan()]
 print(sum(len(plan.clips) for plan in plans), "clips to do")
 """
 
@@ -76,7 +74,7 @@ def pretend_done(folder: Path) -> None:
     build = BuildVDV(manifest=str(folder / "manifests"), workspace=workspace)
     for task in build.extractions():
         assert isinstance(task, ExtractBatch)
-        batch = snapshot(task.manifest).batch
+        batch = task.snapshot.batches[0].batch
         ingest = read_ingest(run_ingest(workspace, batch, 1, DecodeLimits(), probe=made_up))
         folders = [features_folder(workspace, batch.name, item) for item in task.specs]
         for place in [*folders, endings_folder(workspace, batch.name, task.sampling)]:
@@ -85,7 +83,9 @@ def pretend_done(folder: Path) -> None:
                 Path(shard_path(place, shard)).touch()
     statistics_file = Path(build.dataset_folder().file("statistics.json"))
     statistics_file.parent.mkdir(parents=True)
-    statistics_file.write_text(json.dumps({"status": {"ok": 0, "partial": 0, "failed": 0}}))
+    statistics_file.write_text(
+        json.dumps({"status": {"ok": 0, "partial": 0, "failed": 0}, "copies": {"of_a_file": 0, "near": 0}})
+    )
     Path(build.run_folder().path).mkdir(parents=True)
     for product in ("run.json", "scores.parquet", "metrics.json", "report.html"):
         Path(build.run_folder().file(product)).touch()

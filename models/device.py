@@ -1,34 +1,51 @@
-"""The device that networks run on, and the precision of their numbers there."""
+"""The device that networks run on, and the precision of their numbers there. Imports torch only to use it."""
 
+import re
 from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING
 
-import torch
+from models.errors import OptionError
 
-from models.errors import ProfileError
+if TYPE_CHECKING:
+    import torch
+
+_NAMES = re.compile(r"auto|cpu|cuda(?::(0|[1-9][0-9]{0,3}))?")
 
 
-def resolve_device(name: str) -> torch.device:
+def check_device_name(name: str) -> None:
+    """Raise OptionError for a `--device` value that is none of `auto`, `cpu`, `cuda` and `cuda:N`."""
+    if not _NAMES.fullmatch(name):
+        raise OptionError(
+            f"--device {name!r}: vdv runs on CPUs and CUDA GPUs; use auto (a GPU where there is one), cpu, cuda or"
+            " cuda:N"
+        )
+
+
+def resolve_device(name: str) -> "torch.device":
     """The device of a `--device` value: `auto` (CUDA where there is one), `cpu`, `cuda`, `cuda:N`.
 
     Raises:
-        ProfileError: the name is none of these, or the device is not there.
+        OptionError: the name is none of these, or the device is not there.
     """
+    check_device_name(name)
+    import torch
+
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ProfileError(f"--device {name!r} is not a device: use auto, cpu, cuda or cuda:N") from error
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ProfileError(
-            f"--device {name!r}: this machine has {torch.cuda.device_count()} CUDA devices that torch can use; "
-            "use --device cpu, or check the driver with nvidia-smi"
+    device, there = torch.device(name), torch.cuda.device_count()
+    if device.type == "cuda" and (device.index or 0) >= there:
+        names = ", ".join(["auto", "cpu", *(f"cuda:{index}" for index in range(there))])
+        raise OptionError(
+            f"--device {name!r}: this machine has {there} CUDA devices that torch can use: use one of {names}; where"
+            " there should be more, check the driver with nvidia-smi"
         )
     return device
 
 
-def autocast(device: torch.device) -> AbstractContextManager:
+def autocast(device: "torch.device") -> AbstractContextManager:
     """float16 on CUDA, where it doubles the throughput of these networks; full precision on a CPU."""
     if device.type == "cuda":
+        import torch
+
         return torch.autocast("cuda", dtype=torch.float16)
     return nullcontext()

@@ -7,6 +7,12 @@ class VdvError(Exception):
     code = "error"
 
 
+class OptionError(VdvError):
+    """An option of the command line with a value that it does not take."""
+
+    code = "option"
+
+
 class ProfileError(VdvError):
     """A profile file that does not say what it must, or asks for something that does not exist."""
 

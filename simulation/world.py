@@ -78,6 +78,9 @@ class WorldOptions:
             )
 
 
+DEMO_WORLD = WorldOptions(clips=96, creators=36, seconds=(6.0, 8.0))  # data_manifest/demo
+
+
 @dataclass(frozen=True)
 class Upload:
     """A clip and its row of the manifest."""

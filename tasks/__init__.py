@@ -13,6 +13,7 @@ from tasks.feedback import ActionFeedback
 from tasks.model import CrossValidate, EvaluateRun, RenderReport, RunAblations, ScoreClips, TrainFusion
 from tasks.recommend import Recommend
 from tasks.runs import CompareRuns, DeleteRun
+from tasks.scheduler import core
 from tasks.score_uploads import ScoreUploads
 from tasks.weights import FetchWeights
 from tasks.world import RenderWorld
@@ -23,8 +24,14 @@ __all__ = [
     "ScoreClips", "ScoreUploads", "TrainFusion",
 ]  # fmt: skip
 
-# Luigi reads luigi.cfg of the folder it is started in; ours holds wherever that is. What is read later wins.
-for _path in (str(Path(__file__).resolve().parents[1] / "luigi.cfg"), "luigi.cfg", os.environ.get("LUIGI_CONFIG_PATH")):
+# Ours comes before all that Luigi reads by itself: what is read later wins.
+for _path in (
+    str(Path(__file__).with_name("luigi.cfg")),
+    "/etc/luigi/luigi.cfg",
+    "luigi.cfg",
+    os.environ.get("LUIGI_CONFIG_PATH"),
+):
     if _path and Path(_path).is_file():
         luigi.configuration.add_config_path(_path)
+luigi.interface.core = core  # type: ignore[misc]  # where Luigi looks it up when it starts
 logging.getLogger("luigi-interface").addFilter(UserErrors())

@@ -1,12 +1,15 @@
 """Text for the terminal: progress, counts, and errors without tracebacks where the user can act on them."""
 
+import json
 import logging
+import os
 import re
 import sys
 from collections import Counter
 from collections.abc import Mapping
 
 import luigi
+from luigi.rpc import RPCError
 from tqdm import tqdm
 
 from pipeline.core.errors import VdvError
@@ -16,27 +19,38 @@ def say(message: str) -> None:
     tqdm.write(message, file=sys.stderr)
 
 
-_spent_s: dict[str, float] = {}  # by task family, in the order in which they ran; of this process
-_parts_s: dict[str, Counter[str]] = {}  # the same, divided further
+# A line a task that has run, [task, part of it or "", seconds], by whichever process ran it: Luigi forks those of its
+# --workers off the process that has imported this.
+_TIMES = os.memfd_create("vdv-times")
 
 
 @luigi.Task.event_handler(luigi.Event.PROCESSING_TIME)
 def _note_time(task: luigi.Task, seconds: float) -> None:
-    _spent_s[task.task_family] = _spent_s.get(task.task_family, 0.0) + seconds
+    note_parts(task, {"": seconds})
 
 
 def note_parts(task: luigi.Task, seconds: Mapping[str, float]) -> None:
     """Where a task's own time went, for `time_spent`."""
-    _parts_s.setdefault(task.task_family, Counter()).update(seconds)
+    for part, took in seconds.items():
+        os.write(_TIMES, (json.dumps([task.task_family, part, took]) + "\n").encode())
 
 
-def time_spent() -> str:
-    """Where this run's time went, a stage a line; "" where nothing ran for a second."""
+def times_noted() -> int:
+    """Bytes noted so far: those of later tasks come after them."""
+    return os.fstat(_TIMES).st_size
+
+
+def time_spent(since: int) -> str:
+    """Where the time of the tasks noted after `since` went, a stage a line; "" where nothing ran for a second."""
+    spent: dict[str, Counter[str]] = {}
+    for line in os.pread(_TIMES, times_noted() - since, since).splitlines():
+        name, part, seconds = json.loads(line)
+        spent.setdefault(name, Counter())[part] += seconds
     lines = []
-    for name, seconds in _spent_s.items():
-        if seconds >= 1:
-            parts = [f"{part} {_duration(took)}" for part, took in _parts_s.get(name, {}).items() if took >= 1]
-            lines.append(f"  {name:<16} {_duration(seconds):>12}" + (f"   {', '.join(parts)}" if parts else ""))
+    for name, parts in spent.items():
+        if parts[""] >= 1:
+            named = [f"{part} {_duration(took)}" for part, took in parts.items() if part and took >= 1]
+            lines.append(f"  {name:<16} {_duration(parts['']):>12}" + (f"   {', '.join(named)}" if named else ""))
     return "\n".join(lines)
 
 
@@ -81,6 +95,8 @@ class UserErrors(logging.Filter):
         error = record.exc_info[1] if record.exc_info else None
         if isinstance(error, VdvError):
             message = "\n".join((str(error), *getattr(error, "__notes__", ())))
+        elif isinstance(error, RPCError):
+            message = f"{error}; start luigid there, or leave out --scheduler-host and its like: vdv needs none"
         else:
             # An error in complete() or requires() reaches the log as the text of its traceback: that of its cause
             # first, so only what is behind the last heading is the error itself.

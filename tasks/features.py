@@ -1,22 +1,26 @@
 """From a manifest to a labelled dataset: ingest, extract, assemble."""
 
-from functools import cache
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Hashable
+from typing import TYPE_CHECKING
 
 import luigi
 
 from pipeline.core import storage
+from pipeline.core.errors import OptionError
 from pipeline.core.fingerprint import fingerprint
 from pipeline.dataset.folder import STATISTICS, DatasetFolder
 from pipeline.features.plan import ShardPlan, endings_folder, features_folder, plan_shards
 from pipeline.ingest.ingest_batch import run_ingest
-from pipeline.modalities.registry import load_profile
 from tasks.console import Progress, note_parts
-from tasks.number_option import NumberOption
-from tasks.options import ExtractOptions, Snapshot, WorkspaceTask, ingest_table, snapshot, snapshots
-from tasks.world import RenderWorld, world_of
+from tasks.option_types import NumberOption
+from tasks.options import ExtractOptions, WorkspaceTask
+from tasks.snapshots import BatchSnapshot, Features, ingest_table
+from tasks.terminal_text import clips_text, copies_text
+from tasks.world import DEMO
 
 if TYPE_CHECKING:
+    import torch
+
     from models.extractors.extractor import Extractor
     from pipeline.dataset.assemble import BatchFiles
 
@@ -27,19 +31,12 @@ class IngestBatch(WorkspaceTask):
     """Probes and hashes the clips of one manifest file, and assigns them to shards."""
 
     manifest = luigi.Parameter(description="one manifest file")
-    retry = luigi.ListParameter(default=(), description="clip_ids to begin anew though nothing of them has changed")
 
-    retried: ClassVar[set[tuple[str, str]]] = set()  # (workspace, clip_id) that this process began anew
-
-    def requires(self) -> list[luigi.Task]:
-        world = world_of(self.manifest)
-        return [RenderWorld(folder=world)] if world else []
-
-    def complete(self) -> bool:
-        return self._again() <= self.retried and self.ingest_path(snapshot(self.manifest)) is not None
+    def done(self) -> bool:
+        return self.ingest_path(only_batch(self)) is not None
 
     def make(self) -> None:
-        seen = snapshot(self.manifest)
+        seen = only_batch(self)
         with Progress(self, f"ingest {seen.batch.name}") as progress:
             run_ingest(
                 self.workspace,
@@ -48,13 +45,17 @@ class IngestBatch(WorkspaceTask):
                 self.limits,
                 self.shard_clips,
                 progress=progress,
-                retry=frozenset(self.retry),
+                retry=frozenset(seen.retry.clip_ids),
                 signatures=seen.signatures,
             )
-        self.retried.update(self._again())
 
-    def _again(self) -> set[tuple[str, str]]:
-        return {(self.workspace, clip_id) for clip_id in list[str](self.retry)}
+    def summary(self) -> str:
+        seen = only_batch(self)
+        path = self.table_of(seen)
+        clips = ingest_table(path).clips
+        failed = [clip for clip in clips if clip.status == "failed"]
+        counts = {"readable": len(clips) - len(failed), "failed": len(failed)}
+        return "\n".join([*clips_text(counts, failed), f"table of clips: {path}"])
 
 
 class ExtractBatch(ExtractOptions):
@@ -62,34 +63,25 @@ class ExtractBatch(ExtractOptions):
 
     manifest = luigi.Parameter(description="one manifest file")
 
-    def requires(self) -> luigi.Task:
-        return IngestBatch(
-            manifest=self.manifest,
-            workspace=self.workspace,
-            shard_clips=self.shard_clips,
-            decode_workers=self.decode_workers,
-            deadline_s=self.deadline_s,
-            memory_limit_mb=self.memory_limit_mb,
-            retry=self._to_retry(),
-        )
+    def needs(self) -> luigi.Task:
+        return self.clone(IngestBatch, seen=self.snapshot.without_features())
 
-    def complete(self) -> bool:
-        seen = snapshot(self.manifest)
-        return self.ingest_path(seen) is not None and not self._to_retry() and not self.plan(seen)
+    def done(self) -> bool:
+        return self.ingest_path(only_batch(self)) is not None and not self.plan()
 
     def make(self) -> None:
         # torch and the networks are imported only by a run that has work to do.
         from pipeline.features.extract import extract_shards
 
-        seen = snapshot(self.manifest)
+        seen = only_batch(self)
         storage.remove_stale(self.workspace)
         device = self.torch_device
         with Progress(self, f"extract {seen.batch.name}") as progress:
             extracted = extract_shards(
                 self.workspace,
                 seen.batch.name,
-                self.plan(seen),
-                lambda modality: _extractor(modality, self.profile, str(device), self.weights_cache),
+                self.plan(),
+                lambda modality: _extractor(modality, self.features, device, self.weights_cache),
                 self.sampling,
                 self.limits,
                 workers=self.worker_count,
@@ -99,39 +91,42 @@ class ExtractBatch(ExtractOptions):
             )
         note_parts(self, extracted.seconds)
 
-    def _to_retry(self) -> tuple[str, ...]:
-        """With --retry-failed: the clips whose failure may have passed, once a process."""
-        seen = snapshot(self.manifest)
-        path = self.ingest_path(seen) if self.retry_failed else None
-        if path is None:
-            return ()
-        from pipeline.dataset.failures import failures
-
-        found = failures(ingest_table(path), endings_folder(self.workspace, seen.batch.name, self.sampling))
-        begun = IngestBatch.retried
-        return tuple(sorted(f.clip_id for f in found if f.retryable and (self.workspace, f.clip_id) not in begun))
-
-    def plan(self, seen: Snapshot) -> list[ShardPlan]:
+    def plan(self) -> list[ShardPlan]:
         """The shards that lack something."""
-        path = self.ingest_path(seen)
-        assert path is not None, "Luigi runs a task only after what it requires"
-        return plan_shards(self.workspace, seen.batch.name, ingest_table(path), self.specs, self.sampling)
+        seen = only_batch(self)
+        table = ingest_table(self.table_of(seen))
+        return plan_shards(self.workspace, seen.batch.name, table, self.specs, self.sampling)
+
+    def summary(self) -> str:
+        from pipeline.dataset.failures import outcomes
+
+        seen = only_batch(self)
+        endings = endings_folder(self.workspace, seen.batch.name, self.sampling)
+        clips = list(outcomes(ingest_table(self.table_of(seen)), endings))
+        counts = {status: sum(clip.status == status for clip in clips) for status in ("ok", "partial", "failed")}
+        folders = ", ".join(features_folder(self.workspace, seen.batch.name, spec) for spec in self.specs)
+        return "\n".join([*clips_text(counts, clips), f"features: {folders}"])
 
 
-@cache
-def _extractor(modality: str, profile: str, device: str, weights_cache: str) -> "Extractor":
-    """Kept for the next batch of the same run: a network takes seconds to build."""
-    import torch
+_built: dict[str, tuple[Hashable, "Extractor"]] = {}  # the last one of each modality, with all that made it
 
+
+def _extractor(modality: str, features: Features, device: "torch.device", weights_cache: str) -> "Extractor":
+    """A modality's extractor, kept for the next batch: a network takes seconds to build."""
     from pipeline.modalities.registry import build_extractor
 
-    return build_extractor(modality, load_profile(profile), torch.device(device), weights_cache or None)
+    (made,) = [spec.fingerprint for spec in features.specs if spec.modality == modality]
+    key = (made, features.profile.entry(modality), device, weights_cache)
+    if modality not in _built or _built[modality][0] != key:
+        extractor = build_extractor(modality, features.profile, device, weights_cache or None)
+        _built[modality] = key, extractor
+    return _built[modality][1]
 
 
 class DatasetOptions(ExtractOptions):
     """What decides which clips, features and labels make up a dataset."""
 
-    manifest = luigi.Parameter(default="data_manifest/demo", description="manifest file, folder of them, or glob")
+    manifest = luigi.Parameter(default=DEMO, description="manifest file, folder of them, or glob")
     max_failed = NumberOption(float, 0.0, 1.0, default=0.05, description="fail when a larger share of the clips failed")
     label = luigi.Parameter(default="auto", description="auto, adjusted, likes, views, comments or shares")
     max_followers = NumberOption(
@@ -139,14 +134,12 @@ class DatasetOptions(ExtractOptions):
     )
 
     def extractions(self) -> list[ExtractBatch]:
-        names = ExtractBatch.get_param_names(include_significant=True)
-        shared = {name: getattr(self, name) for name in names if name != "manifest"}
-        return [ExtractBatch(manifest=seen.batch.path, **shared) for seen in snapshots(self.manifest)]
+        return extractions(self)
 
     @property
     def dataset_id(self) -> str | None:
         """None while a batch is still to be ingested."""
-        batches = self.ingested(self.manifest)
+        batches = self.ingested()
         if batches is None:
             return None
         specs = {spec.modality: spec.fingerprint for spec in self.specs}
@@ -156,38 +149,66 @@ class DatasetOptions(ExtractOptions):
     def dataset_folder(self) -> DatasetFolder:
         return DatasetFolder.of(self.workspace, str(self.dataset_id))
 
-    def dataset_complete(self) -> bool:
-        if self.dataset_id is None or not all(task.complete() for task in self.extractions()):
+    def dataset_done(self) -> bool:
+        if self.dataset_id is None or not all(task.done() for task in self.extractions()):
             return False
         return self.dataset_folder().has(STATISTICS)
+
+    def dataset_text(self) -> list[str]:
+        """The clips' endings, and the uploads that are there more than once."""
+        folder = self.dataset_folder()
+        statistics = folder.read_statistics()
+        counts = statistics["status"]
+        all_ok = counts["ok"] == sum(counts.values())  # then a run with nothing to do need not read the table
+        clips = [] if all_ok else folder.read_clips()[["clip_id", "status", "code"]].itertuples()
+        return [*clips_text(counts, clips), *copies_text(statistics["copies"])]
 
 
 class AssembleDataset(DatasetOptions):
     """Joins all batches' clips with their features, labels and split into `datasets/<id>/`."""
 
-    def requires(self) -> list[ExtractBatch]:
-        return self.extractions()
+    def needs(self) -> list[luigi.Task]:
+        return [*self.extractions()]
 
-    def complete(self) -> bool:
-        return self.dataset_complete()
+    def done(self) -> bool:
+        return self.dataset_done()
 
     def make(self) -> None:
         from pipeline.dataset.assemble import assemble
         from pipeline.dataset.failures import refuse_too_many
         from pipeline.dataset.labels import LabelOptions
 
-        files = [batch_files(self, seen) for seen in snapshots(self.manifest)]
+        files = [batch_files(self, seen) for seen in self.snapshot.batches]
         refuse_too_many(files, self.max_failed)
         options = LabelOptions(self.label, self.max_followers or None)
         with Progress(self, "assemble") as progress:
             assemble(self.dataset_folder(), files, options, progress)
 
+    def summary(self) -> str:
+        return "\n".join([*self.dataset_text(), f"dataset: {self.dataset_folder().path}"])
 
-def batch_files(task: ExtractOptions, seen: Snapshot) -> "BatchFiles":
+
+def extractions(task: ExtractOptions) -> list[ExtractBatch]:
+    """A task for each batch of a task's snapshot."""
+    snapshot = task.snapshot
+    return [task.clone(ExtractBatch, manifest=seen.batch.path, seen=snapshot.of(seen)) for seen in snapshot.batches]
+
+
+def only_batch(task: WorkspaceTask) -> BatchSnapshot:
+    """Raises OptionError where the task was asked for with several manifest files."""
+    batches = task.snapshot.batches
+    if len(batches) != 1:
+        raise OptionError(
+            f"--manifest {task.manifest} names {len(batches)} manifest files; {task.task_family} takes one, and"
+            " AssembleDataset and BuildVDV take them all"
+        )
+    return batches[0]
+
+
+def batch_files(task: ExtractOptions, seen: BatchSnapshot) -> "BatchFiles":
     """Where a batch's files lie that a task's extraction has made."""
     from pipeline.dataset.assemble import BatchFiles
 
-    ingest = task.ingest_path(seen)
-    assert ingest is not None, "Luigi runs a task only after what it requires"
     folders = {spec.modality: features_folder(task.workspace, seen.batch.name, spec) for spec in task.specs}
-    return BatchFiles(seen.batch, ingest, endings_folder(task.workspace, seen.batch.name, task.sampling), folders)
+    endings = endings_folder(task.workspace, seen.batch.name, task.sampling)
+    return BatchFiles(seen.batch, task.table_of(seen), endings, folders)

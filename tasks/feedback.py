@@ -1,17 +1,12 @@
 """Feedback on one clip, compared with the best of its challenge."""
 
-from typing import TYPE_CHECKING
-
 import luigi
 
 from pipeline.runs.run import Run
 from pipeline.runs.runs import find_run
 from tasks.console import say
-from tasks.run_options import RUN_HELP
+from tasks.option_types import RUN_HELP, AskedOption, DeviceOption
 from tasks.terminal_text import feedback_text
-
-if TYPE_CHECKING:
-    pass
 
 
 class ActionFeedback(luigi.Task):
@@ -25,7 +20,8 @@ class ActionFeedback(luigi.Task):
     run_id = luigi.Parameter(description=RUN_HELP)
     clip = luigi.Parameter(description="clip_id of the clip, one of those that the run was made with")
     workspace = luigi.Parameter(default="workspace", description="folder or fsspec URL that holds the run")
-    device = luigi.Parameter(default="auto", significant=False, description="auto, cpu, cuda or cuda:N")
+    device = DeviceOption()
+    asked = AskedOption[str]()
 
     def complete(self) -> bool:
         find_run(self.workspace, self.run_id)  # a wrong name is an error before anything starts

@@ -13,8 +13,7 @@ from pipeline.runs.run import ABLATIONS, FEEDBACK, REPORT, TABLE, Run
 from pipeline.runs.runs import read_names
 from tasks.console import Progress, say
 from tasks.features import AssembleDataset, DatasetOptions
-from tasks.number_option import NumberOption
-from tasks.options import snapshots
+from tasks.option_types import NumberOption
 
 MODEL_VERSION = 7  # raised when the networks, the training or the scores change meaning
 REPORT_VERSION = 2  # raised when the page shows other things, or shows them otherwise
@@ -67,11 +66,14 @@ class RunStage(DatasetOptions):
         """Folds at a time: one on a GPU; on a CPU one a core, for one core trains about as fast as two."""
         return self.worker_count if self.torch_device.type == "cpu" else 1
 
-    def complete(self) -> bool:
+    def done(self) -> bool:
         # The dataset stands for all before it: a shard that was deleted is made again though the run is there.
         product = self.run_folder().file(self.product)
         shown = self.ablations and self.shows_ablations
-        return self.dataset_complete() and storage.exists(product) and (not shown or self.ablations_done())
+        return self.dataset_done() and storage.exists(product) and (not shown or self.ablations_done())
+
+    def summary(self) -> str:
+        return "\n".join([*self.dataset_text(), f"{self.task_family}: {self.run_folder().file(self.product)}"])
 
     @property
     def ablation_names(self) -> list[str]:
@@ -97,7 +99,7 @@ class TrainFusion(RunStage):
 
     product = "run.json"
 
-    def requires(self) -> luigi.Task:
+    def needs(self) -> luigi.Task:
         return self.clone(AssembleDataset)
 
     def make(self) -> None:
@@ -112,7 +114,7 @@ class CrossValidate(RunStage):
 
     product = "folds.json"
 
-    def requires(self) -> luigi.Task:
+    def needs(self) -> luigi.Task:
         return self.clone(TrainFusion)
 
     def make(self) -> None:
@@ -130,7 +132,7 @@ class ScoreClips(RunStage):
 
     product = "scores.parquet"
 
-    def requires(self) -> luigi.Task:
+    def needs(self) -> luigi.Task:
         return self.clone(CrossValidate if self.folds else TrainFusion)
 
     def make(self) -> None:
@@ -144,7 +146,7 @@ class RunAblations(RunStage):
 
     product = f"{ABLATIONS}.json"
 
-    def requires(self) -> luigi.Task:
+    def needs(self) -> luigi.Task:
         if not self.folds:
             raise OptionError("--ablations are judged by folds; give --folds a number from 2 on, not 0")
         if self.ablation_names:
@@ -153,8 +155,8 @@ class RunAblations(RunStage):
             choose_variants(self.config(), self.ablation_names)  # a wrong name is found before all the training
         return self.clone(CrossValidate)
 
-    def complete(self) -> bool:
-        return super().complete() and self.ablations_done()
+    def done(self) -> bool:
+        return super().done() and self.ablations_done()
 
     def make(self) -> None:
         from pipeline.evaluation.ablations import run_ablations
@@ -172,7 +174,7 @@ class EvaluateRun(RunStage):
     product = "metrics.json"
     shows_ablations = True
 
-    def requires(self) -> list[luigi.Task]:
+    def needs(self) -> list[luigi.Task]:
         stages: list[luigi.Task] = [self.clone(ScoreClips)]
         if not self.ablations and (self.ablation_names or self.ablation_seeds > 1):
             raise OptionError("--ablation-seeds and --ablation-variants say how --ablations are made; give that, too")
@@ -213,8 +215,8 @@ class ReportOptions(RunStage):
     product = REPORT
     shows_ablations = True
 
-    def complete(self) -> bool:
-        return super().complete() and self._made() == self.shown()
+    def done(self) -> bool:
+        return super().done() and self._made() == self.shown()
 
     def shown(self) -> dict[str, Any]:
         """What decides what the report shows beside the run itself; kept beside the report."""
@@ -241,7 +243,7 @@ class ReportOptions(RunStage):
 class RenderReport(ReportOptions):
     """Writes the run's one-file HTML report, and figures beside it."""
 
-    def requires(self) -> luigi.Task:
+    def needs(self) -> luigi.Task:
         return self.clone(EvaluateRun)
 
     def make(self) -> None:
@@ -249,7 +251,7 @@ class RenderReport(ReportOptions):
         from pipeline.report.render import Sources, render
 
         uris: dict[str, str] = {}
-        for seen in snapshots(self.manifest):
+        for seen in self.snapshot.batches:
             uris.update(zip(seen.batch.rows["clip_id"], seen.batch.rows["uri"], strict=True))
         with Progress(self, "report") as progress:
             render(

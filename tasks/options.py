@@ -2,75 +2,36 @@
 
 import os
 from abc import abstractmethod
-from dataclasses import dataclass
-from functools import cache, cached_property
-from typing import TYPE_CHECKING
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Self
 
 import luigi
 
 from models.weights.profiles import Profile
-from pipeline.core.errors import ProfileError
+from pipeline.core.errors import DataError
 from pipeline.core.options import DecodeLimits, SamplingOptions
-from pipeline.features.plan import FeatureSpec, feature_spec
-from pipeline.ingest.clip_table import IngestedBatch, find_ingest, read_ingest
-from pipeline.ingest.ingest_batch import ingest_fingerprint
-from pipeline.ingest.manifest import Batch, read_manifests
+from pipeline.features.plan import FeatureSpec, endings_folder
+from pipeline.ingest.clip_table import find_ingest, newest_file, read_ingest
+from pipeline.ingest.manifest import Batch
 from pipeline.ingest.shard_assignment import SHARD_CLIPS
-from pipeline.ingest.signatures import file_signatures
-from pipeline.modalities.registry import load_profile, modality_identity, modality_names
-from tasks.number_option import NumberOption
+from pipeline.modalities.registry import load_profile, modality_names
+from tasks.console import say, times_noted
+from tasks.option_types import AskedOption, DeviceOption, NumberOption
+from tasks.snapshots import BatchSnapshot, Features, Retry, Snapshot, SnapshotOption, ingest_table, take_snapshot
+from tasks.world import RenderWorld, worlds_to_render
 
 if TYPE_CHECKING:
     import torch
 
 
-@dataclass(frozen=True)
-class Snapshot:
-    """A batch and its clips' files as they were when the run first looked: all of its tasks agree on what there is."""
-
-    batch: Batch
-    signatures: tuple[str, ...]  # of the files at the rows' uris; pipeline.ingest.signatures
-
-    @cache  # noqa: B019  snapshots live as long as the process
-    def fingerprint(self, shard_clips: int) -> str:
-        return ingest_fingerprint(self.batch, shard_clips, self.signatures)
-
-
-_seen: dict[str, Snapshot] = {}  # by the manifest file's path
-
-
-@cache
-def snapshots(manifest: str) -> tuple[Snapshot, ...]:
-    """Of every batch of a manifest file, folder or glob. Raises ManifestError where any row of any file is wrong."""
-    for batch in (batches := read_manifests(manifest)):
-        if batch.path not in _seen:
-            _seen[batch.path] = Snapshot(batch, tuple(file_signatures(batch.rows["uri"].tolist())))
-    return tuple(_seen[batch.path] for batch in batches)
-
-
-def snapshot(path: str) -> Snapshot:
-    """Of the batch of one manifest file."""
-    if path in _seen:
-        return _seen[path]
-    (seen,) = snapshots(path)
-    return seen
-
-
-def forget_snapshots() -> None:
-    """Files that the manifests name have been made since the run first looked."""
-    _seen.clear()
-    snapshots.cache_clear()
-
-
-@cache
-def ingest_table(path: str) -> IngestedBatch:
-    """An ingest file never changes once it is there."""
-    return read_ingest(path)
-
-
 class WorkspaceTask(luigi.Task):
-    """A task that reads clips and writes into a workspace."""
+    """A task that reads the clips of manifests and writes into a workspace.
 
+    As a person asks for it, it takes a snapshot, and requires itself with the snapshot as a parameter; that one is
+    complete as its `done` says, requires its `needs`, and runs its `make`.
+    """
+
+    manifest = luigi.Parameter(description="manifest file, folder of them, or glob")
     workspace = luigi.Parameter(default="workspace", description="folder or fsspec URL that holds everything made")
     shard_clips = NumberOption(int, 1, 100_000, default=SHARD_CLIPS, description="clips a shard, the unit of resume")
     decode_workers = NumberOption(
@@ -92,15 +53,76 @@ class WorkspaceTask(luigi.Task):
         significant=False,
         description="memory that decoding one clip may take",
     )
+    seen = SnapshotOption()
 
-    def run(self) -> None:
-        # Luigi chose its tasks before it ran any. Touched files, looked at again, may turn out to be what they were.
-        if not self.complete():
-            self.make()
+    began = 0  # of a task that was asked for: how many times were noted before its command; tasks.console
+    _taken: Snapshot | None = None  # of a task that was asked for, when Luigi last asked whether it is complete
+    _worlds: tuple[RenderWorld, ...] = ()  # those that were to be rendered then
+
+    @abstractmethod
+    def done(self) -> bool:
+        """Whether what the task makes is there."""
 
     @abstractmethod
     def make(self) -> None:
         """The task's work."""
+
+    @abstractmethod
+    def summary(self) -> str:
+        """What there is when the task is done, for the terminal."""
+
+    def needs(self) -> luigi.Task | list[luigi.Task]:
+        """The tasks before this one, with the same snapshot or a part of it."""
+        return []
+
+    def take_snapshot(self) -> Snapshot:
+        return take_snapshot(self.manifest, self.shard_clips)
+
+    def check_options(self) -> None:
+        """Raises an error of what only shows when there is work to do, before any is done."""
+
+    @property
+    def asked_for(self) -> bool:
+        return isinstance(self.seen, str) and self.seen.startswith(AskedOption.MARK)
+
+    @property
+    def snapshot(self) -> Snapshot:
+        if isinstance(self.seen, Snapshot):
+            return self.seen
+        if self._taken is None:
+            self._taken = self.take_snapshot()
+            if not self.asked_for and self._taken.token != self.seen:  # as text only: from another process
+                raise DataError(f"{self.manifest} or its clips, or the profile, have changed meanwhile; run it again")
+        return self._taken
+
+    def complete(self) -> bool:
+        if self.asked_for:  # by each command anew, and by no task of a running one
+            self.began = times_noted()
+            self._taken, self._worlds = None, worlds_to_render(self.manifest)
+            if self._worlds:
+                return False
+        return self.done()
+
+    def requires(self) -> luigi.Task | list[luigi.Task]:
+        if not self.asked_for:
+            return self.needs()
+        self.check_options()
+        if self._worlds:  # their manifests and clips are still to come
+            return list(self._worlds)
+        return self.with_snapshot()
+
+    def run(self) -> Generator[luigi.Task, None, None] | None:
+        if self.asked_for:
+            return self._run_with_snapshot()
+        if not self.done():  # another command may have made it meanwhile
+            self.make()
+        return None
+
+    def _run_with_snapshot(self) -> Generator[luigi.Task, None, None]:
+        yield self.with_snapshot()
+
+    def with_snapshot(self) -> Self:
+        return self.clone(seen=self.snapshot)
 
     @property
     def worker_count(self) -> int:
@@ -110,19 +132,37 @@ class WorkspaceTask(luigi.Task):
     def limits(self) -> DecodeLimits:
         return DecodeLimits(deadline_s=self.deadline_s, memory_limit_mb=self.memory_limit_mb)
 
-    def ingested(self, manifest: str) -> list[list[str]] | None:
-        """Name and contents of each batch of a manifest, for fingerprints; None while one is still to be ingested."""
+    def ingested(self) -> list[list[str]] | None:
+        """Name and contents of each batch, for fingerprints; None while one is still to be ingested."""
         parts = []
-        for seen in snapshots(manifest):
+        for seen in self.snapshot.batches:
             path = self.ingest_path(seen)
             if path is None:
                 return None
             parts.append([seen.batch.name, seen.batch.content_hash, ingest_table(path).content()])
         return parts
 
-    def ingest_path(self, seen: Snapshot) -> str | None:
+    def ingest_path(self, seen: BatchSnapshot) -> str | None:
         """The batch's ingest table, or None when it is still to be made."""
-        return find_ingest(self.workspace, seen.batch.name, seen.fingerprint(self.shard_clips))
+        return find_ingest(self.workspace, seen.batch.name, seen.ingest, seen.retry.after)
+
+    def table_of(self, seen: BatchSnapshot) -> str:
+        """The same of a batch that is ingested."""
+        path = self.ingest_path(seen)
+        assert path is not None, "Luigi runs a task only after what it requires"
+        return path
+
+
+@WorkspaceTask.event_handler(luigi.Event.SUCCESS)
+def _made(task: WorkspaceTask) -> None:
+    if task.asked_for:
+        say(task.summary())
+
+
+@WorkspaceTask.event_handler(luigi.Event.DEPENDENCY_PRESENT)
+def _nothing_to_do(task: WorkspaceTask) -> None:
+    if task.asked_for:
+        say(f"nothing to do: everything is up to date\n{task.summary()}")
 
 
 class ExtractOptions(WorkspaceTask):
@@ -132,7 +172,7 @@ class ExtractOptions(WorkspaceTask):
         default="demo", description="networks and weights: full, light, demo, untrained, or the path of a TOML file"
     )
     modalities = luigi.Parameter(default=",".join(modality_names()), description="which modalities, comma-separated")
-    device = luigi.Parameter(default="auto", significant=False, description="auto, cpu, cuda or cuda:N")
+    device = DeviceOption()
     weights_cache = luigi.Parameter(
         default="", significant=False, description="folder of downloaded weights; default: $VDV_WEIGHTS or user cache"
     )
@@ -140,29 +180,53 @@ class ExtractOptions(WorkspaceTask):
         significant=False, description="try clips again that failed for a reason that may pass"
     )
 
+    def take_snapshot(self) -> Snapshot:
+        features = self.choose_features()
+
+        def retry(batch: Batch) -> Retry:
+            return failed_before(self.workspace, batch, features.sampling) if self.retry_failed else Retry()
+
+        return take_snapshot(self.manifest, self.shard_clips, features, retry)
+
+    def choose_features(self) -> Features:
+        return Features.of(load_profile(self.profile), self.modalities)
+
+    def check_options(self) -> None:
+        if self.device not in ("auto", "cpu"):
+            self.torch_device  # noqa: B018  raises where there is no such device
+
     @property
     def torch_device(self) -> "torch.device":
         from models.device import resolve_device
 
         return resolve_device(self.device)
 
-    @cached_property
+    @property
+    def features(self) -> Features:
+        features = self.snapshot.features
+        assert features is not None, "taken by take_snapshot of this class"
+        return features
+
+    @property
     def loaded_profile(self) -> Profile:
-        return load_profile(self.profile)
+        return self.features.profile
 
-    @cached_property
+    @property
     def sampling(self) -> SamplingOptions:
-        return SamplingOptions(**self.loaded_profile.sampling)
+        return self.features.sampling
 
-    @cached_property
+    @property
     def specs(self) -> tuple[FeatureSpec, ...]:
-        """One a chosen modality, in the order of modality_names()."""
-        chosen = {name.strip() for name in self.modalities.split(",") if name.strip()}
-        if not chosen or not chosen <= set(modality_names()):
-            raise ProfileError(f"--modalities {self.modalities!r}: choose from {', '.join(modality_names())}")
-        profile = self.loaded_profile
-        return tuple(
-            feature_spec(name, self.sampling, profile.entry(name).stride, modality_identity(name, profile))
-            for name in modality_names()
-            if name in chosen
-        )
+        return self.features.specs
+
+
+def failed_before(workspace: str, batch: Batch, sampling: SamplingOptions) -> Retry:
+    """The clips of a batch that failed last time for a reason that may have passed."""
+    from pipeline.dataset.failures import failures
+
+    newest = newest_file(workspace, batch.name)
+    if newest is None:
+        return Retry()
+    found = failures(read_ingest(newest.path, other_version_ok=True), endings_folder(workspace, batch.name, sampling))
+    clip_ids = {failure.clip_id for failure in found if failure.retryable} & set(batch.rows["clip_id"])
+    return Retry(tuple(sorted(clip_ids)), newest.sequence) if clip_ids else Retry()

@@ -7,8 +7,7 @@ from pipeline.runs.run import Run
 from pipeline.runs.runs import find_run, read_names
 from pipeline.scoring.recommendation_options import RecommendOptions, check_name, check_options, parse_weights
 from tasks.console import say
-from tasks.number_option import NumberOption
-from tasks.run_options import RUN_HELP
+from tasks.option_types import RUN_HELP, AskedOption, DeviceOption, NumberOption
 from tasks.terminal_text import recommendation_text
 
 
@@ -51,7 +50,8 @@ class Recommend(luigi.Task):
     name = luigi.Parameter(
         default="", description="what to call the files; what was called so before is replaced. Default: from options"
     )
-    device = luigi.Parameter(default="auto", significant=False, description="auto, cpu, cuda or cuda:N")
+    device = DeviceOption()
+    asked = AskedOption[str]()
 
     def complete(self) -> bool:
         self._checked()  # a wrong option is an error before anything starts

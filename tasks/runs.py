@@ -1,18 +1,13 @@
 """Runs held against each other, and deleted."""
 
-from typing import TYPE_CHECKING
-
 import luigi
 
 from pipeline.core.errors import OptionError
 from pipeline.runs.run import Run
 from pipeline.runs.runs import delete_run, find_run, read_names
 from tasks.console import say
-from tasks.run_options import RUN_HELP, RunsOption
+from tasks.option_types import RUN_HELP, AskedOption, RunsOption
 from tasks.terminal_text import comparison_text
-
-if TYPE_CHECKING:
-    pass
 
 
 class CompareRuns(luigi.Task):
@@ -23,6 +18,7 @@ class CompareRuns(luigi.Task):
 
     runs = RunsOption(description="two runs, by id or name: --run A --run B")
     workspace = luigi.Parameter(default="workspace", description="folder or fsspec URL that holds the runs")
+    asked = AskedOption[str]()
 
     def complete(self) -> bool:
         self._found()  # a wrong name is an error before anything starts
@@ -48,6 +44,7 @@ class DeleteRun(luigi.Task):
 
     run_id = luigi.Parameter(description=RUN_HELP)
     workspace = luigi.Parameter(default="workspace", description="folder or fsspec URL that holds the run")
+    asked = AskedOption[str]()
 
     def complete(self) -> bool:
         find_run(self.workspace, self.run_id, finished=False)

@@ -1,21 +1,20 @@
 """New clips, scored with a run that is there."""
 
-from functools import cached_property
+from typing import Self
 
 import luigi
 
-from models.weights.profiles import Profile
 from pipeline.core.errors import DataError, ProfileError
 from pipeline.core.fingerprint import fingerprint
 from pipeline.dataset.folder import DatasetFolder
 from pipeline.modalities.registry import load_profile
 from pipeline.runs.run import SCORES, SCORES_CSV, Run
 from pipeline.runs.runs import find_run
-from tasks.console import Progress, say
-from tasks.features import ExtractBatch, batch_files
-from tasks.number_option import NumberOption
-from tasks.options import ExtractOptions, snapshots
-from tasks.run_options import RUN_HELP
+from tasks.console import Progress
+from tasks.features import batch_files, extractions
+from tasks.option_types import RUN_HELP, NumberOption
+from tasks.options import ExtractOptions
+from tasks.snapshots import Features
 from tasks.terminal_text import uploads_text
 
 UPLOADS_VERSION = 2  # raised when what is written changes meaning
@@ -36,42 +35,38 @@ class ScoreUploads(ExtractOptions):
         float, 0.0, 1.0, default=0.5, description="fail when a larger share failed; fewer are listed without a score"
     )
 
-    @cached_property
-    def found_run(self) -> str:
-        return find_run(self.workspace, self.run_id)
-
-    @cached_property
-    def run_facts(self) -> dict:
-        """The run's run.json."""
-        return Run.of(self.workspace, self.found_run).read_about()
+    @property
+    def run_folder(self) -> Run:
+        return Run.of(self.workspace, find_run(self.workspace, self.run_id))
 
     @property
     def modalities(self) -> str:  # type: ignore[override]  # here no option: the run's
-        return ",".join(self.run_facts["data"]["features"])
+        return ",".join(self.run_folder.read_about()["data"]["features"])
 
-    @cached_property
-    def loaded_profile(self) -> Profile:
-        return load_profile(self._profile())
+    def choose_features(self) -> Features:
+        features = Features.of(load_profile(self._profile()), self.modalities)
+        self._refuse_other_features(features)
+        return features
 
-    def requires(self) -> list[luigi.Task]:
-        names = ExtractBatch.get_param_names(include_significant=True)
-        shared = {name: getattr(self, name) for name in names if name not in ("manifest", "profile")}
-        profile = self._profile()
-        return [ExtractBatch(manifest=seen.batch.path, profile=profile, **shared) for seen in snapshots(self.manifest)]
+    def with_snapshot(self) -> Self:
+        # A name may be given to another run meanwhile.
+        return self.clone(seen=self.snapshot, run_id=self.run_folder.id, profile=self._profile())
 
-    def complete(self) -> bool:
-        self._refuse_other_features()
-        if self.uploads_id is None or not all(task.complete() for task in self.requires()):
+    def needs(self) -> list[luigi.Task]:
+        return [*extractions(self)]
+
+    def done(self) -> bool:
+        if self.uploads_id is None or not all(task.done() for task in extractions(self)):
             return False
         return self.uploads_folder().has(SCORES_CSV)
 
     @property
     def uploads_id(self) -> str | None:
         """None while a batch is still to be ingested."""
-        batches = self.ingested(self.manifest)
+        batches = self.ingested()
         if batches is None:
             return None
-        run = [self.found_run, self.run_facts["finished_at"]]
+        run = [self.run_folder.id, self.run_folder.read_about()["finished_at"]]
         return fingerprint({"version": UPLOADS_VERSION, "run": run, "batches": batches, "level": self.level})
 
     def uploads_folder(self) -> DatasetFolder:
@@ -81,12 +76,12 @@ class ScoreUploads(ExtractOptions):
         from pipeline.dataset.failures import refuse_too_many
         from pipeline.scoring.uploads import assemble_uploads, score_uploads
 
-        files = [batch_files(self, seen) for seen in snapshots(self.manifest)]
+        files = [batch_files(self, seen) for seen in self.snapshot.batches]
         refuse_too_many(files, self.max_failed)
         folder = self.uploads_folder()
         with Progress(self, "assemble") as progress:
             assemble_uploads(folder, files, progress)
-        score_uploads(folder, Run.of(self.workspace, self.found_run), self.torch_device, self.level or None)
+        score_uploads(folder, self.run_folder, self.torch_device, self.level or None)
 
     def summary(self) -> str:
         """The clips that are expected to do best, for the terminal."""
@@ -96,7 +91,7 @@ class ScoreUploads(ExtractOptions):
     def _profile(self) -> str:
         if self.profile:
             return self.profile
-        name = " and ".join(self.run_facts["profiles"])
+        name = " and ".join(self.run_folder.read_about()["profiles"])
         try:
             return load_profile(name).name
         except ProfileError as error:
@@ -105,23 +100,14 @@ class ScoreUploads(ExtractOptions):
                 " with --profile"
             ) from error
 
-    def _refuse_other_features(self) -> None:
-        made = self.run_facts["data"]["features"]
-        others = [spec.modality for spec in self.specs if made[spec.modality] not in (None, spec.fingerprint)]
+    def _refuse_other_features(self, features: Features) -> None:
+        run = self.run_folder.read_about()
+        made = run["data"]["features"]
+        others = [spec.modality for spec in features.specs if made[spec.modality] not in (None, spec.fingerprint)]
         if others:
             raise DataError(
                 f"run {self.run_id} learned from other {', '.join(others)} features than the profile"
-                f" {self.loaded_profile.name} makes now: it was made with {' and '.join(self.run_facts['profiles'])},"
+                f" {features.profile.name} makes now: it was made with {' and '.join(run['profiles'])},"
                 " and since then the profile, its weights or vdv's features have changed. Give the run's own profile"
                 " with --profile, or train a new run with BuildVDV"
             )
-
-
-@ScoreUploads.event_handler(luigi.Event.SUCCESS)
-def _scored(task: ScoreUploads) -> None:
-    say(task.summary())
-
-
-@ScoreUploads.event_handler(luigi.Event.DEPENDENCY_PRESENT)
-def _nothing_to_do(task: ScoreUploads) -> None:
-    say(f"nothing to do: every clip is scored\n{task.summary()}")

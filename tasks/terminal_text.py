@@ -1,8 +1,10 @@
 """Text that the tasks print at their end: tables and sentences, made of what a run left."""
 
 import math
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 
+from pipeline.core.errors import CLIP_CODES
 from pipeline.scoring.recommendation_options import RecommendOptions
 
 if TYPE_CHECKING:
@@ -13,23 +15,60 @@ if TYPE_CHECKING:
     from pipeline.scoring.recommendation import Recommendation
 
 TOP = 10  # clips of a challenge that are printed
+NAMED = 5  # clips of an ending that are printed
 DEMO_PROFILE_NOTE = "NOTE: the profile demo knows rendered dancers only; use --profile full for real clips"
 
 
-def build_text(statistics: dict, metrics: dict, notes: list[str], times: str, report: str) -> str:
+class ClipOutcome(Protocol):
+    """What the tables of clips say of one."""
+
+    @property
+    def clip_id(self) -> str: ...
+
+    @property
+    def status(self) -> str: ...
+
+    @property
+    def code(self) -> str: ...
+
+
+def clips_text(counts: Mapping[str, int], clips: Iterable[ClipOutcome]) -> list[str]:
+    """How many clips ended in which way; of those that were not ok a line a code, and what to do.
+
+    counts: clips by ending. clips: at least those that were not ok.
+    """
+    by_code: dict[tuple[str, str], list[str]] = {}
+    for clip in clips:
+        if clip.status != "ok":
+            by_code.setdefault((clip.status, clip.code), []).append(clip.clip_id)
+    lines = [f"clips: {', '.join(f'{count} {ending}' for ending, count in counts.items())}"]
+    for (status, code), ids in sorted(by_code.items(), key=lambda item: (item[0][0], -len(item[1]), item[0][1])):
+        named = ", ".join(ids[:NAMED]) + (", ..." if len(ids) > NAMED else "")
+        lines.append(f"  {len(ids)} {status}, {code}: {named}\n      {CLIP_CODES[code].meaning}")
+    if by_code:
+        retryable = [
+            ids for (status, code), ids in by_code.items() if status == "failed" and CLIP_CODES[code].retryable
+        ]
+        again = f"; {sum(map(len, retryable))} may pass another time: add --retry-failed" if retryable else ""
+        lines.append(f"  what to do about each code: docs/clip-endings.md{again}")
+    return lines
+
+
+def build_text(clips: list[str], metrics: dict, notes: list[str], times: str, report: str) -> str:
     """The clips' endings, how well the run ranks, where the time went, and the report's place.
 
-    statistics, metrics: statistics.json and metrics.json.
+    metrics: metrics.json.
     """
-    endings = ", ".join(f"{count} {status}" for status, count in statistics["status"].items())
-    lines = [f"clips: {endings}", *copies_text(statistics["copies"]), f"ranking: {ranking_text(metrics)}", *notes]
+    lines = [*clips, f"ranking: {ranking_text(metrics)}", *notes]
     if times:
         lines += ["time:", times]
     return "\n".join([*lines, f"report: {report}"])
 
 
 def ceiling_text(ceiling: float) -> str:
-    """The Spearman correlation that the best possible predictor of a simulated world would reach."""
+    """The Spearman correlation that the best possible predictor of a simulated world would reach; NaN: none can."""
+    if math.isnan(ceiling):
+        return "         no predictor can be measured on these clips, not even the best possible one"
     return f"         the best possible predictor reaches {ceiling:.2f} on the same clips (docs/demo-world.md)"
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from models.errors import ProfileError, VdvError, WeightsError
+from models.errors import OptionError, ProfileError, VdvError, WeightsError
 
 __all__ = [
     "CLIP_CODES", "ClipCode", "ClipError", "DataError", "ManifestError", "OptionError", "ProfileError", "TooManyFailed",
@@ -14,12 +14,6 @@ class ManifestError(VdvError):
     """A manifest that breaks its format; the message lists every problem found, one a line."""
 
     code = "manifest"
-
-
-class OptionError(VdvError):
-    """An option of the command line with a value that it does not take."""
-
-    code = "option"
 
 
 class WorkspaceError(VdvError):

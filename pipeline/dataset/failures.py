@@ -15,30 +15,38 @@ _LISTED = 10  # clips in one message
 
 
 @dataclass(frozen=True)
-class Failure:
+class Outcome:
+    """A clip's ending, known from its probe or from its decoding."""
+
     clip_id: str
-    code: str  # one of errors.CLIP_CODES
+    status: str  # ok, partial or failed
+    code: str  # one of errors.CLIP_CODES; empty for ok
     reason: str
 
     @property
     def retryable(self) -> bool:
-        return CLIP_CODES[self.code].retryable
+        return self.status == "failed" and CLIP_CODES[self.code].retryable
 
 
-def failures(ingest: IngestedBatch, endings_folder: str) -> Iterator[Failure]:
-    """The clips of a batch that failed before or in decoding; shards not yet extracted are left out."""
+def outcomes(ingest: IngestedBatch, endings_folder: str) -> Iterator[Outcome]:
+    """The outcome of each clip of a batch; clips of shards not yet extracted are left out."""
     by_shard: dict[str, set[str]] = {}
     for clip in ingest.clips:
         if clip.shard is None:
-            yield Failure(clip.clip_id, clip.code, clip.reason)
+            yield Outcome(clip.clip_id, clip.status, clip.code, clip.reason)
         else:
             by_shard.setdefault(clip.shard, set()).add(clip.clip_id)
     present = storage.listing(endings_folder)
     for shard, clip_ids in by_shard.items():
         if f"{shard}.parquet" in present:
             for ending in read_endings(shard_path(endings_folder, shard)):
-                if ending.status == "failed" and ending.clip_id in clip_ids:
-                    yield Failure(ending.clip_id, ending.code, ending.reason)
+                if ending.clip_id in clip_ids:
+                    yield Outcome(ending.clip_id, ending.status, ending.code, ending.reason)
+
+
+def failures(ingest: IngestedBatch, endings_folder: str) -> list[Outcome]:
+    """The clips of a batch that failed before or in decoding; shards not yet extracted are left out."""
+    return [outcome for outcome in outcomes(ingest, endings_folder) if outcome.status == "failed"]
 
 
 def refuse_too_many(batches: Sequence[BatchFiles], max_failed: float) -> None:

@@ -120,14 +120,16 @@ def newest_file(workspace: str, batch: str) -> TableFile | None:
     return TableFile(int(newest[1]), storage.join(folder, newest[0]), newest[2])
 
 
-def find_ingest(workspace: str, batch: str, fingerprint: str) -> str | None:
-    """Path of the batch's newest file if it has this fingerprint.
+def find_ingest(workspace: str, batch: str, fingerprint: str, after: int = 0) -> str | None:
+    """Path of the batch's newest file if it has this fingerprint, and a sequence number above `after`.
 
     An older file of the same fingerprint does not count: shards may have been extracted since without clips that
     were gone for a while.
     """
     newest = newest_file(workspace, batch)
-    return newest.path if newest and newest.fingerprint == fingerprint else None
+    if newest is None or newest.fingerprint != fingerprint or newest.sequence <= after:
+        return None
+    return newest.path
 
 
 def write_ingest(path: str, ingest: IngestedBatch, batch: str, fingerprint: str) -> None:

@@ -1,20 +1,25 @@
 """What the tasks' parameters mean: when they name other features, and when the same."""
 
+import gc
 import os
+import pickle
 import re
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 from typing import Any
 
 import pytest
 from luigi.cmdline_parser import CmdlineParser
 
-from pipeline.core.errors import ManifestError, OptionError, ProfileError
+from pipeline.core.errors import DataError, ManifestError, OptionError, ProfileError
 from pipeline.core.options import DecodeLimits
 from pipeline.modalities.registry import modality_names
-from tasks.features import AssembleDataset, ExtractBatch
-from tasks.options import snapshot, snapshots
+from tasks.features import AssembleDataset, ExtractBatch, IngestBatch
+from tasks.feedback import ActionFeedback
+from tasks.recommend import Recommend
+from tasks.snapshots import BatchSnapshot, take_snapshot
 from tests.end_to_end.workspaces import TINY_PROFILE
 
 
@@ -37,7 +42,7 @@ def task(**options: Any) -> ExtractBatch:
 
 
 def fingerprints(profile: Path | str = TINY_PROFILE, **options: Any) -> dict[str, str]:
-    specs = task(profile=str(profile), **options).specs
+    specs = task(profile=str(profile), **options).choose_features().specs
     return {spec.modality: spec.fingerprint for spec in specs}
 
 
@@ -132,11 +137,17 @@ def test_decode_limits_are_those_given() -> None:
     assert task().worker_count == len(os.sched_getaffinity(0))
 
 
+def snapshot(path: Path) -> BatchSnapshot:
+    (seen,) = take_snapshot(str(path), shard_clips=64).batches
+    return seen
+
+
 def test_a_folder_is_the_manifests_in_it(folder: Path) -> None:
-    july, june = (snapshot(str(folder / f"{month}.csv")) for month in ("july", "june"))
-    assert snapshots(str(folder)) == snapshots(f"{folder}/ju*.csv") == (july, june)
+    july, june = (snapshot(folder / f"{month}.csv") for month in ("july", "june"))
+    for spec in (str(folder), f"{folder}/ju*.csv"):
+        assert [seen.token for seen in take_snapshot(spec, 64).batches] == [july.token, june.token]
     assert [seen.batch.name for seen in (july, june)] == ["july", "june"]
-    assert july.fingerprint(64) != june.fingerprint(64)
+    assert july.ingest != june.ingest
 
 
 def test_every_manifest_of_a_folder_is_extracted_by_a_task_of_its_own_with_the_same_options(folder: Path) -> None:
@@ -149,39 +160,120 @@ def test_every_manifest_of_a_folder_is_extracted_by_a_task_of_its_own_with_the_s
         assert one.specs == dataset.specs
 
 
-def test_a_run_sees_one_state_of_its_clips_however_they_change_meanwhile(folder: Path) -> None:
-    before = snapshot(str(folder / "june.csv"))
+def asked(folder: Path, **options: Any) -> AssembleDataset:
+    return AssembleDataset(
+        manifest=str(folder), profile=str(TINY_PROFILE), workspace=str(folder / "w"), device="cpu", **options
+    )
+
+
+def change(folder: Path) -> None:
     (folder / "clips" / "june0").write_text("another upload under the same name")
     (folder / "june.csv").write_text("clip_id,uri,challenge\nlate,clips/june0,dance\n")
-    _, june = snapshots(str(folder))
-    assert june == before
-    assert june.signatures == before.signatures
+
+
+def test_all_tasks_of_a_command_see_one_state_of_its_clips_however_they_change_meanwhile(folder: Path) -> None:
+    task = asked(folder)
+    assert not task.complete()
+    before = task.snapshot.token
+    change(folder)
+    made = task.requires()
+    assert isinstance(made, AssembleDataset)
+    _, june = made.snapshot.batches
     assert june.batch.rows["clip_id"].tolist() == ["june0", "june1"]
+    assert {other.snapshot.token for other in (task, made)} == {before}
+    (_, extraction) = made.needs()
+    assert isinstance(extraction, ExtractBatch)
+    assert extraction.snapshot.batches == (june,)
+    assert pickle.loads(pickle.dumps(extraction)).snapshot.token == extraction.snapshot.token, "in another process"
 
 
-def test_a_manifest_seen_in_its_folder_is_not_read_again(folder: Path) -> None:
-    july, june = snapshots(str(folder))
-    (folder / "june.csv").unlink()
-    (folder / "july.csv").write_text("no longer a manifest")
-    assert (snapshot(july.batch.path), snapshot(june.batch.path)) == (july, june)
+def test_the_next_command_looks_again_even_where_it_is_the_same_task(folder: Path) -> None:
+    task, seen = asked(folder), []
+    for _ in range(2):
+        assert not task.complete()
+        seen.append(task.requires())
+        change(folder)
+    first, second = seen
+    assert first.task_id != second.task_id
+    _, june = second.snapshot.batches
+    assert june.batch.rows["clip_id"].tolist() == ["late"]
 
 
-def test_touched_clips_make_another_state_for_the_next_run(folder: Path) -> None:
-    """What a new process would see; here the same manifest under a second name."""
-    before = snapshot(str(folder / "june.csv"))
+def test_a_profile_is_read_anew_by_each_command_and_not_by_its_tasks(folder: Path) -> None:
+    profile = edited(folder, "scene", "stride", "5")
+    task = ExtractBatch(manifest=str(folder / "june.csv"), profile=str(profile), workspace=str(folder / "w"))
+    assert not task.complete()
+    made = task.requires()
+    assert isinstance(made, ExtractBatch)
+    profile.write_text(TINY_PROFILE.read_text())
+    assert made.specs == task.specs != task.choose_features().specs
+    assert not task.complete()
+    assert task.specs == task.choose_features().specs
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_a_task_loaded_from_its_text_looks_for_itself_and_refuses_another_state(folder: Path, changed: bool) -> None:
+    made = asked(folder).requires()
+    assert isinstance(made, AssembleDataset)
+    if changed:
+        change(folder)
+    again = AssembleDataset.from_str_params(made.to_str_params())
+    assert again.task_id == made.task_id
+    if changed:
+        with pytest.raises(DataError, match="changed meanwhile"):
+            again.done()
+    else:
+        assert again.snapshot.token == made.snapshot.token
+
+
+def test_luigi_keeps_no_snapshot_of_a_command_that_is_over(folder: Path) -> None:
+    task = asked(folder)
+    gone = weakref.ref(task.snapshot)
+    made = task.requires()
+    assert isinstance(made, AssembleDataset)
+    assert [other.done() for other in made.extractions()] == [False, False]
+    del made
+    task.complete()
+    gc.collect()
+    assert gone() is None
+
+
+@pytest.mark.parametrize("kind", [IngestBatch, ExtractBatch])
+def test_a_task_of_one_manifest_refuses_several_and_says_which_take_them(folder: Path, kind: type) -> None:
+    with pytest.raises(OptionError, match=r"names 2 manifest files; \w+Batch takes one, and AssembleDataset"):
+        kind(manifest=str(folder), workspace=str(folder / "w")).complete()
+
+
+def test_touched_clips_make_another_state(folder: Path) -> None:
+    before = snapshot(folder / "june.csv")
     os.utime(folder / "clips" / "june1", ns=(1, 1))
-    (folder / "again").mkdir()
-    text = (folder / "june.csv").read_text().replace("clips/", f"{folder}/clips/")
-    (folder / "again" / "june.csv").write_text(text)
-    after = snapshot(str(folder / "again" / "june.csv"))
+    after = snapshot(folder / "june.csv")
     assert [a == b for a, b in zip(before.signatures, after.signatures, strict=True)] == [True, False]
-    assert after.fingerprint(64) != before.fingerprint(64)
+    assert after.ingest != before.ingest
 
 
 def test_a_wrong_row_in_any_manifest_of_a_folder_is_an_error_of_the_folder(folder: Path) -> None:
     (folder / "bad.csv").write_text("clip_id,uri,challenge\nx,,dance\n")
     with pytest.raises(ManifestError, match=r"bad\.csv:2"):
-        snapshots(str(folder))
+        take_snapshot(str(folder), 64)
+
+
+@pytest.mark.parametrize("device", ["mps", "xpu", "meta", "cpu:0", "gpu", "cuda:", "cuda:-1", "", "CPU"])
+def test_a_kind_of_device_that_vdv_does_not_run_on_is_refused_with_those_it_does(device: str) -> None:
+    for make in (
+        lambda: task(device=device),
+        lambda: Recommend(run_id="june", device=device),
+        lambda: ActionFeedback(run_id="june", clip="a", device=device),
+    ):
+        with pytest.raises(OptionError, match=r"use auto \(a GPU where there is one\), cpu, cuda or cuda:N"):
+            make()
+
+
+def test_a_gpu_that_is_not_there_is_refused_before_any_work_with_the_devices_that_are(folder: Path) -> None:
+    task = asked(folder).clone(device="cuda:99")
+    assert not task.complete()
+    with pytest.raises(OptionError, match=r"--device 'cuda:99': this machine has \d+ CUDA devices .*one of auto, cpu"):
+        task.requires()
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ FOLDER = "runs/" + "a" * 16
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A workspace whose dataset is there, and a run in it with a report that the usual options gave."""
-    monkeypatch.setattr(RunStage, "dataset_complete", lambda self: True)
+    monkeypatch.setattr(RunStage, "dataset_done", lambda self: True)
     monkeypatch.setattr(RunStage, "run_folder", lambda self: Run(self.workspace, FOLDER))
     (tmp_path / FOLDER).mkdir(parents=True)
     for name in ("metrics.json", "report.html"):
@@ -30,42 +30,42 @@ def report(workspace: Path, **options: Any) -> RenderReport:
 
 
 def test_a_report_that_shows_what_is_asked_for_is_done(workspace: Path) -> None:
-    assert report(workspace).complete()
+    assert report(workspace).done()
     (workspace / FOLDER / "report.html").unlink()
-    assert not report(workspace).complete()
+    assert not report(workspace).done()
 
 
 @pytest.mark.parametrize("options", [{"report_faces": "none"}, {"report_faces": "show"}, {"report_films": 7}])
 def test_other_pictures_make_the_report_anew_and_train_nothing(workspace: Path, options: dict) -> None:
-    assert not report(workspace, **options).complete()
-    assert EvaluateRun(manifest="none.csv", workspace=str(workspace)).complete()
+    assert not report(workspace, **options).done()
+    assert EvaluateRun(manifest="none.csv", workspace=str(workspace)).done()
     assert report(workspace, **options).run_folder().place == FOLDER
 
 
 def test_a_report_of_before_there_was_a_choice_is_made_anew(workspace: Path) -> None:
     (workspace / FOLDER / "report.json").unlink()
-    assert not report(workspace).complete()
+    assert not report(workspace).done()
 
 
 def test_ablations_that_came_later_are_shown(workspace: Path) -> None:
     (workspace / FOLDER / "ablations.json").write_text(json.dumps({"seeds": 1, "variants": [], "all": True}))
-    assert not report(workspace).complete()
+    assert not report(workspace).done()
     (workspace / FOLDER / "report.json").write_text(json.dumps(report(workspace).shown()))
-    assert report(workspace).complete()
+    assert report(workspace).done()
 
 
 def test_feedback_that_came_later_is_shown(workspace: Path) -> None:
     (workspace / FOLDER / "feedback").mkdir()
     (workspace / FOLDER / "feedback/a.mp4").write_bytes(b"a film is not in the page")
-    assert report(workspace).complete()
+    assert report(workspace).done()
     (workspace / FOLDER / "feedback/a.json").write_text("{}")
-    assert not report(workspace).complete()
+    assert not report(workspace).done()
     (workspace / FOLDER / "report.json").write_text(json.dumps(report(workspace).shown()))
-    assert report(workspace).complete()
+    assert report(workspace).done()
 
 
 def test_a_name_is_no_reason_to_make_a_report_anew(workspace: Path) -> None:
-    assert report(workspace, run_name="summer").complete()
+    assert report(workspace, run_name="summer").done()
     assert report(workspace, run_name="summer").called() == "summer"
     assert report(workspace).called() is None
     (workspace / "runs/names.json").write_text(json.dumps({"june": "a" * 16, "other": "b" * 16}))
@@ -77,10 +77,10 @@ def test_a_build_passes_the_choice_on_and_is_not_done_before_the_report_is(works
         json.dumps({"dataset": "datasets/None", "run": FOLDER, "report": f"{FOLDER}/report.html"})
     )
     build = BuildVDV(manifest="none.csv", workspace=str(workspace), report_faces="none", report_films=3)
-    task = build.requires()
+    task = build.needs()
     assert isinstance(task, RenderReport)
     assert (task.report_faces, task.report_films) == ("none", 3)
-    assert not build.complete()
+    assert not build.done()
 
 
 def test_faces_are_blurred_unless_asked_otherwise(tmp_path: Path) -> None:

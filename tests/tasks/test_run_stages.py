@@ -18,14 +18,14 @@ FOLDER = "runs/one"
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A workspace whose dataset is there; only what stands in the run's folder decides."""
-    monkeypatch.setattr(RunStage, "dataset_complete", lambda self: True)
+    monkeypatch.setattr(RunStage, "dataset_done", lambda self: True)
     monkeypatch.setattr(RunStage, "run_folder", lambda self: Run(self.workspace, FOLDER))
     (tmp_path / FOLDER).mkdir(parents=True)
     return tmp_path
 
 
 def stage(kind: type[RunStage], workspace: Path, **options: Any) -> RunStage:
-    return kind(manifest="none.csv", workspace=str(workspace), **options)
+    return kind(**({"manifest": "none.csv", "workspace": str(workspace)} | options))
 
 
 def made(workspace: Path, *names: str) -> None:
@@ -40,21 +40,21 @@ def ablated(workspace: Path, seeds: int, variants: list[str], whole: bool) -> No
 
 
 def test_clips_are_scored_after_the_folds_and_without_folds_after_training(workspace: Path) -> None:
-    assert isinstance(stage(ScoreClips, workspace).requires(), CrossValidate)
-    assert isinstance(stage(ScoreClips, workspace, folds=0).requires(), TrainFusion)
+    assert isinstance(stage(ScoreClips, workspace).needs(), CrossValidate)
+    assert isinstance(stage(ScoreClips, workspace, folds=0).needs(), TrainFusion)
 
 
 def test_ablations_are_made_only_when_asked_for_and_then_nothing_is_complete_without_them(workspace: Path) -> None:
     made(workspace, "run.json", "folds.json", "scores.parquet", "metrics.json")
     plain, asked = stage(EvaluateRun, workspace), stage(EvaluateRun, workspace, ablations=True)
-    assert [type(task) for task in plain.requires()] == [ScoreClips]
-    assert [type(task) for task in asked.requires()] == [ScoreClips, RunAblations]
-    assert plain.complete()
-    assert not asked.complete()
-    assert stage(TrainFusion, workspace, ablations=True).complete(), "nothing before them is made anew"
-    assert stage(CrossValidate, workspace, ablations=True).complete()
+    assert [type(task) for task in plain.needs()] == [ScoreClips]
+    assert [type(task) for task in asked.needs()] == [ScoreClips, RunAblations]
+    assert plain.done()
+    assert not asked.done()
+    assert stage(TrainFusion, workspace, ablations=True).done(), "nothing before them is made anew"
+    assert stage(CrossValidate, workspace, ablations=True).done()
     ablated(workspace, seeds=1, variants=["lstm", "no_ridge"], whole=True)
-    assert asked.complete()
+    assert asked.done()
     assert BuildVDV.shows_ablations
 
 
@@ -74,33 +74,39 @@ def test_ablations_that_are_there_are_made_anew_only_for_more_seeds_or_other_var
     made(workspace, "run.json", "folds.json", "scores.parquet", "metrics.json")
     ablated(workspace, seeds=3, variants=["lstm", "no_ridge"], whole=True)
     for kind in (RunAblations, EvaluateRun):
-        assert stage(kind, workspace, ablations=True, **asked).complete() == there
+        assert stage(kind, workspace, ablations=True, **asked).done() == there
 
 
 def test_some_of_the_ablations_are_not_all_of_them(workspace: Path) -> None:
     made(workspace, "metrics.json")
     ablated(workspace, seeds=1, variants=["lstm", "no_ridge"], whole=False)
-    assert not stage(EvaluateRun, workspace, ablations=True).complete()
-    assert stage(EvaluateRun, workspace, ablations=True, ablation_variants="no_ridge").complete()
+    assert not stage(EvaluateRun, workspace, ablations=True).done()
+    assert stage(EvaluateRun, workspace, ablations=True, ablation_variants="no_ridge").done()
 
 
 def test_an_ablation_that_there_is_not_is_refused_before_anything_is_trained(workspace: Path) -> None:
-    assert isinstance(stage(RunAblations, workspace, ablation_variants="lstm,no_levels").requires(), CrossValidate)
+    manifest = workspace / "june.csv"
+    manifest.write_text("clip_id,uri,challenge\na,a.mp4,dance\n")
+
+    def first(**options: Any) -> object:
+        return stage(RunAblations, workspace, manifest=str(manifest), **options).needs()
+
+    assert isinstance(first(ablation_variants="lstm,no_levels"), CrossValidate)
     with pytest.raises(OptionError, match=r"--ablation-variants names lstn; this run has st_gcn, .*lstm"):
-        stage(RunAblations, workspace, ablation_variants="lstn").requires()
+        first(ablation_variants="lstn")
     with pytest.raises(OptionError, match="this run has plain_tcn"):
-        stage(RunAblations, workspace, ablation_variants="st_gcn", modalities="scene").requires()
+        first(ablation_variants="st_gcn", modalities="scene")
 
 
 @pytest.mark.parametrize("options", [{"ablation_seeds": 3}, {"ablation_variants": "lstm"}])
 def test_how_ablations_are_made_is_not_asked_for_without_them(workspace: Path, options: dict) -> None:
     with pytest.raises(OptionError, match="--ablations"):
-        stage(EvaluateRun, workspace, **options).requires()
+        stage(EvaluateRun, workspace, **options).needs()
 
 
 def test_ablations_without_folds_are_refused(workspace: Path) -> None:
     with pytest.raises(OptionError, match="--folds"):
-        stage(RunAblations, workspace, folds=0).requires()
+        stage(RunAblations, workspace, folds=0).needs()
 
 
 def test_how_a_run_is_judged_is_a_part_of_its_id_but_ablations_are_not(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,95 @@
+"""Kinds of options that Luigi lacks: numbers with a range, devices, several runs, and a mark that tells commands apart.
+
+A value that an option does not take raises OptionError, which names the option; Luigi's own kinds end in a traceback.
+"""
+
+import argparse
+import uuid
+from typing import Any, Generic, TypeVar
+
+import luigi
+
+from models.device import check_device_name
+from pipeline.core.errors import OptionError
+
+NumberT = TypeVar("NumberT", int, float)
+T = TypeVar("T")
+
+# No option can be `run` itself, for what a task does is its method `run`; but argparse takes the beginning of an option
+# for the whole of it.
+RUN_HELP = "id or name of a run; --run for short"
+
+
+class NumberOption(luigi.Parameter[NumberT], Generic[NumberT]):
+    """A number from `minimum` to `maximum`, both included.
+
+    Args:
+        kind: int or float.
+        rest: what luigi.Parameter takes.
+    """
+
+    def __init__(self, kind: type[NumberT], minimum: NumberT, maximum: NumberT, **rest: Any):
+        super().__init__(**rest)
+        self._kind: type[NumberT] = kind
+        self._minimum: NumberT = minimum
+        self._maximum: NumberT = maximum
+
+    def parse(self, x: str) -> NumberT:
+        try:
+            return self._kind(x)
+        except ValueError as error:
+            raise self._wrong(x) from error
+
+    def normalize(self, x: NumberT) -> NumberT:
+        # Of what was parsed, and of what other tasks pass on. `not`, for NaN is in no range.
+        if not self._minimum <= x <= self._maximum:
+            raise self._wrong(x)
+        return x
+
+    def _wrong(self, given: object) -> OptionError:
+        option = "--" + self._attribute_name.replace("_", "-")  # Luigi notes it when the task's class is made
+        what = "a whole number" if self._kind is int else "a number"
+        return OptionError(f"{option} is {given}; it takes {what} from {self._minimum} to {self._maximum}")
+
+
+class DeviceOption(luigi.Parameter[str]):
+    """The device that networks run on; a kind that vdv does not run on is refused before torch is imported."""
+
+    def __init__(self) -> None:
+        super().__init__(default="auto", significant=False, description="auto, cpu, cuda or cuda:N")
+
+    def normalize(self, x: str) -> str:
+        check_device_name(x)
+        return x
+
+
+class RunsOption(luigi.Parameter[tuple[str, ...]]):
+    """Several runs: `--run A --run B`, or `--run A,B`."""
+
+    def parse(self, x: Any) -> tuple[str, ...]:
+        given = [x] if isinstance(x, str) else x  # a text from luigi.cfg, a list from the command line
+        return tuple(name.strip() for text in given for name in text.split(",") if name.strip())
+
+    def serialize(self, x: tuple[str, ...]) -> str:
+        return ",".join(x)
+
+    @classmethod
+    def _parser_kwargs(cls, param_name: str, task_name: str | None = None) -> dict[str, Any]:
+        # What luigi.BoolParameter overrides, too: of an option given twice Luigi else keeps the second.
+        return super()._parser_kwargs(param_name, task_name) | {"action": "append"}
+
+
+class AskedOption(luigi.Parameter[T]):
+    """A mark that no two commands share, though they ask for the same. It is no option for people, and not in --help.
+
+    A central scheduler ignores for 10 s what it has just seen done, and Luigi keeps a task for as long as its process
+    lives: by this mark every command is one of its own to both.
+    """
+
+    MARK = "asked-"
+
+    def __init__(self) -> None:
+        super().__init__(default="", description=argparse.SUPPRESS)  # type: ignore[arg-type]
+
+    def normalize(self, x: T) -> T:
+        return x or f"{self.MARK}{uuid.uuid4().hex}"  # type: ignore[return-value]

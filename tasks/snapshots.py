@@ -1,0 +1,131 @@
+"""Snapshot of what a command builds from. It is taken once a command, and handed from task to task as a parameter.
+
+So all tasks of a command agree on what there is, however manifests, clips and profiles change meanwhile and whichever
+process runs them; and the next command, in the same process or not, looks again.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+from models.weights.profiles import Profile
+from pipeline.core.errors import ProfileError
+from pipeline.core.fingerprint import fingerprint
+from pipeline.core.options import SamplingOptions
+from pipeline.features.plan import FeatureSpec, feature_spec
+from pipeline.ingest.clip_table import IngestedBatch, read_ingest
+from pipeline.ingest.ingest_batch import ingest_fingerprint
+from pipeline.ingest.manifest import Batch, read_manifests
+from pipeline.ingest.signatures import file_signatures
+from pipeline.modalities.registry import modality_identity, modality_names
+from tasks.option_types import AskedOption
+
+
+@dataclass(frozen=True)
+class Retry:
+    """Clips of a batch to begin anew though nothing of them has changed."""
+
+    clip_ids: tuple[str, ...] = ()
+    after: int = 0  # sequence number of the ingest table in which they failed: a later table has begun them anew
+
+
+@dataclass(frozen=True)
+class BatchSnapshot:
+    """A batch, and its clips' files as they were."""
+
+    batch: Batch
+    signatures: tuple[str, ...]  # of the files at the rows' uris; pipeline.ingest.signatures
+    ingest: str  # fingerprint of the ingest table that they make
+    retry: Retry
+
+    @cached_property
+    def token(self) -> str:
+        """Hash of all of it."""
+        retry = [*self.retry.clip_ids, self.retry.after]
+        return fingerprint([self.batch.path, self.batch.content_hash, self.ingest, retry])
+
+
+@dataclass(frozen=True)
+class Features:
+    """A profile and the modalities chosen from it."""
+
+    profile: Profile
+    sampling: SamplingOptions
+    specs: tuple[FeatureSpec, ...]  # one a chosen modality, in the order of modality_names()
+
+    @classmethod
+    def of(cls, profile: Profile, modalities: str) -> "Features":
+        """modalities: comma-separated. Raises ProfileError: one that does not exist, or none."""
+        chosen = {name.strip() for name in modalities.split(",") if name.strip()}
+        if not chosen or not chosen <= set(modality_names()):
+            raise ProfileError(f"--modalities {modalities!r}: choose from {', '.join(modality_names())}")
+        sampling = SamplingOptions(**profile.sampling)
+        specs = (
+            feature_spec(name, sampling, profile.entry(name).stride, modality_identity(name, profile))
+            for name in modality_names()
+            if name in chosen
+        )
+        return cls(profile, sampling, tuple(specs))
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """Batches as they were, and the features that are to be made of them."""
+
+    batches: tuple[BatchSnapshot, ...]
+    features: Features | None = None  # None: for tasks that make none
+
+    # Luigi keeps each task whose parameters can be hashed, and would keep the manifests of every command with it.
+    __hash__ = None  # type: ignore[assignment]
+
+    @cached_property
+    def token(self) -> str:
+        """Hash of all of it; in the ids of the tasks that are given the snapshot."""
+        parts = [batch.token for batch in self.batches]
+        if self.features:
+            parts += [self.features.profile.name, *(spec.fingerprint for spec in self.features.specs)]
+        return fingerprint(parts)
+
+    def of(self, batch: BatchSnapshot) -> "Snapshot":
+        return Snapshot((batch,), self.features)
+
+    def without_features(self) -> "Snapshot":
+        return Snapshot(self.batches)
+
+
+def take_snapshot(
+    manifest: str,
+    shard_clips: int,
+    features: Features | None = None,
+    retry: Callable[[Batch], Retry] = lambda batch: Retry(),
+) -> Snapshot:
+    """Of every batch of a manifest file, folder or glob. Raises ManifestError where any row of any file is wrong.
+
+    retry: names the clips to begin anew.
+    """
+    batches = []
+    for batch in read_manifests(manifest):
+        signatures = tuple(file_signatures(batch.rows["uri"].tolist()))
+        table = ingest_fingerprint(batch, shard_clips, signatures)
+        batches.append(BatchSnapshot(batch, signatures, table, retry(batch)))
+    return Snapshot(tuple(batches), features)
+
+
+class SnapshotOption(AskedOption[Snapshot | str]):
+    """The snapshot that a task works on. A task that a person asked for has none, and holds the mark in its place."""
+
+    def normalize(self, x: Snapshot | str) -> Snapshot | str:
+        return x if isinstance(x, Snapshot) else super().normalize(x)
+
+    def serialize(self, x: Snapshot | str) -> str:
+        return x.token if isinstance(x, Snapshot) else x
+
+
+def ingest_table(path: str) -> IngestedBatch:
+    """A table of `clips/<batch>/`, read again only where the file is another."""
+    return _read_table(path, file_signatures([path])[0])
+
+
+@lru_cache(maxsize=512)
+def _read_table(path: str, signature: str) -> IngestedBatch:
+    return read_ingest(path)
