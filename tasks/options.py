@@ -3,7 +3,7 @@
 import os
 from abc import abstractmethod
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import luigi
 
@@ -55,9 +55,12 @@ class WorkspaceTask(luigi.Task):
     )
     seen = SnapshotOption()
 
-    began = 0  # of a task that was asked for: how many times were noted before its command; tasks.console
-    _taken: Snapshot | None = None  # of a task that was asked for, when Luigi last asked whether it is complete
-    _worlds: tuple[RenderWorld, ...] = ()  # those that were to be rendered then
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        # Of a task that was asked for, as they were when Luigi last asked whether it is complete:
+        self.began = 0  # times noted before its command; tasks.console
+        self._taken: Snapshot | None = None
+        self._worlds: tuple[RenderWorld, ...] = ()  # those that were to be rendered
 
     @abstractmethod
     def done(self) -> bool:

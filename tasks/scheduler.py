@@ -26,7 +26,7 @@ class core(luigi.interface.core):
 
 def _is_local(arguments: dict[str, Any]) -> bool:
     parser, config = CmdlineParser.get_instance(), get_config()
-    typed = {name for name, value in vars(parser.known_args).items() if value is not None} if parser else set()
+    typed = {name for name, value in vars(parser.known_args).items() if value} if parser else set()
     if "core_local_scheduler" in typed:
         return True
     if any(name in arguments or f"core_{name}" in typed for name in _NAMES):

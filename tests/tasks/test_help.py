@@ -43,6 +43,6 @@ def test_help_prints_every_option_with_its_description(name: str, capsys: pytest
     printed = "".join(capsys.readouterr().out.split())  # lines break anywhere, within words with hyphens, too
     for option, parameter in options(name):
         assert f"--{option.replace('_', '-')}" in printed
-        assert "".join(parameter.description.split()) in printed, option
+        assert "".join((parameter.description or "").split()) in printed, option
     assert "--seen" not in printed
     assert "--asked" not in printed

@@ -188,12 +188,14 @@ def test_all_tasks_of_a_command_see_one_state_of_its_clips_however_they_change_m
 
 
 def test_the_next_command_looks_again_even_where_it_is_the_same_task(folder: Path) -> None:
-    task, seen = asked(folder), []
+    task, made = asked(folder), []
     for _ in range(2):
         assert not task.complete()
-        seen.append(task.requires())
+        required = task.requires()
+        assert isinstance(required, AssembleDataset)
+        made.append(required)
         change(folder)
-    first, second = seen
+    first, second = made
     assert first.task_id != second.task_id
     _, june = second.snapshot.batches
     assert june.batch.rows["clip_id"].tolist() == ["late"]
