@@ -46,7 +46,7 @@ class BuildVDV(ReportOptions):
             return [DEMO_PROFILE_NOTE] if self.loaded_profile.name == "demo" else []
         from simulation.ceiling import ceiling_of_run
 
-        return [ceiling_text(ceiling_of_run([world for world in worlds if world], self.run_folder()))]
+        return ceiling_text(ceiling_of_run([world for world in worlds if world], self.run_folder()))
 
     def _latest(self) -> dict[str, str]:
         return latest(self.dataset_folder().place, self.run_folder().place)

@@ -65,11 +65,14 @@ def build_text(clips: list[str], metrics: dict, notes: list[str], times: str, re
     return "\n".join([*lines, f"report: {report}"])
 
 
-def ceiling_text(ceiling: float) -> str:
-    """The Spearman correlation that the best possible predictor of a simulated world would reach; NaN: none can."""
+def ceiling_text(ceiling: float) -> list[str]:
+    """The Spearman correlation that the best possible predictor of a simulated world would reach.
+
+    NaN, where there is nothing to compare: no line, for that of the ranking says why.
+    """
     if math.isnan(ceiling):
-        return "         no predictor can be measured on these clips, not even the best possible one"
-    return f"         the best possible predictor reaches {ceiling:.2f} on the same clips (docs/demo-world.md)"
+        return []
+    return [f"         the best possible predictor reaches {ceiling:.2f} on the same clips (docs/demo-world.md)"]
 
 
 def copies_text(counts: dict[str, int]) -> list[str]:

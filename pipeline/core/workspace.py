@@ -59,8 +59,12 @@ class Folder:
         import pyarrow.parquet as pq
 
         arrow = table if isinstance(table, pa.Table) else pa.Table.from_pandas(table, preserve_index=False)
-        with storage.staged(self.file(name)) as local:
-            pq.write_table(arrow, local, compression="zstd")
+        with (
+            storage.staged(self.file(name)) as local,
+            pq.ParquetWriter(local, arrow.schema, compression="zstd") as file,
+        ):
+            if arrow.num_rows:  # Hugging Face's datasets refuse a row group without rows
+                file.write_table(arrow)
 
 
 def read_table(path: str) -> "pd.DataFrame":

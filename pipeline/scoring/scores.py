@@ -79,7 +79,8 @@ def score_rows(model: Vdv, dataset: ClipDataset, rows: Sequence[int], device: to
     """
     parts = [_score_batch(model, batch, device) for batch in dataset.in_batches(rows, model.config.batch_clips)]
     columns = {name: [value for part in parts for value in part[name]] for name in parts[0]} if parts else {}
-    return pd.DataFrame(columns, index=pd.Index(rows))
+    numbers = {name: "float64" for name in columns if name != "abstained"}  # also where no clip has a modality
+    return pd.DataFrame(columns, index=pd.Index(rows)).astype(numbers)
 
 
 @torch.inference_mode()

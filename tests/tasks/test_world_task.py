@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
-from simulation.render import write_manifest, write_options
-from simulation.world import WorldOptions, make_world
-from tests.end_to_end.workspaces import Finished, changed, luigi, written
+import pytest
+
+from simulation.render import read_options, write_manifest, write_options
+from simulation.world import DEMO_WORLD, WorldOptions, make_world
+from tasks.world import DEMO, RenderWorld, worlds_to_render
+from tests.end_to_end.workspaces import REPOSITORY, Finished, changed, luigi, written
 
 
 def render(folder: Path, *options: str) -> Finished:
@@ -39,15 +42,44 @@ def test_a_world_of_no_clips_is_refused_with_the_option_named(tmp_path: Path) ->
     assert "Traceback" not in done.output
 
 
-def test_a_world_is_rendered_before_its_manifest_is_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize("has_manifest", [True, False])
+def test_a_world_is_rendered_before_its_manifest_is_read(tmp_path: Path, has_manifest: bool) -> None:
     options = WorldOptions(seed=1010, clips=1, creators=1, seconds=(0.5, 0.5), broken=0)
     (tmp_path / "world").mkdir()
     write_options(tmp_path / "world", options)
-    write_manifest(tmp_path / "world", make_world(options))
-    ingest = ("--module", "tasks", "IngestBatch", "--manifest", "world/world.csv", "--workspace", "workspace")
-    done = luigi(ingest, tmp_path)
+    if has_manifest:
+        write_manifest(tmp_path / "world", make_world(options))
+    ingest = ["--module", "tasks", "IngestBatch", "--manifest", "world", "--workspace", "workspace"]
+    done = luigi([*ingest, *([] if has_manifest else ["--workers", "2", "--worker-wait-jitter", "0"])], tmp_path)
     assert done.code == 0, done.output
+    assert "clips: 1 readable, 0 failed" in done.output
     assert (tmp_path / "world/clips/w1010-0000.mp4").exists()
     before = written(tmp_path)
     assert luigi(ingest, tmp_path).code == 0
     assert not changed(before, written(tmp_path))
+
+
+def test_worlds_are_found_by_file_folder_or_glob(tmp_path: Path) -> None:
+    for name in ("a", "b", "real"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"{name}.csv").write_text("clip_id,uri,challenge\n")
+    for name in ("a", "b"):
+        write_options(tmp_path / name, WorldOptions(clips=1, creators=1))
+
+    def found(spec: str) -> list[str]:
+        return [Path(task.folder).name for task in worlds_to_render(f"{tmp_path}/{spec}")]
+
+    assert found("a") == found("a/a.csv") == ["a"]
+    assert found("*/*.csv") == ["a", "b"]
+    assert found("real") == found("none.csv") == []
+
+
+def test_the_demo_world_is_that_of_the_checkout_wherever_it_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert worlds_to_render(DEMO) == (RenderWorld(folder=DEMO, demo=True),)
+    assert read_options(REPOSITORY / DEMO) == DEMO_WORLD
+    write_manifest(tmp_path, make_world(DEMO_WORLD))
+    (manifest,) = tmp_path.glob("*.csv")
+    assert manifest.read_bytes() == (REPOSITORY / DEMO / "demo.csv").read_bytes()

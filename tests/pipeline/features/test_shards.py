@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -25,6 +25,7 @@ from PIL import Image
 
 from pipeline.core import storage
 from pipeline.core.errors import WorkspaceError
+from pipeline.core.workspace import Folder
 from pipeline.decode.clips import Ending
 from pipeline.features.columns import from_table, to_batch
 from pipeline.features.endings import read_endings, write_endings
@@ -375,21 +376,71 @@ def test_polars_reads_the_nesting_and_the_bytes(shards: Shards) -> None:
     ]
 
 
-def test_huggingface_datasets_reads_all_four_and_shows_crops_as_images(
-    shards: Shards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def huggingface(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Loads Parquet files as Hugging Face's `datasets` does, without the network."""
     monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
     import datasets
 
-    def load(modality: str) -> Any:
-        files = shards[modality][0]
-        return datasets.load_dataset("parquet", data_files=files, split="train", cache_dir=str(tmp_path / "cache"))
+    def load(*files: str, **options: Any) -> Any:
+        cache = str(tmp_path / "cache")
+        return datasets.load_dataset("parquet", data_files=list(files), split="train", cache_dir=cache, **options)
 
-    pose, face, scene = load("pose"), load("face"), load("scene")
-    assert len(load("appearance")) == 2
+    return load
+
+
+def test_huggingface_datasets_reads_all_four_and_shows_crops_as_images(
+    shards: Shards, huggingface: Callable[..., Any]
+) -> None:
+    pose, face, scene, appearance = (
+        huggingface(shards[modality][0]) for modality in ("pose", "face", "scene", "appearance")
+    )
+    assert len(appearance) == 2
     assert_pose_and_feature(pose[3]["keypoints"], scene[1]["feature"], shards)
     assert pose.features["keypoints"].feature.length == 17
     for crop, jpeg in zip(face[1]["crop"], cast(FaceRows, shards["face"][1][1]).crop, strict=True):
         assert crop.size == (160, 160)
         np.testing.assert_array_equal(np.asarray(crop), np.asarray(Image.open(io.BytesIO(jpeg))))
+
+
+@pytest.mark.parametrize("modality", modality_names())
+def test_a_file_in_which_nobody_is_seen_or_every_clip_failed_is_read_by_huggingface_beside_others_and_as_a_stream(
+    modality: str, shards: Shards, tmp_path: Path, huggingface: Callable[..., Any]
+) -> None:
+    """By itself it is not: `datasets` refuses to load zero rows, whatever they come from."""
+    empty, full = str(tmp_path / f"empty-{modality}.parquet"), shards[modality][0]
+    with ShardWriter(empty, modality, ["nobody", "failed"], PROVENANCE) as writer:
+        if modality == "pose":
+            writer.add(pose_rows("nobody", persons=0))
+        else:
+            writer.skip("nobody", "empty")
+        writer.skip("failed", "empty")
+    alone = huggingface(full)
+    for files in ((empty, full), (full, empty)):
+        together = huggingface(*files)
+        assert len(together) == len(alone) > 0
+        assert together.features == alone.features
+    stream = huggingface(empty, streaming=True)
+    assert list(stream) == []
+    assert stream.features == alone.features
+
+
+@pytest.mark.parametrize("faces", [0, 2])
+def test_a_clip_without_faces_is_a_row_that_huggingface_reads(
+    faces: int, tmp_path: Path, huggingface: Callable[..., Any]
+) -> None:
+    rows = huggingface(write(tmp_path / "face.parquet", [face_rows("a", faces=faces)]))
+    assert [len(rows[0]["crop"]), len(rows[0]["frame"])] == [faces, faces]
+
+
+def test_a_table_without_rows_has_no_row_group_that_huggingface_could_stumble_over(
+    tmp_path: Path, huggingface: Callable[..., Any]
+) -> None:
+    schema = pa.schema([("clip_id", pa.string()), ("frame", pa.int32())])
+    folder = Folder(str(tmp_path))
+    folder.write_table("faces.parquet", schema.empty_table())
+    folder.write_table("other.parquet", pa.table({"clip_id": ["a"], "frame": [1]}, schema))
+    assert list(huggingface(folder.file("faces.parquet"), streaming=True)) == []
+    assert len(huggingface(folder.file("faces.parquet"), folder.file("other.parquet"))) == 1
+    assert pq.read_schema(folder.file("faces.parquet")) == schema
