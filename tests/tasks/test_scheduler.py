@@ -22,6 +22,7 @@ def config() -> Iterator[None]:
     get_config()["core"] = stated
 
 
+@pytest.mark.filterwarnings("ignore::luigi.task.UnconsumedParameterWarning")
 @pytest.mark.parametrize(
     ("words", "stated", "local"),
     [

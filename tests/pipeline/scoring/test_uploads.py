@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline.core.errors import DataError
@@ -72,6 +74,15 @@ def test_a_clip_is_scored_the_same_as_in_the_runs_own_dataset(workspace: Path) -
     score_uploads(DatasetFolder(str(workspace), "uploads/again"), Run(str(workspace), "runs/one"), CPU)
     own = scores(workspace, "runs/one").loc[["clip003", "clip004"], "score"]
     np.testing.assert_allclose(scores(workspace, "uploads/again")["score"], own, atol=1e-5)
+
+
+def test_a_modalitys_scores_are_numbers_in_a_file_where_no_clip_has_it_too(workspace: Path) -> None:
+    files = make_batch(workspace, [Clip("alone", nobody=True)], name="alone", modalities=("pose", "scene"))
+    assemble_uploads(DatasetFolder(str(workspace), "uploads/alone"), [files])
+    score_uploads(DatasetFolder(str(workspace), "uploads/alone"), Run(str(workspace), "runs/one"), CPU)
+    assert scores(workspace, "uploads/alone")["score_pose"].isna().all()
+    types = pq.read_schema(workspace / "uploads/alone/scores.parquet")
+    assert types.field("score_pose").type == types.field("score_scene").type == pa.float64()
 
 
 def test_a_challenge_that_the_run_never_saw_is_scored_and_flagged_and_nothing_is_expected(workspace: Path) -> None:
