@@ -64,7 +64,7 @@ class Batch:
 def read_manifests(spec: str) -> tuple[Batch, ...]:
     """The batches of the manifests that `spec` names, sorted by path, with every row checked.
 
-    Clips and creators whose ids look like another's are logged as warnings, once a process.
+    Clips and creators whose ids look like another's are logged as warnings.
 
     spec: a file, a folder (every *.csv and *.parquet directly in it) or a glob; local, or any fsspec URL.
 
@@ -87,7 +87,7 @@ def read_manifests(spec: str) -> tuple[Batch, ...]:
     if problems:
         raise ManifestError(_message(files, problems))
     for warning in _listed(files, list(_look_alikes(files, cells, ids, ["clip_id", "creator_id"]))):
-        _warn(warning)
+        log.warning(f"warning: {warning}")
     typed = _typed(ids, times)
     typed["uri"] = [resolve_uri(uri, paths[file]) for uri, file in zip(typed["uri"], cells["file"], strict=True)]
     typed["uri"] = typed["uri"].astype("string")
@@ -364,8 +364,3 @@ def _listed(files: list[ManifestFile], problems: list[Problem]) -> list[str]:
     if len(ordered) > MAX_PROBLEMS:
         lines.append(f"... and {len(ordered) - MAX_PROBLEMS} more")
     return lines
-
-
-@cache
-def _warn(message: str) -> None:
-    log.warning(f"warning: {message}")

@@ -201,6 +201,18 @@ def test_the_next_command_looks_again_even_where_it_is_the_same_task(folder: Pat
     assert june.batch.rows["clip_id"].tolist() == ["late"]
 
 
+def test_a_command_reads_its_manifests_once_and_so_warns_once(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rows = ["a,clips/june0,dance,Anna", "b,clips/june1,dance,anna", "c,clips/june0,dance,anna"]
+    (folder / "june.csv").write_text("\n".join(["clip_id,uri,challenge,creator_id", *rows]) + "\n")
+    task = asked(folder)
+    for commands in (1, 2):
+        assert not task.complete()
+        made = task.requires()
+        assert isinstance(made, AssembleDataset)
+        assert not any(other.done() for other in [made, *made.extractions()])
+        assert len([message for message in caplog.messages if "'Anna'" in message]) == commands
+
+
 def test_a_profile_is_read_anew_by_each_command_and_not_by_its_tasks(folder: Path) -> None:
     profile = edited(folder, "scene", "stride", "5")
     task = ExtractBatch(manifest=str(folder / "june.csv"), profile=str(profile), workspace=str(folder / "w"))
