@@ -55,7 +55,8 @@ class IngestBatch(WorkspaceTask):
         clips = ingest_table(path).clips
         failed = [clip for clip in clips if clip.status == "failed"]
         counts = {"readable": len(clips) - len(failed), "failed": len(failed)}
-        return "\n".join([*clips_text(counts, failed), f"table of clips: {path}"])
+        clips_lines = clips_text(counts, failed, retry="give ExtractBatch or BuildVDV --retry-failed")
+        return "\n".join([*clips_lines, f"table of clips: {path}"])
 
 
 class ExtractBatch(ExtractOptions):

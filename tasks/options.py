@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import luigi
 
+from models.device import resolve_device
 from models.weights.profiles import Profile
 from pipeline.core.errors import DataError
 from pipeline.core.options import DecodeLimits, SamplingOptions
@@ -196,12 +197,10 @@ class ExtractOptions(WorkspaceTask):
 
     def check_options(self) -> None:
         if self.device not in ("auto", "cpu"):
-            self.torch_device  # noqa: B018  raises where there is no such device
+            resolve_device(self.device)
 
     @property
     def torch_device(self) -> "torch.device":
-        from models.device import resolve_device
-
         return resolve_device(self.device)
 
     @property

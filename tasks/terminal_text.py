@@ -32,10 +32,10 @@ class ClipOutcome(Protocol):
     def code(self) -> str: ...
 
 
-def clips_text(counts: Mapping[str, int], clips: Iterable[ClipOutcome]) -> list[str]:
+def clips_text(counts: Mapping[str, int], clips: Iterable[ClipOutcome], retry: str = "add --retry-failed") -> list[str]:
     """How many clips ended in which way; of those that were not ok a line a code, and what to do.
 
-    counts: clips by ending. clips: at least those that were not ok.
+    counts: clips by ending. clips: at least those that were not ok. retry: how those are tried again that may pass.
     """
     by_code: dict[tuple[str, str], list[str]] = {}
     for clip in clips:
@@ -46,10 +46,8 @@ def clips_text(counts: Mapping[str, int], clips: Iterable[ClipOutcome]) -> list[
         named = ", ".join(ids[:NAMED]) + (", ..." if len(ids) > NAMED else "")
         lines.append(f"  {len(ids)} {status}, {code}: {named}\n      {CLIP_CODES[code].meaning}")
     if by_code:
-        retryable = [
-            ids for (status, code), ids in by_code.items() if status == "failed" and CLIP_CODES[code].retryable
-        ]
-        again = f"; {sum(map(len, retryable))} may pass another time: add --retry-failed" if retryable else ""
+        passing = sum(len(by_code.get(("failed", code), ())) for code, about in CLIP_CODES.items() if about.retryable)
+        again = f"; {passing} may pass another time: {retry}" if passing else ""
         lines.append(f"  what to do about each code: docs/clip-endings.md{again}")
     return lines
 

@@ -1,16 +1,18 @@
 """What a person reads on the terminal."""
 
 import logging
+import multiprocessing
 import sys
 import traceback
 from collections.abc import Callable
 
 import luigi
 import pytest
+from luigi.rpc import RPCError
 
 import tasks
 from pipeline.core.errors import ManifestError, TooManyFailed, WorkspaceError
-from tasks.console import Progress, UserErrors, say
+from tasks.console import Progress, UserErrors, note_parts, say, time_spent, times_noted
 
 LOG = "luigi-interface"
 
@@ -63,6 +65,13 @@ def test_an_error_that_the_user_can_act_on_is_its_message_and_nothing_else() -> 
     message = "3 of 4 clips failed (3 empty):\n  a: empty: 0 bytes\n  b: empty: 0 bytes"
     assert logged(TooManyFailed(message)) == f"vdv: {message}"
     assert logged(WorkspaceError("the disk is full"), cause=OSError(28, "No space left")) == "vdv: the disk is full"
+
+
+def test_a_scheduler_that_does_not_answer_is_named_with_what_to_do() -> None:
+    line = logged(RPCError("Errors (3 attempts) when connecting to remote scheduler 'http://there:8082'"), OSError())
+    assert line.startswith(
+        "vdv: Errors (3 attempts) when connecting to remote scheduler 'http://there:8082'; start luigid"
+    )
 
 
 def test_where_it_happened_is_said_too_when_it_is_known() -> None:
@@ -168,3 +177,25 @@ def test_progress_on_a_terminal_shows_how_far_it_is(
 def test_what_is_said_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     say("clips: 3 ok")
     assert capsys.readouterr() == ("", "clips: 3 ok\n")
+
+
+@pytest.fixture
+def task() -> luigi.Task:
+    return Watched()
+
+
+def took(task: luigi.Task, seconds: float) -> None:
+    task.trigger_event(luigi.Event.PROCESSING_TIME, task, seconds)
+
+
+def test_the_time_of_a_build_is_its_own_whichever_process_its_tasks_ran_in(task: luigi.Task) -> None:
+    took(task, 100)  # a build before
+    began = times_noted()
+    assert time_spent(began) == ""
+    took(task, 2)
+    note_parts(task, {"pose": 1.4, "face": 0.2})
+    other = multiprocessing.get_context("fork").Process(target=took, args=(task, 61))
+    other.start()
+    other.join()
+    (line,) = time_spent(began).splitlines()
+    assert line.split() == ["Watched", "1", "min", "3", "s", "pose", "1", "s"]

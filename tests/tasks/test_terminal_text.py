@@ -1,0 +1,46 @@
+"""Sentences at a task's end."""
+
+import math
+
+import pytest
+
+from pipeline.core.errors import CLIP_CODES
+from pipeline.dataset.failures import Outcome
+from tasks.terminal_text import ceiling_text, clips_text
+
+
+def failed(code: str, *clip_ids: str) -> list[Outcome]:
+    return [Outcome(clip_id, "failed", code, "") for clip_id in clip_ids]
+
+
+def test_clips_that_are_not_ok_are_named_by_code_with_what_it_means_and_what_to_do() -> None:
+    clips = [
+        *failed("empty", "e0"),
+        Outcome("fine", "ok", "", ""),
+        *failed("crash", "c0", "c1"),
+        Outcome("short", "partial", "truncated", ""),
+    ]
+    assert clips_text({"ok": 1, "partial": 1, "failed": 3}, clips) == [
+        "clips: 1 ok, 1 partial, 3 failed",
+        f"  2 failed, crash: c0, c1\n      {CLIP_CODES['crash'].meaning}",
+        f"  1 failed, empty: e0\n      {CLIP_CODES['empty'].meaning}",
+        f"  1 partial, truncated: short\n      {CLIP_CODES['truncated'].meaning}",
+        "  what to do about each code: docs/clip-endings.md; 2 may pass another time: add --retry-failed",
+    ]
+
+
+@pytest.mark.parametrize("code", CLIP_CODES)
+def test_only_where_another_time_may_help_it_is_recommended(code: str) -> None:
+    told = "--retry-failed" in clips_text({"failed": 1}, failed(code, "a"))[-1]
+    assert told == CLIP_CODES[code].retryable
+
+
+def test_of_many_clips_some_are_named_and_of_clips_that_are_ok_none() -> None:
+    lines = clips_text({"failed": 7}, failed("empty", *"abcdefg"))
+    assert lines[1].startswith("  7 failed, empty: a, b, c, d, e, ...\n")
+    assert clips_text({"ok": 1}, [Outcome("fine", "ok", "", "")]) == ["clips: 1 ok"]
+
+
+def test_no_ceiling_is_told_where_nothing_can_be_compared() -> None:
+    assert ceiling_text(math.nan) == []
+    assert "reaches 0.87 on the same clips" in ceiling_text(0.874)[0]
