@@ -55,6 +55,7 @@ class Header:
     frames: int
     indexed: int  # pictures that the index or a tag promises; 0 unknown
     cut_off: bool  # the index, or the container's own size, names bytes beyond the file's end
+    edited: bool  # an edit list leaves pictures out that are in the index
     video_streams: int
     holds_pictures: bool  # a gap in time is meant: the container marks every picture that repeats the last
     breaks: bool  # timestamps may start anew midway
@@ -100,7 +101,7 @@ def open_clip(source: Source, limits: DecodeLimits) -> tuple[Any, Any, Header]:
     container = _open(source)
     streams = [stream for stream in container.streams.video if not _is_cover(stream)]
     if not streams:
-        kinds = ", ".join(sorted({stream.type for stream in container.streams}))
+        kinds = ", ".join(sorted({"cover" if stream.type == "video" else stream.type for stream in container.streams}))
         raise ClipError("no_video_stream", f"the file holds only: {kinds or 'nothing'}")
     if len(streams) > 1:
         chosen = _film(container, streams)
@@ -176,7 +177,7 @@ def _header(container: Any, stream: Any, source: Source) -> Header:
     name = container.format.name
     # Of containers without a table of all frames (webm) FFmpeg gives a partial or empty index.
     has_index = stream.frames > 0 and len(ends) >= stream.frames
-    edited = stream.frames > 0 and bool(ends) and name.startswith(("mov", "avi"))  # leaves out, or repeats, on purpose
+    counted = stream.frames > 0 and bool(ends) and name.startswith(("mov", "avi"))  # leaves out, or repeats, on purpose
     return Header(
         container=name,
         codec=context.codec.canonical_name if context else "unknown",
@@ -187,8 +188,9 @@ def _header(container: Any, stream: Any, source: Source) -> Header:
         duration_s=_duration_s(container, stream),
         file_duration_s=max(0.0, (container.duration or 0) / av.time_base),
         frames=stream.frames,
-        indexed=shown if edited else stream.frames or _tagged_frames(stream),
+        indexed=shown if counted else stream.frames or _tagged_frames(stream),
         cut_off=(has_index and max(ends) > source.size_bytes) or _segment_end(source) > source.size_bytes,
+        edited=shown < len(ends),
         video_streams=len(container.streams.video),
         holds_pictures=name == "avi",
         breaks=bool(flags & _BREAKS),

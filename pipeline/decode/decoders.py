@@ -34,6 +34,7 @@ from pipeline.decode.timeline import Timeline
 
 ORDERS = {"auto": ("pyav", "decord"), "pyav": ("pyav", "decord"), "decord": ("decord", "pyav")}
 
+_DECORD_CONTAINERS = ("mov", "matroska")  # of TS and FLV with B pictures it shows others than those asked for
 _SAME_TIME_S = 1e-3  # decord gives times as float32
 
 
@@ -146,9 +147,9 @@ def decord_frames(
 ) -> Iterator[Frame]:  # fmt: skip
     """Decode with decord as `pyav_frames` does.
 
-    decord never reports a damaged picture, counts pictures that an edit list excludes, and sorts those of a joined
-    recording into each other. So PyAV decodes the film beside it, without making pictures of it: that tells which
-    frames are on the grid, when, and where damage begins; decord gives their pixels, as long as its times are the same.
+    decord never reports a damaged picture. So PyAV decodes the film beside it, without making pictures of it: that tells
+    which frames are on the grid, when, and where damage begins; decord gives their pixels, as long as its times are the
+    same.
 
     Raises:
         DecodeStopped: at damaged data, or where decord cannot open the film or show it as it is meant.
@@ -156,6 +157,8 @@ def decord_frames(
     """
     if header.video_streams > 1:
         raise DecodeStopped(f"decord cannot be told which of {header.video_streams} videos to show", damaged=False)
+    if header.edited or not header.container.startswith(_DECORD_CONTAINERS):
+        raise DecodeStopped("decord counts the pictures of such a file otherwise", damaged=False)
     orientation = _orientation_for_decord(source, header, limits)
     left_to_do = orientation.after_decord()
     reader, times = _decord_reader(source)
@@ -168,7 +171,7 @@ def decord_frames(
         if index >= len(times) or abs(times[index] - times[0] - time_s) > _SAME_TIME_S:
             raise DecodeStopped(f"decord gives other times from {time_s:.2f} s on", damaged=False)
         if cursor.wanted(taken.position):
-            rgb = _decord_picture(reader, at, index)
+            rgb = _decord_picture(reader, at, index, header.codec)
             at = index + 1
         if not cursor.reach(taken.position, time_s):
             continue
@@ -181,7 +184,7 @@ def decord_frames(
         yield Frame(taken.position, index, time_s, rgb, width, height)
 
 
-def _decord_picture(reader: Any, at: int, index: int) -> np.ndarray:
+def _decord_picture(reader: Any, at: int, index: int, codec: str) -> np.ndarray:
     """Picture number `index` of a reader that stands before number `at`.
 
     Raises:
@@ -190,7 +193,10 @@ def _decord_picture(reader: Any, at: int, index: int) -> np.ndarray:
     import decord
 
     try:
-        if index > at:
+        if codec == "hevc":  # skipping would seek, and miscount the pictures that lead an open GOP
+            for _ in range(index - at):
+                reader.next()
+        elif index > at:
             reader.skip_frames(index - at)
         return reader.next().asnumpy()
     except StopIteration as error:

@@ -152,7 +152,8 @@ def blanked(path: Path, start: float, end: float) -> Path:
 # Times in units of 1 / FPS s.
 _HOLD = [*range(12), *range(84, 108)]  # 3.04 s from the 12th picture to the next
 _SLIDES = [0, 5 * FPS, 8 * FPS, 15 * FPS]
-_B = {"bf": "3", "preset": "veryfast"}
+_B = {"bf": "3", "preset": "veryfast", "x264-params": "b-adapt=0:b-pyramid=none"}
+_OPEN = {"x265-params": "open-gop=1:keyint=12:bframes=3:log-level=none"}
 _COVER = Track(range(1), OTHER, (160, 128), codec="mjpeg")
 _PREVIEW = Track(colour=OTHER, size=(32, 16))
 _SHOWN, _HIDDEN = Disposition.default, Disposition(0)
@@ -175,6 +176,9 @@ FILMS: dict[str, Callable[[Path], Path]] = {
     "attached_cover.mp4": lambda path: write(
         path, Track(), Track(**vars(_COVER) | {"marks": Disposition.attached_pic})
     ),
+    "sound_with_cover.mp4": lambda path: write(
+        path, Track(**vars(_COVER) | {"marks": Disposition.attached_pic}), sound_s=1.0
+    ),
     "cover_first.mp4": lambda path: write(path, _COVER, Track()),
     "cover_first.mkv": lambda path: write(path, Track(**vars(_COVER) | {"marks": _SHOWN}), Track()),
     "still_first.mov": lambda path: write(path, Track(range(1), OTHER), Track()),
@@ -188,7 +192,7 @@ FILMS: dict[str, Callable[[Path], Path]] = {
     "second_angle_forced.mkv": lambda path: write(path, Track(), Track(colour=OTHER, marks=Disposition.forced)),
     "two_angles.mp4": lambda path: write(path, Track(marks=_SHOWN), Track(colour=OTHER, marks=_SHOWN)),
     "joined.ts": lambda path: _joined(path, 0, 0),
-    "joined_earlier.ts": lambda path: _joined(path, 3600 * FPS, 0),
+    "joined_earlier.ts": lambda path: _joined(path, 3600 * FPS, 0, frames=49),  # the grid lies otherwise in each part
     "jumping.ts": lambda path: _joined(path, 0, 3600 * FPS),
     "scraps.ts": lambda path: _joined(path, *[0] * 12, frames=4),
     "wrapping.ts": lambda path: write(
@@ -200,6 +204,9 @@ FILMS: dict[str, Callable[[Path], Path]] = {
     "reordered.avi": lambda path: write(path, Track(options=_B)),
     "reordered_mpeg4.avi": lambda path: write(path, Track(codec="mpeg4", options={"bf": "2"})),
     "times_of_decoding.mp4": lambda path: repack(write(path.with_name("b.mp4"), Track(options=_B)), path, dts=True),
+    "reordered.ts": lambda path: write(path, Track(options=_B)),
+    "reordered.flv": lambda path: write(path, Track(options=_B)),
+    "open_groups.mp4": lambda path: write(path, Track(codec="libx265", options=_OPEN)),
     "no_times.h264": lambda path: write(path, Track(options=_B), format="h264"),
     "held.mp4": lambda path: write(path, Track(_HOLD, options=_B)),
     "held.avi": lambda path: write(path, Track(_HOLD)),
@@ -229,6 +236,7 @@ FILMS: dict[str, Callable[[Path], Path]] = {
     "sound_longer.flv": lambda path: write(path, Track(), sound_s=6.0),
     "cut.mp4": lambda path: cut(repack(_long(path), path, movflags="+faststart"), 0.6),
     "cut.mkv": lambda path: cut(write(path, Track(range(6 * FPS))), 0.6),
+    "cut_slides.mkv": lambda path: cut(write(path, Track(_SLIDES)), 0.965),
     "cut.flv": lambda path: cut(write(path, Track(range(6 * FPS)), sound_s=6.0), 0.6),
     "cut.avi": lambda path: cut(write(path, Track(range(6 * FPS))), 0.6),
     "shorter_than_stated.mkv": lambda path: stating(write(path, Track()), 6.0),

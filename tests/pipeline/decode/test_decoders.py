@@ -21,6 +21,7 @@ from pipeline.decode.decoders import ClipDecoding, Frame
 from pipeline.decode.sampling import needed_pictures
 
 DECODERS = ("pyav", "decord")
+FILM_SUFFIXES = (".mp4", ".mov", ".webm", ".gif")
 EVERY_FRAME = SamplingOptions(sample_fps=1000.0, max_side=4096)
 
 
@@ -77,6 +78,26 @@ def test_both_decoders_give_the_same_frames_upright_and_at_the_same_times(
         assert np.abs(a.rgb.astype(int) - b.rgb).mean() < 2.0
 
 
+@pytest.mark.parametrize("folder", ["dance", "hard", "uploads"])
+def test_whichever_decoder_comes_first_a_real_clip_has_the_same_frames_and_ending(
+    hard_clips: Path, folder: str
+) -> None:
+    clips = [path for path in sorted((hard_clips.parent / folder).iterdir()) if path.suffix in FILM_SUFFIXES]
+    assert clips
+    for path in clips:
+        outcomes: list[Any] = []
+        for decoder in ("auto", "decord"):
+            sampling = SamplingOptions(max_seconds=2.0 if folder == "dance" else 60.0, max_side=160, decoder=decoder)
+            try:
+                decoding, frames = decode(path, (), sampling)
+            except ClipError as error:
+                outcomes.append(error.code)
+                continue
+            places = [(f.position, f.frame_index, f.timestamp, f.width, f.height) for f in frames]
+            outcomes.append((decoding.status, decoding.code, decoding.expected, places))
+        assert outcomes[0] == outcomes[1], path.name
+
+
 @pytest.mark.parametrize("bframes", ["0", "3", "16"])
 def test_pictures_left_out_change_no_pixel_time_or_index_of_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bframes: str
@@ -108,6 +129,14 @@ def test_pictures_left_out_change_nothing_of_real_clips(dance_clips: Path, monke
         assert [(f.frame_index, f.timestamp, f.rgb.sum()) for f in ours] == [
             (f.frame_index, f.timestamp, f.rgb.sum()) for f in plain
         ]
+
+
+def test_a_preview_before_the_film_is_not_taken_for_it(upload_clips: Path) -> None:
+    (_, film), (_, base) = (decode(upload_clips / name) for name in ("preview_stream_first.mp4", "base.mp4"))
+    assert [(f.frame_index, f.timestamp, f.width, f.height) for f in film] == [
+        (f.frame_index, f.timestamp, f.width, f.height) for f in base
+    ]
+    assert max(np.abs(a.rgb.astype(int) - b.rgb).mean() for a, b in zip(film, base, strict=True)) < 3.0
 
 
 def test_rotated_pictures_are_the_stored_ones_turned_clockwise(hard_clips: Path) -> None:
@@ -169,10 +198,11 @@ def test_the_second_decoder_goes_on_where_the_first_gave_up(tmp_path: Path, monk
         assert np.abs(ours.rgb.astype(int) - expected.rgb).mean() < 2.0
 
 
-def test_no_garbage_counts_as_good_when_bits_are_flipped(tmp_path: Path) -> None:
+@pytest.mark.parametrize("order", [("pyav", "decord"), ("decord", "pyav"), ("decord",)])
+def test_no_garbage_counts_as_good_when_bits_are_flipped(tmp_path: Path, order: Sequence[str]) -> None:
     """Every frame of a clip that ends ok, and every one before the damage, looks like that of the intact clip."""
     clip = write_clip(tmp_path / "clip.mp4", frames=60, size=(160, 128))
-    intact = decode(clip)[1]
+    intact = decode(clip, order)[1]
     data = clip.read_bytes()
     start = data.index(b"mdat") + 1200  # behind the encoder's own note
     end = data.index(b"moov")
@@ -185,7 +215,7 @@ def test_no_garbage_counts_as_good_when_bits_are_flipped(tmp_path: Path) -> None
         path = tmp_path / f"damaged{trial}.mp4"
         path.write_bytes(damaged)
         try:
-            decoding, frames = decode(path)
+            decoding, frames = decode(path, order)
         except ClipError as error:
             statuses.add(error.code)
             continue
