@@ -24,6 +24,8 @@ _CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,f
 # Ratios nearer to square than this come of rounding (640/639 of a clip scaled to 640 px); beyond the last, of damage.
 _SQUARE, _LONGEST = 1.02, 8.0
 _BREAKS = 0x0200  # AVFMT_TS_DISCONT: timestamps may start anew, as in recordings of a broadcast
+_PROGRESSIVE = 1  # AV_FIELD_PROGRESSIVE, and 0 for unknown; else a packet may be half a picture
+_A_PICTURE_A_PACKET = ("h264", "hevc", "libdav1d", "av1", "mjpeg", "prores")  # VP8 and MPEG-4 have packets without one
 _NO_TIMES = 0x0080  # AVFMT_NOTIMESTAMPS: a bare stream, whose rate only its codec knows
 _WRAP_S = 2**33 / 90000  # timestamps of MPEG streams begin again at 0 after 26.5 hours
 _FEW_PACKETS = 500  # of all video streams together: by then each has shown whether it holds more than one picture
@@ -53,7 +55,7 @@ class Header:
     duration_s: float  # of the video stream, else of a container that holds nothing else; 0 unknown
     file_duration_s: float  # of the whole file, sound included; 0 unknown
     frames: int
-    indexed: int  # pictures that the index or a tag promises; 0 unknown
+    indexed: int  # pictures that the index or a tag promises; 0 where that is unknown
     cut_off: bool  # the index, or the container's own size, names bytes beyond the file's end
     edited: bool  # an edit list leaves pictures out that are in the index
     video_streams: int
@@ -177,7 +179,6 @@ def _header(container: Any, stream: Any, source: Source) -> Header:
     name = container.format.name
     # Of containers without a table of all frames (webm) FFmpeg gives a partial or empty index.
     has_index = stream.frames > 0 and len(ends) >= stream.frames
-    counted = stream.frames > 0 and bool(ends) and name.startswith(("mov", "avi"))  # leaves out, or repeats, on purpose
     return Header(
         container=name,
         codec=context.codec.canonical_name if context else "unknown",
@@ -188,7 +189,7 @@ def _header(container: Any, stream: Any, source: Source) -> Header:
         duration_s=_duration_s(container, stream),
         file_duration_s=max(0.0, (container.duration or 0) / av.time_base),
         frames=stream.frames,
-        indexed=shown if counted else stream.frames or _tagged_frames(stream),
+        indexed=_promised_pictures(container, stream, shown),
         cut_off=(has_index and max(ends) > source.size_bytes) or _segment_end(source) > source.size_bytes,
         edited=shown < len(ends),
         video_streams=len(container.streams.video),
@@ -203,9 +204,19 @@ def _pixel_aspect(stream: Any) -> float:
     return aspect if _SQUARE < max(aspect, 1 / aspect) < _LONGEST else 1.0
 
 
-def _tagged_frames(stream: Any) -> int:
-    """Number of frames in a Matroska file's statistics, as mkvmerge writes them; 0 where there are none."""
-    for key, value in stream.metadata.items():
+def _promised_pictures(container: Any, stream: Any, shown: int) -> int:
+    """Number of pictures that a stream must give; 0 where that is not stated, or packets are not pictures one by one.
+
+    shown: entries of the index that no edit list excludes.
+    """
+    context = stream.codec_context
+    if context is None or context.codec.name not in _A_PICTURE_A_PACKET or int(context.field_order) > _PROGRESSIVE:
+        return 0
+    if stream.frames and shown and container.format.name.startswith(("mov", "avi")):
+        return shown  # edit lists leave out, and AVI repeats, what `frames` counts
+    if stream.frames:
+        return int(stream.frames)
+    for key, value in stream.metadata.items():  # a Matroska file's statistics, as mkvmerge writes them
         if key.upper().startswith("NUMBER_OF_FRAMES") and value.isdigit():
             return int(value)
     return 0

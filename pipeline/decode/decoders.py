@@ -147,8 +147,9 @@ def decord_frames(
 ) -> Iterator[Frame]:  # fmt: skip
     """Decode with decord as `pyav_frames` does.
 
-    decord never reports a damaged picture. So PyAV decodes the film beside it, without making pictures: that tells which
-    frames are on the grid, when, and where damage begins; decord gives their pixels, while its times are the same.
+    decord never reports a damaged picture. So PyAV decodes the film beside it, without making pictures: that tells
+    which frames are on the grid, when, and where damage begins; decord gives their pixels, while its times are the
+    same.
 
     Raises:
         DecodeStopped: at damaged data, or where decord cannot open the film or show it as it is meant.

@@ -242,5 +242,6 @@ FILMS: dict[str, Callable[[Path], Path]] = {
     "shorter_than_stated.mkv": lambda path: stating(write(path, Track()), 6.0),
     "shorter_than_stated.avi": lambda path: patched(write(path, Track()), b"strh", 36, 144, "<I"),
     "fewer_than_stated.mkv": lambda path: write(path, Track(tags={"NUMBER_OF_FRAMES": "96"})),
+    "unseen_packets.webm": lambda path: write(path, Track(codec="libvpx", tags={"NUMBER_OF_FRAMES": "96"})),
     "blanked.mp4": lambda path: blanked(write(path, Track(range(6 * FPS))), 0.5, 0.7),
 }
