@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+import re
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
@@ -29,6 +30,7 @@ _A_PICTURE_A_PACKET = ("h264", "hevc", "libdav1d", "av1", "mjpeg", "prores")  # 
 _NO_TIMES = 0x0080  # AVFMT_NOTIMESTAMPS: a bare stream, whose rate only its codec knows
 _WRAP_S = 2**33 / 90000  # timestamps of MPEG streams begin again at 0 after 26.5 hours
 _FEW_PACKETS = 500  # of all video streams together: by then each has shown whether it holds more than one picture
+_TAGGED_DURATION = re.compile(r"(\d+):(\d+):(\d+(?:\.\d+)?)", re.ASCII)
 
 av.logging.set_level(None)  # damaged clips would fill the terminal; what matters is in the clip's ending
 
@@ -129,7 +131,9 @@ def _open(source: Source) -> Any:
     except av.FFmpegError as error:
         if error.errno == errno.ENOMEM:
             raise ClipError("memory", "opening the file went over the memory limit") from error
-        raise ClipError("not_a_video", f"FFmpeg cannot open it: {error.strerror}") from error
+        # EINVAL is FFmpeg's word for a format outside `format_whitelist`.
+        reason = "its container is not one of those that are opened" if error.errno == errno.EINVAL else error.strerror
+        raise ClipError("not_a_video", f"FFmpeg cannot open it: {reason}") from error
 
 
 def _is_cover(stream: Any) -> bool:
@@ -187,7 +191,7 @@ def _header(container: Any, stream: Any, source: Source) -> Header:
         pixel_aspect=_pixel_aspect(stream),
         fps=float(rate) if rate else 0.0,
         duration_s=_duration_s(container, stream),
-        file_duration_s=max(0.0, (container.duration or 0) / av.time_base),
+        file_duration_s=_file_duration_s(container),
         frames=stream.frames,
         indexed=_promised_pictures(container, stream, shown),
         cut_off=(has_index and max(ends) > source.size_bytes) or _segment_end(source) > source.size_bytes,
@@ -261,12 +265,20 @@ def ends_at_s(source: Source) -> float:
 
 
 def _duration_s(container: Any, stream: Any) -> float:
-    tag = stream.metadata.get("DURATION", "")  # Matroska: 00:00:04.000000000
-    parts = tag.split(":")
-    if len(parts) == 3 and all(part.replace(".", "", 1).isdigit() for part in parts):
-        return int(parts[0]) * 3600 + int(parts[1]) * 60 + float(parts[2])
+    tag = _TAGGED_DURATION.fullmatch(stream.metadata.get("DURATION", ""))  # Matroska: 00:00:04.000000000
+    if tag:
+        hours, minutes, seconds = map(float, tag.groups())
+        start_s = float((stream.start_time or 0) * stream.time_base) if stream.time_base else 0.0
+        return max(0.0, hours * 3600 + minutes * 60 + seconds - max(0.0, start_s))
     # Matroska has no other duration of a stream; what FFmpeg gives for that of one with few pictures is the file's.
     if stream.duration and stream.time_base and not container.format.name.startswith("matroska"):
-        return max(0.0, float(stream.duration * stream.time_base))
+        start = stream.start_time or 0 if container.format.name == "asf" else 0
+        return max(0.0, float((stream.duration - max(0, start)) * stream.time_base))
     alone = len(container.streams) == 1  # sound may run on after the picture
-    return max(0.0, container.duration / av.time_base) if alone and container.duration else 0.0
+    return _file_duration_s(container) if alone else 0.0
+
+
+def _file_duration_s(container: Any) -> float:
+    """Stated duration of the file from its first packet; 0 unknown. Matroska and ASF state the time of the end."""
+    start = container.start_time or 0 if container.format.name.startswith(("matroska", "asf")) else 0
+    return max(0.0, ((container.duration or 0) - max(0, start)) / av.time_base)

@@ -38,6 +38,9 @@ _DECORD_CONTAINERS = ("mov", "matroska")  # of TS and FLV with B pictures it sho
 _SAME_TIME_S = 1e-3  # decord gives times as float32
 
 
+_MARKED_AHEAD = 2  # packets from the one that FFmpeg marks to the one behind the damage
+
+
 class DecodeStopped(Exception):
     """Raised by a decoder at a point that it cannot pass; `damaged`: nor can another, for the data there is broken."""
 
@@ -116,7 +119,10 @@ def sampled_pictures(
     nominal_s = 1.0 / (header.fps or sampling.sample_fps)
     timeline = cursor.timeline = Timeline(nominal_s, header.breaks, header.wrap_s)
 
+    losses = _Losses()
+
     def see(packet: Any) -> None:
+        losses.see(packet)
         timeline.see_duration(0.0 if header.holds_pictures else float((packet.duration or 0) * packet.time_base))
 
     def stamped() -> Iterator[tuple[float | None, float, tuple[float, Any]]]:
@@ -124,7 +130,7 @@ def sampled_pictures(
             for stamp, picture in needed_pictures(container, stream, sampling, see):
                 length_s = 0.0
                 if picture is not None:
-                    if picture.is_corrupt:
+                    if picture.is_corrupt or losses.reach(picture.pts):
                         raise DecodeStopped(f"damaged picture {timeline.end_s:.2f} s into the stream", damaged=True)
                     length_s = float(picture.duration * picture.time_base) if picture.time_base else 0.0
                 yield stamp, length_s, (length_s or nominal_s, picture)
@@ -139,6 +145,44 @@ def sampled_pictures(
     # A picture that was left out ends before the grid's next time, even where the picture behind it does not come.
     for taken in sample(timeline.place(stamped()), sampling, lambda item: item[0] if item[1] is not None else 0.0):
         yield replace(taken, item=taken.item[1])
+
+
+class _Losses:
+    """Places in a broadcast where a packet is missing: what refers to it is decoded into a wrong picture.
+
+    FFmpeg marks the picture's packet, or the one before it. At a join of two recordings it does so, too, but there one
+    of the next two is a key picture, which refers to none before it, and the time does not go on.
+    """
+
+    def __init__(self) -> None:
+        self._from: int | None = None  # time from which pictures are damaged, in units of the time base
+        self._marked: int | None = None  # time of the last packet that was marked, until it is known why
+        self._behind = 0  # packets since then
+        self._last: Any = None
+
+    def see(self, packet: Any) -> None:
+        """Look at the next packet of the stream."""
+        if not packet.size:
+            return
+        if self._marked is not None:
+            self._behind += 1
+            if packet.is_keyframe and self._breaks_off(packet):
+                self._marked = None
+            elif self._behind == _MARKED_AHEAD:
+                self._from = self._marked if self._from is None else self._from
+        if packet.is_corrupt and self._marked is None:
+            self._marked, self._behind = packet.pts, 0
+        self._last = packet
+
+    def _breaks_off(self, packet: Any) -> bool:
+        """Whether a packet does not follow the last one in time."""
+        if packet.dts is None or self._last.dts is None:
+            return True
+        return not 0 < packet.dts - self._last.dts <= 2 * (self._last.duration or 0)
+
+    def reach(self, pts: int | None) -> bool:
+        """Whether a picture of this time comes from damaged data."""
+        return self._from is not None and pts is not None and pts >= self._from
 
 
 def decord_frames(

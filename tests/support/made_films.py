@@ -125,6 +125,15 @@ def without_durations(path: Path) -> Path:
     return path
 
 
+def lose_packet(path: Path, share: float) -> Path:
+    """The broadcast without one packet of 188 bytes, about that far into the file, in which no picture begins."""
+    data = path.read_bytes()
+    video = range(188 * round(share * len(data) / 188), len(data), 188)
+    lost = next(at for at in video if data[at + 1 : at + 3] == b"\x01\x00")  # no start of a unit, PID 256
+    path.write_bytes(data[:lost] + data[lost + 188 :])
+    return path
+
+
 def without_fragments(path: Path, lost: range) -> Path:
     """A fragmented MP4 without some of its fragments: each is a moof and an mdat."""
     data, kept, at, number = path.read_bytes(), b"", 0, 0
@@ -172,6 +181,9 @@ def _joined(path: Path, *starts: int, frames: int = 2 * FPS) -> Path:
 
 
 # How to make each kind of film. docs/clip-endings.md says of each by its name how it ends.
+# Filled up to a constant bit rate: else a picture of these fits into one packet.
+_FILLED = {"x264-params": "nal-hrd=cbr:filler=1:bitrate=400:vbv-maxrate=400:vbv-bufsize=40"}
+
 FILMS: dict[str, Callable[[Path], Path]] = {
     "attached_cover.mp4": lambda path: write(
         path, Track(), Track(**vars(_COVER) | {"marks": Disposition.attached_pic})
@@ -199,6 +211,9 @@ FILMS: dict[str, Callable[[Path], Path]] = {
         path, Track(range(2**33 * FPS // 90000 - FPS, 2**33 * FPS // 90000 + FPS)), mpegts_copyts="1"
     ),
     "late_start.mp4": lambda path: write(path, Track(range(48, 96), options=_B)),
+    "late_start.mkv": lambda path: write(path, Track(range(48, 96)), sound_s=4.0),
+    "late_start.webm": lambda path: write(path, Track(range(48, 96), codec="libvpx")),
+    "late_start.wmv": lambda path: write(path, Track(range(48, 96), codec="wmv2")),
     "negative_start.mp4": lambda path: write(path, Track(range(-10, 38), options=_B)),
     "edited_end.mp4": lambda path: patched(write(path, Track(options=_B)), b"elst", 8, 1000),
     "reordered.avi": lambda path: write(path, Track(options=_B)),
@@ -218,6 +233,7 @@ FILMS: dict[str, Callable[[Path], Path]] = {
     "lost_fragments.mp4": lambda path: without_fragments(
         repack(_long(path), path, movflags="frag_keyframe+empty_moov+default_base_moof"), range(4, 8)
     ),
+    "lost_packet.ts": lambda path: lose_packet(write(path, Track(range(72), options=_FILLED)), 0.5),
     "slides.mp4": lambda path: write(path, Track(_SLIDES), sound_s=20.0),
     "slides.mkv": lambda path: write(path, Track(_SLIDES), sound_s=20.0),
     "slides.ts": lambda path: write(path, Track(_SLIDES), sound_s=20.0),

@@ -70,7 +70,7 @@ def test_values_that_only_look_alike_differ(one: Any, other: Any) -> None:
 
 def test_a_dataclass_counts_as_its_fields_and_a_tuple_as_a_list() -> None:
     value = Nested(SamplingOptions(), (1, 2))
-    sampling = {"sample_fps": 10.0, "max_seconds": 60.0, "max_side": 1280}
+    sampling = {"sample_fps": 10.0, "max_seconds": 60.0, "max_side": 1280, "decoder": "auto"}
     assert fingerprint(value) == fingerprint({"sizes": [1, 2], "sampling": sampling})
     assert fingerprint(replace(value, sampling=SamplingOptions(sample_fps=9.9))) != fingerprint(value)
 

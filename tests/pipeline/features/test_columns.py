@@ -82,7 +82,7 @@ def example(title: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[s
 
 
 def test_the_page_has_an_example_for_every_tool() -> None:
-    assert len(EXAMPLES) == PAGE.count("```python") == 6
+    assert len(EXAMPLES) == PAGE.count("```python") == 7
 
 
 def test_the_example_for_vdv_gives_the_lead_and_the_features(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,6 +116,8 @@ def test_the_example_for_polars_gives_arrays(folder: Path, monkeypatch: pytest.M
 
 def test_the_example_for_huggingface_shows_crops(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert example("Hugging Face datasets", folder, monkeypatch)["crop"].mode == "RGB"
+    people = example("Hugging Face datasets, as a stream", folder, monkeypatch)["people"]
+    assert [row["clip_id"] for row in people] == ["a", "a"]
 
 
 def test_the_example_for_pandas_gives_arrays(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
