@@ -131,9 +131,10 @@ def _open(source: Source) -> Any:
     except av.FFmpegError as error:
         if error.errno == errno.ENOMEM:
             raise ClipError("memory", "opening the file went over the memory limit") from error
-        # EINVAL is FFmpeg's word for a format outside `format_whitelist`.
-        reason = "its container is not one of those that are opened" if error.errno == errno.EINVAL else error.strerror
-        raise ClipError("not_a_video", f"FFmpeg cannot open it: {reason}") from error
+        reason = f"FFmpeg cannot open it: {error.strerror}"
+        if error.errno == errno.EINVAL:  # also FFmpeg's word for a format outside `format_whitelist`
+            reason += ", or a container that is not opened here (docs/clip-endings.md)"
+        raise ClipError("not_a_video", reason) from error
 
 
 def _is_cover(stream: Any) -> bool:

@@ -22,8 +22,9 @@ from pipeline.core.errors import WorkspaceError
 from pipeline.features.reader import FeatureStore, ShardReader, tensors
 from pipeline.features.shards import ShardWriter
 from pipeline.modalities.registry import modality_names
-from tests.pipeline.features.test_shards import assert_equal, write
+from tests.pipeline.features.test_shards import assert_equal
 from tests.support.feature_rows import WIDTH, appearance_rows, face_rows, pose_rows, rows_of, scene_rows
+from tests.support.feature_shards import write
 
 
 @pytest.fixture
