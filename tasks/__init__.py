@@ -2,9 +2,15 @@
 
 import logging
 import os
+import sys
 from pathlib import Path
 
 import luigi
+
+from pipeline.core.import_path import leave_out_working_folder
+
+if "luigi.cmdline" in sys.modules:  # the command, not a notebook, whose own modules may lie in the working folder
+    leave_out_working_folder()
 
 from tasks.build import BuildVDV
 from tasks.console import UserErrors

@@ -1,12 +1,16 @@
 """Processes that end when the process that started them does, however that ends."""
 
 import ctypes
-import multiprocessing
 import os
 import signal
 import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from multiprocessing.context import SpawnContext, SpawnProcess
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from pipeline.core.import_path import working_folder_left_out
 
 _PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 
@@ -22,6 +26,19 @@ def die_with_parent(parent: int) -> None:
         os._exit(0)
 
 
+class _Process(SpawnProcess):
+    """A spawned process that imports nothing from the working folder: it takes over its parent's import path."""
+
+    @staticmethod
+    def _Popen(process_obj: BaseProcess) -> Any:
+        with working_folder_left_out():
+            return SpawnProcess._Popen(process_obj)
+
+
+class _Context(SpawnContext):
+    Process = _Process
+
+
 def spawned_pool(workers: int, start: Callable[..., None] | None = None, arguments: tuple = ()) -> ProcessPoolExecutor:
     """A pool whose processes do not outlive this one; the standard library's wait for work for ever.
 
@@ -30,8 +47,8 @@ def spawned_pool(workers: int, start: Callable[..., None] | None = None, argumen
     Args:
         start, arguments: `start(*arguments)` is called in every process before its first task; a module's function.
     """
-    context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(workers, context, _start, (os.getpid(), start, arguments))
+    with working_folder_left_out():  # its queues start a process that keeps count of semaphores
+        return ProcessPoolExecutor(workers, _Context(), _start, (os.getpid(), start, arguments))
 
 
 def _start(parent: int, start: Callable[..., None] | None, arguments: tuple) -> None:

@@ -1,7 +1,7 @@
 """Main program of a decode worker: video from strangers is hostile input, decoded in a process that can be killed.
 
-Started by pipeline.decode.worker_process as `python -m pipeline.decode.worker <json>`. Commands come and events go as
-JSON messages on a connection (libraries print on stdout); pictures go into shared memory, in slots that the parent
+Started by pipeline.decode.worker_process as `python -P -m pipeline.decode.worker <json>`. Commands come and events go
+as JSON messages on a connection (libraries print on stdout); pictures go into shared memory, in slots that the parent
 lends.
 
     commands   {"op": "decode", ...}  {"op": "probe", ...}  {"op": "free", "slot": n}      end of file: exit

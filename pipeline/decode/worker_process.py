@@ -10,7 +10,6 @@ import mmap
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -20,6 +19,7 @@ from dataclasses import asdict
 from multiprocessing.connection import Connection, Pipe
 
 from pipeline.core.errors import CLIP_CODES, VdvError
+from pipeline.core.import_path import module_command, module_environment
 from pipeline.core.options import DecodeLimits, SamplingOptions
 
 _START_S = 120.0  # a worker's imports on a busy machine with a cold disk
@@ -155,9 +155,9 @@ class WorkerProcess:
         }  # fmt: skip
         with far_end:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "pipeline.decode.worker", json.dumps(setting)],
+                module_command("pipeline.decode.worker", json.dumps(setting)),
                 pass_fds=(far_end.fileno(), self._memory_fd), stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL, stderr=self._stderr, env={**os.environ, **_ENVIRONMENT},
+                stdout=subprocess.DEVNULL, stderr=self._stderr, env={**module_environment(), **_ENVIRONMENT},
             )  # fmt: skip
         with self._lock:
             # In one go: from now on `release` frees its slot by itself, and a slot freed twice would be filled twice.
