@@ -15,7 +15,7 @@ PICTURE = ROOT / "docs/architecture.svg"
 TOPS = ("models", "pipeline", "simulation", "tasks")
 # The order of the data: a package imports those before it.
 STAGES = (
-    "core", "decode", "modalities", "ingest", "features", "dataset", "training", "runs", "metrics", "scoring",
+    "core", "access", "decode", "modalities", "ingest", "features", "dataset", "training", "runs", "metrics", "scoring",
     "evaluation", "feedback", "report",
 )  # fmt: skip
 NEARLY_ALL = 0.8  # of the other stages: above, an arrow from each would hide the rest

@@ -1,4 +1,4 @@
-"""Kinds of options that Luigi lacks: numbers with a range, devices, several runs, and a mark that tells commands apart.
+"""Kinds of options that Luigi lacks: numbers with a range, devices, several texts, a mark that tells commands apart.
 
 A value that an option does not take raises OptionError, which names the option; Luigi's own kinds end in a traceback.
 """
@@ -63,20 +63,35 @@ class DeviceOption(luigi.Parameter[str]):
         return x
 
 
-class RunsOption(luigi.Parameter[tuple[str, ...]]):
-    """Several runs: `--run A --run B`, or `--run A,B`."""
+class SeveralOption(luigi.Parameter[tuple[str, ...]]):
+    """Texts, from an option that may be given several times, or from one that holds them with `between` in between."""
+
+    between = ","
 
     def parse(self, x: Any) -> tuple[str, ...]:
         given = [x] if isinstance(x, str) else x  # a text from luigi.cfg, a list from the command line
-        return tuple(name.strip() for text in given for name in text.split(",") if name.strip())
+        return tuple(name.strip() for text in given for name in text.split(self.between) if name.strip())
 
     def serialize(self, x: tuple[str, ...]) -> str:
-        return ",".join(x)
+        return self.between.join(x)
 
     @classmethod
     def _parser_kwargs(cls, param_name: str, task_name: str | None = None) -> dict[str, Any]:
         # What luigi.BoolParameter overrides, too: of an option given twice Luigi else keeps the second.
         return super()._parser_kwargs(param_name, task_name) | {"action": "append"}
+
+
+class RunsOption(SeveralOption):
+    """Several runs: `--run A --run B`, or `--run A,B`."""
+
+
+class PatternsOption(SeveralOption):
+    """Several patterns of uris, which hold commas: in luigi.cfg one a line."""
+
+    between = "\n"
+
+    def __init__(self, description: str):
+        super().__init__(default=(), significant=False, description=description)
 
 
 class AskedOption(luigi.Parameter[T]):

@@ -17,7 +17,7 @@ from pipeline.ingest.manifest import Batch
 from pipeline.ingest.shard_assignment import SHARD_CLIPS
 from pipeline.modalities.registry import load_profile, modality_names
 from tasks.console import say, times_noted
-from tasks.option_types import AskedOption, DeviceOption, NumberOption
+from tasks.option_types import AskedOption, DeviceOption, NumberOption, PatternsOption
 from tasks.snapshots import BatchSnapshot, Features, Retry, Snapshot, SnapshotOption, ingest_table, take_snapshot
 from tasks.world import RenderWorld, worlds_to_render
 
@@ -54,6 +54,18 @@ class WorkspaceTask(luigi.Task):
         significant=False,
         description="memory that decoding one clip may take",
     )
+    fetch_limit_mb = NumberOption(
+        int,
+        1,
+        2**20,
+        default=DecodeLimits.fetch_limit_mb,
+        significant=False,
+        description="size of a clip that is fetched from elsewhere",
+    )
+    allow_uri = PatternsOption(
+        description="pattern of clips' uris that are read beyond local files, object stores and https from public"
+        " addresses; * is any text. May be given several times"
+    )
     seen = SnapshotOption()
 
     def __init__(self, *args: Any, **kwargs: Any):
@@ -80,7 +92,7 @@ class WorkspaceTask(luigi.Task):
         return []
 
     def take_snapshot(self) -> Snapshot:
-        return take_snapshot(self.manifest, self.shard_clips)
+        return take_snapshot(self.manifest, self.shard_clips, self.limits)
 
     def check_options(self) -> None:
         """Raises an error of what only shows when there is work to do, before any is done."""
@@ -134,7 +146,12 @@ class WorkspaceTask(luigi.Task):
 
     @property
     def limits(self) -> DecodeLimits:
-        return DecodeLimits(deadline_s=self.deadline_s, memory_limit_mb=self.memory_limit_mb)
+        return DecodeLimits(
+            deadline_s=self.deadline_s,
+            memory_limit_mb=self.memory_limit_mb,
+            fetch_limit_mb=self.fetch_limit_mb,
+            allow_uri=self.allow_uri,
+        )
 
     def ingested(self) -> list[list[str]] | None:
         """Name and contents of each batch, for fingerprints; None while one is still to be ingested."""
@@ -190,7 +207,7 @@ class ExtractOptions(WorkspaceTask):
         def retry(batch: Batch) -> Retry:
             return failed_before(self.workspace, batch, features.sampling) if self.retry_failed else Retry()
 
-        return take_snapshot(self.manifest, self.shard_clips, features, retry)
+        return take_snapshot(self.manifest, self.shard_clips, self.limits, features, retry)
 
     def choose_features(self) -> Features:
         return Features.of(load_profile(self.profile), self.modalities)

@@ -11,12 +11,12 @@ from functools import cached_property, lru_cache
 from models.weights.profiles import Profile
 from pipeline.core.errors import ProfileError
 from pipeline.core.fingerprint import fingerprint
-from pipeline.core.options import SamplingOptions
+from pipeline.core.options import DecodeLimits, SamplingOptions
 from pipeline.features.plan import FeatureSpec, feature_spec
 from pipeline.ingest.clip_table import IngestedBatch, read_ingest
 from pipeline.ingest.ingest_batch import ingest_fingerprint
 from pipeline.ingest.manifest import Batch, read_manifests
-from pipeline.ingest.signatures import file_signatures
+from pipeline.ingest.signatures import clip_signatures, file_signature
 from pipeline.modalities.registry import modality_identity, modality_names
 from tasks.option_types import AskedOption
 
@@ -96,6 +96,7 @@ class Snapshot:
 def take_snapshot(
     manifest: str,
     shard_clips: int,
+    limits: DecodeLimits,
     features: Features | None = None,
     retry: Callable[[Batch], Retry] = lambda batch: Retry(),
 ) -> Snapshot:
@@ -105,7 +106,7 @@ def take_snapshot(
     """
     batches = []
     for batch in read_manifests(manifest):
-        signatures = tuple(file_signatures(batch.rows["uri"].tolist()))
+        signatures = tuple(clip_signatures(batch.rows["uri"].tolist(), limits))
         table = ingest_fingerprint(batch, shard_clips, signatures)
         batches.append(BatchSnapshot(batch, signatures, table, retry(batch)))
     return Snapshot(tuple(batches), features)
@@ -123,7 +124,7 @@ class SnapshotOption(AskedOption[Snapshot | str]):
 
 def ingest_table(path: str) -> IngestedBatch:
     """A table of `clips/<batch>/`, read again only where the file is another."""
-    return _read_table(path, file_signatures([path])[0])
+    return _read_table(path, file_signature(path))
 
 
 @lru_cache(maxsize=512)

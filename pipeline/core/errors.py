@@ -46,6 +46,8 @@ class ClipCode:
 CLIP_CODES = {
     "missing": ClipCode(True, "no file at the clip's uri"),
     "io": ClipCode(True, "the file could not be fetched or read"),
+    "not_allowed": ClipCode(False, "the uri names, or leads to, what is not read without --allow-uri"),
+    "oversized": ClipCode(False, "the file is larger than what is fetched of one clip"),
     "empty": ClipCode(False, "the file holds 0 bytes"),
     "not_a_video": ClipCode(False, "no decoder recognises the file, or it was cut off before its index"),
     "no_video_stream": ClipCode(False, "the file holds no video stream (sound only)"),
@@ -56,7 +58,7 @@ CLIP_CODES = {
     "incomplete": ClipCode(False, "pictures are missing midway, or timestamps contradict each other; the rest is used"),
     "too_large": ClipCode(False, "one frame is larger than the decoder's limit"),
     "memory": ClipCode(True, "decoding went over the worker's memory limit"),
-    "deadline": ClipCode(True, "decoding took longer than the deadline; the worker was killed"),
+    "deadline": ClipCode(True, "fetching and decoding took longer than the deadline; the worker was killed"),
     "crash": ClipCode(True, "the decoder crashed its worker process"),
 }
 

@@ -1,6 +1,7 @@
-"""Control of the memory that glibc holds after it was freed: kept during the work on a clip, given back after it."""
+"""Control of memory: a limit to it, and what glibc holds after it was freed."""
 
 import ctypes
+import resource
 import sys
 from typing import Any
 
@@ -36,6 +37,18 @@ def trim(above: int = 0) -> None:
     """
     if _malloc_trim is not None and _free_bytes() >= above:
         _malloc_trim(0)
+
+
+def limit_memory(megabytes: int) -> None:
+    """Limit the address space to what is mapped now and `megabytes` more; no effect where there is no /proc."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            mapped = int(file.read().split()[0]) * resource.getpagesize()
+    except FileNotFoundError:
+        return
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    limit = mapped + megabytes * 2**20
+    resource.setrlimit(resource.RLIMIT_AS, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
 
 
 class _Mallinfo2(ctypes.Structure):

@@ -28,11 +28,13 @@ class SamplingOptions:
 
 @dataclass(frozen=True)
 class DecodeLimits:
-    """Limits on what a clip may cost. They change no pixel, so they are in no fingerprint."""
+    """Limits on what a clip may cost, and on whence it comes. They change no pixel, so they are in no fingerprint."""
 
-    deadline_s: float = 120.0  # of the worker's own working time; waiting for a free slot does not count
+    deadline_s: float = 120.0  # to fetch it, and of the worker's own working time; waiting for a slot does not count
     memory_limit_mb: int = 4096  # address space of a worker beyond what its libraries map at start
     max_pixels: int = 8192 * 4320  # of one source frame
     attempts: int = 2  # tries of a clip whose failure is retryable
     slot_mb: int = 64  # shared memory of one chunk of frames
     slots: int = 3  # chunks a worker may fill before the first is consumed
+    fetch_limit_mb: int = 4096  # size of a file that is fetched; of local files the size does not matter
+    allow_uri: tuple[str, ...] = ()  # patterns of what may be read beyond the rules; pipeline.access.rules

@@ -17,8 +17,8 @@ from fsspec.core import url_to_fs
 from pipeline.core.errors import WorkspaceError
 
 _STAGED = ".staged-"  # prefix of a local file that is still being written; it ends in .part, so *.parquet leaves it out
-_OUTBOX = "vdv-outbox-"  # prefix of the temporary folder that holds a file until it is uploaded
-_FRESH_S = 60.0  # a folder in the outbox younger than this may belong to a writer that has yet to lock it
+_OUTBOX = "vdv-outbox-"  # prefix of temporary folders: of files until they are uploaded, or while they are fetched
+_FRESH_S = 60.0  # a temporary folder younger than this may belong to a process that has yet to lock it
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
@@ -199,18 +199,31 @@ def _staged_local(path: str) -> Iterator[Path]:
 @contextmanager
 def _staged_remote(path: str) -> Iterator[Path]:
     filesystem, inner = remote(path)
-    with _explained("write", tempfile.gettempdir(), missing_is_error=True):
-        outbox = Path(tempfile.mkdtemp(prefix=_OUTBOX))
-    lock = os.open(outbox, os.O_RDONLY)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel lets go when this process dies: see remove_stale
+    with temporary_folder() as outbox:
         temporary = outbox / path.rsplit("/", 1)[-1]
         with _disk_full_explained(str(temporary)):
             yield temporary
         with _explained("write", path, missing_is_error=True):
             filesystem.put_file(str(temporary), inner)
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A folder for files that have no place yet, removed with all that is in it when the block ends.
+
+    That of a process that was killed is left to `remove_stale_folders`.
+
+    Raises:
+        WorkspaceError: there is no room for it.
+    """
+    with _explained("write", tempfile.gettempdir(), missing_is_error=True):
+        folder = Path(tempfile.mkdtemp(prefix=_OUTBOX))
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel lets go when this process dies
+        yield folder
     finally:
-        shutil.rmtree(outbox, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
         os.close(lock)
 
 
@@ -229,14 +242,20 @@ def remove_stale(folder: str) -> int:
     Of a local `folder`: whatever is staged under it. Of a remote one: this machine's temporary folders from which
     uploads to anywhere were under way.
     """
+    if not is_local(folder):
+        return remove_stale_folders()
     removed = 0
-    if is_local(folder):
-        for path in local_path(folder).rglob(f"{_STAGED}*"):
-            if _deserted(path):
-                with _explained("remove", str(path)):
-                    path.unlink(missing_ok=True)
-                removed += 1
-        return removed
+    for path in local_path(folder).rglob(f"{_STAGED}*"):
+        if _deserted(path):
+            with _explained("remove", str(path)):
+                path.unlink(missing_ok=True)
+            removed += 1
+    return removed
+
+
+def remove_stale_folders() -> int:
+    """Remove the temporary folders that killed processes left; return how many files were in them."""
+    removed = 0
     for outbox in Path(tempfile.gettempdir()).glob(f"{_OUTBOX}*"):
         if _age_s(outbox) >= _FRESH_S and _deserted(outbox):
             removed += sum(1 for _ in outbox.iterdir())

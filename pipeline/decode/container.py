@@ -1,7 +1,6 @@
-"""A clip's bytes, and its header as FFmpeg reads it without decoding the video."""
+"""A clip's file, and its header as FFmpeg reads it without decoding the video."""
 
 import errno
-import io
 import os
 import re
 from collections import Counter
@@ -14,6 +13,7 @@ from typing import Any
 import av
 from av.stream import Disposition
 
+from pipeline.access.rules import check_file, check_uri
 from pipeline.core import storage
 from pipeline.core.errors import ClipError
 from pipeline.core.options import DecodeLimits
@@ -37,10 +37,9 @@ av.logging.set_level(None)  # damaged clips would fill the terminal; what matter
 
 @dataclass(frozen=True)
 class Source:
-    """A clip's bytes: the path of a local file, or the content of a remote one."""
+    """The file that holds a clip's bytes."""
 
-    path: str | None  # absolute, so that FFmpeg never reads a scheme into it
-    data: bytes | None
+    path: str  # absolute, so that FFmpeg never reads a scheme into it
     size_bytes: int
 
 
@@ -70,26 +69,39 @@ class Header:
         return max(1, round(width * self.pixel_aspect)), height
 
 
-def fetch(uri: str) -> Source:
-    """Find a local clip, or read a remote one whole.
+def fetch(uri: str, allow_uri: Sequence[str] = ()) -> Source:
+    """Find a local clip.
+
+    allow_uri: patterns of what may be read beyond the rules; see pipeline.access.rules.
 
     Raises:
-        ClipError: missing, io or empty.
+        ClipError: missing, not_allowed, io or empty.
     """
+    check_uri(uri, allow_uri)
     try:
-        if storage.is_local(uri):
-            path = os.path.abspath(storage.local_path(uri))
-            with open(path, "rb") as file:
-                source = Source(path, None, os.fstat(file.fileno()).st_size)
-        else:
-            data = storage.read_bytes(uri)
-            source = Source(None, data, len(data))
+        path = os.path.abspath(storage.local_path(uri))
+        check_file(uri, os.stat(path), allow_uri)  # first, for opening alone may block, or do something
+        # Without waiting: the file may have been replaced since.
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+            status = os.fstat(file.fileno())
+            check_file(uri, status, allow_uri)
     except FileNotFoundError as error:
         raise ClipError("missing", f"no file at {visible(uri)}") from error
-    except MemoryError as error:
-        raise ClipError("memory", f"{visible(uri)} does not fit into the worker's memory limit") from error
-    except Exception as error:  # a remote filesystem raises its own library's errors
+    except OSError as error:
         raise ClipError("io", f"cannot read {visible(uri)}: {type(error).__name__}: {error}") from error
+    return _not_empty(Source(path, status.st_size), uri)
+
+
+def fetched(uri: str, descriptor: int) -> Source:
+    """A clip that was fetched from `uri` into an open file.
+
+    Raises:
+        ClipError: empty.
+    """
+    return _not_empty(Source(f"/proc/self/fd/{descriptor}", os.fstat(descriptor).st_size), uri)
+
+
+def _not_empty(source: Source, uri: str) -> Source:
     if source.size_bytes == 0:
         raise ClipError("empty", f"{visible(uri)} holds 0 bytes")
     return source
@@ -125,9 +137,9 @@ def check_pixels(width: int, height: int, limits: DecodeLimits) -> None:
 
 def _open(source: Source) -> Any:
     try:
-        # A fetched clip is read through Python, which opens nothing else; a local one may open local files only.
+        # A film may name others, which FFmpeg is to open as well: files only, and no playlist is a film.
         options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
-        return av.open(source.path or io.BytesIO(source.data or b""), options=options, metadata_errors="replace")
+        return av.open(source.path, options=options, metadata_errors="replace")
     except av.FFmpegError as error:
         if error.errno == errno.ENOMEM:
             raise ClipError("memory", "opening the file went over the memory limit") from error
@@ -233,11 +245,8 @@ def _segment_end(source: Source) -> int:
     An element is an id and a size, the size a number that begins with as many zero bits as it has further bytes; all
     ones: unknown, as of a recording that was never closed (RFC 8794).
     """
-    if source.path is None:
-        head = (source.data or b"")[:4096]
-    else:
-        with open(source.path, "rb") as file:
-            head = file.read(4096)
+    with open(source.path, "rb") as file:
+        head = file.read(4096)
 
     def sized(at: int) -> tuple[int, int]:
         length = 9 - head[at].bit_length() if at < len(head) and head[at] else 9

@@ -15,7 +15,6 @@ imports torch (551 MB and 2.5 s a worker) and needs FFmpeg's shared libraries on
 """
 
 import errno
-import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -263,7 +262,7 @@ def _decord_reader(source: Source) -> tuple[Any, np.ndarray]:
         raise DecodeStopped("decord is not installed", damaged=False) from error
     decord.logging.set_level(decord.logging.QUIET)
     try:
-        reader = decord.VideoReader(source.path or io.BytesIO(source.data or b""), num_threads=1)
+        reader = decord.VideoReader(source.path, num_threads=1)
         return reader, reader.get_frame_timestamp(range(len(reader)))[:, 0].astype(float)
     except (decord.DECORDError, RuntimeError, AssertionError) as error:
         raise DecodeStopped(f"decord cannot open it: {_first_line(error)}", damaged=False) from error

@@ -5,6 +5,7 @@ as JSON messages on a connection (libraries print on stdout); pictures go into s
 lends.
 
     commands   {"op": "decode", ...}  {"op": "probe", ...}  {"op": "free", "slot": n}      end of file: exit
+               "fetched" is the descriptor of the file that holds the clip; without one it is a local file
     events     ready | hashed | chunk | wait (no free slot: the deadline's clock stops) | done
 """
 
@@ -15,7 +16,6 @@ import hashlib
 import json
 import mmap
 import os
-import resource
 import signal
 import sys
 from collections import deque
@@ -27,9 +27,9 @@ import numpy as np
 
 from pipeline.core.child_processes import die_with_parent
 from pipeline.core.errors import ClipError
-from pipeline.core.memory import trim
+from pipeline.core.memory import limit_memory, trim
 from pipeline.core.options import DecodeLimits, SamplingOptions
-from pipeline.decode.container import Source, fetch, open_clip
+from pipeline.decode.container import Source, fetch, fetched, open_clip
 from pipeline.decode.decoders import ClipDecoding, Frame
 from pipeline.decode.orientation import first_orientation
 from pipeline.decode.picture import fit_rgb
@@ -143,7 +143,7 @@ def decode(job: dict, chunks: ChunkWriter, sampling: SamplingOptions, limits: De
         return any(position % stride == 0 for stride in strides)
 
     decoding = ClipDecoding(
-        fetch(job["uri"]), sampling, limits, lambda position: wanted(position) or position % every == 0
+        _source(job, limits), sampling, limits, lambda position: wanted(position) or position % every == 0
     )
     sketches: dict[int, bytes] = {}  # by ms
     try:
@@ -165,7 +165,7 @@ def decode(job: dict, chunks: ChunkWriter, sampling: SamplingOptions, limits: De
 
 def probe(job: dict, link: Link, limits: DecodeLimits) -> dict:
     """Hash and describe one clip; return fields of its Probe."""
-    source = fetch(job["uri"])
+    source = _source(job, limits)
     link.send(event="hashed", content_hash=sha256(source), size_bytes=source.size_bytes)
     container, stream, header = open_clip(source, limits)
     orientation = first_orientation(container, stream)
@@ -177,23 +177,13 @@ def probe(job: dict, link: Link, limits: DecodeLimits) -> dict:
     }  # fmt: skip
 
 
+def _source(job: dict, limits: DecodeLimits) -> Source:
+    return fetched(job["uri"], job["fetched"]) if "fetched" in job else fetch(job["uri"], limits.allow_uri)
+
+
 def sha256(source: Source) -> str:
-    if source.path is None:
-        return hashlib.sha256(source.data or b"").hexdigest()
     with open(source.path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _limit_memory(megabytes: int) -> None:
-    """Limit the address space to what is mapped now and `megabytes` more; no effect where there is no /proc."""
-    try:
-        with open("/proc/self/statm", encoding="ascii") as file:
-            mapped = int(file.read().split()[0]) * resource.getpagesize()
-    except FileNotFoundError:
-        return
-    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-    limit = mapped + megabytes * 2**20
-    resource.setrlimit(resource.RLIMIT_AS, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
 
 
 def main() -> None:
@@ -205,7 +195,7 @@ def main() -> None:
     slot_bytes = limits.slot_mb * 2**20
     memory = mmap.mmap(setting["memory"], limits.slots * slot_bytes)
     link = Link(Connection(setting["connection"]))
-    _limit_memory(limits.memory_limit_mb)
+    limit_memory(limits.memory_limit_mb)
     link.send(event="ready")
     while True:
         job = link.next_job()

@@ -18,6 +18,9 @@ from contextlib import suppress
 from dataclasses import asdict
 from multiprocessing.connection import Connection, Pipe
 
+from pipeline.access.remote_files import RemoteFiles
+from pipeline.access.rules import is_plain, matches, scheme
+from pipeline.core import storage
 from pipeline.core.errors import CLIP_CODES, VdvError
 from pipeline.core.import_path import module_command, module_environment
 from pipeline.core.options import DecodeLimits, SamplingOptions
@@ -51,6 +54,8 @@ class WorkerProcess:
         self.slot_bytes = limits.slot_mb * 2**20
         self._memory_fd = _anonymous_file(limits.slots * self.slot_bytes)
         self.memory = mmap.mmap(self._memory_fd, limits.slots * self.slot_bytes, prot=mmap.PROT_READ)
+        self._fetched = tempfile.TemporaryFile()  # noqa: SIM115 (closed by `close`)  # clips from elsewhere, one by one
+        self._elsewhere = RemoteFiles(limits, self._fetched.fileno(), stop.is_set)
         self._stderr = tempfile.TemporaryFile("a+b")  # noqa: SIM115 (closed by `close`)
         self._lock = threading.Lock()  # guards what `release` shares with the worker's thread
         self._lent: set[int] = set()  # slots whose chunks the consumer still holds
@@ -82,6 +87,18 @@ class WorkerProcess:
 
     def _run_once(self, job: dict) -> Iterator[dict]:
         """One try. Ends with a `done` event in every case, made here when the worker did not live to send it."""
+        worked_s = 0.0
+        if self._must_be_fetched(job["uri"]):
+            clock = time.monotonic()
+            answer = self._elsewhere.fetch(job["uri"], self.limits.deadline_s)
+            worked_s = time.monotonic() - clock
+            if answer is None:
+                raise Stopped
+            if answer.code:
+                yield {"event": "done", "status": "failed", "code": answer.code, "reason": answer.reason,
+                       "decode_s": worked_s}  # fmt: skip
+                return
+            job = {**job, "fetched": self._fetched.fileno()}
         if self._process is None:
             self._start()
         else:
@@ -90,7 +107,6 @@ class WorkerProcess:
         with self._lock:
             self._send(job)
         clock = time.monotonic()
-        worked_s = 0.0
         while True:
             event = self._next_event(_POLL_S if self._waiting else min(_POLL_S, self.limits.deadline_s - worked_s))
             now = time.monotonic()
@@ -120,6 +136,15 @@ class WorkerProcess:
                 # meanwhile; the clock keeps running only while this thread waits for it.
                 clock = time.monotonic()
 
+    def _must_be_fetched(self, uri: str) -> bool:
+        """Whether a clip is not on a disk of this machine. The worker itself has no network."""
+        if scheme(uri) != "file":
+            return True
+        try:  # what is no file on a disk, and yet allowed, may never end: it is copied as far as the limit
+            return matches(uri, self.limits.allow_uri) and not is_plain(os.stat(storage.local_path(uri)))
+        except OSError:  # the worker says why
+            return False
+
     def release(self, slot: int) -> None:
         """Lend a slot to the worker again, now that the consumer is done with it. Any thread."""
         with self._lock:
@@ -141,6 +166,8 @@ class WorkerProcess:
     def close(self) -> None:
         """End the process for good; chunks that a consumer still holds stay readable until it drops them."""
         self.kill()
+        self._elsewhere.close()
+        self._fetched.close()
         self._stderr.close()
         if self._memory_fd >= 0:
             os.close(self._memory_fd)
@@ -156,7 +183,7 @@ class WorkerProcess:
         with far_end:
             self._process = subprocess.Popen(
                 module_command("pipeline.decode.worker", json.dumps(setting)),
-                pass_fds=(far_end.fileno(), self._memory_fd), stdin=subprocess.DEVNULL,
+                pass_fds=(far_end.fileno(), self._memory_fd, self._fetched.fileno()), stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL, stderr=self._stderr, env={**module_environment(), **_ENVIRONMENT},
             )  # fmt: skip
         with self._lock:

@@ -25,7 +25,7 @@ from pipeline.ingest.clip_table import (
 )
 from pipeline.ingest.manifest import Batch
 from pipeline.ingest.shard_assignment import SHARD_CLIPS, assign_shards, home_shards, next_number
-from pipeline.ingest.signatures import file_signatures, states_content
+from pipeline.ingest.signatures import NOT_ALLOWED, clip_signatures, states_content
 
 CHECKPOINT_S = 20.0  # at most so much probing is lost when the process is killed
 MAX_LOST = 8  # clips that may be lost in one go before MAX_LOST_SHARE is asked
@@ -43,13 +43,13 @@ def ingest_fingerprint(batch: Batch, shard_clips: int = SHARD_CLIPS, signatures:
 
     Likes, challenges and the like are not in it. signatures: of the files at the rows' uris, taken now where not given.
     """
-    clips = _manifest_clips(batch, signatures)
+    clips = _manifest_clips(batch, signatures, DecodeLimits())
     return fingerprint_of({"schema": SCHEMA, "shard_clips": shard_clips, "clips": clips})
 
 
-def _manifest_clips(batch: Batch, signatures: Sequence[str] | None) -> list[ManifestClip]:
+def _manifest_clips(batch: Batch, signatures: Sequence[str] | None, limits: DecodeLimits) -> list[ManifestClip]:
     uris = batch.rows["uri"].tolist()
-    signatures = file_signatures(uris) if signatures is None else signatures
+    signatures = clip_signatures(uris, limits) if signatures is None else signatures
     return list(zip(batch.rows["clip_id"].tolist(), uris, signatures, strict=True))
 
 
@@ -81,7 +81,7 @@ def run_ingest(
             network is down. Nothing is written, since all of them would be done anew when they are back.
         WorkspaceError: the workspace cannot be read or written.
     """
-    manifest_clips = _manifest_clips(batch, signatures)
+    manifest_clips = _manifest_clips(batch, signatures, limits)
     fingerprint = ingest_fingerprint(batch, shard_clips, [signature for _, _, signature in manifest_clips])
     newest = newest_file(workspace, batch.name)
     if newest and newest.fingerprint == fingerprint and not retry:
@@ -151,7 +151,7 @@ def _clips(manifest_clips: Iterable[ManifestClip], probes: Mapping[str, Probe]) 
 def _refuse_an_outage(batch: Batch, previous: IngestedBatch, clips: Sequence[IngestedClip]) -> None:
     readable = {clip.clip_id for clip in previous.clips if clip.status == "ok"}
     still = [clip for clip in clips if clip.clip_id in readable]
-    lost = [clip for clip in still if clip.retryable]
+    lost = [clip for clip in still if clip.retryable or clip.code == NOT_ALLOWED]
     if len(lost) > MAX_LOST and len(lost) > MAX_LOST_SHARE * len(still):
         raise TooManyFailed(
             f"{batch.path}: {len(lost)} of {len(still)} clips that could be read before cannot be now (the first: "

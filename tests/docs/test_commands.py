@@ -26,7 +26,7 @@ ROWS = [
 ]
 IN_WORDS = {
     "any": "", "each": "", "from the options": "", "none": "", "the run's own clips": "",
-    "nobody": 0, "off": False, "one a core": 0,
+    "nobody": 0, "nothing else": (), "off": False, "one a core": 0,
 }  # fmt: skip
 
 

@@ -138,14 +138,14 @@ def test_decode_limits_are_those_given() -> None:
 
 
 def snapshot(path: Path) -> BatchSnapshot:
-    (seen,) = take_snapshot(str(path), shard_clips=64).batches
+    (seen,) = take_snapshot(str(path), 64, DecodeLimits()).batches
     return seen
 
 
 def test_a_folder_is_the_manifests_in_it(folder: Path) -> None:
     july, june = (snapshot(folder / f"{month}.csv") for month in ("july", "june"))
     for spec in (str(folder), f"{folder}/ju*.csv"):
-        assert [seen.token for seen in take_snapshot(spec, 64).batches] == [july.token, june.token]
+        assert [seen.token for seen in take_snapshot(spec, 64, DecodeLimits()).batches] == [july.token, june.token]
     assert [seen.batch.name for seen in (july, june)] == ["july", "june"]
     assert july.ingest != june.ingest
 
@@ -269,7 +269,7 @@ def test_touched_clips_make_another_state(folder: Path) -> None:
 def test_a_wrong_row_in_any_manifest_of_a_folder_is_an_error_of_the_folder(folder: Path) -> None:
     (folder / "bad.csv").write_text("clip_id,uri,challenge\nx,,dance\n")
     with pytest.raises(ManifestError, match=r"bad\.csv:2"):
-        take_snapshot(str(folder), 64)
+        take_snapshot(str(folder), 64, DecodeLimits())
 
 
 @pytest.mark.parametrize("device", ["mps", "xpu", "meta", "cpu:0", "gpu", "cuda:", "cuda:-1", "", "CPU"])

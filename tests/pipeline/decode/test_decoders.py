@@ -274,7 +274,11 @@ def test_text_playlists_and_scripts_are_not_videos(tmp_path: Path, content: byte
 
 
 def test_what_is_not_there_and_what_cannot_be_read_are_told_apart(tmp_path: Path) -> None:
-    for path, code in [(tmp_path / "none.mp4", "missing"), (tmp_path, "io"), ("nowhere://host/clip.mp4", "io")]:
+    for path, code in [
+        (tmp_path / "none.mp4", "missing"),
+        (tmp_path, "io"),
+        ("nowhere://host/clip.mp4", "not_allowed"),
+    ]:
         with pytest.raises(ClipError) as caught:
             fetch(str(path))
         assert caught.value.code == code

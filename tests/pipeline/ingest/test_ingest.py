@@ -19,7 +19,7 @@ from pipeline.decode.clips import Probe
 from pipeline.ingest.clip_table import find_ingest, read_ingest
 from pipeline.ingest.ingest_batch import ingest_fingerprint, run_ingest
 from pipeline.ingest.manifest import Batch, read_manifests
-from pipeline.ingest.signatures import file_signatures
+from pipeline.ingest.signatures import clip_signatures
 from tests.support.ingest_world import LIMITS, Probing, World
 
 
@@ -40,7 +40,7 @@ def test_every_clip_is_a_row_with_what_was_found(world: World) -> None:
     ]
     first = ingest.clips[0]
     assert first.uri == f"{world.folder}/clips/b"
-    assert [first.signature] == file_signatures([first.uri])
+    assert [first.signature] == clip_signatures([first.uri], LIMITS)
     digest = hashlib.sha256(b"content of b").hexdigest()
     assert first.probe == Probe("b", digest, 12, "mp4", "h264", 720, 1280, 90, True, 29.97, 9.5, 285)
     assert ingest.clips[2].shard is None
@@ -110,9 +110,8 @@ def test_a_file_that_is_no_ingest_says_what_to_do(world: World) -> None:
         read_ingest(path)
 
 
-@pytest.mark.parametrize("kind", ["memory", "s3"])
-def test_clips_and_workspace_may_be_in_an_object_store(kind: str, request: pytest.FixtureRequest) -> None:
-    store = request.getfixturevalue(kind)
+def test_clips_and_workspace_may_be_in_an_object_store(s3: str) -> None:
+    store = s3
     for name in "abc":
         storage.write_bytes(f"{store}/clips/{name}", name.encode())
     storage.write_bytes(
