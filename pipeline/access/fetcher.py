@@ -1,7 +1,7 @@
 """Main program of a process that asks for files elsewhere and fetches them: it can be killed, and is bounded.
 
-Started by pipeline.access.remote_files as `python -P -m pipeline.access.fetcher <json>`. Requests come and answers go as
-JSON messages on a connection, in any order. The kernel bounds its memory, and the size of every file that it writes.
+Started by pipeline.access.remote_files as `python -P -m pipeline.access.fetcher <json>`. Requests come and answers go
+as JSON messages on a connection, in any order. The kernel bounds its memory, and the size of every file that it writes.
 
     requests   {"id": n, "op": "info" | "list" | "fetch", "uri": ..., "deadline_s": ...}      end of file: exit
     answers    {"ready": true}, then {"id": n, "result": ...} or {"id": n, "code": ..., "reason": ..., "error": ...}

@@ -48,6 +48,7 @@ CLIP_CODES = {
     "io": ClipCode(True, "the file could not be fetched or read"),
     "not_allowed": ClipCode(False, "the uri names, or leads to, what is not read without --allow-uri"),
     "oversized": ClipCode(False, "the file is larger than what is fetched of one clip"),
+    "changed": ClipCode(True, "the file is not the one that was described, or was written to while it was read"),
     "empty": ClipCode(False, "the file holds 0 bytes"),
     "not_a_video": ClipCode(False, "no decoder recognises the file, or it was cut off before its index"),
     "no_video_stream": ClipCode(False, "the file holds no video stream (sound only)"),

@@ -15,6 +15,7 @@ from av.stream import Disposition
 
 from pipeline.access.rules import check_file, check_uri
 from pipeline.core import storage
+from pipeline.core.clip_source import Source
 from pipeline.core.errors import ClipError
 from pipeline.core.options import DecodeLimits
 from pipeline.core.text import visible
@@ -33,14 +34,6 @@ _FEW_PACKETS = 500  # of all video streams together: by then each has shown whet
 _TAGGED_DURATION = re.compile(r"(\d+):(\d+):(\d+(?:\.\d+)?)", re.ASCII)
 
 av.logging.set_level(None)  # damaged clips would fill the terminal; what matters is in the clip's ending
-
-
-@dataclass(frozen=True)
-class Source:
-    """The file that holds a clip's bytes."""
-
-    path: str  # absolute, so that FFmpeg never reads a scheme into it
-    size_bytes: int
 
 
 @dataclass(frozen=True)
@@ -70,7 +63,7 @@ class Header:
 
 
 def fetch(uri: str, allow_uri: Sequence[str] = ()) -> Source:
-    """Find a local clip.
+    """Open a local clip.
 
     allow_uri: patterns of what may be read beyond the rules; see pipeline.access.rules.
 
@@ -83,13 +76,12 @@ def fetch(uri: str, allow_uri: Sequence[str] = ()) -> Source:
         check_file(uri, os.stat(path), allow_uri)  # first, for opening alone may block, or do something
         # Without waiting: the file may have been replaced since.
         with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
-            status = os.fstat(file.fileno())
-            check_file(uri, status, allow_uri)
+            check_file(uri, os.fstat(file.fileno()), allow_uri)
+            return Source(os.dup(file.fileno()), uri, path)
     except FileNotFoundError as error:
         raise ClipError("missing", f"no file at {visible(uri)}") from error
     except OSError as error:
         raise ClipError("io", f"cannot read {visible(uri)}: {type(error).__name__}: {error}") from error
-    return _not_empty(Source(path, status.st_size), uri)
 
 
 def fetched(uri: str, descriptor: int) -> Source:
@@ -98,13 +90,7 @@ def fetched(uri: str, descriptor: int) -> Source:
     Raises:
         ClipError: empty.
     """
-    return _not_empty(Source(f"/proc/self/fd/{descriptor}", os.fstat(descriptor).st_size), uri)
-
-
-def _not_empty(source: Source, uri: str) -> Source:
-    if source.size_bytes == 0:
-        raise ClipError("empty", f"{visible(uri)} holds 0 bytes")
-    return source
+    return Source(os.dup(descriptor), uri)
 
 
 def open_clip(source: Source, limits: DecodeLimits) -> tuple[Any, Any, Header]:
@@ -137,9 +123,9 @@ def check_pixels(width: int, height: int, limits: DecodeLimits) -> None:
 
 def _open(source: Source) -> Any:
     try:
-        # A film may name others, which FFmpeg is to open as well: files only, and no playlist is a film.
-        options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
-        return av.open(source.path, options=options, metadata_errors="replace")
+        # The clip is read through Python; of what else a container might name, no protocol may open anything.
+        options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "none"}
+        return av.open(source.open(), options=options, metadata_errors="replace")
     except av.FFmpegError as error:
         if error.errno == errno.ENOMEM:
             raise ClipError("memory", "opening the file went over the memory limit") from error
@@ -245,7 +231,7 @@ def _segment_end(source: Source) -> int:
     An element is an id and a size, the size a number that begins with as many zero bits as it has further bytes; all
     ones: unknown, as of a recording that was never closed (RFC 8794).
     """
-    with open(source.path, "rb") as file:
+    with source.open() as file:
         head = file.read(4096)
 
     def sized(at: int) -> tuple[int, int]:

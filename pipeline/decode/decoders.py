@@ -22,9 +22,10 @@ from typing import Any
 import av
 import numpy as np
 
+from pipeline.core.clip_source import Source
 from pipeline.core.errors import ClipError
 from pipeline.core.options import DecodeLimits, SamplingOptions
-from pipeline.decode.container import Header, Source, check_pixels, ends_at_s, open_clip
+from pipeline.decode.container import Header, check_pixels, ends_at_s, open_clip
 from pipeline.decode.ending import Found, Promise, ending_of
 from pipeline.decode.orientation import UPRIGHT, Orientation, orientation_of
 from pipeline.decode.picture import PictureConverter, is_plain, scale_rgb

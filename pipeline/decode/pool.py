@@ -31,6 +31,7 @@ class DecodeJob:
     clip_id: str
     uri: str
     strides: tuple[int, ...]
+    content_hash: str = ""  # sha256 that the file must have, else the clip ends `changed`; empty: any
 
 
 @dataclass(frozen=True)
@@ -105,8 +106,7 @@ class DecodePool:
         Raises:
             WorkerError: workers cannot be started.
         """
-        commands = (_Job(job.clip_id, {"op": "decode", "uri": job.uri, "strides": list(job.strides)}) for job in jobs)
-        for event in self._stream(commands):
+        for event in self._stream(_Job(job.clip_id, {"op": "decode", **vars(job)}) for job in jobs):
             yield _ending(event) if event.event["event"] == "done" else _chunk(event)
 
     def probe(self, clips: Iterable[tuple[str, str]]) -> Iterator[Probe]:

@@ -12,7 +12,6 @@ lends.
 import base64
 import faulthandler
 import gc
-import hashlib
 import json
 import mmap
 import os
@@ -26,10 +25,11 @@ from typing import Any
 import numpy as np
 
 from pipeline.core.child_processes import die_with_parent
+from pipeline.core.clip_source import Source
 from pipeline.core.errors import ClipError
 from pipeline.core.memory import limit_memory, trim
 from pipeline.core.options import DecodeLimits, SamplingOptions
-from pipeline.decode.container import Source, fetch, fetched, open_clip
+from pipeline.decode.container import fetch, fetched, open_clip
 from pipeline.decode.decoders import ClipDecoding, Frame
 from pipeline.decode.orientation import first_orientation
 from pipeline.decode.picture import fit_rgb
@@ -135,16 +135,14 @@ class ChunkWriter:
         self.pictures, self.slot, self.filled = None, -1, []
 
 
-def decode(job: dict, chunks: ChunkWriter, sampling: SamplingOptions, limits: DecodeLimits) -> dict:
+def decode(source: Source, job: dict, chunks: ChunkWriter, sampling: SamplingOptions, limits: DecodeLimits) -> dict:
     """Decode one clip into chunks; return fields of its Ending, sketches as base64."""
     strides, every = job["strides"], sketch_stride(sampling)
 
     def wanted(position: int) -> bool:
         return any(position % stride == 0 for stride in strides)
 
-    decoding = ClipDecoding(
-        _source(job, limits), sampling, limits, lambda position: wanted(position) or position % every == 0
-    )
+    decoding = ClipDecoding(source, sampling, limits, lambda position: wanted(position) or position % every == 0)
     sketches: dict[int, bytes] = {}  # by ms
     try:
         for frame in decoding.frames():
@@ -163,10 +161,9 @@ def decode(job: dict, chunks: ChunkWriter, sampling: SamplingOptions, limits: De
     }  # fmt: skip
 
 
-def probe(job: dict, link: Link, limits: DecodeLimits) -> dict:
+def probe(source: Source, link: Link, limits: DecodeLimits) -> dict:
     """Hash and describe one clip; return fields of its Probe."""
-    source = _source(job, limits)
-    link.send(event="hashed", content_hash=sha256(source), size_bytes=source.size_bytes)
+    link.send(event="hashed", content_hash=source.sha256, size_bytes=source.size_bytes)
     container, stream, header = open_clip(source, limits)
     orientation = first_orientation(container, stream)
     width, height = orientation.size(*header.square(header.width, header.height))
@@ -179,11 +176,6 @@ def probe(job: dict, link: Link, limits: DecodeLimits) -> dict:
 
 def _source(job: dict, limits: DecodeLimits) -> Source:
     return fetched(job["uri"], job["fetched"]) if "fetched" in job else fetch(job["uri"], limits.allow_uri)
-
-
-def sha256(source: Source) -> str:
-    with open(source.path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def main() -> None:
@@ -200,10 +192,12 @@ def main() -> None:
     while True:
         job = link.next_job()
         try:
-            if job["op"] == "probe":
-                ending = probe(job, link, limits)
-            else:
-                ending = decode(job, ChunkWriter(memory, slot_bytes, link), sampling, limits)
+            source = _source(job, limits)
+            with source.unchanged(job.get("content_hash", "")):
+                if job["op"] == "probe":
+                    ending = probe(source, link, limits)
+                else:
+                    ending = decode(source, job, ChunkWriter(memory, slot_bytes, link), sampling, limits)
         except ClipError as error:
             ending = {"status": "failed", "code": error.code, "reason": error.reason}
         except MemoryError:

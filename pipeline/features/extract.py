@@ -205,7 +205,7 @@ class _Extraction:
             for clip in plan.clips:
                 self.in_flight[clip.clip_id] = _ClipInFlight(clip.clip_id, shard)
                 self.in_flight[clip.clip_id].restart(1)
-                yield DecodeJob(clip.clip_id, clip.uri, strides)
+                yield DecodeJob(clip.clip_id, clip.uri, strides, clip.probe.content_hash)
 
     def take_chunk(self, chunk: Chunk) -> None:
         """Give the chunk's frames to the extractors, and its memory back to the decode worker."""

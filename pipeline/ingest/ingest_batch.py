@@ -91,7 +91,7 @@ def run_ingest(
     folder = clips_folder(workspace, batch.name)
     checkpoint = storage.join(folder, _CHECKPOINT)
     interrupted = read_ingest(checkpoint, other_version_ok=True).clips if storage.exists(checkpoint) else ()
-    probes = _still_true((*previous.clips, *interrupted), manifest_clips)
+    probes = _still_true((*previous.clips, *interrupted), manifest_clips, retry)
     todo = [(clip_id, uri) for clip_id, uri, _ in manifest_clips if clip_id not in probes]
     progress(len(probes), len(manifest_clips), "probing" if todo else "every clip is known from before")
     saved_at = time.monotonic()
@@ -129,13 +129,21 @@ def _default_probe() -> ProbeClips:
     return probe_clips
 
 
-def _still_true(clips: Iterable[IngestedClip], manifest_clips: Iterable[ManifestClip]) -> dict[str, Probe]:
-    """The probes that need not be repeated, by clip_id: same uri, same file, and no failure that may have passed."""
+def _still_true(
+    clips: Iterable[IngestedClip], manifest_clips: Iterable[ManifestClip], retry: Collection[str]
+) -> dict[str, Probe]:
+    """The probes that need not be repeated, by clip_id: same uri, same file, and no failure that may have passed.
+
+    Those of `retry` are: a file may have been replaced by one of its size and time.
+    """
     current = set(manifest_clips)
     return {
         clip.clip_id: clip.probe
         for clip in clips
-        if (clip.clip_id, clip.uri, clip.signature) in current and states_content(clip.signature) and not clip.retryable
+        if (clip.clip_id, clip.uri, clip.signature) in current
+        and states_content(clip.signature)
+        and not clip.retryable
+        and clip.clip_id not in retry
     }
 
 

@@ -43,15 +43,15 @@ def _install() -> None:
     for name, backend in list(decoders.BACKENDS.items()):
 
         def frames(source: Any, *rest: Any, real: Any = backend) -> Iterator[Any]:
-            file = os.path.basename(source.path or "")
+            file = os.path.basename(source.name)
             once = file.startswith("once-")
             kind = file.removeprefix("once-").split("-")[0]
-            if once and os.path.exists(source.path + ".tried"):
+            if once and os.path.exists(source.name + ".tried"):
                 kind = ""
             for count, frame in enumerate(real(source, *rest)):
                 if count == 10:
                     if once:
-                        open(source.path + ".tried", "w").close()
+                        open(source.name + ".tried", "w").close()
                     _worst(kind)
                 yield frame
 
