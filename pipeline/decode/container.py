@@ -23,6 +23,7 @@ from pipeline.core.text import visible
 # Containers that a clip may come in. FFmpeg also opens playlists and scripts (hls, concat, ...) that make it read
 # other files or URLs; a stranger's upload must not be able to.
 _CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,gif,asf,ogg,h264,hevc,ivf,obu,dv,m4v"
+_PROTOCOLS = "none"  # that may open what else a container names; the clip itself is read through Python
 # Ratios nearer to square than this come of rounding (640/639 of a clip scaled to 640 px); beyond the last, of damage.
 _SQUARE, _LONGEST = 1.02, 8.0
 _BREAKS = 0x0200  # AVFMT_TS_DISCONT: timestamps may start anew, as in recordings of a broadcast
@@ -123,8 +124,7 @@ def check_pixels(width: int, height: int, limits: DecodeLimits) -> None:
 
 def _open(source: Source) -> Any:
     try:
-        # The clip is read through Python; of what else a container might name, no protocol may open anything.
-        options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "none"}
+        options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": _PROTOCOLS}
         return av.open(source.open(), options=options, metadata_errors="replace")
     except av.FFmpegError as error:
         if error.errno == errno.ENOMEM:

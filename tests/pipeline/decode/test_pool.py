@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import replace
@@ -20,6 +21,7 @@ from pipeline.decode.clips import Ending
 from pipeline.decode.container import fetch
 from pipeline.decode.decoders import ClipDecoding
 from pipeline.decode.pool import Chunk, DecodeJob, DecodePool, probe_clips
+from pipeline.decode.worker_process import Stopped, WorkerProcess
 from tests.pipeline.decode.test_decoders import write_clip
 from tests.support.web_server import web_server
 
@@ -203,6 +205,44 @@ def test_a_worker_waits_while_all_its_slots_are_out(tmp_path: Path) -> None:
             chunk.release()  # twice is once
         rest = list(_released(events))
     assert rest[-1].frames == 100
+
+
+def test_a_slot_that_is_released_twice_is_lent_once(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", frames=240, size=(640, 480))  # 1 frame a slot
+    expected = [frame.rgb for frame in ClipDecoding(fetch(str(clip)), SAMPLING, LIMITS, lambda _: True).frames()]
+    with DecodePool(SAMPLING, DecodeLimits(slot_mb=1, slots=2), 1) as pool:
+        events = pool.run([DecodeJob("c", str(clip), (1,))])
+        first, second = (cast(Chunk, next(events)) for _ in range(2))
+        first.release()
+        first.release()
+        third = cast(Chunk, next(events))
+        time.sleep(1)  # both slots are out: a third lent one would be that of `third`, filled again
+        assert pool._events.empty()
+        for place, chunk in enumerate((second, third), 1):
+            np.testing.assert_array_equal(chunk.frames[0], expected[place])
+
+
+@pytest.mark.parametrize("late", [True, False])
+def test_a_clip_that_hangs_after_it_waited_meets_its_deadline(tmp_path: Path, hostile: None, late: bool) -> None:
+    clip = write_clip(tmp_path / "spin-1.mp4", frames=96, size=(640, 480))  # 1 frame a slot: the worker waits each time
+    stop = threading.Event()
+    watch = threading.Timer(30, stop.set)
+    watch.start()
+    worker = WorkerProcess(SAMPLING, DecodeLimits(slot_mb=1, slots=1, deadline_s=2, attempts=1), stop)
+    try:
+        for _, event in worker.run({"op": "decode", "uri": str(clip), "strides": [1]}):
+            if event["event"] == "chunk":
+                if late:
+                    time.sleep(0.2)  # the slot comes back before it is read that the worker waits for it
+                    worker.release(event["slot"])
+                else:
+                    threading.Timer(0.2, worker.release, [event["slot"]]).start()
+    except Stopped:
+        pytest.fail("the clock stands still though the worker works")
+    finally:
+        watch.cancel()
+        worker.close()
+    assert event["code"] == "deadline"
 
 
 def _released(events: Iterable[Chunk | Ending]) -> Iterator[Chunk | Ending]:
