@@ -7,6 +7,7 @@ lends.
     commands   {"op": "decode", ...}  {"op": "probe", ...}  {"op": "free", "slot": n}      end of file: exit
                "fetched" is the descriptor of the file that holds the clip; without one it is a local file
     events     ready | hashed | chunk | wait (no free slot: the deadline's clock stops) | done
+               "lacking" of ready is what the process cannot be kept from
 """
 
 import base64
@@ -24,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.access.sandbox import confine
 from pipeline.core.child_processes import die_with_parent
 from pipeline.core.clip_source import Source
 from pipeline.core.errors import ClipError
@@ -188,7 +190,7 @@ def main() -> None:
     memory = mmap.mmap(setting["memory"], limits.slots * slot_bytes)
     link = Link(Connection(setting["connection"]))
     limit_memory(limits.memory_limit_mb)
-    link.send(event="ready")
+    link.send(event="ready", lacking=confine())
     while True:
         job = link.next_job()
         try:

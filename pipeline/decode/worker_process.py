@@ -6,6 +6,7 @@ nothing it sends is ever unpickled.
 """
 
 import json
+import logging
 import mmap
 import os
 import signal
@@ -16,6 +17,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict
+from functools import cache
 from multiprocessing.connection import Connection, Pipe
 
 from pipeline.access.remote_files import RemoteFiles
@@ -24,6 +26,8 @@ from pipeline.core import storage
 from pipeline.core.errors import CLIP_CODES, VdvError
 from pipeline.core.import_path import module_command, module_environment
 from pipeline.core.options import DecodeLimits, SamplingOptions
+
+log = logging.getLogger(__name__)
 
 _START_S = 120.0  # a worker's imports on a busy machine with a cold disk
 _POLL_S = 0.2  # how soon a stopping pool is noticed
@@ -200,6 +204,7 @@ class WorkerProcess:
             error = self._stderr_summary() or "it printed nothing"
             self.kill()
             raise WorkerError(f"a decode worker does not start ({error}); is vdv installed whole?")
+        _warn_of(*event["lacking"])
 
     def _next_event(self, timeout_s: float) -> dict | None:
         """The worker's next event; None when none comes in time; a `done` of code crash when it has died.
@@ -239,6 +244,13 @@ class WorkerProcess:
         if self._connection is not None:
             with suppress(ConnectionError):  # the worker has died: reading its events finds out how
                 self._connection.send_bytes(json.dumps(command).encode())
+
+
+@cache
+def _warn_of(*lacking: str) -> None:
+    """Say once a process what workers could not be kept from."""
+    for what in lacking:
+        log.warning(f"warning: while clips are decoded {what}; see docs/clip-endings.md")
 
 
 def _anonymous_file(size: int) -> int:

@@ -22,6 +22,7 @@ from pipeline.decode.container import fetch
 from pipeline.decode.decoders import ClipDecoding
 from pipeline.decode.pool import Chunk, DecodeJob, DecodePool, probe_clips
 from pipeline.decode.worker_process import Stopped, WorkerProcess
+from tests.pipeline.access.test_sandbox import lacking_here
 from tests.pipeline.decode.test_decoders import write_clip
 from tests.support.web_server import web_server
 
@@ -54,7 +55,8 @@ def workers_of(pid: int | None = None) -> list[psutil.Process]:
 
 
 @pytest.fixture
-def hostile(monkeypatch: pytest.MonkeyPatch) -> None:
+def hostile(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("VDV_TEST_STARTS", str(tmp_path / "starts"))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HOSTILE), os.environ.get("PYTHONPATH", "")]))
 
 
@@ -164,6 +166,17 @@ def test_a_clip_that_hangs_crashes_or_eats_memory_costs_only_itself(tmp_path: Pa
         assert "SIGSEGV" in bad.reason
     if kind == "spin":
         assert 2.0 <= bad.decode_s < 12.0
+
+
+def test_a_clip_that_takes_its_worker_over_can_write_connect_and_start_nothing(tmp_path: Path, hostile: None) -> None:
+    if lacking := lacking_here():
+        pytest.skip(f"no confinement on this machine: {lacking}")
+    clip = write_clip(tmp_path / "escape-1.mp4", frames=96, size=(320, 240))
+    content, mode = clip.read_bytes(), clip.stat().st_mode
+    _, endings = decode([DecodeJob("c", str(clip), (1,))])
+    assert (endings["c"].code, endings["c"].reason.partition(": ")[2]) == ("crash", "RuntimeError: escaped: []")
+    assert (clip.read_bytes(), clip.stat().st_mode) == (content, mode)
+    assert {path.name for path in tmp_path.iterdir()} == {"escape-1.mp4", "starts"}
 
 
 def test_a_failure_that_passes_costs_one_more_attempt(tmp_path: Path, hostile: None) -> None:
