@@ -7,8 +7,9 @@ sight.
 """
 
 import base64
+import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, partial
 from importlib.resources import files
 from typing import Any
@@ -25,6 +26,11 @@ MEDIA_BLOCK = 64  # clips in one of the media blocks
 # Later rules win over earlier ones.
 STYLES = ("tokens.css", "frame.css", "parts.css", "table.css", "views.css", "clip.css", "print.css")
 FIRST = "main"  # the module that starts the others
+# By an element, for what a script that stands in the page imports is not trusted with it (CSP's strict-dynamic).
+_START = f"""const start = document.createElement("script");
+start.type = "module";
+start.src = import.meta.resolve("report/{FIRST}");
+document.head.append(start);"""
 _VEGA = "window.vegaEmbed = vegaEmbed;"
 
 
@@ -48,11 +54,26 @@ def make_page(payload: Mapping[str, Any], media: Sequence[Any]) -> str:
         layout=embedded({"joints": COCO17.joints, "edges": COCO17.edges}),
         media=[embedded(block) for block in media],
         media_block=MEDIA_BLOCK,
-        style=Markup("\n".join(_text(name) for name in STYLES)),
-        modules=embedded({"imports": {f"report/{name}": _data_url(name) for name in module_names()}}),
-        first=f"report/{FIRST}",
-        charts=_charts(),
+        style=_style(),
+        scripts=_scripts(),
+        policy=policy(_style(), _scripts().values()),
     )  # fmt: skip
+
+
+def policy(style: str, scripts: Iterable[str]) -> str:
+    """Content security policy of a page that runs these scripts, and what they load, and has this style and no other.
+
+    Nothing is fetched, sent or framed, and no text is run as code, whatever got into the page.
+    """
+    rules = {
+        "default-src": "'none'", "script-src": f"'strict-dynamic' {' '.join(map(_hash, scripts))}",
+        "style-src": _hash(style), "img-src": "data:", "base-uri": "'none'", "form-action": "'none'",
+    }  # fmt: skip
+    return "; ".join(f"{what} {allowed}" for what, allowed in rules.items())
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def embedded(value: Any) -> Markup:
@@ -85,6 +106,22 @@ def _data_url(name: str) -> str:
     # Developer tools show the module under the name in the last line.
     source = f"{_text(f'{name}.js')}\n//# sourceURL=report/{name}.js\n"
     return f"data:text/javascript;base64,{base64.b64encode(source.encode()).decode()}"
+
+
+@cache
+def _style() -> Markup:
+    return Markup("\n".join(_text(name) for name in STYLES))
+
+
+@cache
+def _scripts() -> Mapping[str, Markup]:
+    """The page's own scripts, which run as they are written here or not at all."""
+    return {
+        "scripted": Markup('document.documentElement.classList.add("scripted");'),
+        "modules": embedded({"imports": {f"report/{name}": _data_url(name) for name in module_names()}}),
+        "first": Markup(_START),
+        "charts": _charts(),
+    }
 
 
 @cache

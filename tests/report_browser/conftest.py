@@ -1,6 +1,7 @@
 """The page in a real browser, opened as a file. A page that says anything on the console or asks for anything fails."""
 
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache
@@ -170,6 +171,14 @@ def goto(page: Page, view: str) -> None:
     """Follows a link to the view."""
     page.evaluate("view => { location.hash = view }", view)
     page.wait_for_selector(f"#{view.split('/')[0]}.shown")
+
+
+def wait_until(page: Page, expression: str, arg: object = None) -> None:
+    """Wait until JavaScript is true. `page.wait_for_function` runs text in the page, whose policy forbids that."""
+    until = time.monotonic() + 15
+    while not page.evaluate(expression, arg):
+        assert time.monotonic() < until, f"never true: {expression}"
+        page.wait_for_timeout(20)
 
 
 def grave_findings(page: Page) -> list[tuple[str, str, str]]:

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from tests.report_browser.conftest import VIEWS, Opened, Page, goto, grave_findings
+from tests.report_browser.conftest import VIEWS, Opened, Page, goto, grave_findings, wait_until
 from tests.report_browser.test_views import SHOWN
 
 DRAWN = """() => [...document.querySelectorAll(".view.shown figure.chart")].every((one) => {
@@ -16,7 +16,7 @@ DRAWN = """() => [...document.querySelectorAll(".view.shown figure.chart")].ever
 def wait_until_drawn(page: Page, view: str) -> None:
     """Until the view's content is there, and its charts that are in sight."""
     page.wait_for_selector(SHOWN[view])
-    page.wait_for_function(DRAWN)
+    wait_until(page, DRAWN)
     page.evaluate("new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")
 
 

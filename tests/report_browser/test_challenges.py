@@ -1,6 +1,6 @@
 """The list of clips: filters, sorting, and rows that are there only while they are in sight."""
 
-from tests.report_browser.conftest import Opened, Page, make_payload
+from tests.report_browser.conftest import Opened, Page, make_payload, wait_until
 
 ROWS = "#challenges .list tbody tr:not(.space)"
 SHOWN_COUNT = "#challenges form.controls + p"
@@ -71,7 +71,7 @@ def test_every_column_sorts_both_ways_and_what_is_not_known_comes_last(opened: O
         by_likes.click()
         assert column(page, "likes")[:3] == [f"{one:,}" for one in sorted(likes)[:3]]
         page.locator("#challenges .list").evaluate("list => list.scrollTo(0, list.scrollHeight)")
-        page.wait_for_function(f"document.querySelector('{ROWS}[aria-rowindex=\"257\"]')")
+        wait_until(page, f"document.querySelector('{ROWS}[aria-rowindex=\"257\"]')")
         assert column(page, "likes")[-1] == "–"
 
 
@@ -81,8 +81,10 @@ def test_5000_rows_are_reached_with_few_in_the_document(opened: Opened) -> None:
         assert ids(page)[0] == "clip-00000"
         for share, wanted in ((0.5, "clip-02500"), (1, "clip-04999"), (0, "clip-00000")):
             page.locator(".list").evaluate("(list, share) => list.scrollTo(0, share * list.scrollHeight)", share)
-            page.wait_for_function(
-                "wanted => [...document.querySelectorAll('.list th a')].some(a => a.textContent === wanted)", arg=wanted
+            wait_until(
+                page,
+                "wanted => [...document.querySelectorAll('.list th a')].some(a => a.textContent === wanted)",
+                arg=wanted,
             )
             assert page.locator(ROWS).count() < 60
         assert page.locator(".list table").get_attribute("aria-rowcount") == "5001"
@@ -99,7 +101,7 @@ def test_the_list_is_used_by_keyboard(opened: Opened) -> None:
         page.locator(ROWS).first.locator("a").focus()
         for _ in range(30):
             page.keyboard.press("Tab")
-        page.wait_for_function("document.activeElement.textContent === 'clip-00030'")
+        wait_until(page, "document.activeElement.textContent === 'clip-00030'")
         page.keyboard.press("Enter")
         page.wait_for_selector("#clip.shown")
         assert page.locator("#clip-title").inner_text() == "clip-00030"

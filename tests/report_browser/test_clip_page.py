@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks.made_payloads import FILMS
-from tests.report_browser.conftest import Opened, Page, goto, make_payload
+from tests.report_browser.conftest import Opened, Page, goto, make_payload, wait_until
 
 MOMENT = "#clip .player input"
 
@@ -20,9 +20,9 @@ def test_a_clip_has_an_address_and_the_back_button_works(opened: Opened) -> None
         assert page.url.endswith(f"#clip/{first}")
         assert page.title().startswith(first)
         page.get_by_role("link", name="one rank worse").click()
-        page.wait_for_function("before => document.querySelector('#clip-title').textContent !== before", arg=first)
+        wait_until(page, "before => document.querySelector('#clip-title').textContent !== before", arg=first)
         page.go_back()
-        page.wait_for_function("first => document.querySelector('#clip-title').textContent === first", arg=first)
+        wait_until(page, "first => document.querySelector('#clip-title').textContent === first", arg=first)
         page.go_back()
         page.wait_for_selector("#challenges.shown")
         assert page.locator("nav [aria-current]").inner_text() == "Challenges"
@@ -56,9 +56,9 @@ def test_both_clips_move_together_and_stop(opened: Opened) -> None:
     payload, _ = make_payload(256)
     row = next(row for row in range(20, 100) if payload["clips"]["better"][row] >= 0)
     with opened(256, f"clip/{payload['clips']['id'][row]}", moving=True) as page:
-        page.wait_for_function(f"Number(document.querySelector('{MOMENT}').value) > 0.3")
+        wait_until(page, f"Number(document.querySelector('{MOMENT}').value) > 0.3")
         before = pixels(page, 0), pixels(page, 3)
-        page.wait_for_function(f"Number(document.querySelector('{MOMENT}').value) > 0.8")
+        wait_until(page, f"Number(document.querySelector('{MOMENT}').value) > 0.8")
         assert before[0] != pixels(page, 0)
         assert before[1] != pixels(page, 3)
         page.get_by_role("button", name="Pause").click()
@@ -66,7 +66,7 @@ def test_both_clips_move_together_and_stop(opened: Opened) -> None:
         page.wait_for_timeout(300)
         assert page.locator(MOMENT).input_value() == stopped
         page.get_by_role("button", name="Play", exact=True).click()
-        page.wait_for_function(f"document.querySelector('{MOMENT}').value !== '{stopped}'")
+        wait_until(page, f"document.querySelector('{MOMENT}').value !== '{stopped}'")
 
 
 def test_who_asks_for_less_motion_gets_none_until_play_is_pressed(opened: Opened) -> None:

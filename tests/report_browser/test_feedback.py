@@ -4,7 +4,17 @@ import shlex
 
 import pytest
 
-from tests.report_browser.conftest import EVIL, LATE, MEANING, SMALL, Opened, goto, grave_findings, make_payload
+from tests.report_browser.conftest import (
+    EVIL,
+    LATE,
+    MEANING,
+    SMALL,
+    Opened,
+    goto,
+    grave_findings,
+    make_payload,
+    wait_until,
+)
 
 MOMENT = "#clip .player input"
 CLOCK = "#clip .player output"
@@ -40,9 +50,7 @@ def test_it_says_what_differs_what_that_means_and_where_it_is_from(opened: Opene
         assert section.locator("code").inner_text() == one["film"]
         assert section.locator("a").all_inner_texts() == one["references"]
         section.get_by_role("link", name=one["references"][1]).click()
-        page.wait_for_function(
-            "id => document.querySelector('#clip-title').textContent === id", arg=one["references"][1]
-        )
+        wait_until(page, "id => document.querySelector('#clip-title').textContent === id", arg=one["references"][1])
 
 
 def test_nothing_stands_out_is_an_answer(opened: Opened) -> None:
@@ -83,7 +91,7 @@ def test_the_dancer_comes_into_sight_and_moves_on_from_there(opened: Opened, wid
         assert not page.evaluate(IN_SIGHT)
         page.get_by_role("button", name=f"Show this stretch {LATE['sentence']}").click()
         assert page.evaluate(IN_SIGHT)
-        page.wait_for_function(f"Number(document.querySelector('{MOMENT}').value) > 1.5")
+        wait_until(page, f"Number(document.querySelector('{MOMENT}').value) > 1.5")
         page.get_by_role("button", name="Pause").click()
         assert float(page.locator(MOMENT).input_value()) < 6
 
@@ -207,7 +215,7 @@ def test_axe_finds_nothing_serious_and_nothing_is_wider_than_the_screen(opened: 
     with opened(256, width=width, dark=dark) as page:
         for clip in ("clip-00000", "clip-00001", "clip-00002"):
             goto(page, f"clip/{clip}")
-            page.wait_for_function("id => document.querySelector('#clip-title').textContent === id", arg=clip)
+            wait_until(page, "id => document.querySelector('#clip-title').textContent === id", arg=clip)
             page.locator(SECTION).wait_for()
             assert grave_findings(page) == [], clip
             assert page.evaluate("document.documentElement.scrollWidth") <= width, clip

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from pipeline.scoring.recommendation import select, weighted_relevance
-from tests.report_browser.conftest import Opened, make_payload
+from tests.report_browser.conftest import Opened, make_payload, wait_until
 
 PICKS = "#recommend .pick a"
 
@@ -124,7 +124,8 @@ def test_the_curve_says_what_diversity_costs_and_gives(opened: Opened) -> None:
             worth = np.mean([0.5 if scene[row] is None else scene[row] for row in picked])
             ended = [payload["clips"]["actual"][row] for row in picked if payload["clips"]["actual"][row] is not None]
             good = np.mean([one >= 2 / 3 for one in ended])
-            page.wait_for_function(
+            wait_until(
+                page,
                 "([step, worth]) => document.querySelectorAll('#recommend details tbody tr')[step]"
                 ".innerText.split(/\\t/)[1].trim() === worth",
                 arg=[step, f"{100 * worth:.0f} %"],

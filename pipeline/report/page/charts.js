@@ -30,7 +30,8 @@ function sized({ square, columns, ...spec }, width) {
   return { ...spec, width, autosize: { type: "fit-x", contains: "padding" } }; // its height follows from its lines
 }
 
-const LOOKS = { actions: false, defaultStyle: false, renderer: "svg", tooltip: false };
+// ast: expressions are interpreted, for the page's policy lets no text be run as code.
+const LOOKS = { ast: true, actions: false, defaultStyle: false, renderer: "svg", tooltip: false };
 
 /** Draws into the element, in place of what it shows. width: px; as wide as the element, which is not drawn while 0. */
 export async function drawChart(element, spec, width = Math.floor(element.clientWidth)) {
