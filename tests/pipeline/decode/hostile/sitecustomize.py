@@ -87,7 +87,7 @@ def _install() -> None:
 
     from pipeline.decode import decoders
 
-    with open(os.environ["VDV_TEST_STARTS"], "ab") as starts:
+    with open(os.environ.get("VDV_TEST_STARTS", os.devnull), "ab") as starts:
         first = starts.tell() == 0
         starts.write(b"x")
 

@@ -21,8 +21,9 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture
-def hostile(monkeypatch: pytest.MonkeyPatch) -> None:
+def hostile(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Decoders that do their worst on clips named after it, in the decode workers."""
+    monkeypatch.setenv("VDV_TEST_STARTS", str(tmp_path / "starts"))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HOSTILE), os.environ.get("PYTHONPATH", "")]))
 
 
