@@ -58,6 +58,7 @@ CLIP_CODES = {
     "unsupported": ClipCode(False, "the pictures are stored in a way that cannot be shown as they are meant"),
     "incomplete": ClipCode(False, "pictures are missing midway, or timestamps contradict each other; the rest is used"),
     "too_large": ClipCode(False, "one frame is larger than the decoder's limit"),
+    "too_many_tracks": ClipCode(False, "the file holds more tracks than are opened"),
     "memory": ClipCode(True, "decoding went over the worker's memory limit"),
     "deadline": ClipCode(True, "fetching and decoding took longer than the deadline; the worker was killed"),
     "crash": ClipCode(True, "the decoder crashed its worker process"),

@@ -31,8 +31,11 @@ _PROGRESSIVE = 1  # AV_FIELD_PROGRESSIVE, and 0 for unknown; else a packet may b
 _A_PICTURE_A_PACKET = ("h264", "hevc", "libdav1d", "av1", "mjpeg", "prores")  # VP8 and MPEG-4 have packets without one
 _NO_TIMES = 0x0080  # AVFMT_NOTIMESTAMPS: a bare stream, whose rate only its codec knows
 _WRAP_S = 2**33 / 90000  # timestamps of MPEG streams begin again at 0 after 26.5 hours
+_MOST_TRACKS = 256  # a megabyte each; broadcasts with many programmes have some dozens
 _FEW_PACKETS = 500  # of all video streams together: by then each has shown whether it holds more than one picture
-_TAGGED_DURATION = re.compile(r"(\d+):(\d+):(\d+(?:\.\d+)?)", re.ASCII)
+# Tags are any text. Of more digits than these, nothing is a film's; Python turns no more than 4300 into a number.
+_TAGGED_DURATION = re.compile(r"(\d{1,6}):(\d{1,6}):(\d{1,6}(?:\.\d{1,20})?)", re.ASCII)
+_TAGGED_COUNT = re.compile(r"\d{1,12}", re.ASCII)
 
 av.logging.set_level(None)  # damaged clips would fill the terminal; what matters is in the clip's ending
 
@@ -119,20 +122,43 @@ def open_clip(source: Source, limits: DecodeLimits) -> tuple[Any, Any, Header]:
 def check_pixels(width: int, height: int, limits: DecodeLimits) -> None:
     """Raises: ClipError too_large, where a picture of this size is over the limit."""
     if width * height > limits.max_pixels:
-        raise ClipError("too_large", f"{width} x {height} px is over the limit of {limits.max_pixels} px a frame")
+        raise too_large(f"{width} x {height} px", limits)
+
+
+def too_large(what: str, limits: DecodeLimits) -> ClipError:
+    return ClipError("too_large", f"{what} is over the limit of {limits.max_pixels} px a frame")
 
 
 def _open(source: Source) -> Any:
     try:
-        options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": _PROTOCOLS}
-        return av.open(source.open(), options=options, metadata_errors="replace")
+        return _opened(source)
     except av.FFmpegError as error:
         if error.errno == errno.ENOMEM:
+            if _has_too_many_tracks(source):
+                raise ClipError("too_many_tracks", f"the file holds more than {_MOST_TRACKS} tracks") from error
             raise ClipError("memory", "opening the file went over the memory limit") from error
         reason = f"FFmpeg cannot open it: {error.strerror}"
         if error.errno == errno.EINVAL:  # also FFmpeg's word for a format outside `format_whitelist`
             reason += ", or a container that is not opened here (docs/clip-endings.md)"
         raise ClipError("not_a_video", reason) from error
+
+
+def _opened(source: Source) -> Any:
+    options = {
+        "format_whitelist": _CONTAINERS, "protocol_whitelist": _PROTOCOLS, "max_streams": str(_MOST_TRACKS),
+    }  # fmt: skip
+    return av.open(source.open(), options=options, metadata_errors="replace")
+
+
+def _has_too_many_tracks(source: Source) -> bool:
+    """Whether FFmpeg refuses a file for its tracks: it says so in its log alone, and is out of memory otherwise."""
+    av.logging.set_level(av.logging.ERROR)
+    try:
+        with av.logging.Capture() as messages, suppress(av.FFmpegError):
+            _opened(source).close()
+    finally:
+        av.logging.set_level(None)
+    return any("max_streams" in text for _, _, text in messages)
 
 
 def _is_cover(stream: Any) -> bool:
@@ -220,7 +246,7 @@ def _promised_pictures(container: Any, stream: Any, shown: int) -> int:
     if stream.frames:
         return int(stream.frames)
     for key, value in stream.metadata.items():  # a Matroska file's statistics, as mkvmerge writes them
-        if key.upper().startswith("NUMBER_OF_FRAMES") and value.isdigit():
+        if key.upper().startswith("NUMBER_OF_FRAMES") and _TAGGED_COUNT.fullmatch(value):
             return int(value)
     return 0
 

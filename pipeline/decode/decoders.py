@@ -25,7 +25,7 @@ import numpy as np
 from pipeline.core.clip_source import Source
 from pipeline.core.errors import ClipError
 from pipeline.core.options import DecodeLimits, SamplingOptions
-from pipeline.decode.container import Header, check_pixels, ends_at_s, open_clip
+from pipeline.decode.container import Header, check_pixels, ends_at_s, open_clip, too_large
 from pipeline.decode.ending import Found, Promise, ending_of
 from pipeline.decode.orientation import UPRIGHT, Orientation, orientation_of
 from pipeline.decode.picture import PictureConverter, is_plain, scale_rgb
@@ -93,10 +93,9 @@ def pyav_frames(
         ClipError: too_large, unsupported or memory, of a single picture.
     """
     to_rgb, orientation = PictureConverter(), UPRIGHT
-    for taken in sampled_pictures(container, stream, header, sampling, cursor):
+    for taken in sampled_pictures(container, stream, header, sampling, limits, cursor):
         if cursor.reach(taken.position, taken.timestamp):
             picture = taken.item
-            check_pixels(picture.width, picture.height, limits)
             width, height = header.square(picture.width, picture.height)
             orientation = orientation_of(picture, orientation)
             rgb = orientation.apply(to_rgb(picture, scaled_size(width, height, sampling.max_side)))
@@ -104,18 +103,21 @@ def pyav_frames(
 
 
 def sampled_pictures(
-    container: Any, stream: Any, header: Header, sampling: SamplingOptions, cursor: Cursor
+    container: Any, stream: Any, header: Header, sampling: SamplingOptions, limits: DecodeLimits, cursor: Cursor
 ) -> Iterator[SampledFrame[Any]]:
     """The pictures on the grid as PyAV decodes them, each with its place in the film's time.
 
     Raises:
         DecodeStopped: at damaged data, or where the codec has no decoder.
-        ClipError: memory.
+        ClipError: too_large, of any picture of the film; memory.
     """
-    if stream.codec_context is None:
+    context = stream.codec_context
+    if context is None:
         raise DecodeStopped("FFmpeg has no decoder for this codec", damaged=False)
     stream.thread_type = "NONE"  # one core a worker
-    stream.codec_context.thread_count = 1
+    context.thread_count = 1
+    # FFmpeg makes no room for a picture above this, which would be gigabytes. It rounds sizes up before it compares.
+    context.options = {"max_pixels": str(limits.max_pixels + limits.max_pixels // 8)}
     nominal_s = 1.0 / (header.fps or sampling.sample_fps)
     timeline = cursor.timeline = Timeline(nominal_s, header.breaks, header.wrap_s)
 
@@ -130,11 +132,16 @@ def sampled_pictures(
             for stamp, picture in needed_pictures(container, stream, sampling, see):
                 length_s = 0.0
                 if picture is not None:
+                    check_pixels(picture.width, picture.height, limits)
                     if picture.is_corrupt or losses.reach(picture.pts):
                         raise DecodeStopped(f"damaged picture {timeline.end_s:.2f} s into the stream", damaged=True)
                     length_s = float(picture.duration * picture.time_base) if picture.time_base else 0.0
                 yield stamp, length_s, (length_s or nominal_s, picture)
         except av.FFmpegError as error:
+            check_pixels(context.width, context.height, limits)
+            # What decoders leave, or say, of a size that they refuse; libdav1d says it of nothing else.
+            if (header.width and not context.width) or error.errno == errno.ERANGE:
+                raise too_large(f"a picture {timeline.end_s:.2f} s into the clip", limits) from error
             if error.errno == errno.ENOMEM:
                 raise ClipError("memory", "decoding went over the worker's memory limit") from error
             damaged = isinstance(error, av.error.InvalidDataError)
@@ -208,7 +215,7 @@ def decord_frames(
     reader, times = _decord_reader(source)
     container, stream, _ = open_clip(source, limits)  # anew: another decoder may have read the one at hand
     at = 0
-    for taken in sampled_pictures(container, stream, header, sampling, cursor):
+    for taken in sampled_pictures(container, stream, header, sampling, limits, cursor):
         index, time_s = taken.frame_index, taken.timestamp
         if not cursor.is_ahead(taken.position, time_s):
             continue
@@ -220,7 +227,6 @@ def decord_frames(
         if not cursor.reach(taken.position, time_s):
             continue
         height, width = rgb.shape[:2]
-        check_pixels(width, height, limits)
         # Where FFmpeg pads the lines of a narrow picture, decord calls the padding further channels.
         rgb = rgb.reshape(height, -1)[:, : width * 3].reshape(height, width, 3)
         width, height = orientation.size(*header.square(*orientation.size(width, height)))
@@ -265,6 +271,8 @@ def _decord_reader(source: Source) -> tuple[Any, np.ndarray]:
     try:
         reader = decord.VideoReader(source.path, num_threads=1)
         return reader, reader.get_frame_timestamp(range(len(reader)))[:, 0].astype(float)
+    except IndexError as error:  # its length is what the header states, its times are of what is there
+        raise DecodeStopped("decord finds no pictures in it", damaged=False) from error
     except (decord.DECORDError, RuntimeError, AssertionError) as error:
         raise DecodeStopped(f"decord cannot open it: {_first_line(error)}", damaged=False) from error
 

@@ -70,18 +70,20 @@ class WorkerProcess:
     def run(self, job: dict) -> Iterator[tuple[int, dict]]:
         """Run a job, again where its failure may pass; yield (attempt, event), the last one being `done`.
 
+        The deadline is for all tries together: a clip that hangs costs it once.
+
         Raises: Stopped, WorkerError.
         """
         worked_s = 0.0
         for attempt in range(1, self.limits.attempts + 1):
-            for event in self._run_once(job):
+            for event in self._run_once(job, worked_s):
                 if event["event"] == "done":
-                    worked_s += event["decode_s"]
-                    event.update(decode_s=worked_s, attempts=attempt)
+                    worked_s = event["decode_s"]
+                    event["attempts"] = attempt
                     retry = bool(event.get("code")) and CLIP_CODES[event["code"]].retryable
                     if retry:
                         self.kill()  # the next try, or the next clip, gets a fresh worker
-                    if retry and attempt < self.limits.attempts:
+                    if retry and attempt < self.limits.attempts and worked_s < self.limits.deadline_s:
                         if event["code"] in ("io", "missing"):
                             self._stop.wait(_RETRY_PAUSE_S)
                         break
@@ -89,13 +91,15 @@ class WorkerProcess:
                     return
                 yield attempt, event
 
-    def _run_once(self, job: dict) -> Iterator[dict]:
-        """One try. Ends with a `done` event in every case, made here when the worker did not live to send it."""
-        worked_s = 0.0
+    def _run_once(self, job: dict, worked_s: float) -> Iterator[dict]:
+        """One try. Ends with a `done` event in every case, made here when the worker did not live to send it.
+
+        worked_s: what earlier tries took.
+        """
         if self._must_be_fetched(job["uri"]):
             clock = time.monotonic()
-            answer = self._elsewhere.fetch(job["uri"], self.limits.deadline_s)
-            worked_s = time.monotonic() - clock
+            answer = self._elsewhere.fetch(job["uri"], self.limits.deadline_s - worked_s)
+            worked_s += time.monotonic() - clock
             if answer is None:
                 raise Stopped
             if answer.code:

@@ -1,5 +1,6 @@
 """Extraction of a few small clips into a workspace, as tests of the engine and of its planning need it."""
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -50,17 +51,22 @@ def specs(*modalities: str, sampling: SamplingOptions = SAMPLING, **strides: int
 
 
 def ingested(shards: Shards, gone: Mapping[str, Sequence[str]] | None = None) -> IngestedBatch:
-    """The ingest of clips that could all be read. gone: clip_ids that were members of a shard and no longer are."""
+    """The ingest of clips that could all be read, as they are now.
+
+    gone: clip_ids that were members of a shard and no longer are.
+    """
     gone = gone or {}
     clips, members = [], {}
     for shard, paths in shards.items():
-        probes = [
-            Probe(path.stem, f"hash of {path}", 1, "mp4", "h264", 96, 160, 0, False, 8.0, 1.0, 8) for path in paths
-        ]
+        probes = [Probe(path.stem, _hash(path), 1, "mp4", "h264", 96, 160, 0, False, 8.0, 1.0, 8) for path in paths]
         clips += [IngestedClip(str(path), "1-1", probe, shard) for path, probe in zip(paths, probes, strict=True)]
         left = [(clip_id, "hash") for clip_id in gone.get(shard, ())]
         members[shard] = (*left, *((probe.clip_id, probe.content_hash) for probe in probes))
     return IngestedBatch(tuple(clips), members)
+
+
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else ""
 
 
 def extract(

@@ -159,13 +159,14 @@ def test_a_clip_that_hangs_crashes_or_eats_memory_costs_only_itself(tmp_path: Pa
     limits = DecodeLimits(slot_mb=1, deadline_s=3 if kind == "spin" else 100, memory_limit_mb=1024)
     chunks, endings = decode(jobs, limits)
     bad = endings.pop(f"{kind}-1")
-    assert (bad.status, bad.code, bad.attempts, bad.frames) == ("failed", code, 2, 0)
-    assert {attempt for clip, attempt, *_ in chunks if clip == bad.clip_id} == {1, 2}
+    tries = 1 if kind == "spin" else 2  # the deadline is for all of them together
+    assert (bad.status, bad.code, bad.attempts, bad.frames) == ("failed", code, tries, 0)
+    assert {attempt for clip, attempt, *_ in chunks if clip == bad.clip_id} == set(range(1, tries + 1))
     assert [(e.status, e.frames, e.attempts) for e in endings.values()] == [("ok", 40, 1)] * 3
     if kind == "segfault":
         assert "SIGSEGV" in bad.reason
     if kind == "spin":
-        assert 2.0 <= bad.decode_s < 12.0
+        assert 3.0 <= bad.decode_s < 6.0
 
 
 def test_a_clip_that_takes_its_worker_over_can_write_connect_and_start_nothing(tmp_path: Path, hostile: None) -> None:
@@ -401,6 +402,6 @@ def test_what_may_not_be_read_and_what_never_ends_costs_itself_only(tmp_path: Pa
         assert other.connections == 0
     codes = {name: (ending.code, ending.attempts) for name, ending in endings.items()}
     assert codes == {
-        "good": ("", 1), "again": ("", 1), "endless": ("oversized", 1), "stall": ("deadline", 2),
+        "good": ("", 1), "again": ("", 1), "endless": ("oversized", 1), "stall": ("deadline", 1),
         **dict.fromkeys(("pipe", "device", "other", "chain", "redirect"), ("not_allowed", 1)),
     }  # fmt: skip
