@@ -1,7 +1,7 @@
 """Published networks to measure PSGCN and RTCN against, each called exactly as the one that it replaces.
 
 For poses `StGcn` and `StGcnPlus`, flat stacks over the joints; for frame features `Lstm` and `MeanMlp` (the plain TCN
-is Rtcn without relations). Ours are their sizes, the masks, and the ridge regression that may stand beside each.
+is Rtcn without relations). Ours are their sizes and the masks.
 """
 
 from bisect import bisect_left
@@ -13,18 +13,14 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from models.virality.masked import (
-    FEATURE_LIMIT,
-    MOTION_LIMIT,
     Encoded,
-    LevelMix,
     MaskedBatchNorm,
     MeanPool,
-    Ridge,
     absent_encoded,
     encoded_batch,
     masked_mean,
 )
-from models.virality.psgcn import Block, column, halve, motion_statistics, statistics_count
+from models.virality.psgcn import Block, column, halve
 from models.virality.skeleton import COCO17, Layout, pyramid, streams_count
 
 KERNEL = 9  # frames of ST-GCN's convolution in time
@@ -72,7 +68,6 @@ class FlatStack(nn.Module):
         width: int,
         layout: Layout,
         coordinates: int,
-        ridge: bool,
     ):
         super().__init__()
         joints, streams = len(layout.joints), streams_count(coordinates)
@@ -86,17 +81,14 @@ class FlatStack(nn.Module):
         )
         self.pool = MeanPool()
         self.head = nn.Linear(outputs[-1], 1)
-        self.ridge = Ridge(statistics_count(joints, coordinates), MOTION_LIMIT) if ridge else None
-        self.mix = LevelMix(1, ridge)
         self.embedding_size = outputs[-1]
 
     def forward(self, streams: Tensor, seen: Tensor) -> Encoded:
         """As Psgcn's."""
         present = seen.flatten(1).any(1)
         if not present.any():
-            return absent_encoded(seen, streams, len(self.mix.weight), self.embedding_size)
+            return absent_encoded(seen, streams, 1, self.embedding_size)
         streams, seen = streams[present], seen[present]
-        ridge = None if self.ridge is None else self.ridge(motion_statistics(streams, seen))
         frame, shown = seen.any(2), seen
         x = torch.where(frame[:, None, :, None], streams, 0.0)
         by_joint = self.input_norm(x.transpose(2, 3).flatten(1, 2)[..., None], column(frame))  # [N, S V, T, 1]
@@ -109,7 +101,7 @@ class FlatStack(nn.Module):
             frame = after
         pooled, weights = self.pool(x.flatten(2).transpose(1, 2), shown.flatten(1))
         attention = _to_frames(weights.view(shown.shape), seen)
-        return encoded_batch(self.head(pooled), ridge, self.mix, pooled, attention, present)
+        return encoded_batch(self.head(pooled), pooled, attention, present)
 
 
 def _to_frames(weights: Tensor, seen: Tensor) -> Tensor:
@@ -128,11 +120,10 @@ class StGcn(FlatStack):
         width: channels of the first block, at least 2, of which the next ones are multiples; at its default StGcn has
             as many parameters as Psgcn at its own (4 % more).
         layout, coordinates: as Psgcn's.
-        ridge: a ridge regression beside it, as Psgcn's.
     """
 
-    def __init__(self, width: int = 18, layout: Layout = COCO17, coordinates: int = 2, ridge: bool = False):
-        super().__init__(FixedGraphBlock, width, layout, coordinates, ridge)
+    def __init__(self, width: int = 18, layout: Layout = COCO17, coordinates: int = 2):
+        super().__init__(FixedGraphBlock, width, layout, coordinates)
 
 
 class StGcnPlus(FlatStack):
@@ -142,8 +133,8 @@ class StGcnPlus(FlatStack):
     measures the pyramid alone. Arguments as StGcn's; width at least 4.
     """
 
-    def __init__(self, width: int = 29, layout: Layout = COCO17, coordinates: int = 2, ridge: bool = False):
-        super().__init__(Block, width, layout, coordinates, ridge)
+    def __init__(self, width: int = 29, layout: Layout = COCO17, coordinates: int = 2):
+        super().__init__(Block, width, layout, coordinates)
 
 
 class Lstm(nn.Module):
@@ -153,63 +144,52 @@ class Lstm(nn.Module):
         features: D of the input.
         width: of the input layer and of each direction.
         dropout: of the features, and of the LSTM's mean output.
-        ridge_width: how many of the features, the last, a ridge regression beside it uses, as Rtcn's; 0: none.
     """
 
-    def __init__(self, features: int, width: int = 64, dropout: float = 0.5, ridge_width: int = 0):
+    def __init__(self, features: int, width: int = 64, dropout: float = 0.5):
         super().__init__()
         self.input = nn.Sequential(nn.LayerNorm(features), nn.Dropout(dropout), nn.Linear(features, width))
         self.lstm = nn.LSTM(width, width, batch_first=True, bidirectional=True)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(2 * width, 1)
-        self.ridge = Ridge(ridge_width, FEATURE_LIMIT) if ridge_width else None
-        self.mix = LevelMix(1, ridge_width > 0)
         self.embedding_size = 2 * width
 
     def forward(self, features: Tensor, mask: Tensor) -> Encoded:
         """As Rtcn's; absent frames are skipped."""
         present = mask.any(1)
         if not present.any():
-            return absent_encoded(mask, features, len(self.mix.weight), self.embedding_size)
+            return absent_encoded(mask, features, 1, self.embedding_size)
         mask = mask[present]
         features = torch.where(mask[..., None], features[present], 0.0)
-        ridge = None
-        if self.ridge is not None:
-            ridge = self.ridge(masked_mean(features, mask)[:, -len(self.ridge.coefficients) :])
         first = mask.int().argsort(stable=True, dim=1, descending=True)  # present frames come first, in order
         in_front = self.input(features).gather(1, first[..., None].expand(-1, -1, self.lstm.input_size))
         packed = pack_padded_sequence(in_front, mask.sum(1).cpu(), batch_first=True, enforce_sorted=False)
         output, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True)  # [N, most frames, 2 width], 0 padded
         pooled = output.sum(1) / mask.sum(1, keepdim=True)
         weights = mask / mask.sum(1, keepdim=True)
-        return encoded_batch(self.head(self.dropout(pooled)), ridge, self.mix, pooled, weights, present)
+        return encoded_batch(self.head(self.dropout(pooled)), pooled, weights, present)
 
 
 class MeanMlp(nn.Module):
     """Two layers on the features' mean over time, in place of Rtcn: blind to any order. Arguments as Lstm's."""
 
-    def __init__(self, features: int, width: int = 64, dropout: float = 0.5, ridge_width: int = 0):
+    def __init__(self, features: int, width: int = 64, dropout: float = 0.5):
         super().__init__()
         self.hidden = nn.Sequential(
             nn.LayerNorm(features), nn.Dropout(dropout), nn.Linear(features, width), nn.ReLU(), nn.Dropout(dropout)
         )
         self.head = nn.Linear(width, 1)
-        self.ridge = Ridge(ridge_width, FEATURE_LIMIT) if ridge_width else None
-        self.mix = LevelMix(1, ridge_width > 0)
         self.embedding_size = width
 
     def forward(self, features: Tensor, mask: Tensor) -> Encoded:
         """As Rtcn's."""
         present = mask.any(1)
         if not present.any():
-            return absent_encoded(mask, features, len(self.mix.weight), self.embedding_size)
+            return absent_encoded(mask, features, 1, self.embedding_size)
         mask = mask[present]
         mean = masked_mean(torch.where(mask[..., None], features[present], 0.0), mask)
-        ridge = None if self.ridge is None else self.ridge(mean[:, -len(self.ridge.coefficients) :])
         embedding = self.hidden(mean)
-        return encoded_batch(
-            self.head(embedding), ridge, self.mix, embedding, mask / mask.sum(1, keepdim=True), present
-        )
+        return encoded_batch(self.head(embedding), embedding, mask / mask.sum(1, keepdim=True), present)
 
 
 def parameter_count(network: nn.Module) -> int:

@@ -6,10 +6,9 @@ from typing import Any
 
 SKELETON_NETWORKS = ("psgcn", "st_gcn", "st_gcn_plus")
 SEQUENCE_NETWORKS = ("rtcn", "lstm", "mean_mlp")
-FUSIONS = ("attention", "reliability", "mean")
 
-# Options that no encoder depends on, given its training target: the fusion's, and those that make the target.
-_NOT_OF_ENCODERS = frozenset({"modalities", "fusion", "rounds", "ridge_folds", "inner_folds"})
+# Options that no encoder depends on: the joint model's.
+_NOT_OF_ENCODERS = frozenset({"modalities", "statistics", "inner_folds"})
 _SKELETON_ONLY = frozenset(
     {"frames", "min_joint_score", "samplings", "rotation", "scale", "jitter", "crop", "mirror", "pose_network",
      "pyramid", "refine", "joint_channels", "part_channels", "body_channels", "refined_channels", "blocks",
@@ -40,7 +39,6 @@ class VdvConfig:
     # Networks; others than the default are for comparison
     pose_network: str = "psgcn"  # or st_gcn, st_gcn_plus: as many parameters, a flat graph of joints
     sequence_network: str = "rtcn"  # or lstm, mean_mlp, of `width`; a plain TCN is rtcn with relations_after=()
-    ridge: bool = True  # a ridge regression beside each network; False: the score is the network's alone
     attention_pool: bool = True  # of psgcn and rtcn; False: the plain mean
 
     # PSGCN
@@ -60,11 +58,9 @@ class VdvConfig:
     max_frames: int = 300  # of appearance and face; more are thinned evenly
     scene_frames: int = 8  # a scene hardly changes
 
-    # Fusion
-    fusion: str = "attention"  # reliability: weights that no clip's quality moves; mean: equal weights
-    rounds: int = 3  # of backfitting: each modality learns what the others leave of the label; 0: all of the label
-    ridge_folds: int = 5  # of backfitting, by creator: ridge regressions are quick to fit
-    inner_folds: int = 3  # of encoders beside the final ones, on whose scores of unseen clips the fusion is trained
+    # Joint model
+    statistics: bool = True  # reads statistics of each modality, too; False: the networks' scores alone, as the paper
+    inner_folds: int = 3  # of encoders beside the final ones, whose scores of unseen clips the joint model is fitted to
 
     # Loss
     tau: float = 0.05  # percentile; closer pairs are no pairs of RankNet
@@ -78,19 +74,12 @@ class VdvConfig:
     pose_rate: float = 2e-3  # of the skeleton's network: at 5e-4 it learns next to nothing of 400 clips
     weight_decay: float = 0.05
     clip_norm: float = 1.0
-    patience: int = 0  # epochs without a lower loss on clips held out, after which an encoder stops; 0: trains them all
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.ridge_folds < 2:
-            raise ValueError(f"ridge_folds {self.ridge_folds} must be at least 2: modalities learn from clips held out")
-        if self.rounds < 0:
-            raise ValueError(f"rounds {self.rounds} must be at least 0")
         if self.inner_folds < 2:
-            raise ValueError(f"inner_folds {self.inner_folds} must be at least 2: the fusion needs clips held out")
-        if self.patience < 0:
-            raise ValueError(f"patience {self.patience} must be at least 0")
-        choices = {"pose_network": SKELETON_NETWORKS, "sequence_network": SEQUENCE_NETWORKS, "fusion": FUSIONS}
+            raise ValueError(f"inner_folds {self.inner_folds} must be at least 2: the joint model needs clips held out")
+        choices = {"pose_network": SKELETON_NETWORKS, "sequence_network": SEQUENCE_NETWORKS}
         for option, known in choices.items():
             if getattr(self, option) not in known:
                 raise ValueError(f"{option} {getattr(self, option)!r} is none of {', '.join(known)}")
@@ -115,6 +104,6 @@ class VdvConfig:
         return self.pose_rate if is_skeleton else self.learning_rate
 
     def of_encoder(self, is_skeleton: bool) -> dict[str, Any]:
-        """Options that a modality's encoder depends on, given its training target."""
+        """Options that a modality's encoder depends on."""
         idle = _NOT_OF_ENCODERS | (_SEQUENCES_ONLY if is_skeleton else _SKELETON_ONLY)
         return {name: value for name, value in asdict(self).items() if name not in idle}

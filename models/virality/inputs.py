@@ -14,7 +14,7 @@ class InputSpec:
     """What an encoder must know of its input."""
 
     width: int  # D of a sequence [B, T, D]; of a skeleton [B, K, C, T, V] its channels C
-    ridge_width: int = 0  # how many of a sequence's features, the last, the ridge regression reads; 0: all
+    statistics_width: int = 0  # how many of a sequence's features, the last, statistics are made of; 0: all
     is_skeleton: bool = False
 
 

@@ -5,16 +5,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-FEATURE_LIMIT = 4.0  # of the ridge regressions on features and probabilities
-MOTION_LIMIT = 2.0  # and of those on motion statistics, where tails say how odd a dancer is, not how good
-
 
 @dataclass(frozen=True)
 class Encoded:
     """Encoder output for a batch of B clips of one modality. Where `present` is False everything else is 0."""
 
-    score: Tensor  # [B] `levels`, weighted by LevelMix
-    levels: Tensor  # [B, L] scores of the network's levels, one at least, then the ridge regression's if there is one
+    score: Tensor  # [B] the mean of `levels`
+    levels: Tensor  # [B, L] scores of the network's levels, one at least
     embedding: Tensor  # [B, E]
     attention: Tensor  # [B, T] or [B, T, V]: weights of the pooling; sums to 1 over a present clip
     present: Tensor  # bool [B]
@@ -50,15 +47,12 @@ def absent_encoded(mask: Tensor, like: Tensor, levels: int, embedding: int) -> E
     return Encoded(score, rows.expand(-1, levels), rows.expand(-1, embedding), attention, mask.flatten(1).any(1))
 
 
-def encoded_batch(
-    network: Tensor, ridge: Tensor | None, mix: "LevelMix", embedding: Tensor, attention: Tensor, present: Tensor
-) -> Encoded:
-    """Encoder output for B clips from the scores of the N present ones: a network's [N, L] and the ridge regression's
-    [N]. present: bool [B], N of them True.
+def encoded_batch(levels: Tensor, embedding: Tensor, attention: Tensor, present: Tensor) -> Encoded:
+    """Encoder output for B clips from that for the N present ones: levels' scores [N, L]. present: bool [B], N of them
+    True.
     """
-    levels = network if ridge is None else torch.cat([network, ridge[:, None]], 1)
     score, levels, embedding, attention = (
-        scatter_present(values, present) for values in (mix(levels), levels, embedding, attention)
+        scatter_present(values, present) for values in (levels.mean(1), levels, embedding, attention)
     )
     return Encoded(score, levels, embedding, attention, present)
 
@@ -116,62 +110,3 @@ class MeanPool(nn.Module):
         """x [B, N, C], mask bool [B, N] -> pooled [B, C], weights [B, N]."""
         weights = mask.to(x.dtype) / mask.sum(1, keepdim=True).clamp(min=1)
         return torch.einsum("bn,bnc->bc", weights, x), weights
-
-
-class Ridge(nn.Module):
-    """A ridge regression on statistics of a clip, beside a network: with few clips it is the better half.
-
-    Fitted in closed form (pipeline.training.ridge), not trained with the network; until then it returns 0. A statistic
-    that is NaN, not known, counts as the mean.
-
-    Args:
-        statistics: S of a clip.
-        limit: standard deviations that a statistic counts for at most, or one outlier would decide alone. Nearer to the
-            mean it counts for nearly its value: limit * tanh(z / limit).
-    """
-
-    def __init__(self, statistics: int, limit: float):
-        super().__init__()
-        self.limit = limit
-        self.mean: Tensor
-        self.scale: Tensor
-        self.coefficients: Tensor
-        self.register_buffer("mean", torch.zeros(statistics))
-        self.register_buffer("scale", torch.ones(statistics))
-        self.register_buffer("coefficients", torch.zeros(statistics))
-
-    def set(self, mean: Tensor, scale: Tensor, coefficients: Tensor) -> None:
-        """Each [S]; scale above 0."""
-        for buffer, values in ((self.mean, mean), (self.scale, scale), (self.coefficients, coefficients)):
-            buffer.copy_(values)
-
-    def forward(self, statistics: Tensor) -> Tensor:
-        """statistics [N, S] -> score [N]."""
-        standard = (statistics - self.mean) / self.scale
-        return (self.limit * (standard / self.limit).tanh()).nan_to_num(nan=0.0) @ self.coefficients
-
-
-class LevelMix(nn.Module):
-    """An encoder's score: the weighted sum of its levels, those of its network and the ridge regression's.
-
-    Starts as half the network's mean and half the regression; the weights are then fitted to clips held out
-    (pipeline.training.fit).
-    """
-
-    def __init__(self, network_levels: int, ridge: bool):
-        super().__init__()
-        self.network_levels = network_levels  # the first of the levels; the regression's comes after them
-        self.centre: Tensor
-        self.weight: Tensor
-        share = 0.5 if ridge else 1.0
-        self.register_buffer("centre", torch.zeros(network_levels + ridge))
-        self.register_buffer("weight", torch.tensor([share / network_levels] * network_levels + [0.5] * ridge))
-
-    def set(self, centre: Tensor, weight: Tensor) -> None:
-        """Each [L]."""
-        self.centre.copy_(centre)
-        self.weight.copy_(weight)
-
-    def forward(self, levels: Tensor) -> Tensor:
-        """levels [N, L] -> score [N]."""
-        return (levels - self.centre) @ self.weight

@@ -14,13 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.virality.masked import (
-    MOTION_LIMIT,
     AttentionPool,
     Encoded,
-    LevelMix,
     MaskedBatchNorm,
     MeanPool,
-    Ridge,
     absent_encoded,
     encoded_batch,
 )
@@ -210,7 +207,6 @@ class Psgcn(nn.Module):
         blocks: a level, at least 1.
         layout: the skeleton, V joints.
         coordinates: C of a joint, 2 or 3; S = 4 C + 1 streams.
-        ridge: a ridge regression beside the pyramid, on statistics of the motion.
         refine: False leaves the way down out: each level is scored by its features of the way up.
         attention_pool: False pools each level by the plain mean.
     """
@@ -222,7 +218,6 @@ class Psgcn(nn.Module):
         blocks: int = 1,
         layout: Layout = COCO17,
         coordinates: int = 2,
-        ridge: bool = True,
         refine: bool = True,
         attention_pool: bool = True,
     ):
@@ -248,25 +243,21 @@ class Psgcn(nn.Module):
         self.refine = nn.ModuleList(Block(refined, refined, adjacency[level]) for level in refining)
         self.pool = nn.ModuleList(AttentionPool(refined) if attention_pool else MeanPool() for _ in channels)
         self.head = nn.ModuleList(nn.Linear(2 * refined, 1) for _ in channels)
-        statistics = statistics_count(len(layout.joints), coordinates)
-        self.ridge = Ridge(statistics, MOTION_LIMIT) if ridge else None
-        self.mix = LevelMix(len(channels), ridge)
         self.embedding_size = 2 * refined * len(channels)
 
     def forward(self, streams: Tensor, seen: Tensor) -> Encoded:
         """streams: [B, S, T, V] (skeleton.streams_at); seen: bool [B, T, V]; any T from 1.
 
         Frames in which nothing is seen count as absent, and so does a clip of such frames only. The levels of the
-        output are body, part, joint and the ridge regression, those that the encoder has.
+        output are body, part and joint, those that the encoder has.
         """
         present = seen.flatten(1).any(1)
         if not present.any():
-            return absent_encoded(seen, streams, len(self.mix.weight), self.embedding_size)
+            return absent_encoded(seen, streams, len(self.head), self.embedding_size)
         # Absent clips are left out rather than masked, so that they do not reach the norms' statistics.
         streams, seen = streams[present], seen[present]
-        ridge = None if self.ridge is None else self.ridge(motion_statistics(streams, seen))
         scores, embedding, attention = self._encode(streams, seen)
-        return encoded_batch(scores, ridge, self.mix, embedding, attention, present)
+        return encoded_batch(scores, embedding, attention, present)
 
     def _encode(self, streams: Tensor, seen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """All clips present -> the levels' scores, coarse first [N, 3], embedding [N, E], attention [N, T, V]."""

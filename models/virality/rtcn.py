@@ -15,15 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.virality.masked import (
-    FEATURE_LIMIT,
     AttentionPool,
     Encoded,
-    LevelMix,
     MeanPool,
-    Ridge,
     absent_encoded,
     encoded_batch,
-    masked_mean,
 )
 
 
@@ -79,7 +75,6 @@ class Rtcn(nn.Module):
         features: D of the input.
         dilations: one gated layer each.
         relations_after: the layers, counted from 1, that a temporal relation follows; none: a plain TCN.
-        ridge_width: how many of the features, the last, a ridge regression on their mean over time uses; 0: none.
         attention_pool: False pools by the plain mean.
     """
 
@@ -90,7 +85,6 @@ class Rtcn(nn.Module):
         dilations: tuple[int, ...] = (1, 2, 4, 8, 16),
         relations_after: tuple[int, ...] = (2, 4),
         dropout: float = 0.5,
-        ridge_width: int = 0,
         attention_pool: bool = True,
     ):
         super().__init__()
@@ -101,8 +95,6 @@ class Rtcn(nn.Module):
         )
         self.pool = AttentionPool(width) if attention_pool else MeanPool()
         self.head = nn.Linear(width, 1)
-        self.ridge = Ridge(ridge_width, FEATURE_LIMIT) if ridge_width else None
-        self.mix = LevelMix(1, ridge_width > 0)
         self.embedding_size = width
 
     def forward(self, features: Tensor, mask: Tensor) -> Encoded:
@@ -112,14 +104,11 @@ class Rtcn(nn.Module):
         """
         present = mask.any(1)
         if not present.any():
-            return absent_encoded(mask, features, len(self.mix.weight), self.embedding_size)
+            return absent_encoded(mask, features, 1, self.embedding_size)
         mask = mask[present]
         features = torch.where(mask[..., None], features[present], 0.0)
         score, embedding, attention = self._encode(features, mask)
-        ridge = None
-        if self.ridge is not None:
-            ridge = self.ridge(masked_mean(features, mask)[:, -len(self.ridge.coefficients) :])
-        return encoded_batch(score, ridge, self.mix, embedding, attention, present)
+        return encoded_batch(score, embedding, attention, present)
 
     def _encode(self, features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """All clips present -> score [N, 1], embedding [N, E], attention [N, T]."""

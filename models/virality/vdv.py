@@ -1,17 +1,18 @@
-"""VDV: the encoders of the chosen modalities and the fusion of what they predict."""
+"""VDV: the encoders of the chosen modalities and the joint model of their parts of the score."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from models.virality.baselines import Lstm, MeanMlp, StGcn, StGcnPlus, matched_width, parameter_count
 from models.virality.config import VdvConfig
-from models.virality.fusion import AttentiveFusion
 from models.virality.inputs import InputSpec, ModalityInput
+from models.virality.joint import FEATURE_LIMIT, MOTION_LIMIT, Evidence, Part
 from models.virality.masked import Encoded
-from models.virality.psgcn import Psgcn, motion_statistics
+from models.virality.psgcn import Psgcn, motion_statistics, statistics_count
 from models.virality.rtcn import Rtcn
 from models.virality.skeleton import COCO17, Layout
 
@@ -20,16 +21,20 @@ from models.virality.skeleton import COCO17, Layout
 class Prediction:
     """Model output for B clips; M modalities in the order of `Vdv.modalities`."""
 
-    score: Tensor  # [B] higher is more popular within the challenge; 0 where abstained
-    attention: Tensor  # [B, M]
-    abstained: Tensor  # bool [B] no modality was present
+    score: Tensor  # [B] higher is more popular within the challenge: the sum of the parts; 0 where abstained
+    parts: Tensor  # [B, M] 0 where absent
+    attention: Tensor  # [B, M] how much each part may move this clip's score, as a share; 0 where absent
+    present: Tensor  # bool [B, M]
     encoded: dict[str, Encoded]
+
+    @property
+    def abstained(self) -> Tensor:
+        """bool [B] no modality was present."""
+        return ~self.present.any(1)
 
 
 class Vdv(nn.Module):
-    """Encoders of the chosen modalities and their fusion.
-
-    The fused score's gradient ends at the encoders: a modality's score is that of the modality alone.
+    """Encoders of the chosen modalities, and the parts of the score read from their scores and from statistics.
 
     Args:
         config: `modalities` among its options name the model's modalities.
@@ -44,44 +49,71 @@ class Vdv(nn.Module):
         if not self.modalities:
             raise ValueError("a model needs at least one modality")
         self.encoders = nn.ModuleDict({name: build_encoder(config, inputs[name]) for name in self.modalities})
-        self.fusion = build_fusion(len(self.modalities), config)
+        self.parts = nn.ModuleDict({name: build_part(inputs[name]) for name in self.modalities})
 
     def forward(self, batch: Mapping[str, ModalityInput]) -> Prediction:
         encoded = {modality: encode(self.encoders[modality], batch[modality]) for modality in self.modalities}
-        scores = torch.stack([encoded[modality].score for modality in self.modalities], 1).detach()
-        present = torch.stack([encoded[modality].present for modality in self.modalities], 1)
-        quality = torch.stack([batch[modality].quality for modality in self.modalities], 1)
-        score, attention = self.fusion(scores, quality, present)
-        return Prediction(score, attention, ~present.any(1), encoded)
+        evidence = {name: self.read(name, batch[name], encoded[name]) for name in self.modalities}
+        return self.predict(evidence, encoded)
+
+    def part(self, modality: str) -> Part:
+        return cast(Part, self.parts[modality])
+
+    def read(self, modality: str, given: ModalityInput, encoded: Encoded) -> Evidence:
+        """What the joint model reads of one modality of B clips."""
+        statistics, present = clip_statistics(self.inputs[modality], given)
+        return self.part(modality).read(statistics, encoded.score, given.quality, present)
+
+    def predict(self, evidence: Mapping[str, Evidence], encoded: dict[str, Encoded]) -> Prediction:
+        parts = torch.stack([self.part(name)(evidence[name]) for name in self.modalities], 1)
+        present = torch.stack([evidence[name].present for name in self.modalities], 1)
+        reach = torch.stack(
+            [self.part(name).spread * self.part(name).trust(evidence[name].clarity) for name in self.modalities], 1
+        )
+        weights = torch.where(present, reach, 0.0)
+        attention = weights / weights.sum(1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
+        return Prediction(parts.sum(1), parts, attention, present, encoded)
+
+    def part_at_usual_quality(self, modality: str, values: Tensor, mask: Tensor) -> Tensor:
+        """One modality's part of the score of B clips, [B], were they seen as well as most. values, mask: as
+        ModalityInput has them.
+        """
+        given = ModalityInput(values, mask, self.part(modality).usual.expand(len(values)))
+        return self.part(modality)(self.read(modality, given, encode(self.encoders[modality], given)))
 
 
 def build_encoder(config: VdvConfig, spec: InputSpec) -> nn.Module:
     """The network of one modality."""
     if spec.is_skeleton:
         return pose_network(config)
-    width = ridge_width(spec) if config.ridge else 0
     if config.sequence_network == "lstm":
-        return Lstm(spec.width, config.width, config.dropout, width)
+        return Lstm(spec.width, config.width, config.dropout)
     if config.sequence_network == "mean_mlp":
-        return MeanMlp(spec.width, config.width, config.dropout, width)
+        return MeanMlp(spec.width, config.width, config.dropout)
     return Rtcn(
         spec.width,
         config.width,
         config.dilations,
         config.relations_after,
         config.dropout,
-        width,
         config.attention_pool,
     )
 
 
-def ridge_width(spec: InputSpec) -> int:
-    """Number of a sequence's features, the last ones, that the ridge regression reads."""
-    return spec.ridge_width or spec.width
+def build_part(spec: InputSpec) -> Part:
+    """One modality's part of the score, not fitted yet."""
+    if spec.is_skeleton:
+        return Part(statistics_count(len(COCO17.joints)), MOTION_LIMIT)
+    return Part(statistics_width(spec), FEATURE_LIMIT)
+
+
+def statistics_width(spec: InputSpec) -> int:
+    """Number of a sequence's features, the last ones, whose means are the modality's statistics."""
+    return spec.statistics_width or spec.width
 
 
 def clip_statistics(spec: InputSpec, given: ModalityInput) -> tuple[Tensor, Tensor]:
-    """Input of a modality's ridge regression for B clips, [B, S], and whether the modality is present, bool [B].
+    """Statistics of a modality of B clips, [B, S], and whether the modality is present, bool [B].
 
     A statistic is NaN where it is not known. Of a skeleton the mean over its K samplings, as `encode` averages scores.
     """
@@ -92,12 +124,12 @@ def clip_statistics(spec: InputSpec, given: ModalityInput) -> tuple[Tensor, Tens
     present = given.mask.any(1)
     features = torch.where(given.mask[..., None], given.values, 0.0)
     mean = features.sum(1) / given.mask.sum(1, keepdim=True).clamp(min=1)
-    return mean[:, -ridge_width(spec) :], present
+    return mean[:, -statistics_width(spec) :], present
 
 
 def pose_network(config: VdvConfig, layout: Layout = COCO17, coordinates: int = 2) -> nn.Module:
     """The network of poses; one that is not the pyramid is as wide as gives it the pyramid's parameters."""
-    common = (layout, coordinates, config.ridge)
+    common = (layout, coordinates)
 
     def psgcn(channels: tuple[int, ...], blocks: int) -> nn.Module:
         return Psgcn(channels, config.refined_channels, blocks, *common, config.refine, config.attention_pool)
@@ -117,11 +149,6 @@ def pose_network(config: VdvConfig, layout: Layout = COCO17, coordinates: int = 
     with torch.device("meta"):
         parameters = parameter_count(pyramid())
     return flat(matched_width(flat, parameters))
-
-
-def build_fusion(modalities: int, config: VdvConfig) -> AttentiveFusion:
-    """A fusion of so many modalities, not trained yet."""
-    return AttentiveFusion(modalities, config.fusion)
 
 
 def encode(encoder: nn.Module, given: ModalityInput) -> Encoded:

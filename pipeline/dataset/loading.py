@@ -64,16 +64,11 @@ class ClipDataset(Dataset):
         self._shards = ReaderCache(OPEN_SHARDS)
         self._cache = _Cache(CACHE_BYTES)
 
-    def view(self, *modalities: str, training: bool, percentile: np.ndarray | None = None) -> "ClipDataset":
-        """The same clips with these modalities only, and the same cache.
-
-        percentile: float [clips], the training target in place of the clips' percentile.
-        """
+    def view(self, *modalities: str, training: bool) -> "ClipDataset":
+        """The same clips with these modalities only, and the same cache."""
         view = copy.copy(self)
         view.inputs = {modality: self.inputs[modality] for modality in modalities}
         view._training = training
-        if percentile is not None:
-            view.clips = self.clips.assign(percentile=percentile)
         return view
 
     def __len__(self) -> int:

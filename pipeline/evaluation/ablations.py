@@ -70,24 +70,16 @@ def variants(config: VdvConfig) -> list[Variant]:
     )
     shared = (
         ("mean_pool", "plain mean for attention pooling", replace(config, attention_pool=False)),
-        ("no_ridge", "no ridge regression beside the networks", replace(config, ridge=False)),
-        ("no_backfitting", "each modality learns the whole label", replace(config, rounds=0)),
         ("no_huber", "ranking loss alone", replace(config, huber_weight=0.0)),
-        ("patience", "stopped early (patience 3)", replace(config, patience=3)),
-    )
-    fusion = (
-        ("reliability_fusion", "fusion by reliability alone", replace(config, fusion="reliability")),
-        ("mean_fusion", "fusion by the uniform mean", replace(config, fusion="mean")),
     )
     known = tuple(modality for modality in modality_names() if modality in config.modalities)
     skeletons = tuple(modality for modality in known if find_modality(modality).is_skeleton)
     sequences = tuple(modality for modality in known if modality not in skeletons)
     listed = []
-    for group, changed in ((pose, skeletons), (sequence, sequences), (shared, known), (fusion, ())):
-        modalities = tuple(modality for modality in changed if modality in known)
-        if modalities or (not changed and len(known) > 1):
-            listed += [Variant(name, title, other, modalities) for name, title, other in group if other != config]
-    return [variant for variant in listed if len(known) > 1 or variant.name != "no_backfitting"]
+    for group, changed in ((pose, skeletons), (sequence, sequences), (shared, known)):
+        if changed:
+            listed += [Variant(name, title, other, changed) for name, title, other in group if other != config]
+    return listed
 
 
 def choose_variants(config: VdvConfig, names: Sequence[str]) -> list[Variant]:

@@ -18,7 +18,7 @@ from pipeline.dataset.labels import ENGAGEMENT, LabelOptions
 from pipeline.dataset.loading import ClipDataset
 from pipeline.evaluation.baselines import BaselineInputs, Ridge, baseline_inputs, baseline_scores, fit_and_predict
 from pipeline.evaluation.concatenation import concatenation_scores
-from pipeline.evaluation.other_fusions import other_fusion_scores
+from pipeline.evaluation.other_fusions import other_fusion_scores, read_evidence
 from pipeline.evaluation.predictors import BASELINE, FUSION, PERMUTED
 from pipeline.evaluation.protocol import Fold, assert_apart, clip_groups, fold_labels, make_folds
 from pipeline.scoring.scores import score_rows
@@ -209,15 +209,15 @@ def _train_and_score(task: _FoldTask, clips: pd.DataFrame, fusions: bool) -> tup
     dataset = ClipDataset(task.dataset_folder, task.config, training=True, clips=clips)
     fitted = fit(dataset, task.config, task.device, checkpoints=task.checkpoints)
     # make_folds asserts the same; here of the rows that training has really used.
-    assert_apart(clips, clip_groups(clips), np.asarray(fitted.rows), task.fold.test)
+    assert_apart(clips, clip_groups(clips), fitted.clips.row, task.fold.test)
     rows = task.fold.test.tolist()
     model = fitted.model.to(task.device)
     scores = score_rows(model, dataset.view(*model.modalities, training=False), rows, task.device)
     parts = [clips.loc[rows, ["clip_id", "challenge", "label", "percentile"]], scores]
     if fusions:
-        others = other_fusion_scores(model.cpu(), fitted.held, scores, clips)
+        others = other_fusion_scores(fitted, read_evidence(model, dataset, rows, task.device), rows)
         others["concatenation"] = concatenation_scores(
-            dataset, fitted.rows, rows, clip_groups(clips), task.config, task.device
+            dataset, fitted.clips.row.tolist(), rows, task.config, task.device
         )
         parts.append(others.add_prefix(FUSION))
     return pd.concat(parts, axis=1), dataset

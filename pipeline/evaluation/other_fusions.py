@@ -1,81 +1,76 @@
-"""Other fusions of the same encoders' scores, to compare the attentive fusion with.
+"""Other readings of the same evidence, to compare the joint model with: only the joint model is fitted anew."""
 
-Only the fusion is trained anew, on the same scores of clips held out.
-"""
-
-from dataclasses import replace
+from collections.abc import Mapping
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
 
-from models.virality.config import VdvConfig
-from models.virality.fusion import AttentiveFusion
-from models.virality.vdv import Vdv, build_fusion
-from pipeline.training.fusion import HeldOut, modality_coefficients, train_attention
-
-
-def other_fusion_scores(model: Vdv, held: HeldOut, scores: pd.DataFrame, clips: pd.DataFrame) -> pd.DataFrame:
-    """Scores of the clips of `scores` by other fusions; NaN where a fusion has no input.
-
-    Args:
-        held: what the model's fusion was trained on (fit.Fitted.held).
-        scores: as scores.score_rows gives it, indexed by row.
-        clips: the dataset's table, for the quality of each clip's modalities.
-
-    Returns:
-        Columns, indexed as `scores`:
-        mean: of the calibrated scores.
-        reliability: weights by reliability alone, the same for every clip: non-negative ridge stacking.
-        best_single: the modality that is most reliable on the clips held out.
-        only_<modality>+<modality>: the fusion calibrated and trained anew on these modalities, of each two and each
-        three. without_<modality>: the model as it is, as if the clips lacked the modality.
-        Without columns where there are fewer than two modalities.
-    """
-    modalities = model.modalities
-    if len(modalities) < 2:
-        return pd.DataFrame(index=scores.index)
-    columns = [f"score_{modality}" for modality in modalities]
-    encoded = torch.tensor(scores[columns].to_numpy(float, na_value=np.nan)).float()
-    present = encoded.isfinite()
-    quality = torch.tensor(clips.loc[scores.index, [f"quality_{modality}" for modality in modalities]].to_numpy(float))
-    score, quality = encoded.nan_to_num(), quality.float()
-
-    fusion, everything = model.fusion, list(range(len(modalities)))
-    fused = {
-        mode: _fuse_anew(replace(model.config, fusion=mode), held, everything, score, quality, present)
-        for mode in ("mean", "reliability")
-    }
-    best = int(modality_coefficients(held).argmax())
-    fused["best_single"] = _or_nan(score[:, best], present[:, best])
-    for count in range(2, len(modalities)):
-        for chosen in combinations(range(len(modalities)), count):
-            name = "+".join(modalities[at] for at in chosen)
-            fused[f"only_{name}"] = _fuse_anew(model.config, held, list(chosen), score, quality, present)
-    for place, modality in enumerate(modalities):
-        others = present.clone()
-        others[:, place] = False
-        fused[f"without_{modality}"] = _apply(fusion, score, quality, others)
-    return pd.DataFrame({name: values.double().numpy() for name, values in fused.items()}, index=scores.index)
-
-
-def _fuse_anew(
-    config: VdvConfig, held: HeldOut, chosen: list[int], score: Tensor, quality: Tensor, present: Tensor
-) -> Tensor:
-    """Scores by a fusion trained on the chosen modalities alone."""
-    some = replace(held, score=held.score[:, chosen], quality=held.quality[:, chosen], present=held.present[:, chosen])
-    fusion = build_fusion(len(chosen), config)
-    train_attention(fusion, some, config)
-    return _apply(fusion, score[:, chosen], quality[:, chosen], present[:, chosen])
+from models.virality.joint import Evidence
+from models.virality.vdv import Vdv, encode
+from pipeline.dataset.loading import ClipDataset
+from pipeline.training.fit import Fitted
+from pipeline.training.joint import fit_joint
 
 
 @torch.inference_mode()
-def _apply(fusion: AttentiveFusion, score: Tensor, quality: Tensor, present: Tensor) -> Tensor:
-    fused, _ = fusion.eval()(score, quality, present)
-    return _or_nan(fused, present.any(1))
+def read_evidence(model: Vdv, dataset: ClipDataset, rows: list[int], device: torch.device) -> dict[str, Evidence]:
+    """What the joint model reads of these rows of the dataset, by modality."""
+    evidence = {}
+    for modality in model.modalities:
+        parts = []
+        for batch in dataset.view(modality, training=False).in_batches(rows, model.config.batch_clips):
+            given = batch.inputs[modality].to(device)
+            of_batch = model.read(modality, given, encode(model.encoders[modality], given))
+            parts.append([value.cpu() for value in of_batch])
+        evidence[modality] = Evidence(*(torch.cat(column) for column in zip(*parts, strict=True)))
+    return evidence
 
 
-def _or_nan(values: Tensor, present: Tensor) -> Tensor:
-    return torch.where(present, values, torch.nan)
+def other_fusion_scores(fitted: Fitted, evidence: Mapping[str, Evidence], rows: list[int]) -> pd.DataFrame:
+    """Scores of clips by other readings of their evidence (`read_evidence`); NaN where one has no input.
+
+    Returns:
+        Columns, indexed by `rows`:
+        networks: the four networks' scores alone, weighted clip by clip: the paper's attentive fusion of predictions.
+        statistics: the statistics alone, without networks.
+        no_gates: as if quality said nothing.
+        mean: of the modalities' parts, each in units of its spread.
+        best_single: the modality whose part explains most of the training clips' labels.
+        only_<modality>+<modality>: the joint model fitted anew to these modalities, of each two and each three.
+        without_<modality>: the model as it is, as if the clips lacked the modality.
+        The last four, only where there are two modalities or more.
+    """
+    modalities = fitted.model.modalities
+
+    def anew(names: tuple[str, ...] = modalities, **options: bool) -> np.ndarray:
+        of_clips = {name: fitted.evidence[name] for name in names}
+        joint = fit_joint(of_clips, fitted.clips, seed=fitted.model.config.seed, **options)
+        return _summed(joint.parts({name: evidence[name] for name in names}), evidence)
+
+    fused = {
+        "networks": anew(statistics=False),
+        "statistics": anew(networks=False),
+        "no_gates": anew(gates=False),
+    }
+    parts = fitted.joint.parts(evidence)
+    if len(modalities) > 1:
+        spread = {name: max(float(fitted.model.part(name).spread), 1e-9) for name in modalities}
+        fused["mean"] = _summed({name: part / spread[name] for name, part in parts.items()}, evidence)
+        best = max(modalities, key=lambda name: spread[name])
+        fused["best_single"] = _summed({best: parts[best]}, evidence)
+        for count in range(2, len(modalities)):
+            for chosen in combinations(modalities, count):
+                fused[f"only_{'+'.join(chosen)}"] = anew(chosen)
+        for modality in modalities:
+            fused[f"without_{modality}"] = _summed(
+                {name: part for name, part in parts.items() if name != modality}, evidence
+            )
+    return pd.DataFrame(fused, index=rows)
+
+
+def _summed(parts: Mapping[str, np.ndarray], evidence: Mapping[str, Evidence]) -> np.ndarray:
+    """Sum of the parts; NaN where a clip has none of these modalities."""
+    present = np.stack([evidence[name].present.numpy() for name in parts], 1).any(1)
+    return np.where(present, np.sum(list(parts.values()), 0), np.nan)

@@ -7,13 +7,13 @@ that of somebody who does nothing.
 import numpy as np
 import torch
 from captum.attr import IntegratedGradients
-from torch import Tensor, nn
+from torch import Tensor
 
 from models.virality.config import VdvConfig
 from models.virality.inputs import ModalityInput
 from models.virality.pose_sampling import scoring_frames
 from models.virality.skeleton import Posture
-from models.virality.vdv import encode
+from models.virality.vdv import Vdv
 
 # Clips x samplings x steps that go through the network at once; with what backward needs of them, 0.2 GB.
 _BATCH = 192
@@ -22,15 +22,15 @@ _BATCH = 192
 _EASE = 2
 
 
-def integrated_gradients(encoder: nn.Module, pose: ModalityInput, steps: int = 24) -> Tensor:
-    """Contributions of each joint in each segment of time to the skeleton's score, float32 [B, T, V]; 0: absent clip.
+def integrated_gradients(model: Vdv, pose: ModalityInput, steps: int = 24) -> Tensor:
+    """Contributions of each joint in each segment of time to the pose's part of the score, float32 [B, T, V].
 
-    Of the score mixed of network and ridge, of the K samplings' mean: segment t is the t-th frame of each sampling
+    0 of an absent clip. Of the K samplings' mean: segment t is the t-th frame of each sampling
     (`segment_seconds`). Confidence is as in the clip along the whole path, and so adds nothing. The sum over T and V is
     score(clip) - score(baseline).
 
     Args:
-        encoder: of the pose modality, in eval mode, on the device of `pose`.
+        model: in eval mode, on the device of `pose`.
         pose: of B clips, as pipeline.dataset.loading's `pad` gives it.
         steps: nodes of the Gauss-Legendre quadrature along the path.
     """
@@ -45,7 +45,7 @@ def integrated_gradients(encoder: nn.Module, pose: ModalityInput, steps: int = 2
     def score(progress: Tensor, values: Tensor, baseline: Tensor, mask: Tensor) -> Tensor:
         """progress: 0 at the baseline, 1 at the clip."""
         between = baseline + progress.pow(_EASE) * (values - baseline)
-        return encode(encoder, ModalityInput(between, mask, quality=between.new_zeros(len(between)))).score
+        return model.part_at_usual_quality("pose", between, mask)
 
     with torch.enable_grad():
         gradients = IntegratedGradients(score).attribute(

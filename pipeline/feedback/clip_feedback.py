@@ -114,7 +114,7 @@ def write_feedback(run_folder: Run, clip_id: str, device: torch.device) -> ClipF
     posture, *references = (
         read_posture(run_folder.workspace, chosen.clips, row, model.config) for row in (chosen.row, *chosen.references)
     )
-    comparison = compare_clip(posture, references, PoseScorer(model.encoders["pose"], model.config, device))
+    comparison = compare_clip(posture, references, PoseScorer(model, device))
     if comparison.motion is None:
         raise DataError(f"clip {clip_id} shows the dancer for less than {WINDOW_S:.0f} seconds, too short to compare")
     if not comparison.comparable:
@@ -176,7 +176,7 @@ def compare_clip(posture: Posture, references: Sequence[Posture], scorer: PoseSc
 def gradient_shares(posture: Posture, findings: Sequence[Finding], scorer: PoseScorer) -> list[float]:
     """By finding: sum of the integrated gradients of its joints and time, over the sum of all absolute ones."""
     pose = scoring_input([posture], scorer.config, scorer.device)
-    gradients = integrated_gradients(scorer.encoder, pose)[0].cpu().numpy()
+    gradients = integrated_gradients(scorer.model, pose)[0].cpu().numpy()
     seconds, joints = segment_seconds(posture, scorer.config), limb_joints()
     total = float(np.abs(gradients).sum()) or 1.0
     shares = []

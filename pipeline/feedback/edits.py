@@ -8,12 +8,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch import nn
 
 from models.virality.config import VdvConfig
 from models.virality.pose_sampling import scoring_input
 from models.virality.skeleton import COCO17, Layout, Posture
-from models.virality.vdv import encode
+from models.virality.vdv import Vdv
 from pipeline.feedback.motion import LIMBS, AlignedReference, Motion, limb_joints, to_positions, to_vectors
 
 BLEND_S = 0.25  # at both ends of an edit
@@ -22,19 +21,22 @@ _BATCH = 32  # clips that are scored at once
 
 @dataclass(frozen=True)
 class PoseScorer:
-    """The pose encoder of a run, in eval mode, trained with `config`."""
+    """The pose's part of a run's model, which is in eval mode."""
 
-    encoder: nn.Module
-    config: VdvConfig
+    model: Vdv
     device: torch.device
 
+    @property
+    def config(self) -> VdvConfig:
+        return self.model.config
+
     def scores(self, postures: Sequence[Posture]) -> np.ndarray:
-        """float64 [B], the skeleton's score of each, as scoring computes it."""
+        """float64 [B], the pose's part of the score of each, as scoring computes it of a clip of usual quality."""
         scores = []
         for first in range(0, len(postures), _BATCH):
             pose = scoring_input(postures[first : first + _BATCH], self.config, self.device)
             with torch.inference_mode():
-                scores.append(encode(self.encoder, pose).score.cpu().numpy())
+                scores.append(self.model.part_at_usual_quality("pose", pose.values, pose.mask).cpu().numpy())
         return np.concatenate(scores).astype(float)
 
 

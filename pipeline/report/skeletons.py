@@ -158,7 +158,7 @@ def attribute_scores(
         batch = present[first : first + _BATCH]
         inputs = pad(sample_poses([dancer for _, dancer in batch], model.config, None)).to(device)
         pose = _middle_sampling(inputs)
-        gradients = integrated_gradients(model.encoders["pose"], pose, STEPS).cpu().numpy().astype(np.float64)
+        gradients = integrated_gradients(model, pose, STEPS).cpu().numpy().astype(np.float64)
         for (row, dancer), parts in zip(batch, gradients, strict=True):
             assert dancer.posture is not None
             yield row, Evidence(parts.sum(1), parts.sum(0), segment_seconds(dancer.posture, model.config))

@@ -1,7 +1,7 @@
 """Training of a run: from a dataset to a trained model and its files.
 
 runs/<id>/model.safetensors    the weights
-runs/<id>/held_out.parquet     fused scores of the clips held out of the encoders' training, which trained the fusion
+runs/<id>/held_out.parquet     scores of the training clips by the joint model without their creators
 runs/<id>/logs/                of the encoders' training
 runs/<id>/checkpoints/         of a training in progress (pipeline.training.checkpoints); deleted at its end
 runs/<id>/run.json             data, options, code and machine; written last, so where it exists, all files do
@@ -27,7 +27,6 @@ from pipeline.core.environment import code_version, environment
 from pipeline.core.errors import WorkspaceError
 from pipeline.core.fingerprint import fingerprint
 from pipeline.dataset.folder import DatasetFolder
-from pipeline.dataset.labels import group_clips
 from pipeline.dataset.loading import ClipDataset
 from pipeline.runs.run import HELD_OUT, INTERVAL_LEVEL, MODEL, RUN, RUN_SCHEMA, Run
 from pipeline.training.checkpoints import CHECKPOINTS, clear
@@ -75,17 +74,16 @@ def _describe(dataset: ClipDataset, dataset_id: str, statistics: Mapping, fitted
         "dataset": dataset_id,
         "data": {
             "clips": len(clips),
-            "challenges": sorted(clips["challenge"].iloc[fitted.rows].unique()),  # trained on
+            "challenges": sorted(clips["challenge"].iloc[fitted.clips.row].unique()),  # trained on
             "fingerprint": data_fingerprint(clips),
             "features": _feature_fingerprints(clips, statistics["modalities"]),
         },
         "config": asdict(model.config),
         "features": {name: asdict(spec) for name, spec in dataset.inputs.items()},
         "seed": model.config.seed,
-        "trained_on": len(fitted.rows),
+        "trained_on": len(fitted.clips.row),
         "final_loss": fitted.loss,
-        "epochs": fitted.epochs,
-        "fusion": _describe_fusion(fitted),
+        "joint": _describe_joint(fitted),
         "label": statistics["label"],
         "interval_level": INTERVAL_LEVEL,
         "profiles": statistics["profiles"],
@@ -108,33 +106,23 @@ def _feature_fingerprints(clips: pd.DataFrame, modalities: Iterable[str]) -> dic
     return {modality: shards.iloc[0].split("/")[2] if len(shards) else None for modality, shards in paths.items()}
 
 
-@torch.inference_mode()
 def _held_out(dataset: ClipDataset, fitted: Fitted) -> pd.DataFrame:
-    """Fused scores of the clips held out of the encoders' training, as intervals.calibrate takes them."""
-    held = fitted.held
-    score, _ = fitted.model.fusion(held.score, held.quality, held.present)
-    clips = dataset.clips
-    table = clips[["clip_id", "challenge", "percentile"]].iloc[held.row.numpy()]
-    table.insert(2, "group", group_clips(clips["creator_id"], clips["copies"], clips.index)[table.index])
-    table["score"] = score.masked_fill(~held.present.any(1), torch.nan).numpy()
-    return table.sort_index()
+    """Scores of the training clips by models that did not see their creators, as intervals.calibrate takes them."""
+    table = dataset.clips[["clip_id", "challenge", "percentile"]].iloc[fitted.clips.row]
+    table.insert(2, "group", fitted.clips.group)
+    table["score"] = fitted.joint.held_out
+    return table
 
 
-def _describe_fusion(fitted: Fitted) -> dict:
-    """Number of held-out clips that the fusion was trained on; each modality's share of reliability, and its steepness
-    in quality.
-    """
-    fusion = fitted.model.fusion
-
-    def by_modality(values: torch.Tensor) -> dict[str, float]:
-        return {
-            modality: round(value, 4) for modality, value in zip(fitted.model.modalities, values.tolist(), strict=True)
-        }
-
+def _describe_joint(fitted: Fitted) -> dict:
+    """Shares of the label's variance within a challenge as the joint model estimates them, and its slopes."""
+    joint = fitted.joint
+    of_blocks = {f"{modality}_{kind}": variance for (modality, kind), variance in joint.variances.items()}
+    variances = of_blocks | {"creator": joint.creator, "noise": joint.noise}
+    total = sum(variances.values())
     return {
-        "held_out": len(fitted.held.score),
-        "reliability": by_modality(fusion.reliability / fusion.reliability.sum()),
-        "steepness": by_modality(fusion.steepness),
+        "variance": {name: round(variance / total, 4) for name, variance in variances.items()},
+        "slope": {modality: round(slope, 4) for modality, slope in joint.slopes.items()},
     }
 
 

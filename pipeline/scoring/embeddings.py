@@ -104,7 +104,7 @@ def _layers_of_run(run_folder: Run, run: Mapping, device: "torch.device") -> dic
 def _encode(
     dataset_folder: DatasetFolder, run_folder: Run, device: "torch.device"
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """The encoders' pooled layers, float32 [N, E], and scores, [N], by modality; NaN where lacking."""
+    """The encoders' pooled layers, float32 [N, E], and the parts of the score, [N], by modality; NaN where lacking."""
     # Imports of seconds, not needed where embeddings are kept.
     import torch
 
@@ -122,7 +122,8 @@ def _encode(
         for batch in dataset.in_batches(range(len(dataset)), model.config.batch_clips):
             for modality, sequence in to_device(batch.inputs, device).items():
                 output = encode(model.encoders[modality], sequence)
-                for parts, values in ((layers[modality], output.embedding), (scores[modality], output.score[:, None])):
+                part = model.part(modality)(model.read(modality, sequence, output))[:, None]
+                for parts, values in ((layers[modality], output.embedding), (scores[modality], part)):
                     parts.append(values.masked_fill(~output.present[:, None], torch.nan).float().cpu().numpy())
     whole = {modality: np.concatenate(parts) for modality, parts in layers.items()}
     return whole, {modality: np.concatenate(parts)[:, 0] for modality, parts in scores.items()}

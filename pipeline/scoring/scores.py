@@ -24,8 +24,8 @@ def score_clips(dataset_folder: DatasetFolder, run_folder: Run, device: torch.de
     percentile (of the score within the challenge, 0..1); expected_percentile, low, high (0..1, of the label within the
     challenge: the expected one and its interval at the run's level; see pipeline.scoring.intervals; null where
     abstained and where the challenge is unknown); abstained (the clip has no modality at all); for each modality of the
-    run score_<modality> (null where the clip lacks it) and attention_<modality> (its weight in the fused score, 0 where
-    the clip lacks it).
+    run score_<modality> (its part of the score, which is their sum; null where the clip lacks it) and
+    attention_<modality> (how much the part may move this clip's score, as a share; 0 where the clip lacks it).
 
     The score of a training clip is too good. Its expected percentile comes from the score of a model that did not see
     it, where there is one, else is null.
@@ -84,12 +84,12 @@ def score_rows(model: Vdv, dataset: ClipDataset, rows: Sequence[int], device: to
 
 
 @torch.inference_mode()
-def _score_batch(model: torch.nn.Module, batch: ClipBatch, device: torch.device) -> dict[str, list]:
+def _score_batch(model: Vdv, batch: ClipBatch, device: torch.device) -> dict[str, list]:
     """Columns of `score_rows` of a batch."""
     output = model(to_device(batch.inputs, device))
     columns = {"score": _or_none(output.score, ~output.abstained), "abstained": output.abstained.tolist()}
-    for place, (modality, encoded) in enumerate(output.encoded.items()):
-        columns[f"score_{modality}"] = _or_none(encoded.score, encoded.present)
+    for place, modality in enumerate(output.encoded):
+        columns[f"score_{modality}"] = _or_none(output.parts[:, place], output.present[:, place])
         columns[f"attention_{modality}"] = output.attention[:, place].tolist()
     return columns
 

@@ -1,47 +1,37 @@
-"""The training of a whole model: encoders one by one, then the fusion on their scores of clips held out."""
+"""The training of a whole model: the encoders one by one, then the joint model of their scores and of statistics."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import cast
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch import Tensor
 
 from models.virality.config import VdvConfig
-from models.virality.inputs import to_device
-from models.virality.masked import LevelMix
-from models.virality.vdv import Vdv, build_fusion, encode
+from models.virality.joint import Evidence
+from models.virality.vdv import Vdv, clip_statistics, encode
 from pipeline.core import storage
 from pipeline.core.errors import DataError
 from pipeline.core.memory import keep_blocks
 from pipeline.dataset.folds import assign_folds
 from pipeline.dataset.labels import TRAIN, group_clips
 from pipeline.dataset.loading import ClipDataset
-from pipeline.training.encoder_training import TrainingTarget, fit_encoder
-from pipeline.training.fusion import HeldOut, train_attention
+from pipeline.training.encoder_training import FittedEncoder, fit_encoder
+from pipeline.training.joint import Joint, TrainingClips, fit_joint
 from pipeline.training.lightning_loop import deterministic, quiet
-from pipeline.training.ridge import (
-    FoldAssignment,
-    backfit,
-    centre_within,
-    normal_score,
-    read_clip_statistics,
-    residual_percentile,
-    stacking_coefficients,
-)
+
+_LEAST_SPREAD = 1e-6  # of what varies
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """A trained model, and the clips, losses and epochs of its training."""
+    """A trained model, and the clips and losses of its training."""
 
     model: Vdv  # in eval mode, on the CPU
-    rows: list[int]  # trained on
-    held: HeldOut  # the clips that the fusion was trained on, a column a modality of the model
+    clips: TrainingClips
+    evidence: dict[str, Evidence]  # by modality, of these clips; the networks' scores are of clips held out
+    joint: Joint
     loss: dict[str, float]  # by modality, of the last batch
-    epochs: dict[str, int]  # by modality, trained
 
 
 def fit(
@@ -53,16 +43,9 @@ def fit(
 ) -> Fitted:
     """Train a model on the dataset's training clips.
 
-    The fusion must not trust a modality that merely memorised the clips: the training clips are dealt into
-    `config.inner_folds` folds by creator, encoders are trained on all folds but one and score that one, and the fusion
-    is trained on these scores only. They also decide the weights of each encoder's network and ridge regression in its
-    score. The encoders of the model are trained on all training clips.
-
-    To a modality, the other modalities' parts of a clip's label are noise: each is trained towards what they leave of
-    the label, as ridge.backfit estimates it.
-
-    With `config.patience` an encoder of the folds stops when its loss on the fold that it scores no longer falls; the
-    encoders of the model are trained for as many epochs as those took to their best, on average.
+    The joint model must not trust a network that merely memorised the clips: the training clips are dealt into
+    `config.inner_folds` folds by creator, encoders are trained on all folds but one and score that one, and the joint
+    model is fitted to these scores. The encoders of the model are trained on all training clips.
 
     The same dataset, config and machine give the same weights, bit for bit on a CPU; so does a training that was killed
     at any moment and is started again with the same `checkpoints`.
@@ -78,28 +61,29 @@ def fit(
     """
     if device.type == "cpu":
         keep_blocks()
-    rows = learnable_rows(dataset, config)
+    clips = training_clips(dataset, learnable_rows(dataset, config))
     # Only the modalities that the dataset has: an encoder that never sees an input would be noise in the file.
     modalities = tuple(dataset.inputs)
     model = Vdv(VdvConfig(**{**asdict(config), "modalities": modalities}), dataset.inputs)
-    loss, epochs = {}, {}
-    targets = _training_targets(dataset, rows, model.modalities, config)
+    loss = {}
     with quiet(), deterministic():
-        held, mixes, best_epochs = _out_of_fold(dataset, targets, config, device, checkpoints)
-        for modality in model.modalities:
-            fitted = fit_encoder(
-                dataset, targets[modality], targets[modality].rows, config, device, logs,
-                epochs=best_epochs.get(modality), checkpoint=_checkpoint_prefix(checkpoints, "all", modality),
-            )  # fmt: skip
-            model.encoders[modality], loss[modality], epochs[modality] = fitted.encoder, fitted.loss, fitted.epochs
-            if modality in mixes:
-                cast(LevelMix, model.encoders[modality].mix).set(*mixes[modality])
-        fusion = build_fusion(len(model.modalities), config)
-        train_attention(fusion, held, config)
-        model.fusion = fusion
-    if not all(bool(parameter.isfinite().all()) for parameter in model.parameters()):
-        raise DataError("training ran into numbers that are not finite; try a smaller learning_rate")
-    return Fitted(model.eval(), rows, held, loss, epochs)
+        unseen = _out_of_fold(dataset, clips, modalities, config, device, checkpoints)
+        for modality in modalities:
+            prefix = _checkpoint_prefix(checkpoints, "all", modality)
+            fitted = _fit_encoder(dataset, modality, clips.row, config, device, prefix, logs)
+            model.encoders[modality], loss[modality] = fitted.encoder, fitted.loss
+        evidence = {name: _calibrate(model, name, dataset, clips, unseen[name]) for name in modalities}
+        joint = fit_joint(evidence, clips, statistics=config.statistics, seed=config.seed)
+        joint.copy_to(model, evidence)
+    return Fitted(model.eval(), clips, evidence, joint, loss)
+
+
+def training_clips(dataset: ClipDataset, rows: Sequence[int]) -> TrainingClips:
+    clips, some = dataset.clips, np.asarray(rows)
+    group = group_clips(clips["creator_id"], clips["copies"], clips.index)
+    return TrainingClips(
+        some, clips["challenge"].to_numpy(str)[some], group[some], clips["percentile"].to_numpy(float)[some]
+    )
 
 
 def learnable_rows(dataset: ClipDataset, config: VdvConfig) -> list[int]:
@@ -129,140 +113,85 @@ def _has_pair(dataset: ClipDataset, rows: Sequence[int], config: VdvConfig) -> b
     return bool((span > config.tau).any())
 
 
-def _training_targets(
-    dataset: ClipDataset, rows: Sequence[int], modalities: Sequence[str], config: VdvConfig
-) -> dict[str, TrainingTarget]:
-    clips = dataset.clips
-    some = np.asarray(rows)
-    group = group_clips(clips["creator_id"], clips["copies"], clips.index)
-    challenge = clips["challenge"].to_numpy(str)
-    fold_of = np.full(len(clips), -1)
-    fold_of[some] = assign_folds(group[some], challenge[some].tolist(), config.inner_folds, config.seed)
-    statistics = {modality: read_clip_statistics(dataset, modality, rows) for modality in modalities}
-    label = clips["percentile"].to_numpy(float)
-    ridge_fold_of = assign_folds(group[some], challenge[some].tolist(), config.ridge_folds, config.seed)
-    folds = FoldAssignment(some, challenge[some], group[some], ridge_fold_of, config.seed)
-    parts = backfit(statistics, folds, label[some], config.rounds)
-    targets = {}
-    for modality, part in parts.items():
-        percentile, residual = label.copy(), label.copy()
-        percentile[some] = part
-        residual[some] = residual_percentile(statistics[modality], folds, part) if config.ridge else part
-        targets[modality] = TrainingTarget(modality, some, percentile, residual, group, fold_of, statistics[modality])
-    return targets
-
-
-@dataclass(frozen=True)
-class _FoldScores:
-    """Levels' scores of N clips of a fold by encoders that did not see them."""
-
-    row: Tensor  # int64 [N]
-    levels: dict[str, Tensor]  # [N, L] by modality
-    quality: Tensor  # [N, M]
-    present: Tensor  # bool [N, M]
-
-
 def _checkpoint_prefix(checkpoints: str | None, fold: str, modality: str) -> str | None:
     return storage.join(checkpoints, f"{fold}.{modality}") if checkpoints else None
 
 
 def _out_of_fold(
     dataset: ClipDataset,
-    targets: Mapping[str, TrainingTarget],
+    clips: TrainingClips,
+    modalities: Sequence[str],
     config: VdvConfig,
     device: torch.device,
     checkpoints: str | None,
-) -> tuple[HeldOut, dict[str, tuple[Tensor, Tensor]], dict[str, int]]:
-    """Scores of the training clips by encoders that did not see them; clips whose fold leaves nothing to learn from are
-    left out. And, by modality, the centres and weights of its levels that fit its target best, and the mean of the best
-    numbers of epochs; both empty where no fold could be scored.
+) -> dict[str, Tensor]:
+    """By modality, scores [n] of the training clips by encoders that did not see their creators; NaN in clips that lack
+    the modality and in those whose fold leaves nothing to learn from.
     """
-    first = next(iter(targets.values()))
-    fold_of = first.fold_of[first.rows]
-    parts = []
-    epochs: dict[str, list[int]] = {modality: [] for modality in targets}
+    fold_of = assign_folds(clips.group, clips.challenge.tolist(), config.inner_folds, config.seed)
+    scores = {modality: torch.full((len(clips.row),), torch.nan) for modality in modalities}
     for fold in range(fold_of.max() + 1):
-        seen, unseen = first.rows[fold_of != fold], first.rows[fold_of == fold]
+        seen = clips.row[fold_of != fold]
         if not len(seen) or not _has_pair(dataset, seen, config):
             continue
-        encoders = {}
-        for modality, target in targets.items():
-            fitted = fit_encoder(
-                dataset, target, seen, config, device, None,
-                unseen=unseen, checkpoint=_checkpoint_prefix(checkpoints, f"fold-{fold}", modality),
-            )  # fmt: skip
-            encoders[modality] = fitted.encoder
-            epochs[modality].append(fitted.epochs)
-        parts.append(_score(dataset, unseen, encoders, config, device))
-    row = torch.cat([torch.zeros(0, dtype=torch.int64), *(part.row for part in parts)])
-    challenges = dataset.clips["challenge"].to_numpy(str)[row.numpy()]
-    mixes, scores = {}, []
-    for place, (modality, target) in enumerate(targets.items()):
-        if not parts:
-            scores.append(torch.zeros(0))
-            continue
-        levels = torch.cat([part.levels[modality] for part in parts])
-        present = torch.cat([part.present[:, place] for part in parts])
-        target_score = torch.from_numpy(target.percentile[row.numpy()])
-        mixes[modality] = _fit_mix(levels, present, target_score, challenges)
-        scores.append(torch.where(present, (levels - mixes[modality][0]) @ mixes[modality][1], 0.0))
-    none = torch.zeros(0, len(targets))
-    return (
-        HeldOut(
-            row,
-            torch.stack(scores, 1),
-            torch.cat([none, *(part.quality for part in parts)]),
-            torch.cat([none.bool(), *(part.present for part in parts)]),
-            torch.tensor([dataset.challenges.index(name) for name in challenges], dtype=torch.int64),
-            torch.from_numpy(first.group[row.numpy()].astype(np.int64)),
-            torch.from_numpy(dataset.clips["percentile"].to_numpy(np.float32)[row.numpy()]),
-        ),
-        mixes,
-        {modality: max(1, round(float(np.mean(best)))) for modality, best in epochs.items() if best},
-    )
+        unseen = np.flatnonzero(fold_of == fold)
+        for modality in modalities:
+            prefix = _checkpoint_prefix(checkpoints, f"fold-{fold}", modality)
+            encoder = _fit_encoder(dataset, modality, seen, config, device, prefix).encoder.to(device)
+            view = dataset.view(modality, training=False)
+            for batch in view.in_batches(clips.row[unseen].tolist(), config.batch_clips):
+                with torch.inference_mode():
+                    encoded = encode(encoder, batch.inputs[modality].to(device))
+                found = encoded.score.masked_fill(~encoded.present, torch.nan).cpu()
+                scores[modality][np.searchsorted(clips.row, batch.row.numpy())] = found
+    return scores
 
 
-def _fit_mix(levels: Tensor, present: Tensor, percentile: Tensor, challenge: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Centres [L] and weights [L] of an encoder's levels [N, L], by stacking on the target of clips held out.
-
-    Where all stacking coefficients are 0, weights that give each level's spread the same say.
-    """
-    values, rows = levels[present].double().numpy(), present.numpy()
-    if not len(values):
-        return torch.zeros(levels.shape[1]), torch.ones(levels.shape[1])
-    centred = centre_within(values, challenge[rows])
-    spread = np.sqrt(np.square(centred).mean(0))
-    spread = np.where(spread > 1e-6, spread, np.inf)  # a level that scores all alike has no say
-    target_score = centre_within(normal_score(percentile.numpy()[rows])[:, None], challenge[rows])[:, 0]
-    coefficients = stacking_coefficients(centred / spread, target_score, challenge[rows])
-    weights = (coefficients if coefficients.any() else np.ones(len(coefficients))) / spread
-    return torch.from_numpy(values.mean(0)).float(), torch.from_numpy(weights).float()
+def _fit_encoder(
+    dataset: ClipDataset,
+    modality: str,
+    rows: np.ndarray,
+    config: VdvConfig,
+    device: torch.device,
+    checkpoint: str | None,
+    logs: str | None = None,
+) -> FittedEncoder:
+    fitted = fit_encoder(dataset, modality, rows, config, device, logs, checkpoint)
+    if not all(bool(value.isfinite().all()) for value in fitted.encoder.state_dict().values()):
+        raise DataError("training ran into numbers that are not finite; try a smaller learning_rate")
+    return fitted
 
 
 @torch.inference_mode()
-def _score(
-    dataset: ClipDataset,
-    rows: Sequence[int] | np.ndarray,
-    encoders: dict[str, nn.Module],
-    config: VdvConfig,
-    device: torch.device,
-) -> _FoldScores:
-    view = dataset.view(*encoders, training=False)
-    keys = [
-        [(0, int(row)) for row in part]
-        for part in np.split(rows, range(config.batch_clips, len(rows), config.batch_clips))
+def _calibrate(model: Vdv, modality: str, dataset: ClipDataset, clips: TrainingClips, network: Tensor) -> Evidence:
+    """Set how the modality's part standardises what it reads; return what it reads of the training clips.
+
+    network: [n] scores of the clips by networks that did not see them, NaN where there is none.
+    """
+    view, part = dataset.view(modality, training=False), model.part(modality)
+    read = [
+        (*clip_statistics(dataset.inputs[modality], batch.inputs[modality]), batch.inputs[modality].quality)
+        for batch in view.in_batches(clips.row.tolist(), model.config.batch_clips)
     ]
-    parts = []
-    for batch in DataLoader(view, batch_sampler=keys, collate_fn=view.collate):
-        inputs = to_device(batch.inputs, device)
-        encoded = {modality: encode(encoder.to(device), inputs[modality]) for modality, encoder in encoders.items()}
-        present = torch.stack([one.present for one in encoded.values()], 1).cpu()
-        quality = torch.stack([batch.inputs[modality].quality for modality in encoders], 1)
-        levels = {modality: one.levels.cpu() for modality, one in encoded.items()}
-        parts.append(_FoldScores(batch.row, levels, quality, present))
-    return _FoldScores(
-        torch.cat([part.row for part in parts]),
-        {modality: torch.cat([part.levels[modality] for part in parts]).clone() for modality in encoders},
-        torch.cat([part.quality for part in parts]).clone(),
-        torch.cat([part.present for part in parts]).clone(),
-    )
+    statistics, present, quality = (torch.cat(column) for column in zip(*read, strict=True))
+    known = present[:, None] & statistics.isfinite()
+    count = known.sum(0).clamp(min=1)
+    mean = torch.where(known, statistics, 0.0).double().sum(0) / count
+    scale = (torch.where(known, statistics - mean, 0.0).square().sum(0) / count).sqrt()
+    part.set(mean=mean, scale=torch.where(scale > _LEAST_SPREAD, scale, torch.inf))
+    limited = part.limited(statistics)[present]
+    if len(limited):
+        part.set(centre=limited.mean(0), usual=quality[present].mean())
+        part.set(longest=(limited - part.centre).square().sum(1).sqrt().max())
+        part.set(varies=_spread(quality[present]))
+    scored = network[network.isfinite()]
+    if len(scored):
+        part.set(network_mean=scored.mean(), network_scale=_spread(scored))
+    # Clips that no network was held out of count as average.
+    return part.read(statistics, torch.where(network.isfinite(), network, part.network_mean), quality, present)
+
+
+def _spread(values: Tensor) -> Tensor:
+    """Standard deviation; infinite where there is next to none."""
+    spread = values.std(correction=0)
+    return torch.where(spread > _LEAST_SPREAD, spread, torch.inf)

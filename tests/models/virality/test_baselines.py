@@ -27,7 +27,7 @@ LARGER = VdvConfig(joint_channels=64, part_channels=96, body_channels=128, refin
 def built(network: type, ridge: bool = True) -> nn.Module:
     """In eval mode and past its neutral start: statistics, weights and a ridge that would show a leak."""
     torch.manual_seed(0)
-    net = network(8, ridge=ridge) if network in SKELETONS else network(FEATURES, 16, ridge_width=7 * ridge)
+    net = network(8, ridge=ridge) if network in SKELETONS else network(FEATURES, 16, statistics_width=7 * ridge)
     if net.ridge is not None:
         net.ridge.coefficients.normal_(std=0.1)
     for module in net.modules():

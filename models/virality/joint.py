@@ -1,0 +1,92 @@
+"""The joint model's parts: what each modality adds to a clip's score. Fitted by pipeline.training.joint.
+
+A part is linear in the statistics of the clip's modality and in the score of its network, both as a sum of what is
+known; a missing modality adds nothing. How far a clip's quality of the modality is below the usual fades its part: an
+attention whose weights are the clip's own.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+FEATURE_LIMIT = 4.0  # standard deviations that a feature's mean or a probability counts for, about, at most
+MOTION_LIMIT = 2.0  # and a motion statistic, whose tails say how odd a dancer is, not how good
+_QUALITY_LIMIT = 3.0  # standard deviations
+
+
+class Evidence(NamedTuple):
+    """Numbers of one modality of B clips, standardised, as the joint model reads them; 0 in clips that lack it."""
+
+    statistics: Tensor  # [B, S]
+    network: Tensor  # [B, 1] the network's score
+    clarity: Tensor  # [B] standard deviations that the quality is above the usual
+    present: Tensor  # bool [B]
+
+
+class Part(nn.Module):
+    """One modality's part of the score.
+
+    Args:
+        statistics: S of a clip.
+        limit: of a standardised statistic, or one outlier would decide alone. Nearer to the mean it counts for nearly
+            its value: limit * tanh(z / limit).
+    """
+
+    mean: Tensor  # [S] of the statistics of the training clips
+    scale: Tensor  # [S] standard deviation, above 0; infinite: it is always the same
+    centre: Tensor  # [S] mean of the limited statistics
+    longest: Tensor  # [] norm of the statistics of a clip, at most: no clip is further away than any trained on
+    network_mean: Tensor  # [] of the network's scores of clips that it had not seen
+    network_scale: Tensor  # [] their standard deviation, above 0
+    usual: Tensor  # [] mean quality
+    varies: Tensor  # [] its standard deviation, above 0; infinite: it is always the same
+    coefficients: Tensor  # [S]
+    network_coefficient: Tensor  # []
+    slope: Tensor  # [] at least 0
+    spread: Tensor  # [] standard deviation of the part at the usual quality, on the training clips
+
+    def __init__(self, statistics: int, limit: float):
+        super().__init__()
+        self.limit = limit
+        for name in ("mean", "centre", "coefficients"):
+            self.register_buffer(name, torch.zeros(statistics))
+        self.register_buffer("scale", torch.ones(statistics))
+        for name in ("network_mean", "usual", "network_coefficient", "slope"):
+            self.register_buffer(name, torch.zeros(()))
+        for name in ("longest", "network_scale", "varies", "spread"):
+            self.register_buffer(name, torch.full((), torch.inf if name in ("longest", "varies") else 1.0))
+
+    def set(self, **values: Tensor | float) -> None:
+        """Set buffers by name."""
+        for name, value in values.items():
+            getattr(self, name).copy_(torch.as_tensor(value))
+
+    def limited(self, statistics: Tensor) -> Tensor:
+        """Standardised and limited statistics [B, S]; NaN, not known, becomes the mean."""
+        standard = (statistics - self.mean) / self.scale
+        return (self.limit * (standard / self.limit).tanh()).nan_to_num(nan=0.0)
+
+    def read(self, statistics: Tensor, network: Tensor, quality: Tensor, present: Tensor) -> Evidence:
+        """statistics [B, S], NaN where not known; network, quality [B]; present bool [B]."""
+        standard = self.limited(statistics) - self.centre
+        length = standard.square().sum(1, keepdim=True).sqrt()
+        standard = standard * (self.longest / length.clamp(min=torch.finfo(length.dtype).tiny)).clamp(max=1.0)
+        score = (network[:, None] - self.network_mean) / self.network_scale
+        clarity = ((quality - self.usual) / self.varies).clamp(-_QUALITY_LIMIT, _QUALITY_LIMIT)
+        known = present[:, None]
+        return Evidence(
+            torch.where(known, standard, 0.0),
+            torch.where(known, score, 0.0),
+            torch.where(present, clarity, 0.0),
+            present,
+        )
+
+    def forward(self, evidence: Evidence) -> Tensor:
+        """The part of each clip's score, [B]."""
+        value = evidence.statistics @ self.coefficients + evidence.network[:, 0] * self.network_coefficient
+        return self.trust(evidence.clarity) * value
+
+    def trust(self, clarity: Tensor) -> Tensor:
+        """Factor of the part, [B]: 1 at the usual quality."""
+        return (self.slope * clarity).exp()
