@@ -6,10 +6,10 @@
 |---|---|---|---|
 | timing | how far the right leg lags behind the left arm | the pyramid | a flat ST-GCN of as many parameters |
 | repeats | whether two events, far apart, are alike | temporal relations | the same network without, a plain TCN |
-| unreliable | each modality, but one is noise where its quality is low | attention | fixed weights, equal weights |
+| unreliable | each modality, but one is noise where its quality is low | weights clip by clip | fixed, equal weights |
 
-Worlds are drawn anew for each seed, as features: nothing is rendered. Networks, losses and fusion are the product's,
-without ridge regressions beside the networks; both sides are trained alike. Labels are judged on clips that were not
+Worlds are drawn anew for each seed, as features: nothing is rendered. Networks, losses and joint model are the
+product's, without statistics; both sides are trained alike. Labels are judged on clips that were not
 trained on; a seed's clips are a challenge of their own, every clip has its own creator.
 """
 
@@ -25,14 +25,16 @@ from torch import Tensor, nn
 from benchmarks.common import save, table
 from models.virality.config import VdvConfig
 from models.virality.inputs import InputSpec, ModalityInput, pad
+from models.virality.joint import Evidence
 from models.virality.pose_sampling import LeadPose, sample_pose
 from models.virality.skeleton import normalise
-from models.virality.vdv import build_encoder, build_fusion, encode
+from models.virality.vdv import build_encoder, encode
 from pipeline.metrics.significance import PRIMARY, Clips, compare, draw_creators, estimate
-from pipeline.training.fusion import HeldOut, train_attention
+from pipeline.training.joint import TrainingClips, fit_joint
 from pipeline.training.optimisation import loss_of, parameter_groups
 
 TRAINED, TESTED = 384, 384  # clips of a seed
+Side = VdvConfig | str  # how a network is trained, or how the joint model is fitted
 FRAMES_PER_S = 10
 
 
@@ -60,14 +62,20 @@ def timing_world(seed: int) -> World:
     return World("pose", tuple(clips), -lag)
 
 
-def lagging_dancers(seed: int, count: int) -> tuple[np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:
-    """The dancers' lags, 0 to half a swing, float64 [count]; and their key points [T, 17, 3] and seconds [T]."""
+def lagging_dancers(
+    seed: int, count: int, swing: np.ndarray | None = None
+) -> tuple[np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:
+    """The dancers' lags, 0 to half a swing, float64 [count]; and their key points [T, 17, 3] and seconds [T].
+
+    swing: [count] factors of how far the limbs swing; None: 1.
+    """
     rng = np.random.default_rng(seed)
     lag = rng.uniform(0, np.pi, count)
-    return lag, [_dance(one, rng) for one in lag]
+    swing = np.ones(count) if swing is None else swing
+    return lag, [_dance(one, far, rng) for one, far in zip(lag, swing, strict=True)]
 
 
-def _dance(lag: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _dance(lag: float, swing: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Key points in pixels over 4 to 8 s, with noise of 1 % of the height and one joint in 25 not seen."""
     seconds = np.arange(rng.integers(4 * FRAMES_PER_S, 8 * FRAMES_PER_S)) / FRAMES_PER_S
     left_arm, right_arm, left_leg = rng.uniform(0, 2 * np.pi, 3)
@@ -75,12 +83,12 @@ def _dance(lag: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray
     joints = np.zeros((len(seconds), 17, 2))
     joints[:, :5] = [(0, -150), (8, -158), (-8, -158), (16, -155), (-16, -155)]
     for side, first, phase in ((1, 5, left_arm), (-1, 6, right_arm)):
-        shoulder, angle = np.array((35 * side, -110)), 0.9 + rng.uniform(0.3, 0.7) * np.sin(turned - phase)
+        shoulder, angle = np.array((35 * side, -110)), 0.9 + swing * rng.uniform(0.3, 0.7) * np.sin(turned - phase)
         joints[:, first] = shoulder
         joints[:, first + 2] = shoulder + 55 * _towards(side * angle)
         joints[:, first + 4] = joints[:, first + 2] + 50 * _towards(side * (angle + 0.3))
     for side, first, phase in ((1, 11, left_leg), (-1, 12, left_arm + lag)):
-        hip, angle = np.array((22 * side, 0)), 0.2 + rng.uniform(0.2, 0.4) * np.sin(turned - phase)
+        hip, angle = np.array((22 * side, 0)), 0.2 + swing * rng.uniform(0.2, 0.4) * np.sin(turned - phase)
         joints[:, first] = hip
         joints[:, first + 2] = hip + 75 * _towards(side * angle)
         joints[:, first + 4] = joints[:, first + 2] + 75 * _towards(side * angle * 0.7)
@@ -123,8 +131,8 @@ def repeats_world(seed: int) -> World:
 # --- a modality that is unreliable in some clips
 
 
-def unreliable_world(seed: int) -> tuple[HeldOut, np.ndarray]:
-    """Scores of three modalities, each the label and noise, and the label, of clips that have them all.
+def unreliable_world(seed: int) -> tuple[dict[str, Evidence], np.ndarray]:
+    """Networks' scores of three modalities, each the label and noise, and the label, of clips that have them all.
 
     The first is the best, but in two of five clips, whose quality is low, it is noise alone.
     """
@@ -136,28 +144,34 @@ def unreliable_world(seed: int) -> tuple[HeldOut, np.ndarray]:
     scores[bad, 0] = rng.normal(0, 1.2, bad.sum())
     quality = rng.uniform(0.6, 0.9, (count, 3))
     quality[bad, 0] = rng.uniform(0.05, 0.3, bad.sum())
-    ranks = (rankdata(label) - 0.5) / count
-    return HeldOut(
-        torch.arange(count),
-        torch.from_numpy(scores.astype(np.float32)),
-        torch.from_numpy(quality.astype(np.float32)),
-        torch.ones(count, 3, dtype=torch.bool),
-        torch.zeros(count, dtype=torch.int64),
-        torch.arange(count),
-        torch.from_numpy(ranks.astype(np.float32)),
-    ), label
+    clarity = (quality - quality.mean(0)) / quality.std(0)
+    present = torch.ones(count, dtype=torch.bool)
+    return {
+        f"modality{place}": Evidence(
+            torch.zeros(count, 0),
+            torch.from_numpy(scores[:, [place]]),
+            torch.from_numpy(clarity[:, place]),
+            present,
+        )
+        for place in range(3)
+    }, label
 
 
 # --- training and evaluation
 
 
-def fused_scores(held: HeldOut, config: VdvConfig) -> np.ndarray:
-    """Scores of the other clips by a fusion trained on the first, float64 [N - TRAINED]."""
-    fusion = build_fusion(held.score.shape[1], config)
-    train_attention(fusion, HeldOut(*(values[:TRAINED] for values in vars(held).values())), config)
-    with torch.inference_mode():
-        score, _ = fusion(held.score[TRAINED:], held.quality[TRAINED:], held.present[TRAINED:])
-    return score.double().numpy()
+def fused_scores(evidence: dict[str, Evidence], label: np.ndarray, side: Side) -> np.ndarray:
+    """Scores of the other clips by a joint model fitted to the first, float64 [N - TRAINED]."""
+    first, rest = (
+        {name: Evidence(*(values[part] for values in one)) for name, one in evidence.items()}
+        for part in (slice(TRAINED), slice(TRAINED, None))
+    )
+    if side == "mean":
+        return np.sum([one.network[:, 0].numpy() for one in rest.values()], 0)
+    row = np.arange(TRAINED)
+    clips = TrainingClips(row, np.full(TRAINED, "one"), row, (rankdata(label[:TRAINED]) - 0.5) / TRAINED)
+    joint = fit_joint(first, clips, gates=side == "gates")
+    return np.sum(list(joint.parts(rest).values()), 0)
 
 
 def network_scores(world: World, config: VdvConfig) -> np.ndarray:
@@ -202,26 +216,27 @@ class Idea:
     """A world, and configurations of which the first must win."""
 
     title: str
-    sides: Mapping[str, VdvConfig]
-    scores: Callable[[int, VdvConfig], tuple[np.ndarray, np.ndarray]]  # seed -> score and label of the test clips
+    sides: Mapping[str, Side]
+    scores: Callable[[int, Side], tuple[np.ndarray, np.ndarray]]  # seed -> score and label of the test clips
 
 
-def _of_networks(make: Callable[[int], World]) -> Callable[[int, VdvConfig], tuple[np.ndarray, np.ndarray]]:
-    def scores(seed: int, config: VdvConfig) -> tuple[np.ndarray, np.ndarray]:
+def _of_networks(make: Callable[[int], World]) -> Callable[[int, Side], tuple[np.ndarray, np.ndarray]]:
+    def scores(seed: int, side: Side) -> tuple[np.ndarray, np.ndarray]:
+        assert isinstance(side, VdvConfig)
         world = make(seed)
-        return network_scores(world, config), world.label[TRAINED:]
+        return network_scores(world, replace(side, seed=seed)), world.label[TRAINED:]
 
     return scores
 
 
-def _of_fusions(seed: int, config: VdvConfig) -> tuple[np.ndarray, np.ndarray]:
-    held, label = unreliable_world(seed)
-    return fused_scores(held, config), label[TRAINED:]
+def _of_fusions(seed: int, side: Side) -> tuple[np.ndarray, np.ndarray]:
+    evidence, label = unreliable_world(seed)
+    return fused_scores(evidence, label, side), label[TRAINED:]
 
 
 # Longer and faster than for dance: the worlds hold next to no noise to learn by heart, and both sides gain.
-TIMING = VdvConfig(ridge=False, frames=32, mirror=0.0, epochs=20, pose_rate=3e-3)
-REPEATS = VdvConfig(ridge=False, epochs=20, learning_rate=3e-3, dropout=0.1)
+TIMING = VdvConfig(frames=32, mirror=0.0, epochs=20, pose_rate=3e-3)
+REPEATS = VdvConfig(epochs=20, learning_rate=3e-3, dropout=0.1)
 IDEAS = {
     "timing": Idea(
         "limbs' timing against each other",
@@ -239,7 +254,7 @@ IDEAS = {
     ),
     "unreliable": Idea(
         "a modality that is noise where its quality is low",
-        {"attention": VdvConfig(), "reliability": VdvConfig(fusion="reliability"), "mean": VdvConfig(fusion="mean")},
+        {"clip by clip": "gates", "fixed weights": "fixed", "equal weights": "mean"},
         _of_fusions,
     ),
 }
@@ -250,9 +265,9 @@ def evaluate_idea(idea: Idea, seeds: Sequence[int]) -> list[dict]:
     by_side: dict[str, list[np.ndarray]] = {side: [] for side in idea.sides}
     labels = []
     for seed in seeds:
-        for side, config in idea.sides.items():
-            score, label = idea.scores(seed, replace(config, seed=seed))
-            by_side[side].append(score)
+        for name, side in idea.sides.items():
+            score, label = idea.scores(seed, side)
+            by_side[name].append(score)
         labels.append(label)
     challenge = np.repeat([f"seed {seed}" for seed in seeds], [len(label) for label in labels])
     clips = Clips(np.concatenate(labels), challenge, np.arange(len(challenge)))

@@ -1,15 +1,16 @@
-"""Weight of a network beside its ridge regression, as clips become more, in the product's own training.
+"""What networks add to statistics in the joint model, as clips become more, in the product's own training.
 
-    python -m benchmarks.network_weight            # about 40 minutes on one core
+    python -m benchmarks.network_weight            # about an hour on two cores
 
-| world | what decides a clip's label |
+| world | what decides a clip's label, each about half of it |
 |---|---|
-| lag | how far the right leg lags behind the left arm (benchmarks.idea_worlds): in no statistic of the ridge |
-| skill | how well the eight dances of the simulated world are danced: nearly a sum of the ridge's statistics |
+| timing | how far the limbs swing, which statistics tell, and how far a leg lags behind an arm, which none tells |
+| skill | how well the eight dances of the simulated world are danced: nearly a sum of statistics |
 
-Key points are simulated, nothing is rendered. Each training is `pipeline.training.fit` with the default options, of the
-pose alone: the ridge, PSGCN and, on clips held out, their weights. Evaluated against the truth, on clips of creators
-that were not trained on: the ridge alone, the network alone, and the score.
+Key points are simulated, nothing is rendered; the label is the truth and as much noise. Each training is
+`pipeline.training.fit` with the default options, of the pose alone. Evaluated against the truth, on clips of creators
+that were not trained on: statistics alone, the network alone, and the score, with its gain over statistics alone (95 %
+interval: bootstrap over the test clips' creators, all seeds together).
 """
 
 import argparse
@@ -18,7 +19,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -29,21 +29,23 @@ from benchmarks.common import save, table
 from benchmarks.idea_worlds import lagging_dancers
 from benchmarks.made_clips import DATASET, whole_track, write_dataset
 from models.virality.config import VdvConfig
-from models.virality.masked import LevelMix
-from models.virality.vdv import encode
 from pipeline.dataset.folder import DatasetFolder
 from pipeline.dataset.loading import ClipDataset
+from pipeline.evaluation.other_fusions import read_evidence
+from pipeline.metrics.significance import PRIMARY, Clips, compare, draw_creators
 from pipeline.modalities.pose import PoseRows
 from pipeline.modalities.record import Grid, ModalityRows
 from pipeline.training.fit import fit
+from pipeline.training.joint import NETWORK, STATISTICS, fit_joint
 from simulation.filming.keypoints import film_keypoints
 from simulation.world import WorldOptions, make_world
 
 TESTED = 512  # clips
-SIZES = {"lag": (96, 192, 384, 768), "skill": (128, 512, 2048)}  # clips trained on
-# In the world "lag" left and right are not alike: nothing is mirrored.
-CONFIGS = {"lag": VdvConfig(modalities=("pose",), mirror=0.0), "skill": VdvConfig(modalities=("pose",))}
+SIZES = {"timing": (256, 1024, 4096), "skill": (256, 1024)}  # clips trained on
+# In the world "timing" left and right are not alike: nothing is mirrored.
+CONFIGS = {"timing": VdvConfig(modalities=("pose",), mirror=0.0), "skill": VdvConfig(modalities=("pose",))}
 FRAMES_PER_S = 10.0
+CPU = torch.device("cpu")
 
 
 def made_world(name: str, seed: int, trained: int) -> tuple[pd.DataFrame, dict[str, PoseRows]]:
@@ -62,10 +64,12 @@ def made_world(name: str, seed: int, trained: int) -> tuple[pd.DataFrame, dict[s
 
 def _dances(name: str, seed: int, count: int) -> Iterator[tuple[str, str, float, np.ndarray, np.ndarray]]:
     """Challenge, creator, truth, key points [T, 17, 3], seconds [T] of each."""
-    if name == "lag":
-        lag, dancers = lagging_dancers(seed, count)
+    if name == "timing":
+        swing = np.random.default_rng(seed + 1).uniform(0.7, 1.3, count)
+        lag, dancers = lagging_dancers(seed, count, swing)
+        truth = swing / swing.std() - lag / lag.std()
         for place, (keypoints, seconds) in enumerate(dancers):
-            yield "lag", f"dancer{place}", -float(lag[place]), keypoints, seconds
+            yield "timing", f"dancer{place}", float(truth[place]), keypoints, seconds
         return
     rng = np.random.default_rng(seed)
     options = WorldOptions(seed=seed, clips=count, creators=-(-count * 3 // 8), broken=0.0)
@@ -76,8 +80,8 @@ def _dances(name: str, seed: int, count: int) -> Iterator[tuple[str, str, float,
         yield script.dance, upload.creator_id, script.people[0].skill.overall, keypoints, seconds
 
 
-def train_and_evaluate(name: str, trained: int, seed: int, noise: float) -> dict:
-    """Result of one training. noise: of the label, in standard deviations of the truth."""
+def train_and_evaluate(name: str, trained: int, seed: int, noise: float) -> tuple[dict, pd.DataFrame]:
+    """Result of one training, and its scores of the test clips. noise: of the label, in deviations of the truth."""
     clips, poses = made_world(name, seed, trained)
     rng = np.random.default_rng(seed + 1)
     label = clips["truth"] + noise * clips["truth"].std() * rng.standard_normal(len(clips))
@@ -87,40 +91,44 @@ def train_and_evaluate(name: str, trained: int, seed: int, noise: float) -> dict
         return {"pose": poses[clip_id]}
 
     config, start = replace(CONFIGS[name], seed=seed), time.perf_counter()
+    tested = clips[clips["split"] == "test"]
     with tempfile.TemporaryDirectory(prefix="vdv-network-weight-") as folder:
         workspace = write_dataset(Path(folder), manifest, rows_of, ("pose",))
-        fitted = fit(ClipDataset(DatasetFolder(workspace, DATASET), config, training=True), config, torch.device("cpu"))
-        levels = _levels(
-            fitted.model.encoders["pose"], ClipDataset(DatasetFolder(workspace, DATASET), config, training=False)
-        )
-    mix = cast(LevelMix, fitted.model.encoders["pose"].mix)
-    training = (clips["split"] == "train").to_numpy()
-    parts = (levels - levels[training].mean(0)) * mix.weight.numpy()
-    network, ridge = parts[:, : mix.network_levels].sum(1), levels[:, -1]
-    scores = {"ridge": ridge, "network": levels[:, : mix.network_levels].mean(1), "score": parts.sum(1)}
-    spread = {"network": network[training].std(), "ridge": parts[training, -1].std()}
-    spearman = {method: _spearman(clips[~training], score[~training]) for method, score in scores.items()}
-    share = float(spread["network"] / max(spread["network"] + spread["ridge"], 1e-9))
+        fitted = fit(ClipDataset(DatasetFolder(workspace, DATASET), config, training=True), config, CPU)
+        view = ClipDataset(DatasetFolder(workspace, DATASET), config, training=False)
+        evidence = read_evidence(fitted.model, view, tested.index.tolist(), CPU)
+    statistics = fit_joint(fitted.evidence, fitted.clips, networks=False)
+    scores = tested.assign(
+        score=fitted.joint.parts(evidence)["pose"],
+        statistics=statistics.parts(evidence)["pose"],
+        network=evidence["pose"].network[:, 0].numpy(),
+    )
+    spearman = {method: _spearman(scores, method) for method in ("statistics", "network", "score")}
+    variances = {kind: fitted.joint.variances.get(("pose", kind), 0.0) for kind in (STATISTICS, NETWORK)}
+    share = variances[NETWORK] / max(sum(variances.values()), 1e-9)
     return {
-        "world": name, "asked": trained, "seed": seed, "trained": int(training.sum()), "judged": int((~training).sum()),
+        "world": name, "asked": trained, "seed": seed, "trained": len(fitted.clips.row), "judged": len(scores),
         **spearman,
         "network_share": round(share, 3), "seconds": round(time.perf_counter() - start, 1),
-    }  # fmt: skip
+    }, scores.assign(seed=seed)  # fmt: skip
 
 
-@torch.inference_mode()
-def _levels(encoder: torch.nn.Module, view: ClipDataset) -> np.ndarray:
-    """Scores of the network's levels and of the ridge, float64 [clips, L]."""
-    batches = view.in_batches(range(len(view)), 64)
-    return torch.cat([encode(encoder, batch.inputs["pose"]).levels for batch in batches]).double().numpy()
+def gain(scores: pd.DataFrame) -> tuple[float, float, float]:
+    """Spearman with the truth of the score less that of statistics alone, and its interval; a seed is a challenge."""
+    clips = Clips(
+        scores["truth"].to_numpy(float),
+        (scores["challenge"] + scores["seed"].astype(str)).to_numpy(str),
+        (scores["creator_id"] + scores["seed"].astype(str)).astype("category").cat.codes.to_numpy(np.int64),
+    )
+    draws = draw_creators(clips.group)
+    lead = compare(clips, scores["score"].to_numpy(float), scores["statistics"].to_numpy(float), draws)
+    found = lead.by_metric[PRIMARY]
+    return round(found.value, 4), round(found.low, 4), round(found.high, 4)
 
 
-def _spearman(clips: pd.DataFrame, score: np.ndarray) -> float:
+def _spearman(clips: pd.DataFrame, method: str) -> float:
     """Spearman with the truth within a challenge, mean of the challenges."""
-    by_challenge = [
-        float(spearmanr(score[rows], clips["truth"].to_numpy()[rows]).statistic)
-        for rows in clips.groupby("challenge").indices.values()
-    ]
+    by_challenge = [float(spearmanr(some[method], some["truth"]).statistic) for _, some in clips.groupby("challenge")]
     return round(float(np.mean(by_challenge)), 4)
 
 
@@ -128,21 +136,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--worlds", nargs="+", default=list(SIZES), choices=list(SIZES))
     parser.add_argument("--seeds", type=int, nargs="+", default=[1000, 1001, 1002])
+    parser.add_argument("--sizes", type=int, nargs="+", help="clips to train on; default: each world's")
     parser.add_argument("--noise", type=float, default=1.0, help="of the label, in standard deviations of the truth")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    results = []
+    results, rows = [], []
     for name in options.worlds:
-        for trained in SIZES[name]:
-            for seed in options.seeds:
-                results.append(train_and_evaluate(name, trained, seed, options.noise))
-                print(results[-1], flush=True)
-    columns = ["ridge", "network", "score", "network_share"]
-    mean = pd.DataFrame(results).groupby(["world", "asked"])[["trained", *columns]].mean()
-    print(table([[world, round(row["trained"]), *row[columns]] for (world, _), row in mean.iterrows()],
-                ["world", "clips", "ridge alone", "network alone", "score", "network's share"]))  # fmt: skip
-    if set(options.worlds) == set(SIZES):
-        save("network-weight", {"noise": options.noise, "trainings": results})
+        for trained in options.sizes or SIZES[name]:
+            of_size = [train_and_evaluate(name, trained, seed, options.noise) for seed in options.seeds]
+            trainings = [result for result, _ in of_size]
+            print(*trainings, sep="\n", flush=True)
+            mean = pd.DataFrame(trainings)[["trained", "statistics", "network", "score", "network_share"]].mean()
+            lead, low, high = gain(pd.concat([scores for _, scores in of_size]))
+            results.append({"trainings": trainings, "gain": lead, "gain_95": [low, high]})
+            rows.append([name, round(mean["trained"]), *mean[1:], f"{lead:+.3f} ({low:+.3f} to {high:+.3f})"])
+    print(table(rows, ["world", "clips", "statistics alone", "network alone", "score", "network's share of variance",
+                       "score less statistics (95 %)"]))  # fmt: skip
+    if not options.sizes and set(options.worlds) == set(SIZES):
+        save("network-weight", {"noise": options.noise, "results": results})
 
 
 if __name__ == "__main__":

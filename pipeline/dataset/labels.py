@@ -14,8 +14,7 @@ from pipeline.core.text import look_alike_key
 
 ENGAGEMENT = ("likes", "views", "comments", "shares")
 KINDS = ("auto", "adjusted", *ENGAGEMENT)
-AUTO_FOLLOWERS = 0.9  # least share of training clips with known followers for `auto` to adjust
-AUTO_CLIPS_A_COEFFICIENT = 5  # with fewer, the adjustment would explain away what is to be learned
+AUTO_CLIPS_A_COEFFICIENT = 5  # whose followers are known; with fewer, adjusting would explain away what is to be learned
 RIDGE = 1e-3  # keeps the fit defined where a challenge or an age does not vary
 
 TRAIN, VAL, TEST, UNLABELLED = "train", "val", "test", "unlabelled"
@@ -26,8 +25,8 @@ class LabelOptions:
     """Options of the clips' labels.
 
     kind: `likes` (or another engagement column): log(count + 1). `adjusted`: log(likes + 1) less its expectation given
-        the creator's followers, the clip's age and the challenge. `auto`: adjusted where nearly all followers are
-        known and there are clips enough to fit it, else likes.
+        the creator's followers, the clip's age and the challenge. `auto`: adjusted where the followers of clips enough
+        to fit it are known, else likes.
     max_followers: clips of bigger creators are scored but get no label.
     holdout: share of the labelled clips to test on, where the manifest gives no split.
     """
@@ -84,16 +83,11 @@ def _choose_kind(clips: pd.DataFrame, train: np.ndarray, options: LabelOptions) 
     if options.kind != "auto":
         return options.kind, "asked for"
     known = np.isfinite(_float(clips["followers"])[train])
-    share = float(known.mean()) if len(known) else 0.0
-    if share < AUTO_FOLLOWERS:
-        return (
-            "likes",
-            f"followers are known of {share:.0%} of the training clips; adjusting needs {AUTO_FOLLOWERS:.0%}",
-        )
+    share = f"followers are known of {known.sum()} of {len(known)} training clips"
     needed = AUTO_CLIPS_A_COEFFICIENT * (2 + clips["challenge"][train].nunique())
-    if train.sum() < needed:
-        return "likes", f"adjusting needs {needed} training clips, there are {train.sum()}"
-    return "adjusted", f"followers are known of {share:.0%} of the training clips"
+    if known.sum() < needed:
+        return "likes", f"{share}; adjusting needs {needed}"
+    return "adjusted", share
 
 
 # --- split
@@ -194,7 +188,8 @@ def _assert_no_leak(clips: pd.DataFrame, split: np.ndarray, groups: np.ndarray) 
 def _expected(clips: pd.DataFrame, label: np.ndarray, train: np.ndarray) -> np.ndarray:
     """Expected label, float64 [clips]: ridge regression on log(followers + 1), log(age + 1), challenge, fit on `train`.
 
-    Unknown followers and ages count as the training clips' mean. Age is days before the training clips' last upload.
+    Clips whose followers are not known have a level of their own, so have those without an age. Age is days before the
+    training clips' last upload.
     """
     if not train.any():
         raise DataError("the label `adjusted` needs training clips with likes and followers; there are none")
@@ -212,6 +207,8 @@ def _expected(clips: pd.DataFrame, label: np.ndarray, train: np.ndarray) -> np.n
             )
         mean, spread = column[known].mean(), column[known].std() or 1.0
         design.append(np.where(np.isfinite(column), (column - mean) / spread, 0.0))
+        if (train & ~known).any():
+            design.append(np.where(np.isfinite(column), 0.0, 1.0))
     challenge = clips["challenge"].to_numpy(str)
     # One intercept a challenge: all is centred on the means of its training clips, or of all where it has none.
     matrix, target = np.stack(design, 1), label

@@ -59,7 +59,7 @@ class Joint:
     slopes: dict[str, float]  # by modality, at least 0
     creator: float  # variance of creators' effects
     noise: float  # variance of what nothing explains
-    held_out: np.ndarray  # float64 [n] score of each clip by the model fitted without its creator
+    held_out: np.ndarray  # float64 [n] score of each clip, its challenge's intercept in it, fitted without its creator
 
     def parts(self, evidence: Mapping[str, Evidence]) -> dict[str, np.ndarray]:
         """The part of each clip's score by modality, float64 [B]."""
@@ -235,7 +235,7 @@ def _posterior(
         rest = inverse @ white_target
         weights = white.T @ rest
         slack = {name: inverse[np.ix_(rows, rows)] for name, rows in whiten.rows.items()}
-    held_out = target - intercepts @ weights[design.shape[1] :]
+    held_out = target.copy()
     for name, rows in whiten.rows.items():
         # Leaving a group out in closed form (Rasmussen and Williams, equation 5.12, for blocks).
         held_out[rows] -= whiten.undo(np.linalg.solve(slack[name], rest[rows]))
