@@ -14,7 +14,7 @@ from pipeline.core.text import look_alike_key
 
 ENGAGEMENT = ("likes", "views", "comments", "shares")
 KINDS = ("auto", "adjusted", *ENGAGEMENT)
-AUTO_CLIPS_A_COEFFICIENT = 5  # whose followers are known; with fewer, adjusting would explain away what is to be learned
+AUTO_CLIPS_A_COEFFICIENT = 5  # with known followers; with fewer, adjusting would explain away what is to be learned
 RIDGE = 1e-3  # keeps the fit defined where a challenge or an age does not vary
 
 TRAIN, VAL, TEST, UNLABELLED = "train", "val", "test", "unlabelled"

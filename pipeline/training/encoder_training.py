@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from models.virality.config import VdvConfig
+from models.virality.pretrained import pretrained_identity, start_pretrained
 from models.virality.vdv import build_encoder, encode
 from pipeline.core import storage
 from pipeline.dataset.loading import ChallengeBatches, ClipBatch, ClipDataset
@@ -73,7 +74,10 @@ def fit_encoder(
             encoder.load_state_dict(stored[0])
             return FittedEncoder(encoder.eval(), **stored[1])
         lightning.seed_everything(config.seed, workers=True, verbose=False)
-        training = _Training(build_encoder(config, dataset.inputs[modality]), data)
+        encoder = build_encoder(config, dataset.inputs[modality])
+        if dataset.inputs[modality].is_skeleton:
+            start_pretrained(encoder, config)
+        training = _Training(encoder, data)
         _train(training, device, logs, scratch, f"{name}.ckpt" if name else None)
         encoder = training.settled_encoder(device)
         fitted = FittedEncoder(encoder.eval().cpu(), training.last_loss)
@@ -92,6 +96,7 @@ def _cache_key(data: _TrainingData, device: torch.device) -> str:
         modality=modality,
         config=data.config.of_encoder(data.dataset.inputs[modality].is_skeleton),
         input=asdict(data.dataset.inputs[modality]),
+        start=pretrained_identity(),
         rows=data.rows,
         clips=clips[columns].iloc[data.rows],
     )
