@@ -90,7 +90,7 @@ class FlatStack(nn.Module):
             return absent_encoded(seen, streams, 1, self.embedding_size)
         streams, seen = streams[present], seen[present]
         frame, shown = seen.any(2), seen
-        x = torch.where(frame[:, None, :, None], streams, 0.0)
+        x = torch.where(seen[:, None], streams, 0.0)
         by_joint = self.input_norm(x.transpose(2, 3).flatten(1, 2)[..., None], column(frame))  # [N, S V, T, 1]
         x = by_joint.view(len(x), -1, x.shape[3], x.shape[2]).transpose(2, 3)
         for block, (_, stride) in zip(self.blocks, STAGES, strict=True):

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 FEATURE_LIMIT = 4.0  # standard deviations that a feature's mean or a probability counts for, about, at most
 MOTION_LIMIT = 2.0  # and a motion statistic, whose tails say how odd a dancer is, not how good
-_QUALITY_LIMIT = 3.0  # standard deviations
+_NETWORK_LIMIT = 4.0  # and a network's score, which nothing bounds on a clip unlike all that it was trained on
+_QUALITY_LIMIT = 3.0  # and the quality
 
 
 class Evidence(NamedTuple):
@@ -72,7 +73,7 @@ class Part(nn.Module):
         standard = self.limited(statistics) - self.centre
         length = standard.square().sum(1, keepdim=True).sqrt()
         standard = standard * (self.longest / length.clamp(min=torch.finfo(length.dtype).tiny)).clamp(max=1.0)
-        score = (network[:, None] - self.network_mean) / self.network_scale
+        score = ((network[:, None] - self.network_mean) / self.network_scale).clamp(-_NETWORK_LIMIT, _NETWORK_LIMIT)
         clarity = ((quality - self.usual) / self.varies).clamp(-_QUALITY_LIMIT, _QUALITY_LIMIT)
         known = present[:, None]
         return Evidence(

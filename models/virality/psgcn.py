@@ -4,9 +4,8 @@
     refined joints <-  refined parts   <-  bodies              top-down: unpool, upsample, add, one block
        score               score             score             of mean and largest, each supervised
 
-Beside the pyramid, a ridge regression on statistics of the clip's motion; the score is a weighted sum of the levels'
-scores and the regression's. The abstract fixes the pyramid and the refinement; levels, blocks, sizes and the regression
-are ours. The block is ST-GCN's with the adjacency learned from the layout's (as STGCN++ of pyskl does).
+The abstract fixes the pyramid and the refinement; levels, blocks and sizes are ours. The block is ST-GCN's with the
+adjacency learned from the layout's (as STGCN++ of pyskl does).
 """
 
 import torch
@@ -48,7 +47,7 @@ class Pointwise(nn.Conv2d):
 
 
 class JointNorm(nn.Module):
-    """Streams standardised joint by joint, by mean and deviation over all training frames so far.
+    """Streams standardised joint by joint, by mean and deviation over all training frames so far that show the joint.
 
     Not over the batch, as a batch norm in training: a batch holds few challenges, whose dancers all do the same, so its
     mean pose differs from that of all clips, by which scoring would standardise. The statistics depend on no weight, so
@@ -64,13 +63,13 @@ class JointNorm(nn.Module):
         self.count: Tensor
         self.mean: Tensor
         self.variance: Tensor
-        self.register_buffer("count", torch.zeros(()))  # frames
+        self.register_buffer("count", torch.zeros(1, 1, joints))  # frames
         self.register_buffer("mean", torch.zeros(streams, 1, joints))
         self.register_buffer("variance", torch.ones(streams, 1, joints))
 
-    def forward(self, x: Tensor, frame: Tensor) -> Tensor:
-        """x [N, S, T, V], 0 where frame bool [N, T] is False -> [N, S, T, V], 0 in the same frames."""
-        mask = column(frame)
+    def forward(self, x: Tensor, seen: Tensor) -> Tensor:
+        """x [N, S, T, V], 0 where seen bool [N, T, V] is False -> [N, S, T, V], 0, the joint's mean, in these places."""
+        mask = seen[:, None]
         if self.training:
             self._update_statistics(x, mask)
         scale = self.weight / (self.variance + self.EPS).sqrt()
@@ -79,11 +78,11 @@ class JointNorm(nn.Module):
     @torch.no_grad()
     def _update_statistics(self, x: Tensor, mask: Tensor) -> None:
         """Merge a batch's mean and variance with those so far (Chan et al. 1979): sums of squares would lose digits."""
-        count = mask.sum()
-        mean = x.sum((0, 2))[:, None] / count
-        variance = ((x - mean) * mask).square().sum((0, 2))[:, None] / count
+        count = mask.sum((0, 2))[:, None]  # [1, 1, V]
+        mean = x.sum((0, 2))[:, None] / count.clamp(min=1)
+        variance = ((x - mean) * mask).square().sum((0, 2))[:, None] / count.clamp(min=1)
         self.count += count
-        share, away = count / self.count, mean - self.mean
+        share, away = count / self.count.clamp(min=1), mean - self.mean
         self.mean += share * away
         self.variance += share * (variance - self.variance) + share * (1 - share) * away.square()
 
@@ -143,10 +142,10 @@ class Block(nn.Module):
         return self.time(self.space(x, mask), mask, mask_out)
 
 
-LEAST = 1e-3  # trunk lengths; below it logarithms and directions are noise
+LEAST = 1e-3  # trunk lengths; below it logarithms and directions are noise, and nothing moves
 
 
-def motion_statistics(streams: Tensor, seen: Tensor) -> Tensor:
+def motion_statistics(streams: Tensor, seen: Tensor, still: bool = False) -> Tensor:
     """Statistics of a clip's motion: how far its streams vary, how fast each joint is, which joints are fast together,
     how far each bone turns from its first direction.
 
@@ -154,7 +153,8 @@ def motion_statistics(streams: Tensor, seen: Tensor) -> Tensor:
     frames that show a joint: deviation of each stream and of the speeds of joints and bones, mean of these speeds, all
     six as logarithms, for people differ in them by factors; mean, logarithm of the deviation, least and largest of each
     coordinate of the turn of a bone of length one since the first of these frames; correlation of each two joints'
-    speeds. A joint that is never seen gives NaN.
+    speeds. A joint that is never seen gives NaN, and unless `still` so does one that does not move, as all of a film of
+    one picture: logarithms of nothing say nothing.
     """
     axes = streams.shape[1] // 4
     speeds = torch.stack([motion.square().sum(1).sqrt() for motion in streams[:, 2 * axes : -1].split(axes, 1)], 1)
@@ -167,14 +167,15 @@ def motion_statistics(streams: Tensor, seen: Tensor) -> Tensor:
     count = seen.sum(1).clamp(min=1)[:, None]  # [N, 1, V]
     mean = values.sum(2) / count
     away = torch.where(seen[:, None], values - mean[:, :, None], 0.0)
-    deviation = (away.square().sum(2) / count + LEAST**2).sqrt()
+    variance = away.square().sum(2) / count
+    deviation = (variance + LEAST**2).sqrt()
     unit = away[:, 4 * axes] / (deviation[:, 4 * axes, None] * count.sqrt())  # [N, T, V] of the joints' speeds
     one, other = torch.triu_indices(seen.shape[2], seen.shape[2], 1)
     together = (unit.transpose(1, 2) @ unit)[:, one, other]
     fast = mean[:, 4 * axes : 4 * axes + 2].clamp(min=LEAST)
     turned = values[:, -axes:]
     of_joints = torch.cat([deviation.log(), fast.log(), mean[:, -axes:], turned.amin(2), turned.amax(2)], 1)
-    known = seen.any(1)
+    known = seen.any(1) if still else (variance[:, :axes] > LEAST**2).any(1)
     of_joints = torch.where(known[:, None], of_joints, torch.nan).flatten(1)
     return torch.cat([of_joints, torch.where(known[:, one] & known[:, other], together, torch.nan)], 1)
 
@@ -248,8 +249,8 @@ class Psgcn(nn.Module):
     def forward(self, streams: Tensor, seen: Tensor) -> Encoded:
         """streams: [B, S, T, V] (skeleton.streams_at); seen: bool [B, T, V]; any T from 1.
 
-        Frames in which nothing is seen count as absent, and so does a clip of such frames only. The levels of the
-        output are body, part and joint, those that the encoder has.
+        What is not seen has no influence, whatever its value; a clip in which nothing is seen counts as absent. The
+        levels of the output are body, part and joint, those that the encoder has.
         """
         present = seen.flatten(1).any(1)
         if not present.any():
@@ -262,8 +263,7 @@ class Psgcn(nn.Module):
     def _encode(self, streams: Tensor, seen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """All clips present -> the levels' scores, coarse first [N, 3], embedding [N, E], attention [N, T, V]."""
         frame = seen.any(2)
-        x = torch.where(frame[:, None, :, None], streams, 0.0)
-        x = self.input_norm(x, frame)
+        x = self.input_norm(torch.where(seen[:, None], streams, 0.0), seen)
         frames, shown, features = [], [], []  # a level
         for level, blocks in enumerate(self.levels):
             if level > 0:

@@ -1,13 +1,11 @@
 """RTCN: a sequence of frame features through gated dilated convolutions and non-local temporal relations to a score.
 
 The abstract fixes "appearance dynamics with non-local temporal relations"; layers, sizes and their use for the face and
-the scene too are ours, and so is the ridge regression on the features' mean over time that is mixed with the network's
-score: with a few hundred clips the mean holds most of what can be learned, and a deep network alone memorises clips.
-The relation is the residual block of "Non-local Neural Networks" (Wang et al., arXiv 1711.07971): a softmax over other
-frames' similarity, their values, an output that starts at zero. Three changes are ours, so that it learns whether
-something comes again: one embedding for both sides, compared by cosine (similar frames are similar before anything is
-learned); only frames beyond the convolutions' reach are gathered (nearer ones are similar anyway and would drown them);
-and it may gather from nowhere.
+the scene too are ours. The relation is the residual block of "Non-local Neural Networks" (Wang et al., arXiv
+1711.07971): a softmax over other frames' similarity, their values, an output that starts at zero. Three changes are
+ours, so that it learns whether something comes again: one embedding for both sides, compared by cosine (similar frames
+are similar before anything is learned); only frames beyond the convolutions' reach are gathered (nearer ones are
+similar anyway and would drown them); and it may gather from nowhere.
 """
 
 import torch

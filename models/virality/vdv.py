@@ -59,9 +59,9 @@ class Vdv(nn.Module):
     def part(self, modality: str) -> Part:
         return cast(Part, self.parts[modality])
 
-    def read(self, modality: str, given: ModalityInput, encoded: Encoded) -> Evidence:
-        """What the joint model reads of one modality of B clips."""
-        statistics, present = clip_statistics(self.inputs[modality], given)
+    def read(self, modality: str, given: ModalityInput, encoded: Encoded, still: bool = False) -> Evidence:
+        """What the joint model reads of one modality of B clips. still: as clip_statistics takes it."""
+        statistics, present = clip_statistics(self.inputs[modality], given, still)
         return self.part(modality).read(statistics, encoded.score, given.quality, present)
 
     def predict(self, evidence: Mapping[str, Evidence], encoded: dict[str, Encoded]) -> Prediction:
@@ -74,12 +74,13 @@ class Vdv(nn.Module):
         attention = weights / weights.sum(1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
         return Prediction(parts.sum(1), parts, attention, present, encoded)
 
-    def part_at_usual_quality(self, modality: str, values: Tensor, mask: Tensor) -> Tensor:
-        """One modality's part of the score of B clips, [B], were they seen as well as most. values, mask: as
-        ModalityInput has them.
+    def part_at_usual_quality(self, modality: str, values: Tensor, mask: Tensor, still: bool = False) -> Tensor:
+        """One modality's part of the score of B clips, [B], were they seen as well as most.
+
+        values, mask: as ModalityInput has them; still: as clip_statistics takes it.
         """
         given = ModalityInput(values, mask, self.part(modality).usual.expand(len(values)))
-        return self.part(modality)(self.read(modality, given, encode(self.encoders[modality], given)))
+        return self.part(modality)(self.read(modality, given, encode(self.encoders[modality], given), still))
 
 
 def build_encoder(config: VdvConfig, spec: InputSpec) -> nn.Module:
@@ -112,14 +113,16 @@ def statistics_width(spec: InputSpec) -> int:
     return spec.statistics_width or spec.width
 
 
-def clip_statistics(spec: InputSpec, given: ModalityInput) -> tuple[Tensor, Tensor]:
+def clip_statistics(spec: InputSpec, given: ModalityInput, still: bool = False) -> tuple[Tensor, Tensor]:
     """Statistics of a modality of B clips, [B, S], and whether the modality is present, bool [B].
 
     A statistic is NaN where it is not known. Of a skeleton the mean over its K samplings, as `encode` averages scores.
+
+    still: those of joints that do not move count as known, too; then they change without a leap as a motion begins.
     """
     if spec.is_skeleton:
         flat, seen = given.values.flatten(0, 1), given.mask.flatten(0, 1)
-        statistics = motion_statistics(flat, seen).unflatten(0, given.mask.shape[:2]).nanmean(1)
+        statistics = motion_statistics(flat, seen, still).unflatten(0, given.mask.shape[:2]).nanmean(1)
         return statistics, given.mask.flatten(1).any(1)
     present = given.mask.any(1)
     features = torch.where(given.mask[..., None], given.values, 0.0)

@@ -39,13 +39,13 @@ def integrated_gradients(model: Vdv, pose: ModalityInput, steps: int = 24) -> Te
     if not present.any():
         return attributions
     values, mask = pose.values[present], pose.mask[present]
-    values = torch.where(mask.any(-1)[:, :, None, :, None], values, 0.0)  # absent values may be anything, NaN too
+    values = torch.where(mask[:, :, None], values, 0.0)  # absent values may be anything, NaN too
     baseline = mean_pose(values, mask)
 
     def score(progress: Tensor, values: Tensor, baseline: Tensor, mask: Tensor) -> Tensor:
         """progress: 0 at the baseline, 1 at the clip."""
         between = baseline + progress.pow(_EASE) * (values - baseline)
-        return model.part_at_usual_quality("pose", between, mask)
+        return model.part_at_usual_quality("pose", between, mask, still=True)
 
     with torch.enable_grad():
         gradients = IntegratedGradients(score).attribute(
@@ -64,11 +64,11 @@ def integrated_gradients(model: Vdv, pose: ModalityInput, steps: int = 24) -> Te
 
 
 def mean_pose(values: Tensor, mask: Tensor) -> Tensor:
-    """The clips' mean pose in every frame that shows something, without motion; the shape of `values` [B, K, 9, T, V].
+    """The clips' mean pose wherever a joint is seen, without motion; the shape of `values` [B, K, 9, T, V].
 
     Streams in the order of skeleton.streams_at: joint and bone become their means, motions 0, confidence stays.
     """
-    shown = mask.any(-1)[:, :, None, :, None]
+    shown = mask[:, :, None]
     static = (values.shape[2] - 1) // 2  # streams of joints and bones; as many of their motions follow
     mean = (values * shown).sum(3, keepdim=True) / shown.sum(3, keepdim=True).clamp(min=1)
     still = torch.zeros_like(values)

@@ -16,7 +16,7 @@ from models.virality.psgcn import Psgcn
 from models.virality.rtcn import Rtcn
 from models.virality.skeleton import COCO17, pyramid
 from models.virality.vdv import build_encoder, encode, pose_network
-from tests.models.virality.test_fusion import batch
+from tests.models.virality.test_vdv import batch
 
 SKELETONS = (StGcn, StGcnPlus)
 SEQUENCES = (Lstm, MeanMlp)
@@ -24,12 +24,10 @@ FEATURES = 10
 LARGER = VdvConfig(joint_channels=64, part_channels=96, body_channels=128, refined_channels=64, blocks=2)
 
 
-def built(network: type, ridge: bool = True) -> nn.Module:
-    """In eval mode and past its neutral start: statistics, weights and a ridge that would show a leak."""
+def built(network: type) -> nn.Module:
+    """In eval mode and past its neutral start: statistics and weights that would show a leak."""
     torch.manual_seed(0)
-    net = network(8, ridge=ridge) if network in SKELETONS else network(FEATURES, 16, statistics_width=7 * ridge)
-    if net.ridge is not None:
-        net.ridge.coefficients.normal_(std=0.1)
+    net: nn.Module = network(8) if network in SKELETONS else network(FEATURES, 16)
     for module in net.modules():
         if isinstance(module, MaskedBatchNorm):
             assert module.running_mean is not None
@@ -72,7 +70,8 @@ def test_any_length_gives_a_score_and_attention_over_what_is_there(network: type
     mask[0, 0] = True
     encoded = built(network)(values, mask)
     assert encoded.score.shape == (3,)
-    assert encoded.levels.shape == (3, 2)
+    assert torch.equal(encoded.levels[:, 0], encoded.score)
+    assert encoded.score.all()
     assert encoded.attention.shape == mask.shape
     torch.testing.assert_close(encoded.attention.flatten(1).sum(1), torch.ones(3))
     assert not encoded.attention[~mask].any()
@@ -107,6 +106,17 @@ def test_an_lstm_skips_a_gap() -> None:
 
 
 @pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("network", SKELETONS)
+def test_what_an_unseen_joint_holds_has_no_influence(network: type, training: bool) -> None:
+    values, mask = inputs(network, 2, 20)
+    mask &= torch.rand(mask.shape) > 0.3
+    nets = [built(network).train(training) for _ in range(2)]
+    assert_same(nets[0](values, mask), nets[1](torch.where(mask[:, None], values, torch.nan), mask))
+    for one, other in zip(nets[0].buffers(), nets[1].buffers(), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("network", [*SKELETONS, *SEQUENCES])
 def test_an_absent_clip_is_zero_and_leaves_the_others_and_the_norms_alone(network: type, training: bool) -> None:
     given = inputs(network, 3, 8)
@@ -134,7 +144,7 @@ def test_an_absent_clip_is_zero_and_leaves_the_others_and_the_norms_alone(networ
 @pytest.mark.parametrize("network", SKELETONS)
 def test_padded_frames_do_not_enter_the_norms_statistics(network: type) -> None:
     given = inputs(network, 2, 8)
-    nets = [built(network, ridge=False).train() for _ in range(2)]
+    nets = [built(network).train() for _ in range(2)]
     assert_same(nets[0](*given), nets[1](*padded(network, given, 8)))
     for one, other in zip(nets[0].buffers(), nets[1].buffers(), strict=True):
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
@@ -162,16 +172,8 @@ def test_a_batch_of_one_clip_trains(network: type) -> None:
 
 
 @pytest.mark.parametrize("network", [*SKELETONS, *SEQUENCES])
-def test_a_baseline_without_a_line_has_one_score_and_no_other(network: type) -> None:
-    encoded = built(network, ridge=False)(*inputs(network, 2, 6))
-    assert encoded.levels.shape == (2, 1)
-    assert torch.equal(encoded.levels[:, 0], encoded.score)
-    assert encoded.score.all()
-
-
-@pytest.mark.parametrize("network", [*SKELETONS, *SEQUENCES])
 def test_a_baseline_learns_what_shifts_its_input(network: type) -> None:
-    net, (values, mask) = built(network, ridge=False), inputs(network, 16, 10)
+    net, (values, mask) = built(network), inputs(network, 16, 10)
     target = torch.tensor([1.0, -1.0]).repeat(8)
     shifted = values[:, :2] if network in SKELETONS else values[..., :2]
     shifted += target.view(-1, *(1,) * (values.ndim - 1))
@@ -206,7 +208,7 @@ def test_a_mean_is_blind_to_order_and_an_lstm_is_not() -> None:
 
 @pytest.mark.parametrize("network", SKELETONS)
 def test_a_skeleton_baseline_takes_three_coordinates(network: type) -> None:
-    net = network(8, coordinates=3, ridge=True).eval()
+    net = network(8, coordinates=3).eval()
     encoded = net(torch.randn(2, 13, 6, 17), torch.ones(2, 6, 17, dtype=torch.bool))
     assert encoded.score.isfinite().all()
 
@@ -216,7 +218,7 @@ def test_flat_networks_have_as_many_parameters_as_psgcn(network: type) -> None:
     assert parameter_count(network()) == pytest.approx(parameter_count(Psgcn()), rel=0.05)
 
 
-@pytest.mark.parametrize("config", [VdvConfig(), VdvConfig(ridge=False), LARGER])
+@pytest.mark.parametrize("config", [VdvConfig(), LARGER])
 @pytest.mark.parametrize("changes", [{"pose_network": "st_gcn"}, {"pose_network": "st_gcn_plus"}, {"pyramid": False}])
 def test_networks_in_the_pyramids_place_are_as_large_whatever_its_size(config: VdvConfig, changes: dict) -> None:
     size = parameter_count(pose_network(config))
@@ -240,11 +242,11 @@ def encoder(modality: str, **changes: Any) -> nn.Module:
 
 
 def parts(net: nn.Module) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(value.shape) for name, value in net.state_dict().items() if not name.startswith("mix.")}
+    return {name: tuple(value.shape) for name, value in net.state_dict().items()}
 
 
 def gone_and_come(modality: str, **changes: Any) -> tuple[set[str], set[str]]:
-    """First names of what the switch takes from the network and of what it brings, but for the levels' mix."""
+    """First names of what the switch takes from the network and of what it brings."""
     usual, switched = parts(encoder(modality)), parts(encoder(modality, **changes))
     assert all(usual[name] == switched[name] for name in usual.keys() & switched.keys())
     gone, come = usual.keys() - switched.keys(), switched.keys() - usual.keys()
@@ -254,14 +256,12 @@ def gone_and_come(modality: str, **changes: Any) -> tuple[set[str], set[str]]:
 @pytest.mark.parametrize(
     ("modality", "changes", "gone"),
     [
-        ("pose", {"ridge": False}, {"ridge"}),
         ("pose", {"refine": False}, {"refine"}),
         ("pose", {"attention_pool": False}, {"pool"}),
-        ("appearance", {"ridge": False}, {"ridge"}),
         ("appearance", {"relations_after": ()}, {"relations"}),
         ("appearance", {"attention_pool": False}, {"pool"}),
         ("pose", {"sequence_network": "lstm"}, set()),
-        ("pose", {"fusion": "mean"}, set()),
+        ("pose", {"statistics": False}, set()),
         ("appearance", {"refine": False}, set()),
         ("appearance", {"pyramid": False}, set()),
         ("appearance", {"pose_network": "st_gcn"}, set()),
@@ -272,19 +272,16 @@ def test_a_switch_takes_out_what_it_names_and_nothing_else(modality: str, change
 
 
 SWITCHED: list[tuple[str, dict, Callable[[Any], bool], int]] = [
-    ("pose", {}, lambda net: len(net.levels) == 3, 4),
-    ("pose", {"ridge": False}, lambda net: net.ridge is None, 3),
-    ("pose", {"refine": False}, lambda net: len(net.refine) == 0, 4),
-    ("pose", {"pyramid": False}, lambda net: [len(level) for level in net.levels] == [5], 2),
-    ("pose", {"pyramid": False, "ridge": False}, lambda net: len(net.pool) == 1, 1),
-    ("pose", {"attention_pool": False}, lambda net: isinstance(net.pool[0], MeanPool), 4),
-    ("pose", {"pose_network": "st_gcn"}, lambda net: isinstance(net, StGcn), 2),
-    ("pose", {"pose_network": "st_gcn_plus", "ridge": False}, lambda net: isinstance(net, StGcnPlus), 1),
-    ("appearance", {"ridge": False}, lambda net: net.ridge is None, 1),
-    ("appearance", {"relations_after": ()}, lambda net: isinstance(net, Rtcn), 2),
-    ("appearance", {"attention_pool": False}, lambda net: isinstance(net.pool, MeanPool), 2),
-    ("appearance", {"sequence_network": "lstm"}, lambda net: isinstance(net, Lstm), 2),
-    ("appearance", {"sequence_network": "mean_mlp", "ridge": False}, lambda net: isinstance(net, MeanMlp), 1),
+    ("pose", {}, lambda net: len(net.levels) == 3, 3),
+    ("pose", {"refine": False}, lambda net: len(net.refine) == 0, 3),
+    ("pose", {"pyramid": False}, lambda net: [len(level) for level in net.levels] == [5], 1),
+    ("pose", {"attention_pool": False}, lambda net: isinstance(net.pool[0], MeanPool), 3),
+    ("pose", {"pose_network": "st_gcn"}, lambda net: isinstance(net, StGcn), 1),
+    ("pose", {"pose_network": "st_gcn_plus"}, lambda net: isinstance(net, StGcnPlus), 1),
+    ("appearance", {"relations_after": ()}, lambda net: isinstance(net, Rtcn), 1),
+    ("appearance", {"attention_pool": False}, lambda net: isinstance(net.pool, MeanPool), 1),
+    ("appearance", {"sequence_network": "lstm"}, lambda net: isinstance(net, Lstm), 1),
+    ("appearance", {"sequence_network": "mean_mlp"}, lambda net: isinstance(net, MeanMlp), 1),
 ]
 
 
@@ -302,14 +299,10 @@ def test_a_switched_network_is_what_was_asked_for_and_trains(
     assert all(parameter.grad is None or parameter.grad.isfinite().all() for parameter in net.parameters())
 
 
-def test_without_the_line_the_score_is_the_mean_of_the_levels() -> None:
+def test_the_score_is_the_mean_of_the_levels() -> None:
     for modality in ("pose", "appearance"):
-        modalities = batch()
-        alone = encode(encoder(modality, ridge=False).eval(), modalities[modality])
-        usual = encode(encoder(modality).eval(), modalities[modality])  # same seed: the ridge starts at 0
-        torch.testing.assert_close(alone.score, 2 * usual.score)
-        if modality == "pose":
-            torch.testing.assert_close(alone.score, alone.levels.mean(1))
+        encoded = encode(encoder(modality).eval(), batch()[modality])
+        torch.testing.assert_close(encoded.score, encoded.levels.mean(1))
 
 
 def test_without_refinement_a_finer_level_hears_nothing_from_a_coarser_one() -> None:
@@ -337,7 +330,6 @@ def test_the_mean_pool_is_where_the_attention_pool_starts() -> None:
     [
         ({"pose_network": "gcn"}, "pose_network 'gcn' is none of psgcn, st_gcn, st_gcn_plus"),
         ({"sequence_network": "tcn"}, "sequence_network 'tcn' is none of rtcn, lstm, mean_mlp"),
-        ({"fusion": "median"}, "fusion 'median' is none of attention, reliability, mean"),
         ({"pose_network": "st_gcn", "refine": False}, "are psgcn's"),
     ],
 )

@@ -12,7 +12,7 @@ from tests.support.small_networks import psgcn, rtcn
 def test_psgcn_takes_any_length(frames: int) -> None:
     encoded = psgcn()(torch.randn(2, 9, frames, 17), torch.ones(2, frames, 17, dtype=torch.bool))
     assert encoded.score.shape == (2,)
-    assert encoded.levels.shape == (2, 4)
+    assert encoded.levels.shape == (2, 3)
     assert encoded.embedding.shape == (2, 96)  # of three levels mean and largest
     torch.testing.assert_close(encoded.attention.sum((1, 2)), torch.ones(2))
 
@@ -63,6 +63,17 @@ def test_what_lies_in_a_gap_has_no_influence() -> None:
     torch.testing.assert_close(psgcn()(streams, seen).score, psgcn()(changed, seen).score)
 
 
+@pytest.mark.parametrize("training", [False, True])
+def test_what_an_unseen_joint_holds_has_no_influence(training: bool) -> None:
+    streams, seen = torch.randn(2, 9, 20, 17), torch.rand(2, 20, 17) > 0.3
+    hidden = torch.where(seen[:, None], streams, float("nan"))
+    nets = [psgcn().train(training) for _ in range(2)]
+    scores = [net(values, seen).levels for net, values in zip(nets, (streams, hidden), strict=True)]
+    torch.testing.assert_close(scores[0], scores[1])
+    for one, other in zip(nets[0].buffers(), nets[1].buffers(), strict=True):
+        torch.testing.assert_close(one, other)
+
+
 def test_an_absent_clip_is_zero_and_leaves_the_others_alone() -> None:
     streams, seen = torch.randn(3, 9, 8, 17), torch.ones(3, 8, 17, dtype=torch.bool)
     seen[1] = False
@@ -74,7 +85,7 @@ def test_an_absent_clip_is_zero_and_leaves_the_others_alone() -> None:
     assert not together.embedding[1].any()
     everybody_gone = net(streams, torch.zeros_like(seen))
     assert not everybody_gone.present.any()
-    assert everybody_gone.levels.shape == (3, 4)
+    assert everybody_gone.levels.shape == (3, 3)
 
 
 def test_absent_and_padded_frames_do_not_enter_the_norms_statistics() -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.virality.losses import ranknet
+from models.virality.losses import percentile_huber, ranknet
 
 Batch = tuple[Tensor, Tensor, Tensor, Tensor]
 
@@ -114,3 +114,11 @@ def test_all_places_matter_the_same() -> None:
     (gradient,) = torch.autograd.grad(ranknet(score, target, challenge, counted), score)
     assert float(gradient[0]) == pytest.approx(float(gradient[8]), rel=1e-4)
     assert gradient[0] < 0
+
+
+def test_clips_without_labels_enter_no_loss() -> None:
+    score, target, counted = torch.randn(4), torch.rand(4), torch.tensor([True, True, False, False])
+    other = torch.where(counted, score, 99.0)
+    same = torch.zeros(4, dtype=torch.int64)
+    assert ranknet(score, target, same, counted) == ranknet(other, target, same, counted)
+    assert percentile_huber(score, target, counted) == percentile_huber(other, target, counted)

@@ -25,6 +25,7 @@ def test_statistics_say_how_far_how_fast_and_what_moves_together() -> None:
     speed = 1 + torch.sin(time / 3)
     streams[0, 4, :, 9], streams[0, 5, :, 10] = speed, -2 * speed  # both wrists are fast at the same time
     streams[0, 4, :, 15] = 1 + torch.cos(time / 3)
+    streams[0, 1, :, [0, 10, 15]] = torch.cos(time)[:, None]  # these move, too
     named = statistics(streams, torch.ones(1, 40, 17, dtype=torch.bool))
     assert named["deviation"][0, 0, 9].exp().item() == pytest.approx(time.sin().std(correction=0).item(), abs=1e-3)
     assert named["speed"][0, 0, 10].exp().item() == pytest.approx(2 * speed.mean().item(), abs=1e-4)
@@ -62,6 +63,20 @@ def test_statistics_of_what_is_not_seen_are_not_counted_and_those_of_what_is_nev
     assert all(part[0, :, 3].isnan().all() for part in unknown.values())
     assert values[0].isnan().sum().item() == 20 * 1 + 16  # every number of the joint, and of its pairs
     assert together.isnan().sum().item() == 16
+
+
+def test_a_joint_that_does_not_move_is_not_known_unless_asked_for() -> None:
+    """As in a film of one picture, or where a single frame shows the joint: logarithms of nothing would be wild."""
+    streams, seen = torch.randn(3, 9, 20, 17), torch.ones(3, 20, 17, dtype=torch.bool)
+    streams[0], streams[1, :, :, 3] = streams[0, :, :1], streams[1, :, :1, 3]
+    seen[2, 1:, 3] = False
+    values = motion_statistics(streams, seen)
+    assert values[0].isnan().all()
+    assert values[1].isnan().sum().item() == values[2].isnan().sum().item() == 20 + 16
+    assert motion_statistics(streams[:, :, :1], seen[:, :1]).isnan().all(), "a clip of one frame"
+    known = motion_statistics(streams, seen, still=True)
+    assert known.isfinite().all()
+    torch.testing.assert_close(torch.where(values.isnan(), values, known), values, equal_nan=True)
 
 
 def test_a_skeleton_of_three_coordinates_is_seen_in_all_of_them() -> None:

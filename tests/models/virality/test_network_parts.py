@@ -2,11 +2,10 @@
 
 from typing import cast
 
-import numpy as np
 import pytest
 import torch
 
-from models.virality.masked import LevelMix, Ridge, masked_softmax
+from models.virality.masked import masked_softmax
 from models.virality.psgcn import GraphConv, JointNorm, Pointwise, largest
 
 
@@ -42,36 +41,23 @@ def test_masked_softmax_of_nothing_is_nothing() -> None:
     assert logits.grad.isfinite().all()
 
 
-def test_a_ridge_returns_0_till_it_is_set_and_outliers_count_up_to_a_limit() -> None:
-    ridge, statistics = Ridge(3, limit=4.0), torch.tensor([[1e3, 1.0, 0.0], [1e9, 0.0, torch.nan]])
-    assert not ridge(statistics).any()
-    ridge.set(torch.tensor([0.0, 1.0, 9.0]), torch.tensor([500.0, 1.0, 1.0]), torch.tensor([1.0, 3.0, 2.0]))
-    two, one, nine = (4 * np.tanh(value / 4) for value in (2.0, 1.0, 9.0))
-    torch.testing.assert_close(ridge(statistics), torch.tensor([two - 2 * nine, 4.0 - 3 * one], dtype=torch.float32))
-    assert not list(ridge.parameters())  # a fit in closed form, nothing for an optimiser
-
-
-def test_a_mix_starts_as_half_the_networks_mean_and_half_the_ridge() -> None:
-    levels = torch.tensor([[1.0, 2.0, 3.0, 10.0]])
-    torch.testing.assert_close(LevelMix(3, ridge=True)(levels), torch.tensor([6.0]))
-    torch.testing.assert_close(LevelMix(3, ridge=False)(levels[:, :3]), torch.tensor([2.0]))
-    mix = LevelMix(3, ridge=True)
-    mix.set(torch.ones(4), torch.tensor([0.0, 0.0, 0.5, 2.0]))
-    torch.testing.assert_close(mix(levels), torch.tensor([19.0]))
-
-
-def test_streams_are_standardised_by_all_frames_that_training_has_shown_whatever_the_batches() -> None:
+def test_streams_are_standardised_by_all_that_training_has_shown_of_a_joint_whatever_the_batches() -> None:
     torch.manual_seed(0)
-    x, frame = 50 + 3 * torch.randn(6, 9, 8, 17), torch.rand(6, 8) > 0.3
+    x, seen = 50 + 3 * torch.randn(6, 9, 8, 17), torch.rand(6, 8, 17) > 0.3
     x[3:] += 20.0  # another challenge: no batch by itself has the mean of all
-    x = x * frame[:, None, :, None]
+    seen[:4, :, 5] = False  # a joint that the first batches never show
+    seen[:, :, 6] = False  # and one that none shows
+    x = x * seen[:, None]
     norm = JointNorm(9, 17).train()
     for some in (slice(0, 3), slice(3, 4), slice(4, 6)):
-        output = norm(x[some], frame[some])
-    shown = x.transpose(1, 2)[frame]  # [frames, S, V]
-    deviation = (shown.var(0, correction=0) + norm.EPS).sqrt()[:, None]
-    wanted = (x - shown.mean(0)[:, None]) / deviation * frame[:, None, :, None]
-    torch.testing.assert_close(norm.eval()(x, frame), wanted, atol=1e-4, rtol=1e-4)
+        output = norm(x[some], seen[some])
+    wanted = torch.zeros_like(x)
+    for joint in range(17):
+        shown = x[..., joint].transpose(1, 2)[seen[..., joint]]  # [frames, S]
+        if len(shown):
+            deviation = (shown.var(0, correction=0) + norm.EPS).sqrt()[:, None]
+            wanted[..., joint] = (x[..., joint] - shown.mean(0)[:, None]) / deviation * seen[:, None, :, joint]
+    torch.testing.assert_close(norm.eval()(x, seen), wanted, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(output, wanted[4:], atol=1e-4, rtol=1e-4)  # and in training, not by the batch's own
 
 
