@@ -1,11 +1,12 @@
 """Accuracy of the pose model alone on real scored motion, UI-PRMD's Kinect half, beside ExtraTrees and STGCN++.
 
     python -m benchmarks.external --data ui_prmd_kinect.npz --work FOLDER
+    python -m benchmarks.external --data ui_prmd_kinect.npz --work FOLDER --with-trees
 
 Trained on nine, three and one subjects and tested on the others: the share of pairs of one movement and one subject in
 which the episode done right scores above the one done wrong. And on an unseen movement, trained on the other nine: the
-AUC over all subjects. Every training's scores are kept in FOLDER and not computed again; after a change of code take
-another folder.
+AUC over all subjects. With --with-trees, ExtraTrees are a block of the joint model, too. Every training's scores are
+kept in FOLDER and not computed again; after a change of code take another folder.
 """
 
 import argparse
@@ -24,11 +25,12 @@ import torch
 from benchmarks.common import save, table
 from benchmarks.external_metrics import auc_and_interval, mean_and_interval, pairs_of_subjects, pairwise_within
 from benchmarks.external_training import (
+    Predicted,
     fixed_draws,
+    joint_scores,
+    motion_numbers,
     predict_by_network,
-    predict_by_ridge,
     predict_by_trees,
-    ridge_statistics,
     tree_statistics,
 )
 from benchmarks.ui_prmd import (
@@ -43,20 +45,18 @@ from models.virality.config import VdvConfig
 from pipeline.core import storage
 from pipeline.core.child_processes import spawned_pool
 
-NETWORK_SHARE = 0.3  # of the mix with the ridge; it, CONFIG and all of the ridges were chosen on subjects 1 to 5 alone
-# A movement done with the left is another one than with the right: nothing is mirrored. Of eight frames the
-# body level would have two. The ridge is fitted by itself.
-CONFIG = VdvConfig(modalities=("pose",), frames=16, samplings=2, pose_rate=3e-3, mirror=0.0, ridge=False)
+# Chosen on subjects 1 to 5 alone. A movement done with the left is another one than with the right: nothing is
+# mirrored. Of eight frames the body level would have two.
+CONFIG = VdvConfig(modalities=("pose",), frames=16, samplings=2, pose_rate=3e-3, mirror=0.0)
 MOTION = VdvConfig(frames=16)  # of the product's motion statistics
-METHODS = ("trees", "ridge", "psgcn", "st_gcn_plus")
-PREDICTORS = {  # by name: each method's weight
-    "trees": {"trees": 1.0},
-    "psgcn": {"psgcn": NETWORK_SHARE, "ridge": 1 - NETWORK_SHARE},
-    "psgcn, pyramid alone": {"psgcn": 1.0},
-    "ridge alone": {"ridge": 1.0},
-    "st_gcn_plus": {"st_gcn_plus": 1.0},
-    "st_gcn_plus with the ridge": {"st_gcn_plus": NETWORK_SHARE, "ridge": 1 - NETWORK_SHARE},
+METHODS = ("trees", "psgcn", "st_gcn_plus")
+MODEL = "joint"
+JOINTS: dict[str, tuple[str, ...]] = {  # joint models by name: the methods that are blocks beside the statistics
+    MODEL: ("psgcn",),
+    "statistics": (),
+    "joint of st_gcn_plus": ("st_gcn_plus",),
 }
+WITH_TREES = {"joint with trees": ("psgcn", "trees")}
 TREES = 200
 TUNED_ON = 5  # subjects
 
@@ -81,13 +81,14 @@ SETTINGS = (
 
 @dataclass(frozen=True)
 class Job:
-    """One training, or one forest a movement, and the episodes to predict."""
+    """One way to score the test episodes of one split."""
 
     data: Path
     subjects: int  # the first so many of the data's
     setting: Setting
     split: int
-    method: str  # of METHODS
+    method: str  # of METHODS, or the name of a joint model
+    blocks: tuple[str, ...] | None  # of a joint model, the methods in it; None: it is none
     seed: int
     work: Path
 
@@ -99,7 +100,7 @@ class Job:
 
 
 class Scores(NamedTuple):
-    """One predictor's scores, with one seed, of each split's test rows; and seconds of training and prediction."""
+    """One method's scores, with one seed, of each split's test rows; and seconds of training and prediction."""
 
     splits: list[tuple[Split, np.ndarray]]
     seconds: float
@@ -112,19 +113,22 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--subjects", type=int, default=10, help="5: those that it was tuned on; nothing is saved")
     parser.add_argument("--only", choices=[setting.name for setting in SETTINGS], help="one setting; nothing is saved")
+    parser.add_argument("--with-trees", action="store_true", help="a joint model with ExtraTrees, too")
     parser.add_argument("--workers", type=int, default=1, help="trainings side by side, a core each")
     options = parser.parse_args()
     episodes = _episodes(options.data, options.subjects)
     settings = [setting for setting in SETTINGS if options.only in (None, setting.name)]
+    joints = JOINTS | WITH_TREES if options.with_trees else JOINTS
     jobs = [
-        Job(options.data, options.subjects, setting, split, method, seed, options.work)
+        Job(options.data, options.subjects, setting, split, method, blocks, seed, options.work)
         for seed in range(options.seeds)
         for setting in settings
         for split in range(len(_splits(episodes, setting)))
-        for method in METHODS
-        if seed == 0 or method != "ridge"  # which is the same with every seed
+        for method, blocks in (*((method, None) for method in METHODS), *joints.items())
     ]
-    run([job for job in jobs if not job.path.exists()], options.workers)
+    for joint in (False, True):  # a joint model reads what its blocks have predicted
+        left = [job for job in jobs if (job.blocks is not None) == joint and not job.path.exists()]
+        run(left, options.workers)
     results = {
         setting.name: evaluate_setting(episodes, setting, [job for job in jobs if job.setting == setting])
         for setting in settings
@@ -136,7 +140,6 @@ def main() -> None:
             "samplings": CONFIG.samplings,
             "pose_rate": CONFIG.pose_rate,
             "epochs": {setting.name: setting.epochs for setting in SETTINGS},
-            "network_share": NETWORK_SHARE,
             "trees": TREES,
         }
         save("external", {"seeds": options.seeds, "options": about, "settings": results})
@@ -158,14 +161,17 @@ def _run_job(job: Job) -> str:
     episodes = _episodes(job.data, job.subjects)
     split = _splits(episodes, job.setting)[job.split]
     known = job.setting.training is not None
-    if job.method == "trees":
+    if job.blocks is not None:
+        statistics = _motion_numbers_of(job.data, job.subjects)
+        blocks = {method: _read(replace(job, method=method, blocks=None)) for method in job.blocks}
+        trees = blocks.pop("trees", None)
+        network = next(iter(blocks.values()), None)
+        start = time.perf_counter()
+        score = Predicted(np.zeros(0), joint_scores(episodes, statistics, split, known, network, trees))
+    elif job.method == "trees":
         statistics = _tree_statistics_of(job.data, job.subjects)
         start = time.perf_counter()
         score = predict_by_trees(episodes, statistics, split, job.seed, known, TREES)
-    elif job.method == "ridge":
-        statistics = _ridge_statistics_of(job.data, job.subjects)
-        start = time.perf_counter()
-        score = predict_by_ridge(episodes, statistics, split, known)
     else:
         fixed = _inputs_of_networks(job.data, job.subjects)
         config = replace(CONFIG, pose_network=job.method, epochs=job.setting.epochs, seed=job.seed)
@@ -174,8 +180,14 @@ def _run_job(job: Job) -> str:
     seconds = time.perf_counter() - start
     job.path.parent.mkdir(parents=True, exist_ok=True)
     with storage.staged(os.fspath(job.path)) as temporary, open(temporary, "wb") as file:
-        np.savez(file, allow_pickle=False, seconds=np.array(seconds), score=score)
+        np.savez(file, allow_pickle=False, seconds=np.array(seconds), **score._asdict())
     return f"{job.setting.name}, {split.name}, {job.method}, seed {job.seed}: {seconds:.0f} s"
+
+
+def _read(job: Job) -> Predicted:
+    """What a finished job keeps."""
+    with np.load(job.path) as file:
+        return Predicted(file["held_out"], file["test"])
 
 
 @cache
@@ -189,8 +201,8 @@ def _tree_statistics_of(data: Path, subjects: int) -> np.ndarray:
 
 
 @cache
-def _ridge_statistics_of(data: Path, subjects: int) -> np.ndarray:
-    return ridge_statistics(fixed_draws(_episodes(data, subjects), MOTION))
+def _motion_numbers_of(data: Path, subjects: int) -> np.ndarray:
+    return motion_numbers(fixed_draws(_episodes(data, subjects), MOTION))
 
 
 @cache
@@ -205,44 +217,36 @@ def _splits(episodes: Episodes, setting: Setting) -> list[Split]:
 
 
 def _scores(episodes: Episodes, jobs: Sequence[Job]) -> dict[str, list[Scores]]:
-    """Scores by predictor, of each seed, read from the files of one setting's jobs."""
+    """Scores by method, of each seed, read from the files of one setting's jobs."""
     splits = _splits(episodes, jobs[0].setting)
-    files: dict[tuple[str, int], dict[int, dict[str, np.ndarray]]] = {}  # by method and seed, by split
+    by_seed: dict[str, dict[int, Scores]] = {}
     for job in jobs:
         with np.load(job.path) as file:
-            files.setdefault((job.method, job.seed), {})[job.split] = dict(file)
-    scores: dict[str, list[Scores]] = {}
-    for seed in sorted({job.seed for job in jobs}):
-        for predictor, weights in PREDICTORS.items():
-            parts = [(files[method, 0 if method == "ridge" else seed], weight) for method, weight in weights.items()]
-            mixed = [
-                (split, np.sum([weight * part[place]["score"] for part, weight in parts], 0))
-                for place, split in enumerate(splits)
-            ]
-            seconds = sum(float(part[place]["seconds"]) for part, _ in parts for place in range(len(splits)))
-            scores.setdefault(predictor, []).append(Scores(mixed, seconds))
-    return scores
+            test, seconds = file["test"], float(file["seconds"])
+        before = by_seed.setdefault(job.method, {}).get(job.seed, Scores([], 0.0))
+        by_seed[job.method][job.seed] = Scores([*before.splits, (splits[job.split], test)], before.seconds + seconds)
+    return {method: list(of_method.values()) for method, of_method in by_seed.items()}
 
 
 def evaluate_setting(episodes: Episodes, setting: Setting, jobs: Sequence[Job]) -> dict:
-    """By predictor: its accuracy with interval, that on subjects not used for tuning, and psgcn's lead over it."""
+    """By method: its accuracy with interval, that on subjects not used for tuning, and the model's lead over it."""
     scores = _scores(episodes, jobs)
     accuracies = {name: [_accuracy(episodes, setting, one) for one in of_seeds] for name, of_seeds in scores.items()}
     interval = auc_and_interval if setting.training is None else mean_and_interval
     subjects = np.unique(episodes.subject)
     untouched = np.flatnonzero(subjects > TUNED_ON)
-    of_psgcn = np.mean(accuracies["psgcn"], 0)
+    of_model = np.mean(accuracies[MODEL], 0)
     results = {}
     for name, of_seeds in accuracies.items():
         mean = np.mean(of_seeds, 0)
         results[name] = {
             **interval(mean),
             "by_seed": [round(float(one.mean()), 4) for one in of_seeds],
-            "psgcn_ahead": interval(of_psgcn - mean) if name != "psgcn" else None,
+            "model_ahead": interval(of_model - mean) if name != MODEL else None,
             "subjects_untouched": interval(_of(mean, untouched)) if len(untouched) else None,
             "seconds": round(float(np.mean([one.seconds for one in scores[name]])), 1),
         }
-    pyramid, other = (np.mean(accuracies[name], 0) for name in ("psgcn, pyramid alone", "st_gcn_plus"))
+    pyramid, other = (np.mean(accuracies[name], 0) for name in ("psgcn", "st_gcn_plus"))
     return {"floor": setting.floor, "predictors": results, "pyramid_ahead_of_st_gcn_plus": interval(pyramid - other)}
 
 
@@ -266,14 +270,14 @@ def print_results(results: dict) -> None:
     for name, about in results.items():
         rows = []
         for predictor, result in about["predictors"].items():
-            ahead = result["psgcn_ahead"]
+            ahead = result["model_ahead"]
             untouched = result["subjects_untouched"]
             rows.append([
                 predictor, f"{result['mean']:.3f}", f"{result['low']:.3f} to {result['high']:.3f}",
                 f"{ahead['mean']:+.3f} ({ahead['low']:+.3f} to {ahead['high']:+.3f})" if ahead else "",
                 f"{untouched['mean']:.3f}" if untouched else "", f"{result['seconds']:.0f}",
             ])  # fmt: skip
-        header = [f"{name} (floor {about['floor']})", "mean", "95 %", "psgcn ahead by", "subjects 6-10", "s"]
+        header = [f"{name} (floor {about['floor']})", "mean", "95 %", "model ahead by", "subjects 6-10", "s"]
         print(table(rows, header))
         alone = about["pyramid_ahead_of_st_gcn_plus"]
         print(f"networks alone: pyramid ahead of st_gcn_plus by {alone['mean']:+.3f} ({alone['low']:+.3f} to "

@@ -1,9 +1,10 @@
-"""Training of networks, their ridge regression and ExtraTrees on scored episodes, and their scores of others."""
+"""Training of networks, the joint model and ExtraTrees on scored episodes, and their scores of others."""
 
-from collections.abc import Iterator
-from typing import cast
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
 from sklearn.ensemble import ExtraTreesRegressor
 from threadpoolctl import threadpool_limits
@@ -11,15 +12,31 @@ from torch import Tensor, nn
 
 from benchmarks.ui_prmd import COORDINATES, Episodes, Split, draw
 from models.virality.config import VdvConfig
-from models.virality.masked import MOTION_LIMIT, LevelMix
+from models.virality.joint import MOTION_LIMIT, Part
 from models.virality.pose_statistics import pose_statistics
 from models.virality.psgcn import motion_statistics
 from models.virality.skeleton import KINECT22
 from models.virality.vdv import pose_network
+from pipeline.dataset.folds import assign_folds
+from pipeline.metrics.ranking import percentile_within
+from pipeline.training.joint import TrainingClips, calibrate, fit_joint
 from pipeline.training.optimisation import loss_of, parameter_groups, reset_norm_statistics
-from pipeline.training.ridge import centre_within, fit_ridge, normal_score, percentile_rank
 
 SCORED_AT_ONCE = 100  # episodes
+
+
+class Numbers(NamedTuple):
+    """Numbers of N episodes that the joint model reads."""
+
+    statistics: np.ndarray  # float [N, S]; S may be 0
+    score: np.ndarray  # float [N] of a network or of trees; of training episodes by one that did not see them
+
+
+class Predicted(NamedTuple):
+    """Scores of a split's episodes by a network, or by trees."""
+
+    held_out: np.ndarray  # float32 [training rows] by one that did not see them
+    test: np.ndarray  # float32 [test rows]
 
 
 def fixed_draws(episodes: Episodes, config: VdvConfig) -> Tensor:
@@ -27,14 +44,14 @@ def fixed_draws(episodes: Episodes, config: VdvConfig) -> Tensor:
     return torch.from_numpy(np.stack([draw(posture, config, None) for posture in episodes.postures]))
 
 
-def ridge_statistics(fixed: Tensor) -> np.ndarray:
-    """Input of the product's ridge regression for every episode (models.virality.psgcn.motion_statistics), the mean of
-    its samplings: float32 [N, 847]. fixed: as `fixed_draws` gives it.
+def motion_numbers(fixed: Tensor) -> np.ndarray:
+    """The product's statistics of every episode (models.virality.psgcn.motion_statistics), the mean of its samplings:
+    float32 [N, 847]. fixed: as `fixed_draws` gives it.
     """
     parts = []
     for some in fixed.split(SCORED_AT_ONCE):
         flat = some.flatten(0, 1)
-        parts.append(motion_statistics(flat, _all_seen(flat)).unflatten(0, some.shape[:2]).mean(1))
+        parts.append(motion_statistics(flat, _all_seen(flat)).unflatten(0, some.shape[:2]).nanmean(1))
     return torch.cat(parts).numpy()
 
 
@@ -53,19 +70,17 @@ def train_network(episodes: Episodes, rows: np.ndarray, config: VdvConfig) -> nn
     torch.manual_seed(config.seed)
     network = pose_network(config, KINECT22, COORDINATES)
     of_row = challenges(episodes)
-    target = torch.from_numpy(percentile_rank(episodes.correct, of_row)).float()
+    target = torch.from_numpy(percentiles(episodes.correct, of_row)).float()
     numbered = torch.from_numpy(np.unique(of_row, return_inverse=True)[1])
-    levels_of = cast(LevelMix, network.mix).network_levels
     optimiser = torch.optim.AdamW(parameter_groups(network, config.weight_decay), lr=config.pose_rate)
     steps = config.epochs * len(list(_batches(episodes, rows, config, 0)))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.pose_rate, total_steps=steps)
     for epoch in range(config.epochs):
         for some in _batches(episodes, rows, config, epoch):
-            levels = network(*_drawn(episodes, some, config, epoch)).levels[:, :levels_of]
-            score, wanted, challenge = levels.mean(1), target[some], numbered[some]
+            encoded = network(*_drawn(episodes, some, config, epoch))
             counted = torch.ones(len(some), dtype=torch.bool)
-            beside = levels if levels_of > 1 else levels[:, :0]  # a single one is the score
-            loss = loss_of(score, beside, wanted, challenge, counted, config)
+            beside = encoded.levels if encoded.levels.shape[1] > 1 else encoded.levels[:, :0]  # one is the score
+            loss = loss_of(encoded.score, beside, target[some], numbered[some], counted, config)
             optimiser.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
@@ -78,6 +93,11 @@ def train_network(episodes: Episodes, rows: np.ndarray, config: VdvConfig) -> nn
 def challenges(episodes: Episodes) -> np.ndarray:
     """Challenge of every episode, str [N]: one subject's episodes of one movement are ranked."""
     return np.char.add(np.char.add(episodes.movement.astype(str), "/"), episodes.subject.astype(str))
+
+
+def percentiles(values: np.ndarray, challenge: np.ndarray) -> np.ndarray:
+    """Percentile of each value within its challenge, 0..1: float64 [N]."""
+    return percentile_within(pd.Series(values), pd.Series(challenge)).to_numpy()
 
 
 def _batches(episodes: Episodes, rows: np.ndarray, config: VdvConfig, epoch: int) -> Iterator[np.ndarray]:
@@ -116,86 +136,123 @@ def _settle_norms(network: nn.Module, episodes: Episodes, rows: np.ndarray, conf
 
 def predict_by_network(
     episodes: Episodes, fixed: Tensor, split: Split, config: VdvConfig, by_movement: bool
-) -> np.ndarray:
-    """Scores of the test rows by one network trained on the training rows, in units of their spread over those.
+) -> Predicted:
+    """Scores by networks of all movements; fixed: as `fixed_draws` gives it."""
 
-    Args:
-        fixed: as `fixed_draws` gives it.
-        by_movement: a unit a movement; the test rows' movements must be among the training rows'.
-    """
-    network = train_network(episodes, split.train, config)
-    of_training = _score(network, fixed[split.train, :1])  # one sampling is enough for the spread
-    scores = _score(network, fixed[split.test])
-    for rows, tested in _groups(episodes, split, by_movement):
-        scores[tested] /= _spread(of_training[np.isin(split.train, rows)], challenges(episodes)[rows])
-    return scores
+    def predict(train: np.ndarray, test: np.ndarray) -> np.ndarray:
+        return _score(train_network(episodes, train, config), fixed[test])
 
-
-@torch.inference_mode()
-def _score(network: nn.Module, fixed: Tensor) -> np.ndarray:
-    """Mean score over the network's levels and the samplings, float32 [N]."""
-    levels_of = cast(LevelMix, network.mix).network_levels
-    parts = []
-    for some in fixed.split(SCORED_AT_ONCE):
-        streams = some.flatten(0, 1)
-        score = network(streams, _all_seen(streams)).levels[:, :levels_of].mean(1)
-        parts.append(score.unflatten(0, some.shape[:2]).mean(1))
-    return torch.cat(parts).numpy()
-
-
-def _groups(episodes: Episodes, split: Split, by_movement: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Training rows, int64, and mask of the test rows, bool, of each tested movement, or of all at once."""
-    if not by_movement:
-        yield split.train, np.ones(len(split.test), bool)
-        return
-    for movement in np.unique(episodes.movement[split.test]):
-        yield split.train[episodes.movement[split.train] == movement], episodes.movement[split.test] == movement
-
-
-def _spread(values: np.ndarray, challenge: np.ndarray) -> float:
-    """Standard deviation within the challenge, never 0."""
-    centred = centre_within(np.asarray(values, float)[:, None], challenge)[:, 0]
-    return max(float(np.sqrt(np.square(centred).mean())), 1e-6)
-
-
-def predict_by_ridge(episodes: Episodes, statistics: np.ndarray, split: Split, by_movement: bool) -> np.ndarray:
-    """Scores of the test rows by the product's ridge regression on the training rows, in units of their spread there.
-
-    float32 [test rows]; one regression (pipeline.training.ridge) a movement, or one for all. Its penalty is chosen on
-    held-out subjects; on held-out episodes where there is one subject; on held-out movements where the test movement is
-    unseen, and there all subjects are ranked together. No seed: it would only assign the folds of that choice.
-
-    Args:
-        statistics: as `ridge_statistics` gives it.
-    """
-    challenge = challenges(episodes) if by_movement else episodes.movement.astype(str)
-    scores = np.zeros(len(split.test), np.float32)
-    for rows, tested in _groups(episodes, split, by_movement):
-        group = _held_together(episodes, rows) if by_movement else episodes.movement[rows]
-        target = normal_score(percentile_rank(episodes.correct[rows], challenge[rows]))
-        ridge = fit_ridge(statistics[rows], target, challenge[rows], group, 0, MOTION_LIMIT)
-        scores[tested] = ridge(statistics[split.test[tested]]) / _spread(ridge(statistics[rows]), challenge[rows])
-    return scores
-
-
-def _held_together(episodes: Episodes, rows: np.ndarray) -> np.ndarray:
-    """Groups held out whole to choose a penalty, int64 [rows]: subjects; episodes, where there is one subject."""
-    subject = episodes.subject[rows]
-    return subject if len(np.unique(subject)) > 1 else np.arange(len(rows))
+    return _held_out_too(episodes, split, predict, by_movement, config.inner_folds)
 
 
 def predict_by_trees(
     episodes: Episodes, statistics: np.ndarray, split: Split, seed: int, by_movement: bool, trees: int
-) -> np.ndarray:
-    """Scores of the test rows by ExtraTrees, float32, one forest a movement or one for all.
+) -> Predicted:
+    """Scores by ExtraTrees, one forest a movement or one for all; statistics: as `tree_statistics` gives it."""
 
-    statistics: as `tree_statistics` gives it.
+    def predict(train: np.ndarray, test: np.ndarray) -> np.ndarray:
+        forest = fit_trees(statistics[train], episodes.correct[train].astype(float), seed, trees)
+        return forest.predict(statistics[test]).astype(np.float32)
+
+    score = Predicted(np.zeros(len(split.train), np.float32), np.zeros(len(split.test), np.float32))
+    for trained, tested in _groups(episodes, split, by_movement):
+        some = Split(split.name, split.train[trained], split.test[tested])
+        score.held_out[trained], score.test[tested] = _held_out_too(
+            episodes, some, predict, by_movement, VdvConfig().inner_folds
+        )
+    return score
+
+
+def _held_out_too(
+    episodes: Episodes, split: Split, predict: Callable, by_movement: bool, inner_folds: int
+) -> Predicted:
+    """Scores of a split's test rows, and of its training rows by what did not see them, as pipeline.training.fit does.
+
+    Left out are whole subjects, episodes where there is one subject, movements where the test movement is unseen.
     """
-    scores = np.zeros(len(split.test), np.float32)
-    for rows, tested in _groups(episodes, split, by_movement):
-        forest = fit_trees(statistics[rows], episodes.correct[rows].astype(float), seed, trees)
-        scores[tested] = forest.predict(statistics[split.test[tested]])
+    subject = episodes.subject[split.train]
+    if not by_movement:
+        group = episodes.movement[split.train]
+    else:
+        group = subject if len(np.unique(subject)) > 1 else np.arange(len(subject))
+    fold_of = assign_folds(group, challenges(episodes)[split.train].tolist(), inner_folds)
+    held_out = np.zeros(len(split.train), np.float32)
+    for fold in range(fold_of.max() + 1):
+        held_out[fold_of == fold] = predict(split.train[fold_of != fold], split.train[fold_of == fold])
+    return Predicted(held_out, predict(split.train, split.test))
+
+
+@torch.inference_mode()
+def _score(network: nn.Module, fixed: Tensor) -> np.ndarray:
+    """Mean score over the samplings, float32 [N]."""
+    parts = []
+    for some in fixed.split(SCORED_AT_ONCE):
+        streams = some.flatten(0, 1)
+        parts.append(network(streams, _all_seen(streams)).score.unflatten(0, some.shape[:2]).mean(1))
+    return torch.cat(parts).numpy()
+
+
+def _groups(episodes: Episodes, split: Split, by_movement: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Masks of the training rows and of the test rows, bool, of each tested movement, or of all at once."""
+    if not by_movement:
+        yield np.ones(len(split.train), bool), np.ones(len(split.test), bool)
+        return
+    for movement in np.unique(episodes.movement[split.test]):
+        yield episodes.movement[split.train] == movement, episodes.movement[split.test] == movement
+
+
+def joint_scores(
+    episodes: Episodes,
+    statistics: np.ndarray,
+    split: Split,
+    by_movement: bool,
+    network: Predicted | None = None,
+    trees: Predicted | None = None,
+) -> np.ndarray:
+    """Scores of the test rows by the product's joint model (pipeline.training.joint) of the training rows, float64.
+
+    Args:
+        statistics: of every episode, as `motion_numbers` gives it; columns may be none.
+        by_movement: one joint model a movement; else one for all, in which all subjects' episodes are ranked together.
+        network, trees: of the split; None: no such block.
+    """
+    challenge = challenges(episodes) if by_movement else episodes.movement.astype(str)
+    scores = np.zeros(len(split.test))
+    for trained, tested in _groups(episodes, split, by_movement):
+        rows, test = split.train[trained], split.test[tested]
+        ours, theirs = np.zeros(len(rows)), np.zeros(len(test))
+        if network is not None:
+            ours, theirs = network.held_out[trained], network.test[tested]
+        given = {"pose": (Numbers(statistics[rows], ours), Numbers(statistics[test], theirs))}
+        if trees is not None:
+            none = statistics[:, :0]
+            held_out, unseen = trees.held_out[trained], trees.test[tested]
+            given["trees"] = Numbers(none[rows], held_out), Numbers(none[test], unseen)
+        subject = episodes.subject[rows]
+        group = subject if len(np.unique(subject)) > 1 else np.arange(len(rows))
+        target = percentiles(episodes.correct[rows], challenge[rows])
+        clips = TrainingClips(rows, challenge[rows], group, target)
+        predict = fit_to({name: training for name, (training, _) in given.items()}, clips)
+        scores[tested] = predict({name: others for name, (_, others) in given.items()})
     return scores
+
+
+def fit_to(training: Mapping[str, Numbers], clips: TrainingClips) -> Callable[[Mapping[str, Numbers]], np.ndarray]:
+    """A joint model of these numbers, by block, of the clips: what gives scores, float64 [N], to others' numbers."""
+    parts = {name: Part(numbers.statistics.shape[1], MOTION_LIMIT) for name, numbers in training.items()}
+    joint = fit_joint({name: calibrate(parts[name], *_tensors(numbers)) for name, numbers in training.items()}, clips)
+
+    def predict(others: Mapping[str, Numbers]) -> np.ndarray:
+        evidence = {name: parts[name].read(*_tensors(numbers)) for name, numbers in others.items()}
+        return np.sum(list(joint.parts(evidence).values()), 0)
+
+    return predict
+
+
+def _tensors(numbers: Numbers) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Statistics, score, quality, presence: every episode is seen alike."""
+    statistics, score = (torch.from_numpy(np.asarray(values, np.float32)) for values in numbers)
+    return statistics, score, torch.ones(len(score)), torch.ones(len(score), dtype=torch.bool)
 
 
 def fit_trees(statistics: np.ndarray, target: np.ndarray, seed: int, trees: int) -> ExtraTreesRegressor:

@@ -2,7 +2,7 @@
 
     python -m benchmarks.feedback --folder FOLDER --run-workspace WORKSPACE --run RUN      # renders and extracts there
 
-Scores come from the skeleton encoder of a finished run, the demo's for example. With --data PATH the edits are also
+Scores are the pose's part of a finished run's score, the demo's for example. With --data PATH the edits are also
 held against UI-PRMD, where it is known which limbs a movement is about.
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from scipy.stats import spearmanr
-from torch import Tensor, nn
+from torch import Tensor
 
 from benchmarks.common import save, table
 from benchmarks.feedback_prmd import limbs_of_movements
@@ -24,7 +24,7 @@ from models.virality.config import VdvConfig
 from models.virality.inputs import ModalityInput
 from models.virality.pose_sampling import scoring_input
 from models.virality.skeleton import Posture
-from models.virality.vdv import encode
+from models.virality.vdv import Vdv
 from pipeline.dataset.folder import DatasetFolder
 from pipeline.feedback.attribution import integrated_gradients, mean_pose, segment_seconds
 from pipeline.feedback.clip_feedback import ClipComparison, compare_clip, read_posture
@@ -52,7 +52,7 @@ class Clip:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, required=True, help="where the clips lie or will lie")
-    parser.add_argument("--run-workspace", required=True, help="of the run whose skeleton encoder scores")
+    parser.add_argument("--run-workspace", required=True, help="of the run whose model scores")
     parser.add_argument("--run", required=True, help="its name or id")
     parser.add_argument("--seed", type=int, default=2002, help="the rules were chosen on 500-503, 2000 and 2001")
     parser.add_argument("--faulty", type=int, default=100)
@@ -67,7 +67,7 @@ def main() -> None:
 
     run = Run.of("", find_run(options.run_workspace, options.run)).place
     model, _ = load_run(Run(options.run_workspace, run), CPU)
-    scorer = PoseScorer(model.encoders["pose"], model.config, CPU)
+    scorer = PoseScorer(model, CPU)
     clips = list(compared_clips(options, scorer))
     results["faults"] = faults(clips, scorer)
     print_faults(results["faults"])
@@ -230,14 +230,14 @@ def print_curves(curves: dict) -> None:
 
 def _of_clip(clip: Clip, scorer: PoseScorer, rng: np.random.Generator) -> dict[str, float]:
     pose = scoring_input([clip.posture], scorer.config, CPU)
-    gradients = integrated_gradients(scorer.encoder, pose)[0]
+    gradients = integrated_gradients(scorer.model, pose)[0]
     seen = pose.mask[0].any(0).flatten()
     ordered = gradients.flatten().masked_fill(~seen, -torch.inf).argsort(descending=True)[: int(seen.sum())]
     areas: dict[str, float] = {}
     places = seen.nonzero().flatten()
     chance = [places[torch.from_numpy(rng.permutation(len(places)))] for _ in range(CONTROLS)]
     for name, insert in (("deletion", False), ("insertion", True)):
-        values = [_area(_replaced(pose, order, scorer.encoder, insert)) for order in (ordered, *chance)]
+        values = [_area(_replaced(pose, order, scorer.model, insert)) for order in (ordered, *chance)]
         areas[name], areas[f"{name}_chance"] = values[0], float(np.mean(values[1:]))
 
     windows, gains = _gains(clip, scorer)
@@ -250,9 +250,9 @@ def _of_clip(clip: Clip, scorer: PoseScorer, rng: np.random.Generator) -> dict[s
     return areas
 
 
-def _replaced(pose: ModalityInput, order: Tensor, encoder: nn.Module, insert: bool) -> np.ndarray:
+def _replaced(pose: ModalityInput, order: Tensor, model: Vdv, insert: bool) -> np.ndarray:
     """Scores with more and more joints x frames in the mean pose, the first of the order first; or taken back out."""
-    still = mean_pose(torch.where(pose.mask.any(-1)[:, :, None, :, None], pose.values, 0.0), pose.mask)
+    still = mean_pose(torch.where(pose.mask[:, :, None], pose.values, 0.0), pose.mask)
     versions = []
     for share in SHARES:
         chosen = torch.zeros(pose.mask[0, 0].numel(), dtype=torch.bool)
@@ -262,7 +262,7 @@ def _replaced(pose: ModalityInput, order: Tensor, encoder: nn.Module, insert: bo
     values = torch.cat(versions)
     with torch.inference_mode():
         mask = pose.mask.expand(len(values), -1, -1, -1)
-        return encode(encoder, ModalityInput(values, mask, quality=torch.zeros(len(values)))).score.numpy()
+        return model.part_at_usual_quality("pose", values, mask, still=True).numpy()
 
 
 def _put_in(clip: Clip, windows: np.ndarray, order: np.ndarray, scorer: PoseScorer) -> np.ndarray:

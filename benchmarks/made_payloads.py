@@ -198,7 +198,7 @@ def _quality(rng: np.random.Generator, clips: int, challenges: list[str]) -> dic
     if clips < 50:
         return nothing
     columns = ("score", *(f"score_{name}" for name in MODALITIES), "baseline_followers", "baseline_ridge_means",
-               "baseline_trees_all", "fusion_mean", "fusion_reliability", "fusion_concatenation",
+               "baseline_trees_all", "fusion_networks", "fusion_statistics", "fusion_mean", "fusion_concatenation",
                "fusion_only_pose+appearance", "fusion_only_face+scene")  # fmt: skip
     table = []
     for predictor in [*predictors_in(columns), EXPECTED_CHANCE]:

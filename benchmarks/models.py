@@ -31,8 +31,9 @@ from simulation.render import read_options
 from simulation.truth import read_clips_truth
 
 # Columns of the cross-validation that the fused score must beat.
-MUST_BEAT = ("score_pose", "score_appearance", "score_face", "score_scene", "fusion_mean", "fusion_concatenation",
-             "baseline_boosting_means")  # fmt: skip
+MUST_BEAT = ("score_pose", "score_appearance", "score_face", "score_scene", "baseline_boosting_means",
+             "baseline_ridge_all", "baseline_trees_all", "fusion_networks", "fusion_statistics", "fusion_mean",
+             "fusion_concatenation")  # fmt: skip
 
 
 def main() -> None:

@@ -33,14 +33,12 @@ from benchmarks.made_clips import DATASET, make_dataset
 from models.virality.baselines import parameter_count
 from models.virality.config import VdvConfig
 from models.virality.inputs import ModalityInput, to_device
-from models.virality.masked import FEATURE_LIMIT
 from models.virality.vdv import build_encoder, encode, pose_network
 from pipeline.dataset.folder import DatasetFolder
 from pipeline.dataset.loading import CACHE_BYTES, ChallengeBatches, ClipDataset, Sample
 from pipeline.modalities.registry import modality_names
-from pipeline.training.encoder_training import TrainingTarget, fit_encoder
+from pipeline.training.encoder_training import fit_encoder
 from pipeline.training.lightning_loop import deterministic, quiet
-from pipeline.training.ridge import ClipStatistics
 
 PARTS = ("loop", "networks", "memory")
 LOOP_CLIPS = 256  # of the loop: all of them stay in memory
@@ -81,12 +79,8 @@ def epochs_s(dataset: TimedDataset, modality: str, rows: np.ndarray, device: tor
     """
     dataset.started.clear()
     dataset.last = epochs
-    percentile = dataset.clips["percentile"].to_numpy(float)
-    group = np.arange(len(dataset))
-    none = ClipStatistics(np.zeros((len(dataset), 1), np.float32), np.zeros(len(dataset), bool), FEATURE_LIMIT)
-    target = TrainingTarget(modality, rows, percentile, percentile, group, np.zeros(len(dataset), int), none)
     with quiet(), deterministic(), suppress(Timed):
-        fit_encoder(dataset, target, rows, VdvConfig(epochs=epochs + 1), device)
+        fit_encoder(dataset, modality, rows, VdvConfig(epochs=epochs + 1), device)
     return np.diff([dataset.started[epoch] for epoch in range(epochs + 1)], axis=0)
 
 

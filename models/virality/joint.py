@@ -55,8 +55,9 @@ class Part(nn.Module):
         self.register_buffer("scale", torch.ones(statistics))
         for name in ("network_mean", "usual", "network_coefficient", "slope"):
             self.register_buffer(name, torch.zeros(()))
+        unbounded = {"longest": torch.finfo(torch.float32).max, "varies": torch.inf}
         for name in ("longest", "network_scale", "varies", "spread"):
-            self.register_buffer(name, torch.full((), torch.inf if name in ("longest", "varies") else 1.0))
+            self.register_buffer(name, torch.full((), unbounded.get(name, 1.0)))
 
     def set(self, **values: Tensor | float) -> None:
         """Set buffers by name."""
@@ -71,8 +72,8 @@ class Part(nn.Module):
     def read(self, statistics: Tensor, network: Tensor, quality: Tensor, present: Tensor) -> Evidence:
         """statistics [B, S], NaN where not known; network, quality [B]; present bool [B]."""
         standard = self.limited(statistics) - self.centre
-        length = standard.square().sum(1, keepdim=True).sqrt()
-        standard = standard * (self.longest / length.clamp(min=torch.finfo(length.dtype).tiny)).clamp(max=1.0)
+        length = torch.linalg.vector_norm(standard, dim=1, keepdim=True)  # unlike a root, it has a gradient at 0
+        standard = standard * (self.longest / length.clamp(min=self.longest))
         score = ((network[:, None] - self.network_mean) / self.network_scale).clamp(-_NETWORK_LIMIT, _NETWORK_LIMIT)
         clarity = ((quality - self.usual) / self.varies).clamp(-_QUALITY_LIMIT, _QUALITY_LIMIT)
         known = present[:, None]

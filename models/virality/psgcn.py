@@ -68,7 +68,7 @@ class JointNorm(nn.Module):
         self.register_buffer("variance", torch.ones(streams, 1, joints))
 
     def forward(self, x: Tensor, seen: Tensor) -> Tensor:
-        """x [N, S, T, V], 0 where seen bool [N, T, V] is False -> [N, S, T, V], 0, the joint's mean, in these places."""
+        """x [N, S, T, V], 0 where seen bool [N, T, V] is False -> [N, S, T, V], 0, the joint's mean, in these."""
         mask = seen[:, None]
         if self.training:
             self._update_statistics(x, mask)

@@ -17,10 +17,8 @@ from pipeline.dataset.folds import assign_folds
 from pipeline.dataset.labels import TRAIN, group_clips
 from pipeline.dataset.loading import ClipDataset
 from pipeline.training.encoder_training import FittedEncoder, fit_encoder
-from pipeline.training.joint import Joint, TrainingClips, fit_joint
+from pipeline.training.joint import Joint, TrainingClips, calibrate, fit_joint
 from pipeline.training.lightning_loop import deterministic, quiet
-
-_LEAST_SPREAD = 1e-6  # of what varies
 
 
 @dataclass(frozen=True)
@@ -164,34 +162,11 @@ def _fit_encoder(
 
 @torch.inference_mode()
 def _calibrate(model: Vdv, modality: str, dataset: ClipDataset, clips: TrainingClips, network: Tensor) -> Evidence:
-    """Set how the modality's part standardises what it reads; return what it reads of the training clips.
-
-    network: [n] scores of the clips by networks that did not see them, NaN where there is none.
-    """
+    """`calibrate` of the modality's part on the training clips."""
     view, part = dataset.view(modality, training=False), model.part(modality)
     read = [
         (*clip_statistics(dataset.inputs[modality], batch.inputs[modality]), batch.inputs[modality].quality)
         for batch in view.in_batches(clips.row.tolist(), model.config.batch_clips)
     ]
     statistics, present, quality = (torch.cat(column) for column in zip(*read, strict=True))
-    known = present[:, None] & statistics.isfinite()
-    count = known.sum(0).clamp(min=1)
-    mean = torch.where(known, statistics, 0.0).double().sum(0) / count
-    scale = (torch.where(known, statistics - mean, 0.0).square().sum(0) / count).sqrt()
-    part.set(mean=mean, scale=torch.where(scale > _LEAST_SPREAD, scale, torch.inf))
-    limited = part.limited(statistics)[present]
-    if len(limited):
-        part.set(centre=limited.mean(0), usual=quality[present].mean())
-        part.set(longest=(limited - part.centre).square().sum(1).sqrt().max())
-        part.set(varies=_spread(quality[present]))
-    scored = network[network.isfinite()]
-    if len(scored):
-        part.set(network_mean=scored.mean(), network_scale=_spread(scored))
-    # Clips that no network was held out of count as average.
-    return part.read(statistics, torch.where(network.isfinite(), network, part.network_mean), quality, present)
-
-
-def _spread(values: Tensor) -> Tensor:
-    """Standard deviation; infinite where there is next to none."""
-    spread = values.std(correction=0)
-    return torch.where(spread > _LEAST_SPREAD, spread, torch.inf)
+    return calibrate(part, statistics, network, quality, present)

@@ -16,8 +16,9 @@ import torch
 from scipy.linalg import cho_factor, cho_solve, solve_triangular
 from scipy.optimize import minimize
 from scipy.special import ndtri
+from torch import Tensor
 
-from models.virality.joint import Evidence
+from models.virality.joint import Evidence, Part
 from models.virality.vdv import Vdv
 from pipeline.dataset.folds import assign_folds
 
@@ -28,6 +29,7 @@ _LOG_SPREAD = 1.5  # standard deviation of the prior of a variance's logarithm
 _SLOPE_SPREAD = 0.3  # of the half-normal prior of a slope
 _NOISE, _CREATOR = 0.5, 0.1  # median of the prior of these variances; the blocks share the rest, 0.5
 _LEAST, _MOST = 1e-4, 1e2  # of a variance
+_LEAST_SPREAD = 1e-6  # of what varies
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,37 @@ class Joint:
 def normal_score(percentile: np.ndarray) -> np.ndarray:
     """Value of a standard normal variable at each percentile, 0..1: float64 [n]."""
     return ndtri(np.clip(np.asarray(percentile, float), 0.01, 0.99))
+
+
+@torch.inference_mode()
+def calibrate(part: Part, statistics: Tensor, network: Tensor, quality: Tensor, present: Tensor) -> Evidence:
+    """Set how a part standardises what it reads; return what it reads of the n training clips.
+
+    Args:
+        statistics, quality, present: [n, S], [n], bool [n], as `Part.read` takes them.
+        network: [n] scores of the clips by networks that did not see them, NaN where there is none.
+    """
+    known = present[:, None] & statistics.isfinite()
+    count = known.sum(0).clamp(min=1)
+    mean = torch.where(known, statistics, 0.0).double().sum(0) / count
+    scale = (torch.where(known, statistics - mean, 0.0).square().sum(0) / count).sqrt()
+    part.set(mean=mean, scale=torch.where(scale > _LEAST_SPREAD, scale, torch.inf))
+    limited = part.limited(statistics)[present]
+    if len(limited):
+        part.set(centre=limited.mean(0), usual=quality[present].mean())
+        part.set(longest=torch.linalg.vector_norm(limited - part.centre, dim=1).max())
+        part.set(varies=_spread(quality[present]))
+    scored = network[network.isfinite()]
+    if len(scored):
+        part.set(network_mean=scored.mean(), network_scale=_spread(scored))
+    # Clips that no network was held out of count as average.
+    return part.read(statistics, torch.where(network.isfinite(), network, part.network_mean), quality, present)
+
+
+def _spread(values: Tensor) -> Tensor:
+    """Standard deviation; infinite where there is next to none."""
+    spread = values.std(correction=0)
+    return torch.where(spread > _LEAST_SPREAD, spread, torch.inf)
 
 
 def fit_joint(

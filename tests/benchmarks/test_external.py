@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from sklearn.metrics import roc_auc_score
 
 from benchmarks import external, external_training
 from benchmarks.external_metrics import auc_and_interval, mean_and_interval, pairs_of_subjects, pairwise_within
+from benchmarks.external_training import joint_scores
 from benchmarks.ui_prmd import Episodes, Split, leave_movements_out, leave_subjects_out, load_episodes, only_subjects
 from models.virality.skeleton import KINECT22
 
@@ -151,13 +153,17 @@ def split_of(episodes: Episodes, training: int | None) -> Split:
 
 def predictions(episodes: Episodes, split: Split, known: bool) -> dict[str, np.ndarray]:
     """What each way says of a split's test rows."""
-    numbers = external_training.ridge_statistics(external_training.fixed_draws(episodes, external.MOTION))
+    numbers = external_training.motion_numbers(external_training.fixed_draws(episodes, external.MOTION))
     of_trees = external_training.tree_statistics(episodes)
     fixed = external_training.fixed_draws(episodes, CONFIG)
+    trees = external_training.predict_by_trees(episodes, of_trees, split, 0, known, trees=30)
+    network = external_training.predict_by_network(episodes, fixed, split, CONFIG, known)
     return {
-        "trees": external_training.predict_by_trees(episodes, of_trees, split, 0, known, trees=30),
-        "network": external_training.predict_by_network(episodes, fixed, split, CONFIG, known),
-        "ridge": external_training.predict_by_ridge(episodes, numbers, split, known),
+        "trees": trees.test,
+        "network": network.test,
+        "statistics": joint_scores(episodes, numbers, split, known),
+        "joint": joint_scores(episodes, numbers, split, known, network),
+        "joint with trees": joint_scores(episodes, numbers, split, known, network, trees),
     }
 
 
@@ -195,6 +201,33 @@ def test_an_episode_is_judged_by_itself_and_whatever_its_label(
         np.testing.assert_allclose(after[way], score[some], rtol=1e-4, atol=1e-5, err_msg=way)
 
 
+@pytest.mark.parametrize("training", [3, 1, None])
+def test_what_the_joint_model_learns_from_had_not_seen_the_episode(
+    episodes: Episodes, training: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor its subject, where several teach; nor its movement, where the test movement is unseen."""
+    split, known = split_of(episodes, training), training is not None
+    held: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def score(trained_on: np.ndarray, fixed: torch.Tensor) -> np.ndarray:
+        held.append((trained_on, fixed.numpy()))
+        return fixed.numpy()
+
+    monkeypatch.setattr(external_training, "train_network", lambda _episodes, rows, _config: rows)
+    monkeypatch.setattr(external_training, "_score", score)
+    every_row = torch.arange(len(episodes.correct))
+    predicted = external_training.predict_by_network(episodes, every_row, split, CONFIG, known)
+    assert len(held) > 2
+    np.testing.assert_array_equal(predicted.held_out, split.train)
+    np.testing.assert_array_equal(predicted.test, split.test)
+    for rows, judged in held:
+        assert not set(rows) & set(judged)
+        if training is None:
+            assert not set(episodes.movement[rows]) & set(episodes.movement[judged])
+        elif training > 1:
+            assert not set(episodes.subject[rows]) & set(episodes.subject[judged])
+
+
 def test_a_batch_holds_whole_challenges_and_an_epoch_each_row_once(episodes: Episodes) -> None:
     rows = np.flatnonzero(episodes.subject > 1)
     config = replace(CONFIG, batch_clips=20)  # two challenges of eight
@@ -218,7 +251,8 @@ def test_what_is_kept_is_not_done_again(
     external.main()
     first = capsys.readouterr().out
     kept = sorted((tmp_path / "2-subjects").iterdir())
-    assert len(kept) == 2 * len(external.METHODS)
+    ways = len(external.METHODS) + len(external.JOINTS)
+    assert len(kept) == 2 * ways
     kept[0].unlink()
     external.main()
     second = capsys.readouterr().out
@@ -226,7 +260,7 @@ def test_what_is_kept_is_not_done_again(
     # The table is the same but for the seconds of what was done again.
     figures = [[line.split()[:-1] for line in out.splitlines() if " to " in line] for out in (first, second)]
     assert figures[0] == figures[1]
-    assert len(figures[0]) == len(external.PREDICTORS) + 1  # and the networks alone
+    assert len(figures[0]) == ways + 1  # and the networks alone
 
 
 def test_trees_learn_and_the_seed_decides_everything() -> None:

@@ -62,19 +62,39 @@ def test_a_test_clips_engagement_changes_no_training_label(kind: str) -> None:
     assert not np.array_equal(before.label[test], after.label[test])
 
 
-def test_auto_adjusts_only_where_followers_are_known_and_clips_are_enough() -> None:
+def test_auto_adjusts_only_where_the_followers_of_clips_enough_are_known() -> None:
     assert make_labels(table(), LabelOptions()).kind == "adjusted"
-    followers = table()["followers"].where(np.arange(60) % 5 > 0)
-    assert make_labels(table(followers=followers), LabelOptions()).kind == "likes"
+    for known, kind in ((30, "adjusted"), (15, "likes"), (0, "likes")):
+        followers = table()["followers"].where(np.arange(60) < known)
+        labels = make_labels(table(followers=followers), LabelOptions(holdout=0))
+        assert labels.kind == kind
+        assert f"known of {known} of 60" in labels.reason
     few = make_labels(table(12), LabelOptions())
     assert few.kind == "likes"
-    assert "needs" in few.reason
+    assert "needs 20" in few.reason
 
 
-def test_unknown_followers_of_a_few_clips_do_not_break_the_adjustment() -> None:
-    followers = table()["followers"].where(np.arange(60) != 7)
-    labels = make_labels(table(followers=followers), LabelOptions("adjusted"))
-    assert np.isfinite(labels.label).all()
+def test_clips_whose_followers_are_unknown_change_the_labels_bit_by_bit() -> None:
+    clips, order = table(400), np.random.default_rng(1).permutation(400)
+    whole = make_labels(clips, LabelOptions(holdout=0))
+    raw = make_labels(clips, LabelOptions("likes", holdout=0))
+    before, told = whole, []
+    for unknown in (0.05, 0.1, 0.15, 0.5, 0.9):
+        known = order >= unknown * 400
+        labels = make_labels(clips.assign(followers=clips["followers"].where(known)), LabelOptions(holdout=0))
+        assert labels.kind == "adjusted"
+        assert np.isfinite(labels.label).all()
+        # What is known of a clip's creator is taken out, however little is known of others'.
+        assert np.corrcoef(labels.label[known], whole.label[known])[0, 1] > 0.95
+        reach = np.log1p(clips["followers"].astype(float))
+        assert abs(np.corrcoef(labels.label[known], reach[known])[0, 1]) < 0.35
+        assert abs(labels.label[known].mean() - labels.label[~known].mean()) < 0.1, "neither side is ahead"
+        if unknown <= 0.15:
+            assert np.corrcoef(labels.percentile, before.percentile)[0, 1] > 0.9
+        told.append(np.corrcoef(labels.percentile, clips["quality"])[0, 1])
+        before = labels
+    assert told == sorted(told, reverse=True)
+    assert told[-1] > np.corrcoef(raw.percentile, clips["quality"])[0, 1]
 
 
 def test_percentiles_are_within_the_challenge() -> None:

@@ -1,7 +1,6 @@
 """Concatenation fusion: trained end to end, it learns what decides, and sees nothing of test clips' labels."""
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ from torch.utils.data import DataLoader
 import pipeline.evaluation.concatenation as concatenation
 from pipeline.dataset.assemble import assemble
 from pipeline.dataset.folder import DatasetFolder
-from pipeline.dataset.labels import LabelOptions, group_clips
+from pipeline.dataset.labels import LabelOptions
 from pipeline.dataset.loading import ChallengeBatches, ClipDataset
 from pipeline.evaluation.concatenation import Concatenation, concatenation_scores
 from tests.pipeline.runs.test_train import CPU, SMALL
@@ -36,13 +35,8 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> ClipDataset:
     )
 
 
-def groups(dataset: ClipDataset) -> np.ndarray:
-    clips = dataset.clips
-    return group_clips(clips["creator_id"], clips["copies"], clips.index)
-
-
 def test_what_decides_is_found_on_clips_not_trained_on(dataset: ClipDataset) -> None:
-    scores = concatenation_scores(dataset, list(range(20)), list(range(20, 31)), groups(dataset), CONFIG, CPU)
+    scores = concatenation_scores(dataset, list(range(20)), list(range(20, 31)), CONFIG, CPU)
     assert np.isnan(scores[-1])
     label = dataset.clips["label"].to_numpy()[20:30]
     challenge = dataset.clips["challenge"].to_numpy(str)[20:30]
@@ -54,31 +48,12 @@ def test_the_seed_decides_it_and_labels_of_other_clips_do_not(
     dataset: ClipDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train, test = list(range(20)), list(range(20, 30))
-    first, again = (concatenation_scores(dataset, train, test, groups(dataset), CONFIG, CPU) for _ in range(2))
+    first, again = (concatenation_scores(dataset, train, test, CONFIG, CPU) for _ in range(2))
     np.testing.assert_array_equal(first, again)
     percentile = dataset.clips["percentile"].copy()
     percentile[20:] = 1 - percentile[20:]
     monkeypatch.setattr(dataset, "clips", dataset.clips.assign(percentile=percentile))
-    np.testing.assert_array_equal(first, concatenation_scores(dataset, train, test, groups(dataset), CONFIG, CPU))
-
-
-def test_a_training_clips_line_has_not_seen_its_creator(dataset: ClipDataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[set[int]] = []
-    fit_ridge = concatenation.fit_ridge
-
-    def watched(values: Any, target: Any, challenge: Any, group: Any, seed: Any, limit: Any) -> Any:
-        seen.append(set(group))
-        return fit_ridge(values, target, challenge, group, seed, limit)
-
-    monkeypatch.setattr(concatenation, "fit_ridge", watched)
-    of = groups(dataset)
-    ridges = concatenation._ridge_scores(dataset, np.arange(20), np.arange(20, 30), of, CONFIG)
-    everybody, *without = seen[: 1 + CONFIG.inner_folds]
-    assert everybody == set(of[:20])
-    assert set.union(*(everybody - some for some in without)) == everybody
-    assert all(some < everybody for some in without)
-    assert ridges[:30].std(0).min() > 0
-    assert (ridges[30] == 0).all()
+    np.testing.assert_array_equal(first, concatenation_scores(dataset, train, test, CONFIG, CPU))
 
 
 @pytest.mark.parametrize(
@@ -98,7 +73,7 @@ def test_each_modalities_network_is_trained_at_the_rate_that_it_has_alone(
     view = dataset.view(*dataset.inputs, training=True)
     batches = ChallengeBatches(dataset.clips["challenge"].tolist(), range(20), config.batch_clips, config.seed)
     loader = DataLoader(view, batch_sampler=batches, collate_fn=view.collate)
-    concatenation._train(model, loader, torch.zeros(len(dataset), 2), config, CPU, steps=len(batches))
+    concatenation._train(model, loader, config, CPU, steps=len(batches))
     changed = [name for name, value in model.named_parameters() if not torch.equal(value, before[name])]
     parts = ("encoders.scene", "encoders.pose", "head")
     assert {part for part in parts for name in changed if name.startswith(part)} == moving
@@ -108,7 +83,7 @@ def test_gradients_are_finite_though_a_clip_lacks_everything(dataset: ClipDatase
     model = Concatenation(CONFIG, dataset.inputs)
     view = dataset.view(*dataset.inputs, training=True)
     batch = view.collate([view[(0, row)] for row in (0, 1, 30)])
-    score, levels, present = model(batch.inputs, torch.zeros(3, 2))
+    score, levels, present = model(batch.inputs)
     assert present.tolist() == [True, True, False]
     (score.sum() + levels.sum()).backward()
     assert all(bool(p.grad.isfinite().all()) for p in model.parameters() if p.grad is not None)

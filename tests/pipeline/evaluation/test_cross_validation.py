@@ -54,6 +54,7 @@ def test_every_labelled_clip_is_scored_once_and_in_the_datasets_order(
     assert predictions.loc[predictions["clip_id"] == "broken", "abstained"].all()
     seen = predictions[predictions["clip_id"] != "broken"]
     assert seen[["score", "score_pose", "score_scene", "label", "percentile"]].notna().all().all()
+    np.testing.assert_allclose(seen["score_pose"] + seen["score_scene"], seen["score"], atol=1e-5)
     np.testing.assert_allclose(seen["attention_pose"] + seen["attention_scene"], 1, atol=1e-6)
 
 
@@ -68,7 +69,7 @@ def test_no_fold_trains_on_a_creator_that_it_judges(workspace: str, monkeypatch:
 
     def watched(dataset: Any, *arguments: Any, **options: Any) -> Any:
         fitted = fit(dataset, *arguments, **options)
-        trained.append(set(groups[fitted.rows]))
+        trained.append(set(groups[fitted.clips.row]))
         return fitted
 
     monkeypatch.setattr(crossval, "fit", watched)
@@ -134,10 +135,14 @@ def test_one_creator_cannot_be_cross_validated(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def with_baselines(workspace: str) -> pd.DataFrame:
-    return cross_validate(
-        DatasetFolder(workspace, "datasets/one"), ONE_EPOCH, CPU, folds=2, baselines=True, permuted=True
-    )
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tmp_path_factory.mktemp("checkpoints"))
+
+
+@pytest.fixture(scope="module")
+def with_baselines(workspace: str, checkpoints: str) -> pd.DataFrame:
+    folder = DatasetFolder(workspace, "datasets/one")
+    return cross_validate(folder, ONE_EPOCH, CPU, 2, baselines=True, permuted=True, checkpoints=checkpoints)
 
 
 def test_baselines_are_scored_on_the_same_clips_and_change_nothing_of_the_model(
@@ -147,13 +152,22 @@ def test_baselines_are_scored_on_the_same_clips_and_change_nothing_of_the_model(
     pd.testing.assert_frame_equal(with_baselines[plain.columns], plain, check_exact=True)
     assert {
         "baseline_ridge_means", "baseline_boosting_means", "baseline_trees_pose", "baseline_ridge_all",
-        "baseline_trees_all", "fusion_mean", "fusion_reliability", "fusion_best_single", "fusion_concatenation",
-        "fusion_without_pose", "fusion_without_scene", "permuted_ridge", "permuted_fused", "label_permuted",
+        "baseline_trees_all", "fusion_networks", "fusion_statistics", "fusion_no_gates", "fusion_mean",
+        "fusion_best_single", "fusion_concatenation", "fusion_without_pose", "fusion_without_scene", "permuted_ridge",
+        "permuted_fused", "label_permuted",
     } == set(with_baselines) - set(plain)  # fmt: skip
     seen = with_baselines[with_baselines["clip_id"] != "broken"]
     assert seen[sorted(set(with_baselines) - set(plain))].notna().all().all()
     broken = with_baselines[with_baselines["clip_id"] == "broken"]
     assert broken[["fusion_mean", "fusion_concatenation", "fusion_without_scene"]].isna().all().all()
+
+
+def test_the_papers_row_is_what_training_without_statistics_gives(
+    workspace: str, checkpoints: str, with_baselines: pd.DataFrame
+) -> None:
+    config = replace(ONE_EPOCH, statistics=False)
+    alone = cross_validate(DatasetFolder(workspace, "datasets/one"), config, CPU, 2, checkpoints=checkpoints)
+    np.testing.assert_allclose(with_baselines["fusion_networks"], alone["score"], atol=1e-5)
 
 
 def test_hand_made_statistics_see_what_decides(with_baselines: pd.DataFrame) -> None:

@@ -1,105 +1,135 @@
-"""Other fusions of the same scores: which modalities have a say, and by how much."""
+"""Other readings of the same evidence: which modalities and which kinds have a say, and by how much."""
 
-from dataclasses import replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.stats import rankdata
 
 from models.virality.config import VdvConfig
 from models.virality.inputs import InputSpec
+from models.virality.joint import Evidence
 from models.virality.vdv import Vdv
 from pipeline.evaluation.other_fusions import other_fusion_scores
 from pipeline.metrics.ranking import ranking_metrics
-from pipeline.training.fusion import HeldOut, train_attention
+from pipeline.training.fit import Fitted
+from pipeline.training.joint import TrainingClips, fit_joint
 
-CONFIG = VdvConfig(modalities=("pose", "face", "scene"))
-POSE = InputSpec(9, is_skeleton=True)
 MODALITIES = ("pose", "face", "scene")
-Judged = tuple[Vdv, HeldOut, pd.DataFrame, pd.DataFrame, np.ndarray]
+SPECS = {"pose": InputSpec(9, is_skeleton=True), "face": InputSpec(4), "scene": InputSpec(4)}
+CLIPS = 120
 
 
-def held_out(count: int = 120, seed: int = 0) -> HeldOut:
-    """The skeleton tells most of the label, the face some, the scene nothing."""
+@dataclass(frozen=True)
+class World:
+    """Statistics of the pose tell most of the label, those of the face some, of the scene nothing; each modality's
+    network tells half as much, and something of its own.
+    """
+
+    percentile: np.ndarray
+    evidence: dict[str, Evidence]
+
+
+def world(seed: int = 0) -> World:
     rng = np.random.default_rng(seed)
-    place = rng.permutation(count) / count
-    noise = rng.normal(size=(count, 3))
-    score = (place[:, None] - 0.5) * np.array([4.0, 1.5, 0]) + noise * np.array([0.5, 1, 1])
-    present = rng.random((count, 3)) > 0.1
-    return HeldOut(
-        torch.arange(count), torch.tensor(score).float(), torch.full((count, 3), 0.9), torch.tensor(present),
-        torch.zeros(count, dtype=torch.int64), torch.arange(count), torch.tensor(place).float(),
-    )  # fmt: skip
+    label = rng.normal(size=CLIPS)
+    hidden = rng.normal(size=CLIPS)  # what networks alone tell
+    evidence = {}
+    for modality, share in zip(MODALITIES, (1.5, 0.6, 0.0), strict=True):
+        present = rng.random(CLIPS) > 0.1
+        told = share * label + rng.normal(size=CLIPS)
+        statistics = np.column_stack([told, rng.normal(size=(CLIPS, 5))]) * present[:, None]
+        network = (0.5 * told + 0.8 * share * hidden + 0.5 * rng.normal(size=CLIPS)) * present
+        numbers = statistics, network[:, None], np.zeros(CLIPS), present
+        evidence[modality] = Evidence(*(torch.from_numpy(values) for values in numbers))
+    return World((rankdata(label + 0.7 * hidden) - 0.5) / CLIPS, evidence)
+
+
+def fitted(modalities: tuple[str, ...] = MODALITIES) -> Fitted:
+    of = world()
+    rows = np.arange(CLIPS)
+    clips = TrainingClips(rows, np.full(CLIPS, "dance"), rows, of.percentile)
+    evidence = {name: of.evidence[name] for name in modalities}
+    joint = fit_joint(evidence, clips)
+    model = Vdv(VdvConfig(modalities=modalities), SPECS)
+    for name in modalities:
+        part = joint.parts(evidence)[name][evidence[name].present.numpy()]
+        model.part(name).set(spread=float(part.std()))
+    return Fitted(model, clips, evidence, joint, {})
 
 
 @pytest.fixture(scope="module")
-def judged() -> Judged:
-    """A model whose fusion learned from some clips, the scores of others, their table and percentiles."""
-    model = Vdv(CONFIG, {"pose": POSE, "face": InputSpec(4), "scene": InputSpec(4)})
-    train_attention(model.fusion, held_out(), CONFIG)
-    test = held_out(seed=1)
-    scores = pd.DataFrame(
-        torch.where(test.present, test.score, torch.nan).numpy(),
-        columns=[f"score_{modality}" for modality in MODALITIES],
-    )
-    fused, _ = model.eval().fusion(test.score, test.quality, test.present)
-    scores["score"] = fused.detach().numpy()
-    clips = pd.DataFrame({f"quality_{modality}": 0.9 for modality in CONFIG.modalities}, index=scores.index)
-    return model, held_out(), scores, clips, test.percentile.numpy()
+def learned() -> Fitted:
+    return fitted()
 
 
 @pytest.fixture(scope="module")
-def fused(judged: Judged) -> pd.DataFrame:
-    model, held, scores, clips, _ = judged
-    return other_fusion_scores(model, held, scores, clips)
+def fused(learned: Fitted) -> pd.DataFrame:
+    return other_fusion_scores(learned, world(1).evidence, list(range(CLIPS)))
 
 
-def skill(fused: pd.DataFrame, name: str, percentile: np.ndarray) -> float:
-    return ranking_metrics(fused[name].to_numpy(float), percentile)["spearman"]
+def skill(fused: pd.DataFrame, name: str) -> float:
+    known = fused[name].notna().to_numpy()
+    return ranking_metrics(fused[name].to_numpy(float)[known], world(1).percentile[known])["spearman"]
 
 
-def test_every_set_of_two_and_more_modalities_is_fused_and_each_modality_removed(fused: pd.DataFrame) -> None:
+def test_every_set_of_modalities_is_fitted_anew_and_each_modality_and_kind_is_left_out(fused: pd.DataFrame) -> None:
     assert list(fused) == [
-        "mean", "reliability", "best_single", "only_pose+face", "only_pose+scene", "only_face+scene",
-        "without_pose", "without_face", "without_scene",
+        "networks", "statistics", "no_gates", "mean", "best_single", "only_pose+face", "only_pose+scene",
+        "only_face+scene", "without_pose", "without_face", "without_scene",
     ]  # fmt: skip
 
 
-def test_what_tells_most_is_worth_most(judged: Judged, fused: pd.DataFrame) -> None:
-    _, _, scores, _, percentile = judged
-    assert skill(fused, "reliability", percentile) > skill(fused, "mean", percentile)
-    assert skill(fused, "only_pose+face", percentile) > skill(fused, "only_face+scene", percentile) + 0.2
-    assert skill(fused, "without_scene", percentile) > skill(fused, "without_pose", percentile) + 0.2
-    np.testing.assert_allclose(fused["best_single"].corr(scores["score_pose"]), 1)
+def test_what_tells_most_is_worth_most(learned: Fitted, fused: pd.DataFrame) -> None:
+    assert skill(fused, "no_gates") > skill(fused, "mean")
+    assert skill(fused, "only_pose+face") > skill(fused, "only_face+scene") + 0.2
+    assert skill(fused, "without_scene") > skill(fused, "without_pose") + 0.2
+    pose = learned.joint.parts(world(1).evidence)["pose"]
+    present = world(1).evidence["pose"].present.numpy()
+    np.testing.assert_allclose(fused["best_single"][present], pose[present])
 
 
-def test_a_modality_left_out_has_no_say(judged: Judged, fused: pd.DataFrame) -> None:
-    model, held, scores, clips, _ = judged
-    other = scores.assign(score_scene=scores["score_scene"] * -7 + 3)
-    again = other_fusion_scores(model, held, other, clips)
+def test_networks_and_statistics_alone_each_lack_what_the_other_kind_tells(fused: pd.DataFrame) -> None:
+    assert skill(fused, "no_gates") > max(skill(fused, "networks"), skill(fused, "statistics"))
+    evidence = world(1).evidence
+    no_networks = {name: one._replace(network=torch.zeros(CLIPS, 1)) for name, one in evidence.items()}
+    no_statistics = {name: one._replace(statistics=torch.zeros(CLIPS, 6)) for name, one in evidence.items()}
+    for kind, changed in (("statistics", no_networks), ("networks", no_statistics)):
+        again = other_fusion_scores(fitted(), changed, list(range(CLIPS)))
+        pd.testing.assert_series_equal(fused[kind], again[kind])
+        assert not fused["mean"].equals(again["mean"])
+
+
+def test_a_modality_left_out_has_no_say(learned: Fitted, fused: pd.DataFrame) -> None:
+    evidence = dict(world(1).evidence)
+    evidence["scene"] = evidence["scene"]._replace(statistics=evidence["scene"].statistics * -7)
+    again = other_fusion_scores(learned, evidence, list(range(CLIPS)))
     for name in ("only_pose+face", "without_scene", "best_single"):
         pd.testing.assert_series_equal(fused[name], again[name])
     assert not fused["mean"].equals(again["mean"])
 
 
-def test_a_fusion_that_is_given_nothing_says_nothing(judged: Judged) -> None:
-    model, held, scores, clips, _ = judged
-    alone = scores.assign(score_face=np.nan, score_scene=np.nan)
-    of_pose = other_fusion_scores(model, held, alone, clips)
+def test_a_fusion_that_is_given_nothing_says_nothing(learned: Fitted) -> None:
+    evidence = {
+        name: one if name == "pose" else Evidence(*(torch.zeros_like(values) for values in one))
+        for name, one in world(1).evidence.items()
+    }
+    of_pose = other_fusion_scores(learned, evidence, list(range(CLIPS)))
     assert of_pose[["only_face+scene", "without_pose"]].isna().all().all()
-    present = scores["score_pose"].notna()
-    assert (of_pose["mean"].notna() == present).all()
+    present = evidence["pose"].present.numpy()
+    for name in ("networks", "mean", "best_single", "without_face"):
+        assert (of_pose[name].notna() == present).all()
 
 
-def test_the_model_itself_is_left_as_it_was(judged: Judged) -> None:
-    model, held, scores, clips, _ = judged
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    other_fusion_scores(model, held, scores, clips)
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+def test_the_model_itself_is_left_as_it_was(learned: Fitted) -> None:
+    before = {name: value.clone() for name, value in learned.model.state_dict().items()}
+    other_fusion_scores(learned, world(1).evidence, list(range(CLIPS)))
+    assert all(torch.equal(value, before[name]) for name, value in learned.model.state_dict().items())
 
 
-def test_one_modality_leaves_nothing_to_fuse(judged: Judged) -> None:
-    _, held, scores, clips, _ = judged
-    alone = Vdv(replace(CONFIG, modalities=("pose",)), {"pose": POSE})
-    assert other_fusion_scores(alone, held, scores, clips).empty
+def test_one_modality_leaves_only_its_kinds_to_choose_from() -> None:
+    alone = fitted(("pose",))
+    scores = other_fusion_scores(alone, {"pose": world(1).evidence["pose"]}, list(range(CLIPS)))
+    assert list(scores) == ["networks", "statistics", "no_gates"]

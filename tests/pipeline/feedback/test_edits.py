@@ -1,13 +1,17 @@
 """A reference's motion put into ours: there and nowhere else, and the model's score of it is that of scoring."""
 
+from typing import cast
+
 import numpy as np
 import pytest
 import torch
 
 from benchmarks.feedback import gain_map
 from models.virality.config import VdvConfig
+from models.virality.inputs import InputSpec
 from models.virality.psgcn import Psgcn
 from models.virality.skeleton import COCO17
+from models.virality.vdv import Vdv
 from pipeline.feedback.alignment import align_reference
 from pipeline.feedback.edits import (
     PoseScorer,
@@ -22,17 +26,21 @@ from pipeline.feedback.motion import LIMBS
 from tests.pipeline.feedback.simulated_dancers import LATE, alignments_of, motion_of, posture
 
 CPU = torch.device("cpu")
-CONFIG = VdvConfig(frames=16, samplings=2)
+CONFIG = VdvConfig(
+    modalities=("pose",), frames=16, samplings=2, joint_channels=8, part_channels=8, body_channels=8, refined_channels=8
+)
 
 
 @pytest.fixture(scope="module")
 def scorer() -> PoseScorer:
     torch.manual_seed(0)
-    network = Psgcn(channels=(8, 8, 8), refined=8).eval()
-    for head in network.head:
+    model = Vdv(CONFIG, {"pose": InputSpec(9, is_skeleton=True)}).eval()
+    for head in cast(Psgcn, model.encoders["pose"]).head:
         assert isinstance(head, torch.nn.Linear)
         torch.nn.init.normal_(head.weight)
-    return PoseScorer(network, CONFIG, CPU)
+    part = model.part("pose")
+    part.set(network_coefficient=1.0, coefficients=0.1 * torch.randn(len(part.coefficients)))
+    return PoseScorer(model, CPU)
 
 
 def test_our_own_motion_changes_nothing(scorer: PoseScorer) -> None:

@@ -1,6 +1,7 @@
 """From a dataset to scores and metrics: learns what can be learned, the same each time, and says when nothing can."""
 
 import json
+import shutil
 from dataclasses import replace
 from datetime import datetime
 from importlib.metadata import version
@@ -11,22 +12,24 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from scipy.stats import spearmanr
 
 from models.virality.config import VdvConfig
+from models.virality.vdv import encode
 from pipeline.core.errors import DataError, WorkspaceError
 from pipeline.dataset.assemble import assemble
 from pipeline.dataset.folder import DatasetFolder
 from pipeline.dataset.labels import LabelOptions
 from pipeline.dataset.loading import ClipDataset
 from pipeline.evaluation.evaluate import evaluate_run
+from pipeline.modalities.pose import PoseRows
 from pipeline.runs.run import Run
 from pipeline.runs.train import data_fingerprint, load_run, train_fusion
 from pipeline.scoring.scores import score_clips
 from pipeline.training import fit as fitting
-from pipeline.training.encoder_training import _Training
+from pipeline.training.encoder_training import FittedEncoder
 from pipeline.training.fit import fit
-from tests.support.learnable_world import Clip, make_batch, speed_decides
+from pipeline.training.joint import NETWORK
+from tests.support.learnable_world import Clip, dancing, make_batch, speed_decides
 
 CPU = torch.device("cpu")
 SMALL = VdvConfig(
@@ -92,10 +95,8 @@ def test_a_run_records_what_made_it_and_nothing_of_where(learned: Path) -> None:
     assert run["config"]["modalities"] == ["pose", "scene"]
     assert run["untrained"] == []
     assert set(run["final_loss"]) == {"pose", "scene"}
-    assert run["epochs"] == {"pose": 6, "scene": 6}
-    assert run["fusion"]["held_out"] == 24
-    assert run["fusion"]["reliability"]["pose"] > 0.8
-    assert all(value >= 0 for value in run["fusion"]["steepness"].values())
+    assert set(run["joint"]["variance"]) >= {"pose_statistics", "scene_statistics", "creator", "noise"}
+    assert all(value >= 0 for value in run["joint"]["slope"].values())
     assert run["data"]["clips"] == 42
     assert run["data"]["challenges"] == ["shuffle", "wave"]
     assert run["data"]["features"] == {"pose": "0000", "scene": "0000"}
@@ -129,62 +130,91 @@ def test_metrics_say_how_often_intervals_hold(learned: Path) -> None:
     assert coverage["share_95"][0] < coverage["share"] <= coverage["share_95"][1]
 
 
-def test_without_backfitting_a_modality_is_learned_the_same_whatever_other_modalities_there_are(
-    learned: Path, tmp_path: Path
-) -> None:
-    once = replace(ONE_EPOCH, rounds=0)
-    both = fit(ClipDataset(DatasetFolder(str(learned), "datasets/one"), once, training=True), once, CPU).model
-    alone = replace(once, modalities=("scene",))
+def test_a_network_is_the_same_whatever_other_modalities_there_are(learned: Path) -> None:
+    both = fit(ClipDataset(DatasetFolder(str(learned), "datasets/one"), ONE_EPOCH, training=True), ONE_EPOCH, CPU).model
+    alone = replace(ONE_EPOCH, modalities=("scene",))
     scene = fit(ClipDataset(DatasetFolder(str(learned), "datasets/one"), alone, training=True), alone, CPU).model
     weights = both.encoders["scene"].state_dict()
     assert all(torch.equal(value, weights[name]) for name, value in scene.encoders["scene"].state_dict().items())
 
 
-def test_the_fusion_learns_from_encoders_that_did_not_see_the_clip(
+def test_the_joint_model_learns_from_networks_that_did_not_see_the_clip(
     learned: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = replace(ONE_EPOCH, inner_folds=3)
     dataset = ClipDataset(DatasetFolder(str(learned), "datasets/one"), config, training=True)
     creators = dataset.clips["creator_id"]
-    trained: list[tuple[str, set[str]]] = []
-    targets = {}
-    judged: list[set[str]] = []
-    train, score = fitting.fit_encoder, fitting._score
+    trained: list[tuple[str, FittedEncoder, set[str]]] = []
+    train = fitting.fit_encoder
 
-    def watched_training(dataset: Any, target: Any, rows: Any, *args: Any, **options: Any) -> Any:
-        trained.append((target.modality, set(creators.iloc[rows])))
-        targets[target.modality] = target
-        return train(dataset, target, rows, *args, **options)
+    def watched(dataset: Any, modality: str, rows: Any, *args: Any, **options: Any) -> Any:
+        fitted = train(dataset, modality, rows, *args, **options)
+        trained.append((modality, fitted, set(creators.iloc[rows])))
+        return fitted
 
-    def watched_scoring(dataset: Any, rows: Any, *args: Any) -> Any:
-        judged.append(set(creators.iloc[rows]))
-        return score(dataset, rows, *args)
-
-    monkeypatch.setattr(fitting, "fit_encoder", watched_training)
-    monkeypatch.setattr(fitting, "_score", watched_scoring)
+    monkeypatch.setattr(fitting, "fit_encoder", watched)
     fitted = fit(dataset, config, CPU)
-    everybody = set(creators.iloc[fitted.rows])
-    assert [len(names) for names in judged] == [8, 8, 8]
-    assert set.union(*judged) == everybody
-    for fold, held in enumerate(judged):
-        assert trained[2 * fold : 2 * fold + 2] == [("pose", everybody - held), ("scene", everybody - held)]
-    assert trained[6:] == [("pose", everybody), ("scene", everybody)]
+    rows = fitted.clips.row
+    everybody = set(creators.iloc[rows])
+    assert [modality for modality, _, _ in trained] == ["pose", "scene"] * 4
+    assert [names for _, _, names in trained[6:]] == [everybody, everybody]
+    for place, modality in enumerate(("pose", "scene")):
+        part, network = fitted.model.part(modality), fitted.evidence[modality].network[:, 0]
+        unseen = []
+        for _, of_fold, seen in trained[place:6:2]:
+            held = ~creators.iloc[rows].isin(seen).to_numpy()
+            assert held.sum() == 8
+            for batch in dataset.view(modality, training=False).in_batches(rows[held].tolist(), 64):
+                with torch.inference_mode():
+                    score = encode(of_fold.encoder, batch.inputs[modality]).score
+                torch.testing.assert_close((score - part.network_mean) / part.network_scale, network[held])
+            unseen.append(held)
+        assert (np.sum(unseen, 0) == 1).all()
 
-    # Speed decides the likes: the scene leaves all of the label to the pose, the pose little to it; nor does a ridge.
-    label = dataset.clips["percentile"].to_numpy()[fitted.rows]
-    pose, scene = (targets[modality] for modality in ("pose", "scene"))
-    goes = {target.modality: spearmanr(target.percentile[fitted.rows], label).statistic for target in (pose, scene)}
-    assert goes["pose"] > goes["scene"] + 0.2
-    assert spearmanr(pose.residual_percentile[fitted.rows], label).statistic < goes["pose"] - 0.2
+
+def test_a_run_says_of_what_its_scores_are_made(learned: Path) -> None:
+    """Speed decides the likes, as statistics of poses tell; scenes are noise."""
+    joint = json.loads((learned / "runs/one/run.json").read_text())["joint"]
+    assert sum(joint["variance"].values()) == pytest.approx(1, abs=1e-3)
+    pose, scene = (
+        sum(share for name, share in joint["variance"].items() if name.startswith(modality))
+        for modality in ("pose", "scene")
+    )
+    assert pose > 2 * scene
+    scores = pd.read_parquet(learned / "runs/one/scores.parquet").set_index("clip_id").drop("broken")
+    np.testing.assert_allclose(scores["score_pose"] + scores["score_scene"], scores["score"], atol=1e-5)
 
 
-def test_the_clips_of_a_single_creator_still_train(tmp_path: Path) -> None:
+def test_without_statistics_the_networks_alone_decide(learned: Path) -> None:
+    config = replace(ONE_EPOCH, statistics=False)
+    fitted = fit(ClipDataset(DatasetFolder(str(learned), "datasets/one"), config, training=True), config, CPU)
+    assert {kind for _, kind in fitted.joint.variances} <= {NETWORK}
+    assert not any(fitted.model.part(modality).coefficients.any() for modality in ("pose", "scene"))
+
+
+def test_the_clips_of_a_single_creator_still_train_without_trust_in_the_networks(tmp_path: Path) -> None:
     clips = [Clip(f"c{n}", creator="ann", likes=10 * n, speed=n / 4) for n in range(1, 7)]
     scores = build(tmp_path / "ws", clips, ONE_EPOCH)
     assert scores["score"].notna().all()
-    run = json.loads((tmp_path / "ws/runs/one/run.json").read_text())
-    nothing = {"pose": 0.0, "scene": 0.0}
-    assert run["fusion"] == {"held_out": 0, "reliability": {"pose": 0.5, "scene": 0.5}, "steepness": nothing}
+    model, run = load_run(Run(str(tmp_path / "ws"), "runs/one"), CPU)
+    assert not any(model.part(modality).network_coefficient for modality in model.modalities)
+    assert not any(name.endswith(NETWORK) for name in run["joint"]["variance"])
+
+
+def test_pictures_score_within_what_films_score(learned: Path, tmp_path: Path) -> None:
+    """A photo, and a film of one picture."""
+    still = dancing(Clip("still", speed=0.7))
+    (track,) = (track for track in still.tracks if track.is_lead)
+    same = replace(track, valid=np.ones_like(track.valid), keypoints=np.repeat(track.keypoints[:1], 40, 0))
+    photos = [Clip("photo", frames=1), Clip("still", pose=PoseRows("still", still.grid, (same,)))]
+    files = make_batch(tmp_path / "ws", photos, modalities=("pose", "scene"))
+    assemble(DatasetFolder(str(tmp_path / "ws"), "datasets/new"), [files])
+    shutil.copytree(learned / "runs/one", tmp_path / "ws/runs/one")
+    score_clips(DatasetFolder(str(tmp_path / "ws"), "datasets/new"), Run(str(tmp_path / "ws"), "runs/one"), CPU)
+    scores = pd.read_parquet(tmp_path / "ws/runs/one/scores.parquet")
+    assert scores["score_pose"].notna().all()
+    trained = pd.read_parquet(learned / "runs/one/scores.parquet").query("split == 'train'")["score"]
+    assert scores["score"].between(trained.min(), trained.max()).all(), scores["score"]
 
 
 def test_a_modality_that_only_a_few_clips_have_trains(tmp_path: Path) -> None:
@@ -194,12 +224,16 @@ def test_a_modality_that_only_a_few_clips_have_trains(tmp_path: Path) -> None:
     assert scores["score_pose"].notna().sum() == 2
 
 
-def test_the_same_seed_gives_the_same_scores_and_another_others(tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_scores_and_another_other_networks(tmp_path: Path) -> None:
     clips = speed_decides(12)
     first, again = (build(tmp_path / "ws", clips, ONE_EPOCH, run)["score"] for run in ("runs/a", "runs/b"))
-    other = build(tmp_path / "ws", clips, replace(ONE_EPOCH, seed=2), "runs/c")["score"]
+    build(tmp_path / "ws", clips, replace(ONE_EPOCH, seed=2), "runs/c")
     np.testing.assert_array_equal(first, again)
-    assert not np.allclose(first, other)
+    one, same, other = (load_run(Run(str(tmp_path / "ws"), f"runs/{name}"), CPU)[0].state_dict() for name in "abc")
+    assert all(torch.equal(value, same[name]) for name, value in one.items())
+    for modality in ("pose", "scene"):
+        names = [name for name in one if name.startswith(f"encoders.{modality}.")]
+        assert not all(torch.allclose(one[name], other[name]) for name in names)
 
 
 def test_four_labelled_clips_in_two_challenges_are_enough(tmp_path: Path) -> None:
@@ -271,44 +305,6 @@ def test_a_run_scores_a_dataset_that_lacks_a_modality_and_refuses_another_width(
         load_run(Run(str(tmp_path / "ws"), "runs/one"), CPU)
 
 
-def test_with_patience_an_encoder_is_that_of_its_best_epoch_and_the_final_one_trains_as_long(
-    learned: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Scenes are noise: on clips unseen, what is learned of them soon does harm."""
-    config = replace(SMALL, modalities=("scene",), patience=2, epochs=30, batch_clips=8, inner_folds=3, ridge=False)
-    dataset = ClipDataset(DatasetFolder(str(learned), "datasets/one"), config, training=True)
-    losses: list[list[float]] = []
-    encoders = []
-    whole, train = _Training._held_out_loss, fitting.fit_encoder
-
-    def watched_loss(training: Any, judged: Any) -> Any:
-        if not training.epochs_done - 1:
-            losses.append([])
-        losses[-1].append(whole(training, judged))
-        encoders.append((training, judged))
-        return losses[-1][-1]
-
-    best: list[int] = []
-
-    def watched_training(*arguments: Any, **options: Any) -> Any:
-        fitted = train(*arguments, **options)
-        best.append(fitted.epochs)
-        if options.get("unseen") is not None:
-            training, _ = encoders[-1]
-            assert whole(training, fitted.encoder) == min(losses[-1])
-        return fitted
-
-    monkeypatch.setattr(_Training, "_held_out_loss", watched_loss)
-    monkeypatch.setattr(fitting, "fit_encoder", watched_training)
-    fitted = fit(dataset, config, CPU)
-    assert best[:3] == [1 + int(np.argmin(fold)) for fold in losses]
-    assert [len(fold) for fold in losses] == [min(30, epochs + 2) for epochs in best[:3]]
-    assert min(len(fold) for fold in losses) < 30
-    assert fitted.epochs == {"scene": best[3]} == {"scene": round(np.mean(best[:3]))}
-
-
 def test_options_of_training_that_make_no_sense_are_refused() -> None:
-    options: list[dict[str, Any]] = [{"patience": -1}, {"rounds": -1}, {"ridge_folds": 1}, {"inner_folds": 1}]
-    for wrong in options:
-        with pytest.raises(ValueError, match=next(iter(wrong))):
-            replace(SMALL, **wrong)
+    with pytest.raises(ValueError, match="inner_folds"):
+        replace(SMALL, inner_folds=1)

@@ -13,7 +13,7 @@ WIDTH = 12
 
 
 class World:
-    """Two modalities whose first statistic decides half of the label each, the rest are noise; three clips a creator."""
+    """Two modalities whose first statistic decides half of the label each, the rest is noise; three clips a creator."""
 
     def __init__(self, clips: int = 240, seed: int = 0, creator: float = 0.0):
         rng = np.random.default_rng(seed)

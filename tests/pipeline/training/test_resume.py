@@ -38,7 +38,6 @@ from tests.support.warm_process import ended, start
 
 # Six encoders of three epochs of some batches each; with a single modality three.
 PLAIN = replace(ONE_EPOCH, epochs=3, inner_folds=2, batch_clips=4)
-EARLY = replace(PLAIN, patience=2)
 SCENE = replace(PLAIN, modalities=("scene",))
 MODULE = "pipeline.training.encoder_training"
 
@@ -84,7 +83,7 @@ def epochs_trained(monkeypatch: pytest.MonkeyPatch) -> list[Epoch]:
 
     def watched(training: Any) -> None:
         batches = int(training.trainer.num_training_batches)
-        trained.append(Epoch(training.data.target.modality, training.current_epoch, batches))
+        trained.append(Epoch(training.data.modality, training.current_epoch, batches))
         whole(training)
 
     monkeypatch.setattr(_Training, "on_train_epoch_end", watched)
@@ -147,27 +146,6 @@ def test_a_training_killed_three_times_gives_the_same_model(workspace: Path, epo
     assert logs == ["pose", "pose-from-2", "scene"]
 
 
-@pytest.mark.parametrize(
-    ("modality", "where", "count", "done"), [("scene", "training_step", 5, 2), ("pose", "write_encoder", 3, 8)]
-)
-def test_early_stopping_is_resumed(
-    workspace: Path, epochs_trained: list[Epoch], modality: str, where: str, count: int, done: int
-) -> None:
-    """The scene's network has dropout, the pose's batch norms."""
-    config = replace(EARLY, modalities=(modality,))
-    whole, run = f"runs/whole-{where}", f"runs/{where}"
-    train_fusion(DatasetFolder(str(workspace), "datasets/one"), Run(str(workspace), whole), config, CPU)
-    assert [epoch.batches for epoch in epochs_trained[:6]] == [2] * 6
-    in_all = len(epochs_trained)
-    killed(workspace, run, config, where, count)
-    epochs_trained.clear()
-    train_fusion(DatasetFolder(str(workspace), "datasets/one"), Run(str(workspace), run), config, CPU)
-    assert len(epochs_trained) == in_all - done
-    assert_same(files(workspace, whole), files(workspace, run))
-    made, again = (json.loads((workspace / name / "run.json").read_text())["epochs"] for name in (whole, run))
-    assert made == again
-
-
 def test_what_another_configuration_or_other_labels_left_is_never_taken(
     dataset: Callable[[VdvConfig], ClipDataset], tmp_path: Path, epochs_trained: list[Epoch]
 ) -> None:
@@ -196,12 +174,12 @@ def checkpoints(workspace: Path) -> Path:
 @pytest.mark.parametrize(
     ("other", "trained"),
     [
-        ({"fusion": "mean"}, set()),
+        ({"statistics": False}, set()),
         ({"rotation": 0.3, "pose_network": "st_gcn"}, {"pose"}),
         ({"width": 16, "dropout": 0.1, "relations_after": ()}, {"scene"}),
         ({"huber_weight": 0.0}, {"pose", "scene"}),
     ],
-    ids=["the fusion's", "the skeleton's", "the sequences'", "everybody's"],
+    ids=["the joint model's", "the skeleton's", "the sequences'", "everybody's"],
 )
 def test_an_option_trains_those_encoders_anew_that_depend_on_it(
     dataset: Callable[[VdvConfig], ClipDataset],
