@@ -97,7 +97,7 @@ def challenges(episodes: Episodes) -> np.ndarray:
 
 def percentiles(values: np.ndarray, challenge: np.ndarray) -> np.ndarray:
     """Percentile of each value within its challenge, 0..1: float64 [N]."""
-    return percentile_within(pd.Series(values), pd.Series(challenge)).to_numpy()
+    return percentile_within(pd.Series(values), pd.Series(challenge)).to_numpy(copy=True)
 
 
 def _batches(episodes: Episodes, rows: np.ndarray, config: VdvConfig, epoch: int) -> Iterator[np.ndarray]:
@@ -168,13 +168,10 @@ def _held_out_too(
 ) -> Predicted:
     """Scores of a split's test rows, and of its training rows by what did not see them, as pipeline.training.fit does.
 
-    Left out are whole subjects, episodes where there is one subject, movements where the test movement is unseen.
+    Left out are whole movements where the test movement is unseen, else whole subjects; episodes where there is one.
     """
-    subject = episodes.subject[split.train]
-    if not by_movement:
-        group = episodes.movement[split.train]
-    else:
-        group = subject if len(np.unique(subject)) > 1 else np.arange(len(subject))
+    by_movement_or_subject = episodes.subject if by_movement else episodes.movement
+    group = _several(by_movement_or_subject[split.train], episodes.subject[split.train])
     fold_of = assign_folds(group, challenges(episodes)[split.train].tolist(), inner_folds)
     held_out = np.zeros(len(split.train), np.float32)
     for fold in range(fold_of.max() + 1):
@@ -190,6 +187,12 @@ def _score(network: nn.Module, fixed: Tensor) -> np.ndarray:
         streams = some.flatten(0, 1)
         parts.append(network(streams, _all_seen(streams)).score.unflatten(0, some.shape[:2]).mean(1))
     return torch.cat(parts).numpy()
+
+
+def _several(*groupings: np.ndarray) -> np.ndarray:
+    """The first of these with more than one group, [N]; else each row is one of its own."""
+    each = np.arange(len(groupings[0]))
+    return next((group for group in groupings if len(np.unique(group)) > 1), each)
 
 
 def _groups(episodes: Episodes, split: Split, by_movement: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -228,10 +231,8 @@ def joint_scores(
             none = statistics[:, :0]
             held_out, unseen = trees.held_out[trained], trees.test[tested]
             given["trees"] = Numbers(none[rows], held_out), Numbers(none[test], unseen)
-        subject = episodes.subject[rows]
-        group = subject if len(np.unique(subject)) > 1 else np.arange(len(rows))
         target = percentiles(episodes.correct[rows], challenge[rows])
-        clips = TrainingClips(rows, challenge[rows], group, target)
+        clips = TrainingClips(rows, challenge[rows], _several(episodes.subject[rows]), target)
         predict = fit_to({name: training for name, (training, _) in given.items()}, clips)
         scores[tested] = predict({name: others for name, (_, others) in given.items()})
     return scores

@@ -9,13 +9,14 @@ from models.virality.config import VdvConfig
 from pipeline.core import storage
 from pipeline.core.errors import OptionError
 from pipeline.core.fingerprint import fingerprint
-from pipeline.runs.run import ABLATIONS, FEEDBACK, REPORT, TABLE, Run
+from pipeline.runs.run import ABLATIONS, FEEDBACK, FOLDS_ABOUT, REPORT, TABLE, Run
 from pipeline.runs.runs import read_names
 from tasks.console import Progress, say
 from tasks.features import AssembleDataset, DatasetOptions
 from tasks.option_types import NumberOption
+from tasks.terminal_text import not_judged_text
 
-MODEL_VERSION = 7  # raised when the networks, the training or the scores change meaning
+MODEL_VERSION = 8  # raised when the networks, the training or the scores change meaning
 REPORT_VERSION = 2  # raised when the page shows other things, or shows them otherwise
 REPORT_ABOUT = "report.json"  # in the run's folder, written last: what the report there shows
 
@@ -73,7 +74,14 @@ class RunStage(DatasetOptions):
         return self.dataset_done() and storage.exists(product) and (not shown or self.ablations_done())
 
     def summary(self) -> str:
-        return "\n".join([*self.dataset_text(), f"{self.task_family}: {self.run_folder().file(self.product)}"])
+        product = self.run_folder().file(self.product)
+        return "\n".join([*self.dataset_text(), *self.folds_text(), f"{self.task_family}: {product}"])
+
+    def folds_text(self) -> list[str]:
+        """A line that says why no folds judged the run; none where some did, or where none were asked for."""
+        run = self.run_folder()
+        asked = self.folds and run.has(FOLDS_ABOUT)
+        return not_judged_text(run.read_json(FOLDS_ABOUT)) if asked else []
 
     @property
     def ablation_names(self) -> list[str]:
@@ -95,7 +103,7 @@ class RunStage(DatasetOptions):
 
 
 class TrainFusion(RunStage):
-    """Trains PSGCN, RTCN and the attentive fusion on the dataset's training clips."""
+    """Trains PSGCN, RTCN and the joint model on the dataset's training clips."""
 
     product = "run.json"
 

@@ -57,7 +57,7 @@ def build_text(clips: list[str], metrics: dict, notes: list[str], times: str, re
 
     metrics: metrics.json.
     """
-    lines = [*clips, f"ranking: {ranking_text(metrics)}", *notes]
+    lines = [*clips, f"ranking: {ranking_text(metrics)}", *not_judged_text(metrics.get("folds") or {}), *notes]
     if times:
         lines += ["time:", times]
     return "\n".join([*lines, f"report: {report}"])
@@ -95,6 +95,11 @@ def ranking_text(metrics: dict) -> str:
     return (
         f"Spearman {fused['spearman']:.2f} {interval}within a challenge, on {fused['n']} clips of creators never seen"
     )
+
+
+def not_judged_text(folds: Mapping[str, Any]) -> list[str]:
+    """A line that says why no folds judged the training, from folds.json; none where some did."""
+    return [f"not judged by folds: {folds['reason']}"] if folds.get("reason") else []
 
 
 def uploads_text(table: "pd.DataFrame", written: str, top: int = TOP) -> str:

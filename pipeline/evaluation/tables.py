@@ -34,7 +34,7 @@ from pipeline.metrics.significance import (
 TITLES = {"spearman": "Spearman", "pairwise_accuracy": "pairs right", "kendall_tau_b": "Kendall tau-b",
           "ndcg_10": "NDCG@10", "top_decile_precision": "top decile"}  # fmt: skip
 # Columns in units of their own fold's model. All others are on one scale in all folds: the label's, to which they are
-# calibrated on training clips, or that of a number of the clip itself.
+# fitted on training clips, or that of a number of the clip itself.
 _UNITS_OF_FOLD = (f"{FUSION}concatenation",)
 
 
@@ -50,7 +50,7 @@ class Row:
 
 
 def on_one_scale(scores: pd.DataFrame, name: str) -> np.ndarray:
-    """A column of cross_validate's frame, float64 [clips]; standardised within each fold unless it is calibrated.
+    """A column of cross_validate's frame, float64 [clips]; standardised within each fold unless folds share its scale.
 
     A fold whose values are all equal keeps them.
     """

@@ -1,4 +1,4 @@
-"""Attribution of a skeleton's score to joints and frames: integrated gradients (Sundararajan et al., ICML 2017).
+"""Attribution of the pose's part of the score to joints and frames: integrated gradients (Sundararajan et al., 2017).
 
 By captum, with the clip's mean pose, standing still, as the baseline. The attributions of a clip sum to its score less
 that of somebody who does nothing.

@@ -68,7 +68,7 @@ class ExplainedFinding:
             return "no top clip covers this stretch as a whole, so what the model makes of it is not known"
         if gain > _NO_GAIN and agreement > 0.5:
             return (
-                "associated with a lower score: with the motion of a top clip there the skeleton's score is"
+                "associated with a lower score: with the motion of a top clip there the pose's part of the score is"
                 f" {gain:.2f} higher (median; higher with {round(agreement * references)} of {references} top clips)"
             )
         return "this run's model does not score it lower"

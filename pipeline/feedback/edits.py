@@ -1,4 +1,4 @@
-"""Counterfactual edits: the skeleton's score with a reference's motion of one limb, for some time, in the clip.
+"""Counterfactual edits: the pose's part of the score with a reference's motion of one limb, for some time, in the clip.
 
 A counterfactual explanation (Wachter et al., 2018) whose changes come from clips that exist, not from a search.
 """

@@ -26,7 +26,7 @@ class References:
 
 
 def choose_references(run_folder: Run, clip_id: str) -> References:
-    """The clip's challenge by skeleton score, without the clip's creator and copies of it.
+    """The clip's challenge by the pose's part of the score, without the clip's creator and copies of it.
 
     One clip a creator; more of a creator only where there are too few.
 

@@ -104,7 +104,7 @@ class Scene(FeatureModality):
         return decoded * (float(best.mean(dtype=float)) if len(best) else 0.0)
 
     def input_spec(self, stored_width: int | None) -> "InputSpec":
-        """The features followed by the categories' probabilities. The ridge regression reads only the latter: they
+        """The features followed by the categories' probabilities. Statistics are made of the latter alone: they
         predict better than 2,048 features, and take fewer clips to learn.
         """
         from models.virality.inputs import InputSpec

@@ -1,6 +1,6 @@
 """Expected percentile of a clip within its challenge, from its score, with an interval that holds for new creators.
 
-The interval is conformal: as wide as the errors on clips that neither encoders nor fusion had seen. A creator's clips
+The interval is conformal: as wide as the errors on clips whose creators the model had not seen. A creator's clips
 are alike, so a creator counts once, however many clips there are: hierarchical conformal prediction (Lee, Barber and
 Willett, "Distribution-free inference with hierarchical data", 2023, arXiv 2306.06342). Available packages count clips
 (MAPIE's groups divide cross-validation only). The errors are those of the folds' models, the interval is put around
@@ -135,8 +135,8 @@ def read_unseen(run_folder: Run) -> tuple[pd.DataFrame, str]:
     """The run's clips with scores of models that did not see them, as `calibrate` takes them, with clip_id; the source.
 
     Source `folds`: folds.parquet, where there are folds by creator (other protocols test few clips, or challenges that
-    the fold's model never saw). Else `held_out`: what the fusion was trained on, scores of encoders that did not see
-    the clip; the fusion did, so they are slightly too good.
+    the fold's model never saw). Else `held_out`: scores by the joint model without the clip's creator; variances and
+    slopes were estimated with it, so they are slightly too good.
     """
     if run_folder.has(FOLDS_ABOUT):
         folds = run_folder.read_json(FOLDS_ABOUT)

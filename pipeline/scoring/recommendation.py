@@ -27,7 +27,7 @@ from pipeline.scoring.intervals import read_unseen
 from pipeline.scoring.recommendation_options import FUSED, RecommendOptions, eligible
 
 FOLDER = "recommendations"
-MISSING_PERCENTILE = 0.5  # of a missing modality, as the fusion, too, is drawn to the middle by what is missing
+MISSING_PERCENTILE = 0.5  # of a missing modality, which adds nothing to the model's score, too
 
 CREATOR, COPY, ALIKE = "creator", "copy", "alike"  # reasons to pass over a clip of high relevance
 

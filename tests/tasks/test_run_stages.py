@@ -54,7 +54,7 @@ def test_ablations_are_made_only_when_asked_for_and_then_nothing_is_complete_wit
     assert not asked.done()
     assert stage(TrainFusion, workspace, ablations=True).done(), "nothing before them is made anew"
     assert stage(CrossValidate, workspace, ablations=True).done()
-    ablated(workspace, seeds=1, variants=["lstm", "no_ridge"], whole=True)
+    ablated(workspace, seeds=1, variants=["lstm", "mean_pool"], whole=True)
     assert asked.done()
     assert BuildVDV.shows_ablations
 
@@ -73,16 +73,16 @@ def test_ablations_that_are_there_are_made_anew_only_for_more_seeds_or_other_var
     workspace: Path, asked: dict, there: bool
 ) -> None:
     made(workspace, "run.json", "folds.json", "scores.parquet", "metrics.json")
-    ablated(workspace, seeds=3, variants=["lstm", "no_ridge"], whole=True)
+    ablated(workspace, seeds=3, variants=["lstm", "mean_pool"], whole=True)
     for kind in (RunAblations, EvaluateRun):
         assert stage(kind, workspace, ablations=True, **asked).done() == there
 
 
 def test_some_of_the_ablations_are_not_all_of_them(workspace: Path) -> None:
     made(workspace, "metrics.json")
-    ablated(workspace, seeds=1, variants=["lstm", "no_ridge"], whole=False)
+    ablated(workspace, seeds=1, variants=["lstm", "mean_pool"], whole=False)
     assert not stage(EvaluateRun, workspace, ablations=True).done()
-    assert stage(EvaluateRun, workspace, ablations=True, ablation_variants="no_ridge").done()
+    assert stage(EvaluateRun, workspace, ablations=True, ablation_variants="mean_pool").done()
 
 
 def test_an_ablation_that_there_is_not_is_refused_before_anything_is_trained(workspace: Path) -> None:

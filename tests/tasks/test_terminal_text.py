@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.core.errors import CLIP_CODES
 from pipeline.dataset.failures import Outcome
-from tasks.terminal_text import ceiling_text, clips_text
+from tasks.terminal_text import build_text, ceiling_text, clips_text, not_judged_text
 
 
 def failed(code: str, *clip_ids: str) -> list[Outcome]:
@@ -39,6 +39,21 @@ def test_of_many_clips_some_are_named_and_of_clips_that_are_ok_none() -> None:
     lines = clips_text({"failed": 7}, failed("empty", *"abcdefg"))
     assert lines[1].startswith("  7 failed, empty: a, b, c, d, e, ...\n")
     assert clips_text({"ok": 1}, [Outcome("fine", "ok", "", "")]) == ["clips: 1 ok"]
+
+
+def test_a_run_that_no_folds_judged_says_so_and_why() -> None:
+    nothing = {"fused": {"mean": {"spearman": None, "reason": "no challenge has two clips to compare"}}}
+    metrics: dict = {"splits": {"test": {"predictors": nothing}}}
+    reason = "6 labelled clips are of 1 creators; cross-validation needs at least two"
+    judged = {"protocol": "kfold", "asked": 3, "folds": 0, "clips": 0, "reason": reason}
+    text = build_text([], metrics | {"folds": judged}, [], "", "report.html").splitlines()
+    assert text == [
+        "ranking: not evaluated: no challenge has two clips to compare",
+        f"not judged by folds: {reason}",
+        "report: report.html",
+    ]
+    assert not_judged_text({"folds": 3, "clips": 24}) == []
+    assert "not judged" not in build_text([], metrics, [], "", "report.html"), "--folds 0"
 
 
 def test_no_ceiling_is_told_where_nothing_can_be_compared() -> None:

@@ -42,7 +42,7 @@ function stages(shown, panels) {
   running = moving ? player(panels, stretches(shown[0])) : null;
   const key = (name, text) => h("span", { "--key": `var(--${name})` }, text);
   const legend = panels.some((one) => one.media?.evidence)
-    ? h("p", { class: "legend" }, key("accent", "raises the skeleton's score"), key("against", "lowers it"), key("line", "neither"))
+    ? h("p", { class: "legend" }, key("accent", "raises the pose's part of the score"), key("against", "lowers it"), key("line", "neither"))
     : null;
   return [h("div", { class: "pair" }, elements), running?.element, legend].filter(Boolean);
 }
@@ -74,7 +74,7 @@ function evidence(media) {
   const rows = ordered.map(([name, value]) => h("tr", {}, h("th", { scope: "row" }, words(name)), h("td", {}, signed(value)),
     h("td", {}, h("span", { class: `signed ${value < 0 ? "against" : "for"}`, "aria-hidden": "true", "--value": value }))));
   return [
-    h("p", {}, `What the dancer's motion adds to the score of the skeleton, against standing still in the mean pose. Over time, ${inWords(media)}.`
+    h("p", {}, `What the dancer's motion adds to the pose's part of the score, against standing still in the mean pose. Over time, ${inWords(media)}.`
       + " Numbers are shares of the clip's largest."),
     headTable("Evidence by joint", ["joint", "evidence", "against | for"], rows),
   ];

@@ -26,7 +26,7 @@ function compared({ references, fitting, findings, caution, film }, shown, jump)
     payload.about.untrained
       ? h("p", { class: "notice warning" }, h("strong", {}, "Untrained weights."), " What is said here means nothing.")
       : null,
-    h("p", {}, `Compared with the best ${plural(references.length, "clip")} of the challenge by the skeleton's score: `, ...links,
+    h("p", {}, `Compared with the best ${plural(references.length, "clip")} of the challenge by the pose's part of their scores: `, ...links,
       `. ${fitting === references.length ? "All" : fitting} of them dance what this clip does.`),
     findings.length
       ? h("ol", { class: "findings" }, findings.map((finding) => item(finding, shown, jump)))
