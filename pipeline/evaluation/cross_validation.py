@@ -58,7 +58,8 @@ def cross_validate(
     """Scores of labelled clips by models that saw no clip of their creators and no copy of their files.
 
     Each fold fits labels, encoders and the joint model on its training clips, and scores its test clips; the manifest's
-    own split is not used. The same arguments give the same frame on one machine, on a CPU bit for bit, with any `workers`.
+    own split is not used. The same arguments give the same frame on one machine, on a CPU bit for bit, with any
+    `workers`.
 
     Args:
         dataset_folder: as `dataset.assemble` wrote it; nothing is written.

@@ -171,7 +171,8 @@ def test_a_run_is_trained_judged_and_taken_apart(tmp_path: Path) -> None:
                   names=["no_huber"])  # fmt: skip
     assert calls == [(done, 6) for done in range(1, 7)]
     several = pd.read_parquet(folder / "ablations.parquet")
-    again = several[(several["predictor"] == "fused") & (several["metric"] == "spearman")].set_index("variant")
+    again = several[(several["predictor"] == "scene") & (several["metric"] == "spearman")].set_index("variant")
+    default = metrics["predictors"]["scene"]["mean"]["spearman"]
     other = 2 * again.loc["default", "value"] - default
     assert abs(other - default) > 1e-3
     assert again.loc["default", "spread"] == pytest.approx(np.std([default, other], ddof=1))

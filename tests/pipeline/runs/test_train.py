@@ -215,6 +215,14 @@ def test_pictures_score_within_what_films_score(learned: Path, tmp_path: Path) -
     assert scores["score_pose"].notna().all()
     trained = pd.read_parquet(learned / "runs/one/scores.parquet").query("split == 'train'")["score"]
     assert scores["score"].between(trained.min(), trained.max()).all(), scores["score"]
+    model, _ = load_run(Run(str(tmp_path / "ws"), "runs/one"), CPU)
+    dataset = ClipDataset(DatasetFolder(str(tmp_path / "ws"), "datasets/new"), model.config, training=False)
+    (batch,) = dataset.in_batches([0, 1], 2)
+    with torch.inference_mode():
+        given, part = batch.inputs["pose"], model.part("pose")
+        evidence = model.read("pose", given, encode(model.encoders["pose"], given))
+        nothing = part.read(torch.full((2, len(part.mean)), torch.nan), torch.zeros(2), given.quality, evidence.present)
+    torch.testing.assert_close(evidence.statistics, nothing.statistics, msg="no statistic of motion is known")
 
 
 def test_a_modality_that_only_a_few_clips_have_trains(tmp_path: Path) -> None:
