@@ -253,7 +253,7 @@ def fit_to(training: Mapping[str, Numbers], clips: TrainingClips) -> Callable[[M
 def _tensors(numbers: Numbers) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Statistics, score, quality, presence: every episode is seen alike."""
     statistics, score = (torch.from_numpy(np.asarray(values, np.float32)) for values in numbers)
-    return statistics, score, torch.ones(len(score)), torch.ones(len(score), dtype=torch.bool)
+    return statistics, score[:, None], torch.ones(len(score)), torch.ones(len(score), dtype=torch.bool)
 
 
 def fit_trees(statistics: np.ndarray, target: np.ndarray, seed: int, trees: int) -> ExtraTreesRegressor:

@@ -167,7 +167,7 @@ def fused_scores(evidence: dict[str, Evidence], label: np.ndarray, side: Side) -
         for part in (slice(TRAINED), slice(TRAINED, None))
     )
     if side == "mean":
-        return np.sum([one.network[:, 0].numpy() for one in rest.values()], 0)
+        return np.sum([one.networks[:, 0].numpy() for one in rest.values()], 0)
     row = np.arange(TRAINED)
     clips = TrainingClips(row, np.full(TRAINED, "one"), row, (rankdata(label[:TRAINED]) - 0.5) / TRAINED)
     joint = fit_joint(first, clips, gates=side == "gates")

@@ -36,7 +36,7 @@ from pipeline.metrics.significance import PRIMARY, Clips, compare, draw_creators
 from pipeline.modalities.pose import PoseRows
 from pipeline.modalities.record import Grid, ModalityRows
 from pipeline.training.fit import fit
-from pipeline.training.joint import NETWORK, STATISTICS, fit_joint
+from pipeline.training.joint import KINDS, NETWORK, STATISTICS, fit_joint
 from simulation.filming.keypoints import film_keypoints
 from simulation.world import WorldOptions, make_world
 
@@ -97,14 +97,14 @@ def train_and_evaluate(name: str, trained: int, seed: int, noise: float) -> tupl
         fitted = fit(ClipDataset(DatasetFolder(workspace, DATASET), config, training=True), config, CPU)
         view = ClipDataset(DatasetFolder(workspace, DATASET), config, training=False)
         evidence = read_evidence(fitted.model, view, tested.index.tolist(), CPU)
-    statistics = fit_joint(fitted.evidence, fitted.clips, networks=False)
+    statistics = fit_joint(fitted.evidence, fitted.clips, kinds=(STATISTICS,))
     scores = tested.assign(
         score=fitted.joint.parts(evidence)["pose"],
         statistics=statistics.parts(evidence)["pose"],
-        network=evidence["pose"].network[:, 0].numpy(),
+        network=evidence["pose"].networks[:, 0].numpy(),
     )
     spearman = {method: _spearman(scores, method) for method in ("statistics", "network", "score")}
-    variances = {kind: fitted.joint.variances.get(("pose", kind), 0.0) for kind in (STATISTICS, NETWORK)}
+    variances = {kind: fitted.joint.variances.get(("pose", kind), 0.0) for kind in KINDS}
     share = variances[NETWORK] / max(sum(variances.values()), 1e-9)
     return {
         "world": name, "asked": trained, "seed": seed, "trained": len(fitted.clips.row), "judged": len(scores),

@@ -8,11 +8,11 @@ SKELETON_NETWORKS = ("psgcn", "st_gcn", "st_gcn_plus")
 SEQUENCE_NETWORKS = ("rtcn", "lstm", "mean_mlp")
 
 # Options that no encoder depends on: the joint model's.
-_NOT_OF_ENCODERS = frozenset({"modalities", "statistics", "inner_folds"})
+_NOT_OF_ENCODERS = frozenset({"modalities", "statistics", "pretrained", "inner_folds"})
 _SKELETON_ONLY = frozenset(
     {"frames", "min_joint_score", "samplings", "rotation", "scale", "jitter", "crop", "mirror", "pose_network",
      "pyramid", "refine", "joint_channels", "part_channels", "body_channels", "refined_channels", "blocks",
-     "pose_rate", "pretrained"}
+     "pose_rate"}
 )  # fmt: skip
 _SEQUENCES_ONLY = frozenset(
     {"sequence_network", "width", "dilations", "relations_after", "dropout", "max_frames", "scene_frames",
@@ -37,7 +37,7 @@ class VdvConfig:
     mirror: float = 0.5  # probability
 
     # Networks; others than the default are for comparison
-    pretrained: bool = True  # PSGCN starts from what it learned of simulated dancers, where its sizes are the default
+    pretrained: bool = True  # a PSGCN that knows simulated dancers' skill beside the one trained on labels
     pose_network: str = "psgcn"  # or st_gcn, st_gcn_plus: as many parameters, a flat graph of joints
     sequence_network: str = "rtcn"  # or lstm, mean_mlp, of `width`; a plain TCN is rtcn with relations_after=()
     attention_pool: bool = True  # of psgcn and rtcn; False: the plain mean

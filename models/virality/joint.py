@@ -1,8 +1,8 @@
 """The joint model's parts: what each modality adds to a clip's score. Fitted by pipeline.training.joint.
 
-A part is linear in the statistics of the clip's modality and in the score of its network, both as a sum of what is
-known; a missing modality adds nothing. How far a clip's quality of the modality is below the usual fades its part: an
-attention whose weights are the clip's own.
+A part is linear in the statistics of the clip's modality and in the scores of its networks; a missing modality adds
+nothing. How far a clip's quality of the modality is below the usual fades its part: an attention whose weights are the
+clip's own.
 """
 
 from typing import NamedTuple
@@ -20,7 +20,7 @@ class Evidence(NamedTuple):
     """Numbers of one modality of B clips, standardised, as the joint model reads them; 0 in clips that lack it."""
 
     statistics: Tensor  # [B, S]
-    network: Tensor  # [B, 1] the network's score
+    networks: Tensor  # [B, N] the networks' scores: the one trained on labels, then a pretrained one if there is one
     clarity: Tensor  # [B] standard deviations that the quality is above the usual
     present: Tensor  # bool [B]
 
@@ -32,31 +32,35 @@ class Part(nn.Module):
         statistics: S of a clip.
         limit: of a standardised statistic, or one outlier would decide alone. Nearer to the mean it counts for nearly
             its value: limit * tanh(z / limit).
+        networks: N whose scores it reads.
     """
 
     mean: Tensor  # [S] of the statistics of the training clips
     scale: Tensor  # [S] standard deviation, above 0; infinite: it is always the same
     centre: Tensor  # [S] mean of the limited statistics
     longest: Tensor  # [] norm of the statistics of a clip, at most: no clip is further away than any trained on
-    network_mean: Tensor  # [] of the network's scores of clips that it had not seen
-    network_scale: Tensor  # [] their standard deviation, above 0
+    network_mean: Tensor  # [N] of the networks' scores of clips that they had not seen
+    network_scale: Tensor  # [N] their standard deviation, above 0
     usual: Tensor  # [] mean quality
     varies: Tensor  # [] its standard deviation, above 0; infinite: it is always the same
     coefficients: Tensor  # [S]
-    network_coefficient: Tensor  # []
+    network_coefficients: Tensor  # [N] at least 0
     slope: Tensor  # [] at least 0
     spread: Tensor  # [] standard deviation of the part at the usual quality, on the training clips
 
-    def __init__(self, statistics: int, limit: float):
+    def __init__(self, statistics: int, limit: float, networks: int = 1):
         super().__init__()
         self.limit = limit
         for name in ("mean", "centre", "coefficients"):
             self.register_buffer(name, torch.zeros(statistics))
         self.register_buffer("scale", torch.ones(statistics))
-        for name in ("network_mean", "usual", "network_coefficient", "slope"):
+        for name in ("network_mean", "network_coefficients"):
+            self.register_buffer(name, torch.zeros(networks))
+        self.register_buffer("network_scale", torch.ones(networks))
+        for name in ("usual", "slope"):
             self.register_buffer(name, torch.zeros(()))
         unbounded = {"longest": torch.finfo(torch.float32).max, "varies": torch.inf}
-        for name in ("longest", "network_scale", "varies", "spread"):
+        for name in ("longest", "varies", "spread"):
             self.register_buffer(name, torch.full((), unbounded.get(name, 1.0)))
 
     def set(self, **values: Tensor | float) -> None:
@@ -69,12 +73,12 @@ class Part(nn.Module):
         standard = (statistics - self.mean) / self.scale
         return (self.limit * (standard / self.limit).tanh()).nan_to_num(nan=0.0)
 
-    def read(self, statistics: Tensor, network: Tensor, quality: Tensor, present: Tensor) -> Evidence:
-        """statistics [B, S], NaN where not known; network, quality [B]; present bool [B]."""
+    def read(self, statistics: Tensor, networks: Tensor, quality: Tensor, present: Tensor) -> Evidence:
+        """statistics [B, S], NaN where not known; networks [B, N]; quality [B]; present bool [B]."""
         standard = self.limited(statistics) - self.centre
         length = torch.linalg.vector_norm(standard, dim=1, keepdim=True)  # unlike a root, it has a gradient at 0
         standard = standard * (self.longest / length.clamp(min=self.longest))
-        score = ((network[:, None] - self.network_mean) / self.network_scale).clamp(-_NETWORK_LIMIT, _NETWORK_LIMIT)
+        score = ((networks - self.network_mean) / self.network_scale).clamp(-_NETWORK_LIMIT, _NETWORK_LIMIT)
         clarity = ((quality - self.usual) / self.varies).clamp(-_QUALITY_LIMIT, _QUALITY_LIMIT)
         known = present[:, None]
         return Evidence(
@@ -86,7 +90,7 @@ class Part(nn.Module):
 
     def forward(self, evidence: Evidence) -> Tensor:
         """The part of each clip's score, [B]."""
-        value = evidence.statistics @ self.coefficients + evidence.network[:, 0] * self.network_coefficient
+        value = evidence.statistics @ self.coefficients + evidence.networks @ self.network_coefficients
         return self.trust(evidence.clarity) * value
 
     def trust(self, clarity: Tensor) -> Tensor:

@@ -49,7 +49,13 @@ class Vdv(nn.Module):
         if not self.modalities:
             raise ValueError("a model needs at least one modality")
         self.encoders = nn.ModuleDict({name: build_encoder(config, inputs[name]) for name in self.modalities})
-        self.parts = nn.ModuleDict({name: build_part(inputs[name]) for name in self.modalities})
+        self.pretrained = nn.ModuleDict()  # networks beside the encoders that no label changes
+        for name in self.modalities:
+            if inputs[name].is_skeleton and config.pretrained:
+                self.pretrained[name] = pose_network(VdvConfig()).requires_grad_(False)
+        self.parts = nn.ModuleDict(
+            {name: build_part(inputs[name], 1 + (name in self.pretrained)) for name in self.modalities}
+        )
 
     def forward(self, batch: Mapping[str, ModalityInput]) -> Prediction:
         encoded = {modality: encode(self.encoders[modality], batch[modality]) for modality in self.modalities}
@@ -62,7 +68,10 @@ class Vdv(nn.Module):
     def read(self, modality: str, given: ModalityInput, encoded: Encoded, still: bool = False) -> Evidence:
         """What the joint model reads of one modality of B clips. still: as clip_statistics takes it."""
         statistics, present = clip_statistics(self.inputs[modality], given, still)
-        return self.part(modality).read(statistics, encoded.score, given.quality, present)
+        scores = [encoded.score]
+        if modality in self.pretrained:
+            scores.append(encode(self.pretrained[modality], given).score)
+        return self.part(modality).read(statistics, torch.stack(scores, 1), given.quality, present)
 
     def predict(self, evidence: Mapping[str, Evidence], encoded: dict[str, Encoded]) -> Prediction:
         parts = torch.stack([self.part(name)(evidence[name]) for name in self.modalities], 1)
@@ -101,11 +110,11 @@ def build_encoder(config: VdvConfig, spec: InputSpec) -> nn.Module:
     )
 
 
-def build_part(spec: InputSpec) -> Part:
-    """One modality's part of the score, not fitted yet."""
+def build_part(spec: InputSpec, networks: int = 1) -> Part:
+    """One modality's part of the score, not fitted yet. networks: whose scores it reads."""
     if spec.is_skeleton:
-        return Part(statistics_count(len(COCO17.joints)), MOTION_LIMIT)
-    return Part(statistics_width(spec), FEATURE_LIMIT)
+        return Part(statistics_count(len(COCO17.joints)), MOTION_LIMIT, networks)
+    return Part(statistics_width(spec), FEATURE_LIMIT, networks)
 
 
 def statistics_width(spec: InputSpec) -> int:

@@ -60,7 +60,7 @@ def variants(config: VdvConfig) -> list[Variant]:
         ("no_pyramid", "joints alone, no pyramid", replace(whole, pyramid=False)),
         ("no_refinement", "pyramid without refinement", replace(whole, refine=False)),
         ("no_levels", "levels not supervised one by one", replace(whole, level_weight=0.0)),
-        ("from_scratch", "not pretrained on simulated dancers", replace(config, pretrained=False)),
+        ("not_pretrained", "no network that knows simulated dancers", replace(config, pretrained=False)),
         ("no_augmentation", "no augmentation", replace(config, rotation=0.0, scale=0.0, jitter=0.0, crop=0.0,
                                                        mirror=0.0)),
     )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ from models.virality.joint import Evidence
 from models.virality.vdv import Vdv, encode
 from pipeline.dataset.loading import ClipDataset
 from pipeline.training.fit import Fitted
-from pipeline.training.joint import fit_joint
+from pipeline.training.joint import NETWORK, STATISTICS, fit_joint
 
 
 @torch.inference_mode()
@@ -44,14 +45,14 @@ def other_fusion_scores(fitted: Fitted, evidence: Mapping[str, Evidence], rows: 
     """
     modalities = fitted.model.modalities
 
-    def anew(names: tuple[str, ...] = modalities, **options: bool) -> np.ndarray:
+    def anew(names: tuple[str, ...] = modalities, **options: Any) -> np.ndarray:
         of_clips = {name: fitted.evidence[name] for name in names}
         joint = fit_joint(of_clips, fitted.clips, seed=fitted.model.config.seed, **options)
         return _summed(joint.parts({name: evidence[name] for name in names}), evidence)
 
     fused = {
-        "networks": anew(statistics=False),
-        "statistics": anew(networks=False),
+        "networks": anew(kinds=(NETWORK,)),
+        "statistics": anew(kinds=(STATISTICS,)),
         "no_gates": anew(gates=False),
     }
     parts = fitted.joint.parts(evidence)

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from models.virality.config import VdvConfig
-from models.virality.pretrained import pretrained_identity, start_pretrained
 from models.virality.vdv import build_encoder, encode
 from pipeline.core import storage
 from pipeline.dataset.loading import ChallengeBatches, ClipBatch, ClipDataset
@@ -74,10 +73,7 @@ def fit_encoder(
             encoder.load_state_dict(stored[0])
             return FittedEncoder(encoder.eval(), **stored[1])
         lightning.seed_everything(config.seed, workers=True, verbose=False)
-        encoder = build_encoder(config, dataset.inputs[modality])
-        if dataset.inputs[modality].is_skeleton:
-            start_pretrained(encoder, config)
-        training = _Training(encoder, data)
+        training = _Training(build_encoder(config, dataset.inputs[modality]), data)
         _train(training, device, logs, scratch, f"{name}.ckpt" if name else None)
         encoder = training.settled_encoder(device)
         fitted = FittedEncoder(encoder.eval().cpu(), training.last_loss)
@@ -96,7 +92,6 @@ def _cache_key(data: _TrainingData, device: torch.device) -> str:
         modality=modality,
         config=data.config.of_encoder(data.dataset.inputs[modality].is_skeleton),
         input=asdict(data.dataset.inputs[modality]),
-        start=pretrained_identity(),
         rows=data.rows,
         clips=clips[columns].iloc[data.rows],
     )

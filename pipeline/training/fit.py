@@ -9,6 +9,7 @@ from torch import Tensor
 
 from models.virality.config import VdvConfig
 from models.virality.joint import Evidence
+from models.virality.pretrained import start_pretrained
 from models.virality.vdv import Vdv, clip_statistics, encode
 from pipeline.core import storage
 from pipeline.core.errors import DataError
@@ -17,7 +18,7 @@ from pipeline.dataset.folds import assign_folds
 from pipeline.dataset.labels import TRAIN, group_clips
 from pipeline.dataset.loading import ClipDataset
 from pipeline.training.encoder_training import FittedEncoder, fit_encoder
-from pipeline.training.joint import Joint, TrainingClips, calibrate, fit_joint
+from pipeline.training.joint import KINDS, NETWORK, Joint, TrainingClips, calibrate, fit_joint
 from pipeline.training.lightning_loop import deterministic, quiet
 
 
@@ -63,6 +64,8 @@ def fit(
     # Only the modalities that the dataset has: an encoder that never sees an input would be noise in the file.
     modalities = tuple(dataset.inputs)
     model = Vdv(VdvConfig(**{**asdict(config), "modalities": modalities}), dataset.inputs)
+    for network in model.pretrained.values():
+        start_pretrained(network)
     loss = {}
     with quiet(), deterministic():
         unseen = _out_of_fold(dataset, clips, modalities, config, device, checkpoints)
@@ -71,7 +74,7 @@ def fit(
             fitted = _fit_encoder(dataset, modality, clips.row, config, device, prefix, logs)
             model.encoders[modality], loss[modality] = fitted.encoder, fitted.loss
         evidence = {name: _calibrate(model, name, dataset, clips, unseen[name]) for name in modalities}
-        joint = fit_joint(evidence, clips, statistics=config.statistics, seed=config.seed)
+        joint = fit_joint(evidence, clips, kinds=KINDS if config.statistics else (NETWORK,), seed=config.seed)
         joint.copy_to(model, evidence)
     return Fitted(model.eval(), clips, evidence, joint, loss)
 
@@ -164,9 +167,14 @@ def _fit_encoder(
 def _calibrate(model: Vdv, modality: str, dataset: ClipDataset, clips: TrainingClips, network: Tensor) -> Evidence:
     """`calibrate` of the modality's part on the training clips."""
     view, part = dataset.view(modality, training=False), model.part(modality)
-    read = [
-        (*clip_statistics(dataset.inputs[modality], batch.inputs[modality]), batch.inputs[modality].quality)
-        for batch in view.in_batches(clips.row.tolist(), model.config.batch_clips)
-    ]
+    read, pretrained = [], []
+    for batch in view.in_batches(clips.row.tolist(), model.config.batch_clips):
+        given = batch.inputs[modality]
+        read.append((*clip_statistics(dataset.inputs[modality], given), given.quality))
+        if modality in model.pretrained:
+            pretrained.append(encode(model.pretrained[modality].eval(), given).score)
     statistics, present, quality = (torch.cat(column) for column in zip(*read, strict=True))
-    return calibrate(part, statistics, network, quality, present)
+    networks = [network]
+    if pretrained:
+        networks.append(torch.where(present, torch.cat(pretrained), torch.nan))
+    return calibrate(part, statistics, torch.stack(networks, 1), quality, present)

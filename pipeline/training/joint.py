@@ -23,7 +23,7 @@ from models.virality.vdv import Vdv
 from pipeline.dataset.folds import assign_folds
 
 CLIPS = 2048  # from which variances and slopes are estimated, about, at most: the cost grows with their third power
-STATISTICS, NETWORK = "statistics", "network"  # kinds of blocks
+KINDS = STATISTICS, NETWORK, PRETRAINED = "statistics", "network", "pretrained"  # of blocks; networks in their order
 _INTERCEPT = 4.0  # variance of a challenge's intercept, the label's being 1: next to free
 _LOG_SPREAD = 1.5  # standard deviation of the prior of a variance's logarithm
 _SLOPE_SPREAD = 0.3  # of the half-normal prior of a slope
@@ -78,9 +78,10 @@ class Joint:
         """Set the model's parts. evidence: of the training clips."""
         for modality in model.modalities:
             part = model.part(modality)
-            for kind, name in ((STATISTICS, "coefficients"), (NETWORK, "network_coefficient")):
-                values = self.coefficients.get((modality, kind), np.zeros(1))
-                part.set(**{name: torch.from_numpy(values).squeeze()})
+            if (modality, STATISTICS) in self.coefficients:
+                part.set(coefficients=torch.from_numpy(self.coefficients[modality, STATISTICS]))
+            for place, kind in enumerate(KINDS[1 : 1 + len(part.network_coefficients)]):
+                part.network_coefficients[place] = float(self.coefficients.get((modality, kind), np.zeros(1))[0])
             part.set(slope=self.slopes.get(modality, 0.0))
             value = part(evidence[modality])[evidence[modality].present]
             part.set(spread=value.std(correction=0) if len(value) else 0.0)
@@ -92,12 +93,12 @@ def normal_score(percentile: np.ndarray) -> np.ndarray:
 
 
 @torch.inference_mode()
-def calibrate(part: Part, statistics: Tensor, network: Tensor, quality: Tensor, present: Tensor) -> Evidence:
+def calibrate(part: Part, statistics: Tensor, networks: Tensor, quality: Tensor, present: Tensor) -> Evidence:
     """Set how a part standardises what it reads; return what it reads of the n training clips.
 
     Args:
         statistics, quality, present: [n, S], [n], bool [n], as `Part.read` takes them.
-        network: [n] scores of the clips by networks that did not see them, NaN where there is none.
+        networks: [n, N] scores of the clips by networks that did not see them, NaN where there is none.
     """
     known = present[:, None] & statistics.isfinite()
     count = known.sum(0).clamp(min=1)
@@ -109,11 +110,12 @@ def calibrate(part: Part, statistics: Tensor, network: Tensor, quality: Tensor, 
         part.set(centre=limited.mean(0), usual=quality[present].mean())
         part.set(longest=torch.linalg.vector_norm(limited - part.centre, dim=1).max())
         part.set(varies=_spread(quality[present]))
-    scored = network[network.isfinite()]
-    if len(scored):
-        part.set(network_mean=scored.mean(), network_scale=_spread(scored))
+    for place, scores in enumerate(networks.T):
+        scored = scores[scores.isfinite()]
+        if len(scored):
+            part.network_mean[place], part.network_scale[place] = scored.mean(), _spread(scored)
     # Clips that no network was held out of count as average.
-    return part.read(statistics, torch.where(network.isfinite(), network, part.network_mean), quality, present)
+    return part.read(statistics, torch.where(networks.isfinite(), networks, part.network_mean), quality, present)
 
 
 def _spread(values: Tensor) -> Tensor:
@@ -125,8 +127,7 @@ def _spread(values: Tensor) -> Tensor:
 def fit_joint(
     evidence: Mapping[str, Evidence],
     clips: TrainingClips,
-    statistics: bool = True,
-    networks: bool = True,
+    kinds: Sequence[str] = KINDS,
     gates: bool = True,
     seed: int = 0,
 ) -> Joint:
@@ -135,21 +136,21 @@ def fit_joint(
     Args:
         evidence: by modality, of the clips in their order. The networks' scores must be of clips held out of their
             training.
-        statistics, networks, gates: False leaves these out.
+        kinds: of the blocks that it is fitted to.
+        gates: False: no slopes.
         seed: of the creators whose clips estimate variances where there are more than CLIPS.
     """
-    kinds = [kind for kind, wanted in ((STATISTICS, statistics), (NETWORK, networks)) if wanted]
     blocks = [
         _Block(modality, kind, values[kind], of_modality.clarity.double().numpy())
         for modality, of_modality in evidence.items()
         for values in [_values(of_modality)]
         for kind in kinds
-        if values[kind].any()
+        if kind in values and values[kind].any()
     ]
     while True:
         joint = _fit_blocks(blocks, clips, gates, seed)
         # A network of which the others' clips say that its score is to be turned round is chance.
-        turned = {name for name, values in joint.coefficients.items() if name[1] == NETWORK and values[0] < 0}
+        turned = {name for name, values in joint.coefficients.items() if name[1] != STATISTICS and values[0] < 0}
         if not turned:
             return joint
         blocks = [block for block in blocks if (block.modality, block.kind) not in turned]
@@ -186,7 +187,10 @@ def _fit_blocks(blocks: Sequence[_Block], clips: TrainingClips, gates: bool, see
 
 def _values(evidence: Evidence) -> dict[str, np.ndarray]:
     """Numbers of each kind of block, float64 [n, D]."""
-    return {STATISTICS: evidence.statistics.double().numpy(), NETWORK: evidence.network.double().numpy()}
+    networks = evidence.networks.double().numpy()
+    return {STATISTICS: evidence.statistics.double().numpy()} | {
+        kind: column[:, None] for kind, column in zip(KINDS[1:], networks.T, strict=False)
+    }
 
 
 def _sample(clips: TrainingClips, seed: int) -> np.ndarray:

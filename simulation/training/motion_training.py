@@ -28,7 +28,7 @@ from simulation.filming.keypoints import film_keypoints
 from simulation.training.train_networks import HELD_OUT_SEEDS, TRAINING_SEEDS, write_weights
 from simulation.world import WorldOptions, make_world
 
-CLIPS, HELD_OUT, EPOCHS = 4096, 512, 24
+CLIPS, HELD_OUT, EPOCHS = 3072, 512, 20
 RATE, BATCH = 3e-3, 64
 FRAMES_PER_S = 10.0
 _ESTIMATED = ("timing", "amplitude", "sharpness", "balance")  # parts of the skill

@@ -19,7 +19,7 @@ def part(*coefficients: float, **values: float) -> Part:
 
 
 def value(fitted: Part, *statistics: float, network: float = 0.0, quality: float = 0.0) -> float:
-    given = (torch.tensor([statistics]), torch.tensor([network]), torch.tensor([quality]))
+    given = (torch.tensor([statistics]), torch.tensor([[network]]), torch.tensor([quality]))
     return fitted(fitted.read(*given, ONE)).item()
 
 
@@ -27,7 +27,7 @@ def test_a_part_that_is_not_fitted_adds_nothing_and_has_nothing_for_an_optimiser
     fitted = part(0.0, 0.0)
     assert value(fitted, 3.0, -2.0, network=5.0) == 0
     assert not list(fitted.parameters())
-    assert set(fitted.state_dict()) >= {"coefficients", "network_coefficient", "slope", "longest"}
+    assert set(fitted.state_dict()) >= {"coefficients", "network_coefficients", "slope", "longest"}
 
 
 def test_a_statistic_counts_in_deviations_from_its_mean_and_an_unknown_one_as_the_mean() -> None:
@@ -54,7 +54,7 @@ def test_a_clip_further_away_than_any_trained_on_is_drawn_in_to_the_furthest() -
 
 @pytest.mark.parametrize("score", [1e3, -1e9])
 def test_a_network_that_is_beside_itself_counts_for_a_few_deviations(score: float) -> None:
-    fitted = part(0.0, network_coefficient=0.5, network_mean=1.0, network_scale=2.0)
+    fitted = part(0.0, network_coefficients=0.5, network_mean=1.0, network_scale=2.0)
     assert value(fitted, 0.0, network=3.0) == pytest.approx(0.5)
     assert abs(value(fitted, 0.0, network=score)) <= 0.5 * LIMIT
 
@@ -69,8 +69,8 @@ def test_quality_fades_the_part_or_lifts_it_within_bounds_and_one_that_never_cha
 
 
 def test_whatever_an_absent_clip_holds_gives_nothing() -> None:
-    fitted = part(1.0, network_coefficient=1.0, slope=0.5)
+    fitted = part(1.0, network_coefficients=1.0, slope=0.5)
     unknown = torch.full((1,), torch.nan)
-    evidence = fitted.read(unknown[None], unknown, unknown, ~ONE)
+    evidence = fitted.read(unknown[None], unknown[None], unknown, ~ONE)
     assert not any(value.any() for value in evidence)
     assert fitted(evidence).item() == 0

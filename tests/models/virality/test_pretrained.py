@@ -1,28 +1,41 @@
-"""The network of poses starts from the bundled weights wherever they fit, and nowhere else."""
+"""The bundled network of poses stands beside the trained one, knows dancing, and no label changes it."""
 
 from dataclasses import replace
 
-import pytest
+import numpy as np
 import torch
 
 from models.virality.config import VdvConfig
+from models.virality.inputs import InputSpec
 from models.virality.pretrained import start_pretrained
-from models.virality.vdv import pose_network
+from models.virality.vdv import Vdv, pose_network
+from simulation.training.motion_training import Dances, spearman_with_skill
+
+SPECS = {"pose": InputSpec(9, is_skeleton=True), "face": InputSpec(4)}
 
 
-def changed(config: VdvConfig) -> bool:
-    """Whether any weight of the config's network is another after the start."""
+def test_the_bundled_network_tells_skill_in_a_world_that_it_never_saw() -> None:
+    network = pose_network(VdvConfig())
+    start_pretrained(network)
+    assert spearman_with_skill(network.eval(), Dances(4321, 96)) > 0.85
     torch.manual_seed(0)
-    network = pose_network(config)
-    before = {name: value.clone() for name, value in network.state_dict().items()}
-    start_pretrained(network, config)
-    return not all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert spearman_with_skill(pose_network(VdvConfig()).eval(), Dances(4321, 96)) < 0.7
 
 
-def test_a_network_of_the_default_sizes_starts_from_what_is_bundled() -> None:
-    assert changed(VdvConfig())
+def test_it_stands_beside_poses_alone_and_only_if_asked() -> None:
+    config = VdvConfig(modalities=("pose", "face"))
+    model = Vdv(config, SPECS)
+    assert list(model.pretrained) == ["pose"]
+    assert not any(parameter.requires_grad for parameter in model.pretrained.parameters())
+    assert [len(model.part(name).network_coefficients) for name in model.modalities] == [2, 1]
+    without = Vdv(replace(config, pretrained=False), SPECS)
+    assert not without.pretrained
+    assert len(without.part("pose").network_coefficients) == 1
 
 
-@pytest.mark.parametrize("other", [{"pretrained": False}, {"joint_channels": 32}, {"pose_network": "st_gcn"}])
-def test_one_that_is_not_asked_to_or_has_other_layers_does_not(other: dict) -> None:
-    assert not changed(replace(VdvConfig(), **other))
+def test_dances_are_the_same_each_time_and_ranked_within_the_dance() -> None:
+    first, again = Dances(1, 24), Dances(1, 24)
+    np.testing.assert_array_equal(first.percentile, again.percentile)
+    for dance in np.unique(first.dance):
+        rows = first.dance == dance
+        assert sorted(first.percentile[rows, 0]) == [(place + 0.5) / rows.sum() for place in range(rows.sum())]

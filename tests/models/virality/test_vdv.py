@@ -32,7 +32,7 @@ def model() -> Vdv:
     wake(whole.encoders)
     for name in whole.modalities:
         part = whole.part(name)
-        part.set(coefficients=0.1 * torch.randn(len(part.coefficients)), network_coefficient=0.5)
+        part.set(coefficients=0.1 * torch.randn(len(part.coefficients)), network_coefficients=0.5)
         part.set(usual=USUAL, varies=0.3, slope=torch.rand(()), spread=torch.rand(()))
     return whole.eval()
 

@@ -94,7 +94,7 @@ def test_what_tells_most_is_worth_most(learned: Fitted, fused: pd.DataFrame) -> 
 def test_networks_and_statistics_alone_each_lack_what_the_other_kind_tells(fused: pd.DataFrame) -> None:
     assert skill(fused, "no_gates") > max(skill(fused, "networks"), skill(fused, "statistics"))
     evidence = world(1).evidence
-    no_networks = {name: one._replace(network=torch.zeros(CLIPS, 1)) for name, one in evidence.items()}
+    no_networks = {name: one._replace(networks=torch.zeros(CLIPS, 1)) for name, one in evidence.items()}
     no_statistics = {name: one._replace(statistics=torch.zeros(CLIPS, 6)) for name, one in evidence.items()}
     for kind, changed in (("statistics", no_networks), ("networks", no_statistics)):
         again = other_fusion_scores(fitted(), changed, list(range(CLIPS)))

@@ -53,7 +53,7 @@ def model(statistics: bool, network: bool = True) -> Vdv:
     with torch.inference_mode():
         read, _ = clip_statistics(found.inputs["pose"], given)
     part.set(mean=read.nanmean(0), scale=(read - read.nanmean(0)).square().nanmean(0).sqrt() + 0.1)
-    part.set(usual=0.9, network_coefficient=float(network))
+    part.set(usual=0.9, network_coefficients=torch.full_like(part.network_coefficients, float(network)))
     if statistics:
         part.set(coefficients=0.05 * torch.randn(len(part.coefficients)))
     return found

@@ -159,7 +159,7 @@ def test_the_joint_model_learns_from_networks_that_did_not_see_the_clip(
     assert [modality for modality, _, _ in trained] == ["pose", "scene"] * 4
     assert [names for _, _, names in trained[6:]] == [everybody, everybody]
     for place, modality in enumerate(("pose", "scene")):
-        part, network = fitted.model.part(modality), fitted.evidence[modality].network[:, 0]
+        part, network = fitted.model.part(modality), fitted.evidence[modality].networks[:, 0]
         unseen = []
         for _, of_fold, seen in trained[place:6:2]:
             held = ~creators.iloc[rows].isin(seen).to_numpy()
@@ -167,7 +167,7 @@ def test_the_joint_model_learns_from_networks_that_did_not_see_the_clip(
             for batch in dataset.view(modality, training=False).in_batches(rows[held].tolist(), 64):
                 with torch.inference_mode():
                     score = encode(of_fold.encoder, batch.inputs[modality]).score
-                torch.testing.assert_close((score - part.network_mean) / part.network_scale, network[held])
+                torch.testing.assert_close((score - part.network_mean[0]) / part.network_scale[0], network[held])
             unseen.append(held)
         assert (np.sum(unseen, 0) == 1).all()
 
@@ -197,8 +197,8 @@ def test_the_clips_of_a_single_creator_still_train_without_trust_in_the_networks
     scores = build(tmp_path / "ws", clips, ONE_EPOCH)
     assert scores["score"].notna().all()
     model, run = load_run(Run(str(tmp_path / "ws"), "runs/one"), CPU)
-    assert not any(model.part(modality).network_coefficient for modality in model.modalities)
-    assert not any(name.endswith(NETWORK) for name in run["joint"]["variance"])
+    assert not any(model.part(modality).network_coefficients[0] for modality in model.modalities)
+    assert not any(name.endswith(f"_{NETWORK}") for name in run["joint"]["variance"])
 
 
 def test_pictures_score_within_what_films_score(learned: Path, tmp_path: Path) -> None:
