@@ -52,7 +52,8 @@ def test_charts_look_predictors_and_variants_up_by_id_and_show_their_titles(open
         figure = page.locator("figure[data-chart=quality]")
         figure.scroll_into_view_if_needed()
         figure.locator("svg path").first.wait_for(state="attached")
-        assert {"VDV, all modalities", "ridge stacking"} <= set(figure.locator("svg text").all_text_contents())
+        titles = set(figure.locator("svg text").all_text_contents())
+        assert {"VDV, all modalities", "statistics alone, no network"} <= titles
         before, after = page.evaluate("""async () => {
           const { ablationChart, qualityChart } = await import("report/specs");
           const { payload } = await import("report/data");
@@ -67,7 +68,7 @@ def test_charts_look_predictors_and_variants_up_by_id_and_show_their_titles(open
         }""")
         assert before == after
         assert before[0].count('"model":true') == 1
-        assert before[0].count('"model":false') == 10
+        assert before[0].count('"model":false') == 11
 
 
 def test_a_page_without_clips_says_why_nothing_is_known(opened: Opened) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.core import storage
 from pipeline.core.errors import OptionError, WorkspaceError
-from pipeline.runs.run import Run
+from pipeline.runs.run import RUN_SCHEMA, Run
 from pipeline.runs.runs import check_name, delete_run, find_run, latest, name_run, read_names
 from tests.end_to_end.workspaces import contents
 
@@ -17,7 +17,7 @@ A, B, C = "a" * 16, "b" * 16, "c" * 16
 
 def add_run(workspace: str, run_id: str, finished_at: str = "2026-01-01T00:00:00+00:00", **more: Any) -> None:
     folder = storage.join(workspace, "runs", run_id)
-    run = {"schema": 4, "dataset": f"d{run_id}", "finished_at": finished_at} | more
+    run = {"schema": RUN_SCHEMA, "dataset": f"d{run_id}", "finished_at": finished_at} | more
     storage.write_bytes(storage.join(folder, "run.json"), json.dumps(run).encode())
     storage.write_bytes(storage.join(folder, "report.html"), b"<html>")
     storage.write_bytes(storage.join(folder, "logs/csv/metrics.csv"), b"1,2")
@@ -113,7 +113,7 @@ def test_what_is_no_runs_id_deletes_nothing(tmp_path: Path, run_id: str) -> None
 def test_links_are_not_followed_out_of_the_runs_folder(tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
-    (outside / "run.json").write_text('{"schema": 4}')
+    (outside / "run.json").write_text('{"schema": 5}')
     workspace = tmp_path / "ws"
     add_run(str(workspace), A)
     (workspace / "runs" / B).symlink_to(outside)
@@ -122,10 +122,10 @@ def test_links_are_not_followed_out_of_the_runs_folder(tmp_path: Path) -> None:
         delete_run(str(workspace), find_run(str(workspace), B))
     delete_run(str(workspace), A)
     assert not (workspace / "runs" / A).exists()
-    assert (outside / "run.json").read_text() == '{"schema": 4}'
+    assert (outside / "run.json").read_text() == '{"schema": 5}'
 
 
 def test_a_run_of_another_schema_is_not_read(tmp_path: Path) -> None:
     add_run(str(tmp_path), A, schema=2)
-    with pytest.raises(WorkspaceError, match="schema 2, this version reads 4; train anew"):
+    with pytest.raises(WorkspaceError, match=f"schema 2, this version reads {RUN_SCHEMA}; train anew"):
         Run(str(tmp_path), f"runs/{A}").read_about()
