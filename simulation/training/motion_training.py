@@ -25,7 +25,7 @@ from models.virality.skeleton import normalise
 from models.virality.vdv import encode, pose_network
 from pipeline.training.optimisation import loss_of, parameter_groups, reset_norm_statistics
 from simulation.filming.keypoints import film_keypoints
-from simulation.training.train_networks import HELD_OUT_SEEDS, TRAINING_SEEDS, write_weights
+from simulation.training.train_networks import HELD_OUT_SEEDS, TRAINING_SEEDS, write_card, write_weights
 from simulation.world import WorldOptions, make_world
 
 CLIPS, HELD_OUT, EPOCHS = 3072, 512, 20
@@ -130,6 +130,7 @@ def main() -> None:
         "finished": "yes",
     }
     write_weights(options.output, state, notes)
+    write_card(options.output.parent)
     print(notes)
 
 

@@ -304,6 +304,12 @@ def write_card(folder: Path) -> None:
         lines.append(
             f"| `{path.name}` | {profile.entry(name).architecture} | {size / 1e6:.2f} MB | {' | '.join(cells)} |"
         )
+    motion = folder / "motion.safetensors"
+    if motion.exists():  # by simulation.training.motion_training
+        notes, size = read_notes(motion), motion.stat().st_size
+        total += size
+        cells = [notes.get(key, "") for key in ("trained on", "score", "took")]
+        lines.append(f"| `{motion.name}` | PSGCN, of every profile's model | {size / 1e6:.2f} MB | {' | '.join(cells)} |")
     lines += ["", f"Together {total / 1e6:.1f} MB."]
     (folder / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
