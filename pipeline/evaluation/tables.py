@@ -35,7 +35,7 @@ TITLES = {"spearman": "Spearman", "pairwise_accuracy": "pairs right", "kendall_t
           "ndcg_10": "NDCG@10", "top_decile_precision": "top decile"}  # fmt: skip
 # Columns in units of their own fold's model. All others are on one scale in all folds: the label's, to which they are
 # fitted on training clips, or that of a number of the clip itself.
-_UNITS_OF_FOLD = (f"{FUSION}concatenation",)
+_UNITS_OF_FOLD = (f"{FUSION}concatenation", f"{FUSION}mean")
 
 
 @dataclass(frozen=True)

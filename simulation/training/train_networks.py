@@ -309,7 +309,8 @@ def write_card(folder: Path) -> None:
         notes, size = read_notes(motion), motion.stat().st_size
         total += size
         cells = [notes.get(key, "") for key in ("trained on", "score", "took")]
-        lines.append(f"| `{motion.name}` | PSGCN, of every profile's model | {size / 1e6:.2f} MB | {' | '.join(cells)} |")
+        cells = ["PSGCN, of every profile's model", f"{size / 1e6:.2f} MB", *cells]
+        lines.append(f"| `{motion.name}` | {' | '.join(cells)} |")
     lines += ["", f"Together {total / 1e6:.1f} MB."]
     (folder / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
