@@ -2,8 +2,10 @@
 patched. Green is the film; red is what no player shows.
 """
 
+import os
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,9 +34,19 @@ class Track:
     tags: dict[str, str] = field(default_factory=dict)
 
 
+@contextmanager
+def _usual_priority() -> Iterator[None]:
+    """Gives this thread its scheduling back: as root, SVT-AV1 makes it real-time, and all else waits for it."""
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, parameters)
+
+
 def write(path: Path, *tracks: Track, sound_s: float = 0.0, format: str | None = None, **muxer: str) -> Path:
     """A film of these video streams, and of so much silence."""
-    with av.open(str(path), "w", format=format, options=muxer) as container:
+    with _usual_priority(), av.open(str(path), "w", format=format, options=muxer) as container:
         streams = []
         for track in tracks:
             options = {"g": "12", "preset": "ultrafast", "bf": "0"} if track.codec == "libx264" else {}
