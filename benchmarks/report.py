@@ -91,7 +91,10 @@ def make_run(workspace: str, dataset_dir: str, run_dir: str, folds: int = 3, **o
     model = Vdv(config, specs)
     for name in specs:  # parts that are not fitted are 0
         part = model.part(name)
-        part.set(network_coefficient=1.0, coefficients=0.1 * torch.randn(len(part.coefficients)))
+        part.set(
+            network_coefficients=torch.ones_like(part.network_coefficients),
+            coefficients=0.1 * torch.randn(len(part.coefficients)),
+        )
     folder = storage.join(workspace, run_dir)
     with storage.staged(storage.join(folder, MODEL)) as path:
         save_file({name: value.contiguous() for name, value in model.state_dict().items()}, path)

@@ -39,7 +39,10 @@ def scorer() -> PoseScorer:
         assert isinstance(head, torch.nn.Linear)
         torch.nn.init.normal_(head.weight)
     part = model.part("pose")
-    part.set(network_coefficient=1.0, coefficients=0.1 * torch.randn(len(part.coefficients)))
+    part.set(
+        network_coefficients=torch.ones_like(part.network_coefficients),
+        coefficients=0.1 * torch.randn(len(part.coefficients)),
+    )
     return PoseScorer(model, CPU)
 
 
