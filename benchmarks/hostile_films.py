@@ -145,7 +145,7 @@ def outcomes(workspace: Path) -> Outcomes:
         {ending.clip_id: ending for ending in _endings(batch.glob("endings/*/*.parquet"))},
         frozenset(clip_id for shard in shards for clip_id in shard.clip_ids),
         {clip_id: reason for shard in shards for clip_id, reason in shard.skipped.items()},
-        tuple(str(path.relative_to(workspace)) for path in workspace.rglob(".*") if path.is_file()),
+        tuple(str(path.relative_to(workspace)) for path in workspace.rglob(".staged-*")),
     )
 
 

@@ -294,13 +294,17 @@ class RenderReport(ReportOptions):
         from pipeline.evaluation.figures import FIGURES, KINDS, draw_figures
         from pipeline.report.render import Sources, render
 
-        uris: dict[str, str] = {}
+        clips = self.dataset_folder().read_clips()
+        hashes = dict(zip(clips["clip_id"], clips["content_hash"], strict=True))
+        films: dict[str, tuple[str, str]] = {}
         for seen in self.snapshot.batches:
-            uris.update(zip(seen.batch.rows["clip_id"], seen.batch.rows["uri"], strict=True))
+            rows = seen.batch.rows
+            uris = zip(rows["clip_id"], rows["uri"], strict=True)
+            films |= {name: (uri, hashes[name]) for name, uri in uris if name in hashes}
         with Progress(self, "report") as progress:
             render(
                 self.dataset_folder(), self.run_folder(), self.torch_device,
-                self.report_faces, self.report_films, Sources(uris, self.sampling, self.limits, self.worker_count),
+                self.report_faces, self.report_films, Sources(films, self.sampling, self.limits, self.worker_count),
                 self.called(), progress,
             )  # fmt: skip
         figures = draw_figures(self.run_folder())

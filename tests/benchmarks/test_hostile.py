@@ -7,6 +7,7 @@ import pytest
 
 from benchmarks.hostile_films import SOUND, Attacked, Outcomes, judged, outcomes
 from benchmarks.mutations import KINDS, Film, base_films, hostile_films
+from pipeline.core import storage
 from pipeline.decode.clips import Ending, Probe
 
 
@@ -79,5 +80,9 @@ def test_whatever_else_must_not_be_is_counted() -> None:
     assert wrong(replace(FOUND, endings={**FOUND.endings, "good": ending})) == {"sound films not ok": 1}
 
 
-def test_outcomes_of_an_empty_workspace_are_none(tmp_path: Path) -> None:
+def test_what_a_writer_left_is_seen_in_a_workspace_that_holds_nothing_else(tmp_path: Path) -> None:
     assert outcomes(tmp_path) == Outcomes({}, {}, frozenset(), {}, ())
+    with storage.staged(str(tmp_path / "clips/table.parquet")) as unfinished:
+        unfinished.write_bytes(b"half")
+        assert outcomes(tmp_path).partial_files == (f"clips/{unfinished.name}",)
+    assert outcomes(tmp_path).partial_files == ()
