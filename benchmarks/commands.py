@@ -19,7 +19,7 @@ from time import perf_counter
 
 import tasks
 from benchmarks.common import save, table
-from pipeline.core.workspace import read_table
+from pipeline.files.folder import read_table
 from pipeline.runs.run import REPORT, SCORES, Run
 from pipeline.runs.runs import find_run
 

@@ -158,7 +158,7 @@ def decode(work: Work) -> int:
 
 
 def extract(work: Work, workspace: str) -> None:
-    plans = plan_shards(workspace, work.batch, work.ingest, work.specs, work.sampling)
+    plans = plan_shards(workspace, work.batch, work.ingest, work.specs, work.sampling).shards
     extract_shards(
         workspace, work.batch, plans, work.extractors.__getitem__, work.sampling, DecodeLimits(),
         workers=work.cores, device=work.device, profile=work.profile.name,

@@ -4,7 +4,7 @@
 
 Workspaces of that many clips are made by script: real small files, manifests, real ingest tables (with probes made up,
 since probing is not what is measured), and, in place of 100 GB of features, empty files under the names that a real run
-gives them: planning looks at names only. Each figure is of a process of its own, Python's imports included; they are
+gives them: planning looks at names and sizes only. Each figure is of a process of its own, with its imports; those are
 measured apart too.
 
     no-op    luigi BuildVDV with everything there
@@ -22,6 +22,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from benchmarks.common import save, table
 from pipeline.core.options import DecodeLimits
@@ -34,7 +35,7 @@ PLAN = """
 import sys
 from tasks import BuildVDV
 build = BuildVDV(manifest=sys.argv[1], workspace=sys.argv[2], profile="full")
-plans = [plan for task in build.extractions() for plan in task.plan()]
+plans = [plan for task in build.extractions() for plan in task.plan().shards]
 print(sum(len(plan.clips) for plan in plans), "clips to do")
 """
 
@@ -62,11 +63,12 @@ def make_workspace(folder: Path, count: int) -> None:
                 f"{likes},{followers}"
             )
         (folder / "manifests" / f"batch{first // CLIPS_A_BATCH}.csv").write_text("\n".join(rows) + "\n")
-    pretend_done(folder)
+    pretend_done(folder, count)
 
 
-def pretend_done(folder: Path) -> None:
-    from pipeline.features.plan import endings_folder, features_folder, shard_path
+def pretend_done(folder: Path, clips: int) -> None:
+    from pipeline.features.plan import endings_folder, features_folder, record_sizes, shard_path
+    from pipeline.files.tensors import write_tensors
     from pipeline.ingest.clip_table import read_ingest
     from pipeline.ingest.ingest_batch import run_ingest
 
@@ -81,15 +83,21 @@ def pretend_done(folder: Path) -> None:
             Path(place).mkdir(parents=True)
             for shard in ingest.shards:
                 Path(shard_path(place, shard)).touch()
-    statistics_file = Path(build.dataset_folder().file("statistics.json"))
-    statistics_file.parent.mkdir(parents=True)
-    statistics_file.write_text(
-        json.dumps({"status": {"ok": 0, "partial": 0, "failed": 0}, "copies": {"of_a_file": 0, "near": 0}})
-    )
-    Path(build.run_folder().path).mkdir(parents=True)
-    for product in ("run.json", "scores.parquet", "metrics.json", "report.html"):
-        Path(build.run_folder().file(product)).touch()
-    Path(build.run_folder().file("report.json")).write_text(json.dumps(build.shown()))
+            record_sizes(place)
+    dataset_folder, run_folder = build.dataset_folder(), build.run_folder()
+    statistics = {"status": {"ok": 0, "partial": 0, "failed": 0}, "copies": {"of_a_file": 0, "near": 0}}
+    dataset_folder.write_json("statistics.json", statistics)
+    rows = pa.table({"clip_id": [f"clip{place}" for place in range(clips)]})
+    for name in ("clips.parquet", "faces.parquet"):
+        dataset_folder.write_table(name, rows)
+    for name in ("held_out.parquet", "folds.parquet", "scores.parquet"):
+        run_folder.write_table(name, rows)
+    write_tensors(run_folder.file("model.safetensors"), {})
+    for name in ("run.json", "metrics.json"):
+        run_folder.write_json(name, {"files": {}})
+    run_folder.write_json("folds.json", {"clips": clips})
+    Path(run_folder.file("report.html")).touch()
+    run_folder.write_json("report.json", {"shown": build.shown(), "files": run_folder.hashes("report.html")})
     build.make()
 
 

@@ -257,7 +257,7 @@ def main() -> None:
 
         def ours(modalities: Sequence[str], place: str) -> FeatureStore:
             wanted = [specs[modality] for modality in modalities]
-            plans = plan_shards(place, batch.name, ingest, wanted, sampling)
+            plans = plan_shards(place, batch.name, ingest, wanted, sampling).shards
             extract_shards(
                 place, batch.name, plans, extractors.__getitem__, sampling, DecodeLimits(),
                 workers=cores, device=device, profile=profile.name,

@@ -15,10 +15,10 @@ import numpy as np
 import pandas as pd
 
 from models.virality.skeleton import COCO17
-from pipeline.core.workspace import read_table
 from pipeline.dataset.folder import DatasetFolder
 from pipeline.decode.orientation import orientation_of
 from pipeline.features.reader import ShardReader
+from pipeline.files.folder import read_table
 from pipeline.modalities.face import FaceRows
 from pipeline.modalities.pose import PoseRows
 from simulation.truth import people_path

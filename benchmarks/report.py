@@ -16,17 +16,16 @@ from time import process_time
 import numpy as np
 import pandas as pd
 import torch
-from safetensors.torch import save_file
 
 from benchmarks.common import save, table
 from benchmarks.made_clips import DATASET, make_dataset
 from models.virality.config import VdvConfig
 from models.virality.vdv import Vdv
-from pipeline.core import storage
 from pipeline.dataset.folder import DatasetFolder
 from pipeline.dataset.loading import input_specs
 from pipeline.evaluation.evaluate import evaluate_run
 from pipeline.evaluation.protocol import clip_groups
+from pipeline.files.tensors import write_tensors
 from pipeline.report.page_file import make_page
 from pipeline.report.render import FILMS, Sources, build
 from pipeline.report.run_contents import read_run_contents
@@ -95,13 +94,11 @@ def make_run(workspace: str, dataset_dir: str, run_dir: str, folds: int = 3, **o
             network_coefficients=torch.ones_like(part.network_coefficients),
             coefficients=0.1 * torch.randn(len(part.coefficients)),
         )
-    folder = storage.join(workspace, run_dir)
-    with storage.staged(storage.join(folder, MODEL)) as path:
-        save_file({name: value.contiguous() for name, value in model.state_dict().items()}, path)
+    run_folder = Run(workspace, run_dir)
+    write_tensors(run_folder.file(MODEL), model.state_dict())
     judged = made_up_judgement(clips, list(specs), folds)
     held = ["clip_id", "challenge", "group", "percentile", "score"]
-    with storage.staged(storage.join(folder, HELD_OUT)) as path:
-        judged[held].to_parquet(path, index=False)
+    run_folder.write_table(HELD_OUT, judged[held])
     run = {
         "schema": RUN_SCHEMA, "dataset": dataset_dir.rsplit("/", 1)[-1], "config": asdict(config),
         "features": {name: asdict(spec) for name, spec in specs.items()},
@@ -111,17 +108,16 @@ def make_run(workspace: str, dataset_dir: str, run_dir: str, folds: int = 3, **o
         "profiles": statistics["profiles"], "untrained": statistics["untrained"],
         "finished_at": "2026-01-01T00:00:00+00:00",
     }  # fmt: skip
-    storage.write_bytes(storage.join(folder, RUN), json.dumps(run).encode())
+    run_folder.write_json(RUN, run)
     if folds:
         about = {"protocol": "kfold", "asked": folds, "folds": folds, "clips": len(judged)}
         if not len(judged):
             about |= {"folds": 0, "reason": "there is no labelled clip"}
         else:
-            with storage.staged(storage.join(folder, FOLDS)) as path:
-                judged.to_parquet(path, index=False)
-        storage.write_bytes(storage.join(folder, FOLDS_ABOUT), json.dumps(about).encode())
-    score_clips(DatasetFolder(workspace, dataset_dir), Run(workspace, run_dir), CPU)
-    evaluate_run(DatasetFolder(workspace, dataset_dir), Run(workspace, run_dir))
+            run_folder.write_table(FOLDS, judged)
+        run_folder.write_json(FOLDS_ABOUT, about)
+    score_clips(DatasetFolder(workspace, dataset_dir), run_folder, CPU)
+    evaluate_run(DatasetFolder(workspace, dataset_dir), run_folder)
 
 
 def made_up_judgement(clips: pd.DataFrame, modalities: list[str], folds: int) -> pd.DataFrame:

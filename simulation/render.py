@@ -6,6 +6,7 @@ An interrupted rendering is resumed: every clip's file and truth appear whole or
 import csv
 import dataclasses
 import json
+import logging
 import tomllib
 from collections.abc import Callable, Iterator
 from concurrent.futures import as_completed
@@ -26,6 +27,8 @@ from simulation.truth import PEOPLE, people_path, write_clips, write_people
 from simulation.world import WORLD_VERSION, LikesOptions, Upload, WorldOptions, make_world
 
 OPTIONS = "world.toml"
+log = logging.getLogger(__name__)
+
 _STATE = "truth/world.json"  # fingerprint of the world that the rendered files belong to
 
 Progress = Callable[[int, int, str], None]  # clips done, clips in all, detail
@@ -162,5 +165,12 @@ def _identity(options: WorldOptions) -> str:
 
 
 def _state(folder: Path) -> str:
+    """Fingerprint of the world whose files are there; "" where none is, or where it cannot be read any more."""
     path = folder / _STATE
-    return json.loads(path.read_bytes())["world"] if path.exists() else ""
+    if not path.exists():
+        return ""
+    try:
+        return str(json.loads(path.read_bytes())["world"])
+    except (ValueError, TypeError, KeyError) as error:
+        log.warning(f"{path} is damaged ({error}); the world is rendered again")
+        return ""

@@ -8,8 +8,10 @@ from pathlib import Path
 import luigi
 
 from pipeline.core.import_path import leave_out_working_folder
+from pipeline.core.interrupt import end_on_interrupt
 
 if "luigi.cmdline" in sys.modules:  # the command, not a notebook, whose own modules may lie in the working folder
+    end_on_interrupt()
     leave_out_working_folder()
 
 from tasks.build import BuildVDV

@@ -2,7 +2,7 @@
 
 import luigi
 
-from pipeline.core.workspace import Folder
+from pipeline.files.folder import Folder
 from pipeline.runs.run import METRICS
 from pipeline.runs.runs import LATEST, check_name, latest, name_run, read_names
 from tasks.console import time_spent
@@ -24,8 +24,7 @@ class BuildVDV(ReportOptions):
         root = Folder(self.workspace)
         return (
             super().done()
-            and root.has(LATEST)
-            and root.read_json(LATEST) == self._latest()
+            and root.read_intact_json(LATEST) == self._latest()
             and (not self.run_name or read_names(self.workspace).get(self.run_name) == self._run_id())
         )
 

@@ -93,6 +93,8 @@ class UserErrors(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, SystemExit):  # Ctrl-C in a process of --workers; pipeline.core.interrupt
+            return False
         if isinstance(error, VdvError):
             message = "\n".join((str(error), *getattr(error, "__notes__", ())))
         elif isinstance(error, RPCError):

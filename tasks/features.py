@@ -1,6 +1,6 @@
 """From a manifest to a labelled dataset: ingest, extract, assemble."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING
 
 import luigi
@@ -8,12 +8,20 @@ import luigi
 from pipeline.core import storage
 from pipeline.core.errors import OptionError
 from pipeline.core.fingerprint import fingerprint
-from pipeline.dataset.folder import STATISTICS, DatasetFolder
-from pipeline.features.plan import ShardPlan, endings_folder, features_folder, plan_shards
+from pipeline.dataset.folder import CLIPS, FACES, STATISTICS, DatasetFolder
+from pipeline.features.plan import (
+    Plan,
+    ShardPlan,
+    endings_folder,
+    features_folder,
+    forget_sizes,
+    plan_shards,
+    record_sizes,
+)
 from pipeline.ingest.ingest_batch import run_ingest
 from tasks.console import Progress, note_parts
 from tasks.option_types import NumberOption
-from tasks.options import ExtractOptions, WorkspaceTask
+from tasks.options import ExtractOptions, WorkspaceTask, changed_meanwhile
 from tasks.snapshots import BatchSnapshot, Features, ingest_table
 from tasks.terminal_text import clips_text, copies_text
 from tasks.world import DEMO
@@ -24,7 +32,7 @@ if TYPE_CHECKING:
     from models.extractors.extractor import Extractor
     from pipeline.dataset.assemble import BatchFiles
 
-DATASET_VERSION = 4  # raised when the dataset's files change meaning
+DATASET_VERSION = 5  # raised when the dataset's files change meaning
 
 
 class IngestBatch(WorkspaceTask):
@@ -68,20 +76,34 @@ class ExtractBatch(ExtractOptions):
         return self.clone(IngestBatch, seen=self.snapshot.without_features())
 
     def done(self) -> bool:
-        return self.ingest_path(only_batch(self)) is not None and not self.plan()
+        if self.ingest_path(only_batch(self)) is None:
+            return False
+        plan = self.plan()
+        return not plan.shards and not plan.unrecorded
 
     def make(self) -> None:
+        plan = self.plan()
+        if plan.shards:
+            self._extract(plan.shards)
+        for folder in self.plan().unrecorded:
+            record_sizes(folder)
+
+    def _extract(self, shards: Sequence[ShardPlan]) -> None:
         # torch and the networks are imported only by a run that has work to do.
         from pipeline.features.extract import extract_shards
 
         seen = only_batch(self)
         storage.remove_stale(self.workspace)
+        forget_sizes(endings_folder(self.workspace, seen.batch.name, self.sampling), [plan.shard for plan in shards])
+        for spec in self.specs:
+            lacking = [plan.shard for plan in shards if spec in plan.missing]
+            forget_sizes(features_folder(self.workspace, seen.batch.name, spec), lacking)
         device = self.torch_device
         with Progress(self, f"extract {seen.batch.name}") as progress:
             extracted = extract_shards(
                 self.workspace,
                 seen.batch.name,
-                self.plan(),
+                shards,
                 lambda modality: _extractor(modality, self.features, device, self.weights_cache),
                 self.sampling,
                 self.limits,
@@ -92,8 +114,8 @@ class ExtractBatch(ExtractOptions):
             )
         note_parts(self, extracted.seconds)
 
-    def plan(self) -> list[ShardPlan]:
-        """The shards that lack something."""
+    def plan(self) -> Plan:
+        """What is left to do."""
         seen = only_batch(self)
         table = ingest_table(self.table_of(seen))
         return plan_shards(self.workspace, seen.batch.name, table, self.specs, self.sampling)
@@ -148,12 +170,16 @@ class DatasetOptions(ExtractOptions):
         return fingerprint({"version": DATASET_VERSION, "batches": batches, "specs": specs, "labels": labels})
 
     def dataset_folder(self) -> DatasetFolder:
-        return DatasetFolder.of(self.workspace, str(self.dataset_id))
+        dataset_id = self.dataset_id
+        if dataset_id is None:
+            raise changed_meanwhile(self.manifest)
+        return DatasetFolder.of(self.workspace, dataset_id)
 
     def dataset_done(self) -> bool:
         if self.dataset_id is None or not all(task.done() for task in self.extractions()):
             return False
-        return self.dataset_folder().has(STATISTICS)
+        folder = self.dataset_folder()
+        return folder.are_all_intact(STATISTICS, CLIPS, FACES)
 
     def dataset_text(self) -> list[str]:
         """The clips' endings, and the uploads that are there more than once."""

@@ -1,6 +1,5 @@
 """From a dataset to scores that people look at: train, score, evaluate, report."""
 
-import json
 from typing import Any
 
 import luigi
@@ -9,16 +8,51 @@ from models.virality.config import VdvConfig
 from pipeline.core import storage
 from pipeline.core.errors import OptionError
 from pipeline.core.fingerprint import fingerprint
-from pipeline.runs.run import ABLATIONS, FEEDBACK, FOLDS_ABOUT, REPORT, TABLE, Run
+from pipeline.runs.run import (
+    ABLATIONS,
+    FEEDBACK,
+    FOLDS,
+    FOLDS_ABOUT,
+    HELD_OUT,
+    METRICS,
+    MODEL,
+    REPORT,
+    RUN,
+    SCORES,
+    TABLE,
+    Run,
+)
 from pipeline.runs.runs import read_names
 from tasks.console import Progress, say
 from tasks.features import AssembleDataset, DatasetOptions
 from tasks.option_types import NumberOption
 from tasks.terminal_text import not_judged_text
 
-MODEL_VERSION = 8  # raised when the networks, the training or the scores change meaning
-REPORT_VERSION = 2  # raised when the page shows other things, or shows them otherwise
+MODEL_VERSION = 9  # raised when the networks, the training or the scores change meaning
+REPORT_VERSION = 4  # raised when the page shows other things, or shows them otherwise
 REPORT_ABOUT = "report.json"  # in the run's folder, written last: what the report there shows
+
+
+def _is_trained(folder: Run) -> bool:
+    return folder.are_all_intact(RUN, MODEL, HELD_OUT)
+
+
+def _is_cross_validated(folder: Run) -> bool:
+    about = folder.read_intact_json(FOLDS_ABOUT)
+    scores = folder.is_intact(FOLDS)
+    return about is not None and (scores or not about["clips"])
+
+
+def _is_scored(folder: Run) -> bool:
+    return folder.is_intact(SCORES)
+
+
+def _is_evaluated(folder: Run) -> bool:
+    metrics = folder.read_intact_json(METRICS)
+    return metrics is not None and folder.have_hashes(metrics["files"])
+
+
+_STAGES = (_is_trained, _is_cross_validated, _is_scored, _is_evaluated)
 
 
 class RunStage(DatasetOptions):
@@ -55,6 +89,7 @@ class RunStage(DatasetOptions):
     )
 
     product = ""  # the file in the run's folder that says that this stage is done
+    stages = 0  # how many of _STAGES are to be made
     shows_ablations = False  # whether the stage comes after them, where they are asked for
 
     def run_folder(self) -> Run:
@@ -68,10 +103,16 @@ class RunStage(DatasetOptions):
         return self.worker_count if self.torch_device.type == "cpu" else 1
 
     def done(self) -> bool:
-        # The dataset stands for all before it: a shard that was deleted is made again though the run is there.
-        product = self.run_folder().file(self.product)
+        # With all before it: a shard or a run.json that was deleted is made again though the report is there.
         shown = self.ablations and self.shows_ablations
-        return self.dataset_done() and storage.exists(product) and (not shown or self.ablations_done())
+        return self.dataset_done() and self.stages_done() and (not shown or self.ablations_done())
+
+    def stages_done(self) -> bool:
+        """Whether the files of this stage and of those before it are there and as they were written."""
+        folder = self.run_folder()
+        stages = (stage for stage in _STAGES[: self.stages] if self.folds or stage is not _is_cross_validated)
+        made = [is_made(folder) for is_made in stages]  # all are asked, so that all that is damaged is named at once
+        return all(made)
 
     def summary(self) -> str:
         product = self.run_folder().file(self.product)
@@ -89,10 +130,10 @@ class RunStage(DatasetOptions):
 
     def ablations_done(self) -> bool:
         """Whether ablations are there, of as many seeds and of the variants that are asked for, or of more."""
-        path = self.run_folder().file(RunAblations.product)
-        if not storage.exists(path):
+        folder = self.run_folder()
+        made = folder.read_intact_json(RunAblations.product)
+        if made is None or not folder.is_intact(f"{ABLATIONS}.parquet") or not folder.have_hashes(made["files"]):
             return False
-        made = json.loads(storage.read_bytes(path))
         wanted = set(self.ablation_names)
         return made["seeds"] >= self.ablation_seeds and (wanted <= set(made["variants"]) if wanted else made["all"])
 
@@ -105,7 +146,8 @@ class RunStage(DatasetOptions):
 class TrainFusion(RunStage):
     """Trains PSGCN, RTCN and the joint model on the dataset's training clips."""
 
-    product = "run.json"
+    product = RUN
+    stages = 1
 
     def needs(self) -> luigi.Task:
         return self.clone(AssembleDataset)
@@ -120,7 +162,8 @@ class TrainFusion(RunStage):
 class CrossValidate(RunStage):
     """Trains once more for each fold of the protocol and scores its clips; everything the model must beat, too."""
 
-    product = "folds.json"
+    product = FOLDS_ABOUT
+    stages = 2
 
     def needs(self) -> luigi.Task:
         return self.clone(TrainFusion)
@@ -138,7 +181,8 @@ class CrossValidate(RunStage):
 class ScoreClips(RunStage):
     """Scores every clip of the dataset, with or without engagement."""
 
-    product = "scores.parquet"
+    product = SCORES
+    stages = 3
 
     def needs(self) -> luigi.Task:
         return self.clone(CrossValidate if self.folds else TrainFusion)
@@ -153,6 +197,7 @@ class RunAblations(RunStage):
     """Trains variants of the model, each without one of its ideas, on the folds that judge the run."""
 
     product = f"{ABLATIONS}.json"
+    stages = 2
 
     def needs(self) -> luigi.Task:
         if not self.folds:
@@ -179,7 +224,8 @@ class RunAblations(RunStage):
 class EvaluateRun(RunStage):
     """Compares scores with labels on the clips that training did not see."""
 
-    product = "metrics.json"
+    product = METRICS
+    stages = 4
     shows_ablations = True
 
     def needs(self) -> list[luigi.Task]:
@@ -221,20 +267,22 @@ class ReportOptions(RunStage):
     )
 
     product = REPORT
+    stages = 4
     shows_ablations = True
 
     def done(self) -> bool:
-        return super().done() and self._made() == self.shown()
+        folder = self.run_folder()
+        about = folder.read_intact_json(REPORT_ABOUT) if super().done() else None
+        return about is not None and about["shown"] == self.shown() and folder.have_hashes(about["files"])
 
     def shown(self) -> dict[str, Any]:
         """What decides what the report shows beside the run itself; kept beside the report."""
-        path = self.run_folder().file(RunAblations.product)
         feedback = storage.listing(self.run_folder().file(FEEDBACK), recursive=False)
         return {
             "version": REPORT_VERSION,
             "faces": self.report_faces,
             "films": self.report_films,
-            "ablations": json.loads(storage.read_bytes(path)) if storage.exists(path) else None,
+            "ablations": self.run_folder().read_intact_json(RunAblations.product),
             "feedback": {name: size for name, size in sorted(feedback.items()) if name.endswith(".json")},
         }
 
@@ -242,10 +290,6 @@ class ReportOptions(RunStage):
         """The name that the run has, or is to get."""
         run_id = self.run_folder().id
         return self.run_name or next((name for name, of in read_names(self.workspace).items() if of == run_id), None)
-
-    def _made(self) -> dict[str, Any] | None:
-        path = self.run_folder().file(REPORT_ABOUT)
-        return json.loads(storage.read_bytes(path)) if storage.exists(path) else None
 
 
 class RenderReport(ReportOptions):
@@ -255,18 +299,23 @@ class RenderReport(ReportOptions):
         return self.clone(EvaluateRun)
 
     def make(self) -> None:
-        from pipeline.evaluation.figures import draw_figures
+        from pipeline.evaluation.figures import FIGURES, KINDS, draw_figures
         from pipeline.report.render import Sources, render
 
-        uris: dict[str, str] = {}
+        clips = self.dataset_folder().read_clips()
+        hashes = dict(zip(clips["clip_id"], clips["content_hash"], strict=True))
+        films: dict[str, tuple[str, str]] = {}
         for seen in self.snapshot.batches:
-            uris.update(zip(seen.batch.rows["clip_id"], seen.batch.rows["uri"], strict=True))
+            rows = seen.batch.rows
+            uris = zip(rows["clip_id"], rows["uri"], strict=True)
+            films |= {name: (uri, hashes[name]) for name, uri in uris if name in hashes}
         with Progress(self, "report") as progress:
             render(
                 self.dataset_folder(), self.run_folder(), self.torch_device,
-                self.report_faces, self.report_films, Sources(uris, self.sampling, self.limits, self.worker_count),
+                self.report_faces, self.report_films, Sources(films, self.sampling, self.limits, self.worker_count),
                 self.called(), progress,
             )  # fmt: skip
-        draw_figures(self.run_folder())
-        about = self.run_folder().file(REPORT_ABOUT)
-        storage.write_bytes(about, (json.dumps(self.shown(), indent=1) + "\n").encode())
+        figures = draw_figures(self.run_folder())
+        drawn = (f"{FIGURES}/{name}.{kind}" for name in figures for kind in KINDS)
+        files = self.run_folder().hashes(REPORT, *drawn)
+        self.run_folder().write_json(REPORT_ABOUT, {"shown": self.shown(), "files": files})

@@ -6,12 +6,14 @@ from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, Self
 
 import luigi
+from luigi.task import flatten
 
 from models.device import resolve_device
 from models.weights.profiles import Profile
-from pipeline.core.errors import DataError
+from pipeline.core.errors import DamagedFile, DataError
 from pipeline.core.options import DecodeLimits, SamplingOptions
 from pipeline.features.plan import FeatureSpec, endings_folder
+from pipeline.files.folder import discard
 from pipeline.ingest.clip_table import find_ingest, newest_file, read_ingest
 from pipeline.ingest.manifest import Batch
 from pipeline.ingest.shard_assignment import SHARD_CLIPS
@@ -130,9 +132,24 @@ class WorkspaceTask(luigi.Task):
     def run(self) -> Generator[luigi.Task, None, None] | None:
         if self.asked_for:
             return self._run_with_snapshot()
-        if not self.done():  # another command may have made it meanwhile
-            self.make()
+        self.make_unless_done()
         return None
+
+    def make_unless_done(self) -> None:
+        """Do the task's work; a file that proves damaged meanwhile is made again, by the tasks before this one."""
+        while not self.done():  # another command may have made it meanwhile
+            try:
+                self.make()
+                break
+            except DamagedFile as damaged:
+                discard(damaged)
+                self.make_needs()
+
+    def make_needs(self) -> None:
+        """Make what is missing of all before this task. Luigi runs no task twice in a command, so it is not asked."""
+        for task in flatten(self.needs()):
+            task.make_needs()
+            task.make_unless_done()
 
     def _run_with_snapshot(self) -> Generator[luigi.Task, None, None]:
         yield self.with_snapshot()
@@ -165,13 +182,29 @@ class WorkspaceTask(luigi.Task):
 
     def ingest_path(self, seen: BatchSnapshot) -> str | None:
         """The batch's ingest table, or None when it is still to be made."""
-        return find_ingest(self.workspace, seen.batch.name, seen.ingest, seen.retry.after)
+        path = find_ingest(self.workspace, seen.batch.name, seen.ingest, seen.retry.after)
+        if path is not None:
+            try:
+                ingest_table(path)
+            except DamagedFile as damaged:
+                discard(damaged)
+                return None
+        return path
 
     def table_of(self, seen: BatchSnapshot) -> str:
-        """The same of a batch that is ingested."""
+        """The same of a batch that is ingested. Raises DataError where another command has ingested it anew since."""
         path = self.ingest_path(seen)
-        assert path is not None, "Luigi runs a task only after what it requires"
+        if path is None:
+            raise changed_meanwhile(seen.batch.path)
         return path
+
+
+def changed_meanwhile(manifest: str) -> DataError:
+    """The error of a command whose batches another one has ingested anew."""
+    return DataError(
+        f"{manifest} or its clips have changed since this command began, and another command has ingested them as they"
+        " are now; run it again. What was extracted is kept"
+    )
 
 
 @WorkspaceTask.event_handler(luigi.Event.SUCCESS)
@@ -246,6 +279,11 @@ def failed_before(workspace: str, batch: Batch, sampling: SamplingOptions) -> Re
     newest = newest_file(workspace, batch.name)
     if newest is None:
         return Retry()
-    found = failures(read_ingest(newest.path, other_version_ok=True), endings_folder(workspace, batch.name, sampling))
+    endings = endings_folder(workspace, batch.name, sampling)
+    try:
+        found = failures(read_ingest(newest.path, other_version_ok=True), endings)
+    except DamagedFile as damaged:
+        discard(damaged)
+        return failed_before(workspace, batch, sampling)
     clip_ids = {failure.clip_id for failure in found if failure.retryable} & set(batch.rows["clip_id"])
     return Retry(tuple(sorted(clip_ids)), newest.sequence) if clip_ids else Retry()

@@ -6,18 +6,18 @@ import luigi
 
 from pipeline.core.errors import DataError, ProfileError
 from pipeline.core.fingerprint import fingerprint
-from pipeline.dataset.folder import DatasetFolder
+from pipeline.dataset.folder import CLIPS, FACES, STATISTICS, DatasetFolder
 from pipeline.modalities.registry import load_profile
-from pipeline.runs.run import SCORES, SCORES_CSV, Run
+from pipeline.runs.run import SCORES, SCORES_ABOUT, SCORES_CSV, Run
 from pipeline.runs.runs import find_run
 from tasks.console import Progress
 from tasks.features import batch_files, extractions
 from tasks.option_types import RUN_HELP, NumberOption
-from tasks.options import ExtractOptions
+from tasks.options import ExtractOptions, changed_meanwhile
 from tasks.snapshots import Features
 from tasks.terminal_text import uploads_text
 
-UPLOADS_VERSION = 2  # raised when what is written changes meaning
+UPLOADS_VERSION = 3  # raised when what is written changes meaning
 
 
 class ScoreUploads(ExtractOptions):
@@ -58,7 +58,10 @@ class ScoreUploads(ExtractOptions):
     def done(self) -> bool:
         if self.uploads_id is None or not all(task.done() for task in extractions(self)):
             return False
-        return self.uploads_folder().has(SCORES_CSV)
+        folder = self.uploads_folder()
+        about = folder.read_intact_json(SCORES_ABOUT)
+        intact = folder.are_all_intact(STATISTICS, CLIPS, FACES, SCORES)
+        return intact and about is not None and folder.have_hashes(about["files"])
 
     @property
     def uploads_id(self) -> str | None:
@@ -70,7 +73,10 @@ class ScoreUploads(ExtractOptions):
         return fingerprint({"version": UPLOADS_VERSION, "run": run, "batches": batches, "level": self.level})
 
     def uploads_folder(self) -> DatasetFolder:
-        return DatasetFolder(self.workspace, f"uploads/{self.uploads_id}")
+        uploads_id = self.uploads_id
+        if uploads_id is None:
+            raise changed_meanwhile(self.manifest)
+        return DatasetFolder(self.workspace, f"uploads/{uploads_id}")
 
     def make(self) -> None:
         from pipeline.dataset.failures import refuse_too_many

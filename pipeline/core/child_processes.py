@@ -39,6 +39,17 @@ class _Context(SpawnContext):
     Process = _Process
 
 
+class _Pool(ProcessPoolExecutor):
+    """A pool whose block ends the tasks under way, and waits for none, when it ends by an error or by Ctrl-C."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> bool | None:
+        if kind is not None:
+            for process in list(self._processes.values()):
+                process.kill()
+            self.shutdown(wait=True, cancel_futures=True)
+        return super().__exit__(kind, error, trace)  # type: ignore[arg-type]
+
+
 def spawned_pool(workers: int, start: Callable[..., None] | None = None, arguments: tuple = ()) -> ProcessPoolExecutor:
     """A pool whose processes do not outlive this one; the standard library's wait for work for ever.
 
@@ -48,10 +59,11 @@ def spawned_pool(workers: int, start: Callable[..., None] | None = None, argumen
         start, arguments: `start(*arguments)` is called in every process before its first task; a module's function.
     """
     with working_folder_left_out():  # its queues start a process that keeps count of semaphores
-        return ProcessPoolExecutor(workers, _Context(), _start, (os.getpid(), start, arguments))
+        return _Pool(workers, _Context(), _start, (os.getpid(), start, arguments))
 
 
 def _start(parent: int, start: Callable[..., None] | None, arguments: tuple) -> None:
     die_with_parent(parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to handle, which ends this process
     if start is not None:
         start(*arguments)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from models.errors import OptionError, ProfileError, VdvError, WeightsError
 
 __all__ = [
-    "CLIP_CODES", "ClipCode", "ClipError", "DataError", "ManifestError", "OptionError", "ProfileError", "TooManyFailed",
-    "VdvError", "WeightsError", "WorkspaceError",
+    "CLIP_CODES", "ClipCode", "ClipError", "DamagedFile", "DataError", "ManifestError", "OptionError", "ProfileError",
+    "TooManyFailed", "VdvError", "WeightsError", "WorkspaceError",
 ]  # fmt: skip
 
 
@@ -20,6 +20,18 @@ class WorkspaceError(VdvError):
     """A workspace that cannot be read or written, or holds a file that is not what its name says."""
 
     code = "workspace"
+
+
+class DamagedFile(WorkspaceError):
+    """A file of a workspace that is not as it was written. Tasks that make such files make it again."""
+
+    def __init__(self, path: str, what: str):
+        super().__init__(f"{path} is damaged ({what}); delete it and run the command that made it again")
+        self.path = path
+        self.what = what
+
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:
+        return type(self), (self.path, self.what)  # it may come out of a process of a pool
 
 
 class DataError(VdvError):

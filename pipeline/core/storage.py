@@ -4,12 +4,14 @@ import errno
 import fcntl
 import os
 import shutil
+import stat
 import tempfile
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
@@ -141,6 +143,19 @@ def read_bytes(path: str) -> bytes:
         return filesystem.cat_file(inner)
 
 
+@contextmanager
+def opened(path: str) -> Iterator[IO[bytes]]:
+    """A file to read parts of. Raises what `read_bytes` does."""
+    with _explained("read", path):
+        if is_local(path):
+            file = local_path(path).open("rb")
+        else:
+            filesystem, inner = remote(path)
+            file = filesystem.open(inner, "rb", cache_type="none")
+    with file, _explained("read", path):
+        yield file
+
+
 def write_bytes(path: str, data: bytes) -> None:
     """Write a small file; a reader sees all of it or none."""
     with staged(path) as local:
@@ -257,11 +272,20 @@ def remove_stale_folders() -> int:
     """Remove the temporary folders that killed processes left; return how many files were in them."""
     removed = 0
     for outbox in Path(tempfile.gettempdir()).glob(f"{_OUTBOX}*"):
-        if _age_s(outbox) >= _FRESH_S and _deserted(outbox):
+        if _is_private(outbox) and _age_s(outbox) >= _FRESH_S and _deserted(outbox):
             removed += sum(1 for _ in outbox.iterdir())
             with _explained("remove", str(outbox)):
                 shutil.rmtree(outbox)
     return removed
+
+
+def _is_private(path: Path) -> bool:
+    """Whether it is a folder that `mkdtemp` made for this user; others may put anything under such a name."""
+    try:
+        status = path.lstat()
+    except FileNotFoundError:  # another process removed it
+        return False
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o077
 
 
 def _age_s(path: Path) -> float:
@@ -274,7 +298,7 @@ def _age_s(path: Path) -> float:
 def _deserted(path: Path) -> bool:
     """Whether no living process holds the lock of a staged file or folder."""
     try:
-        handle = os.open(path, os.O_RDONLY)
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)  # opening a FIFO would wait for its writer
     except (FileNotFoundError, PermissionError):  # another process removed it, or it is another user's
         return False
     try:

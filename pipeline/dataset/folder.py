@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.core.workspace import Folder
+from pipeline.files.folder import Folder
 
 if TYPE_CHECKING:
     import pandas as pd

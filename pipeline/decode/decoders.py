@@ -151,7 +151,12 @@ def sampled_pictures(
 
     # A picture that was left out ends before the grid's next time, even where the picture behind it does not come.
     for taken in sample(timeline.place(stamped()), sampling, lambda item: item[0] if item[1] is not None else 0.0):
-        yield replace(taken, item=taken.item[1])
+        picture = taken.item[1]
+        if picture is None:  # by the packets' times nothing needed it: they are not those of the pictures that came
+            raise DecodeStopped(
+                f"the timestamps contradict each other {taken.timestamp:.2f} s into the clip", damaged=True
+            )
+        yield replace(taken, item=picture)
 
 
 class _Losses:

@@ -147,7 +147,12 @@ def run_ablations(
     text = as_text(table)
     storage.write_bytes(run_folder.file(f"{ABLATIONS}.md"), text.markdown().encode())
     storage.write_bytes(run_folder.file(f"{ABLATIONS}.tex"), text.latex().encode())
-    about = {"seeds": seeds, "variants": [variant.name for variant in chosen], "all": chosen == variants(config)}
+    about = {
+        "seeds": seeds,
+        "variants": [variant.name for variant in chosen],
+        "all": chosen == variants(config),
+    }
+    about["files"] = run_folder.hashes(f"{ABLATIONS}.md", f"{ABLATIONS}.tex")
     run_folder.write_json(f"{ABLATIONS}.json", about)
     clear(run_folder.file(CHECKPOINTS))
 

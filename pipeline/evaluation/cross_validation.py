@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import torch
 
 from models.virality.config import VdvConfig
 from pipeline.core import storage
 from pipeline.core.child_processes import spawned_pool
-from pipeline.core.workspace import read_table
 from pipeline.dataset.folder import DatasetFolder
 from pipeline.dataset.labels import ENGAGEMENT, LabelOptions
 from pipeline.dataset.loading import ClipDataset
@@ -21,8 +21,10 @@ from pipeline.evaluation.concatenation import concatenation_scores
 from pipeline.evaluation.other_fusions import other_fusion_scores, read_evidence
 from pipeline.evaluation.predictors import BASELINE, FUSION, PERMUTED
 from pipeline.evaluation.protocol import Fold, assert_apart, clip_groups, fold_labels, make_folds
+from pipeline.files.checksums import write_parquet
+from pipeline.files.folder import read_table
 from pipeline.scoring.scores import score_rows
-from pipeline.training.checkpoints import cache_key
+from pipeline.training.checkpoints import cache_key, forget_damaged
 from pipeline.training.fit import fit
 
 
@@ -149,11 +151,11 @@ def _run(task: _FoldTask) -> pd.DataFrame:
         if task.checkpoints is None:
             return _score_fold(task, clips)
         path = storage.join(task.checkpoints, f"fold-{task.number}.{_cache_key(task, clips)}.parquet")
-        if storage.exists(path):
-            return read_table(path)
+        with forget_damaged(path):
+            if storage.exists(path):
+                return read_table(path)
         scores = _score_fold(task, clips)
-        with storage.staged(path) as local:
-            scores.to_parquet(local)
+        write_parquet(path, pa.Table.from_pandas(scores))
         return scores
     finally:
         torch.set_num_threads(threads)  # this may be the caller's process

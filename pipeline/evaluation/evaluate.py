@@ -1,7 +1,7 @@
 """Evaluation of a run: `folds.parquet`, `metrics.json` and the tables beside them."""
 
-import json
 from collections.abc import Callable
+from typing import Any
 
 import pandas as pd
 import torch
@@ -14,6 +14,7 @@ from pipeline.dataset.labels import TEST, TRAIN, VAL
 from pipeline.evaluation.cross_validation import cross_validate
 from pipeline.evaluation.predictors import CHANCE, SCORE, predictor_id
 from pipeline.evaluation.tables import as_json, as_text, clips_of, comparison_table, interval, on_one_scale
+from pipeline.files.checksums import json_bytes
 from pipeline.metrics.ranking import metrics_by_challenge
 from pipeline.metrics.significance import PRIMARY, RESAMPLES, draw_creators, estimate
 from pipeline.runs.run import FOLDS, FOLDS_ABOUT, METRICS, RUN, SCORES, TABLE, Run
@@ -68,6 +69,8 @@ def evaluate_run(dataset_folder: DatasetFolder, run_folder: Run) -> None:
 
     `folds`: what folds.json has; `predictors`, as `fold_metrics` gives them; `table`, every predictor of the protocol
     compared with the model, as tables.as_json gives it. The table is written as table.md and table.tex, too.
+
+    `files`: sha256 of these two.
     """
     scores = run_folder.read_table(SCORES)
     followers = dataset_folder.read_clips().set_index("clip_id").loc[scores["clip_id"], "followers"]
@@ -83,29 +86,31 @@ def evaluate_run(dataset_folder: DatasetFolder, run_folder: Run) -> None:
                 for name, values in predictors.items()
             }
             splits[split] = {"clips": len(clips), "predictors": of_predictors | {CHANCE: _chance()}}
-    metrics = {
+    metrics: dict[str, Any] = {
         "label": dataset_folder.read_statistics()["label"]["kind"],
         "note": "test clips are of creators that training did not see; train shows the fit, not the skill",
         "splits": splits,
         "coverage": coverage_of_run(run_folder),
     }
+    tables: list[str] = []
     if run_folder.has(FOLDS_ABOUT):
-        metrics["folds"] = _folds(run_folder)
-    text = json.dumps(metrics, indent=1, allow_nan=False) + "\n"
-    storage.write_bytes(run_folder.file(METRICS), text.encode())
+        metrics["folds"], tables = _folds(run_folder)
+    metrics["files"] = run_folder.hashes(*tables)
+    storage.write_bytes(run_folder.file(METRICS), json_bytes(metrics, allow_nan=False))
 
 
-def _folds(run_folder: Run) -> dict:
-    """The section `folds` of metrics.json; writes the table beside it."""
+def _folds(run_folder: Run) -> tuple[dict, list[str]]:
+    """The section `folds` of metrics.json, and the names of the files with the table, written beside it."""
     about = run_folder.read_json(FOLDS_ABOUT)
     if not about["clips"]:
-        return about | {"predictors": {}, "table": []}
+        return about | {"predictors": {}, "table": []}, []
     scores = run_folder.read_table(FOLDS)
     rows = comparison_table(scores)
     text = as_text(rows)
-    storage.write_bytes(run_folder.file(f"{TABLE}.md"), text.markdown().encode())
-    storage.write_bytes(run_folder.file(f"{TABLE}.tex"), text.latex().encode())
-    return about | {"predictors": fold_metrics(scores), "table": as_json(rows)}
+    names = [f"{TABLE}.md", f"{TABLE}.tex"]
+    for name, content in zip(names, (text.markdown(), text.latex()), strict=True):
+        storage.write_bytes(run_folder.file(name), content.encode())
+    return about | {"predictors": fold_metrics(scores), "table": as_json(rows)}, names
 
 
 def fold_metrics(scores: pd.DataFrame, resamples: int = RESAMPLES) -> dict:

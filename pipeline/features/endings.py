@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.core import storage
 from pipeline.core.records import arrow_fields
@@ -19,6 +18,7 @@ from pipeline.features.parquet_files import (
     refuse_writer_keys,
     writing,
 )
+from pipeline.files.checksums import check_parquet, write_parquet
 
 ENDINGS_SCHEMA = pa.schema(arrow_fields(Ending))
 
@@ -33,15 +33,16 @@ def write_endings(path: str, endings: Sequence[Ending], metadata: Mapping[str, s
     refuse_writer_keys(path, metadata)
     table = pa.Table.from_pylist([asdict(ending) for ending in endings], ENDINGS_SCHEMA)
     writer_keys = {SCHEMA_KEY: str(SCHEMA_VERSION), KIND_KEY: ENDINGS}
-    table = table.replace_schema_metadata(writer_keys | dict(sorted(metadata.items())))
-    with writing(path), storage.staged(path) as local:
-        pq.write_table(table, local, compression="zstd", write_page_checksum=True)
+    with writing(path):
+        write_parquet(path, table, writer_keys | dict(sorted(metadata.items())))
 
 
 def read_endings(path: str) -> list[Ending]:
     """Raises WorkspaceError: the file is missing, damaged, or of another schema version."""
     with reading(path):
-        file, _ = open_parquet(path, ENDINGS)
+        data = storage.read_bytes(path)
+        file, _ = open_parquet(path, ENDINGS, pa.BufferReader(data))
+        check_parquet(path, data)
         with file:
             rows = file.read(use_threads=False).to_pylist()
             return [Ending(**(row | {"sketch_ms": tuple(row["sketch_ms"])})) for row in rows]

@@ -1,16 +1,20 @@
 """Paths of features and endings in a workspace, and the shards that are still to be made.
 
 Every path contains a fingerprint of all that its content depends on, so that finding what is missing takes one listing
-a folder and opens no file.
+a folder. Each folder of shards records the sizes that they were written with, so that one that was cut off is found by
+the same listing; what is in a shard is checked when it is read.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.core import storage
+from pipeline.core.errors import DamagedFile
 from pipeline.core.fingerprint import fingerprint
 from pipeline.core.options import PICTURES_VERSION, SamplingOptions
 from pipeline.features.parquet_files import ENDINGS_VERSION, SCHEMA_VERSION
+from pipeline.files.checksums import check_parquet_end
+from pipeline.files.folder import Folder, discard
 from pipeline.ingest.clip_table import IngestedBatch, IngestedClip
 
 
@@ -45,6 +49,9 @@ def endings_folder(workspace: str, batch: str, sampling: SamplingOptions) -> str
     return storage.join(workspace, "clips", batch, "endings", fingerprint(values))
 
 
+SIZES = ".sizes.json"  # in each folder of shards: {file name: bytes}
+
+
 def shard_path(folder: str, shard: str) -> str:
     return storage.join(folder, f"{shard}.parquet")
 
@@ -60,12 +67,24 @@ class ShardPlan:
     endings_missing: bool
 
 
+@dataclass(frozen=True)
+class Plan:
+    """All that is left to do of a batch."""
+
+    shards: tuple[ShardPlan, ...]  # those with work left to do
+    unrecorded: tuple[str, ...]  # folders that lack the size of a shard in them; see `record_sizes`
+
+
 def plan_shards(
     workspace: str, batch: str, ingest: IngestedBatch, specs: Sequence[FeatureSpec], sampling: SamplingOptions
-) -> list[ShardPlan]:
-    """The shards of a batch that lack a modality's file or their endings; empty when all exist."""
-    present = {spec.modality: storage.listing(features_folder(workspace, batch, spec)) for spec in specs}
-    endings = storage.listing(endings_folder(workspace, batch, sampling))
+) -> Plan:
+    """The shards of a batch that lack a modality's file or their endings.
+
+    A file that is not of its recorded size, or has none and a damaged footer, is removed with a warning.
+    """
+    unrecorded: list[str] = []
+    present = {spec.modality: _present(features_folder(workspace, batch, spec), unrecorded) for spec in specs}
+    endings = _present(endings_folder(workspace, batch, sampling), unrecorded)
     by_shard: dict[str, list[IngestedClip]] = {}
     for clip in ingest.clips:
         if clip.shard is not None:
@@ -77,4 +96,40 @@ def plan_shards(
         if missing or name not in endings:
             members = tuple(clip_id for clip_id, _ in ingest.shards[shard])
             plans.append(ShardPlan(shard, members, tuple(by_shard[shard]), missing, name not in endings))
-    return plans
+    return Plan(tuple(plans), tuple(unrecorded))
+
+
+def record_sizes(folder: str) -> None:
+    """Record the size of every shard in a folder, for the planning of later commands."""
+    files = storage.listing(folder, recursive=False)
+    Folder(folder).write_json(SIZES, {name: size for name, size in sorted(files.items()) if name.endswith(".parquet")})
+
+
+def forget_sizes(folder: str, shards: Iterable[str]) -> None:
+    """Take shards out of the record, since they are to be written again, of whatever size."""
+    place = Folder(folder)
+    recorded = place.read_intact_json(SIZES) or {}
+    names = {f"{shard}.parquet" for shard in shards}
+    if names & set(recorded):
+        place.write_json(SIZES, {name: size for name, size in recorded.items() if name not in names})
+
+
+def _present(folder: str, unrecorded: list[str]) -> set[str]:
+    """The names of the whole shards in a folder; the folder joins `unrecorded` where it has one without a record."""
+    files = storage.listing(folder, recursive=False)
+    shards = {name: size for name, size in files.items() if name.endswith(".parquet")}
+    place = Folder(folder)
+    recorded = (place.read_intact_json(SIZES) if SIZES in files else None) or {}
+    present = set()
+    for name, size in shards.items():
+        try:
+            if name not in recorded:  # of a command that was killed, or is under way
+                check_parquet_end(place.file(name))
+                unrecorded += [folder] * (folder not in unrecorded)
+            elif size != recorded[name]:
+                raise DamagedFile(place.file(name), f"it has {size} bytes of {recorded[name]}")
+        except DamagedFile as damaged:
+            discard(damaged)
+        else:
+            present.add(name)
+    return present

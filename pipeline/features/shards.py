@@ -22,6 +22,7 @@ from pipeline.features.parquet_files import (
     refuse_writer_keys,
     writing,
 )
+from pipeline.files.checksums import close_parquet
 from pipeline.modalities.record import Grid, ModalityRows
 from pipeline.modalities.registry import find_modality
 
@@ -134,8 +135,7 @@ class ShardWriter:
         try:
             with writing(self.path), self._staged:
                 file = self._open()
-                file.add_key_value_metadata(self._final_metadata())
-                file.close()
+                close_parquet(file, self._local, self._final_metadata())
         finally:
             self._closed = True
             self._file = None  # frees the file's footer: 2 MB a shard of 64 clips in four modalities
@@ -194,8 +194,10 @@ class ShardWriter:
 
     def _open(self) -> pq.ParquetWriter:
         if self._file is None:
-            local = self._staged.enter_context(storage.staged(self.path))
-            self._file = pq.ParquetWriter(str(local), arrow_schema(self.modality, self._width or 0), **_WRITE_OPTIONS)
+            self._local = self._staged.enter_context(storage.staged(self.path))
+            self._file = pq.ParquetWriter(
+                str(self._local), arrow_schema(self.modality, self._width or 0), **_WRITE_OPTIONS
+            )
         return self._file
 
     def _final_metadata(self) -> dict[str, str]:

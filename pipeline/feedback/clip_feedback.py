@@ -4,7 +4,6 @@ runs/<id>/feedback/<clip>.json    the differences, the references, the limits of
 runs/<id>/feedback/<clip>.mp4     the two skeletons side by side
 """
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from pipeline.feedback.film import Highlight, draw_film
 from pipeline.feedback.findings import MIN_LOSS, WINDOW_S, Finding, measure_limbs, select_findings, window_bounds
 from pipeline.feedback.motion import AlignedReference, Motion, limb_joints, to_motion
 from pipeline.feedback.references import MIN_FITTING, choose_references
+from pipeline.files.checksums import json_bytes
 from pipeline.modalities.pose import PoseRows, read_lead
 from pipeline.runs.run import FEEDBACK, Run
 from pipeline.runs.train import load_run
@@ -143,7 +143,7 @@ def write_feedback(run_folder: Run, clip_id: str, device: torch.device) -> ClipF
     ]
     with storage.staged(f"{base}.mp4") as path:
         draw_film(path, comparison.motion, median_positions(comparison.motion, comparison.aligned), highlights)
-    storage.write_bytes(f"{base}.json", (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+    storage.write_bytes(f"{base}.json", json_bytes(content, ascii_only=False))
     return ClipFeedback(comparison, reference_ids, f"{base}.json", f"{base}.mp4")
 
 

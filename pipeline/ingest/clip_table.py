@@ -4,6 +4,7 @@ Each state of a batch is one Parquet file, `<sequence>-<fingerprint>.parquet`; t
 needed of those before it.
 """
 
+import io
 import json
 import re
 from collections.abc import Mapping
@@ -17,9 +18,10 @@ from pipeline.core.errors import CLIP_CODES, WorkspaceError
 from pipeline.core.fingerprint import fingerprint as fingerprint_of
 from pipeline.core.records import arrow_fields
 from pipeline.decode.clips import Probe
+from pipeline.files.checksums import check_parquet, read_footer, write_parquet
 from pipeline.ingest.shard_assignment import Member
 
-SCHEMA = "ingest/2"  # in every fingerprint and file; change it with the columns, or with what Probe's fields mean
+SCHEMA = "ingest/3"  # in every fingerprint and file; change it with the columns, or with what Probe's fields mean
 
 _FILE = re.compile(r"(\d{4,})-([0-9a-f]{16})\.parquet")
 
@@ -155,9 +157,7 @@ def write_ingest(path: str, ingest: IngestedBatch, batch: str, fingerprint: str)
         "vdv.next_shard": str(ingest.next_shard),
         "vdv.gone": json.dumps(gone),  # shard: [position, clip_id, content_hash] of each member that is not in the rows
     }
-    table = pa.Table.from_pylist(rows, schema=_COLUMNS).replace_schema_metadata(metadata)
-    with storage.staged(path) as file:
-        pq.write_table(table, file, compression="zstd")
+    write_parquet(path, pa.Table.from_pylist(rows, schema=_COLUMNS), metadata)
 
 
 def read_ingest(path: str, other_version_ok: bool = False) -> IngestedBatch:
@@ -166,15 +166,14 @@ def read_ingest(path: str, other_version_ok: bool = False) -> IngestedBatch:
     other_version_ok: a file of another version of vdv counts as an empty table, instead of raising.
 
     Raises:
-        WorkspaceError: the file is missing, damaged or of another version of vdv.
+        DamagedFile: the file is not as it was written.
+        WorkspaceError: the file is missing, or of another version of vdv.
     """
     try:
-        table = pq.read_table(pa.BufferReader(storage.read_bytes(path)))
-    except (pa.ArrowInvalid, OSError) as error:
-        missing = isinstance(error, FileNotFoundError)
-        what = "is not there" if missing else f"is damaged ({error})"
-        raise WorkspaceError(f"{path} {what}; remove it if it is there, and run again to make it anew") from error
-    metadata = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
+        data = storage.read_bytes(path)
+    except FileNotFoundError as error:
+        raise WorkspaceError(f"{path} is not there; run the same command again to make it") from error
+    _, metadata = read_footer(path, io.BytesIO(data))
     if metadata.get("vdv.schema") != SCHEMA:
         if other_version_ok:
             return IngestedBatch((), {})
@@ -182,6 +181,8 @@ def read_ingest(path: str, other_version_ok: bool = False) -> IngestedBatch:
             f"{path} was written as {metadata.get('vdv.schema', 'something else')}, and this vdv reads {SCHEMA}; "
             "run the same command again to make it anew"
         )
+    check_parquet(path, data)
+    table = pq.read_table(pa.BufferReader(data))
     clips = []
     members: dict[str, list[tuple[int, Member]]] = {
         shard: [(at, (clip_id, content_hash)) for at, clip_id, content_hash in gone]

@@ -27,6 +27,7 @@ class Subject:
     row: int
     clip_id: str
     uri: str
+    content_hash: str  # of the file that the rows are of: in another, other heads would stay uncovered; empty: any
     duration_s: float  # 0: not known
     pose: PoseRows | None
     faces: FaceRows | None
@@ -71,7 +72,10 @@ def film(
     if not subjects:
         return
     in_flight = {subject.clip_id: _Clip(subject) for subject in subjects}
-    jobs = (DecodeJob(subject.clip_id, subject.uri, (_stride(subject, small),)) for subject in subjects)
+    jobs = (
+        DecodeJob(subject.clip_id, subject.uri, (_stride(subject, small),), subject.content_hash)
+        for subject in subjects
+    )
     with DecodePool(small, limits, max(1, min(workers, len(subjects)))) as pool:
         for event in pool.run(jobs):
             clip = in_flight[event.clip_id]

@@ -41,7 +41,7 @@ Progress = Callable[[int, int], None]
 class Sources:
     """Where pictures come from, and what they may cost."""
 
-    uris: Mapping[str, str] = field(default_factory=dict)  # of the clips' files, by clip_id; without one, no film
+    files: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # uri and sha256 by clip_id; without, no film
     sampling: SamplingOptions = field(default_factory=SamplingOptions)  # the features'
     limits: DecodeLimits = field(default_factory=DecodeLimits)
     workers: int = 1
@@ -129,10 +129,10 @@ def make_media(
     clip_ids = contents.clips["clip_id"].astype(str).tolist()
     seconds = contents.clips["duration_s"].to_numpy(float, na_value=np.nan).tolist()
     subjects = [
-        Subject(row, clip_ids[row], sources.uris[clip_ids[row]], seconds[row], poses.get(row), crops.get(row),
+        Subject(row, clip_ids[row], *sources.files[clip_ids[row]], seconds[row], poses.get(row), crops.get(row),
                 moment(poses.get(row), seconds[row]) if row in selection.check else None)
         for row in selection.film
-        if clip_ids[row] in sources.uris
+        if clip_ids[row] in sources.files
     ]  # fmt: skip
     pictures: dict[int, Pictures] = {}
     for picture in film(subjects, sources.sampling, sources.limits, sources.workers, faces == "blur"):

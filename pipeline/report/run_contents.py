@@ -1,6 +1,5 @@
 """A finished run's files, read together: clips with their scores, metrics, feedback, and rows of features."""
 
-import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,10 +9,11 @@ from typing import Any, TypeVar
 import pandas as pd
 
 from pipeline.core import storage
-from pipeline.core.errors import WorkspaceError
+from pipeline.core.errors import DamagedFile, WorkspaceError
 from pipeline.dataset.folder import DatasetFolder
 from pipeline.features.reader import ShardReader
 from pipeline.feedback.clip_feedback import FEEDBACK_SCHEMA
+from pipeline.files.checksums import json_content
 from pipeline.modalities.record import ModalityRows
 from pipeline.runs.run import ABLATIONS, FEEDBACK, FOLDS, METRICS, SCORES, Run
 from pipeline.scoring.intervals import read_unseen
@@ -132,10 +132,12 @@ def _read_one_feedback(run_folder: Run, clip_id: str, has_film: bool) -> Feedbac
     remedy = f"make it anew with ActionFeedback --run {run_folder.id} --clip {clip_id}, or delete it"
     data = storage.read_bytes(path)
     try:
-        content = json.loads(data)
+        content = json_content(path, data)
         schema = content["schema"]
         if schema == FEEDBACK_SCHEMA:
             return _checked(content, clip_id, f"{base}.mp4" if has_film else None)
+    except DamagedFile as damaged:
+        raise WorkspaceError(f"{path} is damaged ({damaged.what}); {remedy}") from damaged
     except (ValueError, TypeError, KeyError) as error:
         what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise WorkspaceError(f"{path} is no feedback that can be read: {what}; {remedy}") from error

@@ -3,13 +3,14 @@
 from dataclasses import dataclass
 
 from pipeline.core.errors import WorkspaceError
-from pipeline.core.workspace import Folder
+from pipeline.files.folder import Folder
 
 RUNS = "runs"
-RUN_SCHEMA = 5  # of run.json; raised when it or the files beside it change meaning
+RUN_SCHEMA = 6  # of run.json; raised when it or the files beside it change meaning
 INTERVAL_LEVEL = 0.8  # nominal coverage of a score's interval on new creators' clips; stored in run.json
 RUN, MODEL, HELD_OUT = "run.json", "model.safetensors", "held_out.parquet"
 SCORES, SCORES_CSV = "scores.parquet", "scores.csv"
+SCORES_ABOUT = "scores.json"  # of uploads, written last
 REPORT = "report.html"
 METRICS, FOLDS, FOLDS_ABOUT = "metrics.json", "folds.parquet", "folds.json"
 TABLE, ABLATIONS = "table", "ablations"  # each as .md and .tex; ablations as .parquet, too

@@ -5,13 +5,16 @@ runs/names.json     {name: id}
 latest.json         the newest dataset, run and report
 """
 
+import logging
 import re
 import shutil
 
 from pipeline.core import storage
-from pipeline.core.errors import OptionError, WorkspaceError
-from pipeline.core.workspace import Folder
+from pipeline.core.errors import DamagedFile, OptionError, WorkspaceError
+from pipeline.files.folder import Folder
 from pipeline.runs.run import REPORT, RUN, RUNS, Run
+
+log = logging.getLogger(__name__)
 
 NAMES, LATEST = "runs/names.json", "latest.json"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -46,9 +49,8 @@ def find_run(workspace: str, id_or_name: str, finished: bool = True) -> str:
 
 
 def read_names(workspace: str) -> dict[str, str]:
-    """Ids of the named runs, by name."""
-    root = Folder(workspace)
-    return root.read_json(NAMES) if root.has(NAMES) else {}
+    """Ids of the named runs, by name. A damaged list of them is removed with a warning: no run has a name then."""
+    return Folder(workspace).read_intact_json(NAMES) or {}
 
 
 def check_name(workspace: str, name: str, run_id: str | None = None) -> None:
@@ -76,7 +78,8 @@ def name_run(workspace: str, run_id: str, name: str) -> None:
 def delete_run(workspace: str, run_id: str) -> None:
     """Delete runs/<id>/ and its name, and nothing else: features and datasets stay.
 
-    latest.json then names the run that finished last of those left; it is deleted with the last one.
+    latest.json then names the run that finished last of those left that can be read; it is deleted with the last one.
+    Whatever is read for this is read before anything is deleted.
 
     run_id: as `find_run` returns it.
 
@@ -88,6 +91,7 @@ def delete_run(workspace: str, run_id: str) -> None:
         raise WorkspaceError(f"{run_id!r} is no run's id; nothing was deleted")
     if storage.is_local(folder) and storage.local_path(folder).is_symlink():
         raise WorkspaceError(f"{folder} is a link to somewhere else; nothing was deleted. Remove the link by hand")
+    names, newest = read_names(workspace), _latest_without(workspace, run_id)
     # run.json first: if the process is killed now, an unfinished run is left, which can be deleted again.
     storage.remove(storage.join(folder, RUN))
     if storage.is_local(folder):
@@ -100,11 +104,13 @@ def delete_run(workspace: str, run_id: str) -> None:
     else:
         for path in storage.listing(folder):
             storage.remove(storage.join(folder, path))
-    names = read_names(workspace)
+    root = Folder(workspace)
     if run_id in names.values():
-        kept = {name: owner for name, owner in names.items() if owner != run_id}
-        Folder(workspace).write_json(NAMES, kept)
-    _update_latest(workspace, run_id)
+        root.write_json(NAMES, {name: owner for name, owner in names.items() if owner != run_id})
+    if newest is None:
+        storage.remove(root.file(LATEST))
+    else:
+        root.write_json(LATEST, newest)
 
 
 def latest(dataset: str, run: str) -> dict[str, str]:
@@ -112,16 +118,22 @@ def latest(dataset: str, run: str) -> dict[str, str]:
     return {"dataset": dataset, "run": run, "report": f"{run}/{REPORT}"}
 
 
-def _update_latest(workspace: str, deleted: str) -> None:
-    root = Folder(workspace)
-    if not root.has(LATEST) or root.read_json(LATEST)["run"] != Run.of(workspace, deleted).place:
-        return
+def _latest_without(workspace: str, deleted: str) -> dict[str, str] | None:
+    """Content of latest.json once a run is deleted; None: there is no run to name."""
+    stated = Folder(workspace).read_intact_json(LATEST)
+    if stated is not None and stated["run"] != Run.of(workspace, deleted).place:
+        return stated
     files = storage.listing(storage.join(workspace, RUNS))
     reported = [name.split("/")[0] for name in files if name.endswith(f"/{REPORT}") and name.count("/") == 1]
-    runs = {run_id: Run.of(workspace, run_id).read_json(RUN) for run_id in reported if f"{run_id}/{RUN}" in files}
+    finished = [run_id for run_id in reported if run_id != deleted and f"{run_id}/{RUN}" in files]
+    runs = {}
+    for run_id in finished:
+        try:
+            runs[run_id] = Run.of(workspace, run_id).read_json(RUN)
+        except DamagedFile as damaged:
+            log.warning(f"{damaged}; it is passed over")
     if not runs:
-        storage.remove(root.file(LATEST))
-        return
+        return None
     # Runs of an older schema lack the time.
     newest = max(runs, key=lambda run_id: (runs[run_id].get("finished_at", ""), run_id))
-    root.write_json(LATEST, latest(f"datasets/{runs[newest]['dataset']}", Run.of(workspace, newest).place))
+    return latest(f"datasets/{runs[newest]['dataset']}", Run.of(workspace, newest).place)

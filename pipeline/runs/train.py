@@ -17,7 +17,6 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from safetensors.torch import load_file, save_file
 
 from models.virality.config import VdvConfig
 from models.virality.inputs import InputSpec
@@ -28,6 +27,7 @@ from pipeline.core.errors import WorkspaceError
 from pipeline.core.fingerprint import fingerprint
 from pipeline.dataset.folder import DatasetFolder
 from pipeline.dataset.loading import ClipDataset
+from pipeline.files.tensors import read_tensors, write_tensors
 from pipeline.runs.run import HELD_OUT, INTERVAL_LEVEL, MODEL, RUN, RUN_SCHEMA, Run
 from pipeline.training.checkpoints import CHECKPOINTS, clear
 from pipeline.training.fit import Fitted, fit
@@ -53,11 +53,8 @@ def train_fusion(dataset_folder: DatasetFolder, run_folder: Run, config: VdvConf
         fitted = fit(dataset, config, device, local, run_folder.file(CHECKPOINTS))
         if local == temporary:
             _upload(Path(temporary), folder)
-    weights = {name: value.detach().cpu().contiguous() for name, value in fitted.model.state_dict().items()}
-    with storage.staged(run_folder.file(MODEL)) as path:
-        save_file(weights, path)
-    with storage.staged(run_folder.file(HELD_OUT)) as path:
-        _held_out(dataset, fitted).to_parquet(path, index=False)
+    write_tensors(run_folder.file(MODEL), fitted.model.state_dict())
+    run_folder.write_table(HELD_OUT, _held_out(dataset, fitted))
     run = _describe(dataset, dataset_folder.id, statistics, fitted, device) | {
         "seconds": round(time.perf_counter() - start, 1),
         "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -130,18 +127,15 @@ def load_run(run_folder: Run, device: torch.device) -> tuple[Vdv, dict]:
     """Load the trained model, ready to score, and its run.json.
 
     Raises:
-        WorkspaceError: the run is of another schema, or its files do not belong together.
+        WorkspaceError: the run is of another schema or damaged, or its files do not belong together.
     """
-    folder = run_folder.path
     run = run_folder.read_about()
     model = Vdv(VdvConfig.from_dict(run["config"]), {name: InputSpec(**spec) for name, spec in run["features"].items()})
-    with tempfile.TemporaryDirectory(prefix="vdv-model-") as temporary:
-        path = Path(temporary, MODEL)
-        path.write_bytes(storage.read_bytes(storage.join(folder, MODEL)))
-        try:
-            model.load_state_dict(load_file(path))
-        except RuntimeError as error:
-            raise WorkspaceError(f"{folder}/{MODEL} does not fit its {RUN}: {error}") from error
+    weights, _ = read_tensors(run_folder.file(MODEL))
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise WorkspaceError(f"{run_folder.file(MODEL)} does not fit its {RUN}: {error}") from error
     return model.to(device).eval(), run
 
 

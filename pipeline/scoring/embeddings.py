@@ -3,7 +3,7 @@
 runs/<id>/embeddings.parquet    made at the first use, then read from there
 """
 
-import io
+import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -12,13 +12,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.core import storage
-from pipeline.core.errors import DataError
+from pipeline.core.errors import DamagedFile, DataError
 from pipeline.dataset.folder import DatasetFolder
 from pipeline.features.parquet_files import reading
+from pipeline.files.checksums import check_parquet, write_parquet
 from pipeline.runs.run import SCORES, Run
 
 if TYPE_CHECKING:
     import torch
+
+log = logging.getLogger(__name__)
 
 EMBEDDINGS = "embeddings.parquet"
 _SCHEMA = "1"  # of the file, which holds the layers without centring; raised when they change meaning
@@ -136,18 +139,22 @@ def _write(path: str, clip_ids: list[str], layers: Mapping[str, np.ndarray], abo
         missing = pa.array(~np.isfinite(values).all(1))
         flat = pa.array(values.reshape(-1), pa.float32())
         columns[modality] = pa.FixedSizeListArray.from_arrays(flat, values.shape[1], mask=missing)
-    table = pa.table(columns).replace_schema_metadata(dict(about))
-    with storage.staged(path) as local:
-        pq.write_table(table, local, compression="zstd")
+    table = pa.table(columns)
+    write_parquet(path, table, about)
 
 
 def _read(path: str, about: Mapping[str, str]) -> dict[str, np.ndarray] | None:
-    """Layers by modality; None: another training or another version wrote the file."""
+    """Layers by modality; None: another training or another version wrote the file, or it was damaged."""
     with reading(path):
-        table = pq.read_table(io.BytesIO(storage.read_bytes(path)))
-        metadata = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
+        data = storage.read_bytes(path)
+        try:
+            metadata = check_parquet(path, data)
+        except DamagedFile as damaged:
+            log.warning(f"{path} is damaged ({damaged.what}); it is made again")
+            return None
         if any(metadata.get(key) != value for key, value in about.items()):
             return None
+        table = pq.read_table(pa.BufferReader(data))
         return {modality: _rows(table.column(modality).combine_chunks()) for modality in table.column_names[1:]}
 
 

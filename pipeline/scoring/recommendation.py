@@ -9,7 +9,6 @@ marginal relevance, Carbonell and Goldstein, SIGIR 1998; diversity is 1 - lambda
 missing modality and the similarity are ours.
 """
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -17,10 +16,10 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.core import storage
 from pipeline.dataset.labels import ENGAGEMENT, TRAIN
+from pipeline.files.checksums import json_bytes, write_parquet
 from pipeline.metrics.ranking import percentile_within
 from pipeline.runs.run import SCORES, Run
 from pipeline.scoring.intervals import read_unseen
@@ -274,8 +273,7 @@ def write_recommendation(
     table = recommend(candidates, embeddings, options)
     challenges = summary(candidates, embeddings, options, table)
     path = run_folder.file(FOLDER, name or options.name())
-    with storage.staged(f"{path}.parquet") as local:
-        pq.write_table(pa.Table.from_pandas(table, preserve_index=False), local, compression="zstd")
+    write_parquet(f"{path}.parquet", pa.Table.from_pandas(table, preserve_index=False))
     rows = table.astype(object).where(table.notna(), None)
     content = {
         "run": run_folder.id,
@@ -286,7 +284,7 @@ def write_recommendation(
             for about in challenges
         ],
     }
-    storage.write_bytes(f"{path}.json", (json.dumps(content, indent=1) + "\n").encode())
+    storage.write_bytes(f"{path}.json", json_bytes(content))
     return Recommendation(table, challenges, f"{path}.parquet", f"{path}.json")
 
 

@@ -1,7 +1,7 @@
 """Scores of new clips by a finished run; nothing is trained.
 
 uploads/<id>/    clips.parquet, faces.parquet, statistics.json, as in a dataset, without labels
-                 scores.parquet, scores.csv
+                 scores.parquet, scores.csv, scores.json
 """
 
 from collections.abc import Callable, Sequence
@@ -15,7 +15,8 @@ from pipeline.core.errors import DataError
 from pipeline.dataset.assemble import BatchFiles, assemble
 from pipeline.dataset.folder import DatasetFolder
 from pipeline.dataset.labels import ENGAGEMENT, LabelOptions
-from pipeline.runs.run import SCORES, SCORES_CSV, Run
+from pipeline.files.spreadsheets import spreadsheet_csv
+from pipeline.runs.run import SCORES, SCORES_ABOUT, SCORES_CSV, Run
 from pipeline.runs.train import load_run
 from pipeline.scoring.intervals import calibrate, read_unseen
 from pipeline.scoring.scores import add_expected, score_table
@@ -48,7 +49,7 @@ def score_uploads(
     device: torch.device,
     level: float | None = None,
 ) -> None:
-    """Writes scores.parquet, and the same as scores.csv, beside what `assemble_uploads` wrote; the CSV last.
+    """Writes scores.parquet, and the same as scores.csv, beside what `assemble_uploads` wrote; scores.json last.
 
     Columns: as scores.score_clips writes them, without split and label, and: known_challenge (the run was trained on
     clips of it; else the score is the network's guess across challenges, and no percentile is expected); status, code
@@ -70,4 +71,5 @@ def score_uploads(
     clips = uploads_folder.read_clips()
     table[["status", "code"]] = clips[["status", "code"]]
     uploads_folder.write_table(SCORES, table)
-    storage.write_bytes(uploads_folder.file(SCORES_CSV), table.to_csv(index=False).encode())
+    storage.write_bytes(uploads_folder.file(SCORES_CSV), spreadsheet_csv(table).encode())
+    uploads_folder.write_json(SCORES_ABOUT, {"files": uploads_folder.hashes(SCORES_CSV)})

@@ -7,14 +7,16 @@
 (the encoders' <fold> is an inner one, and all folds of a cross-validation share the folder)
 
 <key> (`cache_key`) is a fingerprint of everything that decides the content, the code that makes it included. So a file
-that exists is valid, as elsewhere in the workspace, and files of another configuration, other clips or another version
-are never read.
+that exists is valid unless its checksum says otherwise, as elsewhere in the workspace, and files of another
+configuration, other clips or another version are never read.
 """
 
 import hashlib
 import json
+import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -22,17 +24,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from pipeline.core import storage
-from pipeline.core.errors import WorkspaceError
+from pipeline.core.errors import DamagedFile
 from pipeline.core.fingerprint import fingerprint
 from pipeline.core.source_code import code_hash
+from pipeline.files.checksums import framed, unframed
+from pipeline.files.tensors import read_tensors, write_tensors
 
 CHECKPOINTS = "checkpoints"  # the folder's name in a run's
 _LIBRARIES = ("torch", "lightning", "numpy", "scipy")
+log = logging.getLogger(__name__)
+
 _ABOUT = "vdv"  # the key of `about` in the metadata of an encoder's file
 
 
@@ -65,35 +69,40 @@ def _digest(values: np.ndarray | pd.DataFrame) -> str:
 
 def write_encoder(path: str, weights: Mapping[str, Tensor], about: Mapping) -> None:
     """Write an encoder. about: what JSON takes, and NaN."""
-    with storage.staged(path) as local:
-        plain = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
-        save_file(plain, local, {_ABOUT: json.dumps(dict(about))})
+    write_tensors(path, weights, {_ABOUT: json.dumps(dict(about))})
 
 
-def read_encoder(path: str, scratch: str) -> tuple[dict[str, Tensor], dict] | None:
-    """Read weights and `about` as written; None: there is no such file. scratch: a folder of this machine.
+def read_encoder(path: str) -> tuple[dict[str, Tensor], dict] | None:
+    """Read weights and `about` as written; None: there is no such file, or it was damaged."""
+    with forget_damaged(path):
+        if storage.exists(path):
+            weights, metadata = read_tensors(path)
+            return weights, json.loads(metadata[_ABOUT])
+    return None
 
-    Raises:
-        WorkspaceError: the file is damaged.
-    """
-    local = fetch(path, scratch)
-    if local is None:
-        return None
+
+def write_epoch(path: str, state: Path) -> None:
+    """Keep the state of a training, a file of torch's."""
+    storage.write_bytes(path, framed(state.read_bytes()))
+
+
+def fetch_epoch(path: str, scratch: str) -> Path | None:
+    """Copy what `write_epoch` kept into the folder `scratch`; None: there is no such file, or it was damaged."""
+    with forget_damaged(path):
+        if storage.exists(path):
+            local = Path(scratch, path.rsplit("/", 1)[-1])
+            local.write_bytes(unframed(path, storage.read_bytes(path)))
+            return local
+    return None
+
+
+@contextmanager
+def forget_damaged(path: str) -> Iterator[None]:
+    """Read a checkpoint, and pass over one that is damaged: what it held is trained again, and the file replaced."""
     try:
-        with safe_open(local, "pt") as file:
-            names = file.keys()  # a list; the file itself cannot be iterated
-            return {name: file.get_tensor(name) for name in names}, json.loads(file.metadata()[_ABOUT])
-    except SafetensorError as error:
-        raise WorkspaceError(f"{path} is damaged ({error}); delete it and run again") from error
-
-
-def fetch(path: str, scratch: str) -> Path | None:
-    """Copy a file of the workspace into the folder `scratch`; None: there is no such file."""
-    if not storage.exists(path):
-        return None
-    local = Path(scratch, path.rsplit("/", 1)[-1])
-    local.write_bytes(storage.read_bytes(path))
-    return local
+        yield
+    except DamagedFile as damaged:
+        log.warning(f"{path} is damaged ({damaged.what}); what it held is trained again")
 
 
 def clear(folder: str) -> None:

@@ -19,7 +19,7 @@ from models.virality.config import VdvConfig
 from models.virality.vdv import build_encoder, encode
 from pipeline.core import storage
 from pipeline.dataset.loading import ChallengeBatches, ClipBatch, ClipDataset
-from pipeline.training.checkpoints import cache_key, fetch, read_encoder, write_encoder
+from pipeline.training.checkpoints import cache_key, fetch_epoch, read_encoder, write_encoder, write_epoch
 from pipeline.training.optimisation import loss_of, parameter_groups, reset_norm_statistics
 
 LOGS = "logs"
@@ -67,7 +67,7 @@ def fit_encoder(
     data = _TrainingData(dataset, modality, rows, config)
     with tempfile.TemporaryDirectory(prefix="vdv-fit-") as scratch:
         name = checkpoint and f"{checkpoint}.{_cache_key(data, device)}"
-        stored = read_encoder(f"{name}.safetensors", scratch) if name else None
+        stored = read_encoder(f"{name}.safetensors") if name else None
         if stored:
             encoder = build_encoder(config, dataset.inputs[modality])
             encoder.load_state_dict(stored[0])
@@ -100,7 +100,7 @@ def _cache_key(data: _TrainingData, device: torch.device) -> str:
 def _train(training: "_Training", device: torch.device, logs: str | None, scratch: str, checkpoint: str | None) -> None:
     """Train the epochs that no checkpoint holds."""
     modality = training.data.modality
-    local = fetch(checkpoint, scratch) if checkpoint else None
+    local = fetch_epoch(checkpoint, scratch) if checkpoint else None
     if local:
         state = torch.load(local, map_location="cpu", weights_only=True)
         training.on_load_checkpoint(state)
@@ -130,7 +130,12 @@ def _train(training: "_Training", device: torch.device, logs: str | None, scratc
         enable_checkpointing=bool(checkpoint),
         log_every_n_steps=1,
     )
-    trainer.fit(training, training.data.batches(first), ckpt_path=local, weights_only=True)
+    try:
+        trainer.fit(training, training.data.batches(first), ckpt_path=local, weights_only=True)
+    except SystemExit as error:
+        if isinstance(error.__context__, KeyboardInterrupt):  # Lightning makes a mere exit of it
+            raise error.__context__ from None
+        raise
 
 
 def _forget_logs(logs: str, modality: str) -> None:
@@ -147,7 +152,7 @@ class _KeepEpoch(Checkpoint):
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         trainer.save_checkpoint(self._local)
-        storage.write_bytes(self._path, self._local.read_bytes())
+        write_epoch(self._path, self._local)
 
 
 class _Training(lightning.LightningModule):

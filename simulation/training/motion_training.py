@@ -122,7 +122,11 @@ def main() -> None:
     network = train(Dances(TRAINING_SEEDS[0], options.clips), options.epochs)
     found = spearman_with_skill(network, Dances(HELD_OUT_SEEDS[0], HELD_OUT))
     minutes = (time.perf_counter() - start) / 60
-    state = {name: value.contiguous() for name, value in network.state_dict().items()}
+    # Matrices in float16; statistics and counts need more.
+    matrices = {name for name, parameter in network.named_parameters() if parameter.ndim > 1}
+    state = {
+        name: (value.half() if name in matrices else value).contiguous() for name, value in network.state_dict().items()
+    }
     notes = {
         "trained on": f"key points of {options.clips} simulated clips, {options.epochs} epochs",
         "score": f"Spearman with the dancers' skill within a dance {found:.3f} on {HELD_OUT} clips",

@@ -6,6 +6,7 @@ not at all, so an interrupted rendering is resumed.
 
 import functools
 import io
+import zipfile
 from collections.abc import Iterable, Sequence
 from concurrent.futures import as_completed
 from dataclasses import dataclass, fields
@@ -17,6 +18,7 @@ import torch
 from tqdm import tqdm
 
 from pipeline.core.child_processes import spawned_pool
+from pipeline.core.errors import DataError
 from simulation.script import Outfit
 from simulation.training.labelled_frames import LabelledFrame, LabelledPerson, labelled_frames
 
@@ -137,8 +139,11 @@ def outfit_values(outfit: Outfit) -> np.ndarray:
 
 
 def _read(path: Path) -> FrameSet:
-    with np.load(path, allow_pickle=False) as file:
-        arrays = {name: file[name] for name in file.files}
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}  # each has a CRC
+    except (zipfile.BadZipFile, ValueError, EOFError) as error:
+        raise DataError(f"{path} is damaged ({error}); delete it and run the same command again") from error
     data, ends = arrays.pop("jpeg").tobytes(), arrays.pop("jpeg_size").cumsum()
     starts = np.concatenate(([0], ends[:-1]))
     return FrameSet(tuple(data[start:end] for start, end in zip(starts, ends, strict=True)), **arrays)

@@ -11,9 +11,9 @@ import pytest
 
 from benchmarks.world_checks import check_world
 from models.extractors.places365 import category_set
-from pipeline.core.workspace import read_table
 from pipeline.dataset.folder import DatasetFolder
 from pipeline.features.reader import ShardReader
+from pipeline.files.folder import read_table
 from pipeline.modalities.pose import PoseRows
 from pipeline.modalities.registry import load_profile
 from simulation.render import render_clip, write_manifest, write_options

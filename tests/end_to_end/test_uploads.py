@@ -10,6 +10,7 @@ import pytest
 from pipeline.modalities.registry import modality_names
 from tests.end_to_end.workspaces import Finished, changed, luigi, run, written
 from tests.support.tiny_clips import render_clip, tiny_world
+from tests.support.whole_files import read_json
 
 NEW = ("new0", "new1", "far0", "broken")
 
@@ -60,7 +61,7 @@ def test_new_clips_are_extracted_and_scored_and_nothing_else_is_touched(built: P
     assert [rows[name]["known_challenge"] for name in NEW] == [True, True, False, True]
     assert rows["broken"]["code"] == "not_a_video"
     assert rows["new0"]["score"] is not None
-    assert scores.with_suffix(".csv").read_text().startswith("clip_id,challenge,known_challenge,score")
+    assert scores.with_suffix(".csv").read_text().startswith('"clip_id","challenge","known_challenge","score"')
     assert "UNTRAINED WEIGHTS" in done.output
     assert str(scores.relative_to(built)) in done.output
     assert "the run was not trained on this challenge" in done.output
@@ -90,7 +91,7 @@ def test_a_run_is_named_again_without_being_made_again_and_deleted_by_that_name(
     done = run("BuildVDV", built, "--manifest", "tiny.csv", "--run-name", "summer")
     assert done.code == 0, done.output
     assert changed(before, written(built / "workspace")) == {"latest.json", "runs/names.json"}
-    assert json.loads((built / "workspace/runs/names.json").read_text()) == {"summer": latest.removeprefix("runs/")}
+    assert read_json(built / "workspace/runs/names.json") == {"summer": latest.removeprefix("runs/")}
 
     alone = run_task(built, "CompareRuns", "--run", "summer", "--run", "june")
     assert alone.code == 35

@@ -114,3 +114,15 @@ def test_a_clip_that_is_open_is_printed_alone(opened: Opened) -> None:
         assert page.locator("#clip").is_visible()
         assert not page.locator("#overview").is_visible()
         assert not page.locator("#clip .player").is_visible()
+
+
+@pytest.mark.parametrize("name", ["__proto__", "constructor/x", "toString", "clip/__proto__", "nowhere", "clip/%zz"])
+def test_an_address_that_names_no_part_of_the_page_shows_one_all_the_same(opened: Opened, name: str) -> None:
+    with opened(4) as page:
+        page.evaluate("name => { location.hash = name }", name)
+        goto(page, "challenges")  # the router still answers
+        page.wait_for_selector("#challenges.shown")
+        page.evaluate("name => { location.hash = name }", name)
+        shown = "clip" if name == "clip/__proto__" else "overview"
+        page.wait_for_selector(f"#{shown}.shown")
+        assert page.locator("section.view:visible").count() == 1

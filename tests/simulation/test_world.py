@@ -230,3 +230,15 @@ def test_likes_that_a_user_edited_stay(rendered: Path) -> None:
 def test_the_truth_table_has_a_row_a_clip_with_every_term(rendered: Path) -> None:
     table = read_clips_truth(rendered)
     pd.testing.assert_frame_equal(table, clips_table(make_world(SMALL)))
+
+
+def test_a_world_whose_state_is_damaged_is_rendered_again_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_options(tmp_path, SMALL)
+    (tmp_path / "truth").mkdir()
+    for content in (b"", b'{"world": ', b"[1]", b"\xff"):
+        (tmp_path / "truth/world.json").write_bytes(content)
+        assert not is_rendered(tmp_path)
+        assert "world.json is damaged" in caplog.text
+        caplog.clear()

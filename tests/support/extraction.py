@@ -82,7 +82,7 @@ def extract(
     progress: Progress | None = None,
 ) -> Mapping[str, int]:
     """Plans and extracts what is missing; how many clips ended in which way."""
-    plans = plan_shards(str(workspace), BATCH, ingested(shards, gone), wanted, sampling)
+    plans = plan_shards(str(workspace), BATCH, ingested(shards, gone), wanted, sampling).shards
     extracted = extract_shards(
         str(workspace), BATCH, plans, build, sampling, limits,
         workers=workers, device=CPU, profile="tiny", progress=progress,

@@ -19,6 +19,7 @@ from tests.pipeline.runs.test_train import CPU
 from tests.support.learnable_world import Clip, make_batch
 from tests.support.made_once import Workspaces
 from tests.support.small_run import RUN, make_run
+from tests.support.whole_files import write_json
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +111,7 @@ def test_numbers_out_of_range_are_refused(workspace: Path, options: dict) -> Non
 def test_random_weights_are_warned_of(workspace: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = workspace / RUN / "run.json"
     before = path.read_text()
-    path.write_text(json.dumps(json.loads(before) | {"untrained": ["pose"]}))
+    write_json(path, json.loads(before) | {"untrained": ["pose"]})
     try:
         task(workspace).run()
     finally:
@@ -123,7 +124,7 @@ def test_scores_that_have_seen_the_likes_are_told(workspace: Path, capsys: pytes
     assert "NOTE" not in capsys.readouterr().err
     about = workspace / RUN / "folds.json"
     before = about.read_text()
-    about.write_text(json.dumps({"protocol": "kfold", "folds": 0, "clips": 0, "reason": "few"}))
+    write_json(about, {"protocol": "kfold", "folds": 0, "clips": 0, "reason": "few"})
     try:
         task(workspace).run()
     finally:

@@ -1,6 +1,5 @@
 """The report is made anew when it is to show something else, and nothing before it is."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +8,10 @@ import pytest
 from pipeline.runs.run import Run
 from tasks.build import BuildVDV
 from tasks.model import EvaluateRun, RenderReport, RunStage
+from tests.support.whole_files import make_whole, write_json
 
 FOLDER = "runs/" + "a" * 16
+STAGES = ("run.json", "model.safetensors", "held_out.parquet", "folds.json", "scores.parquet", "metrics.json")
 
 
 @pytest.fixture
@@ -19,14 +20,20 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(RunStage, "dataset_done", lambda self: True)
     monkeypatch.setattr(RunStage, "run_folder", lambda self: Run(self.workspace, FOLDER))
     (tmp_path / FOLDER).mkdir(parents=True)
-    for name in ("metrics.json", "report.html"):
-        (tmp_path / FOLDER / name).touch()
-    (tmp_path / FOLDER / "report.json").write_text(json.dumps(report(tmp_path).shown()))
+    for name in (*STAGES, "report.html"):
+        make_whole(tmp_path / FOLDER / name)
+    rendered(tmp_path)
     return tmp_path
 
 
 def report(workspace: Path, **options: Any) -> RenderReport:
     return RenderReport(manifest="none.csv", workspace=str(workspace), **options)
+
+
+def rendered(workspace: Path) -> None:
+    """As RenderReport leaves it."""
+    shown, folder = report(workspace).shown(), Run(str(workspace), FOLDER)
+    folder.write_json("report.json", {"shown": shown, "files": folder.hashes("report.html")})
 
 
 def test_a_report_that_shows_what_is_asked_for_is_done(workspace: Path) -> None:
@@ -48,9 +55,9 @@ def test_a_report_of_before_there_was_a_choice_is_made_anew(workspace: Path) -> 
 
 
 def test_ablations_that_came_later_are_shown(workspace: Path) -> None:
-    (workspace / FOLDER / "ablations.json").write_text(json.dumps({"seeds": 1, "variants": [], "all": True}))
+    write_json(workspace / FOLDER / "ablations.json", {"seeds": 1, "variants": [], "all": True, "files": {}})
     assert not report(workspace).done()
-    (workspace / FOLDER / "report.json").write_text(json.dumps(report(workspace).shown()))
+    rendered(workspace)
     assert report(workspace).done()
 
 
@@ -60,7 +67,7 @@ def test_feedback_that_came_later_is_shown(workspace: Path) -> None:
     assert report(workspace).done()
     (workspace / FOLDER / "feedback/a.json").write_text("{}")
     assert not report(workspace).done()
-    (workspace / FOLDER / "report.json").write_text(json.dumps(report(workspace).shown()))
+    rendered(workspace)
     assert report(workspace).done()
 
 
@@ -68,13 +75,13 @@ def test_a_name_is_no_reason_to_make_a_report_anew(workspace: Path) -> None:
     assert report(workspace, run_name="summer").done()
     assert report(workspace, run_name="summer").called() == "summer"
     assert report(workspace).called() is None
-    (workspace / "runs/names.json").write_text(json.dumps({"june": "a" * 16, "other": "b" * 16}))
+    write_json(workspace / "runs/names.json", {"june": "a" * 16, "other": "b" * 16})
     assert report(workspace).called() == "june"
 
 
 def test_a_build_passes_the_choice_on_and_is_not_done_before_the_report_is(workspace: Path) -> None:
-    (workspace / "latest.json").write_text(
-        json.dumps({"dataset": "datasets/None", "run": FOLDER, "report": f"{FOLDER}/report.html"})
+    write_json(
+        (workspace / "latest.json"), ({"dataset": "datasets/None", "run": FOLDER, "report": f"{FOLDER}/report.html"})
     )
     build = BuildVDV(manifest="none.csv", workspace=str(workspace), report_faces="none", report_films=3)
     task = build.needs()

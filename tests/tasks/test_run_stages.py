@@ -1,6 +1,5 @@
 """Which stages a run has, in which order, and when each is done."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,10 @@ from pipeline.runs.run import Run
 from tasks.build import BuildVDV
 from tasks.model import CrossValidate, EvaluateRun, RunAblations, RunStage, ScoreClips, TrainFusion
 from tasks.terminal_text import copies_text
+from tests.support.whole_files import make_whole, write_json
 
 FOLDER = "runs/one"
+STAGES = ("run.json", "model.safetensors", "held_out.parquet", "folds.json", "scores.parquet", "metrics.json")
 
 
 @pytest.fixture
@@ -31,13 +32,14 @@ def stage(kind: type[RunStage], workspace: Path, **options: Any) -> RunStage:
 
 def made(workspace: Path, *names: str) -> None:
     for name in names:
-        (workspace / FOLDER / name).touch()
+        make_whole(workspace / FOLDER / name)
 
 
 def ablated(workspace: Path, seeds: int, variants: list[str], whole: bool) -> None:
     """As run_ablations leaves it."""
-    about = {"seeds": seeds, "variants": variants, "all": whole}
-    (workspace / FOLDER / "ablations.json").write_text(json.dumps(about))
+    about = {"seeds": seeds, "variants": variants, "all": whole, "files": {}}
+    make_whole(workspace / FOLDER / "ablations.parquet")
+    write_json(workspace / FOLDER / "ablations.json", about)
 
 
 def test_clips_are_scored_after_the_folds_and_without_folds_after_training(workspace: Path) -> None:
@@ -46,7 +48,7 @@ def test_clips_are_scored_after_the_folds_and_without_folds_after_training(works
 
 
 def test_ablations_are_made_only_when_asked_for_and_then_nothing_is_complete_without_them(workspace: Path) -> None:
-    made(workspace, "run.json", "folds.json", "scores.parquet", "metrics.json")
+    made(workspace, *STAGES)
     plain, asked = stage(EvaluateRun, workspace), stage(EvaluateRun, workspace, ablations=True)
     assert [type(task) for task in flatten(plain.needs())] == [ScoreClips]
     assert [type(task) for task in flatten(asked.needs())] == [ScoreClips, RunAblations]
@@ -72,14 +74,14 @@ def test_ablations_are_made_only_when_asked_for_and_then_nothing_is_complete_wit
 def test_ablations_that_are_there_are_made_anew_only_for_more_seeds_or_other_variants(
     workspace: Path, asked: dict, there: bool
 ) -> None:
-    made(workspace, "run.json", "folds.json", "scores.parquet", "metrics.json")
+    made(workspace, *STAGES)
     ablated(workspace, seeds=3, variants=["lstm", "mean_pool"], whole=True)
     for kind in (RunAblations, EvaluateRun):
         assert stage(kind, workspace, ablations=True, **asked).done() == there
 
 
 def test_some_of_the_ablations_are_not_all_of_them(workspace: Path) -> None:
-    made(workspace, "metrics.json")
+    made(workspace, *STAGES)
     ablated(workspace, seeds=1, variants=["lstm", "mean_pool"], whole=False)
     assert not stage(EvaluateRun, workspace, ablations=True).done()
     assert stage(EvaluateRun, workspace, ablations=True, ablation_variants="mean_pool").done()

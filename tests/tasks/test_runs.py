@@ -15,6 +15,7 @@ from tasks.score_uploads import ScoreUploads
 from tasks.terminal_text import comparison_text
 from tests.end_to_end.workspaces import TINY_PROFILE
 from tests.pipeline.evaluation.test_compare_runs import GOOD, POOR, add_run
+from tests.support.whole_files import write_json, write_table
 
 
 @pytest.fixture
@@ -76,7 +77,7 @@ def test_one_run_three_runs_or_a_wrong_name_stop_before_anything_is_read(workspa
 
 def test_deleting_by_name_takes_the_run_of_that_name(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     name_run(str(workspace), GOOD, "june")
-    (workspace / "latest.json").write_text(json.dumps(latest("datasets/d", f"runs/{GOOD}")))
+    write_json(workspace / "latest.json", latest("datasets/d", f"runs/{GOOD}"))
     DeleteRun(run_id="june", workspace=str(workspace)).run()
     assert [path.name for path in (workspace / "runs").iterdir() if path.is_dir()] == [POOR]
     assert (workspace / "datasets" / f"d{GOOD}").exists()
@@ -95,7 +96,7 @@ def test_a_name_that_is_no_name_stops_a_build_before_it_starts(tmp_path: Path) -
 
 def test_a_run_of_a_profile_of_ones_own_asks_for_its_file(workspace: Path) -> None:
     path = workspace / "runs" / GOOD / "run.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"profiles": ["mine"]}))
+    write_json(path, json.loads(path.read_text()) | {"profiles": ["mine"]})
     with pytest.raises(DataError, match="profile 'mine', which is none of vdv's own; give its TOML file"):
         ScoreUploads(manifest="none.csv", run_id=GOOD, workspace=str(workspace)).complete()
 
@@ -111,6 +112,6 @@ def test_left_out_clips_are_told(workspace: Path) -> None:
     from pipeline.evaluation.compare_runs import compare_runs
 
     path = workspace / "runs" / POOR / "folds.parquet"
-    pd.read_parquet(path).iloc[:100].to_parquet(path)
+    write_table(path, pd.read_parquet(path).iloc[:100])
     text = comparison_text(compare_runs(str(workspace), GOOD, POOR, 10), "june", "july")
     assert "left out: 60 that only june judged" in text

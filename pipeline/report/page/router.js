@@ -6,7 +6,7 @@ let shown = "overview";
 /** "#clip/a%20b" -> ["clip", "a b"]; an address that is none of the page's: null. */
 function parsed(hash, views) {
   const [name, ...rest] = hash.replace(/^#/, "").split("/");
-  if (!(name in views)) return null;
+  if (!Object.hasOwn(views, name)) return null; // "__proto__" is in every object
   try {
     return [name, decodeURIComponent(rest.join("/"))];
   } catch (error) {

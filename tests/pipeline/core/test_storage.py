@@ -149,7 +149,7 @@ def test_only_the_temporary_folders_of_dead_uploaders_are_removed(
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     dead = tmp_path / f"{storage._OUTBOX}dead"
-    dead.mkdir()
+    dead.mkdir(mode=0o700)
     (dead / "file").write_bytes(b"x")
     young = tmp_path / f"{storage._OUTBOX}young"
     young.mkdir()
@@ -163,6 +163,36 @@ def test_only_the_temporary_folders_of_dead_uploaders_are_removed(
     assert not dead.exists()
     assert young.exists()
     assert storage.read_bytes(f"{memory}/file") == b"x"
+
+
+@pytest.mark.parametrize("planted", ["file", "fifo", "link", "open folder", "dangling"])
+def test_what_others_put_into_the_temporary_folder_is_left_alone(
+    memory: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, planted: str
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    place, elsewhere = tmp_path / "tmp" / f"{storage._OUTBOX}planted", tmp_path / "elsewhere"
+    place.parent.mkdir()
+    elsewhere.mkdir(mode=0o700)
+    (elsewhere / "file").write_text("not ours to delete")
+    match planted:
+        case "file":
+            place.write_text("x")
+        case "fifo":
+            os.mkfifo(place)
+        case "link":
+            place.symlink_to(elsewhere)
+        case "open folder":
+            place.mkdir(mode=0o777)
+            place.chmod(0o777)
+        case "dangling":
+            place.symlink_to(tmp_path / "nowhere")
+    hour_ago = time.time() - 3600
+    for path in (place, elsewhere):
+        os.utime(path, (hour_ago, hour_ago), follow_symlinks=False)
+    assert storage.remove_stale(memory) == 0
+    storage.write_bytes(f"{memory}/file", b"x")
+    assert os.path.lexists(place)
+    assert (elsewhere / "file").exists()
 
 
 def test_a_workspace_that_cannot_be_written_says_what_to_do(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from pipeline.decode.container import fetch, open_clip
 from pipeline.decode.decoders import ClipDecoding
 from pipeline.decode.pool import DecodeJob, DecodePool
 from tests.pipeline.decode.test_pool import decode, workers_of
-from tests.support.made_films import Track, joined, write
+from tests.support.made_films import Track, joined, patched, write
 from tests.support.web_server import web_server
 
 ORDERS = (("pyav",), ("decord",), ("pyav", "decord"))
@@ -79,6 +79,17 @@ def test_tags_that_say_nothing_of_sense_are_passed_over(tmp_path: Path, tag: str
     film.write_bytes(data)
     found = decoding(film, order)
     assert (found.status, found.cursor.frames, found.header.duration_s, found.header.indexed) == ("ok", 20, 2.0, 0)
+
+
+@pytest.mark.parametrize("order", [("pyav",), ("decord", "pyav")])
+def test_times_by_which_a_needed_picture_was_left_out_end_the_clip_there(
+    tmp_path: Path, order: tuple[str, ...]
+) -> None:
+    b_pictures = Track(options={"bf": "3", "preset": "veryfast"})
+    film = patched(write(tmp_path / "film.mp4", b_pictures), b"stts", 12, 1)  # all but no time from one to the next
+    found = decoding(film, order)
+    assert (found.status, found.code) == ("partial", "corrupt")
+    assert "the timestamps contradict each other" in found.reason
 
 
 @pytest.mark.parametrize("order", ORDERS)

@@ -23,6 +23,7 @@ from pipeline.scoring.scores import score_clips
 from tests.pipeline.evaluation.test_tables import predictions
 from tests.pipeline.runs.test_train import CPU, ONE_EPOCH
 from tests.support.learnable_world import make_batch, speed_decides
+from tests.support.whole_files import read_json
 
 SPECS = {
     name: find_modality(name).input_spec(width)
@@ -161,7 +162,8 @@ def test_a_run_is_trained_judged_and_taken_apart(tmp_path: Path) -> None:
     default = metrics["predictors"]["fused"]["mean"]["spearman"]
     assert fused.loc["default", "value"] == pytest.approx(default)
     assert "detectable" in (folder / "ablations.md").read_text().lower()
-    about = json.loads((folder / "ablations.json").read_text())
+    about = read_json(folder / "ablations.json")
+    assert set(about.pop("files")) == {"ablations.md", "ablations.tex"}
     assert about == {"seeds": 1, "variants": ["mean_pool", "no_huber"], "all": False}
 
     # The run's own training is the first seed's; only the other seed's is new.

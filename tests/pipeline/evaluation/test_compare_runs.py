@@ -1,6 +1,5 @@
 """Comparison of two runs: on the same clips, over creators, or not at all."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from pipeline.runs.run import RUN_SCHEMA, Run
 from pipeline.runs.train import train_fusion
 from tests.pipeline.runs.test_train import CPU, ONE_EPOCH
 from tests.support.learnable_world import make_batch, speed_decides
+from tests.support.whole_files import write_json, write_table
 
 GOOD, POOR = "a" * 16, "b" * 16
 CREATORS, EACH = 40, 4
@@ -64,16 +64,16 @@ def add_run(
     )
     folder = workspace / "runs" / run_id
     folder.mkdir(parents=True)
-    scores.to_parquet(folder / "folds.parquet")
+    write_table(folder / "folds.parquet", scores)
     run = {
         "schema": RUN_SCHEMA, "dataset": f"d{run_id}", "label": {"kind": kind}, "config": {"seed": seed, "epochs": 12},
         "profiles": ["demo"], "data": {"features": {"pose": "f0"}, "fingerprint": "same"},
         "code": {"version": "0.1.0", "commit": "c" * 40}, "environment": {"device": "cpu"},
     }  # fmt: skip
-    (folder / "run.json").write_text(json.dumps(run))
-    (folder / "folds.json").write_text(json.dumps({"protocol": "kfold", "folds": 3, "clips": len(clips)}))
+    write_json(folder / "run.json", run)
+    write_json(folder / "folds.json", {"protocol": "kfold", "folds": 3, "clips": len(clips)})
     (workspace / "datasets" / f"d{run_id}").mkdir(parents=True)
-    clips.to_parquet(workspace / "datasets" / f"d{run_id}" / "clips.parquet")
+    write_table(workspace / "datasets" / f"d{run_id}" / "clips.parquet", clips)
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ def test_what_the_runs_were_made_with_that_differs_is_named_and_nothing_else(wor
 
 def test_clips_that_one_run_alone_judged_are_left_out_and_counted(workspace: Path) -> None:
     path = workspace / "runs" / POOR / "folds.parquet"
-    pd.read_parquet(path).iloc[:100].to_parquet(path)
+    write_table(path, pd.read_parquet(path).iloc[:100])
     compared = compare_runs(str(workspace), GOOD, POOR, 10)
     assert (compared.clips, compared.creators, compared.left_out) == (100, 25, (60, 0))
 
@@ -127,7 +127,7 @@ def test_clips_that_changed_in_between_make_runs_incomparable(
     path = workspace / "datasets" / f"d{POOR}" / "clips.parquet"
     clips = pd.read_parquet(path)
     clips.loc[3, column] = value
-    clips.to_parquet(path)
+    write_table(path, clips)
     with pytest.raises(DataError, match=rf"judged, 1 changed {what} in between \(c003\); build both"):
         compare_runs(str(workspace), GOOD, POOR, 10)
 
@@ -136,7 +136,7 @@ def test_likes_that_became_known_count_as_changed(workspace: Path) -> None:
     path = workspace / "datasets" / f"d{POOR}" / "clips.parquet"
     clips = pd.read_parquet(path)
     clips.loc[3, "views"] = 7
-    clips.to_parquet(path)
+    write_table(path, clips)
     with pytest.raises(DataError, match="their views"):
         compare_runs(str(workspace), GOOD, POOR, 10)
 
@@ -153,7 +153,7 @@ def test_runs_without_folds_or_of_other_labels_or_the_same_twice_are_refused(wor
 
 
 def test_runs_judged_by_other_protocols_are_refused(workspace: Path) -> None:
-    (workspace / "runs" / POOR / "folds.json").write_text(json.dumps({"protocol": "time"}))
+    write_json(workspace / "runs" / POOR / "folds.json", {"protocol": "time"})
     with pytest.raises(DataError, match=f"{GOOD} was judged by kfold, {POOR} by time"):
         compare_runs(str(workspace), GOOD, POOR, 10)
 
@@ -184,8 +184,8 @@ def test_runs_as_training_writes_them_are_compared(tmp_path: Path) -> None:
             CPU,
         )
         scores = cross_validate(DatasetFolder(str(tmp_path), "datasets/one"), replace(config, seed=seed), CPU, folds=2)
-        scores.to_parquet(tmp_path / "runs" / run_id / "folds.parquet")
-        (tmp_path / "runs" / run_id / "folds.json").write_text(json.dumps({"protocol": "kfold"}))
+        write_table(tmp_path / "runs" / run_id / "folds.parquet", scores)
+        write_json(tmp_path / "runs" / run_id / "folds.json", {"protocol": "kfold"})
     compared = compare_runs(str(tmp_path), GOOD, POOR, 50)
     assert [row.name for row in compared.rows] == ["fused", "scene"]
     assert (compared.clips, compared.creators) == (16, 16)

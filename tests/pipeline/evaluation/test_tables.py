@@ -79,7 +79,7 @@ def test_controls_are_judged_by_the_permuted_label(rows: dict[str, Row]) -> None
 
 def test_scores_that_are_not_calibrated_are_put_on_one_scale_and_others_stay_as_they_are() -> None:
     table = predictions()
-    for name in ("score", "score_pose", "baseline_followers", "fusion_mean"):
+    for name in ("score", "score_pose", "baseline_followers", "fusion_only_pose+face"):
         np.testing.assert_array_equal(on_one_scale(table, name), table[name])
     score = on_one_scale(table, "fusion_concatenation")
     assert pd.Series(score).groupby(table["fold"]).std().to_numpy() == pytest.approx(1)

@@ -24,6 +24,7 @@ from pipeline.core.errors import WorkspaceError
 from pipeline.decode.clips import Ending
 from pipeline.features.columns import from_table, to_batch
 from pipeline.features.endings import read_endings, write_endings
+from pipeline.features.parquet_files import SCHEMA_VERSION
 from pipeline.features.reader import ShardReader
 from pipeline.features.shards import ShardWriter
 from pipeline.modalities.appearance import AppearanceRows
@@ -183,7 +184,7 @@ def test_a_clip_without_frames_does_not_decide_how_wide_features_are(tmp_path: P
 def test_the_file_says_how_it_was_made(tmp_path: Path) -> None:
     path = write(tmp_path / "x.parquet", [rows_of("scene")], metadata=PROVENANCE | {"spec": "0123"})
     metadata = {key.decode(): value.decode() for key, value in pq.read_metadata(path).metadata.items()}
-    assert metadata["schema_version"] == "1"
+    assert metadata["schema_version"] == str(SCHEMA_VERSION)
     assert metadata["modality"] == "scene"
     assert metadata["profile"] == "demo"
     assert json.loads(metadata["weights"]) == {"net": "ab" * 32}

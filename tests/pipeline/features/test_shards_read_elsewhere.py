@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from pipeline.core.workspace import Folder
 from pipeline.features.shards import ShardWriter
+from pipeline.files.folder import Folder
 from pipeline.modalities.face import FaceRows
 from pipeline.modalities.pose import PoseRows
 from pipeline.modalities.registry import modality_names

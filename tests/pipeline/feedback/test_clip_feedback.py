@@ -21,6 +21,7 @@ from pipeline.runs.run import Run
 from tests.pipeline.feedback.dancing_run import GOOD, RUN, make_dancing_run
 from tests.pipeline.feedback.simulated_dancers import LATE
 from tests.support.made_once import Workspaces
+from tests.support.whole_files import write_table
 
 CPU = torch.device("cpu")
 RUN_ID = RUN.removeprefix("runs/")
@@ -40,7 +41,7 @@ def scoring(workspace: Path) -> Iterator[Callable[[dict[str, float]], None]]:
     def set_scores(scores: dict[str, float]) -> None:
         table = pd.read_parquet(path)
         table["score_pose"] = table["clip_id"].map(scores).fillna(table["score_pose"])
-        table.to_parquet(path)
+        write_table(path, table)
 
     try:
         yield set_scores

@@ -55,8 +55,8 @@ def test_the_file_is_named_by_sequence_and_fingerprint_and_found_by_it(world: Wo
     path = run_ingest(world.workspace, batch, 1, LIMITS, 4, probe=Probing())
     assert path == f"{world.workspace}/clips/june/0001-{fingerprint}.parquet"
     assert find_ingest(world.workspace, "june", fingerprint) == path
-    metadata = pq.read_schema(path).metadata
-    assert metadata[b"vdv.schema"] == b"ingest/2"
+    metadata = pq.read_metadata(path).metadata
+    assert metadata[b"vdv.schema"] == b"ingest/3"
     assert metadata[b"vdv.fingerprint"].decode() == fingerprint
     assert set(storage.listing(world.workspace)) == {path.removeprefix(world.workspace + "/")}
     again = Probing()
@@ -103,7 +103,7 @@ def test_a_file_that_is_no_ingest_says_what_to_do(world: World) -> None:
     with pytest.raises(WorkspaceError, match="is not there"):
         read_ingest(path + "x")
     Path(path).write_bytes(b"not parquet")
-    with pytest.raises(WorkspaceError, match=r"is damaged .*remove it"):
+    with pytest.raises(WorkspaceError, match=r"is damaged .*delete it"):
         read_ingest(path)
     pq.write_table(pa.table({"a": [1]}), path)
     with pytest.raises(WorkspaceError, match="was written as something else"):

@@ -15,6 +15,7 @@ from pipeline.core import storage
 from pipeline.core.errors import TooManyFailed
 from pipeline.core.options import DecodeLimits
 from pipeline.decode.clips import Probe
+from pipeline.files.checksums import write_parquet
 from pipeline.ingest.clip_table import read_ingest
 from pipeline.ingest.ingest_batch import ingest_fingerprint, run_ingest
 from tests.support.ingest_world import LIMITS, Probing, World
@@ -187,8 +188,7 @@ def test_what_was_probed_before_an_interruption_is_not_probed_again(world: World
 def test_an_ingest_of_another_version_is_made_anew(world: World) -> None:
     world.put(*"ab")
     path = run_ingest(world.workspace, world.batch("a"), 1, LIMITS, probe=Probing())
-    table = pq.read_table(path)
-    pq.write_table(table.replace_schema_metadata({**table.schema.metadata, b"vdv.schema": b"ingest/0"}), path)
+    write_parquet(path, pq.read_table(path), {"vdv.schema": "ingest/0"})
     _, probed = world.ingest("a", "b")
     assert probed == ["a", "b"]
 

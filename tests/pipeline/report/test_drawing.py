@@ -1,5 +1,6 @@
 """A face that is covered cannot be brought back, and none is left uncovered, whichever network missed it."""
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -152,7 +153,7 @@ def as_rows(truth: ClipTruth) -> tuple[PoseRows, FaceRows]:
 
 
 def picture_of(path: Path, pose: PoseRows | None, faces: FaceRows | None, blur: bool) -> tuple[np.ndarray, Pictures]:
-    subject = Subject(3, "clip", str(path), 0.5, pose, faces, check_s=0.2)
+    subject = Subject(3, "clip", str(path), "", 0.5, pose, faces, check_s=0.2)
     (pictures,) = film([subject], SAMPLING, LIMITS, 1, blur)
     assert film_of(pictures)
     assert pictures.picture is not None
@@ -219,19 +220,21 @@ def test_a_clip_that_is_gone_or_no_video_has_no_film_and_costs_no_other_its_own(
     bad = tmp_path / "bad.mp4"
     bad.write_text("no video")
     subjects = [
-        Subject(row, name, str(tmp_path / f"{name}.mp4"), 1.0, None, None, None)
+        Subject(row, name, str(tmp_path / f"{name}.mp4"), "", 1.0, None, None, None)
         for row, name in enumerate(("good", "bad", "gone"))
     ]
+    # A file whose heads nobody looked for is not shown.
+    subjects.append(Subject(3, "replaced", str(good), hashlib.sha256(b"another").hexdigest(), 1.0, None, None, None))
     pictures = {one.row: one for one in film(subjects, SAMPLING, DecodeLimits(attempts=1), 2, True)}
     assert good.exists()
     assert pictures[0].film is not None
-    assert (pictures[1].film, pictures[2].film) == (None, None)
-    assert failures(pictures.values()) == {"not_a_video": 1, "missing": 1}
+    assert (pictures[1].film, pictures[2].film, pictures[3].film) == (None, None, None)
+    assert failures(pictures.values()) == {"not_a_video": 1, "missing": 1, "changed": 1}
 
 
 def test_a_long_clip_gives_few_frames_and_only_those_are_decoded_to_pictures(tmp_path: Path) -> None:
     path = render_tiny(tmp_path / "long.mp4", seed=2, frames=240, fps=8)
-    subject = Subject(0, "long", str(path), 30.0, None, None, None)
+    subject = Subject(0, "long", str(path), "", 30.0, None, None, None)
     stride = filming._stride(subject, SAMPLING)
     assert DecodeJob("long", str(path), (stride,)).strides == (20,)
     (pictures,) = film([subject], SAMPLING, LIMITS, 1, False)

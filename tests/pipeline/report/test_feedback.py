@@ -10,12 +10,13 @@ import pandas as pd
 import pytest
 
 from pipeline.core.errors import WorkspaceError
-from pipeline.core.workspace import read_table
 from pipeline.feedback.clip_feedback import FEEDBACK_SCHEMA
+from pipeline.files.folder import read_table
 from pipeline.runs.run import FEEDBACK, Run
 from pipeline.scoring.recommendation import read_candidates
 from pipeline.scoring.recommendation_options import RecommendOptions, eligible
 from tests.support.made_reports import DATASET, HTML, RUN, built, contents
+from tests.support.whole_files import write_json, write_table
 
 FINDING: dict[str, Any] = {
     "sentence": f"right arm, 1.2-2.7 s: 0.3 s late {HTML}", "meaning": "this run's model does not score it lower",
@@ -37,7 +38,10 @@ def feedback(clip: str, *findings: dict, **other: Any) -> dict:
 def write(workspace: Path, name: str, content: Any) -> Path:
     path = workspace / RUN / FEEDBACK / f"{name}.json"
     path.parent.mkdir(exist_ok=True)
-    path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+    if isinstance(content, dict):
+        write_json(path, content)
+    else:
+        path.write_text(content if isinstance(content, str) else json.dumps(content))
     return path
 
 
@@ -73,8 +77,6 @@ def test_it_is_read_from_an_object_store(copied: Path, memory: str) -> None:
 
 
 DAMAGED = {
-    "no JSON": ("{", "Expecting property name"),
-    "no object": ([1], "list indices"),
     "another clip's": (feedback("clip001"), "on clip 'clip001'"),
     "no schema": ({}, "'schema' is missing"),
     "no sentence": (feedback("clip000", {**FINDING, "sentence": None}), "None stands where a str should"),
@@ -99,10 +101,10 @@ def test_a_file_that_is_no_feedback_is_named_with_what_to_do(copied: Path, conte
         assert part in str(error.value)
 
 
-def test_bytes_that_are_no_text_are_no_feedback(copied: Path) -> None:
-    path = write(copied, "clip000", "")
-    path.write_bytes(b"\xff\xfe{}")
-    with pytest.raises(WorkspaceError, match=r"clip000\.json is no feedback"):
+@pytest.mark.parametrize("content", ["", "{", [1], "\xff\xfe{}"])
+def test_damaged_feedback_is_named_with_what_to_do(copied: Path, content: Any) -> None:
+    write(copied, "clip000", content)
+    with pytest.raises(WorkspaceError, match=r"clip000\.json is damaged .*ActionFeedback --run .* --clip clip000"):
         contents(str(copied))
 
 
@@ -125,7 +127,7 @@ def test_new_in_the_page_is_what_the_task_takes_for_new(copied: Path) -> None:
     clips.loc[unliked, "likes"] = pd.NA
     for row, count in zip(unliked, ("views", "comments", "shares"), strict=False):
         clips.loc[row, count] = 0
-    clips.to_parquet(path, index=False)
+    write_table(path, clips)
     payload, _ = built(str(copied))
     new = np.array(payload["clips"]["new"])
     assert new[unliked].tolist() == [False, False, False, True]

@@ -1,6 +1,7 @@
 """What is shown of single clips: which ones, how much of them, and that it is true to their rows."""
 
 import base64
+import hashlib
 import io
 import json
 from pathlib import Path
@@ -221,8 +222,9 @@ def sources(tmp_path_factory: pytest.TempPathFactory, workspace: str) -> Sources
     folder = tmp_path_factory.mktemp("films")
     names = contents(workspace).clips["clip_id"].tolist()[:5]
     uris = {name: str(render_clip(folder / f"{name}.mp4", seed=at, frames=16)) for at, name in enumerate(names)}
+    hashes = {name: hashlib.sha256(Path(uri).read_bytes()).hexdigest() for name, uri in uris.items()}
     Path(uris[names[4]]).unlink()
-    return Sources(uris, limits=DecodeLimits(attempts=1))
+    return Sources({name: (uri, hashes[name]) for name, uri in uris.items()}, limits=DecodeLimits(attempts=1))
 
 
 def test_films_are_of_the_clips_whose_files_are_there_and_the_others_are_counted(

@@ -10,14 +10,15 @@ import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
-from pipeline.core.workspace import read_table
 from pipeline.dataset.folder import DatasetFolder
 from pipeline.evaluation.evaluate import evaluate_run
+from pipeline.files.folder import read_table
 from pipeline.report.payload import spearman_interval
 from pipeline.report.values import plain
 from pipeline.runs.run import Run
 from tests.support.learnable_world import Clip
 from tests.support.made_reports import DATASET, HTML, RUN, SMALL, built, make
+from tests.support.whole_files import write_table
 
 COLUMNS = (
     "id", "challenge", "creator", "status", "code", "split", "copies", "likes", "followers", "uploaded_at", "new",
@@ -167,9 +168,9 @@ def test_no_clip_at_all_gives_a_page(tmp_path: Path) -> None:
     """As when all clips of a manifest were taken down."""
     workspace = make(tmp_path / "ws", [Clip("only", creator="ann", likes=3)], modalities=("pose", "scene"), folds=0)
     for path in (f"{DATASET}/clips.parquet", f"{DATASET}/faces.parquet", f"{RUN}/held_out.parquet"):
-        read_table(f"{workspace}/{path}").head(0).to_parquet(f"{workspace}/{path}", index=False)
+        write_table(f"{workspace}/{path}", read_table(f"{workspace}/{path}").head(0))
     scores = f"{workspace}/{RUN}/scores.parquet"
-    read_table(scores).head(0).to_parquet(scores, index=False)
+    write_table(scores, read_table(scores).head(0))
     evaluate_run(DatasetFolder(workspace, DATASET), Run(workspace, RUN))
     payload, media = built(workspace)
     assert payload["data"]["clips"] == 0
@@ -199,7 +200,7 @@ def test_ablations_are_in_the_page_where_they_were_made(copied: Path, page_data:
     }  # fmt: skip
     other = {**row, "variant": "no_ridge", "what": "no line", "difference": -0.1, "difference_low": -0.2}
     table = pd.DataFrame([{**one, "metric": metric} for one in (row, other) for metric in ("spearman", "ndcg_10")])
-    table.to_parquet(copied / RUN / "ablations.parquet")
+    write_table(copied / RUN / "ablations.parquet", table)
     first, second = built(str(copied))[0]["quality"]["ablations"]
     assert first["difference"] is None
     assert first["spearman"] == [0.5, 0.1, 0.7]

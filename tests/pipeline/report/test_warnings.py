@@ -12,6 +12,7 @@ import pytest
 from pipeline.report.run_contents import RunContents
 from pipeline.report.warnings import find_warnings
 from tests.support.made_reports import built
+from tests.support.whole_files import write_json
 
 
 def row(name: str = "fused", section: str = "model", spearman: Any = (0.4, 0.2, 0.6), better: Any = None) -> dict:
@@ -202,7 +203,7 @@ def test_pictures_that_are_missing_or_show_faces_are_told_of() -> None:
 def test_untrained_networks_find_no_heads_so_that_nothing_is_shown_blurred(copied: Path) -> None:
     path = copied / "datasets/one/statistics.json"
     statistics = json.loads(path.read_text()) | {"untrained": ["pose", "face"]}
-    path.write_text(json.dumps(statistics))
+    write_json(path, statistics)
     payload, media = built(str(copied))
     texts = {one["id"]: one["text"] for one in payload["quality"]["warnings"]}
     assert texts["untrained"].startswith("Untrained weights")

@@ -1,6 +1,5 @@
 """Runs by id and name: found, named, deleted, and nothing else touched."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from pipeline.core.errors import OptionError, WorkspaceError
 from pipeline.runs.run import RUN_SCHEMA, Run
 from pipeline.runs.runs import check_name, delete_run, find_run, latest, name_run, read_names
 from tests.end_to_end.workspaces import contents
+from tests.support.whole_files import read_json, write_json
 
 A, B, C = "a" * 16, "b" * 16, "c" * 16
 
@@ -18,7 +18,7 @@ A, B, C = "a" * 16, "b" * 16, "c" * 16
 def add_run(workspace: str, run_id: str, finished_at: str = "2026-01-01T00:00:00+00:00", **more: Any) -> None:
     folder = storage.join(workspace, "runs", run_id)
     run = {"schema": RUN_SCHEMA, "dataset": f"d{run_id}", "finished_at": finished_at} | more
-    storage.write_bytes(storage.join(folder, "run.json"), json.dumps(run).encode())
+    write_json(storage.join(folder, "run.json"), run)
     storage.write_bytes(storage.join(folder, "report.html"), b"<html>")
     storage.write_bytes(storage.join(folder, "logs/csv/metrics.csv"), b"1,2")
 
@@ -34,7 +34,7 @@ def workspace(store: str) -> str:
 
 
 def read_latest(workspace: str) -> dict:
-    return json.loads(storage.read_bytes(storage.join(workspace, "latest.json")))
+    return read_json(storage.join(workspace, "latest.json"))
 
 
 def test_a_run_is_found_by_its_id_and_by_its_name(workspace: str) -> None:
@@ -88,7 +88,7 @@ def test_deleting_a_run_takes_its_folder_and_name_and_nothing_else(workspace: st
 
 def test_latest_then_says_the_run_that_ended_last_of_those_left(workspace: str) -> None:
     path = storage.join(workspace, "latest.json")
-    storage.write_bytes(path, json.dumps(latest("datasets/x", f"runs/{A}")).encode())
+    write_json(path, latest("datasets/x", f"runs/{A}"))
     delete_run(workspace, C)
     assert read_latest(workspace)["run"] == f"runs/{A}"
     delete_run(workspace, A)
@@ -97,6 +97,22 @@ def test_latest_then_says_the_run_that_ended_last_of_those_left(workspace: str) 
     }  # fmt: skip
     delete_run(workspace, B)
     assert not storage.exists(path)
+
+
+@pytest.mark.parametrize("name", ["runs/names.json", "latest.json", f"runs/{A}/run.json", f"runs/{B}/run.json"])
+@pytest.mark.parametrize("content", [b"", b'{"june": ', b"\xff\xfe"])
+def test_a_damaged_file_does_not_stop_a_deletion_halfway(
+    workspace: str, name: str, content: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    name_run(workspace, A, "june")
+    write_json(storage.join(workspace, "latest.json"), latest("datasets/x", f"runs/{A}"))
+    storage.write_bytes(storage.join(workspace, name), content)
+    delete_run(workspace, find_run(workspace, A))
+    assert not any(path.startswith(f"runs/{A}/") for path in storage.listing(workspace))
+    assert read_names(workspace) == {}
+    newest = C if name == f"runs/{B}/run.json" else B
+    assert read_latest(workspace)["run"] == f"runs/{newest}"
+    assert f"{name} is damaged" in caplog.text or name == f"runs/{A}/run.json"
 
 
 @pytest.mark.parametrize("run_id", ["", ".", "..", "../datasets", f"{A}/logs"])

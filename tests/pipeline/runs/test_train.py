@@ -30,6 +30,7 @@ from pipeline.training.encoder_training import FittedEncoder
 from pipeline.training.fit import fit
 from pipeline.training.joint import NETWORK
 from tests.support.learnable_world import Clip, dancing, make_batch, speed_decides
+from tests.support.whole_files import write_json
 
 CPU = torch.device("cpu")
 SMALL = VdvConfig(
@@ -302,13 +303,13 @@ def test_a_run_scores_a_dataset_that_lacks_a_modality_and_refuses_another_width(
 
     statistics = tmp_path / "ws/datasets/new/statistics.json"
     content = json.loads(statistics.read_text())
-    statistics.write_text(json.dumps(content | {"modalities": {"pose": 3, "scene": 3}, "features": {"scene": 9}}))
+    write_json(statistics, content | {"modalities": {"pose": 3, "scene": 3}, "features": {"scene": 9}})
     with pytest.raises(DataError, match=r"scene features 374 wide.*trained on 381"):
         score_clips(DatasetFolder(str(tmp_path / "ws"), "datasets/new"), Run(str(tmp_path / "ws"), "runs/one"), CPU)
 
     run_json = json.loads((run / "run.json").read_text())
     run_json["features"]["scene"]["width"] = 7
-    (run / "run.json").write_text(json.dumps(run_json))
+    write_json(run / "run.json", run_json)
     with pytest.raises(WorkspaceError, match="does not fit"):
         load_run(Run(str(tmp_path / "ws"), "runs/one"), CPU)
 

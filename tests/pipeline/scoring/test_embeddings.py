@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from models.virality.vdv import encode
-from pipeline.core.errors import DataError, WorkspaceError
+from pipeline.core.errors import DataError
 from pipeline.dataset.assemble import assemble
 from pipeline.dataset.folder import DatasetFolder
 from pipeline.dataset.labels import LabelOptions
@@ -20,6 +20,7 @@ from pipeline.scoring.embeddings import EMBEDDINGS, read_embeddings, read_upload
 from pipeline.scoring.uploads import assemble_uploads, score_uploads
 from tests.pipeline.runs.test_train import CPU, ONE_EPOCH
 from tests.support.learnable_world import Clip, make_batch, speed_decides
+from tests.support.whole_files import flip, write_json, write_table
 
 ODD = [Clip("nobody", creator="zoe", likes=3, nobody=True), Clip("broken", creator="zoe", likes=3, fails="corrupt")]
 
@@ -91,20 +92,24 @@ def test_a_run_that_was_trained_anew_is_looked_at_anew(workspace: Path) -> None:
     embeddings(workspace)
     run_path, path = workspace / "runs/one/run.json", workspace / "runs/one" / EMBEDDINGS
     before, modified = run_path.read_text(), path.stat().st_mtime_ns
-    run_path.write_text(json.dumps(json.loads(before) | {"finished_at": "2031-01-01T00:00:00+00:00"}))
+    write_json(run_path, json.loads(before) | {"finished_at": "2031-01-01T00:00:00+00:00"})
     try:
         embeddings(workspace)
     finally:
         run_path.write_text(before)
     assert path.stat().st_mtime_ns != modified
-    assert pq.read_schema(path).metadata[b"finished_at"] == b"2031-01-01T00:00:00+00:00"
+    assert pq.read_metadata(path).metadata[b"finished_at"] == b"2031-01-01T00:00:00+00:00"
 
 
-def test_a_damaged_file_and_another_dataset_are_refused_with_what_to_do(workspace: Path) -> None:
-    path = workspace / "runs/one" / EMBEDDINGS
-    path.write_bytes(b"PAR1 no more")
-    with pytest.raises(WorkspaceError, match=r"embeddings\.parquet is damaged .*delete it"):
-        embeddings(workspace)
+def test_a_damaged_file_is_made_again_with_a_warning(workspace: Path, caplog: pytest.LogCaptureFixture) -> None:
+    before, path = embeddings(workspace), workspace / "runs/one" / EMBEDDINGS
+    flip(path, path.stat().st_size // 2)
+    for modality, vectors in embeddings(workspace).items():
+        np.testing.assert_array_equal(vectors, before[modality])
+    assert f"{path} is damaged" in caplog.text
+
+
+def test_another_dataset_is_refused_with_what_to_do(workspace: Path) -> None:
     with pytest.raises(DataError, match="was trained on datasets/one, not on datasets/two"):
         read_embeddings(DatasetFolder(str(workspace), "datasets/two"), Run(str(workspace), "runs/one"), CPU)
 
@@ -144,6 +149,6 @@ def test_uploads_that_another_run_scored_are_refused(workspace: Path) -> None:
     score_uploads(DatasetFolder(str(workspace), "uploads/other"), Run(str(workspace), "runs/one"), CPU)
     path = workspace / "uploads/other/scores.parquet"
     scores = pd.read_parquet(path)
-    scores.assign(score_scene=scores["score_scene"] + 0.5).to_parquet(path)
+    write_table(path, scores.assign(score_scene=scores["score_scene"] + 0.5))
     with pytest.raises(DataError, match="uploads/other was not scored by runs/one"):
         read_upload_embeddings(DatasetFolder(str(workspace), "uploads/other"), Run(str(workspace), "runs/one"), CPU)

@@ -13,6 +13,7 @@ from scipy.stats import norm
 import pipeline.scoring.intervals as intervals
 from pipeline.runs.run import RUN_SCHEMA, Run
 from pipeline.scoring.intervals import calibrate, coverage, coverage_of_run, creator_quantile, read_unseen
+from tests.support.whole_files import write_json, write_table
 
 
 def unseen(creators: int = 40, folds: int = 3, skill: float = 0.6, offset: float = 1.0, seed: int = 0) -> pd.DataFrame:
@@ -151,14 +152,14 @@ def test_what_cannot_be_measured_is_null_and_says_why() -> None:
 def test_folds_by_creator_are_used_where_there_are_and_else_what_the_fusion_learned_from(tmp_path: Path) -> None:
     run = tmp_path / "runs/one"
     run.mkdir(parents=True)
-    unseen(12).drop(columns="fold").to_parquet(run / "held_out.parquet")
-    (run / "run.json").write_text(json.dumps({"schema": RUN_SCHEMA, "interval_level": 0.7}))
+    write_table(run / "held_out.parquet", unseen(12).drop(columns="fold"))
+    write_json(run / "run.json", {"schema": RUN_SCHEMA, "interval_level": 0.7})
     assert read_unseen(Run(str(tmp_path), "runs/one"))[1] == "held_out"
-    (run / "folds.json").write_text(json.dumps({"protocol": "kfold", "clips": 0, "reason": "one creator"}))
+    write_json(run / "folds.json", {"protocol": "kfold", "clips": 0, "reason": "one creator"})
     assert read_unseen(Run(str(tmp_path), "runs/one"))[1] == "held_out"
-    unseen(50).to_parquet(run / "folds.parquet")
+    write_table(run / "folds.parquet", unseen(50))
     for protocol, source in (("leave-challenge-out", "held_out"), ("kfold", "folds")):
-        (run / "folds.json").write_text(json.dumps({"protocol": protocol, "clips": 9}))
+        write_json(run / "folds.json", {"protocol": protocol, "clips": 9})
         result, named = read_unseen(Run(str(tmp_path), "runs/one"))
         assert named == source
         assert result["group"].nunique() == {"held_out": 12, "folds": 50}[source]

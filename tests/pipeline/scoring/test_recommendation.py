@@ -32,6 +32,7 @@ from pipeline.scoring.recommendation_options import (
 from tests.pipeline.runs.test_train import CPU
 from tests.support.made_once import Workspaces
 from tests.support.small_run import RUN, make_run
+from tests.support.whole_files import write_json
 
 NAN = float("nan")
 
@@ -180,7 +181,7 @@ def test_a_clip_that_was_trained_on_stands_by_what_a_fold_that_did_not_see_it_sa
 def test_without_folds_it_stands_by_the_runs_own_score_and_that_is_told(workspace: Path) -> None:
     about = workspace / RUN / "folds.json"
     before = about.read_text()
-    about.write_text(json.dumps({"protocol": "kfold", "folds": 0, "clips": 0, "reason": "few"}))
+    write_json(about, {"protocol": "kfold", "folds": 0, "clips": 0, "reason": "few"})
     try:
         candidates = read_candidates(Run(str(workspace), RUN), RecommendOptions())
     finally:

@@ -21,6 +21,7 @@ from tasks.terminal_text import uploads_text
 from tests.end_to_end.workspaces import contents
 from tests.pipeline.runs.test_train import CPU, ONE_EPOCH
 from tests.support.learnable_world import Clip, make_batch, speed_decides
+from tests.support.whole_files import write_json
 
 NEW = [
     Clip("new0", creator="zoe", likes=10**6, speed=0.2),
@@ -98,7 +99,7 @@ def test_a_challenge_that_was_judged_but_never_trained_on_counts_as_unknown(work
     path = workspace / "runs/one/run.json"
     run = path.read_text()
     about = json.loads(run)
-    path.write_text(json.dumps(about | {"data": about["data"] | {"challenges": ["shuffle"]}}))
+    write_json(path, about | {"data": about["data"] | {"challenges": ["shuffle"]}})
     score_uploads(DatasetFolder(str(workspace), "uploads/one"), Run(str(workspace), "runs/one"), CPU)
     path.write_text(run)
     table = scores(workspace)
@@ -143,7 +144,7 @@ def test_random_weights_are_warned_of_when_uploads_are_scored(
 ) -> None:
     path = workspace / "runs/one/run.json"
     run = path.read_text()
-    path.write_text(json.dumps(json.loads(run) | {"untrained": ["pose"]}))
+    write_json(path, json.loads(run) | {"untrained": ["pose"]})
     score_uploads(DatasetFolder(str(workspace), "uploads/one"), Run(str(workspace), "runs/one"), CPU)
     path.write_text(run)
     assert "UNTRAINED WEIGHTS: pose" in caplog.text

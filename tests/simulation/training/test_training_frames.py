@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.core.errors import DataError
 from simulation.training.labelled_frames import labelled_frames
 from simulation.training.training_frames import outfit_values, render_frame_set
 
@@ -61,3 +62,14 @@ def test_a_thinned_set_keeps_people_with_their_frames(folder: Path) -> None:
             if item.name not in ("jpegs", "first", "scene"):
                 one, other = (getattr(kept, item.name) for kept in (few, frames))
                 np.testing.assert_array_equal(one[few.people(place)], other[frames.people(index)])
+
+
+def test_frames_that_are_damaged_are_named(folder: Path, tmp_path: Path) -> None:
+    first = folder / "world-5-2x2.npz"
+    copied = tmp_path / first.name
+    whole = bytearray(first.read_bytes())
+    whole[len(whole) // 2] ^= 4
+    for damaged in (b"", bytes(whole[: len(whole) // 2]), bytes(whole)):
+        copied.write_bytes(damaged)
+        with pytest.raises(DataError, match=rf"{copied} is damaged .*; delete it"):
+            render_frame_set(tmp_path, [5], 2, 2, processes=1)

@@ -110,7 +110,7 @@ def test_a_shard_that_cannot_be_written_whole_has_no_endings(clips: list[Path], 
     assert storage.listing(endings_folder("watched://w", BATCH, SAMPLING)) == {}
     assert no_worker_is_left()
     watched.refused = ""
-    (plan,) = plan_shards("watched://w", BATCH, ingested(shards), wanted, SAMPLING)
+    (plan,) = plan_shards("watched://w", BATCH, ingested(shards), wanted, SAMPLING).shards
     assert plan.endings_missing
     assert "scene" in {spec.modality for spec in plan.missing}
 
@@ -148,5 +148,7 @@ def test_an_error_in_a_network_names_the_clip_and_leaves_no_file_and_no_worker(
     assert no_worker_is_left()
     kept = [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()]
     assert all(path.endswith("00000-a.parquet") for path in kept)  # what was finished before, and nothing half-written
-    (plan,) = [p for p in plan_shards(str(tmp_path), BATCH, ingested(shards), wanted, SAMPLING) if p.shard == "00001-b"]
+    (plan,) = [
+        p for p in plan_shards(str(tmp_path), BATCH, ingested(shards), wanted, SAMPLING).shards if p.shard == "00001-b"
+    ]
     assert len(plan.missing) == 2

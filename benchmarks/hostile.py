@@ -1,0 +1,32 @@
+"""The product under attack: what is damaged, hostile or taken away must cost itself and nothing else.
+
+    python -m benchmarks.hostile films                    # 1,000 films that are damaged or lie
+    python -m benchmarks.hostile films --clips 100 --seed 7
+
+A part is a module with `add_options` and `run`, and a line in PARTS; its results stand under its name in one file,
+beside those of the others. The benchmark fails where a part counts anything that must not be.
+"""
+
+import argparse
+from types import ModuleType
+
+from benchmarks import hostile_films
+from benchmarks.common import save
+
+PARTS: dict[str, ModuleType] = {"films": hostile_films}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parts = parser.add_subparsers(dest="part", required=True)
+    for name, part in PARTS.items():
+        part.add_options(parts.add_parser(name, description=part.__doc__))
+    options = parser.parse_args()
+    results = PARTS[options.part].run(options)
+    save("hostile", {options.part: results}, keep_others=True)
+    if any(results["must_be_0"].values()):
+        raise SystemExit(f"not all are 0: {results['must_be_0']}")
+
+
+if __name__ == "__main__":
+    main()

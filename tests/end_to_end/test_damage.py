@@ -1,0 +1,100 @@
+"""Damage of a finished workspace is named, and the command that made it makes it again, to the same results."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.end_to_end.workspaces import contents, run
+from tests.support.tiny_clips import tiny_world
+from tests.support.whole_files import cut, flip
+
+CLIPS = 10
+OPTIONS = ("--manifest", "tiny.csv", "--shard-clips", "5", "--folds", "2", "--report-films", "0", "--run-name", "june")
+
+
+@pytest.fixture(scope="module")
+def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("damage")
+    tiny_world(folder / "world", CLIPS)
+    done = run("BuildVDV", folder / "world", *OPTIONS)
+    assert done.code == 0, done.output
+    shutil.copytree(folder / "world", folder / "saved")
+    return folder
+
+
+@pytest.fixture
+def built(pristine: Path) -> Path:
+    """At its place: clips that are elsewhere are looked at again."""
+    shutil.rmtree(pristine / "world")
+    shutil.copytree(pristine / "saved", pristine / "world")
+    return pristine / "world"
+
+
+def results(folder: Path) -> dict[str, object]:
+    """What must come out the same: features bit for bit, scores, and which files there are."""
+    workspace = folder / "workspace"
+    files = contents(workspace)
+    scores = {path: pd.read_parquet(workspace / path) for path in files if path.endswith("scores.parquet")}
+    return {
+        "files": sorted(path for path in files if "/logs/" not in path),
+        "features": {path: digest for path, digest in files.items() if path.startswith("features/")},
+        "scores": {path: table.to_json() for path, table in scores.items()},
+    }
+
+
+def damaged(workspace: Path, harm: Callable[[Path], None], *patterns: str) -> list[Path]:
+    paths = [path for pattern in patterns for path in sorted(workspace.glob(pattern))]
+    assert len(paths) >= len(patterns)
+    for path in paths:
+        harm(path)
+    return paths
+
+
+HARMS = {
+    "cut": lambda path: cut(path, 0.6),
+    "flipped": lambda path: flip(path, path.stat().st_size // 2),
+}
+WITHOUT_ROOM = {".html", ".md", ".tex", ".png", ".svg"}  # for a checksum: the JSON file beside them has it
+EVERYTHING = (
+    "latest.json", "runs/names.json", "clips/*/*.parquet", "clips/*/endings/*/*.parquet",
+    "clips/*/endings/*/.sizes.json", "features/*/*/*/*.parquet", "features/*/*/*/.sizes.json",
+    "datasets/*/*.parquet", "datasets/*/*.json", "runs/*/*.json", "runs/*/*.parquet", "runs/*/*.safetensors",
+    "runs/*/report.html", "runs/*/table.*", "runs/*/figures/*",
+)  # fmt: skip
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("harm", HARMS)
+def test_a_workspace_damaged_everywhere_is_made_again_by_the_same_command(built: Path, harm: str) -> None:
+    before = results(built)
+    paths = damaged(built / "workspace", HARMS[harm], *EVERYTHING)
+    done = run("BuildVDV", built, *OPTIONS)
+    assert done.code == 0, done.output
+    assert "Traceback" not in done.output
+    unnamed = {path.suffix for path in paths if f"{path.relative_to(built)} is damaged" not in done.output}
+    assert unnamed <= WITHOUT_ROOM, "what they ought to be was damaged, too"
+    assert results(built) == before
+    again = run("BuildVDV", built, *OPTIONS)
+    assert "nothing to do" in again.output
+
+
+def test_files_without_room_for_a_checksum_are_made_again_too(built: Path) -> None:
+    before = results(built)
+    paths = damaged(built / "workspace", HARMS["flipped"], "runs/*/report.html", "runs/*/table.*", "runs/*/figures/*")
+    done = run("BuildVDV", built, *OPTIONS)
+    assert done.code == 0, done.output
+    assert [path for path in paths if f"{path.relative_to(built)} is damaged" not in done.output] == []
+    assert results(built) == before
+
+
+def test_a_shard_that_is_damaged_within_is_made_again_by_whoever_reads_it(built: Path) -> None:
+    before = results(built)
+    (shard,) = damaged(built / "workspace", lambda path: flip(path, 200), "features/scene/*/*/00000-*.parquet")
+    shutil.rmtree(built / "workspace/datasets")
+    done = run("AssembleDataset", built, "--manifest", "tiny.csv", "--shard-clips", "5")
+    assert done.code == 0, done.output
+    assert f"{shard.relative_to(built)} is damaged" in done.output
+    assert results(built) == before
