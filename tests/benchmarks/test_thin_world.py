@@ -36,7 +36,8 @@ def person(
     """Somebody whose joints were all found `offset` input px to the right, with a score of 0.9."""
     shape = (FRAMES, 17)
     return MeasuredPerson(
-        clip_id, "arms_up", False, False, True, np.array(found), np.full(shape, kind, np.int8),
+        clip_id, "arms_up", False, False, True, np.array(found), np.zeros((*shape, 2), np.float32),
+        np.full(shape, kind, np.int8),
         np.full((*shape, 2), (offset, 0), np.float32), np.full(shape, 0.9, np.float32),
         np.full(FRAMES, 0.8, np.float32),
     )  # fmt: skip
