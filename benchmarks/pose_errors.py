@@ -41,7 +41,7 @@ _TRUNK = [5, 6, 11, 12]  # COCO-17: shoulders and hips
 _LIMIT = 6.0  # input px; larger errors are mistakes, which no pose makes to be expected
 _PENALTY = 100.0
 _LEAST_FRAMES = 1000
-_UNEVEN, _LEAP = 0.02, 0.3  # cost of a moment that the donor repeats or leaves out, and of a leap, in squared trunks
+_UNEVEN, _LEAP = 0.15, 0.3  # cost of a moment that the donor repeats or leaves out, and of a leap, in squared trunks
 
 
 @dataclass(frozen=True)
