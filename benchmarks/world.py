@@ -74,9 +74,13 @@ def extracted_world(options: argparse.Namespace) -> ExtractedWorld:
                                str(options.clips))}  # fmt: skip
     common = ["--manifest", str(folder), "--workspace", workspace, "--profile", options.profile]
     seconds["extract"] = luigi("AssembleDataset", *common, "--device", options.device, "--label", "adjusted")
-    # An earlier version's dataset may lie beside it.
+    return ExtractedWorld(folder, workspace, newest_dataset(workspace), seconds)
+
+
+def newest_dataset(workspace: str) -> str:
+    """The dataset that was written last, relative to the workspace: an earlier version's may lie beside it."""
     newest = max(Path(workspace).glob("datasets/*/statistics.json"), key=lambda path: path.stat().st_mtime)
-    return ExtractedWorld(folder, workspace, f"datasets/{newest.parent.name}", seconds)
+    return f"datasets/{newest.parent.name}"
 
 
 def checkpoint_folder(workspace: str) -> str:

@@ -94,7 +94,7 @@ def check_pose(check: PoseCheck, rows: PoseRows, truth: ClipTruth, clip: Mapping
     for index, frame in enumerate(frames):
         present = [person for person in truth.people if (person.keypoints[frame, :, 2] == VISIBLE).sum() >= 3]
         valid = [track for track in rows.tracks if track.valid[index]]
-        pairs = _pairs(present, frame, valid, index)
+        pairs = match_people(present, frame, valid, index)
         check.ap_input.append(
             (
                 [(person.keypoints[frame], person.box[frame]) for person in present],
@@ -139,7 +139,7 @@ def check_faces(check: FaceCheck, pose: PoseRows, face: FaceRows, truth: ClipTru
             continue
         at = position[int(frame)]
         valid = [track for track in pose.tracks if track.valid[at]]
-        pairs = _pairs(truth.people, frame, valid, at)
+        pairs = match_people(truth.people, frame, valid, at)
         for number, box in of_face.items():
             track = pairs.get(truth.people.index(shown[number]))
             if track is not None:
@@ -245,7 +245,7 @@ def _within(truth: np.ndarray, predicted: np.ndarray | None) -> np.ndarray:
     return np.linalg.norm(truth[visible, :2] - predicted[visible, :2], axis=1) <= 0.2 * torso
 
 
-def _pairs(people: Sequence[PersonTruth], frame: int, tracks: Sequence[Track], index: int) -> dict[int, int]:
+def match_people(people: Sequence[PersonTruth], frame: int, tracks: Sequence[Track], index: int) -> dict[int, int]:
     """Position among K people at `frame` -> position among P tracks at `index`, of those that are the same person."""
     if not people or not tracks:
         return {}

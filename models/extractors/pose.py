@@ -204,7 +204,7 @@ class PoseExtractor:
         if "bboxes" in instances:
             boxes = np.asarray(instances.bboxes, np.float32).reshape(-1, 4)
         else:  # heads that group keypoints predict no box
-            boxes = _boxes_around(points, confidence[..., 0])
+            boxes = boxes_around(points, confidence[..., 0])
         keypoints = np.concatenate((points, confidence), axis=2)
         finite = np.isfinite(keypoints).all(axis=(1, 2)) & np.isfinite(boxes).all(axis=1)
         kept = np.flatnonzero(finite & (scores > self.score_threshold))
@@ -212,7 +212,7 @@ class PoseExtractor:
         return People(keypoints[kept], boxes[kept], scores[kept])
 
 
-def _boxes_around(points: np.ndarray, confidence: np.ndarray) -> np.ndarray:
+def boxes_around(points: np.ndarray, confidence: np.ndarray) -> np.ndarray:
     """points [P, 17, 2], confidence [P, 17] -> boxes [P, 4] around the joints seen, or around all where none was.
 
     A joint that a grouping head only guessed may lie anywhere.

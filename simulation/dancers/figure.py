@@ -36,6 +36,7 @@ _NEAREST = 0.25  # metres from the camera: a person with any nearer point is not
 _FINGERS_PX = 14.0  # length of a hand from which fingers can be told apart
 _STRIPED, _DOTTED = 1, 2  # of Outfit.pattern
 _SHADOW_SIDE = 72  # px of the small picture in which a shadow is drawn and blurred
+_NO_LIGHT = Light(direction=np.array([0.0, 1.0, 0.0]), ambient=1.0, colour=(1.0, 1.0, 1.0), shadow=0.0)
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,12 @@ def draw_people(picture: np.ndarray, camera: Camera, people: list[PosedPerson], 
     for drawable in sorted(shown, key=lambda drawable: -drawable.depth):
         _paint(picture, drawable, camera, light)
     return label_people([_geometry(*pair, camera) for pair in zip(people, drawables, strict=True)], camera)
+
+
+def label_undrawn(camera: Camera, people: list[PosedPerson]) -> list[PersonLabels]:
+    """The labels that `draw_people` returns, without a picture, in a tenth of its time."""
+    geometries = [_geometry(posed, _prepare(posed, camera, _NO_LIGHT), camera) for posed in people]
+    return label_people(geometries, camera)
 
 
 def _prepare(posed: PosedPerson, camera: Camera, light: Light) -> _Drawable | None:

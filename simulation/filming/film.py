@@ -4,12 +4,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from simulation.dancers.figure import PosedPerson, draw_people
+from simulation.dancers.figure import PosedPerson, draw_people, label_undrawn
 from simulation.dancers.performance import perform
 from simulation.filming.hiding import blur_place, cover_face, remove_colours
 from simulation.filming.phone_look import apply_look
 from simulation.filming.shots import cameras
 from simulation.filming.visibility import PersonLabels
+from simulation.geometry import Camera
 from simulation.scenes.places import Scene
 from simulation.script import ClipScript, Motion, Person
 
@@ -35,23 +36,36 @@ def frame_times(script: ClipScript) -> np.ndarray:
 def film(script: ClipScript, seconds: np.ndarray) -> Iterator[tuple[np.ndarray, list[PersonLabels]]]:
     """Yield the frames at `seconds` [T], ascending: uint8 [H, W, 3] RGB upright, and the labels of each person."""
     scene = Scene(script.scene, script.scene_seed)
-    views = cameras(script.shots, seconds, script.phone.width, script.phone.height)
-    motions = [place_motion(perform(script.dance, person, seconds), person) for person in script.people]
-    faces = [_face_over_time(person, seconds) for person in script.people]
-    for index, camera in enumerate(views):
+    for index, (camera, posed) in enumerate(_posed_people(script, seconds)):
         picture = scene.draw(camera)
         if "blurred_place" in script.hidden:
             picture = blur_place(picture)
-        posed = [
-            PosedPerson(person, motion.points[index], motion.head[index], *face[index])
-            for person, motion, face in zip(script.people, motions, faces, strict=True)
-        ]
         labels = draw_people(picture, camera, posed, scene.light)
         if "covered_face" in script.hidden:
             cover_face(picture, labels[0].face_box)
         if "colourless" in script.hidden:
             remove_colours(picture, script.scene_seed)
         yield apply_look(picture, script.phone, round(seconds[index] * script.phone.fps), script.scene_seed), labels
+
+
+def label_frames(script: ClipScript, seconds: np.ndarray) -> Iterator[list[PersonLabels]]:
+    """Yield the labels of the frames at `seconds` [T] as `film` does, without their pictures."""
+    return (label_undrawn(camera, posed) for camera, posed in _posed_people(script, seconds))
+
+
+def _posed_people(script: ClipScript, seconds: np.ndarray) -> Iterator[tuple[Camera, list[PosedPerson]]]:
+    """Yield the camera and everybody's pose at each of `seconds` [T]."""
+    views = cameras(script.shots, seconds, script.phone.width, script.phone.height)
+    motions = [place_motion(perform(script.dance, person, seconds), person) for person in script.people]
+    faces = [_face_over_time(person, seconds) for person in script.people]
+    for index, camera in enumerate(views):
+        yield (
+            camera,
+            [
+                PosedPerson(person, motion.points[index], motion.head[index], *face[index])
+                for person, motion, face in zip(script.people, motions, faces, strict=True)
+            ],
+        )
 
 
 def place_motion(motion: Motion, person: Person) -> Motion:
