@@ -148,7 +148,7 @@ class Seen:
     def plans(self) -> list[ShardPlan]:
         """Shards that are not extracted."""
         ingest = read_ingest(self.table())
-        return plan_shards(self.workspace, self.batch.name, ingest, self.specs, self.sampling)
+        return list(plan_shards(self.workspace, self.batch.name, ingest, self.specs, self.sampling).shards)
 
     def extract(self, plan: ShardPlan) -> None:
         """Extract a shard in this process."""

@@ -61,7 +61,7 @@ def test_pictures_of_a_thin_world_give_the_features_that_the_same_frames_of_a_wh
     ingest = read_ingest(run_ingest(workspace, whole.batch, 1, DecodeLimits()))
     specs = [spec for spec in whole.specs if spec.modality == "appearance"]
     extract_shards(
-        workspace, whole.batch.name, plan_shards(workspace, whole.batch.name, ingest, specs, whole.sampling),
+        workspace, whole.batch.name, plan_shards(workspace, whole.batch.name, ingest, specs, whole.sampling).shards,
         lambda modality: build_extractor(modality, whole.profile, torch.device("cpu")),
         whole.sampling, DecodeLimits(), workers=1, device=torch.device("cpu"), profile="demo",
     )  # fmt: skip
