@@ -6,10 +6,8 @@ and would forget it if it started from it.
 A file bundled with vdv (simulation/training/motion_training.py); no real motion had a part in it.
 """
 
-import functools
-
 import safetensors.torch
-from torch import Tensor, nn
+from torch import nn
 
 from models.weights.catalogue import BUNDLED_FOLDER
 
@@ -18,9 +16,4 @@ MOTION_WEIGHTS = BUNDLED_FOLDER / "motion.safetensors"
 
 def start_pretrained(network: nn.Module) -> None:
     """Copy the bundled weights into a network of poses of the default sizes."""
-    network.load_state_dict(_state())
-
-
-@functools.cache
-def _state() -> dict[str, Tensor]:
-    return safetensors.torch.load_file(MOTION_WEIGHTS)
+    network.load_state_dict(safetensors.torch.load_file(MOTION_WEIGHTS))

@@ -3,6 +3,7 @@
 import itertools
 import math
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ class Budget:
     weight_decay: float = 0.01
 
 
-class RandomSamples(Dataset):
+class RandomSamples(Dataset, ABC):
     """Endless dataset: any index is a sample, drawn by a generator that seed and index determine."""
 
     batch_type: Callable[..., Any]  # made of the stacked parts of B samples
@@ -45,9 +46,9 @@ class RandomSamples(Dataset):
     def __getitem__(self, index: int) -> tuple[np.ndarray, Any]:
         return self.sample(np.random.default_rng((self.seed, index)))
 
+    @abstractmethod
     def sample(self, rng: np.random.Generator) -> tuple[np.ndarray, Any]:
         """A random picture uint8 [3, h, w] and its target."""
-        raise NotImplementedError
 
     def batches(self, batch: int, workers: int) -> Iterator[Any]:
         """Yield batches of `batch` samples without end, loaded by `workers` processes (0: by this one)."""

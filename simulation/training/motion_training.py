@@ -104,12 +104,11 @@ def spearman_with_skill(network: nn.Module, dances: Dances) -> float:
     """Spearman of the score with the skill within a dance, mean of the dances."""
     score = dances.encoded(network, np.arange(len(dances.poses)), None).score.numpy()
     skill = dances.percentile[:, 0]
-    by_dance = [spearmanr(score[rows], skill[rows]).statistic for rows in _rows_by_dance(dances)]
+    by_dance = [
+        spearmanr(score[dances.dance == dance], skill[dances.dance == dance]).statistic
+        for dance in np.unique(dances.dance)
+    ]
     return float(np.mean(by_dance))
-
-
-def _rows_by_dance(dances: Dances) -> list[np.ndarray]:
-    return [np.flatnonzero(dances.dance == dance) for dance in np.unique(dances.dance)]
 
 
 def main() -> None:
