@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from safetensors.torch import load, save_file
+from safetensors.torch import load, save
 from torch import Tensor
 
 from pipeline.core import storage
@@ -14,7 +14,8 @@ def write_tensors(path: str, tensors: Mapping[str, Tensor], metadata: Mapping[st
     plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     mark = placeholder()
     with storage.staged(path) as local:
-        save_file(plain, local, {**(metadata or {}), CHECKSUM: mark})
+        # Not save_file, which puts another file in its place: unlocked, and for nobody else to read.
+        local.write_bytes(save(plain, {**(metadata or {}), CHECKSUM: mark}))
         seal(local, mark)
 
 

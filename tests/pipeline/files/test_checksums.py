@@ -57,6 +57,13 @@ def test_what_was_written_is_read_and_the_same_content_is_the_same_file(
     assert read() == before
 
 
+def test_whoever_may_read_new_files_may_read_it(kind: tuple[Path, Callable[[], object]]) -> None:
+    path, _ = kind
+    plain = path.with_name("plain")
+    plain.touch()
+    assert path.stat().st_mode == plain.stat().st_mode
+
+
 def test_no_flipped_bit_goes_unnoticed(kind: tuple[Path, Callable[[], object]]) -> None:
     path, read = kind
     whole = path.read_bytes()
