@@ -21,7 +21,7 @@ from matplotlib.lines import Line2D
 
 from pipeline.core import storage
 from pipeline.evaluation.calibration import calibration
-from pipeline.evaluation.predictors import CHANCE, CONTROL, FUSED, MODALITY, MODEL, NO_NETWORK, OTHER_FUSION
+from pipeline.evaluation.predictors import CHANCE, CONTROL, FUSED, MODALITY, MODEL, NO_NETWORK, OTHER_FUSION, REDUCED
 from pipeline.evaluation.tables import TITLES
 from pipeline.metrics.significance import PRIMARY
 from pipeline.modalities.registry import modality_names
@@ -33,13 +33,20 @@ KINDS = ("png", "svg")
 _LOGS = "logs/csv"  # a folder an encoder, as Lightning's CSVLogger writes it
 _RESUMED = "-from-"  # <modality>-from-<epoch>: of an encoder whose training was killed and resumed
 # Okabe and Ito's colours, which differ for every kind of colour vision and in grey.
-BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#666666"
+BLUE, ORANGE, GREEN, RED, SKY, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#666666"
 _STYLE: Any = {
     "font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": "#DDDDDD",
     "axes.axisbelow": True, "figure.constrained_layout.use": True, "svg.hashsalt": "vdv",
 }  # fmt: skip
 _BAR = 0.27  # inches a row of a chart with names at its side
-_COLOURS = {MODEL: BLUE, MODALITY: GREEN, NO_NETWORK: ORANGE, OTHER_FUSION: RED, CONTROL: GREY}  # by section
+_COLOURS = {
+    MODEL: BLUE,
+    MODALITY: GREEN,
+    NO_NETWORK: ORANGE,
+    OTHER_FUSION: RED,
+    REDUCED: SKY,
+    CONTROL: GREY,
+}  # by section
 
 
 def draw_figures(run_folder: Run) -> list[str]:

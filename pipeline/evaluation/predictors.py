@@ -7,19 +7,21 @@ BASELINE, FUSION, PERMUTED = "baseline_", "fusion_", "permuted_"  # how columns 
 SCORE, FUSED = "score", "fused"  # the model's column and its id; a modality's are score_<modality> and <modality>
 CHANCE = "chance"  # in the table only
 # Sections of the table, in the order in which they are read.
-MODEL, MODALITY, NO_NETWORK, OTHER_FUSION, SUBSET, MISSING, CONTROL = (
-    "model", "modality", "no_network", "other_fusion", "subset", "missing", "control",
+MODEL, MODALITY, NO_NETWORK, OTHER_FUSION, REDUCED, SUBSET, MISSING, CONTROL = (
+    "model", "modality", "no_network", "other_fusion", "reduced", "subset", "missing", "control",
 )  # fmt: skip
 SECTIONS = {
     MODEL: "the model",
     MODALITY: "one modality's part alone",
     NO_NETWORK: "no network",
-    OTHER_FUSION: "parts of the model, other fusions",
+    OTHER_FUSION: "other fusions",
+    REDUCED: "the model with a part left out",
     SUBSET: "fewer modalities, fused anew",
     MISSING: "a modality missing at test",
     CONTROL: "controls",
 }
 MUST_BEAT = (MODALITY, NO_NETWORK, OTHER_FUSION)  # sections of what the model must beat
+_REDUCED = ("fusion_statistics", "fusion_no_gates")
 _TITLES = {
     "baseline_followers": "followers alone",
     "baseline_followers_age": "followers and age alone",
@@ -78,7 +80,8 @@ def predictors_in(columns: Iterable[str]) -> list[Predictor]:
     listed = [Predictor(MODEL, SCORE, "VDV, all modalities" if len(modalities) > 1 else "VDV")]
     listed += [Predictor(MODALITY, f"{SCORE}_{name}", name) for name in modalities if len(modalities) > 1]
     for section, prefix in ((NO_NETWORK, BASELINE), (OTHER_FUSION, FUSION)):
-        listed += _titled(section, prefix, columns)
+        listed += _titled(section, prefix, [name for name in columns if name not in _REDUCED])
+    listed += _titled(REDUCED, FUSION, [name for name in columns if name in _REDUCED])
     for section, prefix, form in ((SUBSET, f"{FUSION}only_", "{}"), (MISSING, f"{FUSION}without_", "without {}")):
         for name in columns:
             if name.startswith(prefix):

@@ -4,7 +4,7 @@ import { clips, modalities, fairPercentile, payload } from "report/data";
 
 const { quality } = payload;
 const [INK, QUIET, ACCENT] = ["var(--ink)", "var(--quiet)", "var(--accent)"];
-const SHOWN = ["model", "modality", "no_network", "other_fusion"]; // sections of the table: the model, and what it must beat
+const SHOWN = ["model", "modality", "no_network", "other_fusion", "reduced"]; // sections: the model, what it must beat, itself without a part
 const LINE_PX = 22;
 const MANY = 700; // points; more are counted in squares instead
 const BINS = 20; // squares a side
