@@ -31,7 +31,8 @@ def predictions(creators: int = 40, each: int = 4, seed: int = 0) -> pd.DataFram
             "group": group, "fold": fold, "label": label, "score": noisy(0.5), "score_pose": noisy(0.6),
             "score_face": np.where(np.arange(count) % 4 == 0, np.nan, noisy(2)),
             "baseline_followers": rng.normal(size=count), "baseline_trees_pose": noisy(3),
-            "fusion_mean": noisy(1), "fusion_statistics": noisy(1), "fusion_concatenation": noisy(1) * own, "fusion_only_pose+face": noisy(0.5),
+            "fusion_mean": noisy(1), "fusion_statistics": noisy(1), "fusion_concatenation": noisy(1) * own,
+            "fusion_only_pose+face": noisy(0.5),
             "fusion_without_face": noisy(0.7), "label_permuted": rng.permutation(label), "permuted_ridge": noisy(9),
         }
     )  # fmt: skip
