@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from models.extractors.extractor import Extractor
     from pipeline.dataset.assemble import BatchFiles
 
-DATASET_VERSION = 5  # raised when the dataset's files change meaning
+DATASET_VERSION = 6  # raised when the dataset's files change meaning
 
 
 class IngestBatch(WorkspaceTask):

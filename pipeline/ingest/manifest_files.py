@@ -22,7 +22,7 @@ from pipeline.core.text import quoted
 
 IDS = ("clip_id", "challenge", "creator_id")
 REQUIRED = ("clip_id", "uri", "challenge")
-COUNTS = ("likes", "views", "comments", "shares", "followers")
+COUNTS = ("likes", "views", "comments", "shares", "followers", "creator_likes", "creator_videos")
 COLUMNS = (*REQUIRED, "creator_id", "uploaded_at", *COUNTS, "split", "removed")
 USER_PREFIX = "x_"  # of columns of the user's own, which are not read
 

@@ -14,8 +14,11 @@ from pipeline.core import storage
 from pipeline.core.errors import ManifestError
 from pipeline.ingest.manifest import COLUMNS, COUNTS, read_manifests, resolve_uri
 
-HEADER = "clip_id,uri,challenge,creator_id,uploaded_at,likes,views,comments,shares,followers,split,removed"
-GOOD = "a,a.mp4,studio,c1,2024-06-30T18:00:00+02:00,120,5000,3,4,99,train,false"
+HEADER = (
+    "clip_id,uri,challenge,creator_id,uploaded_at,likes,views,comments,shares,followers,creator_likes,creator_videos,"
+    "split,removed"
+)
+GOOD = "a,a.mp4,studio,c1,2024-06-30T18:00:00+02:00,120,5000,3,4,99,7000,12,train,false"
 
 
 def _write(path: Path, *lines: str, encoding: str = "utf-8") -> str:
@@ -30,12 +33,12 @@ def _problems(spec: str) -> list[str]:
 
 
 def test_a_good_row_comes_back_typed(tmp_path: Path) -> None:
-    (batch,) = read_manifests(_write(tmp_path / "june.csv", HEADER, GOOD, "b,/abs/b.mp4,street,,,,,,,,,"))
+    (batch,) = read_manifests(_write(tmp_path / "june.csv", HEADER, GOOD, "b,/abs/b.mp4,street,,,,,,,,,,,"))
     first, second = batch.rows.to_dict("records")
     assert batch.name == "june"
     assert first["uri"] == f"{tmp_path}/a.mp4"
     assert first["uploaded_at"] == pd.Timestamp("2024-06-30T16:00:00Z")
-    assert [first[name] for name in COUNTS] == [120, 5000, 3, 4, 99]
+    assert [first[name] for name in COUNTS] == [120, 5000, 3, 4, 99, 7000, 12]
     assert (first["split"], first["creator_id"], first["line"]) == ("train", "c1", 2)
     assert second["uri"] == "/abs/b.mp4"
     assert all(pd.isna(second[name]) for name in (*COUNTS, "creator_id", "uploaded_at", "split"))
@@ -256,16 +259,18 @@ def test_parquet_gives_the_same_rows_as_csv(tmp_path: Path) -> None:
             "uploaded_at": [datetime(2024, 6, 30, 18), None, datetime(2024, 7, 1)],
             "likes": [120.0, float("nan"), 31000.0],
             "views": [1, 2, 3],
+            "creator_likes": [10**12, None, 0],
+            "creator_videos": pd.array([7, None, 1], dtype="Int64"),
             "removed": [False, True, False],
         }
     )
     frame[[True, True, True]].to_parquet(tmp_path / "p.parquet", index=True)
     _write(
         tmp_path / "c.csv",
-        "clip_id,uri,challenge,uploaded_at,likes,views,removed",
-        "a,a.mp4,x,2024-06-30 18:00,120,1,",
-        "b,b.mp4,y,,,2,true",
-        "c,c.mp4,x,2024-07-01,31000.0,3,0",
+        "clip_id,uri,challenge,uploaded_at,likes,views,creator_likes,creator_videos,removed",
+        "a,a.mp4,x,2024-06-30 18:00,120,1,1000000000000,7,",
+        "b,b.mp4,y,,,2,,,true",
+        "c,c.mp4,x,2024-07-01,31000.0,3,0,1,0",
     )
     (from_parquet,), (from_csv,) = read_manifests(f"{tmp_path}/p.parquet"), read_manifests(f"{tmp_path}/c.csv")
     pd.testing.assert_frame_equal(from_parquet.rows.drop(columns="line"), from_csv.rows.drop(columns="line"))
