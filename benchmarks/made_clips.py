@@ -14,8 +14,8 @@ import pandas as pd
 from PIL import Image
 
 from pipeline.core.options import DecodeLimits
-from pipeline.dataset.assemble import BatchFiles, assemble
-from pipeline.dataset.folder import DatasetFolder
+from pipeline.dataset.assemble import assemble
+from pipeline.dataset.folder import BatchFiles, DatasetFolder
 from pipeline.decode.clips import Ending, Probe
 from pipeline.features.endings import write_endings
 from pipeline.features.plan import shard_path

@@ -34,8 +34,8 @@ from pipeline.core import storage
 from pipeline.core.child_processes import spawned_pool
 from pipeline.core.fingerprint import fingerprint
 from pipeline.core.options import DecodeLimits, SamplingOptions
-from pipeline.dataset.assemble import BatchFiles, assemble
-from pipeline.dataset.folder import STATISTICS, DatasetFolder
+from pipeline.dataset.assemble import assemble
+from pipeline.dataset.folder import STATISTICS, BatchFiles, DatasetFolder
 from pipeline.dataset.labels import LabelOptions
 from pipeline.decode.clips import Ending
 from pipeline.decode.sampling import sample

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from pipeline.dataset.context import with_records
 from pipeline.dataset.labels import ENGAGEMENT, TEST, LabelOptions, make_labels
 from pipeline.runs.run import FOLDS, SCORES, Run
 from simulation.truth import read_clips_truth
@@ -60,8 +61,8 @@ def ceiling_of_run(worlds: Sequence[str], run: Run) -> float:
 def adjusted_label(clips: pd.DataFrame) -> np.ndarray:
     """The pipeline's own label `adjusted`, fitted on all of these clips: float64 [clips]."""
     whole = clips.reset_index(drop=True).reindex(columns=["clip_id", "challenge", "creator_id", "copies",
-        "uploaded_at", "followers", "split", *ENGAGEMENT])  # fmt: skip
-    return make_labels(whole, LabelOptions("adjusted", holdout=0)).label
+        "uploaded_at", "followers", "creator_likes", "creator_videos", "split", *ENGAGEMENT])  # fmt: skip
+    return make_labels(with_records(whole), LabelOptions("adjusted", holdout=0)).label
 
 
 def mean_spearman(predicted: pd.Series | np.ndarray, label: pd.Series | np.ndarray, challenge: pd.Series) -> float:

@@ -8,7 +8,7 @@ import luigi
 from pipeline.core import storage
 from pipeline.core.errors import OptionError
 from pipeline.core.fingerprint import fingerprint
-from pipeline.dataset.folder import CLIPS, FACES, STATISTICS, DatasetFolder
+from pipeline.dataset.folder import CLIPS, FACES, STATISTICS, BatchFiles, DatasetFolder
 from pipeline.features.plan import (
     Plan,
     ShardPlan,
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     import torch
 
     from models.extractors.extractor import Extractor
-    from pipeline.dataset.assemble import BatchFiles
 
 DATASET_VERSION = 6  # raised when the dataset's files change meaning
 
@@ -232,10 +231,8 @@ def only_batch(task: WorkspaceTask) -> BatchSnapshot:
     return batches[0]
 
 
-def batch_files(task: ExtractOptions, seen: BatchSnapshot) -> "BatchFiles":
+def batch_files(task: ExtractOptions, seen: BatchSnapshot) -> BatchFiles:
     """Where a batch's files lie that a task's extraction has made."""
-    from pipeline.dataset.assemble import BatchFiles
-
     folders = {spec.modality: features_folder(task.workspace, seen.batch.name, spec) for spec in task.specs}
     endings = endings_folder(task.workspace, seen.batch.name, task.sampling)
     return BatchFiles(seen.batch, task.table_of(seen), endings, folders)

@@ -16,7 +16,8 @@ import pyarrow as pa
 
 from models.weights.catalogue import is_trained
 from pipeline.core.errors import WorkspaceError
-from pipeline.dataset.folder import CLIPS, FACES, STATISTICS, DatasetFolder
+from pipeline.dataset.context import with_records
+from pipeline.dataset.folder import CLIPS, FACES, STATISTICS, BatchFiles, DatasetFolder
 from pipeline.dataset.labels import TRAIN, LabelOptions, make_labels
 from pipeline.dataset.near_duplicates import ClipSketch, clip_sketch, find_near_duplicates, name_originals
 from pipeline.decode.clips import Ending
@@ -24,23 +25,12 @@ from pipeline.features.endings import read_endings
 from pipeline.features.plan import shard_path
 from pipeline.features.reader import ShardReader
 from pipeline.ingest.clip_table import IngestedClip, read_ingest
-from pipeline.ingest.manifest import Batch
 from pipeline.modalities.face import FaceRows, find_lead_faces
 from pipeline.modalities.pose import PoseRows
 from pipeline.modalities.record import ModalityRows
 from pipeline.modalities.registry import find_modality
 
 DATASET_SCHEMA = 2
-
-
-@dataclass(frozen=True)
-class BatchFiles:
-    """Paths of one batch's files, as named by `pipeline.features.plan`."""
-
-    batch: Batch
-    ingest: str  # path
-    endings: str  # folder
-    features: Mapping[str, str]  # folder by modality; the modalities chosen, no others
 
 
 @dataclass
@@ -65,13 +55,16 @@ def assemble(
     batches: Sequence[BatchFiles],
     options: LabelOptions | None = None,
     progress: Callable[[int, int], None] | None = None,
+    others: pd.DataFrame | None = None,
 ) -> None:
     """Write the dataset of `batches`.
 
     Reads every clip's poses and faces once, one clip at a time. A clip without features, for whatever reason, is in the
     dataset like any other; its ending gives the reason.
 
-    progress: called with the number of clips done and of all clips.
+    Args:
+        progress: called with the number of clips done and of all clips.
+        others: clips that are none of the batches' and may be earlier ones of a creator's (context.with_records).
 
     Raises:
         DataError: labels or splits that cannot be made; see pipeline.dataset.labels.
@@ -97,6 +90,7 @@ def assemble(
     pairs = find_near_duplicates([row.sketch for row in rows])
     originals = name_originals(clips["clip_id"].tolist(), clips["content_hash"].tolist(), pairs)
     clips["copies"] = pd.array(originals, dtype="string")
+    clips = with_records(clips, others)
     labels = make_labels(clips, options)
     clips["label"], clips["percentile"], clips["split"] = labels.label, labels.percentile, labels.split
     statistics = {

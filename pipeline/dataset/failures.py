@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pipeline.core import storage
 from pipeline.core.errors import CLIP_CODES, TooManyFailed
-from pipeline.dataset.assemble import BatchFiles
+from pipeline.dataset.folder import BatchFiles
 from pipeline.features.endings import read_endings
 from pipeline.features.plan import shard_path
 from pipeline.ingest.clip_table import IngestedBatch, read_ingest

@@ -1,5 +1,6 @@
-"""The folder of one dataset and the tables in it."""
+"""The folder of one dataset and the tables in it; the files of a batch that it is made of."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,8 +11,20 @@ from pipeline.files.folder import Folder
 if TYPE_CHECKING:
     import pandas as pd
 
+    from pipeline.ingest.manifest import Batch
+
 DATASETS = "datasets"
 CLIPS, FACES, STATISTICS = "clips.parquet", "faces.parquet", "statistics.json"
+
+
+@dataclass(frozen=True)
+class BatchFiles:
+    """Paths of one batch's files, as named by `pipeline.features.plan`."""
+
+    batch: "Batch"
+    ingest: str  # path
+    endings: str  # folder
+    features: Mapping[str, str]  # folder by modality; the modalities chosen, no others
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,8 @@
 """Label and split of every clip, decided once for all later stages."""
 
 import hashlib
-import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,10 +10,15 @@ import pandas as pd
 
 from pipeline.core.errors import DataError
 from pipeline.core.text import look_alike_key
+from pipeline.dataset.context import EARLIER_CLIPS, LIKES_A_VIDEO, ContextUnits, age, number, record
 
 ENGAGEMENT = ("likes", "views", "comments", "shares")
 KINDS = ("auto", "adjusted", *ENGAGEMENT)
 AUTO_CLIPS_A_COEFFICIENT = 5  # with known followers; with fewer, adjusting would explain away what is to be learned
+# Of a creator's videos, at least, that make a record to be taken out, and of training clips that have one. A record of
+# few clips tells what was in them, and that is to be learned: with one clip and more, the best that anybody can say of
+# the label of 256 clips by 96 simulated creators fell from Spearman 0.86 to 0.83 (mean of four worlds).
+RECORD_CLIPS, RECORD_TRAINING_CLIPS = 5, 40
 RIDGE = 1e-3  # keeps the fit defined where a challenge or an age does not vary
 
 TRAIN, VAL, TEST, UNLABELLED = "train", "val", "test", "unlabelled"
@@ -25,8 +29,8 @@ class LabelOptions:
     """Options of the clips' labels.
 
     kind: `likes` (or another engagement column): log(count + 1). `adjusted`: log(likes + 1) less its expectation given
-        the creator's followers, the clip's age and the challenge. `auto`: adjusted where the followers of clips enough
-        to fit it are known, else likes.
+        the creator's followers and record, the clip's age and the challenge. `auto`: adjusted where the followers of
+        clips enough to fit it are known, else likes.
     max_followers: clips of bigger creators are scored but get no label.
     holdout: share of the labelled clips to test on, where the manifest gives no split.
     """
@@ -55,17 +59,17 @@ class Labels:
 def make_labels(clips: pd.DataFrame, options: LabelOptions) -> Labels:
     """Label, percentile and split of every clip. No held-out clip influences a training clip's label.
 
-    clips: one row a clip with challenge, creator_id, copies, uploaded_at, likes, views, comments, shares,
-    followers, split; NA where missing.
+    clips: one row a clip with challenge, creator_id, copies, uploaded_at, likes, views, comments, shares, split and
+    context.REACH; NA where missing.
 
     Raises:
         DataError: the manifest's split puts a creator, or copies of one clip, on both sides.
     """
     column = options.kind if options.kind in ENGAGEMENT else "likes"
-    counts = _float(clips[column])
+    counts = number(clips[column])
     labelled = np.isfinite(counts)
     if options.max_followers is not None:
-        labelled &= ~(_float(clips["followers"]) > options.max_followers)
+        labelled &= ~(number(clips["followers"]) > options.max_followers)
     groups = group_clips(clips["creator_id"], clips["copies"], clips.index)
     split = _split(clips, labelled, groups, options)
     _assert_no_leak(clips, split, groups)
@@ -74,7 +78,11 @@ def make_labels(clips: pd.DataFrame, options: LabelOptions) -> Labels:
     kind, reason = _choose_kind(clips, train, options)
     label = np.where(labelled, np.log1p(np.where(labelled, counts, 0)), np.nan)
     if kind == "adjusted":
-        label = label - _expected(clips, label, train)
+        if not train.any():
+            raise DataError("the label `adjusted` needs training clips with likes and followers; there are none")
+        reach = _reach(clips, train)
+        label = label - _expected(reach, clips, label, train)
+        reason += f"; taken out: {', '.join(reach)} and challenge"
     percentile = _percentile(label, clips["challenge"].to_numpy(str), train)
     return Labels(kind, reason, label, percentile, split)
 
@@ -82,7 +90,7 @@ def make_labels(clips: pd.DataFrame, options: LabelOptions) -> Labels:
 def _choose_kind(clips: pd.DataFrame, train: np.ndarray, options: LabelOptions) -> tuple[str, str]:
     if options.kind != "auto":
         return options.kind, "asked for"
-    known = np.isfinite(_float(clips["followers"])[train])
+    known = np.isfinite(number(clips["followers"])[train])
     share = f"followers are known of {known.sum()} of {len(known)} training clips"
     needed = AUTO_CLIPS_A_COEFFICIENT * (2 + clips["challenge"][train].nunique())
     if known.sum() < needed:
@@ -185,26 +193,32 @@ def _assert_no_leak(clips: pd.DataFrame, split: np.ndarray, groups: np.ndarray) 
 # --- label
 
 
-def _expected(clips: pd.DataFrame, label: np.ndarray, train: np.ndarray) -> np.ndarray:
-    """Expected label, float64 [clips]: ridge regression on log(followers + 1), log(age + 1), challenge, fit on `train`.
+def _reach(clips: pd.DataFrame, train: np.ndarray) -> dict[str, np.ndarray]:
+    """What `adjusted` takes out beside the challenge, float64 [clips] by its words; NaN where not known."""
+    units = ContextUnits.of(clips[train])
+    columns = {"followers": np.log1p(number(clips["followers"])), "age": age(clips, units)}
+    if not np.isfinite(columns["followers"][train]).any():
+        raise DataError("the label `adjusted` needs the followers of training clips; add them, or use --label likes")
+    if not np.isfinite(columns["age"][train]).any():
+        del columns["age"]
+    for name, column, clips_in_it in (
+        ("the creator's likes per video", np.log1p(number(clips[LIKES_A_VIDEO])), number(clips["creator_videos"])),
+        ("the creator's earlier clips", record(clips, units), number(clips[EARLIER_CLIPS])),
+    ):
+        column = np.where(clips_in_it >= RECORD_CLIPS, column, np.nan)
+        if np.isfinite(column[train]).sum() >= RECORD_TRAINING_CLIPS:
+            columns[name] = column
+    return columns
 
-    Clips whose followers are not known have a level of their own, so have those without an age. Age is days before the
-    training clips' last upload.
+
+def _expected(reach: Mapping[str, np.ndarray], clips: pd.DataFrame, label: np.ndarray, train: np.ndarray) -> np.ndarray:
+    """Expected label, float64 [clips]: ridge regression on the columns of `reach` and the challenge, fit on `train`.
+
+    Clips of which a column is not known have a level of their own.
     """
-    if not train.any():
-        raise DataError("the label `adjusted` needs training clips with likes and followers; there are none")
-    columns = [np.log1p(_float(clips["followers"]))]
-    uploaded = pd.to_datetime(clips["uploaded_at"], utc=True)
-    if uploaded[train].notna().any():
-        days = (uploaded[train].max() - uploaded).dt.total_seconds().to_numpy(float, na_value=np.nan) / 86400
-        columns.append(np.log1p(np.clip(days, 0, None)))
     design = []
-    for column in columns:
+    for column in reach.values():
         known = np.isfinite(column) & train
-        if not known.any():
-            raise DataError(
-                "the label `adjusted` needs the followers of training clips; add them, or use --label likes"
-            )
         mean, spread = column[known].mean(), column[known].std() or 1.0
         design.append(np.where(np.isfinite(column), (column - mean) / spread, 0.0))
         if (train & ~known).any():
@@ -238,8 +252,3 @@ def _percentile(label: np.ndarray, challenge: np.ndarray, train: np.ndarray) -> 
             up_to = np.searchsorted(reference, label[members], "right")
             percentile[members] = (below + up_to) / 2 / len(reference)
     return percentile
-
-
-def _float(column: Sequence) -> np.ndarray:
-    """float64, NaN where missing."""
-    return pd.Series(column).to_numpy(dtype="float64", na_value=math.nan)

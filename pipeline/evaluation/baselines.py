@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 from models.virality.config import VdvConfig
 from models.virality.pose_statistics import pose_statistics
 from pipeline.core import storage
+from pipeline.dataset.context import CONTEXT, ContextUnits, context_columns
 from pipeline.dataset.loading import ClipDataset
 from pipeline.features.reader import ShardReader
 from pipeline.modalities.pose import PoseRows, read_lead
@@ -27,11 +28,11 @@ _TREES = 500
 
 @dataclass(frozen=True)
 class BaselineInputs:
-    """Inputs of N clips, none of them derived from a label; NaN where a clip lacks them. One row a clip."""
+    """Inputs of N clips, none of them derived from their labels; NaN where a clip lacks them. One row a clip."""
 
     followers: np.ndarray  # float64 [N, 1] log(followers + 1)
-    followers_age: np.ndarray  # float64 [N, 2] and log(days before the last upload + 1)
     duration: np.ndarray  # float64 [N, 1] log(seconds + 1)
+    context: np.ndarray  # float64 [N, C] these two, and all else that is known before the clip is seen: context_columns
     means: np.ndarray  # float32 [N, D] features of every modality, mean over time
     pose: np.ndarray  # float32 [N, S] pose_statistics of the lead dancer; S = 0 without the modality pose
 
@@ -62,8 +63,8 @@ def baseline_scores(
     """
     both = np.concatenate([inputs.means, inputs.pose], 1)
     regressors: tuple[tuple[str, np.ndarray, RegressorMixin], ...] = (
-        ("followers_age", inputs.followers_age, LinearRegression()),
         ("duration", inputs.duration, LinearRegression()),
+        ("context", inputs.context, Ridge()),
         ("ridge_means", inputs.means, Ridge()),
         ("boosting_means", inputs.means, _boosting(seed)),
         ("trees_pose", inputs.pose, _trees(seed)),
@@ -151,19 +152,16 @@ def baseline_inputs(
 ) -> BaselineInputs:
     """Inputs of these rows of the dataset; NaN in all other rows.
 
-    train: rows; a clip's age is counted from the last upload among them, as for the label `adjusted`.
+    train: rows, of which ages and records are counted as for the label `adjusted`.
     """
     clips = dataset.clips
-    followers = np.log1p(clips["followers"].to_numpy("float64", na_value=np.nan))[:, None]
-    uploaded = pd.to_datetime(clips["uploaded_at"], utc=True)
-    days = (uploaded.iloc[train].max() - uploaded).dt.total_seconds().to_numpy(float, na_value=np.nan) / 86400
-    age = np.log1p(np.clip(days, 0, None))[:, None]
-    duration = np.log1p(clips["duration_s"].to_numpy("float64", na_value=np.nan))[:, None]
+    context = context_columns(clips, ContextUnits.of(clips.iloc[train]))
+    followers, duration = (context[:, [CONTEXT.index(name)]] for name in ("followers", "duration"))
     means = _mean_features(dataset, rows)
     pose = np.zeros((len(clips), 0), np.float32)
     if "pose" in dataset.inputs:
         pose = _filled(len(clips), _pose_statistics(workspace, dataset, config, rows))
-    return BaselineInputs(followers, np.concatenate([followers, age], 1), duration, means, pose)
+    return BaselineInputs(followers, duration, context, means, pose)
 
 
 def _mean_features(dataset: ClipDataset, rows: Sequence[int]) -> np.ndarray:

@@ -13,6 +13,7 @@ import torch
 from models.virality.config import VdvConfig
 from pipeline.core import storage
 from pipeline.core.child_processes import spawned_pool
+from pipeline.dataset.context import REACH
 from pipeline.dataset.folder import DatasetFolder
 from pipeline.dataset.labels import ENGAGEMENT, LabelOptions
 from pipeline.dataset.loading import ClipDataset
@@ -130,8 +131,10 @@ def _run_all(tasks: Sequence[_FoldTask], workers: int) -> Iterator[pd.DataFrame]
 
 
 def permute_engagement(clips: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """The clips with engagement, followers and upload time permuted, together, among a challenge's labelled clips."""
-    columns = [*ENGAGEMENT, "followers", "uploaded_at"]
+    """The clips with engagement, what is known of the creator and upload time permuted, together, among a challenge's
+    labelled clips.
+    """
+    columns = [*ENGAGEMENT, *REACH, "uploaded_at"]
     rng = np.random.default_rng(seed)
     source = np.arange(len(clips))
     labelled = clips["label"].notna().to_numpy(bool)
@@ -184,9 +187,9 @@ def _score_fold(task: _FoldTask, clips: pd.DataFrame) -> pd.DataFrame:
     score_<modality> and attention_<modality> (see scores.score_clips).
 
     With `baselines`: baseline_<name> (baseline_scores), fusion_<name> (other_fusion_scores, concatenation_scores),
-    label_permuted, permuted_ridge and, with `permuted`, permuted_fused. For these controls engagement, followers and
-    upload time are permuted within a challenge before anything else; compared with label_permuted they must be at
-    chance.
+    label_permuted, permuted_ridge and, with `permuted`, permuted_fused. For these controls engagement, what is known of
+    the creator and upload time are permuted within a challenge before anything else; compared with label_permuted they
+    must be at chance.
     """
     groups = clip_groups(clips)
     train, test = task.fold.train, task.fold.test

@@ -24,8 +24,8 @@ MUST_BEAT = (MODALITY, NO_NETWORK, OTHER_FUSION)  # sections of what the model m
 _REDUCED = ("fusion_statistics", "fusion_no_gates")
 _TITLES = {
     "baseline_followers": "followers alone",
-    "baseline_followers_age": "followers and age alone",
     "baseline_duration": "duration alone",
+    "baseline_context": "context alone: creator's reach and record, age, duration",
     "baseline_ridge_means": "ridge on mean features",
     "baseline_boosting_means": "gradient boosting on mean features",
     "baseline_trees_pose": "ExtraTrees on pose statistics",

@@ -12,8 +12,8 @@ import torch
 
 from pipeline.core import storage
 from pipeline.core.errors import DataError
-from pipeline.dataset.assemble import BatchFiles, assemble
-from pipeline.dataset.folder import DatasetFolder
+from pipeline.dataset.assemble import assemble
+from pipeline.dataset.folder import BatchFiles, DatasetFolder
 from pipeline.dataset.labels import ENGAGEMENT, LabelOptions
 from pipeline.files.spreadsheets import spreadsheet_csv
 from pipeline.runs.run import SCORES, SCORES_ABOUT, SCORES_CSV, Run

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from pipeline.core.options import DecodeLimits
-from pipeline.dataset.assemble import BatchFiles, assemble
-from pipeline.dataset.folder import DatasetFolder
+from pipeline.dataset.assemble import assemble
+from pipeline.dataset.folder import BatchFiles, DatasetFolder
 from pipeline.dataset.labels import LabelOptions
 from pipeline.decode.clips import Ending, Probe
 from pipeline.decode.picture_sketch import SKETCH

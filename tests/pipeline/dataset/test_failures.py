@@ -8,8 +8,8 @@ import pytest
 from pipeline.core import storage
 from pipeline.core.errors import TooManyFailed
 from pipeline.core.options import DecodeLimits
-from pipeline.dataset.assemble import BatchFiles
 from pipeline.dataset.failures import failures, refuse_too_many
+from pipeline.dataset.folder import BatchFiles
 from pipeline.decode.clips import Ending
 from pipeline.features.endings import write_endings
 from pipeline.ingest.clip_table import read_ingest

@@ -7,11 +7,12 @@ import pandas as pd
 import pytest
 
 from pipeline.core.errors import DataError
+from pipeline.dataset.context import with_records
 from pipeline.dataset.labels import LabelOptions, group_clips, make_labels
 
 COLUMNS = {
     "creator_id": "string", "copies": "string", "likes": "Int64", "views": "Int64", "comments": "Int64",
-    "shares": "Int64", "followers": "Int64", "split": "string",
+    "shares": "Int64", "followers": "Int64", "creator_likes": "Int64", "creator_videos": "Int64", "split": "string",
 }  # fmt: skip
 
 
@@ -33,8 +34,8 @@ def table(count: int = 60, seed: int = 0, **changed: object) -> pd.DataFrame:
         "split": None,
         "quality": quality,
     }
-    frame = pd.DataFrame(columns | {"views": None, "comments": None, "shares": None} | changed)
-    return frame.astype(COLUMNS)
+    unknown = dict.fromkeys(("views", "comments", "shares", "creator_likes", "creator_videos"))
+    return with_records(pd.DataFrame(columns | unknown | changed).astype(COLUMNS))
 
 
 def test_adjusting_takes_the_creators_reach_out_and_leaves_the_clips_own() -> None:
@@ -75,7 +76,7 @@ def test_auto_adjusts_only_where_the_followers_of_clips_enough_are_known() -> No
 
 
 def test_clips_whose_followers_are_unknown_change_the_labels_bit_by_bit() -> None:
-    clips, order = table(400), np.random.default_rng(1).permutation(400)
+    clips, order = table(400, creator_id=None), np.random.default_rng(1).permutation(400)
     whole = make_labels(clips, LabelOptions(holdout=0))
     raw = make_labels(clips, LabelOptions("likes", holdout=0))
     before, told = whole, []
@@ -95,6 +96,60 @@ def test_clips_whose_followers_are_unknown_change_the_labels_bit_by_bit() -> Non
         before = labels
     assert told == sorted(told, reverse=True)
     assert told[-1] > np.corrcoef(raw.percentile, clips["quality"])[0, 1]
+
+
+def famous(count: int = 600, creators: int = 30) -> pd.DataFrame:
+    """Likes follow the creator's fame, which followers say nothing of, and a quality of the clip's own."""
+    rng = np.random.default_rng(4)
+    creator = rng.integers(0, creators, count)
+    fame, quality = rng.normal(0, 1.5, creators)[creator], rng.normal(0, 0.5, count)
+    likes = np.exp(5 + fame + quality).astype(int)
+    return table(count, creator_id=[f"p{one}" for one in creator], likes=likes, quality=quality).assign(fame=fame)
+
+
+def test_adjusting_takes_the_record_of_earlier_clips_out() -> None:
+    clips = famous()
+    labels = make_labels(clips, LabelOptions())
+    assert "earlier clips" in labels.reason
+    proven = (clips["earlier_clips"] >= 5).to_numpy(bool)
+    earlier = clips["earlier_likes"].to_numpy(float)
+    likes = np.log1p(clips["likes"].to_numpy(float))
+    assert np.corrcoef(likes[proven], earlier[proven])[0, 1] > 0.9
+    held = proven & (labels.split == "test")
+    assert abs(np.corrcoef(labels.label[proven], earlier[proven])[0, 1]) < 0.1
+    assert abs(np.corrcoef(labels.label[held], earlier[held])[0, 1]) < 0.3
+    assert np.corrcoef(labels.label[proven], clips["quality"][proven])[0, 1] > 0.9
+
+
+def test_adjusting_takes_the_likes_of_the_creators_videos_out() -> None:
+    clips = famous().assign(uploaded_at=pd.NaT)  # no record
+    videos = pd.Series(50, clips.index, dtype="Int64")
+    total = (50 * np.exp(5 + clips["fame"].astype(float))).round().astype("Int64") + clips["likes"]
+    labels = make_labels(with_records(clips.assign(creator_likes=total, creator_videos=videos)), LabelOptions())
+    assert "likes per video" in labels.reason
+    assert abs(np.corrcoef(labels.label, clips["fame"])[0, 1]) < 0.1
+    assert np.corrcoef(labels.label, clips["quality"])[0, 1] > 0.9
+
+
+def test_a_record_of_few_clips_or_of_few_creators_is_left_in_the_label() -> None:
+    clips = famous()
+    few = clips.assign(earlier_clips=clips["earlier_clips"].clip(upper=4))
+    proven = clips["earlier_clips"] >= 5
+    some = clips.assign(earlier_clips=clips["earlier_clips"].where(~proven | (proven.cumsum() < 40), 0))
+    for changed in (few, some):
+        labels = make_labels(changed, LabelOptions(holdout=0))
+        assert labels.reason.endswith("taken out: followers, age and challenge")
+        assert np.corrcoef(labels.label, clips["fame"])[0, 1] > 0.9
+
+
+def test_clips_without_a_record_have_a_level_of_their_own() -> None:
+    clips = famous()
+    new = np.random.default_rng(5).random(len(clips)) < 0.3
+    changed = clips.assign(earlier_clips=clips["earlier_clips"].mask(new, 0))
+    label = make_labels(changed, LabelOptions(holdout=0)).label
+    assert np.isfinite(label).all()
+    proven = (changed["earlier_clips"] >= 5).to_numpy(bool)
+    assert abs(label[proven].mean() - label[~proven].mean()) < 0.1
 
 
 def test_percentiles_are_within_the_challenge() -> None:

@@ -25,9 +25,8 @@ def world(seed: int = 0) -> tuple[BaselineInputs, np.ndarray]:
     for name in ("shuffle", "wave"):
         rows = np.equal(CHALLENGE, name)
         percentile[rows] = (np.argsort(np.argsort(signal_of[rows])) + 0.5) / rows.sum()
-    inputs = BaselineInputs(followers, np.concatenate([followers, age], 1), duration, means.astype(np.float32),
-                          pose.astype(np.float32))  # fmt: skip
-    return inputs, percentile
+    context = np.concatenate([followers, age, duration], 1)
+    return BaselineInputs(followers, duration, context, means.astype(np.float32), pose.astype(np.float32)), percentile
 
 
 def skill(inputs: BaselineInputs, percentile: np.ndarray) -> dict[str, float]:
@@ -40,7 +39,7 @@ def test_each_baseline_finds_what_its_inputs_tell() -> None:
     scores = skill(*world())
     assert min(scores["ridge_means"], scores["boosting_means"], scores["trees_pose"]) > 0.25
     assert scores["trees_all"] > 0.6
-    assert max(abs(scores[name]) for name in ("followers", "followers_age", "duration")) < 0.5
+    assert max(abs(scores[name]) for name in ("followers", "duration", "context")) < 0.5
 
 
 def test_labels_of_test_clips_do_not_matter() -> None:
@@ -79,9 +78,9 @@ def test_a_challenge_that_nobody_trained_on_has_the_mean_of_all() -> None:
 def test_inputs_that_nobody_has_make_no_baseline() -> None:
     inputs, percentile = world()
     unknown = replace(inputs, followers=np.full((CLIPS, 1), np.nan), pose=np.zeros((CLIPS, 0), np.float32),
-                      duration=np.full((CLIPS, 1), 4.0))  # fmt: skip
+                      context=np.full((CLIPS, 3), np.nan), duration=np.full((CLIPS, 1), 4.0))  # fmt: skip
     scores = baseline_scores(unknown, percentile, GROUPS, CHALLENGE, TRAIN, TEST)
-    assert set(scores) == {"followers_age", "ridge_means", "boosting_means"}
+    assert set(scores) == {"ridge_means", "boosting_means"}
 
 
 def test_ridges_penalty_is_chosen_by_what_there_is_to_find() -> None:

@@ -12,6 +12,7 @@ import torch
 import pipeline.evaluation.cross_validation as crossval
 from pipeline.core.errors import DataError
 from pipeline.dataset.assemble import assemble
+from pipeline.dataset.context import REACH
 from pipeline.dataset.folder import DatasetFolder
 from pipeline.dataset.labels import LabelOptions, group_clips
 from pipeline.evaluation.cross_validation import cross_validate, permute_engagement
@@ -175,12 +176,15 @@ def test_hand_made_statistics_see_what_decides(with_baselines: pd.DataFrame) -> 
     assert metrics_by_challenge(seen["challenge"], seen["label"], seen["baseline_trees_pose"])["mean"]["spearman"] > 0.5
 
 
-def test_permuting_deals_engagement_followers_and_time_together_within_the_challenge(workspace: str) -> None:
-    clips = DatasetFolder(workspace, "datasets/one").read_clips().assign(followers=lambda table: table["likes"] * 2)
+def test_permuting_deals_engagement_creator_and_time_together_within_the_challenge(workspace: str) -> None:
+    clips = DatasetFolder(workspace, "datasets/one").read_clips()
+    clips = clips.assign(**dict.fromkeys(REACH, clips["likes"] * 2))
     dealt = permute_engagement(clips, seed=1)
     assert (dealt["likes"] != clips["likes"]).sum() > 10
     known = dealt["likes"].notna()
-    assert (dealt["followers"] == dealt["likes"] * 2)[known].all()
+    assert {"followers", "creator_likes", "likes_a_video", "earlier_likes"} <= set(REACH)
+    for name in REACH:
+        assert (dealt[name] == dealt["likes"] * 2)[known].all()
     assert (known == clips["likes"].notna()).all()
     for name in ("shuffle", "wave"):
         rows = clips["challenge"] == name

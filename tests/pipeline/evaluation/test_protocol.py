@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from pipeline.core.errors import DataError
+from pipeline.dataset.context import with_records
 from pipeline.dataset.labels import LabelOptions
 from pipeline.evaluation.protocol import Fold, assert_apart, clip_groups, fold_labels, make_folds
 
@@ -15,7 +16,7 @@ def table(count: int = 60, creators: int = 30, seed: int = 0) -> pd.DataFrame:
     likes = pd.array(
         np.where(np.arange(count) % 10 == 9, np.full(count, None), rng.integers(1, 1000, count)), dtype="Int64"
     )
-    return pd.DataFrame(
+    clips = pd.DataFrame(
         {
             "clip_id": [f"c{n}" for n in range(count)],
             "challenge": np.array(["shuffle", "wave", "hop"])[rng.integers(0, 3, count)],
@@ -24,9 +25,11 @@ def table(count: int = 60, creators: int = 30, seed: int = 0) -> pd.DataFrame:
             "uploaded_at": pd.Timestamp("2024-01-01", tz="UTC") + pd.to_timedelta(rng.integers(0, 300, count), "D"),
             "likes": likes, "views": pd.NA, "comments": pd.NA, "shares": pd.NA,
             "followers": pd.array(rng.integers(10, 10_000, count), dtype="Int64"),
+            "creator_likes": pd.NA, "creator_videos": pd.NA,
             "label": likes.to_numpy(float, na_value=np.nan), "split": pd.array([None] * count, dtype="string"),
         }
     )  # fmt: skip
+    return with_records(clips)
 
 
 @pytest.mark.parametrize("protocol", ["kfold", "time", "leave-challenge-out"])
