@@ -49,6 +49,7 @@ def make_payload(clips: int, names: Names | None = None, seed: int = 0) -> tuple
             "label_why": "asked for", "seed": seed, "trained_on": clips, "dataset": "fedcba9876543210",
             "modalities": ["pose", "face", "scene", "appearance"], "untrained": False, "faces": "blur",
             "interval_level": 0.8,
+            "context": True,
         },
         "data": _data(columns, clips, count),
         "quality": _quality(rng, clips, called),
@@ -86,6 +87,8 @@ def _clips(rng: np.random.Generator, clips: int, challenges: int, names: Names) 
     expected = np.clip(0.2 + 0.6 * percentile, 0, 1)
     copies = np.full(clips, None, object)
     copies[3::97] = "group-0"
+    (apart,) = rng.spawn(1)  # draws nothing from what all else is drawn from
+    context = apart.normal(size=clips)
     return {
         "id": [names.clip.format(row) for row in range(clips)],
         "challenge": challenge.tolist(),
@@ -106,6 +109,8 @@ def _clips(rng: np.random.Generator, clips: int, challenges: int, names: Names) 
         "low": _plain(np.clip(expected - 0.25, 0, 1)),
         "high": _plain(np.clip(expected + 0.25, 0, 1)),
         "unseen": _plain(_percentile(score + rng.normal(size=clips) / 2, challenge)),
+        "content": _plain(_percentile(score - context, challenge)),
+        "context": _plain(_percentile(context, challenge)),
         "modality_percentile": {
             modality: _plain(_percentile(values, challenge)) for modality, values in modality_scores.items()
         },

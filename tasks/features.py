@@ -19,6 +19,7 @@ from pipeline.features.plan import (
     record_sizes,
 )
 from pipeline.ingest.ingest_batch import run_ingest
+from pipeline.runs.run import WITH_ADJUSTED
 from tasks.console import Progress, note_parts
 from tasks.option_types import NumberOption
 from tasks.options import ExtractOptions, WorkspaceTask, changed_meanwhile
@@ -155,6 +156,21 @@ class DatasetOptions(ExtractOptions):
         int, 0, 10**12, default=0, description="leave bigger creators' clips unlabelled; 0: nobody's"
     )
 
+    with_context = luigi.BoolParameter(
+        description="forecast likes, with the creator's reach and record in the score, rather than judge the content"
+    )
+
+    def check_options(self) -> None:
+        super().check_options()
+        _ = self.label_kind
+
+    @property
+    def label_kind(self) -> str:
+        """The label asked for, or the one that goes with the context."""
+        if self.with_context and self.label == "adjusted":
+            raise OptionError(WITH_ADJUSTED)
+        return "likes" if self.with_context and self.label == "auto" else self.label
+
     def extractions(self) -> list[ExtractBatch]:
         return extractions(self)
 
@@ -165,7 +181,7 @@ class DatasetOptions(ExtractOptions):
         if batches is None:
             return None
         specs = {spec.modality: spec.fingerprint for spec in self.specs}
-        labels = [self.label, self.max_followers]
+        labels = [self.label_kind, self.max_followers]
         return fingerprint({"version": DATASET_VERSION, "batches": batches, "specs": specs, "labels": labels})
 
     def dataset_folder(self) -> DatasetFolder:
@@ -206,7 +222,7 @@ class AssembleDataset(DatasetOptions):
 
         files = [batch_files(self, seen) for seen in self.snapshot.batches]
         refuse_too_many(files, self.max_failed)
-        options = LabelOptions(self.label, self.max_followers or None)
+        options = LabelOptions(self.label_kind, self.max_followers or None)
         with Progress(self, "assemble") as progress:
             assemble(self.dataset_folder(), files, options, progress)
 

@@ -28,8 +28,8 @@ from tasks.features import AssembleDataset, DatasetOptions
 from tasks.option_types import NumberOption
 from tasks.terminal_text import not_judged_text
 
-MODEL_VERSION = 10  # raised when the networks, the training or the scores change meaning
-REPORT_VERSION = 4  # raised when the page shows other things, or shows them otherwise
+MODEL_VERSION = 11  # raised when the networks, the training or the scores change meaning
+REPORT_VERSION = 5  # raised when the page shows other things, or shows them otherwise
 REPORT_ABOUT = "report.json"  # in the run's folder, written last: what the report there shows
 
 
@@ -94,7 +94,8 @@ class RunStage(DatasetOptions):
 
     def run_folder(self) -> Run:
         parts = {"version": MODEL_VERSION, "dataset": self.dataset_id, "seed": self.seed, "epochs": self.epochs}
-        parts |= {"protocol": self.protocol, "folds": self.folds, "permuted": self.permuted}
+        parts |= {"protocol": self.protocol, "folds": self.folds, "permuted": self.permuted,
+                  "context": self.with_context}  # fmt: skip
         return Run.of(self.workspace, fingerprint(parts))
 
     @property
@@ -140,7 +141,7 @@ class RunStage(DatasetOptions):
     def config(self) -> VdvConfig:
         """What the run is trained with."""
         modalities = tuple(spec.modality for spec in self.specs)
-        return VdvConfig(modalities=modalities, seed=self.seed, epochs=self.epochs)
+        return VdvConfig(modalities=modalities, seed=self.seed, epochs=self.epochs, context=self.with_context)
 
 
 class TrainFusion(RunStage):

@@ -17,7 +17,7 @@ from tasks.options import ExtractOptions, changed_meanwhile
 from tasks.snapshots import Features
 from tasks.terminal_text import uploads_text
 
-UPLOADS_VERSION = 3  # raised when what is written changes meaning
+UPLOADS_VERSION = 4  # raised when what is written changes meaning
 
 
 class ScoreUploads(ExtractOptions):
@@ -86,7 +86,7 @@ class ScoreUploads(ExtractOptions):
         refuse_too_many(files, self.max_failed)
         folder = self.uploads_folder()
         with Progress(self, "assemble") as progress:
-            assemble_uploads(folder, files, progress)
+            assemble_uploads(folder, files, progress, self.run_folder)
         score_uploads(folder, self.run_folder, self.torch_device, self.level or None)
 
     def summary(self) -> str:

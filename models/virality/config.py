@@ -4,11 +4,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+# Numbers of a clip's context, what is known before it is looked at (pipeline.dataset.context), and their part's name.
+CONTEXT_NUMBERS = ("followers", "likes_a_video", "videos", "record", "earlier_clips", "age", "duration")
+CONTEXT = "context"
 SKELETON_NETWORKS = ("psgcn", "st_gcn", "st_gcn_plus")
 SEQUENCE_NETWORKS = ("rtcn", "lstm", "mean_mlp")
 
 # Options that no encoder depends on: the joint model's.
-_NOT_OF_ENCODERS = frozenset({"modalities", "statistics", "pretrained", "inner_folds"})
+_NOT_OF_ENCODERS = frozenset({"modalities", "statistics", "pretrained", "inner_folds", "context"})
 _SKELETON_ONLY = frozenset(
     {"frames", "min_joint_score", "samplings", "rotation", "scale", "jitter", "crop", "mirror", "pose_network",
      "pyramid", "refine", "joint_channels", "part_channels", "body_channels", "refined_channels", "blocks",
@@ -61,6 +64,7 @@ class VdvConfig:
 
     # Joint model
     statistics: bool = True  # reads statistics of each modality, too; False: the networks' scores alone, as the paper
+    context: bool = False  # adds the creator's reach and record, age and length to the score, beside the content
     inner_folds: int = 3  # of encoders beside the final ones, whose scores of unseen clips the joint model is fitted to
 
     # Loss

@@ -10,6 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from models.virality.config import CONTEXT_NUMBERS
+
 FEATURE_LIMIT = 4.0  # standard deviations that a feature's mean or a probability counts for, about, at most
 MOTION_LIMIT = 2.0  # and a motion statistic, whose tails say how odd a dancer is, not how good
 _NETWORK_LIMIT = 4.0  # and a network's score, which nothing bounds on a clip unlike all that it was trained on
@@ -96,3 +98,24 @@ class Part(nn.Module):
     def trust(self, clarity: Tensor) -> Tensor:
         """Factor of the part, [B]: 1 at the usual quality."""
         return (self.slope * clarity).exp()
+
+
+class ContextPart(Part):
+    """The context's part of the score: no content of the clip is in it, and it is there of every clip.
+
+    Its numbers, in the order of CONTEXT_NUMBERS, then of each whether it is not known, are counted from buffers taken
+    from the training clips.
+    """
+
+    last_upload_s: Tensor  # [] float64, since 1970, from which ages are counted; NaN: no time is known
+    usual_likes: Tensor  # [] float64, mean of log(likes + 1), from which records are
+
+    def __init__(self) -> None:
+        super().__init__(2 * len(CONTEXT_NUMBERS), FEATURE_LIMIT, networks=0)
+        for name in ("last_upload_s", "usual_likes"):
+            self.register_buffer(name, torch.full((), torch.nan, dtype=torch.float64))
+
+    def read_numbers(self, numbers: Tensor) -> Evidence:
+        """numbers: [B, 2 * len(CONTEXT_NUMBERS)], NaN where not known."""
+        ones = torch.ones(len(numbers), device=numbers.device)
+        return self.read(numbers, numbers[:, :0], ones, ones.bool())

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from models.virality.baselines import Lstm, MeanMlp, StGcn, StGcnPlus, matched_width, parameter_count
-from models.virality.config import VdvConfig
+from models.virality.config import CONTEXT, VdvConfig
 from models.virality.inputs import InputSpec, ModalityInput
-from models.virality.joint import FEATURE_LIMIT, MOTION_LIMIT, Evidence, Part
+from models.virality.joint import FEATURE_LIMIT, MOTION_LIMIT, ContextPart, Evidence, Part
 from models.virality.masked import Encoded
 from models.virality.psgcn import Psgcn, motion_statistics, statistics_count
 from models.virality.rtcn import Rtcn
@@ -36,6 +36,9 @@ class Prediction:
 class Vdv(nn.Module):
     """Encoders of the chosen modalities, and the parts of the score read from their scores and from statistics.
 
+    What it predicts is of the content alone. With `config.context` it holds the context's part, too, which scoring adds
+    (pipeline.scoring.scores) and feedback does not look at.
+
     Args:
         config: `modalities` among its options name the model's modalities.
         inputs: the spec of each modality's input.
@@ -56,6 +59,7 @@ class Vdv(nn.Module):
         self.parts = nn.ModuleDict(
             {name: build_part(inputs[name], 1 + (name in self.pretrained)) for name in self.modalities}
         )
+        self.context = ContextPart() if config.context else None
 
     def forward(self, batch: Mapping[str, ModalityInput]) -> Prediction:
         encoded = {modality: encode(self.encoders[modality], batch[modality]) for modality in self.modalities}
@@ -63,7 +67,8 @@ class Vdv(nn.Module):
         return self.predict(evidence, encoded)
 
     def part(self, modality: str) -> Part:
-        return cast(Part, self.parts[modality])
+        """The part of a modality, or of CONTEXT."""
+        return cast(Part, self.context if modality == CONTEXT else self.parts[modality])
 
     def read(self, modality: str, given: ModalityInput, encoded: Encoded, still: bool = False) -> Evidence:
         """What the joint model reads of one modality of B clips. still: as clip_statistics takes it."""

@@ -96,17 +96,14 @@ def record(clips: pd.DataFrame, units: ContextUnits) -> np.ndarray:
     return (mean - units.usual_likes) * count / (count + FEW_CLIPS)
 
 
-CONTEXT = ("followers", "likes_a_video", "videos", "record", "earlier_clips", "age", "duration")
+def context_numbers(clips: pd.DataFrame, units: ContextUnits) -> np.ndarray:
+    """All that is known of each clip before it is looked at, float64 [clips, 2 * len(CONTEXT_NUMBERS)].
 
-
-def context_columns(clips: pd.DataFrame, units: ContextUnits) -> np.ndarray:
-    """All that is known of each clip before it is looked at, float64 [clips, 2 * len(CONTEXT)].
-
-    The columns of CONTEXT, logarithms but the record, NaN where not known; then, of each, 1 where it is not known, else
-    0. The hour and the weekday are left out: times are UTC, and a creator's hour is not known.
+    The columns of CONTEXT_NUMBERS, logarithms but the record, NaN where not known; then, of each, 1 where it is not
+    known, else 0. The hour and the weekday are left out: times are UTC, and a creator's hour is not known.
     """
-    numbers = ("followers", LIKES_A_VIDEO, "creator_videos", EARLIER_CLIPS, "duration_s")
-    logs = {name: np.log1p(number(clips[name])) for name in numbers}
+    counts = ("followers", LIKES_A_VIDEO, "creator_videos", EARLIER_CLIPS, "duration_s")
+    logs = {name: np.log1p(number(clips[name])) for name in counts}
     columns = (
         logs["followers"], logs[LIKES_A_VIDEO], logs["creator_videos"], record(clips, units), logs[EARLIER_CLIPS],
         age(clips, units), logs["duration_s"],

@@ -17,7 +17,7 @@ KINDS = ("auto", "adjusted", *ENGAGEMENT)
 AUTO_CLIPS_A_COEFFICIENT = 5  # with known followers; with fewer, adjusting would explain away what is to be learned
 # Of a creator's videos, at least, that make a record to be taken out, and of training clips that have one. A record of
 # few clips tells what was in them, and that is to be learned: with one clip and more, the best that anybody can say of
-# the label of 256 clips by 96 simulated creators fell from Spearman 0.86 to 0.83 (mean of four worlds).
+# the label of 256 simulated clips falls from Spearman 0.86 to 0.83 (benchmarks.records).
 RECORD_CLIPS, RECORD_TRAINING_CLIPS = 5, 40
 RIDGE = 1e-3  # keeps the fit defined where a challenge or an age does not vary
 

@@ -13,10 +13,10 @@ from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.model_selection import GridSearchCV, GroupKFold
 from threadpoolctl import threadpool_limits
 
-from models.virality.config import VdvConfig
+from models.virality.config import CONTEXT_NUMBERS, VdvConfig
 from models.virality.pose_statistics import pose_statistics
 from pipeline.core import storage
-from pipeline.dataset.context import CONTEXT, ContextUnits, context_columns
+from pipeline.dataset.context import ContextUnits, context_numbers
 from pipeline.dataset.loading import ClipDataset
 from pipeline.features.reader import ShardReader
 from pipeline.modalities.pose import PoseRows, read_lead
@@ -32,7 +32,7 @@ class BaselineInputs:
 
     followers: np.ndarray  # float64 [N, 1] log(followers + 1)
     duration: np.ndarray  # float64 [N, 1] log(seconds + 1)
-    context: np.ndarray  # float64 [N, C] these two, and all else that is known before the clip is seen: context_columns
+    context: np.ndarray  # float64 [N, C] these two, and all else that is known before the clip is seen: context_numbers
     means: np.ndarray  # float32 [N, D] features of every modality, mean over time
     pose: np.ndarray  # float32 [N, S] pose_statistics of the lead dancer; S = 0 without the modality pose
 
@@ -155,8 +155,8 @@ def baseline_inputs(
     train: rows, of which ages and records are counted as for the label `adjusted`.
     """
     clips = dataset.clips
-    context = context_columns(clips, ContextUnits.of(clips.iloc[train]))
-    followers, duration = (context[:, [CONTEXT.index(name)]] for name in ("followers", "duration"))
+    context = context_numbers(clips, ContextUnits.of(clips.iloc[train]))
+    followers, duration = (context[:, [CONTEXT_NUMBERS.index(name)]] for name in ("followers", "duration"))
     means = _mean_features(dataset, rows)
     pose = np.zeros((len(clips), 0), np.float32)
     if "pose" in dataset.inputs:

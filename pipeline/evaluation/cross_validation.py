@@ -130,11 +130,12 @@ def _run_all(tasks: Sequence[_FoldTask], workers: int) -> Iterator[pd.DataFrame]
             yield done.result()
 
 
-def permute_engagement(clips: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """The clips with engagement, what is known of the creator and upload time permuted, together, among a challenge's
-    labelled clips.
+def permute_engagement(clips: pd.DataFrame, seed: int, context: bool = False) -> pd.DataFrame:
+    """The clips with engagement permuted among a challenge's labelled clips, and what a label is adjusted for with it.
+
+    context: the model reads what a label would be adjusted for, which therefore stays where it is.
     """
-    columns = [*ENGAGEMENT, *REACH, "uploaded_at"]
+    columns = [*ENGAGEMENT] if context else [*ENGAGEMENT, *REACH, "uploaded_at"]
     rng = np.random.default_rng(seed)
     source = np.arange(len(clips))
     labelled = clips["label"].notna().to_numpy(bool)
@@ -201,7 +202,7 @@ def _score_fold(task: _FoldTask, clips: pd.DataFrame) -> pd.DataFrame:
         challenge = dataset.clips["challenge"].to_numpy(str)
         by_baseline = baseline_scores(inputs, percentile, groups, challenge, train, test, task.config.seed)
         parts.append(by_baseline.add_prefix(BASELINE))
-        parts.append(_controls(task, permute_engagement(clips, task.config.seed), inputs, groups))
+        parts.append(_controls(task, permute_engagement(clips, task.config.seed, task.config.context), inputs, groups))
     frame = pd.concat(parts, axis=1)
     frame.insert(2, "group", groups[test])
     frame.insert(3, "fold", task.number)

@@ -8,16 +8,17 @@ import numpy as np
 import pandas as pd
 import torch
 
+from models.virality.config import CONTEXT
 from models.virality.joint import Evidence
 from models.virality.vdv import Vdv, encode
 from pipeline.dataset.loading import ClipDataset
 from pipeline.training.fit import Fitted
-from pipeline.training.joint import NETWORK, STATISTICS, fit_joint
+from pipeline.training.joint import NETWORK, STATISTICS, fit_joint, read_context
 
 
 @torch.inference_mode()
 def read_evidence(model: Vdv, dataset: ClipDataset, rows: list[int], device: torch.device) -> dict[str, Evidence]:
-    """What the joint model reads of these rows of the dataset, by modality."""
+    """What the joint model reads of these rows of the dataset, by modality, and of CONTEXT where it reads that."""
     evidence = {}
     for modality in model.modalities:
         parts = []
@@ -26,44 +27,52 @@ def read_evidence(model: Vdv, dataset: ClipDataset, rows: list[int], device: tor
             of_batch = model.read(modality, given, encode(model.encoders[modality], given))
             parts.append([value.cpu() for value in of_batch])
         evidence[modality] = Evidence(*(torch.cat(column) for column in zip(*parts, strict=True)))
+    if model.context is not None:
+        evidence[CONTEXT] = Evidence(*(value.cpu() for value in read_context(model.context, dataset.clips.iloc[rows])))
     return evidence
 
 
 def other_fusion_scores(fitted: Fitted, evidence: Mapping[str, Evidence], rows: list[int]) -> pd.DataFrame:
     """Scores of clips by other readings of their evidence (`read_evidence`); NaN where one has no input.
 
+    Those that are the joint model without something keep the context, where the model has it.
+
     Returns:
         Columns, indexed by `rows`:
         networks: the four networks' scores alone, weighted clip by clip: the paper's attentive fusion of predictions.
         statistics: the statistics alone, without networks.
         no_gates: as if quality said nothing.
+        content: without the context; only where the model has it.
         mean: of the modalities' parts, each in units of its spread.
         best_single: the modality whose part explains most of the training clips' labels.
         only_<modality>+<modality>: the joint model fitted anew to these modalities, of each two and each three.
         without_<modality>: the model as it is, as if the clips lacked the modality.
-        The last four, only where there are two modalities or more.
+        The last four only where there are two modalities or more.
     """
     modalities = fitted.model.modalities
+    context = tuple(name for name in fitted.evidence if name == CONTEXT)
 
-    def anew(names: tuple[str, ...] = modalities, **options: Any) -> np.ndarray:
+    def anew(names: tuple[str, ...], **options: Any) -> np.ndarray:
         of_clips = {name: fitted.evidence[name] for name in names}
         joint = fit_joint(of_clips, fitted.clips, seed=fitted.model.config.seed, **options)
         return _summed(joint.parts({name: evidence[name] for name in names}), evidence)
 
     fused = {
-        "networks": anew(kinds=(NETWORK,)),
-        "statistics": anew(kinds=(STATISTICS,)),
-        "no_gates": anew(gates=False),
+        "networks": anew(modalities, kinds=(NETWORK,)),
+        "statistics": anew(modalities + context, kinds=(STATISTICS,)),
+        "no_gates": anew(modalities + context, gates=False),
     }
+    if context:
+        fused["content"] = anew(modalities)
     parts = fitted.joint.parts(evidence)
     if len(modalities) > 1:
         spread = {name: max(float(fitted.model.part(name).spread), 1e-9) for name in modalities}
-        fused["mean"] = _summed({name: part / spread[name] for name, part in parts.items()}, evidence)
+        fused["mean"] = _summed({name: parts[name] / spread[name] for name in modalities}, evidence)
         best = max(modalities, key=lambda name: spread[name])
         fused["best_single"] = _summed({best: parts[best]}, evidence)
         for count in range(2, len(modalities)):
             for chosen in combinations(modalities, count):
-                fused[f"only_{'+'.join(chosen)}"] = anew(chosen)
+                fused[f"only_{'+'.join(chosen)}"] = anew(chosen + context)
         for modality in modalities:
             fused[f"without_{modality}"] = _summed(
                 {name: part for name, part in parts.items() if name != modality}, evidence
@@ -72,6 +81,6 @@ def other_fusion_scores(fitted: Fitted, evidence: Mapping[str, Evidence], rows: 
 
 
 def _summed(parts: Mapping[str, np.ndarray], evidence: Mapping[str, Evidence]) -> np.ndarray:
-    """Sum of the parts; NaN where a clip has none of these modalities."""
-    present = np.stack([evidence[name].present.numpy() for name in parts], 1).any(1)
+    """Sum of the parts; NaN where a clip has none of these modalities, whatever is known of its context."""
+    present = np.stack([evidence[name].present.numpy() for name in parts if name != CONTEXT], 1).any(1)
     return np.where(present, np.sum(list(parts.values()), 0), np.nan)

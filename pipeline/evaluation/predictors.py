@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from models.virality.config import CONTEXT
+
 BASELINE, FUSION, PERMUTED = "baseline_", "fusion_", "permuted_"  # how columns of cross_validate start
 SCORE, FUSED = "score", "fused"  # the model's column and its id; a modality's are score_<modality> and <modality>
 CHANCE = "chance"  # in the table only
@@ -21,7 +23,7 @@ SECTIONS = {
     CONTROL: "controls",
 }
 MUST_BEAT = (MODALITY, NO_NETWORK, OTHER_FUSION)  # sections of what the model must beat
-_REDUCED = ("fusion_statistics", "fusion_no_gates")
+_REDUCED = ("fusion_content", "fusion_statistics", "fusion_no_gates")
 _TITLES = {
     "baseline_followers": "followers alone",
     "baseline_duration": "duration alone",
@@ -32,6 +34,7 @@ _TITLES = {
     "baseline_ridge_all": "ridge on mean features and pose statistics",
     "baseline_trees_all": "ExtraTrees on mean features and pose statistics",
     "fusion_networks": "networks alone, attentive fusion of their scores (the paper's)",
+    "fusion_content": "the content alone, without the context",
     "fusion_statistics": "statistics alone, no network",
     "fusion_no_gates": "without the clips' quality",
     "fusion_mean": "uniform mean of the modalities' parts",
@@ -77,8 +80,12 @@ def predictors_in(columns: Iterable[str]) -> list[Predictor]:
     """Predictors among the columns of folds.parquet, in the table's order; without chance."""
     columns = list(columns)
     modalities = [predictor_id(name) for name in columns if name.startswith(f"{SCORE}_")]
-    listed = [Predictor(MODEL, SCORE, "VDV, all modalities" if len(modalities) > 1 else "VDV")]
-    listed += [Predictor(MODALITY, f"{SCORE}_{name}", name) for name in modalities if len(modalities) > 1]
+    title = "VDV, all modalities" if len(set(modalities) - {CONTEXT}) > 1 else "VDV"
+    listed = [Predictor(MODEL, SCORE, f"{title}, with the context" if CONTEXT in modalities else title)]
+    titles = {CONTEXT: "the context's part, not of the content"}
+    listed += [
+        Predictor(MODALITY, f"{SCORE}_{name}", titles.get(name, name)) for name in modalities if len(modalities) > 1
+    ]
     for section, prefix in ((NO_NETWORK, BASELINE), (OTHER_FUSION, FUSION)):
         listed += _titled(section, prefix, [name for name in columns if name not in _REDUCED])
     listed += _titled(REDUCED, FUSION, [name for name in columns if name in _REDUCED])

@@ -1,6 +1,7 @@
 """The page's data as one JSON object: facts about the run, counts, and the clips as columns."""
 
-from collections.abc import Mapping, Sequence
+import operator
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -16,6 +17,7 @@ from pipeline.modalities.registry import find_modality
 from pipeline.report.run_contents import RunContents
 from pipeline.report.similarity import nearest_better
 from pipeline.report.values import packed, plain
+from pipeline.runs.run import CONTEXT_SCORE, content_score
 from pipeline.scoring.recommendation_options import RecommendOptions, eligible
 
 NAMED = 100  # clips listed a code
@@ -73,6 +75,7 @@ def _about(contents: RunContents, name: str | None, faces: str) -> dict:
         "untrained": bool(contents.statistics["untrained"]),
         "faces": faces,
         "interval_level": run["interval_level"],
+        "context": run["config"]["context"],
     }
 
 
@@ -147,6 +150,8 @@ def _clips(contents: RunContents, vectors: np.ndarray, has_media: np.ndarray) ->
     index = {name: place for place, name in enumerate(contents.challenges)}
     score = table["score"].astype("float64")
     ranks = score.groupby(challenge).rank(method="first", ascending=False)
+    content = percentile_within(content_score(table), challenge)
+    context = table[CONTEXT_SCORE] if CONTEXT_SCORE in table else pd.Series(np.nan, table.index)
     return {
         "id": table["clip_id"],
         "challenge": [index[str(name)] for name in challenge],
@@ -167,12 +172,14 @@ def _clips(contents: RunContents, vectors: np.ndarray, has_media: np.ndarray) ->
         "low": table["low"],
         "high": table["high"],
         "unseen": _unseen(contents),
+        "content": _unseen(contents, content_score).fillna(content),
+        "context": percentile_within(context, challenge),
         "modality_percentile": {
             modality: percentile_within(table[f"score_{modality}"], challenge)
             for modality in contents.scored_modalities
         },
         "attention": {modality: table[f"attention_{modality}"] for modality in contents.scored_modalities},
-        "better": nearest_better(vectors, challenge.to_numpy(str), percentile_within(score, challenge)),
+        "better": nearest_better(vectors, challenge.to_numpy(str), content),
         "media": has_media,
     }
 
@@ -183,11 +190,16 @@ def _feedback(contents: RunContents) -> list[dict]:
     return [asdict(feedback) | {"clip": row[feedback.clip]} for feedback in contents.feedback]
 
 
-def _unseen(contents: RunContents) -> pd.Series:
-    """Percentile within the challenge by a fold's model that saw nothing of the creator; NaN: no such score."""
+def _unseen(
+    contents: RunContents, score: Callable[[pd.DataFrame], pd.Series] = operator.itemgetter("score")
+) -> pd.Series:
+    """Percentile within the challenge by a fold's model that saw nothing of the creator; NaN: no such score.
+
+    score: of the folds' table.
+    """
     if contents.folds is None:
         return pd.Series(np.nan, index=contents.clips.index)
-    judged = percentile_within(contents.folds["score"], contents.folds["challenge"])
+    judged = percentile_within(score(contents.folds), contents.folds["challenge"])
     by_id = dict(zip(contents.folds["clip_id"], judged, strict=True))
     return contents.clips["clip_id"].map(by_id).astype("float64")
 

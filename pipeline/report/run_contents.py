@@ -15,7 +15,7 @@ from pipeline.features.reader import ShardReader
 from pipeline.feedback.clip_feedback import FEEDBACK_SCHEMA
 from pipeline.files.checksums import json_content
 from pipeline.modalities.record import ModalityRows
-from pipeline.runs.run import ABLATIONS, FEEDBACK, FOLDS, METRICS, SCORES, Run
+from pipeline.runs.run import ABLATIONS, FEEDBACK, FOLDS, METRICS, SCORES, Run, scored_modalities
 from pipeline.scoring.intervals import read_unseen
 
 T = TypeVar("T")
@@ -59,7 +59,7 @@ class RunContents:
     @property
     def scored_modalities(self) -> list[str]:
         """Modalities of the run's model."""
-        return [name.removeprefix("score_") for name in self.clips if name.startswith("score_")]
+        return scored_modalities(self.clips)
 
     @property
     def modalities(self) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Literal
 from pipeline.evaluation.predictors import CONTROL, FUSED, MUST_BEAT
 from pipeline.metrics.significance import PRIMARY
 from pipeline.report.run_contents import RunContents
+from pipeline.runs.run import CONTEXT_SCORE
 
 FEW_CLIPS = 100  # judged in all: below, the interval of a mean Spearman is wider than about 0.4
 FEW_IN_CHALLENGE = 10
@@ -178,7 +179,14 @@ def creators(contents: RunContents) -> Iterator[ReportWarning]:
 
 def label(contents: RunContents) -> Iterator[ReportWarning]:
     kind, why = contents.statistics["label"]["kind"], contents.statistics["label"]["why"]
-    if kind != "adjusted":
+    if CONTEXT_SCORE in contents.clips:
+        yield ReportWarning(
+            "context", "warning",
+            "The score is a forecast, and no judgement of the content: the context is a part of it (the creator's reach"
+            " and record, age, length), so who has many likes already is scored higher. The part that is not of the"
+            " content is the row and column `context`.",
+        )  # fmt: skip
+    elif kind != "adjusted":
         yield ReportWarning(
             "label", "note",
             f"The label is {kind}, with the creators' reach in it: who has many followers is called better."

@@ -1,20 +1,29 @@
 """A run: the folder of one trained model and the names of its files."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pipeline.core.errors import WorkspaceError
 from pipeline.files.folder import Folder
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 RUNS = "runs"
-RUN_SCHEMA = 6  # of run.json; raised when it or the files beside it change meaning
+RUN_SCHEMA = 7  # of run.json; raised when it or the files beside it change meaning
 INTERVAL_LEVEL = 0.8  # nominal coverage of a score's interval on new creators' clips; stored in run.json
 RUN, MODEL, HELD_OUT = "run.json", "model.safetensors", "held_out.parquet"
 SCORES, SCORES_CSV = "scores.parquet", "scores.csv"
 SCORES_ABOUT = "scores.json"  # of uploads, written last
+CONTEXT_SCORE = "score_context"  # the column of scores and folds that holds the context's part, of a run with it
 REPORT = "report.html"
 METRICS, FOLDS, FOLDS_ABOUT = "metrics.json", "folds.parquet", "folds.json"
 TABLE, ABLATIONS = "table", "ablations"  # each as .md and .tex; ablations as .parquet, too
 FEEDBACK = "feedback"  # a folder: a .json and an .mp4 of each clip requested
+WITH_ADJUSTED = (
+    "the label `adjusted` takes out what the context puts in: give --with-context with --label likes, or leave --label"
+    " away; to judge the content alone, leave --with-context away"
+)
 
 
 @dataclass(frozen=True)
@@ -37,3 +46,17 @@ class Run(Folder):
                 f"{self.file(RUN)} is of schema {about['schema']}, this version reads {RUN_SCHEMA}; train anew"
             )
         return about
+
+
+def content_score(scores: "pd.DataFrame") -> "pd.Series":
+    """The score, float64, without the context's part, if it has one: what recommendations go by.
+
+    scores: of scores.parquet or folds.parquet.
+    """
+    whole = scores["score"].astype("float64")
+    return whole - scores[CONTEXT_SCORE].astype("float64") if CONTEXT_SCORE in scores else whole
+
+
+def scored_modalities(scores: "pd.DataFrame") -> list[str]:
+    """The modalities of scores.parquet or folds.parquet. The context is none: it has no attention."""
+    return [name.removeprefix("attention_") for name in scores if name.startswith("attention_")]

@@ -18,17 +18,17 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from models.virality.config import VdvConfig
+from models.virality.config import CONTEXT, VdvConfig
 from models.virality.inputs import InputSpec
 from models.virality.vdv import Vdv
 from pipeline.core import storage
 from pipeline.core.environment import code_version, environment
-from pipeline.core.errors import WorkspaceError
+from pipeline.core.errors import DataError, WorkspaceError
 from pipeline.core.fingerprint import fingerprint
 from pipeline.dataset.folder import DatasetFolder
 from pipeline.dataset.loading import ClipDataset
 from pipeline.files.tensors import read_tensors, write_tensors
-from pipeline.runs.run import HELD_OUT, INTERVAL_LEVEL, MODEL, RUN, RUN_SCHEMA, Run
+from pipeline.runs.run import HELD_OUT, INTERVAL_LEVEL, MODEL, RUN, RUN_SCHEMA, WITH_ADJUSTED, Run
 from pipeline.training.checkpoints import CHECKPOINTS, clear
 from pipeline.training.fit import Fitted, fit
 
@@ -41,11 +41,14 @@ def train_fusion(dataset_folder: DatasetFolder, run_folder: Run, config: VdvConf
     Killed and called again, it resumes after the last whole epoch, to the same weights bit for bit on a CPU.
 
     Raises:
-        DataError: there is nothing to learn from; the message says what to add.
+        DataError: there is nothing to learn from; the message says what to add. Or the context is asked for, and the
+            label is adjusted for it.
     """
     dataset = ClipDataset(dataset_folder, config, training=True)
     statistics = dataset_folder.read_statistics()
     warn_if_untrained(statistics)
+    if config.context and statistics["label"]["kind"] == "adjusted":
+        raise DataError(WITH_ADJUSTED)
     start = time.perf_counter()
     folder = run_folder.path
     with tempfile.TemporaryDirectory(prefix="vdv-logs-") as temporary:
@@ -114,12 +117,15 @@ def _held_out(dataset: ClipDataset, fitted: Fitted) -> pd.DataFrame:
 def _describe_joint(fitted: Fitted) -> dict:
     """Shares of the label's variance within a challenge as the joint model estimates them, and its slopes."""
     joint = fitted.joint
-    of_blocks = {f"{modality}_{kind}": variance for (modality, kind), variance in joint.variances.items()}
+    of_blocks = {
+        modality if modality == CONTEXT else f"{modality}_{kind}": variance
+        for (modality, kind), variance in joint.variances.items()
+    }
     variances = of_blocks | {"creator": joint.creator, "noise": joint.noise}
     total = sum(variances.values())
     return {
         "variance": {name: round(variance / total, 4) for name, variance in variances.items()},
-        "slope": {modality: round(slope, 4) for modality, slope in joint.slopes.items()},
+        "slope": {modality: round(slope, 4) for modality, slope in joint.slopes.items() if modality != CONTEXT},
     }
 
 

@@ -21,7 +21,7 @@ from pipeline.core import storage
 from pipeline.dataset.labels import ENGAGEMENT, TRAIN
 from pipeline.files.checksums import json_bytes, write_parquet
 from pipeline.metrics.ranking import percentile_within
-from pipeline.runs.run import SCORES, Run
+from pipeline.runs.run import SCORES, Run, content_score, scored_modalities
 from pipeline.scoring.intervals import read_unseen
 from pipeline.scoring.recommendation_options import FUSED, RecommendOptions, eligible
 
@@ -58,27 +58,31 @@ def read_candidates(run_folder: Run, options: RecommendOptions) -> Candidates:
 
     Percentiles are among all clips of the challenge that have the score. The score of a training clip is too good, for
     its likes were seen: where there are folds by creator, the score of the fold's model replaces it, which saw nothing
-    of the creator (`unseen`).
+    of the creator (`unseen`). What a run has learned of the context is left out: it is not of the content.
     """
     run = run_folder.read_about()
     folder = options.folder(run_folder.workspace, run)
     clips = folder.read_clips()
     scores = (folder if options.uploads else run_folder).read_table(SCORES).set_index("clip_id")
-    modalities = {name: name.removeprefix("score_") for name in scores if name.startswith("score_")}
-    by_predictor = scores[["score", *modalities]].astype("float64")
+    by_predictor = _by_predictor(scores)
     seen = pd.Series(False, by_predictor.index) if options.uploads else scores["split"] == TRAIN
     unseen, source = read_unseen(run_folder)
     if seen.any() and source == "folds":
-        of_folds = unseen.set_index("clip_id")[list(by_predictor)].astype("float64")
+        of_folds = _by_predictor(unseen.set_index("clip_id"))
         of_folds = of_folds[of_folds.index.isin(seen.index[seen])]
         by_predictor.loc[of_folds.index] = of_folds
         seen[of_folds.index] = False
-    renamed = by_predictor.rename(columns={"score": FUSED} | modalities)
-    ordered = renamed.reindex(clips["clip_id"]).reset_index(drop=True)
+    ordered = by_predictor.reindex(clips["clip_id"]).reset_index(drop=True)
     percentile = percentile_within(ordered, clips["challenge"])
     kept = clips[["clip_id", "challenge", "creator_id", "copies", "uploaded_at", *ENGAGEMENT]]
     known = clips["challenge"].isin(run["data"]["challenges"])
     return Candidates(kept.assign(known=known, unseen=~seen.reindex(clips["clip_id"]).to_numpy(bool)), percentile)
+
+
+def _by_predictor(scores: pd.DataFrame) -> pd.DataFrame:
+    """Scores of the content, float64: the fused one, without the context's part, and each modality's."""
+    parts = {name: scores[f"score_{name}"].astype("float64") for name in scored_modalities(scores)}
+    return pd.DataFrame({FUSED: content_score(scores), **parts})
 
 
 def weighted_relevance(percentile: pd.DataFrame, weights: Mapping[str, float]) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -12,9 +13,10 @@ from pipeline.dataset.folder import DatasetFolder
 from pipeline.dataset.labels import TRAIN
 from pipeline.dataset.loading import ClipBatch, ClipDataset
 from pipeline.metrics.ranking import percentile_within
-from pipeline.runs.run import SCORES, Run
+from pipeline.runs.run import CONTEXT_SCORE, SCORES, Run
 from pipeline.runs.train import load_run, warn_if_untrained
 from pipeline.scoring.intervals import Calibration, calibrate, read_unseen
+from pipeline.training.joint import read_context
 
 
 def score_clips(dataset_folder: DatasetFolder, run_folder: Run, device: torch.device) -> None:
@@ -25,7 +27,8 @@ def score_clips(dataset_folder: DatasetFolder, run_folder: Run, device: torch.de
     challenge: the expected one and its interval at the run's level; see pipeline.scoring.intervals; null where
     abstained and where the challenge is unknown); abstained (the clip has no modality at all); for each modality of the
     run score_<modality> (its part of the score, which is their sum; null where the clip lacks it) and
-    attention_<modality> (how much the part may move this clip's score, as a share; 0 where the clip lacks it).
+    attention_<modality> (how much the part may move this clip's score, as a share; 0 where the clip lacks it). Of a run
+    with the context: score_context (its part, which is in the score, and is not of the content).
 
     The score of a training clip is too good. Its expected percentile comes from the score of a model that did not see
     it, where there is one, else is null.
@@ -73,14 +76,20 @@ def add_expected(table: pd.DataFrame, calibration: Calibration, score: pd.Series
 
 
 def score_rows(model: Vdv, dataset: ClipDataset, rows: Sequence[int], device: torch.device) -> pd.DataFrame:
-    """Columns score, abstained, score_<modality> and attention_<modality> of `score_clips`, indexed by dataset row.
+    """The columns of `score_clips` from score on that need no other clip, indexed by dataset row.
 
     `dataset` must have the model's modalities and sample as for scoring, not for training.
     """
     parts = [_score_batch(model, batch, device) for batch in dataset.in_batches(rows, model.config.batch_clips)]
     columns = {name: [value for part in parts for value in part[name]] for name in parts[0]} if parts else {}
     numbers = {name: "float64" for name in columns if name != "abstained"}  # also where no clip has a modality
-    return pd.DataFrame(columns, index=pd.Index(rows)).astype(numbers)
+    table = pd.DataFrame(columns, index=pd.Index(rows)).astype(numbers)
+    if model.context is not None:
+        with torch.inference_mode():
+            context = model.context(read_context(model.context, dataset.clips.iloc[list(rows)]))
+        table[CONTEXT_SCORE] = np.where(table["abstained"], np.nan, context.double().cpu().numpy())
+        table["score"] += table[CONTEXT_SCORE]
+    return table
 
 
 @torch.inference_mode()

@@ -26,8 +26,12 @@ def assemble_uploads(
     uploads_folder: DatasetFolder,
     batches: Sequence[BatchFiles],
     progress: Callable[[int, int], None] | None = None,
+    run_folder: Run | None = None,
 ) -> None:
     """Assembles the batches like a dataset (dataset.assemble), without engagement, split and labels.
+
+    run_folder: whose clips are the creators' records (dataset.context), of a run with the context; None: there are
+        none.
 
     Raises:
         DataError: there is no clip; or as of assemble.
@@ -40,7 +44,12 @@ def assemble_uploads(
         rows[[*ENGAGEMENT, "split"]] = pd.NA
         kept = rows.astype(files.batch.rows.dtypes.to_dict())
         unlabelled.append(replace(files, batch=replace(files.batch, rows=kept)))
-    assemble(uploads_folder, unlabelled, LabelOptions("likes"), progress)
+    others = None
+    if run_folder is not None:
+        run = run_folder.read_about()
+        if run["config"]["context"]:
+            others = DatasetFolder.of(run_folder.workspace, run["dataset"]).read_clips()
+    assemble(uploads_folder, unlabelled, LabelOptions("likes"), progress, others)
 
 
 def score_uploads(

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.virality.config import VdvConfig
+from models.virality.config import CONTEXT, VdvConfig
 from models.virality.joint import Evidence
 from models.virality.pretrained import start_pretrained
 from models.virality.vdv import Vdv, clip_statistics, encode
@@ -18,7 +18,7 @@ from pipeline.dataset.folds import assign_folds
 from pipeline.dataset.labels import TRAIN, group_clips
 from pipeline.dataset.loading import ClipDataset
 from pipeline.training.encoder_training import FittedEncoder, fit_encoder
-from pipeline.training.joint import KINDS, NETWORK, Joint, TrainingClips, calibrate, fit_joint
+from pipeline.training.joint import KINDS, NETWORK, Joint, TrainingClips, calibrate, calibrate_context, fit_joint
 from pipeline.training.lightning_loop import deterministic, quiet
 
 
@@ -28,7 +28,7 @@ class Fitted:
 
     model: Vdv  # in eval mode, on the CPU
     clips: TrainingClips
-    evidence: dict[str, Evidence]  # by modality, of these clips; the networks' scores are of clips held out
+    evidence: dict[str, Evidence]  # by modality, and of the context; the networks' scores are of clips held out
     joint: Joint
     loss: dict[str, float]  # by modality, of the last batch
 
@@ -74,6 +74,8 @@ def fit(
             fitted = _fit_encoder(dataset, modality, clips.row, config, device, prefix, logs)
             model.encoders[modality], loss[modality] = fitted.encoder, fitted.loss
         evidence = {name: _calibrate(model, name, dataset, clips, unseen[name]) for name in modalities}
+        if model.context is not None:
+            evidence[CONTEXT] = calibrate_context(model.context, dataset.clips.iloc[clips.row])
         joint = fit_joint(evidence, clips, kinds=KINDS if config.statistics else (NETWORK,), seed=config.seed)
         joint.copy_to(model, evidence)
     return Fitted(model.eval(), clips, evidence, joint, loss)

@@ -45,6 +45,9 @@ def test_everything_that_is_known_of_a_clip_is_there(opened: Opened) -> None:
         for modality in payload["modalities"]:
             assert modality.capitalize() in scored
             assert f"{round(100 * clips['attention'][modality][row])} %" in scored
+        for title, column in (("Content alone", "content"), ("Context: not of the content", "context")):
+            (of_part,) = (line for line in scored.splitlines() if line.startswith(title))
+            assert f"{round(100 * clips[column][row])} %" in of_part
         assert better in text
         assert page.locator("#clip canvas").count() == 6  # of both clips: skeleton, film, evidence over time
         assert page.locator("#clip table").nth(1).locator("tbody tr").count() == 17

@@ -17,10 +17,7 @@ def of_pipeline(
 ) -> list:
     """clip_ids as pipeline.scoring.recommendation picks them from the page's own numbers."""
     clips = payload["clips"]
-    unseen = [
-        fair if fair is not None else final for fair, final in zip(clips["unseen"], clips["percentile"], strict=True)
-    ]
-    percentile = pd.DataFrame(clips["modality_percentile"] | {"fused": unseen}, dtype=float)
+    percentile = pd.DataFrame(clips["modality_percentile"] | {"fused": clips["content"]}, dtype=float)
     values = np.frombuffer(base64.b64decode(payload["embedding"]["values"]), np.int8)
     values = values.reshape(-1, payload["embedding"]["size"]).astype(float)
     length = np.linalg.norm(values, axis=1, keepdims=True)

@@ -166,6 +166,21 @@ def asked(folder: Path, **options: Any) -> AssembleDataset:
     )
 
 
+def test_the_context_goes_with_likes_as_they_are_and_never_with_a_label_that_takes_it_out(folder: Path) -> None:
+    kinds = {
+        (label, context): asked(folder, label=label, with_context=context).label_kind
+        for label in ("auto", "likes", "views")
+        for context in (False, True)
+    }
+    assert kinds.pop(("auto", True)) == "likes"
+    assert all(kind == label for (label, _), kind in kinds.items())
+    assert asked(folder, label="adjusted").label_kind == "adjusted"
+    task = asked(folder, label="adjusted", with_context=True)
+    assert not task.complete()
+    with pytest.raises(OptionError, match="--with-context with --label likes"):
+        task.requires()
+
+
 def change(folder: Path) -> None:
     (folder / "clips" / "june0").write_text("another upload under the same name")
     (folder / "june.csv").write_text("clip_id,uri,challenge\nlate,clips/june0,dance\n")

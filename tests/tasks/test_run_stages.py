@@ -118,7 +118,10 @@ def test_how_a_run_is_judged_is_a_part_of_its_id_but_ablations_are_not(monkeypat
     def folder(**options: Any) -> Run:
         return TrainFusion(manifest="none.csv", **options).run_folder()
 
-    assert len({folder(), folder(protocol="time"), folder(folds=5), folder(permuted=True), folder(seed=1)}) == 5
+    others: list[dict[str, Any]] = [
+        {"protocol": "time"}, {"folds": 5}, {"permuted": True}, {"seed": 1}, {"label": "likes", "with_context": True},
+    ]  # fmt: skip
+    assert len({folder(), *(folder(**options) for options in others)}) == 6
     assert folder() == folder(ablations=True, ablation_seeds=3, ablation_variants="lstm")
 
 

@@ -52,8 +52,10 @@ function scores(clip, better) {
     h("td", {}, barred(value(clip), percent(value(clip)))), better < 0 ? null : h("td", {}, percent(value(better))),
     h("td", {}, weight == null ? NOTHING : barred(weight, percent(weight))));
   return headTable("How it is scored", ["modality", "this clip", ...(better < 0 ? [] : ["the better one"]), "weight in the score"], [
-    row("all, fused", fairPercentile, null),
+    row(payload.about.context ? "All, with the context" : "all, fused", fairPercentile, null),
+    payload.about.context ? row("Content alone", (one) => clips.content[one], null) : null,
     ...modalities.map((modality) => row(capital(modality), (one) => clips.modality_percentile[modality][one], clips.attention[modality][clip])),
+    payload.about.context ? row("Context: not of the content", (one) => clips.context[one], null) : null,
   ]);
 }
 

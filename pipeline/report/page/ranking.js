@@ -31,6 +31,10 @@ const COLUMNS = [
     key: `modality-${modality}`, title: capital(modality), value: (clip) => clips.modality_percentile[modality][clip],
     cell: (clip) => barred(clips.modality_percentile[modality][clip], percent(clips.modality_percentile[modality][clip])),
   })),
+  ...(payload.about.context ? [{
+    key: "context", title: "Context, not content", value: (clip) => clips.context[clip],
+    cell: (clip) => barred(clips.context[clip], percent(clips.context[clip])),
+  }] : []),
   { key: "challenge", title: "Challenge", words: true, value: (clip) => challenges[clips.challenge[clip]],
     cell: (clip) => challenges[clips.challenge[clip]] },
   { key: "creator", title: "Creator", words: true, value: (clip) => clips.creator[clip],

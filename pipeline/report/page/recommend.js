@@ -2,7 +2,7 @@
 
 import { drawChart, PAPER_PX } from "report/charts";
 import { task } from "report/command";
-import { bytes, challenges, clips, clipsOf, modalities, fairPercentile, payload } from "report/data";
+import { bytes, challenges, clips, clipsOf, modalities, payload } from "report/data";
 import { announce, clipLink, field, h, select, whenNear } from "report/dom";
 import { capital, NOTHING, number, percent, plural } from "report/format";
 import { pick, relevance, Similarity } from "report/mmr";
@@ -18,7 +18,7 @@ const asked = {
   weights: Object.fromEntries([[FUSED, 1], ...modalities.map((modality) => [modality, 0])]),
   challenge: 0, diversity: 0.3, top: 10, newOnly: false, oneEach: true,
 };
-const percentiles = { ...clips.modality_percentile, [FUSED]: clips.id.map((_, clip) => fairPercentile(clip)) };
+const percentiles = { ...clips.modality_percentile, [FUSED]: clips.content };
 let similarities = null;
 
 /** The picks of one challenge; its clips in the order of their ids, as ties go to the first. */

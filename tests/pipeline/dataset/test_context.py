@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.dataset.context import CONTEXT, RECORDS, ContextUnits, context_columns, number, record, with_records
+from models.virality.config import CONTEXT_NUMBERS
+from pipeline.dataset.context import RECORDS, ContextUnits, context_numbers, number, record, with_records
 
 FIRST = pd.Timestamp("2024-06-01", tz="UTC")
 
@@ -91,12 +92,12 @@ def test_a_record_counts_for_the_less_the_fewer_clips_it_is_of() -> None:
     assert np.isnan(found[[0, 1, 5]]).all()
 
 
-def test_context_columns_say_what_is_not_known() -> None:
+def test_context_numbers_say_what_is_not_known() -> None:
     clips = with_records(table())
-    columns = context_columns(clips, ContextUnits.of(clips[:4]))
-    values, unknown = columns[:, : len(CONTEXT)], columns[:, len(CONTEXT) :]
+    columns = context_numbers(clips, ContextUnits.of(clips[:4]))
+    values, unknown = columns[:, : len(CONTEXT_NUMBERS)], columns[:, len(CONTEXT_NUMBERS) :]
     np.testing.assert_array_equal(np.isnan(values), unknown == 1)
-    assert unknown[:, CONTEXT.index("likes_a_video")].all()
-    np.testing.assert_array_equal(unknown[:, CONTEXT.index("followers")], [0, 0, 0, 0, 1, 1])
+    assert unknown[:, CONTEXT_NUMBERS.index("likes_a_video")].all()
+    np.testing.assert_array_equal(unknown[:, CONTEXT_NUMBERS.index("followers")], [0, 0, 0, 0, 1, 1])
     # Ages are counted from the last clip trained on; later ones are new.
-    np.testing.assert_allclose(values[:, CONTEXT.index("age")], np.log1p([3, 2, 1, 0, 0, 0]))
+    np.testing.assert_allclose(values[:, CONTEXT_NUMBERS.index("age")], np.log1p([3, 2, 1, 0, 0, 0]))

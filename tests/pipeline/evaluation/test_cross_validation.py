@@ -189,6 +189,10 @@ def test_permuting_deals_engagement_creator_and_time_together_within_the_challen
     for name in ("shuffle", "wave"):
         rows = clips["challenge"] == name
         assert sorted(dealt["likes"][rows].dropna()) == sorted(clips["likes"][rows].dropna())
+    # What a model with the context reads must not tell the permuted likes.
+    apart = permute_engagement(clips, seed=1, context=True)
+    pd.testing.assert_frame_equal(apart[[*REACH, "uploaded_at"]], clips[[*REACH, "uploaded_at"]])
+    assert apart["likes"].equals(dealt["likes"])
 
 
 @pytest.mark.parametrize("protocol", ["time", "leave-challenge-out"])

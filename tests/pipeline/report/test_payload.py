@@ -22,7 +22,8 @@ from tests.support.whole_files import write_table
 
 COLUMNS = (
     "id", "challenge", "creator", "status", "code", "split", "copies", "likes", "followers", "uploaded_at", "new",
-    "actual", "score", "rank", "percentile", "expected", "low", "high", "unseen", "better", "media",
+    "actual", "score", "rank", "percentile", "expected", "low", "high", "unseen",
+    "content", "context", "better", "media",
 )  # fmt: skip
 
 

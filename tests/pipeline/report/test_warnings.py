@@ -140,6 +140,12 @@ def test_a_run_with_nothing_wrong_with_it_has_no_warning() -> None:
             "are of 5 creators",
         ),
         (run(label={"kind": "likes", "why": "asked for"}), "label", "note", "The label is likes, .* Why: asked for"),
+        (
+            run(table=clips(score_context=0.0), label={"kind": "likes", "why": "asked for"}),
+            "context",
+            "warning",
+            "no judgement of the content: the context is a part of it",
+        ),
         (run(table=clips(status=some(0.1, "failed", "ok"))), "failed_clips", "note", "6 of 60 clips failed"),
         (run(table=clips(challenge=some(0.1, "tiny", "b"))), "small_challenges", "note", "worth little: tiny"),
         (

@@ -6,6 +6,7 @@ import torch
 from scipy.stats import spearmanr
 
 import pipeline.training.joint as joint_module
+from models.virality.config import CONTEXT
 from models.virality.joint import Evidence
 from pipeline.training.joint import NETWORK, STATISTICS, Joint, TrainingClips, fit_joint
 
@@ -112,6 +113,24 @@ def test_what_creators_have_in_common_is_not_learned_as_content() -> None:
     joint = fit_joint(world.evidence(), world.clips)
     assert joint.creator > 0.3
     assert abs(spearmanr(joint.held_out, world.percentile).statistic) < 0.2
+
+
+def test_a_creators_record_is_not_left_to_the_effect_that_nobody_new_has() -> None:
+    """A record of earlier clips says what the creator's effect says, and the effect would win among clips seen."""
+    world, fresh = World(creator=1.5), World(seed=1)
+    target = joint_module.normal_score(world.percentile)
+    earlier = np.array([target[(world.group == one)][:place].mean() if place else 0.0
+                        for one, place in zip(world.group, np.arange(240) % 3, strict=True)])  # fmt: skip
+    ones, clarity = torch.ones(240, dtype=torch.bool), torch.zeros(240)
+    record = {CONTEXT: Evidence(torch.from_numpy(earlier)[:, None], torch.zeros(240, 0), clarity, ones)}
+    joint = fit_joint(world.evidence() | record, world.clips)
+    assert joint.coefficients[CONTEXT, STATISTICS][0] > 0.3
+    assert joint.creator < 1e-3
+    parts = joint.parts(fresh.evidence() | record)
+    for n in range(2):
+        assert spearmanr(parts[f"modality{n}"], fresh.part[n]).statistic > 0.8
+    networks = fit_joint(world.evidence() | record, world.clips, kinds=(NETWORK,))
+    assert (CONTEXT, STATISTICS) in networks.coefficients, "whatever else is left out"
 
 
 def test_scores_held_out_are_of_the_model_fitted_without_the_creator() -> None:
