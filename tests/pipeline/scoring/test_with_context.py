@@ -14,8 +14,11 @@ from pipeline.dataset.assemble import assemble
 from pipeline.dataset.folder import DatasetFolder
 from pipeline.dataset.labels import LabelOptions
 from pipeline.evaluation.cross_validation import cross_validate
+from pipeline.evaluation.evaluate import evaluate_run
 from pipeline.evaluation.predictors import predictors_in
 from pipeline.metrics.ranking import percentile_within
+from pipeline.report.render import Sources, build
+from pipeline.report.run_contents import read_run_contents
 from pipeline.runs.run import FOLDS, FOLDS_ABOUT, Run
 from pipeline.runs.train import train_fusion
 from pipeline.scoring.recommendation import read_candidates
@@ -113,6 +116,20 @@ def test_recommendations_leave_the_context_out(workspace: str) -> None:
     content[seen] = (folds["score"] - folds["score_context"])[content.index[seen]]
     expected = percentile_within(content, scores["challenge"])
     np.testing.assert_allclose(candidates.percentile["fused"], expected[candidates.clips["clip_id"]])
+
+
+def test_the_page_names_the_context_and_shows_the_content_apart(workspace: str) -> None:
+    dataset, run = DatasetFolder(workspace, "datasets/one"), Run(workspace, "runs/one")
+    evaluate_run(dataset, run)
+    payload, _ = build(dataset, run, read_run_contents(dataset, run), CPU, "none", 0, Sources())
+    assert payload["about"]["context"]
+    assert "context" in {warning["id"] for warning in payload["quality"]["warnings"]}
+    assert payload["modalities"] == ["pose", "scene"]
+    scores, folds = run.read_table("scores.parquet"), run.read_table(FOLDS).set_index("clip_id")
+    context = percentile_within(scores["score_context"], scores["challenge"])
+    np.testing.assert_allclose(payload["clips"]["context"], context, atol=1e-3)
+    content = percentile_within(folds["score"] - folds["score_context"], folds["challenge"])
+    np.testing.assert_allclose(payload["clips"]["content"], content[payload["clips"]["id"]], atol=1e-3)
 
 
 def test_an_upload_has_the_record_of_its_creators_clips_in_the_runs_dataset(workspace: str) -> None:
