@@ -118,20 +118,20 @@ def _renamed(column: str) -> str:
 def _digest(value: pa.Array) -> bytes:
     """Digest of an array of one value; equal for equal bits only."""
     digest = blake2b(digest_size=16)
-    for part in _bits(value):
+    for part in bits_of(value):
         digest.update(len(part).to_bytes(8, "little") + part)
     return digest.digest()
 
 
-def _bits(array: pa.Array) -> Iterator[bytes]:
+def bits_of(array: pa.Array) -> Iterator[bytes]:
     """What is null, lengths of lists, then the bytes of the leaves."""
     yield array.is_null().to_numpy(zero_copy_only=False).tobytes()
     if pa.types.is_struct(array.type):
         for child in array.flatten():
-            yield from _bits(child)
+            yield from bits_of(child)
     elif pa.types.is_nested(array.type):  # lists of any kind
         yield repr(pc.list_value_length(array).to_pylist()).encode()
-        yield from _bits(array.flatten())
+        yield from bits_of(array.flatten())
     elif pa.types.is_binary(array.type) or pa.types.is_large_binary(array.type):
         yield from (item or b"" for item in array.to_pylist())
     elif pa.types.is_string(array.type) or pa.types.is_large_string(array.type):

@@ -10,10 +10,10 @@ beside those of the others. The benchmark fails where a part counts anything tha
 import argparse
 from types import ModuleType
 
-from benchmarks import hostile_films
+from benchmarks import hostile_films, hostile_kills
 from benchmarks.common import save
 
-PARTS: dict[str, ModuleType] = {"films": hostile_films}
+PARTS: dict[str, ModuleType] = {"films": hostile_films, "kills": hostile_kills}
 
 
 def main() -> None:

@@ -148,7 +148,6 @@ class RemoteFiles:
         return None
 
     def _start(self) -> None:
-        storage.remove_stale_folders()
         folder = self._folder.enter_context(storage.temporary_folder())
         connection, far_end = Pipe()
         setting = {

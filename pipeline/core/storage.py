@@ -19,7 +19,7 @@ from fsspec.core import url_to_fs
 from pipeline.core.errors import WorkspaceError
 
 _STAGED = ".staged-"  # prefix of a local file that is still being written; it ends in .part, so *.parquet leaves it out
-_OUTBOX = "vdv-outbox-"  # prefix of temporary folders: of files until they are uploaded, or while they are fetched
+_OUTBOX = "vdv-outbox-"  # prefix of temporary folders
 _FRESH_S = 60.0  # a temporary folder younger than this may belong to a process that has yet to lock it
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 
@@ -226,11 +226,12 @@ def _staged_remote(path: str) -> Iterator[Path]:
 def temporary_folder() -> Iterator[Path]:
     """A folder for files that have no place yet, removed with all that is in it when the block ends.
 
-    That of a process that was killed is left to `remove_stale_folders`.
+    Those that killed processes left are removed first; that of this one, should it be killed, is left to the next.
 
     Raises:
         WorkspaceError: there is no room for it.
     """
+    remove_stale_folders()
     with _explained("write", tempfile.gettempdir(), missing_is_error=True):
         folder = Path(tempfile.mkdtemp(prefix=_OUTBOX))
     lock = os.open(folder, os.O_RDONLY)
@@ -273,9 +274,8 @@ def remove_stale_folders() -> int:
     removed = 0
     for outbox in Path(tempfile.gettempdir()).glob(f"{_OUTBOX}*"):
         if _is_private(outbox) and _age_s(outbox) >= _FRESH_S and _deserted(outbox):
-            removed += sum(1 for _ in outbox.iterdir())
-            with _explained("remove", str(outbox)):
-                shutil.rmtree(outbox)
+            removed += sum(len(files) for _, _, files in os.walk(outbox))
+            shutil.rmtree(outbox, ignore_errors=True)  # another process may be at it, too
     return removed
 
 

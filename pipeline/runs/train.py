@@ -8,7 +8,6 @@ runs/<id>/run.json             data, options, code and machine; written last, so
 """
 
 import logging
-import tempfile
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
@@ -51,11 +50,11 @@ def train_fusion(dataset_folder: DatasetFolder, run_folder: Run, config: VdvConf
         raise DataError(WITH_ADJUSTED)
     start = time.perf_counter()
     folder = run_folder.path
-    with tempfile.TemporaryDirectory(prefix="vdv-logs-") as temporary:
-        local = str(storage.local_path(folder)) if storage.is_local(folder) else temporary
-        fitted = fit(dataset, config, device, local, run_folder.file(CHECKPOINTS))
+    with storage.temporary_folder() as temporary:
+        local = storage.local_path(folder) if storage.is_local(folder) else temporary
+        fitted = fit(dataset, config, device, str(local), run_folder.file(CHECKPOINTS))
         if local == temporary:
-            _upload(Path(temporary), folder)
+            _upload(temporary, folder)
     write_tensors(run_folder.file(MODEL), fitted.model.state_dict())
     run_folder.write_table(HELD_OUT, _held_out(dataset, fitted))
     run = _describe(dataset, dataset_folder.id, statistics, fitted, device) | {

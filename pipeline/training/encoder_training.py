@@ -2,7 +2,6 @@
 
 import shutil
 import sys
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -65,7 +64,8 @@ def fit_encoder(
         checkpoint: prefix of the paths of its checkpoints (pipeline.training.checkpoints); None: none are kept.
     """
     data = _TrainingData(dataset, modality, rows, config)
-    with tempfile.TemporaryDirectory(prefix="vdv-fit-") as scratch:
+    with storage.temporary_folder() as folder:
+        scratch = str(folder)
         name = checkpoint and f"{checkpoint}.{_cache_key(data, device)}"
         stored = read_encoder(f"{name}.safetensors") if name else None
         if stored:

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from benchmarks.tiny_clips import render_clip
 from tests.end_to_end.workspaces import run
-from tests.support.tiny_clips import render_clip
 from tests.support.web_server import web_server
 
 

@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.reposts import Repost, repost
+from benchmarks.tiny_clips import render_clip, tiny_world, write_manifest
 from pipeline.modalities.registry import modality_names
 from tests.end_to_end.workspaces import TINY_PROFILE, changed, run, run_cold, written
-from tests.support.tiny_clips import render_clip, tiny_world, write_manifest
 
 CLIPS = 10
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from benchmarks.tiny_clips import tiny_world
 from tests.end_to_end.workspaces import contents, run
-from tests.support.tiny_clips import tiny_world
 from tests.support.whole_files import cut, flip
 
 CLIPS = 10

@@ -10,8 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from benchmarks.tiny_clips import tiny_world
 from tests.end_to_end.workspaces import environment, run, words
-from tests.support.tiny_clips import tiny_world
 
 SAID = "vdv: interrupted; all that was finished is kept, and the same command goes on from there"
 OPTIONS = ("--manifest", "tiny.csv", "--folds", "2", "--epochs", "8", "--shard-clips", "2")

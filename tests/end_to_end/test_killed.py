@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.tiny_clips import tiny_world
 from tests.end_to_end.workspaces import contents, kill_after, run
-from tests.support.tiny_clips import tiny_world
 
 KILLS = 20
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import fsspec
 
+from benchmarks.tiny_clips import tiny_world
 from tests.end_to_end.workspaces import run
-from tests.support.tiny_clips import tiny_world
 
 
 def test_a_build_on_s3_is_whole_and_is_not_done_twice(tmp_path: Path, s3: str) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from benchmarks.tiny_clips import render_clip, tiny_world
 from tests.end_to_end.workspaces import luigi, run
-from tests.support.tiny_clips import render_clip, tiny_world
 
 OPTIONS = ("--manifest", "tiny.csv", "--modalities", "scene")
 

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
+from benchmarks.tiny_clips import render_clip, tiny_world
 from pipeline.modalities.registry import modality_names
 from tests.end_to_end.workspaces import changed, run, written
 from tests.pipeline.decode.test_pool import HOSTILE
-from tests.support.tiny_clips import render_clip, tiny_world
 
 
 def test_a_clip_that_crashed_is_tried_again_when_asked_for_and_costs_itself_only(tmp_path: Path) -> None:

@@ -14,10 +14,10 @@ from pathlib import Path
 import luigi
 import pytest
 
+from benchmarks.tiny_clips import render_clip, write_manifest
 from tasks import ExtractBatch
 from tests.end_to_end.workspaces import TINY_PROFILE, run
 from tests.pipeline.decode.test_pool import HOSTILE
-from tests.support.tiny_clips import render_clip, write_manifest
 from tests.support.warm_process import ended, environment, start
 
 CRASHING = "segfault-once"  # its decoder crashes where tests.pipeline.decode.hostile is on the path

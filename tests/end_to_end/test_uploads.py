@@ -7,9 +7,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from benchmarks.tiny_clips import render_clip, tiny_world
 from pipeline.modalities.registry import modality_names
 from tests.end_to_end.workspaces import Finished, changed, luigi, run, written
-from tests.support.tiny_clips import render_clip, tiny_world
 from tests.support.whole_files import read_json
 
 NEW = ("new0", "new1", "far0", "broken")

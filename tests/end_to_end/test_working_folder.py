@@ -5,9 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from benchmarks.tiny_clips import tiny_world
 from tests.end_to_end.workspaces import REPOSITORY
 from tests.pipeline.core.test_import_path import ran, uploads
-from tests.support.tiny_clips import tiny_world
 from tests.support.warm_process import environment
 
 __all__ = ["uploads"]

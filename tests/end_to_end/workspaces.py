@@ -12,11 +12,11 @@ from pathlib import Path
 import psutil
 from luigi.cmdline import luigi_run
 
+from benchmarks.tiny_clips import PROFILE as TINY_PROFILE
 from pipeline.features.plan import SIZES
 from tests.support.warm_process import ended, environment, start
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-TINY_PROFILE = Path(__file__).parent / "tiny.toml"
 
 
 @dataclass(frozen=True)

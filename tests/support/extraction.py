@@ -37,7 +37,7 @@ Shards = Mapping[str, Sequence[Path]]  # clips by shard; a clip's id is its file
 
 @cache
 def tiny(modality: str) -> Extractor:
-    """The extractor of tests/end_to_end/tiny.toml, with random weights and real code."""
+    """The extractor of benchmarks/tiny.toml, with random weights and real code."""
     return build_extractor(modality, load_profile(TINY_PROFILE), CPU)
 
 
@@ -123,7 +123,7 @@ def bits(value: Any) -> Any:
 
 
 class SquareFinder:
-    """Finds the bright square of tests.support.tiny_clips, exactly: a face, or a person six times its size around its
+    """Finds the bright square of benchmarks.tiny_clips, exactly: a face, or a person six times its size around its
     middle.
 
     (A person as small as the square would not be the same one in the next frame: it moves by half its size.) Where

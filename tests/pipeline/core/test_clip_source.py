@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.tiny_clips import render_clip
 from pipeline.core.clip_source import Source
 from pipeline.core.errors import ClipError
 from pipeline.core.options import DecodeLimits, SamplingOptions
@@ -19,7 +20,6 @@ from pipeline.decode.container import fetch
 from pipeline.decode.decoders import ClipDecoding
 from pipeline.decode.pool import Chunk, DecodeJob, DecodePool, probe_clips
 from tests.pipeline.decode.test_pool import decode
-from tests.support.tiny_clips import render_clip
 from tests.support.web_server import web_server
 
 SMALL = DecodeLimits(slot_mb=1, slots=1)  # a chunk of pictures of 640 x 480 holds one: the worker waits in between

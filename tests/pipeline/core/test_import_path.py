@@ -41,7 +41,7 @@ if __name__ == "__main__":
     from pipeline.core.child_processes import spawned_pool
     from pipeline.core.options import DecodeLimits, SamplingOptions
     from pipeline.decode.pool import DecodeJob, DecodePool, probe_clips
-    from tests.support.tiny_clips import render_clip
+    from benchmarks.tiny_clips import render_clip
 
     sys.path.insert(0, "")  # as in a notebook: there every later import looks into the working folder first
     clip = str(Path(sys.argv[1]).parent / "clip.mp4")

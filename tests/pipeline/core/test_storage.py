@@ -165,6 +165,20 @@ def test_only_the_temporary_folders_of_dead_uploaders_are_removed(
     assert storage.read_bytes(f"{memory}/file") == b"x"
 
 
+def test_a_temporary_folder_of_a_killed_process_is_removed_by_the_next_that_makes_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    dead = tmp_path / f"{storage._OUTBOX}dead"
+    dead.mkdir(mode=0o700)
+    (dead / "deeper").mkdir()
+    (dead / "deeper" / "file").write_bytes(b"x")
+    os.utime(dead, (time.time() - 3600,) * 2)
+    with storage.temporary_folder() as living:
+        assert list(tmp_path.iterdir()) == [living]
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("planted", ["file", "fifo", "link", "open folder", "dangling"])
 def test_what_others_put_into_the_temporary_folder_is_left_alone(
     memory: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, planted: str

@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 from torch import Tensor
 
+from benchmarks.tiny_clips import tiny_world
 from models.extractors.extractor import Prepared
 from models.weights.profiles import Entry
 from pipeline.decode.clips import Ending
@@ -23,7 +24,6 @@ from pipeline.modalities import registry
 from pipeline.modalities.record import CLIP_COLUMNS, GRID_COLUMNS, Column, FeatureModality, Grid, ModalityRows, stacked
 from tasks import BuildVDV
 from tests.end_to_end.workspaces import TINY_PROFILE
-from tests.support.tiny_clips import tiny_world
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+from benchmarks.tiny_clips import render_clip as render_tiny
 from pipeline.core.options import DecodeLimits, SamplingOptions
 from pipeline.decode.pool import DecodeJob
 from pipeline.modalities.face import FaceRows
@@ -22,7 +23,6 @@ from simulation.render import render_clip
 from simulation.truth import ClipTruth, read_people
 from simulation.world import WorldOptions, make_world
 from tests.support.feature_rows import jpeg
-from tests.support.tiny_clips import render_clip as render_tiny
 
 SAMPLING = SamplingOptions()
 LIMITS = DecodeLimits(deadline_s=60)

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from benchmarks.tiny_clips import render_clip
 from models.extractors.places365 import CATEGORIES
 from pipeline.core.options import DecodeLimits
 from pipeline.dataset.folder import DatasetFolder
@@ -27,7 +28,6 @@ from pipeline.report.skeletons import FPS, LEAST_FPS, pace, preview
 from pipeline.runs.run import Run
 from tests.support.feature_rows import face_rows, pose_rows, scene_rows
 from tests.support.made_reports import CPU, DATASET, RUN, built, contents
-from tests.support.tiny_clips import render_clip
 
 # --- which clips
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmarks.tiny_clips import render_clip
 from tests.pipeline.decode.test_pool import HOSTILE
-from tests.support.tiny_clips import render_clip
 
 
 @pytest.fixture(autouse=True, scope="module")

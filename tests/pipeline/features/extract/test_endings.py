@@ -6,6 +6,7 @@ from pathlib import Path
 import av
 import numpy as np
 
+from benchmarks.tiny_clips import render_clip
 from pipeline.features.reader import ShardReader
 from tests.support.extraction import (
     CHEAP,
@@ -19,7 +20,6 @@ from tests.support.extraction import (
     specs,
     tiny,
 )
-from tests.support.tiny_clips import render_clip
 
 
 def test_a_clip_whose_worker_died_once_has_each_frame_once(tmp_path: Path, hostile: None) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.tiny_clips import render_clip
 from models.extractors.extractor import Extractor
 from models.weights.profiles import BatchSize
 from pipeline.core.options import DecodeLimits, SamplingOptions
@@ -30,7 +31,6 @@ from tests.support.extraction import (
     specs,
     tiny,
 )
-from tests.support.tiny_clips import render_clip
 
 
 def all_bits(workspace: Path | str, wanted: Any) -> dict[tuple[str, str], Any]:

@@ -1,9 +1,11 @@
-"""Small real video files, rendered and encoded here, for tests that need many clips and no people."""
+"""Small real video files, rendered and encoded here, for tests and benchmarks that need many clips and no people."""
 
 from pathlib import Path
 
 import av
 import numpy as np
+
+PROFILE = Path(__file__).parent / "tiny.toml"  # untrained networks that take such clips in a second
 
 
 def render_clip(path: Path, seed: int, frames: int = 8, fps: int = 8, size: tuple[int, int] = (96, 160)) -> Path:
