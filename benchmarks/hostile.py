@@ -10,10 +10,10 @@ beside those of the others. The benchmark fails where a part counts anything tha
 import argparse
 from types import ModuleType
 
-from benchmarks import hostile_films, hostile_kills
+from benchmarks import hostile_disk, hostile_films, hostile_kills
 from benchmarks.common import save
 
-PARTS: dict[str, ModuleType] = {"films": hostile_films, "kills": hostile_kills}
+PARTS: dict[str, ModuleType] = {"films": hostile_films, "kills": hostile_kills, "disk": hostile_disk}
 
 
 def main() -> None:

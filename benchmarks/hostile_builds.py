@@ -13,7 +13,7 @@ import uuid
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import psutil
@@ -51,6 +51,7 @@ class World:
 
     folder: Path
     options: tuple[str, ...]  # of every build
+    calm_s: float = 0.0  # that the undisturbed build took
 
     @classmethod
     @contextmanager
@@ -64,7 +65,7 @@ class World:
             calm = world.command(world.calm).ended()
             if calm.code != 0:
                 raise RuntimeError(f"the undisturbed build ended with {calm.code}:\n{calm.output}")
-            yield world
+            yield replace(world, calm_s=calm.wall_s)
 
     @property
     def calm(self) -> Path:

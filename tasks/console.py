@@ -13,6 +13,7 @@ from luigi.rpc import RPCError
 from tqdm import tqdm
 
 from pipeline.core.errors import VdvError
+from pipeline.core.storage import disk_error
 
 
 def say(message: str) -> None:
@@ -99,6 +100,8 @@ class UserErrors(logging.Filter):
             message = "\n".join((str(error), *getattr(error, "__notes__", ())))
         elif isinstance(error, RPCError):
             message = f"{error}; start luigid there, or leave out --scheduler-host and its like: vdv needs none"
+        elif isinstance(error, OSError) and (words := disk_error(error)):  # of a library that writes files by itself
+            message = words
         else:
             # An error in complete() or requires() reaches the log as the text of its traceback: that of its cause
             # first, so only what is behind the last heading is the error itself.

@@ -96,7 +96,7 @@ def listing(folder: str, recursive: bool = True) -> dict[str, int]:
         try:
             return dict(_walk(root, "", recursive))
         except OSError as error:
-            raise _workspace_error("list", error.filename or folder, error) from error
+            raise workspace_error("list", error.filename or folder, error) from error
     filesystem, inner = remote(folder)
     inner = inner.rstrip("/")
     try:
@@ -321,7 +321,7 @@ def _explained(doing: str, path: str, missing_is_error: bool = False) -> Iterato
     except Exception as error:  # botocore, aiohttp, gcsfs ... each have families of their own, none an OSError
         if isinstance(error, WorkspaceError) or (isinstance(error, FileNotFoundError) and not missing_is_error):
             raise
-        raise _workspace_error(doing, path, error) from error
+        raise workspace_error(doing, path, error) from error
 
 
 @contextmanager
@@ -332,12 +332,21 @@ def _disk_full_explained(path: str) -> Iterator[None]:
     except OSError as error:
         if error.errno not in _DISK_FULL:
             raise
-        raise _workspace_error("write", path, error) from error
+        raise workspace_error("write", path, error) from error
 
 
-def _workspace_error(doing: str, path: str, error: Exception) -> WorkspaceError:
+def workspace_error(doing: str, path: str, error: Exception) -> WorkspaceError:
+    """The error that says what could not be done, why, and what to do. doing: "write", "read", "list" and the like."""
     what = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
     return WorkspaceError(f"cannot {doing} {path}: {what}; {_advice(path, error)}")
+
+
+def disk_error(error: OSError) -> str | None:
+    """A message about a disk that is full or read-only, for an error that does not say where; None: it is another."""
+    if error.errno not in {*_DISK_FULL, errno.EROFS}:
+        return None
+    places = error.filename or f"in the workspace, or the folder for temporary files ({tempfile.gettempdir()})"
+    return f"cannot write {places}: {error.strerror}; {_advice('', error)}"
 
 
 def _advice(path: str, error: Exception) -> str:
@@ -346,7 +355,8 @@ def _advice(path: str, error: Exception) -> str:
         extra = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}.get(scheme)
         return f"install it with pip install 'vdv[{extra}]'" if extra else f"check the {scheme}:// at its start"
     if isinstance(error, OSError) and error.errno in _DISK_FULL:
-        return "free some space there and run again; what was finished is kept"
+        where = "there" if is_local(path) else f"in {tempfile.gettempdir()}"  # from which it was to be uploaded
+        return f"free some space {where} and run again; what was finished is kept"
     if is_local(path):
         return "check that the folder is there and that you may read and write it"
     access = type(error).__name__ in {"NoCredentialsError", "PartialCredentialsError"} or isinstance(

@@ -101,9 +101,7 @@ def writing(path: str) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError) as error:
-        raise WorkspaceError(
-            f"cannot write {path}: {error}; check the disk's free space and the folder's rights"
-        ) from error
+        raise storage.workspace_error("write", path, error) from error
 
 
 def refuse_writer_keys(path: str, metadata: Mapping[str, str]) -> None:

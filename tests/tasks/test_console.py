@@ -1,5 +1,6 @@
 """What a person reads on the terminal."""
 
+import errno
 import logging
 import multiprocessing
 import sys
@@ -65,6 +66,15 @@ def test_an_error_that_the_user_can_act_on_is_its_message_and_nothing_else() -> 
     message = "3 of 4 clips failed (3 empty):\n  a: empty: 0 bytes\n  b: empty: 0 bytes"
     assert logged(TooManyFailed(message)) == f"vdv: {message}"
     assert logged(WorkspaceError("the disk is full"), cause=OSError(28, "No space left")) == "vdv: the disk is full"
+
+
+def test_a_disk_that_is_full_or_read_only_is_named_whoever_wrote_to_it() -> None:
+    full = logged(OSError(errno.ENOSPC, "No space left on device"))
+    assert full.startswith("vdv: cannot write in the workspace, or the folder for temporary files (")
+    assert full.endswith("): No space left on device; free some space there and run again; what was finished is kept")
+    read_only = logged(OSError(errno.EROFS, "Read-only file system", "/data/runs/logs"))
+    assert read_only.startswith("vdv: cannot write /data/runs/logs: Read-only file system; check that")
+    assert "Traceback" in logged(OSError(errno.EIO, "Input/output error"))
 
 
 def test_a_scheduler_that_does_not_answer_is_named_with_what_to_do() -> None:

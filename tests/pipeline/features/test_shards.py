@@ -24,7 +24,7 @@ from pipeline.core.errors import WorkspaceError
 from pipeline.decode.clips import Ending
 from pipeline.features.columns import from_table, to_batch
 from pipeline.features.endings import read_endings, write_endings
-from pipeline.features.parquet_files import SCHEMA_VERSION
+from pipeline.features.parquet_files import SCHEMA_VERSION, writing
 from pipeline.features.reader import ShardReader
 from pipeline.features.shards import ShardWriter
 from pipeline.modalities.appearance import AppearanceRows
@@ -307,3 +307,12 @@ def test_endings_come_back(tmp_path: Path) -> None:
 
 
 # Other tools
+
+
+def test_a_full_disk_is_named_as_such() -> None:
+    def fill() -> None:
+        with writing("workspace/shard.parquet"), open("/dev/full", "wb", buffering=0) as full:
+            full.write(b"x")
+
+    with pytest.raises(WorkspaceError, match=r"cannot write workspace/shard.parquet: No space .*; free some space"):
+        fill()
