@@ -2,6 +2,11 @@
 
     python -m benchmarks.hostile films                    # 1,000 films that are damaged or lie
     python -m benchmarks.hostile films --clips 100 --seed 7
+    python -m benchmarks.hostile kills                    # 200 kill -9 of whole builds
+    python -m benchmarks.hostile disk                     # 20 full disks, and read-only ones
+    python -m benchmarks.hostile store                    # an S3 store that is slow, fails, or goes away
+    python -m benchmarks.hostile together                 # two builds at once, 20 times
+    python -m benchmarks.hostile damage                   # 200 damaged files of finished workspaces
 
 A part is a module with `add_options` and `run`, and a line in PARTS; its results stand under its name in one file,
 beside those of the others. The benchmark fails where a part counts anything that must not be.
@@ -10,10 +15,17 @@ beside those of the others. The benchmark fails where a part counts anything tha
 import argparse
 from types import ModuleType
 
-from benchmarks import hostile_disk, hostile_films, hostile_kills
+from benchmarks import hostile_damage, hostile_disk, hostile_films, hostile_kills, hostile_store, hostile_together
 from benchmarks.common import save
 
-PARTS: dict[str, ModuleType] = {"films": hostile_films, "kills": hostile_kills, "disk": hostile_disk}
+PARTS: dict[str, ModuleType] = {
+    "films": hostile_films,
+    "kills": hostile_kills,
+    "disk": hostile_disk,
+    "store": hostile_store,
+    "together": hostile_together,
+    "damage": hostile_damage,
+}
 
 
 def main() -> None:

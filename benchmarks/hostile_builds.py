@@ -73,6 +73,10 @@ class World:
         return self.folder / "calm"
 
     @property
+    def manifest(self) -> Path:
+        return self.folder / MANIFEST
+
+    @property
     def temporary(self) -> Path:
         """The folder for temporary files of all commands."""
         return self.folder / "tmp"
@@ -87,7 +91,7 @@ class World:
     ) -> "Command":
         """Start a build. before: words in front of the command, such as `nsenter` and its options."""
         words = ["--module", "tasks", "BuildVDV", "--profile", str(PROFILE), "--device", "cpu", "--shard-clips", "4"]
-        words += ["--manifest", str(manifest or self.folder / MANIFEST), "--workspace", str(workspace)]
+        words += ["--manifest", str(manifest or self.manifest), "--workspace", str(workspace)]
         return Command([*before, sys.executable, "-m", "luigi", *words, *self.options, *options], self.temporary, env)
 
 
@@ -229,6 +233,9 @@ class Tally:
         """Judge a finished workspace by an undisturbed one. masked: fingerprints in the names need not be equal."""
         for line in differences(contents(calm, masked), contents(workspace, masked)):
             self.count("rows or files that differ", line)
+        self.count_partial_files(workspace)
+
+    def count_partial_files(self, workspace: Path) -> None:
         for path in workspace.rglob(".staged-*"):
             self.count("partial files", str(path.relative_to(workspace)))
 
