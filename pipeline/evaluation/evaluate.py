@@ -96,7 +96,8 @@ def evaluate_run(dataset_folder: DatasetFolder, run_folder: Run) -> None:
     if run_folder.has(FOLDS_ABOUT):
         metrics["folds"], tables = _folds(run_folder)
     metrics["files"] = run_folder.hashes(*tables)
-    storage.write_bytes(run_folder.file(METRICS), json_bytes(metrics, allow_nan=False))
+    path = run_folder.file(METRICS)
+    storage.write_bytes(path, json_bytes(path, metrics, allow_nan=False))
 
 
 def _folds(run_folder: Run) -> tuple[dict, list[str]]:

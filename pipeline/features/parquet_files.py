@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from pipeline.core import storage
 from pipeline.core.errors import DamagedFile, WorkspaceError
-from pipeline.files.checksums import CHECKSUM, DATA_CHECKSUM, read_footer
+from pipeline.files.checksums import CHECKSUM, DATA_CHECKSUM, PLACE, read_footer
 
 SCHEMA_VERSION = 2  # raise it with every change to what a shard holds; it is part of every feature's fingerprint
 ENDINGS_VERSION = 2  # raise it when endings hold something else: clips are decoded again for them, features stay
@@ -22,7 +22,18 @@ CLIPS_KEY = "clips"  # JSON [clip_id] of the clips that were processed, in the o
 SKIPPED_KEY = "skipped"  # JSON {clip_id: reason} of the clips that have no rows because they failed
 NOBODY_KEY = "nobody"  # pose: JSON {clip_id: {"frame_index": [T], "timestamp": [T]}} of the clips without a person
 WRITER_KEYS = frozenset(
-    {SCHEMA_KEY, KIND_KEY, TENSORS_KEY, CLIPS_KEY, SKIPPED_KEY, NOBODY_KEY, CHECKSUM, DATA_CHECKSUM, "huggingface"}
+    {
+        SCHEMA_KEY,
+        KIND_KEY,
+        TENSORS_KEY,
+        CLIPS_KEY,
+        SKIPPED_KEY,
+        NOBODY_KEY,
+        PLACE,
+        CHECKSUM,
+        DATA_CHECKSUM,
+        "huggingface",
+    }
 )
 
 ENDINGS = "endings"

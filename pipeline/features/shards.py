@@ -135,7 +135,7 @@ class ShardWriter:
         try:
             with writing(self.path), self._staged:
                 file = self._open()
-                close_parquet(file, self._local, self._final_metadata())
+                close_parquet(file, self._local, self.path, self._final_metadata())
         finally:
             self._closed = True
             self._file = None  # frees the file's footer: 2 MB a shard of 64 clips in four modalities

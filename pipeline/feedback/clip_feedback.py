@@ -143,7 +143,7 @@ def write_feedback(run_folder: Run, clip_id: str, device: torch.device) -> ClipF
     ]
     with storage.staged(f"{base}.mp4") as path:
         draw_film(path, comparison.motion, median_positions(comparison.motion, comparison.aligned), highlights)
-    storage.write_bytes(f"{base}.json", json_bytes(content, ascii_only=False))
+    storage.write_bytes(f"{base}.json", json_bytes(f"{base}.json", content, ascii_only=False))
     return ClipFeedback(comparison, reference_ids, f"{base}.json", f"{base}.mp4")
 
 

@@ -1,11 +1,14 @@
-"""Checksums that lie inside a workspace's files, so that each can be checked by itself and be moved or copied freely.
+"""Checksums that lie inside a workspace's files, so that each can be checked by itself.
 
 JSON         its first key, "$checksum": sha256 of all bytes behind it
 Parquet      in the metadata "checksum": sha256 of the footer, with 64 zeros in the checksum's own place, and
              "data_checksum": sha256 of all before the footer. Each page has a CRC-32 besides, so that one clip can be
              read and checked without the others
 safetensors  in the metadata "checksum": sha256 of the file, with 64 zeros in its own place
-other        32 bytes in front: sha256 of all behind them; only of files that nobody but this pipeline opens
+other        32 bytes in front: sha256 of the place (below) and all behind them; only of files that nobody else opens
+
+Beside it ("$place" in JSON) stands the file's place in its workspace: a whole file in another one's place is damage,
+too. The workspace can be moved, and files be copied out of it: what lies in no workspace's folders has no place.
 """
 
 import hashlib
@@ -24,7 +27,8 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 CHECKSUM, DATA_CHECKSUM = "checksum", "data_checksum"  # keys of files' metadata
-JSON_CHECKSUM = "$checksum"  # no run, clip or challenge is called so
+JSON_CHECKSUM, JSON_PLACE = "$checksum", "$place"  # no run, clip or challenge is called so
+PLACE = "place"  # key of files' metadata
 
 _JSON_START = f'{{\n "{JSON_CHECKSUM}": "'.encode()
 _DIGITS = 64  # of a sha256 in hex
@@ -33,38 +37,64 @@ _MAGIC = b"PAR1"
 _TAIL = 65536  # bytes at a Parquet file's end that are read first; mostly its whole footer
 
 
-def json_bytes(content: Mapping[str, Any], ascii_only: bool = True, allow_nan: bool = True) -> bytes:
+_FOLDERS = {"clips", "features", "datasets", "runs", "uploads"}  # of a workspace; every file but one is in these
+_OUTSIDE_FOLDERS = "latest.json"
+
+
+def place_of(path: str) -> str:
+    """A file's path relative to the workspace that it lies in; "": it lies in none."""
+    *folders, name = path.split("/")
+    if name == _OUTSIDE_FOLDERS:
+        return name
+    at = max((at for at, folder in enumerate(folders) if folder in _FOLDERS), default=None)
+    return "" if at is None else "/".join([*folders[at:], name])
+
+
+def _check_place(path: str, stated: str) -> None:
+    if (place := place_of(path)) and stated != place:
+        raise DamagedFile(path, f"it holds what belongs into {stated}" if stated else "it does not state its place")
+
+
+def json_bytes(path: str, content: Mapping[str, Any], ascii_only: bool = True, allow_nan: bool = True) -> bytes:
     """A JSON object as text, with its checksum as the first key; one that it was read with goes.
 
-    ascii_only: escape all other characters. allow_nan: else NaN and infinities, which JSON lacks, raise ValueError.
+    path: where it is to lie. ascii_only: escape all other characters. allow_nan: else NaN and infinities, which JSON
+    lacks, raise ValueError.
     """
-    content = {key: value for key, value in content.items() if key != JSON_CHECKSUM}
+    place = place_of(path)
+    content = {key: value for key, value in content.items() if key not in (JSON_CHECKSUM, JSON_PLACE)}
+    content = ({JSON_PLACE: place} if place else {}) | content
     text = json.dumps(content, indent=1, ensure_ascii=ascii_only, allow_nan=allow_nan)
     rest = ('"' + ("," if content else "\n") + text[1:] + "\n").encode()
     return _JSON_START + hashlib.sha256(rest).hexdigest().encode() + rest
 
 
 def json_content(path: str, data: bytes) -> dict[str, Any]:
-    """The object that `json_bytes` wrote, without its checksum. Raises DamagedFile. path: for the message."""
+    """The object that `json_bytes` wrote, without its checksum and its place. Raises DamagedFile."""
     end = len(_JSON_START) + _DIGITS
     stated = data[len(_JSON_START) : end]
     if not data.startswith(_JSON_START) or hashlib.sha256(data[end:]).hexdigest().encode() != stated:
         raise DamagedFile(path, _difference(data))
     content = json.loads(data)
     del content[JSON_CHECKSUM]
+    _check_place(path, content.pop(JSON_PLACE, ""))
     return content
 
 
-def framed(data: bytes) -> bytes:
-    """The bytes of a file behind their checksum."""
-    return hashlib.sha256(data).digest() + data
+def framed(path: str, data: bytes) -> bytes:
+    """The bytes of a file that is to lie at `path`, behind their checksum."""
+    return _framing(path, data) + data
 
 
 def unframed(path: str, data: bytes) -> bytes:
     """The bytes that were given to `framed`. Raises DamagedFile."""
-    if hashlib.sha256(data[32:]).digest() != data[:32]:
+    if _framing(path, data[32:]) != data[:32]:
         raise DamagedFile(path, _difference(data))
     return data[32:]
+
+
+def _framing(path: str, data: bytes) -> bytes:
+    return hashlib.sha256(place_of(path).encode() + data).digest()
 
 
 def file_hash(path: str) -> str:
@@ -93,6 +123,7 @@ def check_tensors(path: str, data: bytes) -> dict[str, str]:
     stated = metadata.pop(CHECKSUM, "")
     if not _is_digest(data, stated):
         raise DamagedFile(path, _difference(data))
+    _check_place(path, metadata.pop(PLACE, ""))
     return metadata
 
 
@@ -104,6 +135,7 @@ def _check_tensors_size(path: str, file: IO[bytes]) -> None:
     ends = (tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__")
     if size != 8 + length + max(ends, default=0):
         raise DamagedFile(path, f"it has {size} bytes, and its header speaks of others")
+    _check_place(path, header["__metadata__"].get(PLACE, ""))
 
 
 def _tensors_header(path: str, text: bytes) -> dict[str, Any]:
@@ -115,13 +147,13 @@ def _tensors_header(path: str, text: bytes) -> dict[str, Any]:
     return header
 
 
-def close_parquet(writer: "pq.ParquetWriter", local: Path, metadata: Mapping[str, str]) -> None:
-    """End the file that `writer` writes at `local`, with its checksums and these metadata.
+def close_parquet(writer: "pq.ParquetWriter", local: Path, path: str, metadata: Mapping[str, str]) -> None:
+    """End the file that `writer` writes at `local` with its checksums and these metadata.
 
-    The writer must have been opened with `write_page_checksum`.
+    path: where it is to lie. The writer must have been opened with `write_page_checksum`.
     """
     marks = {CHECKSUM: placeholder(), DATA_CHECKSUM: placeholder()}
-    writer.add_key_value_metadata({**metadata, **marks})
+    writer.add_key_value_metadata({**metadata, PLACE: place_of(path), **marks})
     writer.close()
     data = local.read_bytes()
     start = len(data) - _footer_length(data[-8:])
@@ -142,7 +174,7 @@ def write_parquet(path: str, table: "pa.Table", metadata: Mapping[str, str] | No
         writer = pq.ParquetWriter(local, table.schema, compression="zstd", write_page_checksum=True)
         if table.num_rows:  # Hugging Face's datasets refuse a row group without rows
             writer.write_table(table)
-        close_parquet(writer, local, metadata or {})
+        close_parquet(writer, local, path, metadata or {})
 
 
 def read_footer(path: str, file: IO[bytes]) -> "tuple[pq.FileMetaData, dict[str, str]]":
@@ -174,6 +206,8 @@ def read_footer(path: str, file: IO[bytes]) -> "tuple[pq.FileMetaData, dict[str,
         raise DamagedFile(path, "its footer cannot be read") from error
     if CHECKSUM in metadata and not _is_digest(footer, metadata[CHECKSUM]):
         raise DamagedFile(path, "its footer is not as it was written")
+    if CHECKSUM in metadata:
+        _check_place(path, metadata.pop(PLACE, ""))
     return parsed, metadata
 
 

@@ -97,7 +97,8 @@ class Folder:
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Writes a JSON file, whole or not at all."""
-        storage.write_bytes(self.file(name), json_bytes(content))
+        path = self.file(name)
+        storage.write_bytes(path, json_bytes(path, content))
 
     def read_table(self, name: str) -> "pd.DataFrame":
         """A small Parquet file. Raises DamagedFile."""

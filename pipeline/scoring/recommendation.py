@@ -288,7 +288,7 @@ def write_recommendation(
             for about in challenges
         ],
     }
-    storage.write_bytes(f"{path}.json", json_bytes(content))
+    storage.write_bytes(f"{path}.json", json_bytes(f"{path}.json", content))
     return Recommendation(table, challenges, f"{path}.parquet", f"{path}.json")
 
 

@@ -83,7 +83,7 @@ def read_encoder(path: str) -> tuple[dict[str, Tensor], dict] | None:
 
 def write_epoch(path: str, state: Path) -> None:
     """Keep the state of a training, a file of torch's."""
-    storage.write_bytes(path, framed(state.read_bytes()))
+    storage.write_bytes(path, framed(path, state.read_bytes()))
 
 
 def fetch_epoch(path: str, scratch: str) -> Path | None:

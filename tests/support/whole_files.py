@@ -13,7 +13,7 @@ from pipeline.files.folder import Folder
 
 
 def write_json(path: Path | str, content: Mapping[str, Any]) -> None:
-    storage.write_bytes(str(path), json_bytes(content))
+    storage.write_bytes(str(path), json_bytes(str(path), content))
 
 
 def read_json(path: Path | str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from tests.support.whole_files import cut, flip
 TABLE = pa.table({"clip_id": ["a", "b"], "score": [0.5, -1.25]})
 KINDS: dict[str, tuple[Callable[[str], None], Callable[[str], object]]] = {
     "x.json": (
-        lambda path: storage.write_bytes(path, checksums.json_bytes({"run": "é", "likes": [1, 2.5]})),
+        lambda path: storage.write_bytes(path, checksums.json_bytes(path, {"run": "é", "likes": [1, 2.5]})),
         lambda path: checksums.json_content(path, storage.read_bytes(path)),
     ),
     "x.parquet": (
@@ -28,11 +29,11 @@ KINDS: dict[str, tuple[Callable[[str], None], Callable[[str], object]]] = {
         lambda path: read_table(path).to_dict(),
     ),
     "x.safetensors": (
-        lambda path: write_tensors(path, {"weight": torch.arange(6.0)}),
+        lambda path: write_tensors(path, {"weight": torch.arange(6.0)}, {"of": "é", "and": "b"}),
         lambda path: str(read_tensors(path)),
     ),
     "x.ckpt": (
-        lambda path: storage.write_bytes(path, checksums.framed(b"epoch 7")),
+        lambda path: storage.write_bytes(path, checksums.framed(path, b"epoch 7")),
         lambda path: checksums.unframed(path, storage.read_bytes(path)),
     ),
 }
@@ -141,11 +142,11 @@ def test_files_without_room_for_a_checksum_are_checked_by_the_file_beside_them(
 
 
 def test_json_stays_json_and_a_name_is_no_checksum(tmp_path: Path) -> None:
-    data = checksums.json_bytes({"checksum": "a run of this name", "other": "b"})
+    data = checksums.json_bytes("x", {"checksum": "a run of this name", "other": "b"})
     assert json.loads(data)["checksum"] == "a run of this name"
     assert checksums.json_content("x", data) == {"checksum": "a run of this name", "other": "b"}
-    assert checksums.json_content("x", checksums.json_bytes({})) == {}
-    again = checksums.json_bytes(json.loads(data) | {"other": "c"})
+    assert checksums.json_content("x", checksums.json_bytes("x", {})) == {}
+    again = checksums.json_bytes("x", json.loads(data) | {"other": "c"})
     assert checksums.json_content("x", again)["other"] == "c"
 
 
@@ -155,3 +156,36 @@ def test_a_checksum_among_the_data_deceives_nobody(tmp_path: Path) -> None:
     stated = pq.read_metadata(path).metadata[b"checksum"].decode()
     checksums.write_parquet(path, pa.table({"clip_id": [stated, "0" * 64]}), {"reason": "0" * 64})
     assert read_table(path)["clip_id"].tolist() == [stated, "0" * 64]
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_whole_file_in_another_one_s_place_is_damage(tmp_path: Path, name: str) -> None:
+    write, read = KINDS[name]
+    mine, other = tmp_path / "runs/1" / name, tmp_path / "runs/2" / name
+    for path in (mine, other):
+        path.parent.mkdir(parents=True)
+        write(str(path))
+    before = read(str(mine))
+    shutil.copy(other, mine)
+    with pytest.raises(DamagedFile, match=rf"{mine} is damaged"):
+        read(str(mine))
+    write(str(mine))
+    (tmp_path / "runs").rename(tmp_path / "moved")
+    (tmp_path / "workspace").mkdir()
+    (tmp_path / "moved").rename(tmp_path / "workspace/runs")
+    assert read(str(tmp_path / "workspace/runs/1" / name)) == before
+
+
+@pytest.mark.parametrize("name", sorted(set(KINDS) - {"x.ckpt"}))
+def test_a_file_that_is_copied_out_of_its_workspace_can_be_read_there(tmp_path: Path, name: str) -> None:
+    write, read = KINDS[name]
+    write(str(tmp_path / "runs/1" / name))
+    shutil.copy(tmp_path / "runs/1" / name, tmp_path / name)
+    assert read(str(tmp_path / name)) == read(str(tmp_path / "runs/1" / name))
+
+
+def test_a_place_is_a_path_in_a_workspace_wherever_that_lies() -> None:
+    assert checksums.place_of("s3://runs/clips/ws/latest.json") == "latest.json"
+    assert checksums.place_of("/data/runs/ws/features/pose/1/june/0.parquet") == "features/pose/1/june/0.parquet"
+    assert checksums.place_of("runs/names.json") == "runs/names.json"
+    assert checksums.place_of("/tmp/pose.parquet") == checksums.place_of("runs") == ""
