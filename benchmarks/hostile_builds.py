@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import psutil
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.compare_workspaces import FINGERPRINT, bits_of
@@ -267,7 +268,10 @@ def _digest(path: Path, name: str) -> str:
     if name.startswith("features/") and path.suffix == ".parquet":
         return hashlib.sha256(path.read_bytes()).hexdigest()
     if path.suffix == ".parquet":
-        rows, digest = pq.read_table(path), hashlib.sha256()
+        try:
+            rows, digest = pq.read_table(path), hashlib.sha256()
+        except (OSError, pa.ArrowException):
+            return "cannot be read"
         for column in sorted(set(rows.column_names) - _NOT_OF_CONTENT):
             for part in (column.encode(), *bits_of(rows[column].combine_chunks())):
                 digest.update(len(part).to_bytes(8, "little") + part)

@@ -1,6 +1,7 @@
 """kill -9 of the main process of whole builds, at moments drawn from all that was left to do.
 
-Kills follow one another on one workspace until a build ends by itself; that workspace must be as an undisturbed one.
+Kills follow one another on one workspace until a build ends by itself, or is left to after ten of them; that workspace
+must be as an undisturbed one.
 Builds use one process a stage or two, in turn: with two, the folds are trained in processes of their own.
 """
 
@@ -25,6 +26,7 @@ _SPENT = re.compile(r"^  (\w+) +(?:(\d+) min )?(\d+) s", re.MULTILINE)  # tasks.
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     hostile_builds.add_options(parser, 200, "kills")
+    parser.add_argument("--in-a-row", type=int, default=10, help="kills of one workspace, at most (default 10)")
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
@@ -35,7 +37,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         paces = {workers: pace(world, workers, tally) for workers in _WORKERS}
         kills, rounds = Counter[str](), 0
         while kills.total() < options.trials:
-            kills += kill_until_finished(world, paces, options.trials - kills.total(), rng, tally)
+            most = min(options.in_a_row, options.trials - kills.total())
+            kills += kill_until_finished(world, paces, most, rng, tally)
             rounds += 1
         left = killed_left(world, tally)
     print(table([(task, count) for task, count in kills.most_common()], ("task", "kills")))

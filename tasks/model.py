@@ -10,6 +10,7 @@ from pipeline.core.errors import OptionError
 from pipeline.core.fingerprint import fingerprint
 from pipeline.runs.run import (
     ABLATIONS,
+    EMBEDDINGS,
     FEEDBACK,
     FOLDS,
     FOLDS_ABOUT,
@@ -318,5 +319,6 @@ class RenderReport(ReportOptions):
             )  # fmt: skip
         figures = draw_figures(self.run_folder())
         drawn = (f"{FIGURES}/{name}.{kind}" for name in figures for kind in KINDS)
-        files = self.run_folder().hashes(REPORT, *drawn)
+        kept = [EMBEDDINGS] if self.run_folder().has(EMBEDDINGS) else []
+        files = self.run_folder().hashes(REPORT, *kept, *drawn)
         self.run_folder().write_json(REPORT_ABOUT, {"shown": self.shown(), "files": files})

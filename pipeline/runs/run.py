@@ -17,6 +17,7 @@ SCORES, SCORES_CSV = "scores.parquet", "scores.csv"
 SCORES_ABOUT = "scores.json"  # of uploads, written last
 CONTEXT_SCORE = "score_context"  # the column of scores and folds that holds the context's part, of a run with it
 REPORT = "report.html"
+EMBEDDINGS = "embeddings.parquet"  # made by whoever needs them first, the report or Recommend
 METRICS, FOLDS, FOLDS_ABOUT = "metrics.json", "folds.parquet", "folds.json"
 TABLE, ABLATIONS = "table", "ablations"  # each as .md and .tex; ablations as .parquet, too
 FEEDBACK = "feedback"  # a folder: a .json and an .mp4 of each clip requested

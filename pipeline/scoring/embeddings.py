@@ -16,14 +16,13 @@ from pipeline.core.errors import DamagedFile, DataError
 from pipeline.dataset.folder import DatasetFolder
 from pipeline.features.parquet_files import reading
 from pipeline.files.checksums import check_parquet, write_parquet
-from pipeline.runs.run import SCORES, Run
+from pipeline.runs.run import EMBEDDINGS, SCORES, Run
 
 if TYPE_CHECKING:
     import torch
 
 log = logging.getLogger(__name__)
 
-EMBEDDINGS = "embeddings.parquet"
 _SCHEMA = "1"  # of the file, which holds the layers without centring; raised when they change meaning
 
 

@@ -81,11 +81,31 @@ def test_a_workspace_damaged_everywhere_is_made_again_by_the_same_command(built:
     assert "nothing to do" in again.output
 
 
-def test_files_without_room_for_a_checksum_are_made_again_too(built: Path) -> None:
+def test_what_only_another_file_states_the_checksum_of_is_made_again_too(built: Path) -> None:
     before = results(built)
-    paths = damaged(built / "workspace", HARMS["flipped"], "runs/*/report.html", "runs/*/table.*", "runs/*/figures/*")
+    patterns = ("runs/*/report.html", "runs/*/table.*", "runs/*/figures/*", "runs/*/embeddings.parquet")
+    paths = damaged(built / "workspace", HARMS["flipped"], *patterns)
     done = run("BuildVDV", built, *OPTIONS)
     assert done.code == 0, done.output
+    assert [path for path in paths if f"{path.relative_to(built)} is damaged" not in done.output] == []
+    assert results(built) == before
+
+
+def test_whole_files_in_each_other_s_places_are_named_and_made_again(built: Path) -> None:
+    before, workspace = results(built), built / "workspace"
+    pairs = [
+        ("clips/*/*.parquet", "datasets/*/faces.parquet"),
+        ("runs/*/run.json", "datasets/*/statistics.json"),
+        ("runs/*/scores.parquet", "runs/*/folds.parquet"),
+        ("features/face/*/*/00000-*.parquet", "features/face/*/*/00001-*.parquet"),
+    ]
+    paths = [next(workspace.glob(pattern)) for pair in pairs for pattern in pair]
+    held = [path.read_bytes() for path in paths]
+    for number, path in enumerate(paths):
+        path.write_bytes(held[number ^ 1])
+    done = run("BuildVDV", built, *OPTIONS)
+    assert done.code == 0, done.output
+    assert "Traceback" not in done.output
     assert [path for path in paths if f"{path.relative_to(built)} is damaged" not in done.output] == []
     assert results(built) == before
 

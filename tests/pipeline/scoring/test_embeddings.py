@@ -14,9 +14,9 @@ from pipeline.dataset.assemble import assemble
 from pipeline.dataset.folder import DatasetFolder
 from pipeline.dataset.labels import LabelOptions
 from pipeline.dataset.loading import ClipDataset
-from pipeline.runs.run import Run
+from pipeline.runs.run import EMBEDDINGS, Run
 from pipeline.runs.train import load_run, train_fusion
-from pipeline.scoring.embeddings import EMBEDDINGS, read_embeddings, read_upload_embeddings, unit_rows
+from pipeline.scoring.embeddings import read_embeddings, read_upload_embeddings, unit_rows
 from pipeline.scoring.uploads import assemble_uploads, score_uploads
 from tests.pipeline.runs.test_train import CPU, ONE_EPOCH
 from tests.support.learnable_world import Clip, make_batch, speed_decides
