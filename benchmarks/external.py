@@ -47,7 +47,7 @@ from pipeline.core.child_processes import spawned_pool
 
 # Chosen on subjects 1 to 5 alone. A movement done with the left is another one than with the right: nothing is
 # mirrored. Of eight frames the body level would have two.
-CONFIG = VdvConfig(modalities=("pose",), frames=16, samplings=2, pose_rate=3e-3, mirror=0.0)
+CONFIG = VdvConfig(modalities=("pose",), frames=16, samplings=2, batch_clips=64, pose_rate=3e-3, mirror=0.0)
 MOTION = VdvConfig(frames=16)  # of the product's motion statistics
 METHODS = ("trees", "psgcn", "st_gcn_plus")
 MODEL = "joint"

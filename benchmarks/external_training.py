@@ -23,6 +23,7 @@ from pipeline.training.joint import TrainingClips, calibrate, fit_joint
 from pipeline.training.optimisation import loss_of, parameter_groups, reset_norm_statistics
 
 SCORED_AT_ONCE = 100  # episodes
+HELD_OUT_FOLDS = 3
 
 
 class Numbers(NamedTuple):
@@ -142,7 +143,7 @@ def predict_by_network(
     def predict(train: np.ndarray, test: np.ndarray) -> np.ndarray:
         return _score(train_network(episodes, train, config), fixed[test])
 
-    return _held_out_too(episodes, split, predict, by_movement, config.inner_folds)
+    return _held_out_too(episodes, split, predict, by_movement)
 
 
 def predict_by_trees(
@@ -157,22 +158,18 @@ def predict_by_trees(
     score = Predicted(np.zeros(len(split.train), np.float32), np.zeros(len(split.test), np.float32))
     for trained, tested in _groups(episodes, split, by_movement):
         some = Split(split.name, split.train[trained], split.test[tested])
-        score.held_out[trained], score.test[tested] = _held_out_too(
-            episodes, some, predict, by_movement, VdvConfig().inner_folds
-        )
+        score.held_out[trained], score.test[tested] = _held_out_too(episodes, some, predict, by_movement)
     return score
 
 
-def _held_out_too(
-    episodes: Episodes, split: Split, predict: Callable, by_movement: bool, inner_folds: int
-) -> Predicted:
+def _held_out_too(episodes: Episodes, split: Split, predict: Callable, by_movement: bool) -> Predicted:
     """Scores of a split's test rows, and of its training rows by what did not see them, as pipeline.training.fit does.
 
     Left out are whole movements where the test movement is unseen, else whole subjects; episodes where there is one.
     """
     by_movement_or_subject = episodes.subject if by_movement else episodes.movement
     group = _several(by_movement_or_subject[split.train], episodes.subject[split.train])
-    fold_of = assign_folds(group, challenges(episodes)[split.train].tolist(), inner_folds)
+    fold_of = assign_folds(group, challenges(episodes)[split.train].tolist(), HELD_OUT_FOLDS)
     held_out = np.zeros(len(split.train), np.float32)
     for fold in range(fold_of.max() + 1):
         held_out[fold_of == fold] = predict(split.train[fold_of != fold], split.train[fold_of == fold])

@@ -235,8 +235,8 @@ def _of_fusions(seed: int, side: Side) -> tuple[np.ndarray, np.ndarray]:
 
 
 # Longer and faster than for dance: the worlds hold next to no noise to learn by heart, and both sides gain.
-TIMING = VdvConfig(frames=32, mirror=0.0, epochs=20, pose_rate=3e-3)
-REPEATS = VdvConfig(epochs=20, learning_rate=3e-3, dropout=0.1)
+TIMING = VdvConfig(frames=32, mirror=0.0, epochs=20, batch_clips=64, pose_rate=3e-3)
+REPEATS = VdvConfig(epochs=20, batch_clips=64, learning_rate=3e-3, dropout=0.1)
 IDEAS = {
     "timing": Idea(
         "limbs' timing against each other",

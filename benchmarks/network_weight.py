@@ -1,6 +1,7 @@
 """What networks add to statistics in the joint model, as clips become more, in the product's own training.
 
     python -m benchmarks.network_weight            # about an hour on two cores
+    python -m benchmarks.network_weight --worlds timing --sizes 256 --batch-clips 64 --epochs 12
 
 | world | what decides a clip's label, each about half of it |
 |---|---|
@@ -16,7 +17,7 @@ interval: bootstrap over the test clips' creators, all seeds together).
 import argparse
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -80,8 +81,13 @@ def _dances(name: str, seed: int, count: int) -> Iterator[tuple[str, str, float,
         yield script.dance, upload.creator_id, script.people[0].skill.overall, keypoints, seconds
 
 
-def train_and_evaluate(name: str, trained: int, seed: int, noise: float) -> tuple[dict, pd.DataFrame]:
-    """Result of one training, and its scores of the test clips. noise: of the label, in deviations of the truth."""
+def train_and_evaluate(
+    name: str, trained: int, seed: int, noise: float, changed: Mapping[str, int]
+) -> tuple[dict, pd.DataFrame]:
+    """Result of one training, and its scores of the test clips.
+
+    noise: of the label, in deviations of the truth; changed: options other than CONFIGS has them.
+    """
     clips, poses = made_world(name, seed, trained)
     rng = np.random.default_rng(seed + 1)
     label = clips["truth"] + noise * clips["truth"].std() * rng.standard_normal(len(clips))
@@ -90,7 +96,7 @@ def train_and_evaluate(name: str, trained: int, seed: int, noise: float) -> tupl
     def rows_of(clip_id: str) -> dict[str, ModalityRows]:
         return {"pose": poses[clip_id]}
 
-    config, start = replace(CONFIGS[name], seed=seed), time.perf_counter()
+    config, start = replace(CONFIGS[name], seed=seed, **changed), time.perf_counter()
     tested = clips[clips["split"] == "test"]
     with tempfile.TemporaryDirectory(prefix="vdv-network-weight-") as folder:
         workspace = write_dataset(Path(folder), manifest, rows_of, ("pose",))
@@ -138,22 +144,29 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1000, 1001, 1002])
     parser.add_argument("--sizes", type=int, nargs="+", help="clips to train on; default: each world's")
     parser.add_argument("--noise", type=float, default=1.0, help="of the label, in standard deviations of the truth")
+    parser.add_argument("--batch-clips", type=int, default=VdvConfig().batch_clips)
+    parser.add_argument("--epochs", type=int, default=VdvConfig().epochs)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    results, rows = [], []
+    changed = {"batch_clips": options.batch_clips, "epochs": options.epochs}
+    results, rows = {}, []
     for name in options.worlds:
         for trained in options.sizes or SIZES[name]:
-            of_size = [train_and_evaluate(name, trained, seed, options.noise) for seed in options.seeds]
+            of_size = [train_and_evaluate(name, trained, seed, options.noise, changed) for seed in options.seeds]
             trainings = [result for result, _ in of_size]
             print(*trainings, sep="\n", flush=True)
             mean = pd.DataFrame(trainings)[["trained", "statistics", "network", "score", "network_share"]].mean()
             lead, low, high = gain(pd.concat([scores for _, scores in of_size]))
-            results.append({"trainings": trainings, "gain": lead, "gain_95": [low, high]})
+            training = f"batches of {options.batch_clips}, {options.epochs} epochs"
+            results[f"{name}, {trained} clips, noise {options.noise:g}, {training}"] = {
+                "trainings": trainings,
+                "gain": lead,
+                "gain_95": [low, high],
+            }
             rows.append([name, round(mean["trained"]), *mean[1:], f"{lead:+.3f} ({low:+.3f} to {high:+.3f})"])
     print(table(rows, ["world", "clips", "statistics alone", "network alone", "score", "network's share of variance",
                        "score less statistics (95 %)"]))  # fmt: skip
-    if not options.sizes and set(options.worlds) == set(SIZES):
-        save("network-weight", {"noise": options.noise, "results": results})
+    save("network-weight", results, keep_others=True)
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ class RunStage(DatasetOptions):
     seed = NumberOption(
         int, 0, 2**31 - 1, default=0, description="of the model's initialisation and of the order of training"
     )
-    epochs = NumberOption(int, 1, 100_000, default=12, description="passes over the training clips")
+    epochs = NumberOption(int, 1, 100_000, default=9, description="passes over the training clips")
     protocol = luigi.ChoiceParameter(
         choices=["kfold", "time", "leave-challenge-out"],
         default="kfold",

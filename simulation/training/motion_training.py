@@ -28,8 +28,8 @@ from simulation.filming.keypoints import film_keypoints
 from simulation.training.train_networks import HELD_OUT_SEEDS, TRAINING_SEEDS, write_card, write_weights
 from simulation.world import WorldOptions, make_world
 
-CLIPS, HELD_OUT, EPOCHS = 3072, 512, 20
-RATE, BATCH = 3e-3, 64
+CLIPS, HELD_OUT, EPOCHS = 3072, 512, 10
+RATE, BATCH = 3e-3, 16
 FRAMES_PER_S = 10.0
 _ESTIMATED = ("timing", "amplitude", "sharpness", "balance")  # parts of the skill
 _ESTIMATES_SPREAD = 3.0  # of the percentiles that are estimated

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from simulation.filming.film import film
-from simulation.filming.keypoints import ERROR, SEEN_SCORE, film_keypoints
+from simulation.filming.keypoints import ERROR, LEAST_SCORE, film_keypoints
 from simulation.filming.visibility import OUTSIDE
 from simulation.script import ClipScript
 from simulation.world import WorldOptions, make_world
@@ -35,5 +35,12 @@ def test_joints_outside_of_the_picture_are_not_sure() -> None:
     assert outside.any()
     assert not outside.all()
     found = np.stack([film_keypoints(near, SECONDS, np.random.default_rng(seed)) for seed in range(10)])
-    sure = (found[..., 2] == SEEN_SCORE).mean(0)
+    sure = (found[..., 2] >= LEAST_SCORE).mean(0)
     assert sure[outside].max() < 0.5 < sure[~outside].min()
+
+
+def test_scores_differ_from_clip_to_clip_as_a_networks_do() -> None:
+    found = np.stack([film_keypoints(script(), SECONDS, np.random.default_rng(seed)) for seed in range(30)])
+    usual = np.median(found[..., 2], axis=(1, 2))
+    assert usual.min() < 0.78
+    assert usual.max() > 0.92
