@@ -78,7 +78,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """The figures, of which those in `must_be_0` must be."""
     rng, tally = random.Random(options.seed), Tally()
-    tally.counts |= {SILENT: 0, NOT_DONE: 0}
+    tally.counts.update({SILENT: 0, NOT_DONE: 0})  # `|=` would drop all that are 0
     named: dict[str, Counter[str]] = {"by the same command": Counter(), "once read": Counter()}
     with World.made(options.folds, "--decode-workers", "1", *_NAME) as world:
         workspace = world.folder / "damaged"
