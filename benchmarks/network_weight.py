@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -82,7 +83,7 @@ def _dances(name: str, seed: int, count: int) -> Iterator[tuple[str, str, float,
 
 
 def train_and_evaluate(
-    name: str, trained: int, seed: int, noise: float, changed: Mapping[str, int]
+    name: str, trained: int, seed: int, noise: float, changed: Mapping[str, Any]
 ) -> tuple[dict, pd.DataFrame]:
     """Result of one training, and its scores of the test clips.
 
