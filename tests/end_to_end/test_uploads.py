@@ -10,7 +10,7 @@ import pytest
 from benchmarks.tiny_clips import render_clip, tiny_world
 from pipeline.modalities.registry import modality_names
 from tests.end_to_end.workspaces import Finished, changed, luigi, run, written
-from tests.support.whole_files import read_json
+from tests.support.whole_files import read_json, write_json
 
 NEW = ("new0", "new1", "far0", "broken")
 
@@ -115,9 +115,11 @@ def test_a_name_that_another_run_has_is_refused_before_anything_is_trained(built
 
 
 def test_comparing_a_run_that_no_folds_judged_says_what_to_do(built: Path) -> None:
-    latest = json.loads((built / "workspace/latest.json").read_text())["run"]
+    latest = built / "workspace" / json.loads((built / "workspace/latest.json").read_text())["run"]
     twin = built / "workspace/runs" / ("f" * 16)
-    shutil.copytree(built / "workspace" / latest, twin)
+    shutil.copytree(latest, twin)
+    for path in latest.glob("*.json"):  # which state the run that they belong to
+        write_json(twin / path.name, read_json(path))
     done = run_task(built, "CompareRuns", "--run", "june", "--run", twin.name)
     assert done.code == 30, done.output
     assert "was not judged by folds" in done.output
