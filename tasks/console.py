@@ -89,6 +89,7 @@ class Progress:
 class UserErrors(logging.Filter):
     """Shortens Luigi's report of an error that the user can act on to its message; others keep their traceback."""
 
+    _GONE = "Unfulfilled dependenc"  # Luigi's words where a task is no longer complete that was
     _HEADING = "Traceback (most recent call last):"
     _IN_TRACEBACK = re.compile(r"^(?:pipeline\.core|models)\.errors\.\w+: ", re.MULTILINE)
 
@@ -100,6 +101,11 @@ class UserErrors(logging.Filter):
             message = "\n".join((str(error), *getattr(error, "__notes__", ())))
         elif isinstance(error, RPCError):
             message = f"{error}; start luigid there, or leave out --scheduler-host and its like: vdv needs none"
+        elif isinstance(error, RuntimeError) and str(error).startswith(self._GONE):
+            message = (
+                "another command changed or removed what this one was to go on from; run it again. What was finished"
+                f" is kept ({error})"
+            )
         elif isinstance(error, OSError) and (words := disk_error(error)):  # of a library that writes files by itself
             message = words
         else:

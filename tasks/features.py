@@ -40,6 +40,10 @@ class IngestBatch(WorkspaceTask):
 
     manifest = luigi.Parameter(description="one manifest file")
 
+    @property
+    def work(self) -> str:
+        return f"IngestBatch {only_batch(self).batch.name}"  # each table of a batch goes on from the one before
+
     def done(self) -> bool:
         return self.ingest_path(only_batch(self)) is not None
 
@@ -74,6 +78,10 @@ class ExtractBatch(ExtractOptions):
 
     def needs(self) -> luigi.Task:
         return self.clone(IngestBatch, seen=self.snapshot.without_features())
+
+    @property
+    def work(self) -> str:
+        return f"ExtractBatch {only_batch(self).batch.name}"  # tables of clips that differ share most of their shards
 
     def done(self) -> bool:
         if self.ingest_path(only_batch(self)) is None:

@@ -11,6 +11,7 @@ from luigi.task import flatten
 from models.device import resolve_device
 from models.weights.profiles import Profile
 from pipeline.core.errors import DamagedFile, DataError
+from pipeline.core.locks import exclusive
 from pipeline.core.options import DecodeLimits, SamplingOptions
 from pipeline.features.plan import FeatureSpec, endings_folder
 from pipeline.files.folder import discard
@@ -135,15 +136,25 @@ class WorkspaceTask(luigi.Task):
         self.make_unless_done()
         return None
 
+    @property
+    def work(self) -> str:
+        """Names the task's work. Of two commands one does it, and the other waits until it is done."""
+        return self.task_id
+
     def make_unless_done(self) -> None:
         """Do the task's work; a file that proves damaged meanwhile is made again, by the tasks before this one."""
-        while not self.done():  # another command may have made it meanwhile
-            try:
-                self.make()
-                break
-            except DamagedFile as damaged:
-                discard(damaged)
-                self.make_needs()
+
+        def wait() -> None:
+            say(f"{self.task_family}: another command is at it in this workspace; waiting until it has ended")
+
+        with exclusive(self.workspace, self.work, wait):
+            while not self.done():  # another command may have made it meanwhile
+                try:
+                    self.make()
+                    break
+                except DamagedFile as damaged:
+                    discard(damaged)
+                    self.make_needs()
 
     def make_needs(self) -> None:
         """Make what is missing of all before this task. Luigi runs no task twice in a command, so it is not asked."""

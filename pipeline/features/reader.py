@@ -72,7 +72,7 @@ class ShardReader:
         opened = self._opened()
         if grid := opened.nobody.get(clip_id):
             frame_index, timestamp = np.array(grid["frame_index"], np.int32), np.array(grid["timestamp"], np.float32)
-            return find_modality(self.modality).nobody(clip_id, Grid(frame_index, timestamp))
+            return find_modality(self.modality).rows(clip_id, Grid(frame_index, timestamp))
         if clip_id not in opened.row_groups:
             why = f"failed ({opened.skipped[clip_id]})" if clip_id in opened.skipped else "is not of this shard"
             raise KeyError(f"{self.path} has no rows of clip {clip_id}: it {why}")

@@ -12,9 +12,9 @@ from pipeline.decode.clips import Ending
 from pipeline.modalities.record import (
     CLIP_COLUMNS,
     GRID_COLUMNS,
+    ClipModality,
     Column,
     Grid,
-    Modality,
     ModalityRows,
     grid_tensors,
     sequence_input,
@@ -71,7 +71,7 @@ class FaceEntry(Entry):
     max_faces: Annotated[int, Rule(low=1)]  # kept a frame
 
 
-class Face(Modality):
+class Face(ClipModality):
     name = "face"
     version = 1
     entry = FaceEntry

@@ -31,7 +31,7 @@ class PoseRows(ModalityRows):
     """The people of a clip."""
 
     modality: ClassVar[str] = "pose"
-    tracks: tuple[Track, ...]  # empty: nobody was detected
+    tracks: tuple[Track, ...] = ()  # empty: nobody was detected
 
 
 @dataclass(frozen=True)
@@ -136,9 +136,6 @@ class Pose(Modality):
         per_frame = [arrays[name] for name in ("valid", "keypoints", "box", "score")]
         persons = zip(arrays["track_id"].tolist(), arrays["is_lead"].tolist(), *per_frame, strict=True)
         return PoseRows(clip_id, grid, tuple(Track(*person) for person in persons))
-
-    def nobody(self, clip_id: str, grid: Grid) -> PoseRows:
-        return PoseRows(clip_id, grid, ())
 
     def tensors(self, rows: PoseRows) -> PoseTensors:
         import torch

@@ -73,7 +73,9 @@ class Modality(ABC):
     entry: type[Entry]  # the modality's table of a profile
     rows: type[ModalityRows]
     columns: tuple[Column, ...]
-    row_per_person = False  # a clip has one table row a person, perhaps none, instead of exactly one
+    row_per_person = (
+        False  # a table row a person, perhaps none, instead of one a clip; rows without arrays are nobody's
+    )
     huggingface: Mapping[str, Any] = {}  # features of HF `datasets` that do not follow from the Arrow types
     subject = "any frame"  # what the model reads of a clip, as the report names it
     is_skeleton = False  # read by the pose network; all others are sequences of features
@@ -107,34 +109,21 @@ class Modality(ABC):
         """D of the columns that have it; 0 where none has."""
         return 0
 
-    def valid(self, rows: Any) -> np.ndarray:
-        """bool [T] of the column `valid`."""
-        raise NotImplementedError(f"{type(self).__name__} must implement `valid`")
-
+    @abstractmethod
     def to_arrays(self, rows: Any) -> dict[str, np.ndarray]:
         """Values of every column, with an axis of table rows in front: [1, T, ...], [1, M, ...].
 
         Raises:
             ValueError: the arrays do not belong together.
         """
-        arrays = {column.name: getattr(rows, column.name, None) for column in self.columns}
-        arrays |= {"frame_index": rows.grid.frame_index, "timestamp": rows.grid.timestamp, "valid": self.valid(rows)}
-        return {name: np.asarray(value)[None] for name, value in arrays.items()}
 
+    @abstractmethod
     def from_arrays(self, clip_id: str, grid: Grid, arrays: Mapping[str, np.ndarray]) -> ModalityRows:
         """The inverse of `to_arrays`; `arrays` lacks columns that were not read."""
-        columns = {
-            name: value[0] for name, value in arrays.items() if name not in ("frame_index", "timestamp", "valid")
-        }
-        return self.rows(clip_id, grid, **columns)
 
-    def nobody(self, clip_id: str, grid: Grid) -> ModalityRows:
-        """Rows of a clip without a person, for a modality with a table row a person."""
-        raise NotImplementedError(f"{type(self).__name__} has a row a clip")
-
+    @abstractmethod
     def tensors(self, rows: Any) -> Any:
         """The rows as torch tensors of their own memory, on the CPU."""
-        raise NotImplementedError(f"{type(self).__name__} must implement `tensors`")
 
     # From rows to the virality model
 
@@ -171,7 +160,26 @@ class Modality(ABC):
         return list(inputs)
 
 
-class FeatureModality(Modality):
+class ClipModality(Modality):
+    """A modality with one table row a clip. Its rows' arrays have the columns' names."""
+
+    @abstractmethod
+    def valid(self, rows: Any) -> np.ndarray:
+        """bool [T] of the column `valid`."""
+
+    def to_arrays(self, rows: Any) -> dict[str, np.ndarray]:
+        arrays = {column.name: getattr(rows, column.name, None) for column in self.columns}
+        arrays |= {"frame_index": rows.grid.frame_index, "timestamp": rows.grid.timestamp, "valid": self.valid(rows)}
+        return {name: np.asarray(value)[None] for name, value in arrays.items()}
+
+    def from_arrays(self, clip_id: str, grid: Grid, arrays: Mapping[str, np.ndarray]) -> ModalityRows:
+        columns = {
+            name: value[0] for name, value in arrays.items() if name not in ("frame_index", "timestamp", "valid")
+        }
+        return self.rows(clip_id, grid, **columns)
+
+
+class FeatureModality(ClipModality):
     """A modality with one feature [D] a frame. Its rows have `feature`: float16 [T, D]."""
 
     def feature_width(self, rows: Any) -> int:

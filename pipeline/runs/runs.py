@@ -11,6 +11,7 @@ import shutil
 
 from pipeline.core import storage
 from pipeline.core.errors import DamagedFile, OptionError, WorkspaceError
+from pipeline.core.locks import exclusive
 from pipeline.files.folder import Folder
 from pipeline.runs.run import REPORT, RUN, RUNS, Run
 
@@ -70,9 +71,10 @@ def check_name(workspace: str, name: str, run_id: str | None = None) -> None:
 
 def name_run(workspace: str, run_id: str, name: str) -> None:
     """Name a run, in place of any earlier name of it. Raises what `check_name` does."""
-    check_name(workspace, name, run_id)
-    names = {other: owner for other, owner in read_names(workspace).items() if owner != run_id}
-    Folder(workspace).write_json(NAMES, names | {name: run_id})
+    with exclusive(workspace, NAMES):
+        check_name(workspace, name, run_id)
+        names = {other: owner for other, owner in read_names(workspace).items() if owner != run_id}
+        Folder(workspace).write_json(NAMES, names | {name: run_id})
 
 
 def delete_run(workspace: str, run_id: str) -> None:
@@ -91,26 +93,27 @@ def delete_run(workspace: str, run_id: str) -> None:
         raise WorkspaceError(f"{run_id!r} is no run's id; nothing was deleted")
     if storage.is_local(folder) and storage.local_path(folder).is_symlink():
         raise WorkspaceError(f"{folder} is a link to somewhere else; nothing was deleted. Remove the link by hand")
-    names, newest = read_names(workspace), _latest_without(workspace, run_id)
-    # run.json first: if the process is killed now, an unfinished run is left, which can be deleted again.
-    storage.remove(storage.join(folder, RUN))
-    if storage.is_local(folder):
-        try:
-            shutil.rmtree(storage.local_path(folder))
-        except OSError as error:
-            raise WorkspaceError(
-                f"cannot delete {error.filename or folder}: {error.strerror}; check that you may write there"
-            ) from error
-    else:
-        for path in storage.listing(folder):
-            storage.remove(storage.join(folder, path))
-    root = Folder(workspace)
-    if run_id in names.values():
-        root.write_json(NAMES, {name: owner for name, owner in names.items() if owner != run_id})
-    if newest is None:
-        storage.remove(root.file(LATEST))
-    else:
-        root.write_json(LATEST, newest)
+    with exclusive(workspace, NAMES):
+        names, newest = read_names(workspace), _latest_without(workspace, run_id)
+        # run.json first: if the process is killed now, an unfinished run is left, which can be deleted again.
+        storage.remove(storage.join(folder, RUN))
+        if storage.is_local(folder):
+            try:
+                shutil.rmtree(storage.local_path(folder))
+            except OSError as error:
+                raise WorkspaceError(
+                    f"cannot delete {error.filename or folder}: {error.strerror}; check that you may write there"
+                ) from error
+        else:
+            for path in storage.listing(folder):
+                storage.remove(storage.join(folder, path))
+        root = Folder(workspace)
+        if run_id in names.values():
+            root.write_json(NAMES, {name: owner for name, owner in names.items() if owner != run_id})
+        if newest is None:
+            storage.remove(root.file(LATEST))
+        else:
+            root.write_json(LATEST, newest)
 
 
 def latest(dataset: str, run: str) -> dict[str, str]:

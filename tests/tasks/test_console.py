@@ -10,6 +10,7 @@ from collections.abc import Callable
 import luigi
 import pytest
 from luigi.rpc import RPCError
+from luigi.worker import TaskProcess
 
 import tasks
 from pipeline.core.errors import ManifestError, TooManyFailed, WorkspaceError
@@ -82,6 +83,30 @@ def test_a_scheduler_that_does_not_answer_is_named_with_what_to_do() -> None:
     assert line.startswith(
         "vdv: Errors (3 attempts) when connecting to remote scheduler 'http://there:8082'; start luigid"
     )
+
+
+def test_what_another_command_took_away_meanwhile_is_said_in_words() -> None:
+    """In those of the Luigi that is installed."""
+    logger = logging.getLogger(LOG)
+    handler = _Lines()
+    logger.addHandler(handler)
+    try:
+        TaskProcess(_AfterGone(), 1, multiprocessing.SimpleQueue(), None).run()
+    finally:
+        logger.removeHandler(handler)
+    (line,) = [line for line in handler.lines if _Gone().task_id in line]
+    assert line.startswith("vdv: another command changed or removed what this one was to go on from; run it again.")
+    assert "Traceback" not in line
+
+
+class _Gone(luigi.Task):
+    def complete(self) -> bool:
+        return False
+
+
+class _AfterGone(luigi.Task):
+    def requires(self) -> luigi.Task:
+        return _Gone()
 
 
 def test_where_it_happened_is_said_too_when_it_is_known() -> None:

@@ -1,5 +1,6 @@
 """Runs by id and name: found, named, deleted, and nothing else touched."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,13 @@ def test_a_name_is_one_runs_alone_and_a_run_has_one(workspace: str) -> None:
     name_run(workspace, A, "summer")
     name_run(workspace, B, "june")
     assert read_names(workspace) == {"summer": A, "june": B}
+
+
+def test_runs_that_are_named_at_the_same_time_all_get_their_names(tmp_path: Path) -> None:
+    names = [f"june-{number}" for number in range(8)]
+    with ThreadPoolExecutor(len(names)) as pool:
+        list(pool.map(lambda name: name_run(str(tmp_path), f"{name[-1] * 16}", name), names))
+    assert read_names(str(tmp_path)) == {name: name[-1] * 16 for name in names}
 
 
 @pytest.mark.parametrize("name", ["../june", "a b", "", ".hidden", "x" * 65, A, "june/july", "names\n"])

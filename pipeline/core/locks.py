@@ -1,0 +1,46 @@
+"""Locks between commands that work on one workspace at once."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from filelock import FileLock, Timeout
+
+from pipeline.core import storage
+from pipeline.core.fingerprint import fingerprint
+
+LOCKS = ".locks"  # a workspace's folder of empty files, one a piece of work
+
+
+@contextmanager
+def exclusive(workspace: str, work: str, wait: Callable[[], None] | None = None) -> Iterator[None]:
+    """Let one process at a time do a piece of work in a local workspace; the others wait.
+
+    The lock is the system's (flock) and goes with its process, however that ends. Object stores have none: there the
+    block runs at once.
+
+    Args:
+        work: names the piece of work.
+        wait: called once, before another process is waited for.
+
+    Raises:
+        WorkspaceError: the workspace cannot be written.
+    """
+    if not storage.is_local(workspace):
+        yield
+        return
+    folder = storage.local_path(workspace) / LOCKS
+    lock = FileLock(folder / f"{fingerprint(work)}.lock")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            if wait:
+                wait()
+            lock.acquire()
+    except OSError as error:
+        raise storage.workspace_error("write", str(folder), error) from error
+    try:
+        yield
+    finally:
+        lock.release()

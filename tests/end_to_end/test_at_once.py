@@ -1,0 +1,32 @@
+"""Two equal commands at once on one workspace: one does the work, the other waits for it and finds it done."""
+
+import threading
+from pathlib import Path
+
+from benchmarks.tiny_clips import tiny_world
+from tests.end_to_end.workspaces import Finished, contents, run
+from tests.support.whole_files import read_json
+
+OPTIONS = ("--manifest", "tiny.csv", "--shard-clips", "2", "--folds", "2", "--report-films", "0")
+
+
+def test_both_end_well_and_nothing_is_done_twice(tmp_path: Path) -> None:
+    for name in ("alone", "together"):
+        tiny_world(tmp_path / name, 8)
+    assert run("BuildVDV", tmp_path / "alone", *OPTIONS).code == 0
+    ends: list[Finished] = []
+    threads = [
+        threading.Thread(target=lambda: ends.append(run("BuildVDV", tmp_path / "together", *OPTIONS))) for _ in "ab"
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [ended.code for ended in ends] == [0, 0], [ended.output for ended in ends]
+    output = "".join(ended.output for ended in ends)
+    assert "another command is at it in this workspace; waiting" in output
+    assert "damaged" not in output
+    assert output.count("ingest tiny:") <= 1
+    alone, together = (contents(tmp_path / name / "workspace/features") for name in ("alone", "together"))
+    assert together == alone
+    assert read_json(tmp_path / "together/workspace/latest.json")["run"]

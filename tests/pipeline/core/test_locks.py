@@ -1,0 +1,59 @@
+"""A piece of work is done by one process at a time, and a lock goes with the process that holds it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.core.errors import WorkspaceError
+from pipeline.core.locks import LOCKS, exclusive
+
+_HOLDER = """
+import sys
+from pipeline.core.locks import exclusive
+with exclusive(sys.argv[1], "train", lambda: None):
+    print("holds", flush=True)
+    sys.stdin.read()
+"""
+
+
+class _Waits(Exception):
+    """Raised in place of waiting."""
+
+
+def _wait() -> None:
+    raise _Waits
+
+
+def test_another_process_waits_until_the_one_that_holds_it_is_gone(tmp_path: Path) -> None:
+    holder = subprocess.Popen(
+        [sys.executable, "-c", _HOLDER, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "holds\n"
+    with exclusive(str(tmp_path), "score", _wait):  # other work
+        pass
+    with pytest.raises(_Waits), exclusive(str(tmp_path), "train", _wait):
+        pass
+    with exclusive(str(tmp_path), "train", holder.kill):
+        assert holder.wait() == -9
+    with exclusive(str(tmp_path), "train", _wait):
+        pass
+
+
+def test_an_error_within_gives_it_back(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), exclusive(str(tmp_path), "train", _wait):
+        _ = 1 // 0
+    with exclusive(str(tmp_path), "train", _wait), exclusive(str(tmp_path), "score", _wait):
+        pass
+    assert all(not path.stat().st_size for path in (tmp_path / LOCKS).iterdir())
+
+
+def test_a_workspace_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "workspace").write_text("no folder")
+    with (
+        pytest.raises(WorkspaceError, match=r"cannot write .*workspace"),
+        exclusive(str(tmp_path / "workspace"), "train", _wait),
+    ):
+        pass
