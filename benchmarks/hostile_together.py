@@ -6,7 +6,8 @@ import re
 import shutil
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +28,11 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     ends: dict[str, Counter[str]] = {"equal": Counter(), "a clip added": Counter()}
     with World.made(options.folds, "--decode-workers", "1") as world:
         grown = grown_manifest(world)
-        grown_calm = world.folder / "grown-calm"
-        shutil.copytree(world.calm, grown_calm)
-        tally.judge(world.command(grown_calm, manifest=grown).ended(), (0,))
+        states = undisturbed_states(world, grown, tally)
         for number in range(options.trials):
             offset_s = rng.uniform(0, world.calm_s)
             if number % 5 == 4:
-                kind, pair = "a clip added", add_a_clip(world, offset_s, grown, grown_calm, tally)
+                kind, pair = "a clip added", add_a_clip(world, offset_s, grown, states, tally)
             else:
                 kind, pair = "equal", build_twice(world, offset_s, tally)
             ends[kind][" and ".join(str(ended.code) for ended in pair)] += 1
@@ -52,6 +51,21 @@ def grown_manifest(world: World) -> Path:
     return folder / world.manifest.name
 
 
+def undisturbed_states(world: World, grown: Path, tally: Tally) -> list[dict[str, str]]:
+    """Contents of a workspace that is built undisturbed: of the fewer clips, then of all, then of the fewer and all.
+
+    A clip that was gone for a while comes back in a new shard, so the last differs from the one before.
+    """
+    workspace = world.folder / "grown-calm"
+    shutil.copytree(world.calm, workspace)
+    states = [contents(workspace)]
+    for builds in ([grown], [world.manifest, grown]):
+        for manifest in builds:
+            tally.judge(world.command(workspace, manifest=manifest).ended(), (0,))
+        states.append(contents(workspace))
+    return states
+
+
 def build_twice(world: World, offset_s: float, tally: Tally) -> tuple[Ended, Ended]:
     """Start equal builds so many seconds apart, and judge both and what they made."""
     workspace = world.folder / "shared"
@@ -63,30 +77,41 @@ def build_twice(world: World, offset_s: float, tally: Tally) -> tuple[Ended, End
     return pair
 
 
-def add_a_clip(world: World, offset_s: float, grown: Path, grown_calm: Path, tally: Tally) -> tuple[Ended, Ended]:
-    """The same where the second build has a clip more. The first may end in words."""
+def add_a_clip(
+    world: World, offset_s: float, grown: Path, states: Sequence[Mapping[str, str]], tally: Tally
+) -> tuple[Ended, Ended]:
+    """The same where the second build has a clip more. The one whose clips the other ingested anew may end in words."""
     workspace = world.folder / "shared"
     pair = _together(world, offset_s, workspace, grown, tally)
+    if all(ended.code for ended in pair):
+        tally.count("crashes of the run", "each of two builds stopped the other")
     if any(ended.code for ended in pair):
         tally.judge(world.command(workspace, manifest=grown).ended(), (0,))
-    for line in grown_differences(contents(world.calm), contents(grown_calm), contents(workspace)):
+    for line in grown_differences(states, contents(workspace)):
         tally.count("rows or files that differ", line)
     tally.count_partial_files(workspace)
     shutil.rmtree(workspace)
     return pair
 
 
-def grown_differences(calm: Mapping[str, str], grown: Mapping[str, str], found: Mapping[str, str]) -> list[str]:
-    """Lines on a workspace of two builds, of which one has a clip more; the other may have ended in words.
+def grown_differences(states: Sequence[Mapping[str, str]], found: Mapping[str, str]) -> list[str]:
+    """Lines on how a workspace of two builds, of which one has a clip more, differs from the nearest undisturbed one.
 
-    calm: contents of an undisturbed build of the fewer clips. grown: the same, built upon by one of all clips. Which of
-    them was the first to ingest shows in the numbers of the tables, and is not looked at.
+    states: see `undisturbed_states`. Of what the states before left behind, all but the features of the fewer clips may
+    be missing, for the build that would have made it may have ended in words. Which build was the first to ingest shows
+    in the numbers of the tables, and is not looked at.
     """
-    optional = {name for name in calm if name.startswith(("datasets/", "runs/"))}
-    unfinished = tuple({f"{name.split('/')[0]}/{name.split('/')[1]}/checkpoints/" for name in optional})
-    kept = {name: held for name, held in found.items() if not _TABLE.match(name) and not name.startswith(unfinished)}
-    wanted = {name: held for name, held in grown.items() if not _TABLE.match(name)}
-    return differences({name: held for name, held in wanted.items() if name in kept or name not in optional}, kept)
+    fewer = states[0]
+    lines = []
+    for before, state in pairwise(states):
+        made = {name for name in before if name.startswith(("datasets/", "runs/"))}
+        optional = made | (before.keys() - fewer.keys())
+        unfinished = tuple({f"{'/'.join(name.split('/')[:2])}/checkpoints/" for name in made})
+        kept = {name: of for name, of in found.items() if not _TABLE.match(name) and not name.startswith(unfinished)}
+        wanted = {name: of for name, of in state.items() if not _TABLE.match(name)}
+        wanted = {name: of for name, of in wanted.items() if name in kept or name not in optional}
+        lines.append(differences(wanted, kept))
+    return min(lines, key=len)
 
 
 def _together(world: World, offset_s: float, workspace: Path, second: Path, tally: Tally) -> tuple[Ended, Ended]:

@@ -248,13 +248,19 @@ def test_a_build_of_fewer_clips_may_have_ended_but_all_else_must_be_there() -> N
     calm = {"clips/b/0001-1.parquet": "x", "features/1": "x", "datasets/1/a": "x", "runs/1/a": "x"}
     grown = calm | {"clips/b/0002-2.parquet": "x", "features/2": "x", "datasets/2/a": "x", "runs/2/a": "x"}
     alone = {name: held for name, held in grown.items() if "/1/" not in name} | {"runs/1/checkpoints/a": "x"}
-    compare = hostile_together.grown_differences
-    assert compare(calm, grown, grown) == compare(calm, grown, alone) == []
-    for name in ("features/1", "features/2", "runs/2/a"):
-        assert compare(calm, grown, {other: held for other, held in grown.items() if other != name})
-        assert compare(calm, grown, grown | {name: "y"})
-    assert compare(calm, grown, grown | {"runs/1/a": "y"})
-    assert compare(calm, grown, grown | {"runs/2/checkpoints/a": "x"})
+    again = grown | {"features/3": "x", "datasets/3/a": "x", "runs/3/a": "x"}
+    late = {"features/1": "x", "features/3": "x", "datasets/3/a": "x", "runs/3/a": "x"}
+
+    def compare(found: dict[str, str]) -> list[str]:
+        return hostile_together.grown_differences([calm, grown, again], found)
+
+    assert compare(grown) == compare(alone) == compare(again) == compare(late) == []
+    for good, names in ((grown, ("features/1", "features/2", "runs/2/a")), (late, tuple(late))):
+        for name in names:
+            assert compare({other: held for other, held in good.items() if other != name})
+            assert compare(good | {name: "y"})
+    assert compare(grown | {"runs/1/a": "y"})
+    assert compare(grown | {"runs/2/checkpoints/a": "x"})
 
 
 def test_equal_builds_that_end_otherwise_or_make_something_else_are_counted(tmp_path: Path) -> None:
