@@ -2,10 +2,11 @@
 
 import luigi
 
+from pipeline.core.errors import DataError
 from pipeline.files.folder import Folder
 from pipeline.runs.run import METRICS
 from pipeline.runs.runs import LATEST, check_name, latest, name_run, read_names
-from tasks.console import time_spent
+from tasks.console import GONE, time_spent
 from tasks.model import RenderReport, ReportOptions
 from tasks.terminal_text import DEMO_PROFILE_NOTE, build_text, ceiling_text
 from tasks.world import world_of
@@ -29,6 +30,8 @@ class BuildVDV(ReportOptions):
         )
 
     def make(self) -> None:
+        if not super().done():  # the run was deleted while this command waited for its turn
+            raise DataError(GONE)
         Folder(self.workspace).write_json(LATEST, self._latest())
         if self.run_name:
             name_run(self.workspace, self._run_id(), self.run_name)

@@ -86,10 +86,14 @@ class Progress:
         self._bar.close()
 
 
+# Of a command that no longer finds what it has made or seen before.
+GONE = "another command changed or removed what this one was to go on from; run it again. What was finished is kept"
+
+
 class UserErrors(logging.Filter):
     """Shortens Luigi's report of an error that the user can act on to its message; others keep their traceback."""
 
-    _GONE = "Unfulfilled dependenc"  # Luigi's words where a task is no longer complete that was
+    _UNFULFILLED = "Unfulfilled dependenc"  # Luigi's words where a task is no longer complete that was
     _HEADING = "Traceback (most recent call last):"
     _IN_TRACEBACK = re.compile(r"^(?:pipeline\.core|models)\.errors\.\w+: ", re.MULTILINE)
 
@@ -101,11 +105,8 @@ class UserErrors(logging.Filter):
             message = "\n".join((str(error), *getattr(error, "__notes__", ())))
         elif isinstance(error, RPCError):
             message = f"{error}; start luigid there, or leave out --scheduler-host and its like: vdv needs none"
-        elif isinstance(error, RuntimeError) and str(error).startswith(self._GONE):
-            message = (
-                "another command changed or removed what this one was to go on from; run it again. What was finished"
-                f" is kept ({error})"
-            )
+        elif isinstance(error, RuntimeError) and str(error).startswith(self._UNFULFILLED):
+            message = f"{GONE} ({error})"
         elif isinstance(error, OSError) and (words := disk_error(error)):  # of a library that writes files by itself
             message = words
         else:

@@ -42,7 +42,7 @@ class IngestBatch(WorkspaceTask):
 
     @property
     def work(self) -> str:
-        return f"IngestBatch {only_batch(self).batch.name}"  # each table of a batch goes on from the one before
+        return f"clips/{only_batch(self).batch.name}"  # each table of a batch goes on from the one before
 
     def done(self) -> bool:
         return self.ingest_path(only_batch(self)) is not None
@@ -81,7 +81,7 @@ class ExtractBatch(ExtractOptions):
 
     @property
     def work(self) -> str:
-        return f"ExtractBatch {only_batch(self).batch.name}"  # tables of clips that differ share most of their shards
+        return f"features of {only_batch(self).batch.name}"  # tables of clips that differ share most of their shards
 
     def done(self) -> bool:
         if self.ingest_path(only_batch(self)) is None:
@@ -216,6 +216,10 @@ class DatasetOptions(ExtractOptions):
 
 class AssembleDataset(DatasetOptions):
     """Joins all batches' clips with their features, labels and split into `datasets/<id>/`."""
+
+    @property
+    def work(self) -> str:
+        return self.dataset_folder().place
 
     def needs(self) -> list[luigi.Task]:
         return [*self.extractions()]

@@ -100,6 +100,10 @@ class RunStage(DatasetOptions):
         return Run.of(self.workspace, fingerprint(parts))
 
     @property
+    def work(self) -> str:
+        return self.run_folder().place  # for all stages, and for deleting it
+
+    @property
     def fold_workers(self) -> int:
         """Folds at a time: one on a GPU; on a CPU one a core, for one core trains about as fast as two."""
         return self.worker_count if self.torch_device.type == "cpu" else 1

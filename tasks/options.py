@@ -2,7 +2,8 @@
 
 import os
 from abc import abstractmethod
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 import luigi
@@ -19,7 +20,7 @@ from pipeline.ingest.clip_table import find_ingest, newest_file, read_ingest
 from pipeline.ingest.manifest import Batch
 from pipeline.ingest.shard_assignment import SHARD_CLIPS
 from pipeline.modalities.registry import load_profile, modality_names
-from tasks.console import say, times_noted
+from tasks.console import GONE, say, times_noted
 from tasks.option_types import AskedOption, DeviceOption, NumberOption, PatternsOption
 from tasks.snapshots import BatchSnapshot, Features, Retry, Snapshot, SnapshotOption, ingest_table, take_snapshot
 from tasks.world import RenderWorld, worlds_to_render
@@ -77,6 +78,7 @@ class WorkspaceTask(luigi.Task):
         self.began = 0  # times noted before its command; tasks.console
         self._taken: Snapshot | None = None
         self._worlds: tuple[RenderWorld, ...] = ()  # those that were to be rendered
+        self._required: luigi.Task | list[luigi.Task] | None = None  # Luigi asks again when all has ended
 
     @abstractmethod
     def done(self) -> bool:
@@ -117,12 +119,17 @@ class WorkspaceTask(luigi.Task):
     def complete(self) -> bool:
         if self.asked_for:  # by each command anew, and by no task of a running one
             self.began = times_noted()
-            self._taken, self._worlds = None, worlds_to_render(self.manifest)
+            self._taken, self._worlds, self._required = None, worlds_to_render(self.manifest), None
             if self._worlds:
                 return False
         return self.done()
 
     def requires(self) -> luigi.Task | list[luigi.Task]:
+        if self._required is None:
+            self._required = self._require()
+        return self._required
+
+    def _require(self) -> luigi.Task | list[luigi.Task]:
         if not self.asked_for:
             return self.needs()
         self.check_options()
@@ -137,17 +144,13 @@ class WorkspaceTask(luigi.Task):
         return None
 
     @property
+    @abstractmethod
     def work(self) -> str:
-        """Names the task's work. Of two commands one does it, and the other waits until it is done."""
-        return self.task_id
+        """What is one command's at a time: the folder in which the task works, relative to the workspace."""
 
     def make_unless_done(self) -> None:
         """Do the task's work; a file that proves damaged meanwhile is made again, by the tasks before this one."""
-
-        def wait() -> None:
-            say(f"{self.task_family}: another command is at it in this workspace; waiting until it has ended")
-
-        with exclusive(self.workspace, self.work, wait):
+        with held(self.workspace, self.work, self.task_family):
             while not self.done():  # another command may have made it meanwhile
                 try:
                     self.make()
@@ -155,6 +158,10 @@ class WorkspaceTask(luigi.Task):
                 except DamagedFile as damaged:
                     discard(damaged)
                     self.make_needs()
+                except FileNotFoundError as error:
+                    if all(task.done() for task in flatten(self.needs())):
+                        raise
+                    raise DataError(f"{GONE} ({error.filename} is not there any more)") from error
 
     def make_needs(self) -> None:
         """Make what is missing of all before this task. Luigi runs no task twice in a command, so it is not asked."""
@@ -208,6 +215,13 @@ class WorkspaceTask(luigi.Task):
         if path is None:
             raise changed_meanwhile(seen.batch.path)
         return path
+
+
+@contextmanager
+def held(workspace: str, work: str, task: str) -> Iterator[None]:
+    """Hold a piece of work in a workspace, waiting for the command that is at it. task: who says that it waits."""
+    with exclusive(workspace, work, lambda: say(f"{task}: another command is at {work}; waiting until it has ended")):
+        yield
 
 
 def changed_meanwhile(manifest: str) -> DataError:

@@ -7,6 +7,7 @@ from pipeline.runs.run import Run
 from pipeline.runs.runs import delete_run, find_run, read_names
 from tasks.console import say
 from tasks.option_types import RUN_HELP, AskedOption, RunsOption
+from tasks.options import held
 from tasks.terminal_text import comparison_text
 
 
@@ -52,7 +53,8 @@ class DeleteRun(luigi.Task):
 
     def run(self) -> None:
         found = find_run(self.workspace, self.run_id, finished=False)
-        delete_run(self.workspace, found)
+        with held(self.workspace, Run.of(self.workspace, found).place, self.task_family):
+            delete_run(self.workspace, found)
         say(
             f"deleted {Run.of(self.workspace, found).place} of {self.workspace}; clips, features and datasets are still"
             " there"

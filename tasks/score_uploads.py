@@ -52,6 +52,10 @@ class ScoreUploads(ExtractOptions):
         # A name may be given to another run meanwhile.
         return self.clone(seen=self.snapshot, run_id=self.run_folder.id, profile=self._profile())
 
+    @property
+    def work(self) -> str:
+        return self.uploads_folder().place
+
     def needs(self) -> list[luigi.Task]:
         return [*extractions(self)]
 

@@ -3,7 +3,10 @@
 import os
 import signal
 import sys
+from functools import partial
 from types import FrameType, TracebackType
+
+from pipeline.core.child_processes import die_with_parent
 
 EXIT_CODE = 128 + signal.SIGINT
 
@@ -11,8 +14,12 @@ _MESSAGE = "vdv: interrupted; all that was finished is kept, and the same comman
 
 
 def end_on_interrupt() -> None:
-    """From now on the first SIGINT of this process ends it in order, and a second one at once."""
+    """From now on the first SIGINT of this process ends it in order, and a second one at once.
+
+    Processes that Luigi forks for `--workers` end with it, and with it alone where it is killed.
+    """
     command = os.getpid()
+    os.register_at_fork(after_in_child=partial(_end_with, command))
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGINT, _end_at_once)
@@ -23,6 +30,11 @@ def end_on_interrupt() -> None:
 
     signal.signal(signal.SIGINT, interrupt)
     sys.excepthook = _without_traceback
+
+
+def _end_with(command: int) -> None:
+    if os.getppid() in (command, 1):  # 1: it was killed meanwhile
+        die_with_parent(command)
 
 
 def _end_at_once(number: int, frame: FrameType | None) -> None:

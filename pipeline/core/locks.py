@@ -15,11 +15,11 @@ LOCKS = ".locks"  # a workspace's folder of empty files, one a piece of work
 def exclusive(workspace: str, work: str, wait: Callable[[], None] | None = None) -> Iterator[None]:
     """Let one process at a time do a piece of work in a local workspace; the others wait.
 
-    The lock is the system's (flock) and goes with its process, however that ends. Object stores have none: there the
-    block runs at once.
+    The lock is the system's (flock) and goes with its process, however that ends. A thread that holds it may take it
+    once more. Object stores have none: there the block runs at once.
 
     Args:
-        work: names the piece of work.
+        work: names the piece of work, by what it makes.
         wait: called once, before another process is waited for.
 
     Raises:
@@ -29,7 +29,7 @@ def exclusive(workspace: str, work: str, wait: Callable[[], None] | None = None)
         yield
         return
     folder = storage.local_path(workspace) / LOCKS
-    lock = FileLock(folder / f"{fingerprint(work)}.lock")
+    lock = FileLock(folder / f"{fingerprint(work)}.lock", is_singleton=True)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         try:

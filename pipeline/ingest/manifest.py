@@ -126,12 +126,20 @@ def _manifest_paths(spec: str) -> list[str]:
 def _local_paths(spec: str) -> list[str]:
     path = str(storage.local_path(spec))
     if os.path.isdir(path):
-        return [os.path.join(path, name) for name in os.listdir(path) if _is_manifest(name)]
+        paths = [os.path.join(path, name) for name in os.listdir(path) if _is_manifest(name)]
+        return [_regular(found) for found in paths]
     if os.path.exists(path):
-        return [_manifest_file(path)]
+        return [_manifest_file(_regular(path))]
     if glob.has_magic(path):
         return [match for match in glob.glob(path, recursive=True) if _is_manifest(match) and os.path.isfile(match)]
     raise ManifestError(f"{visible(spec)}: no such file or folder; check the path (it starts at {os.getcwd()})")
+
+
+def _regular(path: str) -> str:
+    """The path. Raises ManifestError where it is a pipe, a device or a folder: reading one may never end."""
+    if not os.path.isfile(path):
+        raise ManifestError(f"{visible(path)}: is no regular file; take it out of the folder, or name another manifest")
+    return path
 
 
 def _remote_paths(spec: str) -> list[str]:

@@ -120,7 +120,7 @@ class _Hosts:
 
     def note(self, uri: str, answer: Answer) -> None:
         """Take down how a host took a request."""
-        host = urlsplit(uri).netloc
+        host = _host(uri)
         if answer.code in ("deadline", "crash"):
             self._lost[host] += 1
         else:
@@ -129,9 +129,17 @@ class _Hosts:
     def worth_asking(self, uris: Iterable[str]) -> Iterator[str]:
         """The uris whose host may still answer, at the time when each one's turn comes."""
         for uri in uris:
-            host = urlsplit(uri).netloc
+            host = _host(uri)
             if host in self._answered or (self._lost[host] < _LOST_A_HOST and self._lost.total() < _LOST):
                 yield uri
+
+
+def _host(uri: str) -> str:
+    """Of a uri that is none, such as `https://[x/a.mp4`, itself; whoever fetches it says what is wrong."""
+    try:
+        return urlsplit(uri).netloc
+    except ValueError:
+        return uri
 
 
 def _from_answer(answer: Answer) -> str:

@@ -47,6 +47,26 @@ def interrupted(folder: Path, moment: str, whole_group: bool) -> tuple[int, str]
 
 
 @pytest.mark.timeout(600)
+def test_processes_of_workers_end_with_a_command_that_is_killed(tmp_path: Path) -> None:
+    tiny_world(tmp_path, 6)
+    options = ("--manifest", "tiny.csv", "--folds", "0", "--epochs", "5000", "--workers", "2")
+    command = [sys.executable, "-m", "luigi", *words("TrainFusion", tmp_path, *options)]
+    with subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 200
+        while not list((tmp_path / "workspace").glob("runs/*/checkpoints/*")):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        children = psutil.Process(process.pid).children(recursive=True)
+        assert children
+        process.kill()
+        _, alive = psutil.wait_procs(children, timeout=10)
+        for child in alive:
+            child.kill()
+        assert not alive
+
+
+@pytest.mark.timeout(600)
 def test_an_interrupted_build_says_one_line_leaves_nothing_and_goes_on(tmp_path: Path) -> None:
     tiny_world(tmp_path, 6)
     (tmp_path / "tmp").mkdir()

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,19 @@ def test_another_process_waits_until_the_one_that_holds_it_is_gone(tmp_path: Pat
     with exclusive(str(tmp_path), "train", holder.kill):
         assert holder.wait() == -9
     with exclusive(str(tmp_path), "train", _wait):
+        pass
+
+
+def test_who_holds_it_may_take_it_once_more_and_keeps_it_until_the_last_end(tmp_path: Path) -> None:
+    with exclusive(str(tmp_path), "train", _wait):
+        with exclusive(str(tmp_path), "train", _wait):
+            pass
+        with ThreadPoolExecutor(1) as other, pytest.raises(_Waits):
+            other.submit(_take, tmp_path).result()
+
+
+def _take(workspace: Path) -> None:
+    with exclusive(str(workspace), "train", _wait):
         pass
 
 

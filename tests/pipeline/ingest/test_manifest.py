@@ -1,5 +1,6 @@
 """The manifest's rules: each has a row that breaks it, and is named by file, line, column, value and rule."""
 
+import os
 import time
 from datetime import datetime
 from pathlib import Path
@@ -188,6 +189,20 @@ def test_a_file_that_is_no_manifest_says_what_to_do(tmp_path: Path, content: byt
     path.write_bytes(content)
     (problem,) = _problems(str(path))
     assert message in problem
+
+
+def test_pipes_devices_and_folders_are_not_read_as_manifests(tmp_path: Path) -> None:
+    """Reading one may never end."""
+    os.mkfifo(tmp_path / "pipe.csv")
+    (tmp_path / "full.csv").symlink_to("/dev/full")
+    (tmp_path / "folder.csv").mkdir()
+    for name in ("pipe.csv", "full.csv", "folder.csv"):
+        folder = tmp_path / f"of-{name}"
+        folder.mkdir()
+        (tmp_path / name).rename(folder / name)
+        for spec in (folder, folder / name) if name != "folder.csv" else (folder,):
+            with pytest.raises(ManifestError, match=f"{name}: is no regular file"):
+                read_manifests(str(spec))
 
 
 def test_what_is_not_there_is_told_with_what_to_give_instead(tmp_path: Path) -> None:

@@ -60,6 +60,15 @@ def test_a_store_that_does_not_answer_is_unreachable_and_not_missing() -> None:
     assert signature("s4://bucket/a", "s4://*") == "unreachable:ValueError"
 
 
+def test_a_uri_that_is_none_costs_itself(tmp_path: Path) -> None:
+    (tmp_path / "clip").write_bytes(b"123")
+    good = str(tmp_path / "clip")
+    for uri in ("https://[x/a.mp4", "https://[", "https://ex\uff03ample.com/a.mp4"):
+        before, found, after = clip_signatures([good, uri, good], LIMITS)
+        assert found.startswith("unreachable:"), uri
+        assert before == after == signature(good)
+
+
 def test_what_may_not_be_read_is_not_looked_at(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with web_server(tmp_path) as server:
