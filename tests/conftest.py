@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-# Before luigi.cmdline: where that is loaded already, it takes this process for the command, and changes its import path.
+# Before luigi.cmdline: where that is loaded already, it takes this process for the command and changes its import path.
 import tasks  # noqa: F401
 from tests.support.made_once import Workspaces
 

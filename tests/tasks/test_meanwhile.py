@@ -1,15 +1,22 @@
-"""A manifest that another command ingests anew while this one runs ends it with an error that says so."""
+"""What another command changes or deletes while this one runs ends it in words, or waits until it has ended."""
 
+import errno
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import luigi
 import pytest
 
 from pipeline.core.errors import DataError
+from pipeline.core.locks import exclusive
 from pipeline.ingest.ingest_batch import run_ingest
 from tasks.features import AssembleDataset, ExtractBatch
 from tasks.model import TrainFusion
+from tasks.options import WorkspaceTask
+from tasks.runs import DeleteRun
 from tests.end_to_end.workspaces import TINY_PROFILE
+from tests.pipeline.evaluation.test_compare_runs import GOOD, add_run
 from tests.support.ingest_world import LIMITS, Probing, World
 
 STEPS: dict[str, Callable] = {
@@ -34,3 +41,50 @@ def test_a_batch_that_was_ingested_anew_meanwhile_ends_the_command_in_words(tmp_
     with pytest.raises(DataError, match=r"june.csv or its clips have changed since .*; run it again"):
         STEPS[step]({**options, "seen": seen})
     assert not (Path(world.workspace) / "datasets").exists()
+
+
+class _Before(WorkspaceTask):
+    there = luigi.BoolParameter()
+
+    work = "runs/a"
+
+    def done(self) -> bool:
+        return self.there
+
+    def make(self) -> None:
+        raise AssertionError("it is not asked for")
+
+    def summary(self) -> str:
+        return ""
+
+
+class _After(_Before):
+    def needs(self) -> luigi.Task:
+        return self.clone(_Before)
+
+    def done(self) -> bool:
+        return False
+
+    def make(self) -> None:
+        raise FileNotFoundError(errno.ENOENT, "no such file", "scores.parquet")
+
+
+def test_a_run_that_was_deleted_meanwhile_ends_the_command_in_words(tmp_path: Path) -> None:
+    words = "another command changed or removed .*; run it again.* .scores.parquet is not there"
+    with pytest.raises(DataError, match=words):
+        _After(manifest="june.csv", workspace=str(tmp_path)).make_unless_done()
+    with pytest.raises(FileNotFoundError):  # nobody took anything away: the fault is ours
+        _After(manifest="june.csv", workspace=str(tmp_path), there=True).make_unless_done()
+
+
+def test_a_run_at_work_is_not_deleted_under_its_hands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    add_run(tmp_path, GOOD, noise=0.3)
+    run = tmp_path / "runs" / GOOD
+    with ThreadPoolExecutor(1) as other:
+        with exclusive(str(tmp_path), f"runs/{GOOD}"):
+            deleting = other.submit(DeleteRun(run_id=GOOD, workspace=str(tmp_path)).run)
+            while "another command is at runs/" not in capsys.readouterr().err:
+                assert not deleting.done()
+            assert run.is_dir()
+        deleting.result()
+    assert not run.exists()
