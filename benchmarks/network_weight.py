@@ -2,6 +2,7 @@
 
     python -m benchmarks.network_weight            # about an hour on two cores
     python -m benchmarks.network_weight --worlds timing --sizes 256 --batch-clips 64 --epochs 12
+    python -m benchmarks.network_weight --worlds timing --sizes 256 --inner-folds 2
 
 | world | what decides a clip's label, each about half of it |
 |---|---|
@@ -37,7 +38,7 @@ from pipeline.evaluation.other_fusions import read_evidence
 from pipeline.metrics.significance import PRIMARY, Clips, compare, draw_creators
 from pipeline.modalities.pose import PoseRows
 from pipeline.modalities.record import Grid, ModalityRows
-from pipeline.training.fit import fit
+from pipeline.training.fit import MANY_CLIPS, fit
 from pipeline.training.joint import KINDS, NETWORK, STATISTICS, fit_joint
 from simulation.filming.keypoints import film_keypoints
 from simulation.world import WorldOptions, make_world
@@ -147,9 +148,10 @@ def main() -> None:
     parser.add_argument("--noise", type=float, default=1.0, help="of the label, in standard deviations of the truth")
     parser.add_argument("--batch-clips", type=int, default=VdvConfig().batch_clips)
     parser.add_argument("--epochs", type=int, default=VdvConfig().epochs)
+    parser.add_argument("--inner-folds", type=int, default=VdvConfig().inner_folds, help="of few clips")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    changed = {"batch_clips": options.batch_clips, "epochs": options.epochs}
+    changed = {"batch_clips": options.batch_clips, "epochs": options.epochs, "inner_folds": options.inner_folds}
     results, rows = {}, []
     for name in options.worlds:
         for trained in options.sizes or SIZES[name]:
@@ -158,7 +160,8 @@ def main() -> None:
             print(*trainings, sep="\n", flush=True)
             mean = pd.DataFrame(trainings)[["trained", "statistics", "network", "score", "network_share"]].mean()
             lead, low, high = gain(pd.concat([scores for _, scores in of_size]))
-            training = f"batches of {options.batch_clips}, {options.epochs} epochs"
+            folds = options.inner_folds if trained < MANY_CLIPS else 2
+            training = f"batches of {options.batch_clips}, {options.epochs} epochs, {folds} inner folds"
             results[f"{name}, {trained} clips, noise {options.noise:g}, {training}"] = {
                 "trainings": trainings,
                 "gain": lead,

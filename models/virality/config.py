@@ -65,7 +65,8 @@ class VdvConfig:
     # Joint model
     statistics: bool = True  # reads statistics of each modality, too; False: the networks' scores alone, as the paper
     context: bool = False  # adds the creator's reach and record, age and length to the score, beside the content
-    inner_folds: int = 2  # of encoders beside the final ones, whose scores of unseen clips the joint model is fitted to
+    # Of encoders beside the final ones, whose scores of unseen clips the joint model is fitted to; 2 of many clips.
+    inner_folds: int = 3
 
     # Loss
     tau: float = 0.05  # percentile; closer pairs are no pairs of RankNet

@@ -173,6 +173,24 @@ def test_the_joint_model_learns_from_networks_that_did_not_see_the_clip(
         assert (np.sum(unseen, 0) == 1).all()
 
 
+@pytest.mark.parametrize(("many", "trainings"), [(24, 3), (25, 4)])
+def test_many_clips_are_dealt_into_two_folds(
+    learned: Path, monkeypatch: pytest.MonkeyPatch, many: int, trainings: int
+) -> None:
+    monkeypatch.setattr(fitting, "MANY_CLIPS", many)
+    config = replace(ONE_EPOCH, inner_folds=3, modalities=("scene",))
+    trained = []
+    train = fitting.fit_encoder
+
+    def watched(dataset: Any, modality: str, rows: Any, *args: Any, **options: Any) -> Any:
+        trained.append(len(rows))
+        return train(dataset, modality, rows, *args, **options)
+
+    monkeypatch.setattr(fitting, "fit_encoder", watched)
+    fit(ClipDataset(DatasetFolder(str(learned), "datasets/one"), config, training=True), config, CPU)
+    assert trained == [24 - 24 // (trainings - 1)] * (trainings - 1) + [24]
+
+
 def test_a_run_says_of_what_its_scores_are_made(learned: Path) -> None:
     """Speed decides the likes, as statistics of poses tell; scenes are noise."""
     joint = json.loads((learned / "runs/one/run.json").read_text())["joint"]
