@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 import luigi
 
-from pipeline.core import storage
 from pipeline.core.errors import OptionError
 from pipeline.core.fingerprint import fingerprint
 from pipeline.dataset.folder import CLIPS, FACES, STATISTICS, BatchFiles, DatasetFolder
@@ -101,7 +100,6 @@ class ExtractBatch(ExtractOptions):
         from pipeline.features.extract import extract_shards
 
         seen = only_batch(self)
-        storage.remove_stale(self.workspace)
         forget_sizes(endings_folder(self.workspace, seen.batch.name, self.sampling), [plan.shard for plan in shards])
         for spec in self.specs:
             lacking = [plan.shard for plan in shards if spec in plan.missing]

@@ -161,7 +161,6 @@ class TrainFusion(RunStage):
     def make(self) -> None:
         from pipeline.runs.train import train_fusion
 
-        storage.remove_stale(self.workspace)
         train_fusion(self.dataset_folder(), self.run_folder(), self.config(), self.torch_device)
 
 

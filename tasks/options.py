@@ -11,6 +11,7 @@ from luigi.task import flatten
 
 from models.device import resolve_device
 from models.weights.profiles import Profile
+from pipeline.core import storage
 from pipeline.core.errors import DamagedFile, DataError
 from pipeline.core.locks import exclusive
 from pipeline.core.options import DecodeLimits, SamplingOptions
@@ -133,6 +134,7 @@ class WorkspaceTask(luigi.Task):
         if not self.asked_for:
             return self.needs()
         self.check_options()
+        storage.remove_stale(self.workspace)  # what killed commands were writing
         if self._worlds:  # their manifests and clips are still to come
             return list(self._worlds)
         return self.with_snapshot()

@@ -11,7 +11,7 @@ import pytest
 from pipeline.core.errors import DataError
 from pipeline.core.locks import exclusive
 from pipeline.ingest.ingest_batch import run_ingest
-from tasks.features import AssembleDataset, ExtractBatch
+from tasks.features import AssembleDataset, ExtractBatch, IngestBatch
 from tasks.model import TrainFusion
 from tasks.options import WorkspaceTask
 from tasks.runs import DeleteRun
@@ -88,3 +88,17 @@ def test_a_run_at_work_is_not_deleted_under_its_hands(tmp_path: Path, capsys: py
             assert run.is_dir()
         deleting.result()
     assert not run.exists()
+
+
+def test_what_a_killed_command_was_writing_is_removed_by_the_next_one_with_work_to_do(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.put("a")
+    world.batch("a")
+    left = Path(world.workspace) / "runs/a/figures/.staged-0-training.svg.part"
+    left.parent.mkdir(parents=True)
+    left.write_text("<svg")
+    ingest = IngestBatch(manifest=str(tmp_path / "june.csv"), workspace=world.workspace)
+    assert not ingest.complete()
+    assert left.exists()
+    ingest.requires()
+    assert not left.exists()
