@@ -194,7 +194,9 @@ class ScoreClips(RunStage):
 
     def make(self) -> None:
         from pipeline.scoring.scores import score_clips
+        from pipeline.training.checkpoints import CHECKPOINTS, clear
 
+        clear(self.run_folder().file(CHECKPOINTS))
         score_clips(self.dataset_folder(), self.run_folder(), self.torch_device)
 
 
@@ -243,7 +245,10 @@ class EvaluateRun(RunStage):
 
     def make(self) -> None:
         from pipeline.evaluation.evaluate import evaluate_run
+        from pipeline.training.checkpoints import ABLATIONS_CHECKPOINTS, clear
 
+        if self.ablations:
+            clear(self.run_folder().file(ABLATIONS_CHECKPOINTS))
         evaluate_run(self.dataset_folder(), self.run_folder())
         table = self.run_folder().file(f"{TABLE}.md")
         if self.folds and storage.exists(table):

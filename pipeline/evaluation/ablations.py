@@ -36,7 +36,7 @@ from pipeline.metrics.significance import (
 )
 from pipeline.modalities.registry import find_modality, modality_names
 from pipeline.runs.run import ABLATIONS, FOLDS, FOLDS_ABOUT, RUN, Run
-from pipeline.training.checkpoints import CHECKPOINTS, clear
+from pipeline.training.checkpoints import ABLATIONS_CHECKPOINTS, clear
 
 DEFAULT = "default"
 
@@ -139,7 +139,7 @@ def run_ablations(
 
         scores = cross_validate(
             dataset_folder, replace(other, seed=config.seed + seed), device, folds["asked"], workers, step,
-            folds["protocol"], checkpoints=run_folder.file(CHECKPOINTS), split_seed=config.seed,
+            folds["protocol"], checkpoints=run_folder.file(ABLATIONS_CHECKPOINTS), split_seed=config.seed,
         )  # fmt: skip
         trainings.setdefault(name, []).append(scores)
     table = ablation_table(chosen, trainings)
@@ -154,7 +154,7 @@ def run_ablations(
     }
     about["files"] = run_folder.hashes(f"{ABLATIONS}.md", f"{ABLATIONS}.tex")
     run_folder.write_json(f"{ABLATIONS}.json", about)
-    clear(run_folder.file(CHECKPOINTS))
+    clear(run_folder.file(ABLATIONS_CHECKPOINTS))
 
 
 def ablation_table(

@@ -33,7 +33,9 @@ from pipeline.core.source_code import code_hash
 from pipeline.files.checksums import framed, unframed
 from pipeline.files.tensors import read_tensors, write_tensors
 
-CHECKPOINTS = "checkpoints"  # the folder's name in a run's
+# Folders in a run's: of the model and its folds, and of ablations. Who is done clears its own, and who goes on from it
+# does so again, for a process may be killed before it has.
+CHECKPOINTS, ABLATIONS_CHECKPOINTS = "checkpoints", "ablations-checkpoints"
 _LIBRARIES = ("torch", "lightning", "numpy", "scipy")
 log = logging.getLogger(__name__)
 

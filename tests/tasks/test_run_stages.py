@@ -8,12 +8,14 @@ from luigi.task import flatten
 
 from pipeline.core.errors import OptionError
 from pipeline.runs.run import Run
+from pipeline.training.checkpoints import ABLATIONS_CHECKPOINTS, CHECKPOINTS
 from tasks.build import BuildVDV
 from tasks.model import CrossValidate, EvaluateRun, RunAblations, RunStage, ScoreClips, TrainFusion
 from tasks.terminal_text import copies_text
 from tests.support.whole_files import make_whole, write_json
 
 FOLDER = "runs/one"
+CHECKPOINT_FOLDERS = CHECKPOINTS, ABLATIONS_CHECKPOINTS
 STAGES = ("run.json", "model.safetensors", "held_out.parquet", "folds.json", "scores.parquet", "metrics.json")
 
 
@@ -45,6 +47,26 @@ def ablated(workspace: Path, seeds: int, variants: list[str], whole: bool) -> No
 def test_clips_are_scored_after_the_folds_and_without_folds_after_training(workspace: Path) -> None:
     assert isinstance(stage(ScoreClips, workspace).needs(), CrossValidate)
     assert isinstance(stage(ScoreClips, workspace, folds=0).needs(), TrainFusion)
+
+
+def test_checkpoints_that_a_killed_process_could_not_clear_go_with_the_next_stage(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RunStage, "dataset_folder", lambda self: None)
+    monkeypatch.setattr("pipeline.scoring.scores.score_clips", lambda *_: None)
+    monkeypatch.setattr("pipeline.evaluation.evaluate.evaluate_run", lambda *_: None)
+    left = [workspace / FOLDER / folder / "fold-1.pose.ab.safetensors" for folder in CHECKPOINT_FOLDERS]
+
+    def kept_by(stage: RunStage) -> list[bool]:
+        for path in left:
+            path.parent.mkdir(exist_ok=True)
+            path.touch()
+        stage.make()
+        return [path.exists() for path in left]
+
+    assert kept_by(stage(ScoreClips, workspace)) == [False, True], "ablations may be under way"
+    assert kept_by(stage(EvaluateRun, workspace)) == [True, True]
+    assert kept_by(stage(EvaluateRun, workspace, ablations=True)) == [True, False]
 
 
 def test_ablations_are_made_only_when_asked_for_and_then_nothing_is_complete_without_them(workspace: Path) -> None:
