@@ -7,6 +7,11 @@ import unicodedata
 _INVISIBLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
+_BLANKS = (  # those of str.strip, and characters without width
+    "\t\n\v\f\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\u2028\u2029\u202f\u205f\u3000"
+    "\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\u2061\u2062\u2063\u2064\u2066\u2067\u2068\u2069\ufeff"
+)
 _HEX_ESCAPE = re.compile(r"\\(\\|x([0-9a-f]{2}))")
 
 
@@ -46,3 +51,8 @@ def look_alike_key(text: str) -> str:
     if key.isdecimal():  # in whatever script
         return "".join(str(unicodedata.decimal(digit)) for digit in key).lstrip("0") or "0"
     return key
+
+
+def stripped(cell: str) -> str:
+    """The cell without blanks around it, nor characters that have no width."""
+    return cell.strip(_BLANKS)

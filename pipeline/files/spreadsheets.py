@@ -16,10 +16,11 @@ _FORMULA = re.compile(r"""(^|[,;|\t\r\n"'])(?=\s*[=+\-@\uff1d\uff0b\uff0d\uff20]
 def spreadsheet_csv(table: "pd.DataFrame") -> str:
     """The table as CSV; texts are in quotes, with a ' before whatever could begin a formula, numbers as they are."""
     texts = table.select_dtypes(include=["object", "string", "category"])
-    escaped = {name: column.map(_escaped, na_action="ignore") for name, column in texts.items()}
-    named = table.assign(**escaped).rename(columns=_escaped)
+    escaped = {name: column.map(without_formula, na_action="ignore") for name, column in texts.items()}
+    named = table.assign(**escaped).rename(columns=without_formula)
     return named.to_csv(index=False, quoting=csv.QUOTE_NONNUMERIC)
 
 
-def _escaped(text: object) -> object:
+def without_formula(text: object) -> object:
+    """A text with a ' before whatever a spreadsheet could take for a formula; anything else as it is."""
     return _FORMULA.sub(r"\1'", text) if isinstance(text, str) else text

@@ -7,6 +7,10 @@ from collections.abc import Sequence
 
 from pipeline.core.text import look_alike_key
 
+# Of a clip's id, and of a creator's or a challenge's: the pattern, and the rule in words.
+CLIP_ID = (r"[A-Za-z0-9._-]{1,128}", "must be 1-128 of A-Z a-z 0-9 . _ -")
+NAME = (r"[^\x00-\x1f\x7f]{1,200}", "must be one line of at most 200 characters")
+
 EXACT_BELOW = 2**53  # a float64 holds every whole number below
 
 # As spreadsheets, pandas, Java and Spark print a large float: 7.137E+18, 7.137423965982674e+18, 7.137E18. With neither

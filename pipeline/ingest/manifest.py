@@ -18,13 +18,15 @@ import pandera.pandas as pa
 from pipeline.core import storage
 from pipeline.core.errors import ManifestError, WorkspaceError
 from pipeline.core.text import quoted, visible
-from pipeline.ingest.ids import canonical_id, has_lost_digits, look_alikes, spreadsheet_zeros
+from pipeline.ingest.ids import CLIP_ID, NAME, canonical_id, has_lost_digits, look_alikes, spreadsheet_zeros
 from pipeline.ingest.manifest_files import (
+    BATCH_NAME,
     COLUMNS,
     COUNTS,
     IDS,
     LOST_DIGITS,
     REQUIRED,
+    SUFFIXES,
     ManifestFile,
     Problem,
     read_file,
@@ -36,10 +38,7 @@ MAX_PROBLEMS = 50  # listed in one message; more would scroll the first ones awa
 
 log = logging.getLogger(__name__)
 
-_SUFFIXES = (".csv", ".parquet")
-_BATCH_NAME = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-_TEXT = r"[^\x00-\x1f\x7f]{1,200}"
 _COUNT = r"[0-9]{1,18}(\.0+)?"  # 18 digits fit an int64; pandas writes whole numbers beside gaps as 120.0
 _TRUE, _FALSE = ("true", "yes", "1", "1.0"), ("false", "no", "0", "0.0")
 
@@ -146,7 +145,7 @@ def _remote_paths(spec: str) -> list[str]:
     filesystem, inner = storage.remote(spec)
     if glob.has_magic(inner):
         return [filesystem.unstrip_protocol(match) for match in filesystem.glob(inner) if _is_manifest(match)]
-    if inner.lower().endswith(_SUFFIXES):
+    if inner.lower().endswith(SUFFIXES):
         return [spec]
     names = [name for name in storage.listing(spec, recursive=False) if _is_manifest(name)]
     if not names and storage.exists(spec) and not filesystem.isdir(inner):
@@ -155,11 +154,11 @@ def _remote_paths(spec: str) -> list[str]:
 
 
 def _is_manifest(path: str) -> bool:
-    return path.lower().endswith(_SUFFIXES) and not os.path.basename(path).startswith(".")
+    return path.lower().endswith(SUFFIXES) and not os.path.basename(path).startswith(".")
 
 
 def _manifest_file(path: str) -> str:
-    if path.lower().endswith(_SUFFIXES):
+    if path.lower().endswith(SUFFIXES):
         return path
     raise ManifestError(f"{path}: a manifest's name ends in .csv or .parquet; rename it, or save it as one of them")
 
@@ -167,7 +166,7 @@ def _manifest_file(path: str) -> str:
 def _name_problems(files: list[ManifestFile]) -> Iterable[Problem]:
     seen: dict[str, str] = {}
     for file in files:
-        if not _BATCH_NAME.fullmatch(file.name):
+        if not BATCH_NAME.fullmatch(file.name):
             text = f"the name {quoted(file.name)} : must be 1-128 of A-Z a-z 0-9 . _ -; rename the file"
             yield Problem(file.position, 0, 0, text)
         if file.name in seen:
@@ -212,7 +211,7 @@ def _is_installed(scheme: str) -> bool:
 
 _RULES = {
     "clip_id": [
-        *_id_checks(r"[A-Za-z0-9._-]{1,128}", "must be 1-128 of A-Z a-z 0-9 . _ -"),
+        *_id_checks(*CLIP_ID),
         pa.Check(lambda cells: ~cells.duplicated(), error="unique"),
     ],
     "uri": [
@@ -227,8 +226,8 @@ _RULES = {
             error="needs a package that is not installed: for s3:// pip install 'vdv[s3]', for gs:// 'vdv[gcs]'",
         ),
     ],
-    "challenge": _id_checks(_TEXT, "must be one line of at most 200 characters"),
-    "creator_id": _id_checks(_TEXT, "must be one line of at most 200 characters"),
+    "challenge": _id_checks(*NAME),
+    "creator_id": _id_checks(*NAME),
     "uploaded_at": [],  # _time_problems
     **{name: [_matches(_COUNT, "must be a whole number >= 0 (of at most 18 digits)")] for name in COUNTS},
     "split": [pa.Check.isin(SPLITS, error=f"must be {', '.join(SPLITS[:-1])} or {SPLITS[-1]}")],

@@ -18,7 +18,7 @@ import pyarrow.parquet
 
 from pipeline.core import storage
 from pipeline.core.errors import ManifestError, WorkspaceError
-from pipeline.core.text import quoted
+from pipeline.core.text import quoted, stripped
 
 IDS = ("clip_id", "challenge", "creator_id")
 REQUIRED = ("clip_id", "uri", "challenge")
@@ -26,14 +26,12 @@ COUNTS = ("likes", "views", "comments", "shares", "followers", "creator_likes", 
 COLUMNS = (*REQUIRED, "creator_id", "uploaded_at", *COUNTS, "split", "removed")
 USER_PREFIX = "x_"  # of columns of the user's own, which are not read
 
+SUFFIXES = (".csv", ".parquet")
+BATCH_NAME = re.compile(r"[A-Za-z0-9._-]{1,128}")  # a file's name without its ending
+
 AS_TEXT = "export the column from its source as text (pandas: read it with dtype=str; a spreadsheet: format it as text)"
 LOST_DIGITS = f"is a rounded floating-point number, its last digits are lost; {AS_TEXT}"
 
-_BLANKS = (  # those of str.strip, and characters without width
-    "\t\n\v\f\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
-    "\u2028\u2029\u202f\u205f\u3000"
-    "\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\u2061\u2062\u2063\u2064\u2066\u2067\u2068\u2069\ufeff"
-)
 _PANDAS_INDEX = re.compile(r"__index_level_\d+__")  # what DataFrame.to_parquet adds after a filter or a sort
 _TEXTS = (
     pyarrow.types.is_string, pyarrow.types.is_large_string, pyarrow.types.is_string_view, pyarrow.types.is_binary,
@@ -118,10 +116,10 @@ def _read_csv(file: ManifestFile, data: bytes) -> None:
     try:
         for record in reader:
             line, start = start, reader.line_num + 1  # a record may span lines: it is named by its first
-            if not any(map(_stripped, record)):
+            if not any(map(stripped, record)):
                 continue
             if header is None:
-                header = [_stripped(cell) for cell in record]
+                header = [stripped(cell) for cell in record]
             elif len(record) == len(header):
                 values.append(record)
                 lines.append(line)
@@ -261,10 +259,5 @@ def _cells(columns: dict[str, list], lines: Iterable[int]) -> pd.DataFrame:
     frame = {}
     for name in COLUMNS:
         values = columns.get(name) or [None] * len(line)
-        frame[name] = pd.array([(_stripped(value) or None) if value else None for value in values], dtype="string")
+        frame[name] = pd.array([(stripped(value) or None) if value else None for value in values], dtype="string")
     return pd.DataFrame({**frame, "line": line})
-
-
-def _stripped(cell: str) -> str:
-    """The cell without blanks around it, nor characters that have no width."""
-    return cell.strip(_BLANKS)
