@@ -86,7 +86,7 @@ class RunsOption(SeveralOption):
 
 
 class PatternsOption(SeveralOption):
-    """Several patterns of uris, which hold commas: in luigi.cfg one a line."""
+    """Several texts that may hold commas, like patterns of uris: in luigi.cfg one a line."""
 
     between = "\n"
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pipeline.core.errors import CLIP_CODES
+from pipeline.core.text import visible
 from pipeline.scoring.recommendation_options import RecommendOptions
 
 if TYPE_CHECKING:
@@ -12,10 +13,12 @@ if TYPE_CHECKING:
 
     from pipeline.evaluation.compare_runs import Comparison
     from pipeline.feedback.clip_feedback import ClipFeedback
+    from pipeline.ingest.exports.plan import ManifestPlan
     from pipeline.scoring.recommendation import Recommendation
 
 TOP = 10  # clips of a challenge that are printed
 NAMED = 5  # clips of an ending that are printed
+LISTED = 20  # files or records that are printed of those that a manifest is made without
 DEMO_PROFILE_NOTE = "NOTE: the profile demo knows rendered dancers only; use --profile full for real clips"
 
 
@@ -50,6 +53,33 @@ def clips_text(counts: Mapping[str, int], clips: Iterable[ClipOutcome], retry: s
         again = f"; {passing} may pass another time: {retry}" if passing else ""
         lines.append(f"  what to do about each code: docs/clip-endings.md{again}")
     return lines
+
+
+def manifest_text(plan: "ManifestPlan") -> str:
+    """Of a manifest made of exports: where each column comes from, what was left out, how cells were read."""
+    rows = [
+        [column.name, column.source, f"{column.filled} of {len(plan.rows)}", _examples(column.examples)]
+        for column in plan.columns
+    ]
+    header = ["column", "from", "filled", "for example"]
+    widths = [max(map(len, cells)) for cells in zip(header, *rows, strict=True)]
+    lines = [
+        "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in (header, *rows)
+    ]
+    lines += [f"read: {count} x {words}" for words, count in plan.formats.items()]
+    for (column, note), cells in plan.notes.items():
+        lines.append(f"{column}: {len(cells)} {note}: {_examples(tuple(dict.fromkeys(cells))[:NAMED])}")
+    lines.append(f"{len(plan.rows)} of {plan.files} clips are in the manifest; {plan.records} records were read")
+    for what, places in plan.listed.items():
+        if places:
+            more = [f"      ... and {len(places) - LISTED} more"] if len(places) > LISTED else []
+            lines += [f"  {len(places)} {what}:", *(f"      {place}" for place in places[:LISTED]), *more]
+    return "\n".join(lines)
+
+
+def _examples(cells: Iterable[str]) -> str:
+    return ", ".join(visible(cell if len(cell) <= 30 else cell[:27] + "...") for cell in cells)
 
 
 def build_text(clips: list[str], metrics: dict, notes: list[str], times: str, report: str) -> str:

@@ -14,7 +14,8 @@ from tests.docs.pages import ROOT, find
 
 COMMANDS = [pytest.param(match[1], id=place) for place, match in find(r"luigi --module tasks (\w+.*?)(?:`| &&|$)")]
 MENTIONS = [(place, match[1]) for place, match in find(r"`(--[a-z][a-z-]*)")]
-OTHER_PROGRAMS = {  # options of benchmarks, and of python -m simulation.training.train_networks
+OTHER_PROGRAMS = {  # options of benchmarks, of python -m simulation.training.train_networks, and of yt-dlp
+    "README.md": {"--write-info-json"},
     "benchmarks.md": {"--ablations", "--device", "--full-size", "--seeds", "--subjects"},
     "weights.md": {"--device", "--seconds"},
 }

@@ -6,7 +6,8 @@ import pytest
 
 from pipeline.core.errors import CLIP_CODES
 from pipeline.dataset.failures import Outcome
-from tasks.terminal_text import build_text, ceiling_text, clips_text, not_judged_text
+from pipeline.ingest.exports.plan import ColumnMade, ManifestPlan
+from tasks.terminal_text import build_text, ceiling_text, clips_text, manifest_text, not_judged_text
 
 
 def failed(code: str, *clip_ids: str) -> list[Outcome]:
@@ -59,3 +60,24 @@ def test_a_run_that_no_folds_judged_says_so_and_why() -> None:
 def test_no_ceiling_is_told_where_nothing_can_be_compared() -> None:
     assert ceiling_text(math.nan) == []
     assert "reaches 0.87 on the same clips" in ceiling_text(0.874)[0]
+
+
+def test_a_manifest_s_summary_shows_each_column_s_source_and_lists_what_was_left_out() -> None:
+    plan = ManifestPlan("june.csv", files=27, records=3, rows=[{}, {}])
+    plan.columns = (ColumnMade("likes", "Likes (--map)", 1, ("12300",)), ColumnMade("x_Note", "Note", 2, ("a" * 40,)))
+    plan.formats["CSV, separated by tabs, UTF-16"] = 2
+    plan.notes["likes", "abbreviated"] = ["12.3K", "12.3K"]
+    plan.listed["files without a record, left out"] = [f"{at}.mp4" for at in range(25)]
+    plan.listed["records without a file"] = []
+    first, second, third, *rest = manifest_text(plan).splitlines()
+    assert first.split() == ["column", "from", "filled", "for", "example"]
+    assert second.split() == ["likes", "Likes", "(--map)", "1", "of", "2", "12300"]
+    assert third.endswith("2 of 2  " + "a" * 27 + "...")
+    assert rest[1:6] == [
+        "read: 2 x CSV, separated by tabs, UTF-16",
+        "likes: 2 abbreviated: 12.3K",
+        "2 of 27 clips are in the manifest; 3 records were read",
+        "  25 files without a record, left out:",
+        "      0.mp4",
+    ]
+    assert rest[-2:] == ["      19.mp4", "      ... and 5 more"]

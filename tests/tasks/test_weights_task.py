@@ -7,7 +7,7 @@ import pytest
 
 from models.weights.catalogue import published
 from pipeline.modalities.registry import load_profile, profile_weights
-from tasks.weights import FetchWeights
+from tasks.preparation import FetchWeights
 from tests.end_to_end.workspaces import TINY_PROFILE, Finished, luigi
 from tests.support.warm_process import environment
 
