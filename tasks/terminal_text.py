@@ -67,6 +67,8 @@ def manifest_text(plan: "ManifestPlan") -> str:
         "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in (header, *rows)
     ]
+    if plan.records:
+        lines.append("fields are found by their names, or by --map COLUMN=FIELD")
     lines += [f"read: {count} x {words}" for words, count in plan.formats.items()]
     for (column, note), cells in plan.notes.items():
         lines.append(f"{column}: {len(cells)} {note}: {_examples(tuple(dict.fromkeys(cells))[:NAMED])}")

@@ -13,14 +13,14 @@ from typing import Any
 
 from pipeline.core.errors import ManifestError, OptionError
 from pipeline.core.text import quoted, visible
-from pipeline.ingest.exports.cells import Reading, read_count, read_id, read_time
+from pipeline.ingest.exports.cells import Reading, read_count, read_id, read_time, read_word
 from pipeline.ingest.exports.challenges import HASHTAG, MUSIC, ChallengeRule
 from pipeline.ingest.exports.clip_files import ClipFile, by_id, by_name, find_clips, find_files, uri_of
 from pipeline.ingest.exports.columns import choose_fields, parse_map
 from pipeline.ingest.exports.plan import ColumnMade, ManifestPlan
 from pipeline.ingest.exports.records import Record, read_records
 from pipeline.ingest.ids import CLIP_ID, NAME, look_alikes, spreadsheet_zeros
-from pipeline.ingest.manifest import MAX_PROBLEMS
+from pipeline.ingest.manifest import FALSE, MAX_PROBLEMS, SPLITS, TRUE
 from pipeline.ingest.manifest_files import (
     BATCH_NAME,
     COLUMNS,
@@ -103,8 +103,8 @@ def plan_manifest(options: ManifestOptions) -> ManifestPlan:
         matches = _match(clips.files, records, fields, plan)
     else:
         of_info = {record.place: record for record in records}
-        matches = [Match(file, of_info.get(file.info or "")) for file in clips.files]
-        plan.listed["info.json without a clip"] += clips.lone_infos
+        matches = [Match(file, of_info.get(visible(file.info or ""))) for file in clips.files]
+        plan.listed["info.json without a clip"] += map(visible, clips.lone_infos)
     plan.files, plan.records = len(clips.files), len(records)
     now = datetime.now(UTC)
     made: list[tuple[Match, dict[str, Any]]] = []
@@ -185,6 +185,11 @@ def _match(
                 of_id[clip_id].append(record)
         found = by_id(files, of_id, plan.problems)
     taken = {id(record) for several in found.values() for record in several}
+    if not taken and not plan.problems:
+        raise ManifestError(
+            f"none of {len(records)} records in --about is of one of {len(files)} clips: name the files by the clips'"
+            " ids, or map the column of their names by --map uri=FIELD"
+        )
     plan.listed["records without a file"] += [record.place for record in records if id(record) not in taken]
     return [Match(file, _one(found.get(file.path, []), plan)) for file in files]
 
@@ -193,7 +198,8 @@ def _one(records: Sequence[Record], plan: ManifestPlan) -> Record | None:
     """The record of a clip: the first of those that are equal; another one is a problem."""
     for other in records[1:]:
         first = records[0]
-        differ = [name for name, text in other.fields.items() if text != first.fields.get(name, "")]
+        names = dict.fromkeys([*first.fields, *other.fields])
+        differ = [name for name in names if first.fields.get(name, "") != other.fields.get(name, "")]
         if differ:
             named = ", ".join(map(quoted, differ[:5]))
             plan.problems.append(
@@ -215,15 +221,17 @@ def _row(
     if re.search("[\x00-\x1f\x7f\ud800-\udfff]", path):
         plan.problems.append(f"{visible(path)}: its name holds control characters, or is not UTF-8; rename the file")
     if match.record is None:
-        plan.listed[f"files without a record, {'in all the same' if rule.name else 'left out'}"].append(visible(path))
+        ending = "in with the challenge alone" if rule.name else "left out"
+        plan.listed[f"files without a record, {ending}"].append(visible(path))
         if not rule.name:
             return None
-        if not re.fullmatch(CLIP_ID[0], match.file.name):
+        row: dict[str, Any] = {"challenge": rule.name}
+        try:
+            row["clip_id"] = read_id(match.file.name, *CLIP_ID).value
+        except ManifestError as error:
             plan.problems.append(
-                f"{visible(path)}: no record says its id, and its name cannot be one, which {CLIP_ID[1]}; rename the"
-                " file"
+                f"{visible(path)}: no record says its id, and as one its name {error}; rename the file"
             )
-        row: dict[str, Any] = {"clip_id": match.file.name, "challenge": rule.name}
     else:
         challenge = _challenge(match.record, rule, fields, plan)
         if challenge is None:
@@ -237,7 +245,7 @@ def _cells(
     record: Record, rule: ChallengeRule, fields: Mapping[str, str], now: datetime, plan: ManifestPlan
 ) -> dict[str, Any]:
     """The record's cells by column of the manifest, and under x_ what else it says."""
-    read = ("clip_id", "creator_id", "uploaded_at", *COUNTS)
+    read = ("clip_id", "creator_id", "uploaded_at", *COUNTS, "split", "removed")
     row = {column: _cell(record, fields, column, plan, now) for column in read if column in fields}
     used = {fields[column] for column in (*row, *(["challenge"] if rule.column == "challenge" else []))}
     return row | {USER_PREFIX + name: text for name, text in record.fields.items() if name not in used and text}
@@ -267,6 +275,9 @@ def _reader(column: str, now: datetime | None) -> Callable[[str], Reading]:
         return read_count
     if column == "uploaded_at":
         return lambda text: read_time(text, now or datetime.now(UTC))
+    words = {"split": SPLITS, "removed": (*TRUE, *FALSE)}
+    if column in words:
+        return lambda text: read_word(text, words[column])
     return lambda text: read_id(text, *(CLIP_ID if column == "clip_id" else NAME))
 
 

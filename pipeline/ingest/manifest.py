@@ -34,13 +34,13 @@ from pipeline.ingest.manifest_files import (
 from pipeline.ingest.upload_times import UploadTime, parse_time
 
 SPLITS = ("train", "val", "test")
+TRUE, FALSE = ("true", "yes", "1", "1.0"), ("false", "no", "0", "0.0")
 MAX_PROBLEMS = 50  # listed in one message; more would scroll the first ones away
 
 log = logging.getLogger(__name__)
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _COUNT = r"[0-9]{1,18}(\.0+)?"  # 18 digits fit an int64; pandas writes whole numbers beside gaps as 120.0
-_TRUE, _FALSE = ("true", "yes", "1", "1.0"), ("false", "no", "0", "0.0")
 
 
 @dataclass(frozen=True)
@@ -232,7 +232,7 @@ _RULES = {
     **{name: [_matches(_COUNT, "must be a whole number >= 0 (of at most 18 digits)")] for name in COUNTS},
     "split": [pa.Check.isin(SPLITS, error=f"must be {', '.join(SPLITS[:-1])} or {SPLITS[-1]}")],
     "removed": [
-        pa.Check(lambda cells: cells.str.lower().isin((*_TRUE, *_FALSE)), error="must be true or false"),
+        pa.Check(lambda cells: cells.str.lower().isin((*TRUE, *FALSE)), error="must be true or false"),
     ],
 }
 _SCHEMA = pa.DataFrameSchema(
@@ -340,7 +340,7 @@ def _typed(cells: pd.DataFrame, times: list[UploadTime]) -> pd.DataFrame:
         typed[name] = cells[name].str.replace(r"\.0+$", "", regex=True).astype("Int64")
     moments = [time.moment for time in times]
     typed["uploaded_at"] = pd.Series(moments, index=cells.index, dtype="datetime64[us, UTC]")
-    typed["removed"] = cells["removed"].str.lower().isin(_TRUE).fillna(False).astype(bool)
+    typed["removed"] = cells["removed"].str.lower().isin(TRUE).fillna(False).astype(bool)
     typed["line"] = cells["line"].astype("Int64")
     return typed
 

@@ -1,6 +1,7 @@
 """Cells of exports: counts, times and ids, read where there is one reading, and refused where there are two."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -89,6 +90,13 @@ def read_id(cell: str, pattern: str, rule: str) -> Reading:
     if not re.fullmatch(pattern, text):
         raise ManifestError(rule)
     return Reading(text)
+
+
+def read_word(cell: str, words: Sequence[str]) -> Reading:
+    """One of a few words, in lower case. Raises ManifestError, with the words, where it is another."""
+    if cell.casefold() not in (*words, ""):
+        raise ManifestError(f"must be {', '.join(words[:-1])} or {words[-1]}")
+    return Reading(cell.casefold() or None)
 
 
 def _missing(cell: str) -> Reading | None:

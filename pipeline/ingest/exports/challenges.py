@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipeline.core.errors import OptionError
-from pipeline.core.text import look_alike_key, quoted
+from pipeline.core.text import look_alike_key, quoted, stripped
 from pipeline.ingest.exports.records import Record
-from pipeline.ingest.ids import NAME
+from pipeline.ingest.ids import NAME, canonical_id
 
 HASHTAG, MUSIC = "hashtag", "music"
 
@@ -24,7 +24,8 @@ class ChallengeRule:
     def of(cls, name: str, source: str) -> "ChallengeRule":
         """Of --challenge and --challenge-from. Raises OptionError where they say what cannot be."""
         kind, _, listed = source.partition(":")
-        names = tuple(part.strip().lstrip("#") for part in listed.split(",") if part.strip())
+        name = canonical_id(stripped(name))
+        names = tuple(canonical_id(part) for tag in listed.split(",") if (part := stripped(tag).lstrip("#")))
         if name and source:
             raise OptionError("--challenge and --challenge-from both say which challenge; give one of them")
         if source and not (kind == HASHTAG and names) and kind != MUSIC:

@@ -30,6 +30,8 @@ KNOWN_NAMES = {
     "followers": ("followers", "followercount", "channelfollowercount", "creatorfollowers"),
     "creator_likes": ("creatorlikes",),
     "creator_videos": ("creatorvideos",),
+    "split": ("split",),
+    "removed": ("removed",),
     # Not of the manifest: what a challenge may be made of.
     "hashtags": ("hashtagnames", "hashtags", "tags"),
     "description": ("videodescription", "description", "desc", "caption"),

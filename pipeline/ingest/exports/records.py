@@ -15,7 +15,7 @@ from typing import Any
 
 from pipeline.core import storage
 from pipeline.core.errors import ManifestError
-from pipeline.core.text import quoted, stripped
+from pipeline.core.text import quoted, stripped, visible
 
 TABLE, YT_DLP, JSON = "CSV", "yt-dlp's info.json", "JSON"  # kinds of records
 
@@ -47,21 +47,21 @@ def read_records(path: str, problems: list[str]) -> tuple[list[Record], str]:
     Raises:
         ManifestError: the file as a whole cannot be read.
     """
-    name = path.lower()
+    name, shown = path.lower(), visible(path)
     if name.endswith(_WORKBOOKS):
         raise ManifestError(
-            f"{path}: is a spreadsheet program's own file; format the columns of ids as text, export it as CSV (UTF-8),"
-            " and give that"
+            f"{shown}: is a spreadsheet program's own file; format the columns of ids as text, export it as CSV"
+            " (UTF-8), and give that"
         )
     if not name.endswith((*_TABLES, *_JSONS)):
-        raise ManifestError(f"{path}: must end in {', '.join((*_TABLES, *_JSONS))}; rename it, or export it as one")
+        raise ManifestError(f"{shown}: must end in {', '.join((*_TABLES, *_JSONS))}; rename it, or export it as one")
     try:
-        text, encoding = _decoded(path, storage.read_bytes(path))
+        text, encoding = _decoded(shown, storage.read_bytes(path))
     except FileNotFoundError as error:
-        raise ManifestError(f"{path}: no such file; check the path") from error
+        raise ManifestError(f"{shown}: no such file; check the path") from error
     if name.endswith(_JSONS):
-        return list(_json_records(path, text, problems)), f"JSON, {encoding}"
-    records, separator = _table_records(path, text, problems)
+        return list(_json_records(shown, text, problems)), f"JSON, {encoding}"
+    records, separator = _table_records(shown, text, problems)
     return records, f"CSV, separated by {_SEPARATORS.get(separator, quoted(separator))}, {encoding}"
 
 

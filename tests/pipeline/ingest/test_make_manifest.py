@@ -142,7 +142,15 @@ def test_two_files_of_one_clip_are_refused() -> None:
 def test_a_file_whose_name_can_be_no_id_needs_a_record() -> None:
     _clips("dance 💃.mp4")
     (problem,) = _problems(challenge="renegade")
-    assert problem.startswith("clips/dance 💃.mp4: no record says its id")
+    assert problem.startswith("clips/dance 💃.mp4: no record says its id, and as one its name must be 1-128 of")
+
+
+def test_a_file_whose_name_is_not_utf_8_is_named_in_escapes() -> None:
+    Path("clips/zo\udceb.mp4").touch()
+    Path("clips/zo\udceb.info.json").write_text('{"id": "a", "extractor": "TikTok"}')
+    assert _problems(challenge="renegade") == [
+        r"clips/zo\udceb.mp4: its name holds control characters, or is not UTF-8; rename the file"
+    ]
 
 
 # --- tables and the Research API
@@ -248,6 +256,30 @@ def test_a_record_twice_is_read_once_and_another_of_the_same_clip_refused() -> N
     Path("july.csv").write_text("id,likes\na,2\n")
     (problem,) = _problems(manifest="out.csv", about=["june.csv", "july.csv"], challenge="x")
     assert problem == "july.csv:2: is of the same clip as june.csv:2, and differs in 'likes'; keep one of them"
+    Path("july.csv").write_text("id\na\n")
+    assert _problems(manifest="out.csv", about=["june.csv", "july.csv"], challenge="x") == [problem]
+
+
+def test_removed_clips_and_splits_are_taken_over() -> None:
+    _clips("a.mp4", "b.mp4", "c.mp4")
+    Path("june.csv").write_text("id,removed,split\na,TRUE,\nb,no,Train\nc,,\n")
+    assert write_manifest(_plan("out.csv", about=["june.csv"], challenge="x"))
+    (batch,) = read_manifests("out.csv")
+    assert batch.removed == ("a",)
+    assert batch.rows["split"].tolist() == ["train", pd.NA]
+    Path("july.csv").write_text("id,removed,split\na,gone,dev\n")
+    assert _problems(manifest="july.parquet", about=["july.csv"], challenge="x") == [
+        "july.csv:2: field 'split' (split): value 'dev' : must be train, val or test",
+        "july.csv:2: field 'removed' (removed): value 'gone' : must be true, yes, 1, 1.0, false, no, 0 or 0.0",
+    ]
+
+
+@pytest.mark.parametrize("rows", ["", "z,1\n"])
+def test_records_of_none_of_the_clips_are_no_manifest(rows: str) -> None:
+    _clips("a.mp4")
+    Path("june.csv").write_text(f"id,likes\n{rows}")
+    with pytest.raises(ManifestError, match="name the files by the clips' ids"):
+        _plan("out.csv", about=["june.csv"], challenge="x")
 
 
 def test_files_may_be_named_by_a_column() -> None:

@@ -29,6 +29,11 @@ def test_hashtags_are_those_listed_and_those_of_the_description(tags: str, text:
     assert rule.of_hashtags(Record("a", JSON, {"tags": tags, "text": text}), FIELDS) == names
 
 
+def test_a_challenge_s_name_is_in_its_one_spelling() -> None:
+    assert ChallengeRule.of(" cafe\u0301 ", "") == ChallengeRule("caf\u00e9")
+    assert ChallengeRule.of("", "hashtag: cafe\u0301,#b,") == ChallengeRule("", "hashtag", ("caf\u00e9", "b"))
+
+
 @pytest.mark.parametrize(
     ("name", "source", "reason"),
     [
