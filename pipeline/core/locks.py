@@ -1,9 +1,10 @@
 """Locks between commands that work on one workspace at once."""
 
+import errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 
 from pipeline.core import storage
 from pipeline.core.fingerprint import fingerprint
@@ -16,7 +17,7 @@ def exclusive(workspace: str, work: str, wait: Callable[[], None] | None = None)
     """Let one process at a time do a piece of work in a local workspace; the others wait.
 
     The lock is the system's (flock) and goes with its process, however that ends. A thread that holds it may take it
-    once more. Object stores have none: there the block runs at once.
+    once more. Object stores have none, nor have some network file systems: there the block runs at once.
 
     Args:
         work: names the piece of work, by what it makes.
@@ -29,18 +30,27 @@ def exclusive(workspace: str, work: str, wait: Callable[[], None] | None = None)
         yield
         return
     folder = storage.local_path(workspace) / LOCKS
-    lock = FileLock(folder / f"{fingerprint(work)}.lock", is_singleton=True)
+    # Locks of filelock's other kind are files that outlive a process that is killed.
+    lock = FileLock(folder / f"{fingerprint(work)}.lock", is_singleton=True, fallback_to_soft=False)
+    is_held = True
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            if wait:
-                wait()
-            lock.acquire()
+        _acquire(lock, wait)
     except OSError as error:
-        raise storage.workspace_error("write", str(folder), error) from error
+        if error.errno not in (errno.ENOSYS, errno.ENOTSUP):  # no flock
+            raise storage.workspace_error("write", str(folder), error) from error
+        is_held = False
     try:
         yield
     finally:
-        lock.release()
+        if is_held:
+            lock.release()
+
+
+def _acquire(lock: BaseFileLock, wait: Callable[[], None] | None) -> None:
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        if wait:
+            wait()
+        lock.acquire()

@@ -73,9 +73,7 @@ class Modality(ABC):
     entry: type[Entry]  # the modality's table of a profile
     rows: type[ModalityRows]
     columns: tuple[Column, ...]
-    row_per_person = (
-        False  # a table row a person, perhaps none, instead of one a clip; rows without arrays are nobody's
-    )
+    row_per_person = False  # one table row a person, perhaps none (`rows` without arrays), instead of one a clip
     huggingface: Mapping[str, Any] = {}  # features of HF `datasets` that do not follow from the Arrow types
     subject = "any frame"  # what the model reads of a clip, as the report names it
     is_skeleton = False  # read by the pose network; all others are sequences of features

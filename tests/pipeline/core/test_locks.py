@@ -1,5 +1,7 @@
 """A piece of work is done by one process at a time, and a lock goes with the process that holds it."""
 
+import errno
+import fcntl
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -71,3 +73,14 @@ def test_a_workspace_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         exclusive(str(tmp_path / "workspace"), "train", _wait),
     ):
         pass
+
+
+def test_a_file_system_without_locks_does_not_stop_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_flock(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", no_flock)
+    done = []
+    with exclusive(str(tmp_path), "train", _wait):
+        done.append("trained")
+    assert done
