@@ -169,8 +169,12 @@ class Command:
     def _survivors(self) -> tuple[str, ...]:
         """Command lines of processes that live after the time in which they must end; they are killed now."""
         deadline = time.monotonic() + _GRACE_S
-        while (alive := _marked(self._mark)) and time.monotonic() < deadline:
+        alive = _marked(self._mark)
+        while time.monotonic() < deadline:
             time.sleep(_EVERY_S)
+            before, alive = alive, _marked(self._mark)
+            if not alive and not before:  # one that just starts a program shows no environment for a moment
+                break
         lines = []
         for process in alive:
             try:
