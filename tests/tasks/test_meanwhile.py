@@ -15,6 +15,7 @@ from tasks.features import AssembleDataset, ExtractBatch, IngestBatch
 from tasks.model import TrainFusion
 from tasks.options import WorkspaceTask
 from tasks.runs import DeleteRun
+from tasks.snapshots import Snapshot
 from tests.end_to_end.workspaces import TINY_PROFILE
 from tests.pipeline.evaluation.test_compare_runs import GOOD, add_run
 from tests.support.ingest_world import LIMITS, Probing, World
@@ -102,3 +103,20 @@ def test_what_a_killed_command_was_writing_is_removed_by_the_next_one_with_work_
     assert left.exists()
     ingest.requires()
     assert not left.exists()
+
+
+class _NeedsWhatGoes(_Before):
+    def needs(self) -> luigi.Task:
+        if not Path(self.workspace).is_dir():
+            raise DataError("the run was deleted")
+        return self.clone(_Before)
+
+
+def test_what_a_task_requires_is_known_to_the_end_whatever_is_deleted(tmp_path: Path) -> None:
+    """Luigi asks again for its summary, where an error is no longer a task's but its own: exit code 40."""
+    workspace = tmp_path / "workspace"
+    workspace.mkdir()
+    task = _NeedsWhatGoes(manifest="june.csv", workspace=str(workspace), seen=Snapshot(()))
+    first = task.requires()
+    workspace.rmdir()
+    assert task.requires() is first
