@@ -108,8 +108,8 @@ def grown_differences(states: Sequence[Mapping[str, str]], found: Mapping[str, s
         optional = made | (before.keys() - fewer.keys())
         unfinished = tuple({f"{'/'.join(name.split('/')[:2])}/checkpoints/" for name in made})
         kept = {name: of for name, of in found.items() if not _TABLE.match(name) and not name.startswith(unfinished)}
-        wanted = {name: of for name, of in state.items() if not _TABLE.match(name)}
-        wanted = {name: of for name, of in wanted.items() if name in kept or name not in optional}
+        needed = kept.keys() | (state.keys() - optional)
+        wanted = {name: of for name, of in state.items() if name in needed and not _TABLE.match(name)}
         lines.append(differences(wanted, kept))
     return min(lines, key=len)
 

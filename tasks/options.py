@@ -2,8 +2,8 @@
 
 import os
 from abc import abstractmethod
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Generator
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Self
 
 import luigi
@@ -148,7 +148,7 @@ class WorkspaceTask(luigi.Task):
     @property
     @abstractmethod
     def work(self) -> str:
-        """What is one command's at a time: the folder in which the task works, relative to the workspace."""
+        """What is one command's at a time, by what it makes; tasks that work on the same thing have the same."""
 
     def make_unless_done(self) -> None:
         """Do the task's work; a file that proves damaged meanwhile is made again, by the tasks before this one."""
@@ -219,11 +219,9 @@ class WorkspaceTask(luigi.Task):
         return path
 
 
-@contextmanager
-def held(workspace: str, work: str, task: str) -> Iterator[None]:
+def held(workspace: str, work: str, task: str) -> AbstractContextManager[None]:
     """Hold a piece of work in a workspace, waiting for the command that is at it. task: who says that it waits."""
-    with exclusive(workspace, work, lambda: say(f"{task}: another command is at {work}; waiting until it has ended")):
-        yield
+    return exclusive(workspace, work, lambda: say(f"{task}: another command is at {work}; waiting until it has ended"))
 
 
 def changed_meanwhile(manifest: str) -> DataError:

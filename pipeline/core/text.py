@@ -53,6 +53,13 @@ def look_alike_key(text: str) -> str:
     return key
 
 
+def not_utf8(error: UnicodeDecodeError) -> str:
+    """Where a text file is not UTF-8, and what to do, in words."""
+    line = error.object.count(b"\n", 0, error.start) + 1
+    byte = error.object[error.start]
+    return f"line {line}, byte {error.start}: 0x{byte:02x} is not UTF-8; save the file as 'CSV UTF-8'"
+
+
 def stripped(cell: str) -> str:
     """The cell without blanks around it, nor characters that have no width."""
     return cell.strip(_BLANKS)

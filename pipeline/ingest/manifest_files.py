@@ -18,7 +18,7 @@ import pyarrow.parquet
 
 from pipeline.core import storage
 from pipeline.core.errors import ManifestError, WorkspaceError
-from pipeline.core.text import quoted, stripped
+from pipeline.core.text import not_utf8, quoted, stripped
 
 IDS = ("clip_id", "challenge", "creator_id")
 REQUIRED = ("clip_id", "uri", "challenge")
@@ -104,10 +104,7 @@ def _read_csv(file: ManifestFile, data: bytes) -> None:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise ManifestError(
-            f"line {line}, byte {error.start}: 0x{data[error.start]:02x} is not UTF-8; save the file as 'CSV UTF-8'"
-        ) from error
+        raise ManifestError(not_utf8(error)) from error
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     header: list[str] | None = None
     values: list[list[str]] = []

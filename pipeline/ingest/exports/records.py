@@ -15,7 +15,7 @@ from typing import Any
 
 from pipeline.core import storage
 from pipeline.core.errors import ManifestError
-from pipeline.core.text import quoted, stripped, visible
+from pipeline.core.text import not_utf8, quoted, stripped, visible
 
 TABLE, YT_DLP, JSON = "CSV", "yt-dlp's info.json", "JSON"  # kinds of records
 
@@ -71,9 +71,8 @@ def _decoded(path: str, data: bytes) -> tuple[str, str]:
     try:
         text = data.decode("utf-16" if is_wide else "utf-8-sig")
     except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        wanted = "is cut short" if is_wide else f"0x{data[error.start]:02x} is not UTF-8; save the file as 'CSV UTF-8'"
-        raise ManifestError(f"{path}:{line}: byte {error.start}: {wanted}") from error
+        wanted = "is UTF-16 and cut short; export it again" if is_wide else not_utf8(error)
+        raise ManifestError(f"{path}: {wanted}") from error
     if "\0" in text:
         raise ManifestError(f"{path}: holds zero bytes, as UTF-16 without a BOM does; save it as UTF-8")
     return text, "UTF-16" if is_wide else "UTF-8"
