@@ -21,7 +21,7 @@ from benchmarks.hostile_builds import Ended, Tally, World, ours_in
 
 DAMAGED = "files called damaged"
 _WORKERS = (1, 2)
-_SPENT = re.compile(r"^  (\w+) +(?:(\d+) min )?(\d+) s", re.MULTILINE)  # tasks.console.time_spent
+_SPENT = re.compile(r"^  (\w+) +(?:(\d+) min )?(\d+) s", re.MULTILINE)  # tasks.terminal_text.times_text
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -16,7 +16,7 @@ TOPS = ("models", "pipeline", "simulation", "tasks")
 # The order of the data: a package imports those before it.
 STAGES = (
     "core", "files", "access", "decode", "modalities", "ingest", "features", "dataset", "training", "runs", "metrics",
-    "scoring", "evaluation", "feedback", "report",
+    "scoring", "evaluation", "feedback", "report", "commands",
 )  # fmt: skip
 NEARLY_ALL = 0.8  # of the other stages: above, an arrow from each would hide the rest
 

@@ -1,89 +1,125 @@
 """Text for the terminal: progress, counts, and errors without tracebacks where the user can act on them."""
 
-import json
 import logging
-import os
 import re
 import sys
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import luigi
 from luigi.rpc import RPCError
 from tqdm import tqdm
 
+import pipeline.commands.progress
+from pipeline.commands.command import Command, Stage
+from pipeline.commands.progress import EVERY_S, LogLines, Show, Standing
+from pipeline.commands.summary import end
 from pipeline.core.errors import VdvError
 from pipeline.core.storage import disk_error
+from tasks.terminal_text import progress_text, times_text
 
 
 def say(message: str) -> None:
     tqdm.write(message, file=sys.stderr)
 
 
-# A line a task that has run, [task, part of it or "", seconds], by whichever process ran it: Luigi forks those of its
-# --workers off the process that has imported this.
-_TIMES = os.memfd_create("vdv-times")
+class Bar:
+    """A bar on a terminal, from the first report that says of how many."""
+
+    def __init__(self) -> None:
+        self._bar: tqdm | None = None
+
+    def __call__(self, standing: Standing) -> None:
+        if standing.ended:
+            if self._bar is not None:
+                self._bar.close()
+            return
+        if self._bar is None:
+            self._bar = tqdm(
+                desc=standing.title, unit=standing.unit, initial=standing.done, dynamic_ncols=True, leave=False
+            )
+        self._bar.total = standing.total
+        self._bar.set_postfix_str(standing.detail, refresh=False)
+        self._bar.update(standing.done - self._bar.n)
 
 
-@luigi.Task.event_handler(luigi.Event.PROCESSING_TIME)
-def _note_time(task: luigi.Task, seconds: float) -> None:
-    note_parts(task, {"": seconds})
+class Lines:
+    """A line each time, and one at the end of what was long enough for a line before."""
+
+    def __init__(self) -> None:
+        self._said = False
+
+    def __call__(self, standing: Standing) -> None:
+        if self._said or not standing.ended:
+            say(progress_text(standing))
+            self._said = True
 
 
-def note_parts(task: luigi.Task, seconds: Mapping[str, float]) -> None:
-    """Where a task's own time went, for `time_spent`."""
-    for part, took in seconds.items():
-        os.write(_TIMES, (json.dumps([task.task_family, part, took]) + "\n").encode())
+class LuigiStatus:
+    """A task's status on the page of Luigi's central scheduler."""
+
+    def __init__(self, task: luigi.Task):
+        self._task = task
+        self._answers = True
+
+    def __call__(self, standing: Standing) -> None:
+        # Luigi gives a task these two only while its scheduler runs it.
+        tell, set_percentage = self._task.set_status_message, self._task.set_progress_percentage
+        if not self._answers or tell is None:
+            return
+        try:
+            if standing.total and set_percentage is not None:
+                set_percentage(100 * standing.done / standing.total)
+            tell(progress_text(standing))
+        except RPCError as error:  # the work does not depend on it; Luigi itself asks again when the task has ended
+            self._answers = False
+            logging.getLogger("luigi-interface").warning(f"vdv: {error}; the scheduler is told no more of {self._task}")
 
 
-def times_noted() -> int:
-    """Bytes noted so far: those of later tasks come after them."""
-    return os.fstat(_TIMES).st_size
+class Progress(pipeline.commands.progress.Progress):
+    """How far a task is: a bar on a terminal, else lines; in Luigi's own task status; in the command's log.
 
-
-def time_spent(since: int) -> str:
-    """Where the time of the tasks noted after `since` went, a stage a line; "" where nothing ran for a second."""
-    spent: dict[str, Counter[str]] = {}
-    for line in os.pread(_TIMES, times_noted() - since, since).splitlines():
-        name, part, seconds = json.loads(line)
-        spent.setdefault(name, Counter())[part] += seconds
-    lines = []
-    for name, parts in spent.items():
-        if parts[""] >= 1:
-            named = [f"{part} {_duration(took)}" for part, took in parts.items() if part and took >= 1]
-            lines.append(f"  {name:<16} {_duration(parts['']):>12}" + (f"   {', '.join(named)}" if named else ""))
-    return "\n".join(lines)
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
-
-
-class Progress:
-    """A bar on a terminal, and the same in Luigi's own task status. Call it with (done, total, counts or message)."""
+    Call it with (done, total, counts or message).
+    """
 
     def __init__(self, task: luigi.Task, title: str, unit: str = "clip"):
-        self._task = task
-        self._bar = tqdm(desc=title, unit=unit, total=0, disable=None, dynamic_ncols=True, leave=False)
+        is_terminal = sys.stderr.isatty()
+        bar: list[Show] = [Bar()] if is_terminal else []
+        timed: list[Show] = [LuigiStatus(task)] if is_terminal else [Lines(), LuigiStatus(task)]
+        stage: Stage | None = getattr(task, "stage", None)
+        if stage is not None and stage.command is not None:
+            timed.append(LogLines(stage.command, stage.name, stage.of))
+        super().__init__(title, unit, bar, timed, getattr(task, "progress_s", EVERY_S))
 
-    def __call__(self, done: int, total: int, detail: Mapping[str, int] | str = "") -> None:
-        if isinstance(detail, Mapping):
-            detail = ", ".join(f"{count} {name}" for name, count in sorted(detail.items()))
-        self._bar.total = total
-        self._bar.set_postfix_str(detail, refresh=False)
-        self._bar.update(done - self._bar.n)
-        # Luigi gives a task these two only while its scheduler runs it.
-        if total and self._task.set_progress_percentage:
-            self._task.set_progress_percentage(100 * done / total)
-        if self._task.set_status_message:
-            self._task.set_status_message(f"{done} of {total} {detail}".strip())
 
-    def __enter__(self) -> "Progress":
-        return self
+@dataclass(frozen=True)
+class Summary:
+    """What there is when a task has ended."""
 
-    def __exit__(self, *_: object) -> None:
-        self._bar.close()
+    lines: Sequence[str]  # for the terminal
+    places: Mapping[str, str | list[str]]  # paths, by what lies there
+    content: Mapping[str, Any] = field(default_factory=dict)  # of pipeline.commands.summary: clips, codes, results, ...
+
+    def text(self, stages: Sequence[Mapping[str, Any]] = (), written: str = "") -> str:
+        """The lines, where the time of the stages went, and the places, among them of the summary if it is written."""
+        places = {**self.places, **({"summary": written} if written else {})}
+        named = [
+            f"{name.replace('_', ' ')}: {paths if isinstance(paths, str) else ', '.join(paths)}"
+            for name, paths in places.items()
+        ]
+        return "\n".join([*self.lines, *times_text(stages), *named])
+
+
+def finish(command: Command, summary: Summary) -> None:
+    """End a command that went well: its summary to the terminal and, as data, into its workspace."""
+    root = command.workspace.rstrip("/") + "/"
+    places = {
+        name: paths.removeprefix(root) if isinstance(paths, str) else [path.removeprefix(root) for path in paths]
+        for name, paths in summary.places.items()
+    }
+    written = end(command, {**summary.content, "places": places})
+    say(summary.text(command.events("stage_ended"), written))
 
 
 # Of a command that no longer finds what it has made or seen before.

@@ -1,14 +1,21 @@
 """From a manifest to a labelled dataset: ingest, extract, assemble."""
 
 from collections.abc import Hashable, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import luigi
 
+from models.device import resolve_device
+from models.weights.profiles import Profile
+from pipeline.commands.summary import clip_counts
+from pipeline.commands.work import shards_work
 from pipeline.core.errors import OptionError
 from pipeline.core.fingerprint import fingerprint
+from pipeline.core.options import SamplingOptions
 from pipeline.dataset.folder import CLIPS, FACES, STATISTICS, BatchFiles, DatasetFolder
 from pipeline.features.plan import (
+    FeatureSpec,
     Plan,
     ShardPlan,
     endings_folder,
@@ -18,13 +25,15 @@ from pipeline.features.plan import (
     record_sizes,
 )
 from pipeline.ingest.ingest_batch import run_ingest
+from pipeline.ingest.manifest import Batch
+from pipeline.modalities.registry import load_profile, modality_names
 from pipeline.runs.run import WITH_ADJUSTED
-from tasks.console import Progress, note_parts
-from tasks.option_types import NumberOption
-from tasks.options import ExtractOptions, WorkspaceTask, changed_meanwhile
-from tasks.snapshots import BatchSnapshot, Features, ingest_table
-from tasks.terminal_text import clips_text, copies_text
-from tasks.world import DEMO
+from tasks.console import Progress, Summary
+from tasks.option_types import DeviceOption, NumberOption
+from tasks.options import WorkspaceTask, changed_meanwhile
+from tasks.snapshots import BatchSnapshot, Features, Retry, Snapshot, failed_before, ingest_table, take_snapshot
+from tasks.terminal_text import clips_text, dataset_text, demo_profile_text
+from tasks.world import DEMO, world_of
 
 if TYPE_CHECKING:
     import torch
@@ -43,6 +52,10 @@ class IngestBatch(WorkspaceTask):
     def work(self) -> str:
         return f"clips/{only_batch(self).batch.name}"  # each table of a batch goes on from the one before
 
+    @property
+    def batch_name(self) -> str:
+        return only_batch(self).batch.name
+
     def done(self) -> bool:
         return self.ingest_path(only_batch(self)) is not None
 
@@ -59,15 +72,89 @@ class IngestBatch(WorkspaceTask):
                 retry=frozenset(seen.retry.clip_ids),
                 signatures=seen.signatures,
             )
+        self.stage.measure(clips=progress.did, workers=self.worker_count)
 
-    def summary(self) -> str:
-        seen = only_batch(self)
-        path = self.table_of(seen)
+    def summary(self) -> Summary:
+        path = self.table_of(only_batch(self))
         clips = ingest_table(path).clips
         failed = [clip for clip in clips if clip.status == "failed"]
-        counts = {"readable": len(clips) - len(failed), "failed": len(failed)}
-        clips_lines = clips_text(counts, failed, retry="give ExtractBatch or BuildVDV --retry-failed")
-        return "\n".join([*clips_lines, f"table of clips: {path}"])
+        content = clip_counts({"readable": len(clips) - len(failed), "failed": len(failed)}, failed)
+        lines = clips_text(content, retry="give ExtractBatch or BuildVDV --retry-failed")
+        return Summary(lines, {"table_of_clips": path}, content)
+
+
+class ExtractOptions(WorkspaceTask):
+    """What decides which features exist, and how they are made."""
+
+    profile = luigi.Parameter(
+        default="demo", description="networks and weights: full, light, demo, untrained, or the path of a TOML file"
+    )
+    modalities = luigi.Parameter(default=",".join(modality_names()), description="which modalities, comma-separated")
+    device = DeviceOption()
+    weights_cache = luigi.Parameter(
+        default="", significant=False, description="folder of downloaded weights; default: $VDV_WEIGHTS or user cache"
+    )
+    retry_failed = luigi.BoolParameter(
+        significant=False, description="try clips again that failed for a reason that may pass"
+    )
+
+    def take_snapshot(self) -> Snapshot:
+        features = self.choose_features()
+
+        def retry(batch: Batch) -> Retry:
+            return failed_before(self.workspace, batch, features.sampling) if self.retry_failed else Retry()
+
+        return take_snapshot(self.manifest, self.shard_clips, self.limits, features, retry)
+
+    def choose_features(self) -> Features:
+        return Features.of(load_profile(self.profile), self.modalities)
+
+    def first_words(self) -> str:
+        manifests = [seen.batch.path for seen in self.snapshot.batches]
+        real = any(world_of(manifest) is None for manifest in manifests)
+        return demo_profile_text(self.manifest) if real and self.loaded_profile.name == "demo" else ""
+
+    def made_with(self) -> tuple[str, str]:
+        return self.loaded_profile.name, self.torch_device.type
+
+    def clip_endings(self) -> dict[str, Any]:
+        from pipeline.dataset.failures import outcomes
+
+        clips = [
+            clip
+            for seen in self.snapshot.batches
+            for clip in outcomes(
+                ingest_table(self.table_of(seen)), endings_folder(self.workspace, seen.batch.name, self.sampling)
+            )
+        ]
+        counts = {status: sum(clip.status == status for clip in clips) for status in ("ok", "partial", "failed")}
+        return clip_counts(counts, clips)
+
+    def check_options(self) -> None:
+        if self.device not in ("auto", "cpu"):
+            resolve_device(self.device)
+
+    @property
+    def torch_device(self) -> "torch.device":
+        return resolve_device(self.device)
+
+    @property
+    def features(self) -> Features:
+        features = self.snapshot.features
+        assert features is not None, "taken by take_snapshot of this class"
+        return features
+
+    @property
+    def loaded_profile(self) -> Profile:
+        return self.features.profile
+
+    @property
+    def sampling(self) -> SamplingOptions:
+        return self.features.sampling
+
+    @property
+    def specs(self) -> tuple[FeatureSpec, ...]:
+        return self.features.specs
 
 
 class ExtractBatch(ExtractOptions):
@@ -81,6 +168,10 @@ class ExtractBatch(ExtractOptions):
     @property
     def work(self) -> str:
         return f"features of {only_batch(self).batch.name}"  # tables of clips that differ share most of their shards
+
+    @property
+    def batch_name(self) -> str:
+        return only_batch(self).batch.name
 
     def done(self) -> bool:
         if self.ingest_path(only_batch(self)) is None:
@@ -118,7 +209,17 @@ class ExtractBatch(ExtractOptions):
                 profile=self.loaded_profile.name,
                 progress=progress,
             )
-        note_parts(self, extracted.seconds)
+        decoded, modalities = shards_work(shards, self.sampling)
+        self.stage.measure(
+            profile=self.loaded_profile.name,
+            device=device.type,
+            workers=self.worker_count,
+            **asdict(decoded),
+            modalities={
+                name: {"took_s": round(extracted.seconds[name], 3), **asdict(work)} for name, work in modalities.items()
+            },
+            parts={name: round(took, 3) for name, took in extracted.seconds.items()},
+        )
 
     def plan(self) -> Plan:
         """What is left to do."""
@@ -126,15 +227,10 @@ class ExtractBatch(ExtractOptions):
         table = ingest_table(self.table_of(seen))
         return plan_shards(self.workspace, seen.batch.name, table, self.specs, self.sampling)
 
-    def summary(self) -> str:
-        from pipeline.dataset.failures import outcomes
-
-        seen = only_batch(self)
-        endings = endings_folder(self.workspace, seen.batch.name, self.sampling)
-        clips = list(outcomes(ingest_table(self.table_of(seen)), endings))
-        counts = {status: sum(clip.status == status for clip in clips) for status in ("ok", "partial", "failed")}
-        folders = ", ".join(features_folder(self.workspace, seen.batch.name, spec) for spec in self.specs)
-        return "\n".join([*clips_text(counts, clips), f"features: {folders}"])
+    def summary(self) -> Summary:
+        content = self.clip_endings()
+        folders = [features_folder(self.workspace, self.batch_name, spec) for spec in self.specs]
+        return Summary(clips_text(content), {"features": folders}, content)
 
 
 _built: dict[str, tuple[Hashable, "Extractor"]] = {}  # the last one of each modality, with all that made it
@@ -199,17 +295,23 @@ class DatasetOptions(ExtractOptions):
     def dataset_done(self) -> bool:
         if self.dataset_id is None or not all(task.done() for task in self.extractions()):
             return False
-        folder = self.dataset_folder()
-        return folder.are_all_intact(STATISTICS, CLIPS, FACES)
+        return self.dataset_made()
 
-    def dataset_text(self) -> list[str]:
+    def dataset_made(self) -> bool:
+        """Whether the dataset is there, whatever is lacking of the features that it was made of."""
+        return self.dataset_id is not None and self.dataset_folder().are_all_intact(STATISTICS, CLIPS, FACES)
+
+    def amount(self) -> dict[str, Any]:
+        return {"amount": sum(len(seen.batch.rows) for seen in self.snapshot.batches), "unit": "clip", "device": "cpu"}
+
+    def dataset_content(self) -> dict[str, Any]:
         """The clips' endings, and the uploads that are there more than once."""
         folder = self.dataset_folder()
         statistics = folder.read_statistics()
         counts = statistics["status"]
         all_ok = counts["ok"] == sum(counts.values())  # then a run with nothing to do need not read the table
         clips = [] if all_ok else folder.read_clips()[["clip_id", "status", "code"]].itertuples()
-        return [*clips_text(counts, clips), *copies_text(statistics["copies"])]
+        return {**clip_counts(counts, clips), "copies": statistics["copies"]}
 
 
 class AssembleDataset(DatasetOptions):
@@ -225,6 +327,9 @@ class AssembleDataset(DatasetOptions):
     def done(self) -> bool:
         return self.dataset_done()
 
+    def made(self) -> bool:
+        return self.dataset_made()
+
     def make(self) -> None:
         from pipeline.dataset.assemble import assemble
         from pipeline.dataset.failures import refuse_too_many
@@ -236,8 +341,9 @@ class AssembleDataset(DatasetOptions):
         with Progress(self, "assemble") as progress:
             assemble(self.dataset_folder(), files, options, progress)
 
-    def summary(self) -> str:
-        return "\n".join([*self.dataset_text(), f"dataset: {self.dataset_folder().path}"])
+    def summary(self) -> Summary:
+        content = self.dataset_content()
+        return Summary(dataset_text(content), {"dataset": self.dataset_folder().path}, content)
 
 
 def extractions(task: ExtractOptions) -> list[ExtractBatch]:

@@ -2,9 +2,10 @@
 
 import luigi
 
+from pipeline.commands.command import Command
 from pipeline.runs.run import Run
 from pipeline.runs.runs import find_run
-from tasks.console import say
+from tasks.console import Summary, finish
 from tasks.option_types import RUN_HELP, AskedOption, DeviceOption
 from tasks.terminal_text import feedback_text
 
@@ -32,9 +33,13 @@ class ActionFeedback(luigi.Task):
         from pipeline.feedback.clip_feedback import write_feedback
 
         run_folder = Run.of(self.workspace, find_run(self.workspace, self.run_id))
+        command = Command.begin(self.workspace, self.task_family)
         run = run_folder.read_about()
         if run["untrained"]:
             from pipeline.runs.train import warn_if_untrained
 
             warn_if_untrained(run)
-        say(feedback_text(self.clip, write_feedback(run_folder, self.clip, resolve_device(self.device))))
+        feedback = write_feedback(run_folder, self.clip, resolve_device(self.device))
+        results = {"run": run_folder.id, "clip": self.clip, "findings": len(feedback.comparison.findings)}
+        places = {"written": [feedback.json_path, feedback.film_path]}
+        finish(command, Summary(feedback_text(self.clip, feedback), places, {"results": results}))

@@ -24,10 +24,10 @@ from pipeline.runs.run import (
     Run,
 )
 from pipeline.runs.runs import read_names
-from tasks.console import Progress, say
+from tasks.console import Progress, Summary, say
 from tasks.features import AssembleDataset, DatasetOptions
 from tasks.option_types import NumberOption
-from tasks.terminal_text import not_judged_text
+from tasks.terminal_text import dataset_text, not_judged_text
 
 MODEL_VERSION = 12  # raised when the networks, the training or the scores change meaning
 REPORT_VERSION = 5  # raised when the page shows other things, or shows them otherwise
@@ -110,8 +110,11 @@ class RunStage(DatasetOptions):
 
     def done(self) -> bool:
         # With all before it: a shard or a run.json that was deleted is made again though the report is there.
+        return self.dataset_done() and self.made()
+
+    def made(self) -> bool:
         shown = self.ablations and self.shows_ablations
-        return self.dataset_done() and self.stages_done() and (not shown or self.ablations_done())
+        return self.stages_done() and (not shown or self.ablations_done())
 
     def stages_done(self) -> bool:
         """Whether the files of this stage and of those before it are there and as they were written."""
@@ -120,9 +123,19 @@ class RunStage(DatasetOptions):
         made = [is_made(folder) for is_made in stages]  # all are asked, so that all that is damaged is named at once
         return all(made)
 
-    def summary(self) -> str:
-        product = self.run_folder().file(self.product)
-        return "\n".join([*self.dataset_text(), *self.folds_text(), f"{self.task_family}: {product}"])
+    def amount(self) -> dict[str, Any]:
+        return {**super().amount(), "device": self.torch_device.type}
+
+    def trainings(self, unit: str, times: int = 1) -> dict[str, Any]:
+        """An amount of work by clips and epochs. unit: the words for it. times: trainings, each on nearly all clips."""
+        amount = super().amount()
+        return {"amount": amount["amount"] * self.epochs * times, "unit": unit, "device": self.torch_device.type}
+
+    def summary(self) -> Summary:
+        content = self.dataset_content()
+        folder = self.run_folder()
+        lines = [*dataset_text(content), *self.folds_text()]
+        return Summary(lines, {"made": folder.file(self.product)}, {**content, "results": {"run": folder.id}})
 
     def folds_text(self) -> list[str]:
         """A line that says why no folds judged the run; none where some did, or where none were asked for."""
@@ -161,7 +174,11 @@ class TrainFusion(RunStage):
     def make(self) -> None:
         from pipeline.runs.train import train_fusion
 
-        train_fusion(self.dataset_folder(), self.run_folder(), self.config(), self.torch_device)
+        with Progress(self, "train", unit="network") as progress:
+            train_fusion(self.dataset_folder(), self.run_folder(), self.config(), self.torch_device, progress)
+
+    def amount(self) -> dict[str, Any]:
+        return self.trainings("clip and epoch")
 
 
 class CrossValidate(RunStage):
@@ -182,6 +199,9 @@ class CrossValidate(RunStage):
                 self.folds, self.fold_workers, progress, self.permuted,
             )  # fmt: skip
 
+    def amount(self) -> dict[str, Any]:
+        return self.trainings(f"clip, epoch and fold ({self.protocol}{', permuted' * self.permuted})", self.folds)
+
 
 class ScoreClips(RunStage):
     """Scores every clip of the dataset, with or without engagement."""
@@ -197,7 +217,8 @@ class ScoreClips(RunStage):
         from pipeline.training.checkpoints import CHECKPOINTS, clear
 
         clear(self.run_folder().file(CHECKPOINTS))
-        score_clips(self.dataset_folder(), self.run_folder(), self.torch_device)
+        with Progress(self, "score"):
+            score_clips(self.dataset_folder(), self.run_folder(), self.torch_device)
 
 
 class RunAblations(RunStage):
@@ -215,8 +236,11 @@ class RunAblations(RunStage):
             choose_variants(self.config(), self.ablation_names)  # a wrong name is found before all the training
         return self.clone(CrossValidate)
 
-    def done(self) -> bool:
-        return super().done() and self.ablations_done()
+    def made(self) -> bool:
+        return super().made() and self.ablations_done()
+
+    def amount(self) -> dict[str, Any]:
+        return {}  # of variants some are trained in minutes, and some in hours
 
     def make(self) -> None:
         from pipeline.evaluation.ablations import run_ablations
@@ -249,7 +273,8 @@ class EvaluateRun(RunStage):
 
         if self.ablations:
             clear(self.run_folder().file(ABLATIONS_CHECKPOINTS))
-        evaluate_run(self.dataset_folder(), self.run_folder())
+        with Progress(self, "evaluate"):
+            evaluate_run(self.dataset_folder(), self.run_folder())
         table = self.run_folder().file(f"{TABLE}.md")
         if self.folds and storage.exists(table):
             say(f"the model and what it must beat: {table}")
@@ -280,9 +305,9 @@ class ReportOptions(RunStage):
     stages = 4
     shows_ablations = True
 
-    def done(self) -> bool:
+    def made(self) -> bool:
         folder = self.run_folder()
-        about = folder.read_intact_json(REPORT_ABOUT) if super().done() else None
+        about = folder.read_intact_json(REPORT_ABOUT) if super().made() else None
         return about is not None and about["shown"] == self.shown() and folder.have_hashes(about["files"])
 
     def shown(self) -> dict[str, Any]:

@@ -4,12 +4,15 @@ A value that an option does not take raises OptionError, which names the option;
 """
 
 import argparse
+import json
 import uuid
+from dataclasses import asdict
 from typing import Any, Generic, TypeVar
 
 import luigi
 
 from models.device import check_device_name
+from pipeline.commands.command import Command
 from pipeline.core.errors import OptionError
 
 NumberT = TypeVar("NumberT", int, float)
@@ -108,3 +111,16 @@ class AskedOption(luigi.Parameter[T]):
 
     def normalize(self, x: T) -> T:
         return x or f"{self.MARK}{uuid.uuid4().hex}"  # type: ignore[return-value]
+
+
+class CommandOption(luigi.Parameter[Command | None]):
+    """The command that a task works for, handed from task to task like the snapshot. It is no option for people."""
+
+    def __init__(self) -> None:
+        super().__init__(default=None, significant=False, description=argparse.SUPPRESS)
+
+    def serialize(self, x: Command | None) -> str:
+        return json.dumps(asdict(x)) if x else ""
+
+    def parse(self, x: str) -> Command | None:
+        return Command(**json.loads(x)) if x else None

@@ -4,30 +4,29 @@ import os
 from abc import abstractmethod
 from collections.abc import Generator
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import luigi
 from luigi.task import flatten
 
-from models.device import resolve_device
-from models.weights.profiles import Profile
+from pipeline.commands.command import Command, Stage
+from pipeline.commands.forecast import Forecast, StageWork, forecast
+from pipeline.commands.progress import EVERY_S
+from pipeline.commands.rates import Rates
+from pipeline.commands.summary import end, summaries
+from pipeline.commands.work import BatchWork, batch_work
 from pipeline.core import storage
-from pipeline.core.errors import DamagedFile, DataError
+from pipeline.core.errors import DamagedFile, DataError, TooManyFailed
 from pipeline.core.locks import exclusive
 from pipeline.core.options import DecodeLimits, SamplingOptions
-from pipeline.features.plan import FeatureSpec, endings_folder
-from pipeline.files.folder import discard
-from pipeline.ingest.clip_table import find_ingest, newest_file, read_ingest
-from pipeline.ingest.manifest import Batch
+from pipeline.files.folder import discard, only_looking
+from pipeline.ingest.clip_table import find_ingest
 from pipeline.ingest.shard_assignment import SHARD_CLIPS
-from pipeline.modalities.registry import load_profile, modality_names
-from tasks.console import GONE, say, times_noted
-from tasks.option_types import AskedOption, DeviceOption, NumberOption, PatternsOption
-from tasks.snapshots import BatchSnapshot, Features, Retry, Snapshot, SnapshotOption, ingest_table, take_snapshot
+from tasks.console import GONE, Summary, finish, say
+from tasks.option_types import AskedOption, CommandOption, NumberOption, PatternsOption
+from tasks.snapshots import BatchSnapshot, Snapshot, SnapshotOption, ingest_table, take_snapshot
+from tasks.terminal_text import forecast_text
 from tasks.world import RenderWorld, worlds_to_render
-
-if TYPE_CHECKING:
-    import torch
 
 
 class WorkspaceTask(luigi.Task):
@@ -71,12 +70,24 @@ class WorkspaceTask(luigi.Task):
         description="pattern of clips' uris that are read beyond local files, object stores and https from public"
         " addresses; * is any text. May be given several times"
     )
+    progress_s = NumberOption(
+        float,
+        0.05,
+        86_400.0,
+        default=EVERY_S,
+        significant=False,
+        description="seconds between two reports of progress where the output is no terminal, and in the log",
+    )
+    dry_run = luigi.BoolParameter(significant=False, description="only say what would be done; nothing is written")
     seen = SnapshotOption()
+    for_command = CommandOption()
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
+        self.stage = Stage(None, self.task_family, "")
         # Of a task that was asked for, as they were when Luigi last asked whether it is complete:
-        self.began = 0  # times noted before its command; tasks.console
+        self._command: Command | None = None  # None: nothing is to be done, or nothing is begun yet
+        self._would: list[str] = []  # of a dry run
         self._taken: Snapshot | None = None
         self._worlds: tuple[RenderWorld, ...] = ()  # those that were to be rendered
         self._required: luigi.Task | list[luigi.Task] | None = None  # Luigi asks again when all has ended
@@ -90,8 +101,49 @@ class WorkspaceTask(luigi.Task):
         """The task's work."""
 
     @abstractmethod
-    def summary(self) -> str:
-        """What there is when the task is done, for the terminal."""
+    def summary(self) -> Summary:
+        """What there is when the task is done."""
+
+    @property
+    def batch_name(self) -> str:
+        """The batch that the task works on; "": all of them."""
+        return ""
+
+    def made(self) -> bool:
+        """Whether what the task itself makes is there, whatever is lacking of the tasks before it."""
+        return self.done()
+
+    def amount(self) -> dict[str, Any]:
+        """How much work the task is, for forecasts: amount, unit and device (StageWork); {}: that is not known."""
+        return {}
+
+    def clip_endings(self) -> dict[str, Any]:
+        """How the clips have ended so far, as `clip_counts` gives it, for the summary of a command that failed."""
+        return {}
+
+    def forecast(self) -> Forecast:
+        """What there is to be done. Raises what planning does."""
+        batches = [self._batch_work(seen) for seen in self.snapshot.batches]
+        later = [task for task in tasks_before(self.with_snapshot()) if not task.batch_name]
+        stages = [StageWork(task.task_family, task.made(), **task.amount()) for task in later]
+        return forecast(Rates.of(summaries(self.workspace)), batches, stages, *self.made_with())
+
+    def made_with(self) -> tuple[str, str]:
+        """Name of the profile and type of the device that features are made with; two empty texts: none are made."""
+        return "", ""
+
+    def _batch_work(self, seen: BatchSnapshot) -> BatchWork:
+        features = self.snapshot.features
+        return batch_work(
+            self.workspace,
+            seen.batch,
+            self.ingest_path(seen),
+            self.shard_clips,
+            seen.signatures,
+            seen.retry.clip_ids,
+            features.specs if features else (),
+            features.sampling if features else SamplingOptions(),
+        )
 
     def needs(self) -> luigi.Task | list[luigi.Task]:
         """The tasks before this one, with the same snapshot or a part of it."""
@@ -119,9 +171,9 @@ class WorkspaceTask(luigi.Task):
 
     def complete(self) -> bool:
         if self.asked_for:  # by each command anew, and by no task of a running one
-            self.began = times_noted()
+            self._command = None
             self._taken, self._worlds, self._required = None, worlds_to_render(self.manifest), None
-            if self._worlds:
+            if self._worlds or self.dry_run:
                 return False
         return self.done()
 
@@ -134,15 +186,43 @@ class WorkspaceTask(luigi.Task):
         if not self.asked_for:
             return self.needs()
         self.check_options()
+        if not self._worlds and (first := self.first_words()):
+            say(first)
+        if self.dry_run:
+            self._would = self._dry_run_lines()
+            return []
         storage.remove_stale(self.workspace)  # what killed commands were writing
+        self._command = Command.begin(self.workspace, self.task_family)
         if self._worlds:  # their manifests and clips are still to come
-            return list(self._worlds)
+            return [world.clone(for_command=self._command) for world in self._worlds]
         return self.with_snapshot()
 
+    def first_words(self) -> str:
+        """What somebody should know before the work begins; "": nothing."""
+        return ""
+
+    def _dry_run_lines(self) -> list[str]:
+        heading = f"dry run of {self.task_family}: nothing is done, and nothing in {self.workspace} is touched"
+        if self._worlds:
+            folders = ", ".join(world.folder for world in self._worlds)
+            return [heading, f"RenderWorld: {folders}, of which all the rest is to be made; how much is known then"]
+        with only_looking():
+            return [heading, *forecast_text(self.forecast())]
+
     def run(self) -> Generator[luigi.Task, None, None] | None:
+        if self.asked_for and self.dry_run:
+            say("\n".join(self._would))
+            return None
         if self.asked_for:
             return self._run_with_snapshot()
-        self.make_unless_done()
+        self.stage = Stage(self.for_command, self.task_family, self.batch_name)
+        try:
+            with self.stage:
+                self.make_unless_done()
+        except BaseException as error:
+            if self.for_command:
+                end(self.for_command, self.clip_endings() if isinstance(error, TooManyFailed) else {}, error)
+            raise
         return None
 
     @property
@@ -156,6 +236,7 @@ class WorkspaceTask(luigi.Task):
             while not self.done():  # another command may have made it meanwhile
                 try:
                     self.make()
+                    self.stage.measure(**self.amount())
                     break
                 except DamagedFile as damaged:
                     discard(damaged)
@@ -174,8 +255,16 @@ class WorkspaceTask(luigi.Task):
     def _run_with_snapshot(self) -> Generator[luigi.Task, None, None]:
         yield self.with_snapshot()
 
-    def with_snapshot(self) -> Self:
-        return self.clone(seen=self.snapshot)
+    def with_snapshot(self, **options: Any) -> Self:
+        """The task that does the work, with other values of some options."""
+        return self.clone(seen=self.snapshot, for_command=self._command, dry_run=False, **options)
+
+    def end_command(self) -> None:
+        """Say what there is now that all is done, and write it down."""
+        if self._command:
+            finish(self._command, self.summary())
+        else:
+            say(self.summary().text())
 
     @property
     def worker_count(self) -> int:
@@ -219,6 +308,19 @@ class WorkspaceTask(luigi.Task):
         return path
 
 
+def tasks_before(task: WorkspaceTask) -> list[WorkspaceTask]:
+    """A task and all before it, each once, in the order in which they run."""
+    found: dict[str, WorkspaceTask] = {}
+
+    def follow(one: WorkspaceTask) -> None:
+        for before in flatten(one.needs()):
+            follow(before)
+        found.setdefault(one.task_id, one)
+
+    follow(task)
+    return list(found.values())
+
+
 def held(workspace: str, work: str, task: str) -> AbstractContextManager[None]:
     """Hold a piece of work in a workspace, waiting for the command that is at it. task: who says that it waits."""
     return exclusive(workspace, work, lambda: say(f"{task}: another command is at {work}; waiting until it has ended"))
@@ -234,81 +336,11 @@ def changed_meanwhile(manifest: str) -> DataError:
 
 @WorkspaceTask.event_handler(luigi.Event.SUCCESS)
 def _made(task: WorkspaceTask) -> None:
-    if task.asked_for:
-        say(task.summary())
+    if task.asked_for and not task.dry_run:
+        task.end_command()
 
 
 @WorkspaceTask.event_handler(luigi.Event.DEPENDENCY_PRESENT)
 def _nothing_to_do(task: WorkspaceTask) -> None:
     if task.asked_for:
-        say(f"nothing to do: everything is up to date\n{task.summary()}")
-
-
-class ExtractOptions(WorkspaceTask):
-    """What decides which features exist, and how they are made."""
-
-    profile = luigi.Parameter(
-        default="demo", description="networks and weights: full, light, demo, untrained, or the path of a TOML file"
-    )
-    modalities = luigi.Parameter(default=",".join(modality_names()), description="which modalities, comma-separated")
-    device = DeviceOption()
-    weights_cache = luigi.Parameter(
-        default="", significant=False, description="folder of downloaded weights; default: $VDV_WEIGHTS or user cache"
-    )
-    retry_failed = luigi.BoolParameter(
-        significant=False, description="try clips again that failed for a reason that may pass"
-    )
-
-    def take_snapshot(self) -> Snapshot:
-        features = self.choose_features()
-
-        def retry(batch: Batch) -> Retry:
-            return failed_before(self.workspace, batch, features.sampling) if self.retry_failed else Retry()
-
-        return take_snapshot(self.manifest, self.shard_clips, self.limits, features, retry)
-
-    def choose_features(self) -> Features:
-        return Features.of(load_profile(self.profile), self.modalities)
-
-    def check_options(self) -> None:
-        if self.device not in ("auto", "cpu"):
-            resolve_device(self.device)
-
-    @property
-    def torch_device(self) -> "torch.device":
-        return resolve_device(self.device)
-
-    @property
-    def features(self) -> Features:
-        features = self.snapshot.features
-        assert features is not None, "taken by take_snapshot of this class"
-        return features
-
-    @property
-    def loaded_profile(self) -> Profile:
-        return self.features.profile
-
-    @property
-    def sampling(self) -> SamplingOptions:
-        return self.features.sampling
-
-    @property
-    def specs(self) -> tuple[FeatureSpec, ...]:
-        return self.features.specs
-
-
-def failed_before(workspace: str, batch: Batch, sampling: SamplingOptions) -> Retry:
-    """The clips of a batch that failed last time for a reason that may have passed."""
-    from pipeline.dataset.failures import failures
-
-    newest = newest_file(workspace, batch.name)
-    if newest is None:
-        return Retry()
-    endings = endings_folder(workspace, batch.name, sampling)
-    try:
-        found = failures(read_ingest(newest.path, other_version_ok=True), endings)
-    except DamagedFile as damaged:
-        discard(damaged)
-        return failed_before(workspace, batch, sampling)
-    clip_ids = {failure.clip_id for failure in found if failure.retryable} & set(batch.rows["clip_id"])
-    return Retry(tuple(sorted(clip_ids)), newest.sequence) if clip_ids else Retry()
+        say(f"nothing to do: everything is up to date\n{task.summary().text()}")

@@ -27,10 +27,19 @@ class FetchWeights(luigi.Task):
     def run(self) -> None:
         for name in self._names():
             fetch(name, self.weights_cache or None)
-        say(f"weights of the profile {self.profile} are in {cache_folder(self.weights_cache or None)}")
+        say(self.place())
+
+    def place(self) -> str:
+        """Where the weights are, in words."""
+        return f"weights of the profile {self.profile} are in {cache_folder(self.weights_cache or None)}"
 
     def _names(self) -> tuple[str, ...]:
         return profile_weights(load_profile(self.profile))
+
+
+@FetchWeights.event_handler(luigi.Event.DEPENDENCY_PRESENT)
+def _nothing_to_do(task: FetchWeights) -> None:
+    say(f"nothing to do: {task.place()}")
 
 
 class MakeManifest(luigi.Task):

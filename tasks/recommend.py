@@ -2,11 +2,12 @@
 
 import luigi
 
+from pipeline.commands.command import Command
 from pipeline.ingest.ids import canonical_id
 from pipeline.runs.run import Run
 from pipeline.runs.runs import find_run, read_names
 from pipeline.scoring.recommendation_options import RecommendOptions, check_name, check_options, parse_weights
-from tasks.console import say
+from tasks.console import Summary, finish
 from tasks.option_types import RUN_HELP, AskedOption, DeviceOption, NumberOption
 from tasks.terminal_text import recommendation_text
 
@@ -59,6 +60,7 @@ class Recommend(luigi.Task):
 
     def run(self) -> None:
         run_folder, options = self._checked()
+        command = Command.begin(self.workspace, self.task_family)
         from models.device import resolve_device
         from pipeline.scoring.embeddings import read_embeddings, read_upload_embeddings
         from pipeline.scoring.recommendation import write_recommendation
@@ -72,7 +74,10 @@ class Recommend(luigi.Task):
         embeddings = read(options.folder(self.workspace, run), run_folder, resolve_device(self.device))
         made = write_recommendation(run_folder, embeddings, options, self.name)
         names = {run_id: name for name, run_id in read_names(self.workspace).items()}
-        say(recommendation_text(made, options, names.get(run_folder.id, run_folder.id)))
+        lines = recommendation_text(made, options, names.get(run_folder.id, run_folder.id))
+        written = [made.parquet, f"{made.parquet.removesuffix('.parquet')}.json"]
+        results = {"run": run_folder.id, "clips": int(made.table["place"].notna().sum())}
+        finish(command, Summary(lines, {"written": written}, {"results": results}))
 
     def _checked(self) -> tuple[Run, RecommendOptions]:
         """The run's folder, and what is asked of it."""

@@ -1,11 +1,14 @@
 """Runs held against each other, and deleted."""
 
+from dataclasses import asdict
+
 import luigi
 
+from pipeline.commands.command import Command
 from pipeline.core.errors import OptionError
 from pipeline.runs.run import Run
 from pipeline.runs.runs import delete_run, find_run, read_names
-from tasks.console import say
+from tasks.console import Summary, finish
 from tasks.option_types import RUN_HELP, AskedOption, RunsOption
 from tasks.options import held
 from tasks.terminal_text import comparison_text
@@ -29,9 +32,13 @@ class CompareRuns(luigi.Task):
         from pipeline.evaluation.compare_runs import compare_runs
 
         first, second = self._found()
+        command = Command.begin(self.workspace, self.task_family)
         names = {run_id: name for name, run_id in read_names(self.workspace).items()}
         compared = compare_runs(self.workspace, first, second)
-        say(comparison_text(compared, names.get(first, first), names.get(second, second)))
+        lines = comparison_text(compared, names.get(first, first), names.get(second, second))
+        places = {name: Run.of(self.workspace, run).path for name, run in (("first", first), ("second", second))}
+        results = {"first": first, "second": second, **asdict(compared)}
+        finish(command, Summary(lines, places, {"results": results}))
 
     def _found(self) -> tuple[str, str]:
         if len(self.runs) != 2:
@@ -53,9 +60,9 @@ class DeleteRun(luigi.Task):
 
     def run(self) -> None:
         found = find_run(self.workspace, self.run_id, finished=False)
-        with held(self.workspace, Run.of(self.workspace, found).place, self.task_family):
+        command = Command.begin(self.workspace, self.task_family)
+        place = Run.of(self.workspace, found).place
+        with held(self.workspace, place, self.task_family):
             delete_run(self.workspace, found)
-        say(
-            f"deleted {Run.of(self.workspace, found).place} of {self.workspace}; clips, features and datasets are still"
-            " there"
-        )
+        line = f"deleted {place} of {self.workspace}; clips, features and datasets are still there"
+        finish(command, Summary([line], {}, {"results": {"deleted": place}}))

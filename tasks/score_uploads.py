@@ -1,6 +1,6 @@
 """New clips, scored with a run that is there."""
 
-from typing import Self
+from typing import Any, Self
 
 import luigi
 
@@ -10,10 +10,10 @@ from pipeline.dataset.folder import CLIPS, FACES, STATISTICS, DatasetFolder
 from pipeline.modalities.registry import load_profile
 from pipeline.runs.run import SCORES, SCORES_ABOUT, SCORES_CSV, Run
 from pipeline.runs.runs import find_run
-from tasks.console import Progress
-from tasks.features import batch_files, extractions
+from tasks.console import Progress, Summary
+from tasks.features import ExtractOptions, batch_files, extractions
 from tasks.option_types import RUN_HELP, NumberOption
-from tasks.options import ExtractOptions, changed_meanwhile
+from tasks.options import changed_meanwhile
 from tasks.snapshots import Features
 from tasks.terminal_text import uploads_text
 
@@ -48,9 +48,9 @@ class ScoreUploads(ExtractOptions):
         self._refuse_other_features(features)
         return features
 
-    def with_snapshot(self) -> Self:
+    def with_snapshot(self, **options: Any) -> Self:
         # A name may be given to another run meanwhile.
-        return self.clone(seen=self.snapshot, run_id=self.run_folder.id, profile=self._profile())
+        return super().with_snapshot(run_id=self.run_folder.id, profile=self._profile(), **options)
 
     @property
     def work(self) -> str:
@@ -60,7 +60,10 @@ class ScoreUploads(ExtractOptions):
         return [*extractions(self)]
 
     def done(self) -> bool:
-        if self.uploads_id is None or not all(task.done() for task in extractions(self)):
+        return self.uploads_id is not None and all(task.done() for task in extractions(self)) and self.made()
+
+    def made(self) -> bool:
+        if self.uploads_id is None:
             return False
         folder = self.uploads_folder()
         about = folder.read_intact_json(SCORES_ABOUT)
@@ -89,14 +92,20 @@ class ScoreUploads(ExtractOptions):
         files = [batch_files(self, seen) for seen in self.snapshot.batches]
         refuse_too_many(files, self.max_failed)
         folder = self.uploads_folder()
-        with Progress(self, "assemble") as progress:
+        with Progress(self, "assemble and score") as progress:
             assemble_uploads(folder, files, progress, self.run_folder)
-        score_uploads(folder, self.run_folder, self.torch_device, self.level or None)
+            score_uploads(folder, self.run_folder, self.torch_device, self.level or None)
 
-    def summary(self) -> str:
+    def amount(self) -> dict[str, Any]:
+        clips = sum(len(seen.batch.rows) for seen in self.snapshot.batches)
+        return {"amount": clips, "unit": "clip", "device": self.torch_device.type}
+
+    def summary(self) -> Summary:
         """The clips that are expected to do best, for the terminal."""
         folder = self.uploads_folder()
-        return uploads_text(folder.read_table(SCORES), f"{folder.file(SCORES)} and {SCORES_CSV} beside it")
+        table = folder.read_table(SCORES)
+        content = {**self.clip_endings(), "results": {"uploads": folder.id, "run": self.run_folder.id}}
+        return Summary(uploads_text(table), {"scores": [folder.file(SCORES), folder.file(SCORES_CSV)]}, content)
 
     def _profile(self) -> str:
         if self.profile:

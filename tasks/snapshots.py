@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 from models.weights.profiles import Profile
-from pipeline.core.errors import ProfileError
+from pipeline.core import storage
+from pipeline.core.errors import DamagedFile, ProfileError
 from pipeline.core.fingerprint import fingerprint
 from pipeline.core.options import DecodeLimits, SamplingOptions
-from pipeline.features.plan import FeatureSpec, feature_spec
-from pipeline.ingest.clip_table import IngestedBatch, read_ingest
+from pipeline.features.plan import FeatureSpec, endings_folder, feature_spec
+from pipeline.files.folder import discard
+from pipeline.ingest.clip_table import IngestedBatch, newest_file, read_ingest
 from pipeline.ingest.ingest_batch import ingest_fingerprint
 from pipeline.ingest.manifest import Batch, read_manifests
 from pipeline.ingest.signatures import clip_signatures, file_signature
@@ -130,3 +132,20 @@ def ingest_table(path: str) -> IngestedBatch:
 @lru_cache(maxsize=512)
 def _read_table(path: str, signature: str) -> IngestedBatch:
     return read_ingest(path)
+
+
+def failed_before(workspace: str, batch: Batch, sampling: SamplingOptions) -> Retry:
+    """The clips of a batch that failed last time for a reason that may have passed."""
+    from pipeline.dataset.failures import failures
+
+    newest = newest_file(workspace, batch.name)
+    if newest is None:
+        return Retry()
+    endings = endings_folder(workspace, batch.name, sampling)
+    try:
+        found = failures(read_ingest(newest.path, other_version_ok=True), endings)
+    except DamagedFile as damaged:
+        discard(damaged)
+        return Retry() if storage.exists(newest.path) else failed_before(workspace, batch, sampling)
+    clip_ids = {failure.clip_id for failure in found if failure.retryable} & set(batch.rows["clip_id"])
+    return Retry(tuple(sorted(clip_ids)), newest.sequence) if clip_ids else Retry()

@@ -1,55 +1,86 @@
 """Text that the tasks print at their end: tables and sentences, made of what a run left."""
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from pipeline.core.errors import CLIP_CODES
 from pipeline.core.text import visible
 from pipeline.scoring.recommendation_options import RecommendOptions
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from pipeline.commands.forecast import Forecast
+    from pipeline.commands.progress import Standing
+    from pipeline.commands.work import BatchWork, ClipWork
     from pipeline.evaluation.compare_runs import Comparison
     from pipeline.feedback.clip_feedback import ClipFeedback
     from pipeline.ingest.exports.plan import ManifestPlan
     from pipeline.scoring.recommendation import Recommendation
 
 TOP = 10  # clips of a challenge that are printed
-NAMED = 5  # clips of an ending that are printed
+NAMED = 5  # cells that are printed of a column
 LISTED = 20  # files or records that are printed of those that a manifest is made without
 DEMO_PROFILE_NOTE = "NOTE: the profile demo knows rendered dancers only; use --profile full for real clips"
 
 
-class ClipOutcome(Protocol):
-    """What the tables of clips say of one."""
-
-    @property
-    def clip_id(self) -> str: ...
-
-    @property
-    def status(self) -> str: ...
-
-    @property
-    def code(self) -> str: ...
+def demo_profile_text(manifest: str) -> str:
+    """What somebody should know who builds from real clips with the networks of the demo, before hours are spent."""
+    return (
+        f"NOTE: the profile demo is of networks trained on rendered dancers, and the clips of {manifest} are none: what"
+        " it finds in them says little. For the official weights: luigi --module tasks FetchWeights --profile full;"
+        " then the same command with --profile full"
+    )
 
 
-def clips_text(counts: Mapping[str, int], clips: Iterable[ClipOutcome], retry: str = "add --retry-failed") -> list[str]:
+def progress_text(standing: "Standing") -> str:
+    """A line on how far a stage is, made for those who look at it hours later: since when, done, rate, time left."""
+    parts = [f"{standing.title} after {duration_text(standing.seconds)}"]
+    if standing.total:
+        share = f"({100 * standing.done // standing.total} %)"
+        parts.append(f"{standing.done} of {standing.total} {standing.unit}s {share}, {standing.failed} failed")
+        if standing.per_s:
+            parts.append(f"{standing.per_s:.3g} {standing.unit}s/s")
+        if standing.eta_s and not standing.ended:
+            parts.append(f"about {duration_text(standing.eta_s)} left")
+    parts += [standing.message] * bool(standing.message)
+    return ": ".join([parts[0], "; ".join(parts[1:])]) if len(parts) > 1 else parts[0]
+
+
+def duration_text(seconds: float) -> str:
+    """12 s, 3 min 12 s, 2 h 5 min."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes_left = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes_left} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def times_text(stages: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Where a command's time went, a kind of stage a line, from its summary; none where nothing ran for a second."""
+    spent: dict[str, Counter[str]] = {}
+    for stage in stages:
+        spent.setdefault(stage["stage"], Counter()).update({"": stage["took_s"]} | stage.get("parts", {}))
+    lines = []
+    for name, parts in spent.items():
+        if parts[""] >= 1:
+            named = [f"{part} {duration_text(took)}" for part, took in parts.items() if part and took >= 1]
+            lines.append(f"  {name:<16} {duration_text(parts['']):>12}" + (f"   {', '.join(named)}" if named else ""))
+    return ["time:", *lines] if lines else []
+
+
+def clips_text(content: Mapping[str, Any], retry: str = "add --retry-failed") -> list[str]:
     """How many clips ended in which way; of those that were not ok a line a code, and what to do.
 
-    counts: clips by ending. clips: at least those that were not ok. retry: how those are tried again that may pass.
+    content: as `clip_counts` gives it. retry: how those are tried again that may pass.
     """
-    by_code: dict[tuple[str, str], list[str]] = {}
-    for clip in clips:
-        if clip.status != "ok":
-            by_code.setdefault((clip.status, clip.code), []).append(clip.clip_id)
-    lines = [f"clips: {', '.join(f'{count} {ending}' for ending, count in counts.items())}"]
-    for (status, code), ids in sorted(by_code.items(), key=lambda item: (item[0][0], -len(item[1]), item[0][1])):
-        named = ", ".join(ids[:NAMED]) + (", ..." if len(ids) > NAMED else "")
-        lines.append(f"  {len(ids)} {status}, {code}: {named}\n      {CLIP_CODES[code].meaning}")
-    if by_code:
-        passing = sum(len(by_code.get(("failed", code), ())) for code, about in CLIP_CODES.items() if about.retryable)
+    lines = [f"clips: {', '.join(f'{count} {ending}' for ending, count in content['clips'].items())}"]
+    for code in content["codes"]:
+        named = ", ".join(code["named"]) + (", ..." if code["clips"] > len(code["named"]) else "")
+        lines.append(f"  {code['clips']} {code['status']}, {code['code']}: {named}\n      {code['meaning']}")
+    if content["codes"]:
+        passing = sum(code["clips"] for code in content["codes"] if code["retryable"])
         again = f"; {passing} may pass another time: {retry}" if passing else ""
         lines.append(f"  what to do about each code: docs/clip-endings.md{again}")
     return lines
@@ -84,15 +115,9 @@ def _examples(cells: Iterable[str]) -> str:
     return ", ".join(visible(cell if len(cell) <= 30 else cell[:27] + "...") for cell in cells)
 
 
-def build_text(clips: list[str], metrics: dict, notes: list[str], times: str, report: str) -> str:
-    """The clips' endings, how well the run ranks, where the time went, and the report's place.
-
-    metrics: metrics.json.
-    """
-    lines = [*clips, f"ranking: {ranking_text(metrics)}", *not_judged_text(metrics.get("folds") or {}), *notes]
-    if times:
-        lines += ["time:", times]
-    return "\n".join([*lines, f"report: {report}"])
+def build_text(clips: list[str], metrics: dict, notes: list[str]) -> list[str]:
+    """The clips' endings, and how well the run ranks. metrics: metrics.json."""
+    return [*clips, f"ranking: {ranking_text(metrics)}", *not_judged_text(metrics.get("folds") or {}), *notes]
 
 
 def ceiling_text(ceiling: float) -> list[str]:
@@ -117,10 +142,20 @@ def copies_text(counts: dict[str, int]) -> list[str]:
     return [f"copies: {', '.join(phrases)}; they share folds"] if phrases else []
 
 
-def ranking_text(metrics: dict) -> str:
+def fused_metrics(metrics: Mapping[str, Any]) -> dict[str, Any]:
     """How the fused score agrees with the likes of clips by creators never seen, from metrics.json."""
     evaluated = metrics["folds"] if metrics.get("folds", {}).get("clips") else metrics["splits"]["test"]
-    fused = evaluated["predictors"]["fused"]["mean"]
+    return evaluated["predictors"]["fused"]["mean"]
+
+
+def dataset_text(content: Mapping[str, Any]) -> list[str]:
+    """The clips' endings, and the uploads that are there more than once. content: of a dataset's summary."""
+    return [*clips_text(content), *copies_text(content["copies"])]
+
+
+def ranking_text(metrics: dict) -> str:
+    """The same in words."""
+    fused = fused_metrics(metrics)
     if fused["spearman"] is None:
         return f"not evaluated: {fused['reason']}"
     interval = "({:.2f} to {:.2f}) ".format(*fused["spearman_95"]) if fused.get("spearman_95") else ""
@@ -134,7 +169,7 @@ def not_judged_text(folds: Mapping[str, Any]) -> list[str]:
     return [f"not judged by folds: {folds['reason']}"] if folds.get("reason") else []
 
 
-def uploads_text(table: "pd.DataFrame", written: str, top: int = TOP) -> str:
+def uploads_text(table: "pd.DataFrame", top: int = TOP) -> list[str]:
     """The first clips of each challenge, and clips without a score. table: as ScoreUploads writes it."""
     import pandas as pd
 
@@ -156,10 +191,10 @@ def uploads_text(table: "pd.DataFrame", written: str, top: int = TOP) -> str:
             f"{clip.clip_id} ({clip.code or 'nothing to judge'})" for clip in abstained.head(top).itertuples()
         )
         lines.append(f"without a score: {len(abstained)} clips: {named}")
-    return "\n".join([*lines, f"scores: {written}"])
+    return lines
 
 
-def comparison_text(compared: "Comparison", first: str, second: str) -> str:
+def comparison_text(compared: "Comparison", first: str, second: str) -> list[str]:
     """A table of Spearman correlations, and what the runs were made with that is not the same."""
     from pipeline.metrics.significance import PRIMARY
 
@@ -182,11 +217,61 @@ def comparison_text(compared: "Comparison", first: str, second: str) -> str:
             if count
         )
         lines.append(f"left out: {only}")
-    lines += ["what differs (first / second):", *(f"  {line}" for line in compared.differing or ("nothing",))]
-    return "\n".join(lines)
+    return [*lines, "what differs (first / second):", *(f"  {line}" for line in compared.differing or ("nothing",))]
 
 
-def feedback_text(clip: str, feedback: "ClipFeedback") -> str:
+def forecast_text(forecast: "Forecast") -> list[str]:
+    """What a command would do, and how long that would take."""
+    lines: list[str] = []
+    for work, times in forecast.batches:
+        lines.append(f"{work.batch}: {work.clips} clips" + (", up to date" if work.nothing else ""))
+        if work.unprobed:
+            lines.append(f"  to probe: {work.unprobed} clips, {_unprobed_bytes_text(work)}; {_time_text(times.ingest)}")
+        todo = [(name, part, times.modalities[name]) for name, part in work.modalities.items()]
+        rows = [*todo, ("decoding, once for all", work.decoded, times.decoding)]
+        lines += [f"  {name:<24}{_work_text(part)}; {_time_text(time)}" for name, part, time in rows if part.shards]
+        if work.unprobed and work.modalities:
+            lines.append(
+                f"  {', '.join(work.modalities)}: of the {work.unprobed} clips to probe, those that can be decoded; how"
+                " long they are, and so how much work that is, is not known before IngestBatch has run"
+            )
+    lines += [f"{work.stage}: {_time_text(time)}" for work, time in forecast.stages.items()]
+    if forecast.nothing:
+        return [*lines, "nothing to do: everything is up to date"]
+    unknown = [f"{', '.join(forecast.unmeasured)}, not measured yet"] if forecast.unmeasured else []
+    unknown += [f"the features of the {forecast.unprobed} clips to probe"] * bool(
+        forecast.unprobed and forecast.profile
+    )
+    if unknown and not forecast.known_s:
+        return [*lines, f"in all: not known: {'; and '.join(unknown)}"]
+    beside = f", and beside it {'; and '.join(unknown)}" if unknown else ""
+    return [*lines, f"in all: about {duration_text(forecast.known_s)} by the rates measured on this workspace{beside}"]
+
+
+def _work_text(work: "ClipWork") -> str:
+    unstated = f" and {work.unstated} clips of unstated length" if work.unstated else ""
+    video = f"{duration_text(work.video_s)} of video{unstated}"
+    return f"{work.clips} clips in {work.shards} shards, {video}, {_bytes_text(work.bytes)} to read"
+
+
+def _unprobed_bytes_text(work: "BatchWork") -> str:
+    more = f" and {work.unprobed_unsized} clips of unknown size" if work.unprobed_unsized else ""
+    return f"{_bytes_text(work.unprobed_bytes)}{more} to read"
+
+
+def _bytes_text(count: float) -> str:
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"
+
+
+def _time_text(seconds: float | None) -> str:
+    return "time not measured on this workspace yet" if seconds is None else f"about {duration_text(seconds)}"
+
+
+def feedback_text(clip: str, feedback: "ClipFeedback") -> list[str]:
     """The sentences, strongest first, and what they are worth."""
     references, findings = feedback.references, feedback.comparison.findings
     lines = [f"clip {clip} against the best {len(references)} of its challenge: {', '.join(references)}"]
@@ -194,10 +279,10 @@ def feedback_text(clip: str, feedback: "ClipFeedback") -> str:
         lines += [f"  {explained.sentence}", f"      {explained.meaning}"]
     if not findings:
         lines.append("  nothing stands out: it differs from them no more than they do from one another")
-    return "\n".join([*lines, f"written: {feedback.json_path} and {feedback.film_path}"])
+    return lines
 
 
-def recommendation_text(made: "Recommendation", options: RecommendOptions, run: str) -> str:
+def recommendation_text(made: "Recommendation", options: RecommendOptions, run: str) -> list[str]:
     """A table a challenge: what each clip is good for, what it looks like, and whose place it took."""
     asked = ", ".join(f"{modality} {weight:g}" for modality, weight in options.weights if weight)
     creators = f"at most {options.per_creator} a creator" if options.per_creator else "any number a creator"
@@ -214,8 +299,7 @@ def recommendation_text(made: "Recommendation", options: RecommendOptions, run: 
             f"NOTE: the model was trained on {seen} of these clips and saw their likes, which flatters them; BuildVDV"
             " with --folds 3 judges every clip by a model that did not see it"
         )
-    lines.append(f"written: {made.parquet} and .json beside it")
-    return "\n".join(lines)
+    return lines
 
 
 def _heading(about: dict, options: RecommendOptions) -> str:

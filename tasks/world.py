@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 import luigi
 
+from pipeline.commands.command import Stage
+from pipeline.commands.progress import EVERY_S
 from pipeline.core import storage
 from pipeline.core.errors import DataError
 from tasks.console import Progress, say
-from tasks.option_types import NumberOption
+from tasks.option_types import CommandOption, NumberOption
 
 if TYPE_CHECKING:
     from simulation.world import WorldOptions
@@ -41,6 +43,12 @@ class RenderWorld(luigi.Task):
         int, 0, 1024, default=0, significant=False, description="rendering processes; 0: one a processor core"
     )
 
+    progress_s = NumberOption(
+        float, 0.05, 86_400.0, default=EVERY_S, significant=False,
+        description="seconds between two reports of progress where the output is no terminal",
+    )  # fmt: skip
+    for_command = CommandOption()
+
     def complete(self) -> bool:
         from simulation.render import OPTIONS, is_rendered
 
@@ -54,8 +62,10 @@ class RenderWorld(luigi.Task):
             if manifest_path(folder).exists():
                 raise DataError(f"{folder} holds a manifest and no {OPTIONS}: choose another folder for a new world")
             write_options(folder, self._new_world())
-        with Progress(self, f"render {folder.resolve().name}") as progress:
+        self.stage = Stage(self.for_command, self.task_family, "")
+        with self.stage, Progress(self, f"render {folder.resolve().name}") as progress:
             render_world(folder, self.processes or len(os.sched_getaffinity(0)), progress)
+            self.stage.measure(clips=progress.did)
         say(f"rendered: {manifest_path(folder)} and its clips")
 
     def _new_world(self) -> "WorldOptions":
@@ -70,6 +80,11 @@ class RenderWorld(luigi.Task):
             challenges=self.challenges,
             hidden=self.hidden,
         )
+
+
+@RenderWorld.event_handler(luigi.Event.DEPENDENCY_PRESENT)
+def _nothing_to_do(task: RenderWorld) -> None:
+    say(f"nothing to do: the world of {task.folder} is rendered")
 
 
 def world_of(manifest: str) -> str | None:

@@ -37,7 +37,7 @@ _MAGIC = b"PAR1"
 _TAIL = 65536  # bytes at a Parquet file's end that are read first; mostly its whole footer
 
 
-_FOLDERS = {"clips", "features", "datasets", "runs", "uploads"}  # of a workspace; every file but one is in these
+_FOLDERS = {"clips", "commands", "features", "datasets", "runs", "uploads"}  # of a workspace; one file is in none
 _OUTSIDE_FOLDERS = "latest.json"
 
 

@@ -2,7 +2,9 @@
 
 import io
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -116,8 +118,24 @@ class Folder:
         write_parquet(self.file(name), arrow)
 
 
+_looking: ContextVar[bool] = ContextVar("looking", default=False)
+
+
+@contextmanager
+def only_looking() -> Iterator[None]:
+    """Within it damaged files are named and left where they are."""
+    before = _looking.set(True)
+    try:
+        yield
+    finally:
+        _looking.reset(before)
+
+
 def discard(damaged: DamagedFile) -> None:
     """Remove a damaged file with a warning, so that whoever made it makes it again."""
+    if _looking.get():
+        log.warning(f"{damaged.path} is damaged ({damaged.what}); it would be removed, to be made again")
+        return
     log.warning(f"{damaged.path} is damaged ({damaged.what}); it is removed, to be made again")
     storage.remove(damaged.path)
 

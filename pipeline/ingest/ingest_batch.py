@@ -4,6 +4,7 @@ Every clip is probed and hashed, and given its shard; what is known from the las
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,6 +19,7 @@ from pipeline.ingest.clip_table import (
     SCHEMA,
     IngestedBatch,
     IngestedClip,
+    TableFile,
     clips_folder,
     newest_file,
     read_ingest,
@@ -34,7 +36,7 @@ MAX_LOST_SHARE = 0.5
 _CHECKPOINT = "probed.parquet"
 
 ProbeClips = Callable[[Iterable[tuple[str, str]], DecodeLimits, int], Iterator[Probe]]
-Progress = Callable[[int, int, str], None]
+Progress = Callable[[int, int, Mapping[str, int] | str], None]
 ManifestClip = tuple[str, str, str]  # clip_id, uri, signature of the file
 
 
@@ -71,10 +73,10 @@ def run_ingest(
     A clip that cannot be used becomes a row with its code, and ends nothing. The file appears whole or not at all;
     a run that is killed loses at most the last `checkpoint_s` seconds of probing.
 
-    workers: processes that probe. limits: what a clip may cost. progress: called with clips done, clips in all, and
-    what is being done. probe: pipeline.decode.pool.probe_clips, or one of its kind. retry: clip_ids to begin anew, in a
-    new shard, though nothing of them has changed: those whose decoding failed for a reason that may have passed.
-    signatures: see `ingest_fingerprint`.
+    workers: processes that probe. limits: what a clip may cost. progress: called with clips done, clips in all, and how
+    many of those done are ok and failed. probe: pipeline.decode.pool.probe_clips, or one of its kind. retry: clip_ids
+    to begin anew, in a new shard, though nothing of them has changed: those whose decoding failed for a reason that may
+    have passed. signatures: see `ingest_fingerprint`.
 
     Raises:
         TooManyFailed: most of the clips that could be read last time cannot be now, as when a disk is not mounted or a
@@ -86,19 +88,18 @@ def run_ingest(
     newest = newest_file(workspace, batch.name)
     if newest and newest.fingerprint == fingerprint and not retry:
         return newest.path
-    previous = read_ingest(newest.path, other_version_ok=True) if newest else IngestedBatch((), {})
-
     folder = clips_folder(workspace, batch.name)
     checkpoint = storage.join(folder, _CHECKPOINT)
-    interrupted = read_ingest(checkpoint, other_version_ok=True).clips if storage.exists(checkpoint) else ()
-    probes = _still_true((*previous.clips, *interrupted), manifest_clips, retry)
+    previous, probes = _known(newest, checkpoint, manifest_clips, retry)
     todo = [(clip_id, uri) for clip_id, uri, _ in manifest_clips if clip_id not in probes]
-    progress(len(probes), len(manifest_clips), "probing" if todo else "every clip is known from before")
+    counts = Counter(_status(known) for known in probes.values())
+    progress(len(probes), len(manifest_clips), counts if todo else "every clip is known from before")
     saved_at = time.monotonic()
     with _closing((probe or _default_probe())(todo, limits, workers) if todo else iter(())) as results:
         for result in results:
             probes[result.clip_id] = result
-            progress(len(probes), len(manifest_clips), "probing")
+            counts[_status(result)] += 1
+            progress(len(probes), len(manifest_clips), counts)
             if time.monotonic() - saved_at >= checkpoint_s:
                 write_ingest(checkpoint, IngestedBatch(_clips(manifest_clips, probes), {}), batch.name, fingerprint)
                 saved_at = time.monotonic()
@@ -111,6 +112,32 @@ def run_ingest(
     write_ingest(path, _assigned(clips, previous, shard_clips, retry), batch.name, fingerprint)
     storage.remove(checkpoint)
     return path
+
+
+def known_clips(
+    workspace: str, batch: Batch, shard_clips: int, signatures: Sequence[str], retry: Collection[str] = ()
+) -> IngestedBatch:
+    """The clips of a batch that `run_ingest` would not probe again, in the shards that they would have without others.
+
+    Nothing is written. Raises what `read_ingest` does.
+    """
+    checkpoint = storage.join(clips_folder(workspace, batch.name), _CHECKPOINT)
+    manifest_clips = _manifest_clips(batch, signatures, DecodeLimits())
+    previous, probes = _known(newest_file(workspace, batch.name), checkpoint, manifest_clips, retry)
+    return _assigned(_clips(manifest_clips, probes), previous, shard_clips, retry)
+
+
+def _known(
+    newest: TableFile | None, checkpoint: str, manifest_clips: Iterable[ManifestClip], retry: Collection[str]
+) -> tuple[IngestedBatch, dict[str, Probe]]:
+    """The table before, and what need not be probed again of it and of an ingest that was interrupted."""
+    previous = read_ingest(newest.path, other_version_ok=True) if newest else IngestedBatch((), {})
+    interrupted = read_ingest(checkpoint, other_version_ok=True).clips if storage.exists(checkpoint) else ()
+    return previous, _still_true((*previous.clips, *interrupted), manifest_clips, retry)
+
+
+def _status(probe: Probe) -> str:
+    return "failed" if probe.code else "ok"
 
 
 @contextmanager

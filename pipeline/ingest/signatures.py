@@ -76,6 +76,12 @@ def states_content(signature: str) -> bool:
     return signature not in (MISSING, NOT_ALLOWED) and not signature.startswith(UNREACHABLE)
 
 
+def stated_bytes(signature: str) -> int | None:
+    """Size of the file that a signature is of; None where it is not there or the store does not state it."""
+    size = signature.split("-")[0]
+    return int(size) if states_content(signature) and size.isdecimal() else None
+
+
 def _local(uri: str, patterns: Sequence[str]) -> str:
     try:
         status = os.stat(storage.local_path(uri) if "://" in uri else uri)

@@ -9,7 +9,7 @@ runs/<id>/run.json             data, options, code and machine; written last, so
 
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,10 +34,18 @@ from pipeline.training.fit import Fitted, fit
 log = logging.getLogger(__name__)
 
 
-def train_fusion(dataset_folder: DatasetFolder, run_folder: Run, config: VdvConfig, device: torch.device) -> None:
+def train_fusion(
+    dataset_folder: DatasetFolder,
+    run_folder: Run,
+    config: VdvConfig,
+    device: torch.device,
+    progress: Callable[[int, int], None] = lambda *_: None,
+) -> None:
     """Train on the dataset's training clips (see pipeline.training.fit) and write the run.
 
     Killed and called again, it resumes after the last whole epoch, to the same weights bit for bit on a CPU.
+
+    progress: called with encoders trained and encoders in all.
 
     Raises:
         DataError: there is nothing to learn from; the message says what to add. Or the context is asked for, and the
@@ -52,7 +60,7 @@ def train_fusion(dataset_folder: DatasetFolder, run_folder: Run, config: VdvConf
     folder = run_folder.path
     with storage.temporary_folder() as temporary:
         local = storage.local_path(folder) if storage.is_local(folder) else temporary
-        fitted = fit(dataset, config, device, str(local), run_folder.file(CHECKPOINTS))
+        fitted = fit(dataset, config, device, str(local), run_folder.file(CHECKPOINTS), progress)
         if local == temporary:
             _upload(temporary, folder)
     write_tensors(run_folder.file(MODEL), fitted.model.state_dict())

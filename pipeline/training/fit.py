@@ -1,6 +1,7 @@
 """The training of a whole model: the encoders one by one, then the joint model of their scores and of statistics."""
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -43,6 +44,7 @@ def fit(
     device: torch.device,
     logs: str | None = None,
     checkpoints: str | None = None,
+    progress: Callable[[int, int], None] = lambda *_: None,
 ) -> Fitted:
     """Train a model on the dataset's training clips.
 
@@ -59,6 +61,7 @@ def fit(
         checkpoints: folder, anywhere that pipeline.core.storage writes, for trained encoders and, after each epoch, the
             one in training (pipeline.training.checkpoints); the caller clears it. Encoders found in it are not trained
             again. None: no checkpoints.
+        progress: called with encoders trained and encoders in all.
 
     Raises:
         DataError: there is nothing to learn from; says what to add. Or weights are not finite.
@@ -72,12 +75,20 @@ def fit(
     for network in model.pretrained.values():
         start_pretrained(network)
     loss = {}
+    folds = config.inner_folds if len(clips.row) < MANY_CLIPS else 2
+    fold_of = assign_folds(clips.group, clips.challenge.tolist(), folds, config.seed)
+    steps = (int(fold_of.max()) + 2) * len(modalities)
+    trained = itertools.count(1)
+    progress(0, steps)
     with quiet(), deterministic():
-        unseen = _out_of_fold(dataset, clips, modalities, config, device, checkpoints)
+        unseen = _out_of_fold(
+            dataset, clips, fold_of, modalities, config, device, checkpoints, lambda: progress(next(trained), steps)
+        )
         for modality in modalities:
             prefix = _checkpoint_prefix(checkpoints, "all", modality)
             fitted = _fit_encoder(dataset, modality, clips.row, config, device, prefix, logs)
             model.encoders[modality], loss[modality] = fitted.encoder, fitted.loss
+            progress(next(trained), steps)
         evidence = {name: _calibrate(model, name, dataset, clips, unseen[name]) for name in modalities}
         if model.context is not None:
             evidence[CONTEXT] = calibrate_context(model.context, dataset.clips.iloc[clips.row])
@@ -128,20 +139,25 @@ def _checkpoint_prefix(checkpoints: str | None, fold: str, modality: str) -> str
 def _out_of_fold(
     dataset: ClipDataset,
     clips: TrainingClips,
+    fold_of: np.ndarray,
     modalities: Sequence[str],
     config: VdvConfig,
     device: torch.device,
     checkpoints: str | None,
+    trained: Callable[[], None],
 ) -> dict[str, Tensor]:
     """By modality, scores [n] of the training clips by encoders that did not see their creators; NaN in clips that lack
     the modality and in those whose fold leaves nothing to learn from.
+
+    fold_of: the fold [n] of each training clip. trained: called once an encoder of each modality and fold is trained,
+    or passed over.
     """
-    folds = config.inner_folds if len(clips.row) < MANY_CLIPS else 2
-    fold_of = assign_folds(clips.group, clips.challenge.tolist(), folds, config.seed)
     scores = {modality: torch.full((len(clips.row),), torch.nan) for modality in modalities}
     for fold in range(fold_of.max() + 1):
         seen = clips.row[fold_of != fold]
         if not len(seen) or not _has_pair(dataset, seen, config):
+            for _ in modalities:
+                trained()
             continue
         unseen = np.flatnonzero(fold_of == fold)
         for modality in modalities:
@@ -153,6 +169,7 @@ def _out_of_fold(
                     encoded = encode(encoder, batch.inputs[modality].to(device))
                 found = encoded.score.masked_fill(~encoded.present, torch.nan).cpu()
                 scores[modality][np.searchsorted(clips.row, batch.row.numpy())] = found
+            trained()
     return scores
 
 

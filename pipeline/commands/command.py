@@ -1,0 +1,163 @@
+"""A command's log: what its stages are at, as JSON lines in `commands/<id>.jsonl` (docs/progress.md has the fields).
+
+The log is kept in memory that all processes of a command share, and written to the workspace whole, from time to time:
+object stores cannot append, and a file that is whole or not there is one that anybody may read at any time.
+"""
+
+import fcntl
+import json
+import logging
+import os
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from pipeline.core import storage
+from pipeline.core.errors import WorkspaceError
+
+log = logging.getLogger(__name__)
+
+COMMANDS = "commands"  # the folder in a workspace
+KEPT = 20  # commands of each task whose files are kept, beside the one under way
+_PAUSE_S = 1.0  # between writings of a log that nothing depends on: a thousand short stages would write it as often
+
+# A line an event, by whichever process: Luigi forks those of its --workers off the process that has imported this.
+_JOURNAL = os.memfd_create("vdv-journal")
+_writing = threading.Lock()
+_written: dict[str, float] = {}  # when this process last wrote the log of a command
+_unwritable: set[str] = set()  # commands whose files could not be written, which was said
+
+
+@dataclass(frozen=True)
+class Command:
+    """One run of a task that a person asked for."""
+
+    workspace: str  # folder or URL
+    task: str
+    id: str  # <UTC time>-<task>-<6 random hex digits>: ordered by time, and no two commands have the same
+    began_at: str  # ISO 8601, UTC
+    began: float  # the same by time.monotonic(), one clock for all processes of a machine
+
+    @classmethod
+    def begin(cls, workspace: str, task: str) -> "Command":
+        """A new command, in whose favour the files of old ones are removed. Nothing is written yet."""
+        now = datetime.now(UTC)
+        _remove_old(workspace, task)
+        name = f"{now:%Y%m%dT%H%M%SZ}-{task}-{uuid.uuid4().hex[:6]}"
+        command = cls(workspace, task, name, _text(now), time.monotonic())
+        command.note("began", task=task)
+        return command
+
+    def seconds(self) -> float:
+        """Since it began."""
+        return round(time.monotonic() - self.began, 3)
+
+    def note(self, event: str, **fields: Any) -> None:
+        """Add an event to the log. The log reaches the workspace with the next `publish`."""
+        about = {"command": self.id, "time": _text(datetime.now(UTC)), "seconds": self.seconds(), "event": event}
+        os.write(_JOURNAL, (json.dumps(about | fields) + "\n").encode())
+
+    def events(self, event: str) -> list[dict[str, Any]]:
+        """The events of a kind, oldest first, of all the command's processes."""
+        return [noted for noted in self._all() if noted["event"] == event]
+
+    def publish(self, at_once: bool = False) -> None:
+        """Write the log, unless it was written a moment ago. One that cannot be written costs a warning, once.
+
+        at_once: write it in any case.
+        """
+        with _writing, _locked():  # whoever writes later writes more
+            if not at_once and time.monotonic() - _written.get(self.id, -_PAUSE_S) < _PAUSE_S:
+                return
+            _written[self.id] = time.monotonic()
+            lines = "".join(json.dumps(noted) + "\n" for noted in self._all())
+            self.write(f"{self.id}.jsonl", lines.encode())
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file beside the log, whole or not at all. One that cannot be written costs a warning, once."""
+        try:
+            storage.write_bytes(storage.join(self.workspace, COMMANDS, name), data)
+        except WorkspaceError as error:
+            # The stages say whether the command can go on; the log decides nothing.
+            if self.id not in _unwritable:
+                _unwritable.add(self.id)
+                log.warning(f"vdv: {error}; what the command is at and what it did is only said here")
+
+    def _all(self) -> Iterator[dict[str, Any]]:
+        text = os.pread(_JOURNAL, os.fstat(_JOURNAL).st_size, 0)
+        for line in text.splitlines():
+            noted = json.loads(line)
+            if noted["command"] == self.id:
+                yield noted
+
+
+class Stage:
+    """A task at work for a command, from `began` to `stage_ended` in its log."""
+
+    def __init__(self, command: Command | None, name: str, of: str):
+        self.command = command  # None: of nobody's command, as in a test; nothing is logged
+        self.name = name
+        self.of = of  # the batch it works on; "": all of them
+        self._measured: dict[str, Any] = {}
+        self._began = time.monotonic()
+
+    def measure(self, **fields: Any) -> None:
+        """What was done, from which rates can be computed; it stands in the log and in the summary."""
+        self._measured |= fields
+
+    def __enter__(self) -> "Stage":
+        if self.command:
+            self.command.note("stage_began", stage=self.name, of=self.of)
+            self.command.publish()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if self.command is None:
+            return
+        took = round(time.monotonic() - self._began, 3)
+        about = {"stage": self.name, "of": self.of, "took_s": took, **outcome(error)}
+        self.command.note("stage_ended", **about, **self._measured)
+        self.command.publish()
+
+
+def outcome(error: BaseException | None) -> dict[str, Any]:
+    """How something ended: done, failed or interrupted, and of an error its code and the words that a person reads."""
+    if error is None:
+        return {"outcome": "done", "error": None}
+    ended = "failed" if isinstance(error, Exception) else "interrupted"
+    code = getattr(error, "code", None)
+    words = [str(error) or type(error).__name__, *getattr(error, "__notes__", ())]
+    about = {"code": code if isinstance(code, str) else type(error).__name__, "message": "\n".join(words)}
+    return {"outcome": ended, "error": about}
+
+
+@contextmanager
+def _locked() -> Iterator[None]:
+    """Between the processes of a command; the kernel lets go when one dies."""
+    fcntl.lockf(_JOURNAL, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        fcntl.lockf(_JOURNAL, fcntl.LOCK_UN)
+
+
+def _remove_old(workspace: str, task: str) -> None:
+    folder = storage.join(workspace, COMMANDS)
+    files = storage.listing(folder, recursive=False)
+    of_task: dict[str, list[str]] = {}
+    for name in files:
+        of, _, ending = name.rpartition(".")
+        if ending in ("json", "jsonl") and of.split("-")[1:2] == [task]:
+            of_task.setdefault(of, []).append(name)
+    for of in sorted(of_task)[:-KEPT]:
+        for name in of_task[of]:
+            storage.remove(storage.join(folder, name))
+
+
+def _text(time: datetime) -> str:
+    return time.isoformat(timespec="milliseconds")
