@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.compare_workspaces import FINGERPRINT, bits_of
 from benchmarks.tiny_clips import PROFILE, tiny_world
+from pipeline.commands.command import COMMANDS
 from pipeline.core.locks import LOCKS
 
 CLIPS = 8
@@ -258,12 +259,14 @@ def contents(workspace: Path, masked: bool = False) -> dict[str, str]:
     """What must come out the same of a build, by file.
 
     Digests of the bytes of features, and of all rows of other tables; of other files only that they are there. Logs of
-    a training are left out, locks, and files that are still being written.
+    a training and of commands are left out, locks, and files that are still being written.
     """
     found = {}
     for path in sorted(workspace.rglob("*")):
         name = path.relative_to(workspace).as_posix()
-        if not path.is_file() or "/logs/" in name or path.name.startswith(".staged-") or name.startswith(LOCKS):
+        if not path.is_file() or "/logs/" in name or path.name.startswith(".staged-"):
+            continue
+        if name.startswith((LOCKS, f"{COMMANDS}/")):
             continue
         found[FINGERPRINT.sub("*", name) if masked else name] = _digest(path, name)
     return found

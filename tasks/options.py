@@ -185,29 +185,34 @@ class WorkspaceTask(luigi.Task):
     def _require(self) -> luigi.Task | list[luigi.Task]:
         if not self.asked_for:
             return self.needs()
-        self.check_options()
-        if not self._worlds and (first := self.first_words()):
-            say(first)
         if self.dry_run:
-            self._would = self._dry_run_lines()
+            with only_looking():
+                self._would = self._dry_run_lines()
             return []
+        self._begin()
         storage.remove_stale(self.workspace)  # what killed commands were writing
         self._command = Command.begin(self.workspace, self.task_family)
         if self._worlds:  # their manifests and clips are still to come
             return [world.clone(for_command=self._command) for world in self._worlds]
         return self.with_snapshot()
 
+    def _begin(self) -> None:
+        """What comes before all work: errors of options, and words."""
+        self.check_options()
+        if not self._worlds and (first := self.first_words()):
+            say(first)
+
     def first_words(self) -> str:
         """What somebody should know before the work begins; "": nothing."""
         return ""
 
     def _dry_run_lines(self) -> list[str]:
+        self._begin()
         heading = f"dry run of {self.task_family}: nothing is done, and nothing in {self.workspace} is touched"
         if self._worlds:
             folders = ", ".join(world.folder for world in self._worlds)
             return [heading, f"RenderWorld: {folders}, of which all the rest is to be made; how much is known then"]
-        with only_looking():
-            return [heading, *forecast_text(self.forecast())]
+        return [heading, *forecast_text(self.forecast())]
 
     def run(self) -> Generator[luigi.Task, None, None] | None:
         if self.asked_for and self.dry_run:
@@ -221,7 +226,10 @@ class WorkspaceTask(luigi.Task):
                 self.make_unless_done()
         except BaseException as error:
             if self.for_command:
-                end(self.for_command, self.clip_endings() if isinstance(error, TooManyFailed) else {}, error)
+                content = self.clip_endings() if isinstance(error, TooManyFailed) else {}
+                written = end(self.for_command, content, error)
+                if isinstance(error, Exception):
+                    say(f"summary: {written}")
             raise
         return None
 

@@ -39,7 +39,8 @@ def progress_text(standing: "Standing") -> str:
     parts = [f"{standing.title} after {duration_text(standing.seconds)}"]
     if standing.total:
         share = f"({100 * standing.done // standing.total} %)"
-        parts.append(f"{standing.done} of {standing.total} {standing.unit}s {share}, {standing.failed} failed")
+        failed = f", {standing.failed} failed" if standing.counts or standing.unit == "clip" else ""
+        parts.append(f"{standing.done} of {standing.total} {standing.unit}s {share}{failed}")
         if standing.per_s:
             parts.append(f"{standing.per_s:.3g} {standing.unit}s/s")
         if standing.eta_s and not standing.ended:
@@ -268,7 +269,9 @@ def _bytes_text(count: float) -> str:
 
 
 def _time_text(seconds: float | None) -> str:
-    return "time not measured on this workspace yet" if seconds is None else f"about {duration_text(seconds)}"
+    if seconds is None:
+        return "time not measured on this workspace yet"
+    return f"about {duration_text(seconds)}" if seconds else "at once"
 
 
 def feedback_text(clip: str, feedback: "ClipFeedback") -> list[str]:

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from pipeline.commands.command import Command
 
 EVERY_S = 30.0  # between two reports to those who are told from time to time
-_WINDOW = 10  # reports over which the rate is taken: clips of one batch are alike, those of the next one may not be
+# The rate is that of the last ten reports, for some clips take longer than others; but that since the beginning where
+# less than so much was done in these, as where each training takes an hour.
+_WINDOW, _ENOUGH = 10, 20
 _SPARSER = 0.01  # lines of the log become sparser with the age of a stage, so that a week's fit in it as an hour's do
 
 
@@ -58,8 +60,8 @@ class Progress:
         self._at_once, self._timed, self._every_s = at_once, timed, every_s
         self._began = time.monotonic()
         self._done, self._total, self._detail = 0, 0, ""  # type: int, int, Mapping[str, int] | str
-        self._first: int | None = None
-        # Times and numbers done: of the first report, since loading networks is no work on clips, then of each timed.
+        # When how many were done: at the first report, since loading networks is no work on clips, and of late.
+        self._start: tuple[float, int] | None = None
         self._marks: deque[tuple[float, int]] = deque(maxlen=_WINDOW)
         self._changing = threading.Lock()
         self._over = threading.Event()
@@ -69,22 +71,23 @@ class Progress:
         with self._changing:
             self._done, self._total = done, total
             self._detail = detail if isinstance(detail, str) else dict(detail)
-            if self._first is None:
-                self._first = done
-                self._marks.append((time.monotonic(), done))
+            if self._start is None:
+                self._start = time.monotonic(), done
         for show in self._at_once:
             show(self.standing())
 
     @property
     def did(self) -> int:
-        """How many were done since the first report that had some to do: those done before it are not of this stage."""
-        return self._done - (self._first or 0)
+        """How many were done since the first report: those done before it were known from earlier commands."""
+        return self._done - self._start[1] if self._start else 0
 
     def standing(self, ended: bool = False) -> Standing:
         """As it is now."""
         with self._changing:
             now = time.monotonic()
-            since, before = self._marks[0] if self._marks else (now, self._done)
+            since, before = self._start or (now, self._done)
+            if self._marks and self._done - self._marks[0][1] >= _ENOUGH:
+                since, before = self._marks[0]
             per_s = (self._done - before) / (now - since) if self._done > before and now > since else None
             counts, message = ({}, self._detail) if isinstance(self._detail, str) else (self._detail, "")
             took = now - self._began
@@ -104,9 +107,12 @@ class Progress:
         while not self._over.wait(self._every_s):
             for show in self._timed:
                 show(self.standing())
-            with self._changing:
-                if self._first is not None:
-                    self._marks.append((time.monotonic(), self._done))
+            self._mark()
+
+    def _mark(self) -> None:
+        with self._changing:
+            if self._start is not None:
+                self._marks.append((time.monotonic(), self._done))
 
 
 class LogLines:

@@ -70,7 +70,7 @@ def cross_validate(
             stay the same where the training's seed is another.
         device: `cuda` without a number: folds are spread over all GPUs that torch sees (assign_devices).
         workers: folds trained at a time on a device, each in a process of its own; 1 on a single device: in this one.
-        progress: called with folds done and folds in all.
+        progress: called with folds done and folds in all, first of all with 0.
         baselines: fit the baselines, other fusions and a control with permuted labels on the same training clips, too.
         permuted: train the model once more on permuted labels, as a control. Doubles the time.
         checkpoints: folder, anywhere that pipeline.core.storage writes, that keeps finished folds and encoders; the
@@ -95,6 +95,8 @@ def cross_validate(
         for number, (fold, at) in enumerate(zip(splits, devices, strict=True))
     ]
     parts = []
+    if progress:
+        progress(0, len(tasks))
     for part in _run_all(tasks, workers):
         parts.append(part)
         if progress:

@@ -162,7 +162,7 @@ def extract_shards(
         build: makes the extractor of a modality on `device`; called once for each modality that a plan lacks.
         workers: decode processes.
         profile: its name, for the files' metadata.
-        progress: called after every clip.
+        progress: called when the networks are there, and after every clip.
     """
     keep_blocks()
     modalities = dict.fromkeys(spec.modality for plan in plans for spec in plan.missing)
@@ -171,6 +171,7 @@ def extract_shards(
     with ExitStack() as stack:
         pool = stack.enter_context(DecodePool(sampling, limits, workers))
         events = _Timed(pool.run(extraction.jobs(stack)))
+        extraction.report()
         for event in events:
             if isinstance(event, Chunk):
                 extraction.take_chunk(event)
@@ -196,6 +197,11 @@ class _Extraction:
     progress: Progress | None
     counts: Counter[str] = field(default_factory=Counter)  # clips written, by status
     in_flight: dict[str, _ClipInFlight] = field(default_factory=dict)
+
+    def report(self) -> None:
+        """Tell how far it is."""
+        if self.progress:
+            self.progress(self.counts.total(), sum(len(plan.clips) for plan in self.plans), self.counts)
 
     def jobs(self, stack: ExitStack) -> Iterator[DecodeJob]:
         """Clips to decode, shard after shard; each shard's writers are opened on `stack` when its turn comes."""
@@ -235,8 +241,7 @@ class _Extraction:
             trim(above=_KEPT_BYTES)
             del self.in_flight[clip.ending.clip_id]
             self.counts[clip.ending.status] += 1
-            if self.progress:
-                self.progress(self.counts.total(), sum(len(plan.clips) for plan in self.plans), self.counts)
+            self.report()
             clip.shard.remaining -= 1
             if clip.shard.remaining == 0:
                 _close_shard(self.workspace, self.batch, clip.shard, self.sampling, self.profile)

@@ -135,6 +135,8 @@ def make_media(
         if clip_ids[row] in sources.files
     ]  # fmt: skip
     pictures: dict[int, Pictures] = {}
+    if progress:
+        progress(0, len(subjects))
     for picture in film(subjects, sources.sampling, sources.limits, sources.workers, faces == "blur"):
         pictures[picture.row] = picture
         if picture.film is not None:

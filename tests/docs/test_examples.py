@@ -13,6 +13,9 @@ import pandas as pd
 import pytest
 import torch
 
+from pipeline.commands.command import Command
+from pipeline.commands.summary import clip_counts, end
+from pipeline.dataset.failures import Outcome
 from pipeline.dataset.folder import DatasetFolder
 from pipeline.evaluation.evaluate import evaluate_run
 from pipeline.modalities.registry import modality_names
@@ -58,6 +61,7 @@ def made(workspaces: Workspaces) -> dict[str, Any]:
         DatasetFolder(str(workspace), "datasets/one"), Run(str(workspace), RUN), torch.device("cpu")
     )
     write_recommendation(Run(str(workspace), RUN), embeddings, RecommendOptions(top=3), "june")
+    end(Command.begin(str(workspace), "BuildVDV"), clip_counts({"failed": 1}, [Outcome("a", "failed", "empty", "")]))
     (workspace / LATEST).write_text(json.dumps(latest("datasets/one", RUN)))
     files = make_batch(workspace.parent / "all", speed_decides(4))
     path.mkdir()
@@ -157,6 +161,13 @@ def test_the_clips_recommended_are_read_in_their_order(
     written = json.loads(Path(made["workspace"], RUN, "recommendations/june.json").read_text())["challenges"]
     expected = [[about["name"], *(clip["clip_id"] for clip in about["recommended"])] for about in written]
     assert [line.split() for line in capsys.readouterr().out.splitlines()] == expected
+
+
+def test_the_failures_of_the_newest_build_are_those_of_its_summary(
+    run_page: Callable[[str], dict], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_page("progress.md")
+    assert capsys.readouterr().out.split() == ["1", "failed", "empty"]
 
 
 def test_the_notebook_is_committed_without_what_it_prints() -> None:

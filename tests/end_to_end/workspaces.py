@@ -13,6 +13,7 @@ import psutil
 from luigi.cmdline import luigi_run
 
 from benchmarks.tiny_clips import PROFILE as TINY_PROFILE
+from pipeline.commands.command import COMMANDS
 from pipeline.core.locks import LOCKS
 from pipeline.features.plan import SIZES
 from tests.support.warm_process import ended, environment, start
@@ -100,6 +101,6 @@ def written(folder: Path) -> dict[str, int]:
 
 
 def changed(before: dict[str, int], after: dict[str, int]) -> set[str]:
-    """What was written, but for the records of shards' sizes and for locks."""
+    """What was written, but for the records of shards' sizes, for locks and for what is noted of every command."""
     written = {path for path, when in after.items() if before.get(path) != when}
-    return {path for path in written if not path.endswith(SIZES) and not path.startswith(LOCKS)}
+    return {path for path in written if not path.endswith(SIZES) and not path.startswith((LOCKS, COMMANDS))}

@@ -4,6 +4,7 @@ import errno
 import logging
 import multiprocessing
 import sys
+import time
 import traceback
 from collections.abc import Callable
 
@@ -14,7 +15,7 @@ from luigi.worker import TaskProcess
 
 import tasks
 from pipeline.core.errors import ManifestError, TooManyFailed, WorkspaceError
-from tasks.console import Progress, UserErrors, note_parts, say, time_spent, times_noted
+from tasks.console import Progress, UserErrors, say
 
 LOG = "luigi-interface"
 
@@ -163,6 +164,8 @@ def test_other_lines_pass_as_they_are() -> None:
 class Watched(luigi.Task):
     """A task as Luigi's worker runs it: with two functions to report to."""
 
+    progress_s = 30.0
+
     def watch(self) -> tuple[list[float], list[str]]:
         percentages: list[float] = []
         messages: list[str] = []
@@ -170,16 +173,34 @@ class Watched(luigi.Task):
         return percentages, messages
 
 
-def test_progress_off_a_terminal_prints_nothing_and_tells_luigi(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_short_stage_off_a_terminal_prints_nothing_and_luigi_is_told_how_it_ended(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     task = Watched()
     percentages, messages = task.watch()
     with Progress(task, "extract june") as progress:
-        progress(0, 4, "probing")
+        progress(0, 4, {})
         progress(1, 4, {"partial": 1})
         progress(4, 4, {"partial": 1, "ok": 2, "failed": 1})
-    assert percentages == [0, 25, 100]
-    assert messages == ["0 of 4 probing", "1 of 4 1 partial", "4 of 4 1 failed, 2 ok, 1 partial"]
+    assert percentages == [100]
+    (message,) = messages
+    assert message.startswith("extract june after 0 s: 4 of 4 clips (100 %), 1 failed")
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_stage_off_a_terminal_says_at_the_interval_how_far_it_is_though_it_reports_nothing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    task = Watched()
+    task.progress_s = 0.05
+    percentages, messages = task.watch()
+    with Progress(task, "evaluate"):
+        while len(messages) < 3:
+            time.sleep(0.01)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == len(messages) >= 4, "at each interval, and at the end"
+    assert set(lines) == {"evaluate after 0 s"}
+    assert not percentages, "of how many is not known"
 
 
 def test_progress_of_nothing_is_no_division_by_zero() -> None:
@@ -187,7 +208,26 @@ def test_progress_of_nothing_is_no_division_by_zero() -> None:
     percentages, messages = task.watch()
     with Progress(task, "assemble") as progress:
         progress(0, 0)
-    assert (percentages, messages) == ([], ["0 of 0"])
+    assert (percentages, messages) == ([], ["assemble after 0 s"])
+
+
+def test_a_scheduler_that_went_away_costs_its_status_and_not_the_work(caplog: pytest.LogCaptureFixture) -> None:
+    task = Watched()
+    task.progress_s = 0.05
+    asked = []
+
+    def gone(message: str) -> None:
+        asked.append(message)
+        raise RPCError("http://there:8082 does not answer", OSError())
+
+    task.set_progress_percentage, task.set_status_message = None, gone
+    with Progress(task, "assemble") as progress:
+        progress(1, 2)
+        time.sleep(0.3)
+    assert len(asked) == 1
+    assert [record.getMessage() for record in caplog.records if "does not answer" in record.getMessage()] == [
+        f"vdv: http://there:8082 does not answer; the scheduler is told no more of {task}"
+    ]
 
 
 def test_progress_needs_no_luigi_to_report_to(capsys: pytest.CaptureFixture[str]) -> None:
@@ -196,41 +236,23 @@ def test_progress_needs_no_luigi_to_report_to(capsys: pytest.CaptureFixture[str]
     assert capsys.readouterr() == ("", "")
 
 
-def test_progress_on_a_terminal_shows_how_far_it_is(
+def test_progress_on_a_terminal_is_a_bar_and_no_lines(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    with Progress(luigi.Task(), "extract june") as progress:
+    task = Watched()
+    task.progress_s = 0.05
+    with Progress(task, "extract june") as progress:
+        progress(0, 4, {})
+        time.sleep(0.2)
         progress(3, 4, {"ok": 3})
-        shown = progress._bar.format_meter(**progress._bar.format_dict)
-    assert "extract june" in shown
+    shown = capsys.readouterr().err
+    assert "extract june:  75%" in shown
     assert "3/4" in shown
     assert "3 ok" in shown
-    assert "extract june" in capsys.readouterr().err
+    assert "after" not in shown
 
 
 def test_what_is_said_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     say("clips: 3 ok")
     assert capsys.readouterr() == ("", "clips: 3 ok\n")
-
-
-@pytest.fixture
-def task() -> luigi.Task:
-    return Watched()
-
-
-def took(task: luigi.Task, seconds: float) -> None:
-    task.trigger_event(luigi.Event.PROCESSING_TIME, task, seconds)
-
-
-def test_the_time_of_a_build_is_its_own_whichever_process_its_tasks_ran_in(task: luigi.Task) -> None:
-    took(task, 100)  # a build before
-    began = times_noted()
-    assert time_spent(began) == ""
-    took(task, 2)
-    note_parts(task, {"pose": 1.4, "face": 0.2})
-    other = multiprocessing.get_context("fork").Process(target=took, args=(task, 61))
-    other.start()
-    other.join()
-    (line,) = time_spent(began).splitlines()
-    assert line.split() == ["Watched", "1", "min", "3", "s", "pose", "1", "s"]

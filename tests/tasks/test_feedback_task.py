@@ -40,7 +40,7 @@ def test_sentences_and_files_are_printed(workspace: Path, capsys: pytest.Capture
     for one in found["findings"]:
         assert one["sentence"] in said
         assert one["meaning"] in said
-    assert f"written: {workspace}/{RUN}/feedback/late.json and {workspace}/{RUN}/feedback/late.mp4" in said
+    assert f"written: {workspace}/{RUN}/feedback/late.json, {workspace}/{RUN}/feedback/late.mp4" in said
 
 
 def test_a_clip_without_faults_is_told_so(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,7 @@ import pytest
 from pipeline.core.errors import DataError
 from pipeline.core.locks import exclusive
 from pipeline.ingest.ingest_batch import run_ingest
+from tasks.console import Summary
 from tasks.features import AssembleDataset, ExtractBatch, IngestBatch
 from tasks.model import TrainFusion
 from tasks.options import WorkspaceTask
@@ -55,8 +56,8 @@ class _Before(WorkspaceTask):
     def make(self) -> None:
         raise AssertionError("it is not asked for")
 
-    def summary(self) -> str:
-        return ""
+    def summary(self) -> Summary:
+        return Summary([], {})
 
 
 class _After(_Before):

@@ -66,7 +66,8 @@ def test_the_table_says_place_relevance_and_what_each_clip_gained_and_lost(
             moved = clip.relevance_place - clip.place
             assert f"  {clip.relevance_place}" + (f" ({moved:+d})" if moved else "") in line
     assert table["place"].isna().any()
-    assert f"written: {workspace}/{RUN}/recommendations/mine.parquet and .json beside it" in said
+    written = f"{workspace}/{RUN}/recommendations/mine"
+    assert f"written: {written}.parquet, {written}.json\n" in said
 
 
 def test_a_name_used_again_is_replaced_and_other_options_get_other_files(workspace: Path) -> None:

@@ -25,6 +25,7 @@ def test_weights_that_come_with_the_package_are_complete_without_a_network_or_a_
     assert list(tmp_path.iterdir()) == []
     done = luigi_command("FetchWeights", tmp_path, "--profile", "untrained", "--weights-cache", str(tmp_path / "cache"))
     assert done.code == 0, done.output
+    assert f"nothing to do: weights of the profile untrained are in {tmp_path / 'cache'}" in done.output
     assert list(tmp_path.iterdir()) == []
 
 

@@ -21,7 +21,8 @@ def test_a_new_world_is_rendered_whole_and_only_once(tmp_path: Path) -> None:
     files = {path.relative_to(tmp_path / "world").as_posix() for path in (tmp_path / "world").rglob("*.*")}
     assert {"world.toml", "world.csv", "clips/w1061-0000.mp4", "truth/clips.parquet"} <= files
     before = written(tmp_path)
-    assert render(tmp_path).code == 0
+    again = render(tmp_path)
+    assert (again.code, again.output) == (0, "nothing to do: the world of world is rendered\n")
     assert not changed(before, written(tmp_path))
 
 

@@ -113,7 +113,7 @@ def test_the_same_seed_gives_the_same_frame_however_many_work(workspace: str, sc
 
 
 def test_progress_is_told_fold_by_fold(scenes: Judged) -> None:
-    assert scenes.progress == [(1, 2), (2, 2)]
+    assert scenes.progress == [(0, 2), (1, 2), (2, 2)]
 
 
 def test_what_was_planted_is_found_on_creators_never_seen(tmp_path: Path) -> None:
