@@ -271,7 +271,9 @@ def _bytes_text(count: float) -> str:
 def _time_text(seconds: float | None) -> str:
     if seconds is None:
         return "time not measured on this workspace yet"
-    return f"about {duration_text(seconds)}" if seconds else "at once"
+    if seconds < 0.5:
+        return "less than a second" if seconds else "at once"
+    return f"about {duration_text(seconds)}"
 
 
 def feedback_text(clip: str, feedback: "ClipFeedback") -> list[str]:

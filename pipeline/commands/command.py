@@ -30,7 +30,9 @@ _PAUSE_S = 1.0  # between writings of a log that nothing depends on: a thousand 
 _JOURNAL = os.memfd_create("vdv-journal")
 _writing = threading.Lock()
 _written: dict[str, float] = {}  # when this process last wrote the log of a command
-_unwritable: set[str] = set()  # commands whose files could not be written, which was said
+_said: set[str] = set()  # commands of which this process has said that their files could not be written
+_failed: dict[str, float] = {}  # when that was last tried
+_AGAIN_S = 60.0  # between such tries: a store that fell silent would keep each of them, and the command, for minutes
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,10 @@ class Command:
     def begin(cls, workspace: str, task: str) -> "Command":
         """A new command, in whose favour the files of old ones are removed. Nothing is written yet."""
         now = datetime.now(UTC)
-        _remove_old(workspace, task)
+        try:
+            _remove_old(workspace, task)
+        except WorkspaceError as error:  # of a workspace that may only be read, which is enough for some tasks
+            log.warning(f"vdv: {error}; logs and summaries of old commands stay")
         name = f"{now:%Y%m%dT%H%M%SZ}-{task}-{uuid.uuid4().hex[:6]}"
         command = cls(workspace, task, name, _text(now), time.monotonic())
         command.note("began", task=task)
@@ -80,12 +85,15 @@ class Command:
 
     def write(self, name: str, data: bytes) -> None:
         """Write a file beside the log, whole or not at all. One that cannot be written costs a warning, once."""
+        if time.monotonic() - _failed.get(self.id, -_AGAIN_S) < _AGAIN_S:
+            return
         try:
             storage.write_bytes(storage.join(self.workspace, COMMANDS, name), data)
         except WorkspaceError as error:
             # The stages say whether the command can go on; the log decides nothing.
-            if self.id not in _unwritable:
-                _unwritable.add(self.id)
+            _failed[self.id] = time.monotonic()
+            if self.id not in _said:
+                _said.add(self.id)
                 log.warning(f"vdv: {error}; what the command is at and what it did is only said here")
 
     def _all(self) -> Iterator[dict[str, Any]]:

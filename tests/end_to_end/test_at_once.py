@@ -1,9 +1,11 @@
 """Two commands at once on one workspace: one does the work, the other waits for it and finds it done."""
 
+import json
 import threading
 from pathlib import Path
 
 from benchmarks.tiny_clips import tiny_world
+from pipeline.commands.command import COMMANDS
 from tests.end_to_end.workspaces import Finished, contents, run
 from tests.support.whole_files import read_json
 
@@ -34,6 +36,20 @@ def test_both_end_well_and_nothing_is_done_twice(tmp_path: Path) -> None:
     alone, together = (_losses(tmp_path / name / "workspace/runs") for name in ("alone", "together"))
     assert together == alone != {}
     assert read_json(tmp_path / "together/workspace/latest.json")["run"]
+    _assert_each_has_a_log_of_its_own(tmp_path / "together/workspace" / COMMANDS)
+
+
+def _assert_each_has_a_log_of_its_own(folder: Path) -> None:
+    summaries = [read_json(path) for path in folder.glob("*.json")]
+    logs = {path.stem: [json.loads(line) for line in path.read_text().splitlines()] for path in folder.glob("*.jsonl")}
+    assert {about["command"] for about in summaries} == set(logs)
+    for about in summaries:
+        log = logs[about["command"]]
+        assert {line["command"] for line in log} == {about["command"]}
+        assert [log[0]["event"], log[-1]["event"]] == ["began", "ended"]
+        ended = [line["stage"] for line in log if line["event"] == "stage_ended"]
+        assert ended == [stage["stage"] for stage in about["stages"]]
+        assert about["outcome"] == "done"
 
 
 def _losses(runs: Path) -> dict[str, str]:

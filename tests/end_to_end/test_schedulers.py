@@ -15,6 +15,7 @@ import luigi
 import pytest
 
 from benchmarks.tiny_clips import render_clip, write_manifest
+from pipeline.commands.command import COMMANDS
 from tasks import ExtractBatch
 from tests.end_to_end.workspaces import TINY_PROFILE, run
 from tests.pipeline.decode.test_pool import HOSTILE
@@ -79,11 +80,17 @@ def luigid(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         process.wait()
 
 
-def done_at(port: int, family: str) -> int:
-    """How many tasks of a family a central scheduler has seen done."""
-    asked = urllib.parse.urlencode({"data": json.dumps({"status": "DONE", "upstream_status": ""})})
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/task_list?{asked}") as answer:
-        return sum(task["name"] == family for task in json.load(answer)["response"].values())
+def ask(port: int, what: str, **about: str) -> dict:
+    """What a central scheduler answers its page."""
+    asked = urllib.parse.urlencode({"data": json.dumps(about)})
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/{what}?{asked}") as answer:
+        return json.load(answer)["response"]
+
+
+def done_at(port: int, family: str) -> list[str]:
+    """The ids of the tasks of a family that a central scheduler has seen done."""
+    tasks = ask(port, "task_list", status="DONE", upstream_status="")
+    return [task_id for task_id, task in tasks.items() if task["name"] == family]
 
 
 def test_failed_clips_are_tried_again_by_several_processes_that_plan_and_run(folder: Path) -> None:
@@ -100,13 +107,23 @@ def test_a_central_scheduler_is_used_where_one_is_named_and_no_run_is_taken_for_
     first = run("ExtractBatch", folder, *TASK, *central, "--retry-failed")
     assert first.code == 0, first.output
     assert "clips: 3 ok, 0 partial, 0 failed" in first.output
-    assert done_at(luigid, "IngestBatch") == 1
+    (ingest,) = done_at(luigid, "IngestBatch")
+    assert ask(luigid, "get_task_progress_percentage", task_id=ingest)["progressPercentage"] == 100
+    status = ask(luigid, "get_task_status_message", task_id=ingest)["statusMessage"]
+    assert status.startswith("ingest tiny after ")
+    assert ": 3 of 3 clips (100 %), 0 failed" in status
 
     grow(folder / "tiny.csv")
     second = run("ExtractBatch", folder, *TASK, *central, *WORKERS)
     assert second.code == 0, second.output
     assert "clips: 4 ok, 0 partial, 0 failed" in second.output
-    assert done_at(luigid, "IngestBatch") == 2
+    assert len(done_at(luigid, "IngestBatch")) == 2
+    log = max((folder / "workspace" / COMMANDS).glob("*.jsonl")).read_text().splitlines()
+    stages = [(line["event"], line["stage"]) for line in map(json.loads, log) if line["event"].startswith("stage_")]
+    assert stages == [
+        ("stage_began", "IngestBatch"), ("stage_ended", "IngestBatch"),
+        ("stage_began", "ExtractBatch"), ("stage_ended", "ExtractBatch"),
+    ], "though each was a process of its own"  # fmt: skip
 
 
 def build_three_times(folder: str) -> None:

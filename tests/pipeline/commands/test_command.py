@@ -55,8 +55,10 @@ def test_processes_and_threads_of_a_command_share_a_log_in_which_no_line_is_lost
     threads = [threading.Thread(target=note_and_write, args=(command, number)) for number in (2, 3)]
     for thread in threads:
         thread.start()
-    for one in (*others, *threads):
-        one.join()
+    for process in others:
+        process.join()
+    for thread in threads:
+        thread.join()
     done = [line["done"] for line in logged(command) if line["event"] == "progress"]
     assert sorted(done) == [number for number in range(4) for _ in range(50)]
     assert [path.name for path in (tmp_path / COMMANDS).iterdir()] == [f"{command.id}.jsonl"]
