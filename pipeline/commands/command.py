@@ -13,8 +13,9 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 from pipeline.core import storage
@@ -26,7 +27,8 @@ COMMANDS = "commands"  # the folder in a workspace
 KEPT = 20  # commands of each task whose files are kept, beside the one under way
 _PAUSE_S = 1.0  # between writings of a log that nothing depends on: a thousand short stages would write it as often
 
-# A line an event, by whichever process: Luigi forks those of its --workers off the process that has imported this.
+# A line an event, of all commands that this process begins. Luigi's processes for --workers, however they were started,
+# open it by its name below /proc: they live no longer than the one that began the command.
 _JOURNAL = os.memfd_create("vdv-journal")
 _writing = threading.Lock()
 _written: dict[str, float] = {}  # when this process last wrote the log of a command
@@ -44,6 +46,7 @@ class Command:
     id: str  # <UTC time>-<task>-<6 random hex digits>: ordered by time, and no two commands have the same
     began_at: str  # ISO 8601, UTC
     began: float  # the same by time.monotonic(), one clock for all processes of a machine
+    journal: str = field(default_factory=lambda: f"/proc/{os.getpid()}/fd/{_JOURNAL}")  # what its processes share
 
     @classmethod
     def begin(cls, workspace: str, task: str) -> "Command":
@@ -65,7 +68,7 @@ class Command:
     def note(self, event: str, **fields: Any) -> None:
         """Add an event to the log. The log reaches the workspace with the next `publish`."""
         about = {"command": self.id, "time": _text(datetime.now(UTC)), "seconds": self.seconds(), "event": event}
-        os.write(_JOURNAL, (json.dumps(about | fields) + "\n").encode())
+        os.write(_opened(self.journal), (json.dumps(about | fields) + "\n").encode())
 
     def events(self, event: str) -> list[dict[str, Any]]:
         """The events of a kind, oldest first, of all the command's processes."""
@@ -76,7 +79,7 @@ class Command:
 
         at_once: write it in any case.
         """
-        with _writing, _locked():  # whoever writes later writes more
+        with _writing, _locked(_opened(self.journal)):  # whoever writes later writes more
             if not at_once and time.monotonic() - _written.get(self.id, -_PAUSE_S) < _PAUSE_S:
                 return
             _written[self.id] = time.monotonic()
@@ -97,7 +100,8 @@ class Command:
                 log.warning(f"vdv: {error}; what the command is at and what it did is only said here")
 
     def _all(self) -> Iterator[dict[str, Any]]:
-        text = os.pread(_JOURNAL, os.fstat(_JOURNAL).st_size, 0)
+        journal = _opened(self.journal)
+        text = os.pread(journal, os.fstat(journal).st_size, 0)
         for line in text.splitlines():
             noted = json.loads(line)
             if noted["command"] == self.id:
@@ -144,14 +148,19 @@ def outcome(error: BaseException | None) -> dict[str, Any]:
     return {"outcome": ended, "error": about}
 
 
+@cache
+def _opened(journal: str) -> int:
+    return os.open(journal, os.O_RDWR | os.O_APPEND)
+
+
 @contextmanager
-def _locked() -> Iterator[None]:
+def _locked(journal: int) -> Iterator[None]:
     """Between the processes of a command; the kernel lets go when one dies."""
-    fcntl.lockf(_JOURNAL, fcntl.LOCK_EX)
+    fcntl.lockf(journal, fcntl.LOCK_EX)
     try:
         yield
     finally:
-        fcntl.lockf(_JOURNAL, fcntl.LOCK_UN)
+        fcntl.lockf(journal, fcntl.LOCK_UN)
 
 
 def _remove_old(workspace: str, task: str) -> None:

@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import threading
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 
@@ -46,10 +47,13 @@ def note_and_write(command: Command, number: int) -> None:
         command.publish(at_once=True)
 
 
-def test_processes_and_threads_of_a_command_share_a_log_in_which_no_line_is_lost_or_garbled(tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_processes_and_threads_of_a_command_share_a_log_in_which_no_line_is_lost_or_garbled(
+    tmp_path: Path, method: Literal["fork", "spawn"]
+) -> None:
     command = Command.begin(str(tmp_path), "BuildVDV")
-    fork = multiprocessing.get_context("fork")
-    others = [fork.Process(target=note_and_write, args=(command, number)) for number in range(2)]
+    context: Any = multiprocessing.get_context(method)
+    others = [context.Process(target=note_and_write, args=(command, number)) for number in range(2)]
     for process in others:
         process.start()
     threads = [threading.Thread(target=note_and_write, args=(command, number)) for number in (2, 3)]
