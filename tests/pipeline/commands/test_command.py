@@ -97,8 +97,9 @@ def test_the_newest_commands_of_each_task_are_kept_and_nothing_else_is_touched(t
 
 
 def test_a_log_that_cannot_be_written_costs_one_warning_and_not_the_command(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("pipeline.commands.command._AGAIN_S", 0.0)
     (tmp_path / COMMANDS).write_text("a file in the folder's place")
     command = Command(str(tmp_path), "CompareRuns", "20260601T000000Z-CompareRuns-0a1b2c", "", 0.0)
     for _ in range(2):
