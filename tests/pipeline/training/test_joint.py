@@ -41,6 +41,7 @@ class World:
         return {
             f"modality{n}": Evidence(
                 torch.from_numpy(self.statistics[n] * self.present[n][:, None]),
+                torch.zeros(len(self.group), 0),
                 torch.from_numpy(self.network[n] * self.present[n])[:, None],
                 torch.from_numpy(self.clarity[n]),
                 torch.from_numpy(self.present[n]),
@@ -122,7 +123,7 @@ def test_a_creators_record_is_not_left_to_the_effect_that_nobody_new_has() -> No
     earlier = np.array([target[(world.group == one)][:place].mean() if place else 0.0
                         for one, place in zip(world.group, np.arange(240) % 3, strict=True)])  # fmt: skip
     ones, clarity = torch.ones(240, dtype=torch.bool), torch.zeros(240)
-    record = {CONTEXT: Evidence(torch.from_numpy(earlier)[:, None], torch.zeros(240, 0), clarity, ones)}
+    record = {CONTEXT: Evidence(torch.from_numpy(earlier)[:, None], torch.zeros(240, 0), torch.zeros(240, 0), clarity, ones)}
     joint = fit_joint(world.evidence() | record, world.clips)
     assert joint.coefficients[CONTEXT, STATISTICS][0] > 0.3
     assert joint.creator < 1e-3
