@@ -6,7 +6,6 @@ datasets/<id>/statistics.json    counts; written last, so where it exists, all f
 """
 
 import json
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
@@ -17,8 +16,9 @@ import pyarrow as pa
 from models.weights.catalogue import is_trained
 from pipeline.core.errors import WorkspaceError
 from pipeline.dataset.context import with_records
+from pipeline.dataset.counts import count_clips
 from pipeline.dataset.folder import CLIPS, FACES, STATISTICS, BatchFiles, DatasetFolder
-from pipeline.dataset.labels import TRAIN, LabelOptions, make_labels
+from pipeline.dataset.labels import LabelOptions, make_labels
 from pipeline.dataset.near_duplicates import ClipSketch, clip_sketch, find_near_duplicates, name_originals
 from pipeline.decode.clips import Ending
 from pipeline.features.endings import read_endings
@@ -95,8 +95,7 @@ def assemble(
     clips["label"], clips["percentile"], clips["split"] = labels.label, labels.percentile, labels.split
     statistics = {
         "schema": DATASET_SCHEMA,
-        **_counts(clips, rows, modalities),
-        "copies": _count_copies(clips),
+        **count_clips(clips, modalities),
         "label": {"kind": labels.kind, "why": labels.reason, "options": asdict(options)},
         **features.provenance,
     }
@@ -219,29 +218,3 @@ def _faces_table(clip_ids: Sequence[str], rows: Sequence[_Row]) -> pa.Table:
     types = {"clip_id": pa.string(), "frame": pa.int32(), "face": pa.int32(), "track_id": pa.int32()}
     arrays = [pa.array(values, kind) for values, kind in zip(columns, types.values(), strict=True)]
     return pa.table(arrays, names=list(types))
-
-
-def _counts(clips: pd.DataFrame, rows: Sequence[_Row], modalities: Sequence[str]) -> dict:
-    challenges = {}
-    for name, group in clips.groupby("challenge"):
-        challenges[str(name)] = {
-            "clips": len(group),
-            "labelled": int(group["label"].notna().sum()),
-            "train": int((group["split"] == TRAIN).sum()),
-        }
-    return {
-        "clips": len(clips),
-        "status": {status: sum(row.status == status for row in rows) for status in ("ok", "partial", "failed")},
-        "codes": dict(sorted(Counter(row.code for row in rows if row.code).items())),
-        "split": {str(side): int(count) for side, count in clips["split"].value_counts().sort_index().items()},
-        "challenges": challenges,
-        "modalities": {modality: sum(modality in row.shards for row in rows) for modality in modalities},
-    }
-
-
-def _count_copies(clips: pd.DataFrame) -> dict[str, int]:
-    """Numbers of clips that are copies of an earlier one: the same file, and near-duplicates."""
-    copies = clips[clips["copies"].notna() & (clips["copies"] != clips["clip_id"])]
-    exact = clips.duplicated(["content_hash"]) & (clips["content_hash"] != "")
-    same_file = int(exact[copies.index].sum())
-    return {"of_a_file": same_file, "near": len(copies) - same_file}

@@ -1,0 +1,56 @@
+"""The command that trains the like of a run again, from what the run says it was made with."""
+
+import shlex
+
+from pipeline.dataset.folder import CLIPS, DatasetFolder
+from pipeline.ingest.clip_table import MANIFEST, newest_file
+from pipeline.modalities.registry import modality_names
+from pipeline.purge.census import read_table
+from pipeline.runs.run import FOLDS_ABOUT, Run
+
+_PLACEHOLDER = "MANIFEST"  # where it is not known
+_USUAL = {  # what BuildVDV takes by itself; tests/pipeline/purge/test_retraining.py compares
+    "profile": "demo", "modalities": ",".join(modality_names()), "label": "auto", "max-followers": 0, "seed": 0,
+    "epochs": 9, "protocol": "kfold", "folds": 3,
+}  # fmt: skip
+
+
+def retrain_command(run: Run, about: dict, dataset: DatasetFolder) -> str:
+    """`luigi --module tasks BuildVDV` with the run's options; those that BuildVDV takes by itself are left out.
+
+    about: run.json.
+    """
+    config, label = about["config"], about["label"]["options"]
+    folds = run.read_json(FOLDS_ABOUT) if run.has(FOLDS_ABOUT) else {"protocol": "kfold", "asked": 0}
+    options = {
+        "manifest": _manifest(run, dataset),
+        "workspace": run.workspace,
+        "profile": " and ".join(about["profiles"]),
+        "modalities": ",".join(config["modalities"]),
+        "label": "auto" if config["context"] and label["kind"] == "likes" else label["kind"],
+        "max-followers": label["max_followers"] or 0,
+        "seed": config["seed"],
+        "epochs": config["epochs"],
+        "protocol": folds["protocol"],
+        "folds": folds["asked"],
+    }
+    given = (f"--{name} {shlex.quote(str(value))}" for name, value in options.items() if _USUAL.get(name) != value)
+    context = ["--with-context"] if config["context"] else []
+    return " ".join(["luigi --module tasks BuildVDV", *given, *context])
+
+
+def _manifest(run: Run, dataset: DatasetFolder) -> str:
+    """The manifest of the run's batches, or the folder that holds them; MANIFEST where several lie elsewhere."""
+    read = read_table(dataset.file(CLIPS), "batch")
+    batches = sorted({row["batch"] for row in read[0] if row.get("batch")}) if read else []
+    paths = []
+    for batch in batches:
+        newest = newest_file(run.workspace, batch)
+        table = read_table(newest.path) if newest else None
+        paths.append(table[1].get(MANIFEST, "") if table else "")
+    if not paths or not all(paths):
+        return _PLACEHOLDER
+    if len(paths) == 1:
+        return paths[0]
+    folders = {path.rsplit("/", 1)[0] for path in paths}
+    return folders.pop() if len(folders) == 1 else _PLACEHOLDER
