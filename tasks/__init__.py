@@ -20,9 +20,8 @@ from tasks.features import AssembleDataset, ExtractBatch, IngestBatch
 from tasks.feedback import ActionFeedback
 from tasks.model import CrossValidate, EvaluateRun, RenderReport, RunAblations, ScoreClips, TrainFusion
 from tasks.preparation import FetchWeights, MakeManifest
-from tasks.purge import PurgeClips
 from tasks.recommend import Recommend
-from tasks.runs import CompareRuns, DeleteRun
+from tasks.runs import CompareRuns, DeleteRun, PurgeClips
 from tasks.scheduler import core
 from tasks.score_uploads import ScoreUploads
 from tasks.world import RenderWorld

@@ -14,10 +14,10 @@ from pipeline.core.fingerprint import fingerprint
 from pipeline.core.options import DecodeLimits, SamplingOptions
 from pipeline.features.plan import FeatureSpec, feature_spec
 from pipeline.ingest.clip_table import IngestedBatch, read_ingest
-from pipeline.ingest.ingest_batch import ingest_fingerprint
+from pipeline.ingest.ingest_batch import ingest_fingerprint, without_purged
 from pipeline.ingest.manifest import Batch, read_manifests
 from pipeline.ingest.signatures import clip_signatures, file_signature
-from pipeline.ingest.tombstones import NO_TOMBSTONES, Tombstones, without_purged
+from pipeline.ingest.tombstones import NO_TOMBSTONES, Tombstones
 from pipeline.modalities.registry import modality_identity, modality_names
 from tasks.option_types import AskedOption
 

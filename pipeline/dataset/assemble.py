@@ -6,6 +6,7 @@ datasets/<id>/statistics.json    counts; written last, so where it exists, all f
 """
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
@@ -16,9 +17,8 @@ import pyarrow as pa
 from models.weights.catalogue import is_trained
 from pipeline.core.errors import WorkspaceError
 from pipeline.dataset.context import with_records
-from pipeline.dataset.counts import count_clips
 from pipeline.dataset.folder import CLIPS, FACES, STATISTICS, BatchFiles, DatasetFolder
-from pipeline.dataset.labels import LabelOptions, make_labels
+from pipeline.dataset.labels import TRAIN, LabelOptions, make_labels
 from pipeline.dataset.near_duplicates import ClipSketch, clip_sketch, find_near_duplicates, name_originals
 from pipeline.decode.clips import Ending
 from pipeline.features.endings import read_endings
@@ -218,3 +218,34 @@ def _faces_table(clip_ids: Sequence[str], rows: Sequence[_Row]) -> pa.Table:
     types = {"clip_id": pa.string(), "frame": pa.int32(), "face": pa.int32(), "track_id": pa.int32()}
     arrays = [pa.array(values, kind) for values, kind in zip(columns, types.values(), strict=True)]
     return pa.table(arrays, names=list(types))
+
+
+def count_clips(clips: pd.DataFrame, modalities: Sequence[str]) -> dict:
+    """Numbers of clips by ending, code, split, challenge and modality, and of copies.
+
+    clips: of clips.parquet.
+    """
+    challenges = {}
+    for name, group in clips.groupby("challenge"):
+        challenges[str(name)] = {
+            "clips": len(group),
+            "labelled": int(group["label"].notna().sum()),
+            "train": int((group["split"] == TRAIN).sum()),
+        }
+    return {
+        "clips": len(clips),
+        "status": {status: int((clips["status"] == status).sum()) for status in ("ok", "partial", "failed")},
+        "codes": dict(sorted(Counter(code for code in clips["code"] if code).items())),
+        "split": {str(side): int(count) for side, count in clips["split"].value_counts().sort_index().items()},
+        "challenges": challenges,
+        "modalities": {modality: int(clips[f"shard_{modality}"].notna().sum()) for modality in modalities},
+        "copies": _count_copies(clips),
+    }
+
+
+def _count_copies(clips: pd.DataFrame) -> dict[str, int]:
+    """Numbers of clips that are copies of an earlier one: the same file, and near-duplicates."""
+    copies = clips[clips["copies"].notna() & (clips["copies"] != clips["clip_id"])]
+    exact = clips.duplicated(["content_hash"]) & (clips["content_hash"] != "")
+    same_file = int(exact[copies.index].sum())
+    return {"of_a_file": same_file, "near": len(copies) - same_file}

@@ -8,21 +8,17 @@ is what ingest has to ask.
 """
 
 import hashlib
-import logging
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from pipeline.core.errors import DamagedFile, DataError, WorkspaceError
+from pipeline.core.errors import DamagedFile, WorkspaceError
 from pipeline.core.locks import exclusive
 from pipeline.decode.clips import Probe
 from pipeline.files.folder import Folder
-from pipeline.ingest.manifest import Batch
 
 TOMBSTONES = "tombstones.json"
 PURGED = "purged"  # of errors.CLIP_CODES
-_LISTED = 10  # clips in one message
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -78,31 +74,6 @@ def add_tombstones(workspace: str, clip_ids: Iterable[str], contents: Iterable[s
         content = {"salt": stones.salt, "clips": sorted(clips), "contents": sorted(files)}
         if (clips, files) != (before.clips, before.contents):
             Folder(workspace).write_json(TOMBSTONES, content)
-
-
-def without_purged(batch: Batch, tombstones: Tombstones) -> Batch:
-    """The batch without the rows of purged clips, which a warning names; the same batch where it has none."""
-    purged = batch.rows["clip_id"].map(tombstones.has_clip).to_numpy(bool)
-    if not purged.any():
-        return batch
-    rows = batch.rows[purged]
-    named = [f"{clip_id} (line {line})" for clip_id, line in zip(rows["clip_id"], rows["line"], strict=True)]
-    more = f" and {len(named) - _LISTED} more" if len(named) > _LISTED else ""
-    log.warning(
-        f"{batch.path}: {len(named)} left out, {PURGED}: {', '.join(named[:_LISTED])}{more}. They were purged from this"
-        " workspace; take their rows out of the manifest"
-    )
-    return replace(batch, rows=batch.rows[~purged].reset_index(drop=True))
-
-
-def refuse_purged(batch: Batch, tombstones: Tombstones) -> None:
-    """Raise DataError where a batch still has rows of purged clips: it was read before they were purged."""
-    purged = int(batch.rows["clip_id"].map(tombstones.has_clip).sum())
-    if purged:
-        raise DataError(
-            f"{batch.path}: {purged} of its clips were purged since this command began; run it again, and it goes on"
-            " without them"
-        )
 
 
 def refused(probe: Probe, tombstones: Tombstones) -> Probe:

@@ -22,8 +22,8 @@ from pipeline.files.checksums import read_footer
 from pipeline.files.folder import Folder, discard
 from pipeline.ingest.clip_table import MANIFEST, IngestedBatch, TableFile, newest_file, read_ingest, write_ingest
 from pipeline.ingest.shard_assignment import shard_name
-from pipeline.purge.census import GONE, read_table, shard_clips, table_names
 from pipeline.purge.job import Job, Place, Step, deleting
+from pipeline.purge.tables import GONE, read_table, shard_clips, table_names
 
 _SHARD = re.compile(r"\d+-[0-9a-f]{8}\.parquet")
 

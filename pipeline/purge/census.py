@@ -1,29 +1,22 @@
 """Clips that a workspace knows: which files they were, whose they are, and where the user's own files of them lie."""
 
 import difflib
-import io
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from pipeline.core import storage
-from pipeline.core.errors import DamagedFile, OptionError
-from pipeline.core.text import quoted
+from pipeline.core.errors import OptionError
+from pipeline.core.text import quoted, visible
 from pipeline.dataset.folder import CLIPS, DATASETS
-from pipeline.features.parquet_files import CLIPS_KEY, SKIPPED_KEY
-from pipeline.files.checksums import read_footer
 from pipeline.ingest.clip_table import MANIFEST
 from pipeline.ingest.ids import canonical_id
 from pipeline.ingest.manifest_files import read_file
 from pipeline.ingest.tombstones import read_tombstones
 from pipeline.purge.job import Job, Source
 from pipeline.purge.request import Request
+from pipeline.purge.tables import GONE, UPLOADS, read_table, shard_clips, table_names
 
-UPLOADS = "uploads"
-GONE = "vdv.gone"  # of an ingest table's metadata, as pipeline.ingest.clip_table writes it
 _NEAR = 3  # ids that a message suggests
 _LISTED = 20  # unknown ids in one message
 
@@ -86,33 +79,6 @@ def _add_dataset(census: Census, path: str) -> None:
             census.alike.setdefault(first, {first}).add(row["clip_id"])
 
 
-def table_names(workspace: str) -> list[str]:
-    """`<batch>/<file>` of the tables of clips in clips/, those of earlier states and of ingests under way included."""
-    names = storage.listing(storage.join(workspace, "clips"))
-    return sorted(name for name in names if name.count("/") == 1 and name.endswith(".parquet"))
-
-
-def read_table(path: str, *columns: str) -> tuple[list[dict], dict[str, str]] | None:
-    """Rows, of these columns as far as the file has them, and metadata; None: the file is gone or cannot be read."""
-    try:
-        data = storage.read_bytes(path)
-        footer, metadata = read_footer(path, io.BytesIO(data))
-        present = [name for name in columns if name in footer.schema.to_arrow_schema().names]
-        return pq.read_table(pa.BufferReader(data), columns=present).to_pylist(), metadata
-    except (FileNotFoundError, DamagedFile, pa.ArrowException, OSError):
-        return None
-
-
-def shard_clips(path: str) -> tuple[str, ...] | None:
-    """The clips that a shard of features speaks of, with those that it skipped; None: its footer cannot be read."""
-    try:
-        with storage.opened(path) as file:
-            _, metadata = read_footer(path, file)
-    except (FileNotFoundError, DamagedFile):
-        return None
-    return (*json.loads(metadata.get(CLIPS_KEY, "[]")), *json.loads(metadata.get(SKIPPED_KEY, "{}")))
-
-
 def resolve(workspace: str, request: Request, census: Census) -> Job:
     """What is to be taken out for a request. Of clips that are purged already there is nothing but the id.
 
@@ -171,16 +137,23 @@ def _refuse(workspace: str, what: str, unknown: list[str], known: Collection[str
 
 def manifest_lines(sources: Iterable[Source]) -> Iterator[str]:
     """Where manifests still name the clips, and their files: a line each, to be told to their owner."""
-    by_manifest: dict[tuple[str, str], dict[str, str]] = {}
+    by_manifest: dict[tuple[str, str], list[Source]] = {}
     for source in sources:
-        by_manifest.setdefault((source.batch, source.manifest), {})[source.clip_id] = source.uri
-    for (batch, manifest), uris in sorted(by_manifest.items()):
+        by_manifest.setdefault((source.batch, source.manifest), []).append(source)
+    told: set[tuple[str, str]] = set()
+    for (batch, manifest), named in sorted(by_manifest.items(), reverse=True):  # those of a known manifest first
         lines = _lines(manifest) if manifest else {}
-        for clip_id, uri in uris.items():
-            where = f"{manifest}:{lines[clip_id]}" if clip_id in lines else ""
-            if not manifest:
-                where = f"the manifest of batch {batch}, wherever it is,"
-            yield f"{where or f'{manifest} names it no more;'} {clip_id} {uri}".rstrip()
+        for source in named:
+            if (source.clip_id, source.uri) in told:
+                continue
+            told.add((source.clip_id, source.uri))
+            if source.clip_id in lines:
+                where = f"{manifest}:{lines[source.clip_id]}"
+            elif manifest:
+                where = f"{manifest} (names it no more)"
+            else:
+                where = f"batch {batch}, whose manifest is not known"
+            yield f"{where}: {source.clip_id} {visible(source.uri)}".rstrip()
 
 
 def _lines(manifest: str) -> Mapping[str, int]:

@@ -1,13 +1,11 @@
 """The proof of a purge: every file of the workspace read, and nothing found of what was taken out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from pipeline.core import storage
-from pipeline.purge.census import Census
-from pipeline.purge.contents import search_file
 from pipeline.purge.job import JOB, Job
-from pipeline.purge.needles import Needles
+from pipeline.purge.search import Needles, search_file
 
 
 @dataclass(frozen=True)
@@ -19,10 +17,10 @@ class Proof:
     found: tuple[str, ...]  # a line each: file, place in it, what
 
 
-def needles_of(job: Job, census: Census) -> Needles:
-    """What must not be there any more once the job is done. census: of clips before or after it."""
+def needles_of(job: Job, known: Iterable[str]) -> Needles:
+    """What must not be there any more once the job is done. known: ids of all clips, of those that stay at least."""
     gone = frozenset((*job.clip_ids, *job.contents))
-    return Needles(gone, frozenset(job.creators), frozenset(census.contents) - gone)
+    return Needles(gone, frozenset(job.creators), frozenset(known) - gone)
 
 
 def prove(workspace: str, needles: Needles, progress: Callable[[int, int], None] = lambda *_: None) -> Proof:

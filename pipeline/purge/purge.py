@@ -19,10 +19,10 @@ from pipeline.ingest.tombstones import add_tombstones
 from pipeline.purge.batches import affected_batches, planned, remove_old, rename_shards, replace_shards, works
 from pipeline.purge.census import Census, resolve, take_census
 from pipeline.purge.job import Job, Place, Step, end_job, read_job, write_job
-from pipeline.purge.needles import Needles
 from pipeline.purge.proof import Proof, needles_of, prove
 from pipeline.purge.request import Request
 from pipeline.purge.results import Finding, result_steps
+from pipeline.purge.search import Needles
 
 Hold = Callable[[str], AbstractContextManager[None]]
 
@@ -37,7 +37,7 @@ class Purge:
 
     @property
     def needles(self) -> Needles:
-        return needles_of(self.job, self.census)
+        return needles_of(self.job, self.census.contents)
 
 
 def plan_purge(workspace: str, request: Request) -> Purge:

@@ -15,20 +15,20 @@ import pyarrow.parquet as pq
 
 from pipeline.core import storage
 from pipeline.core.errors import DamagedFile
-from pipeline.dataset.counts import count_clips
+from pipeline.dataset.assemble import count_clips
 from pipeline.dataset.folder import CLIPS, DATASETS, FACES, STATISTICS, DatasetFolder
 from pipeline.files.checksums import CHECKSUM, DATA_CHECKSUM, PLACE, check_parquet, write_parquet
 from pipeline.files.folder import Folder, discard
 from pipeline.files.spreadsheets import spreadsheet_csv
-from pipeline.purge.census import UPLOADS
-from pipeline.purge.contents import search_file
 from pipeline.purge.job import Job, Place, Step, deleting
-from pipeline.purge.needles import Needles
-from pipeline.purge.retraining import retrain_command
-from pipeline.runs.purged import PURGED, mark_purged
+from pipeline.purge.search import Needles, search_file
+from pipeline.purge.tables import UPLOADS
+from pipeline.runs.purged import mark_purged
+from pipeline.runs.retraining import retrain_command
 from pipeline.runs.run import (
     FEEDBACK,
     HELD_OUT,
+    PURGED,
     REPORT,
     RUN,
     RUNS,

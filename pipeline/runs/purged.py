@@ -6,9 +6,8 @@ runs/<id>/purged.json    {trained_on, clips, retrain}; the model learned from wh
 import logging
 
 from pipeline.core.errors import DamagedFile
-from pipeline.runs.run import Run
+from pipeline.runs.run import PURGED, Run
 
-PURGED = "purged.json"
 log = logging.getLogger(__name__)
 
 

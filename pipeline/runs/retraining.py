@@ -2,14 +2,15 @@
 
 import shlex
 
+from pipeline.core import storage
 from pipeline.dataset.folder import CLIPS, DatasetFolder
+from pipeline.files.checksums import read_footer
 from pipeline.ingest.clip_table import MANIFEST, newest_file
 from pipeline.modalities.registry import modality_names
-from pipeline.purge.census import read_table
 from pipeline.runs.run import FOLDS_ABOUT, Run
 
 _PLACEHOLDER = "MANIFEST"  # where it is not known
-_USUAL = {  # what BuildVDV takes by itself; tests/pipeline/purge/test_retraining.py compares
+_USUAL = {  # what BuildVDV takes by itself; tests/pipeline/runs/test_purged.py compares
     "profile": "demo", "modalities": ",".join(modality_names()), "label": "auto", "max-followers": 0, "seed": 0,
     "epochs": 9, "protocol": "kfold", "folds": 3,
 }  # fmt: skip
@@ -41,16 +42,20 @@ def retrain_command(run: Run, about: dict, dataset: DatasetFolder) -> str:
 
 def _manifest(run: Run, dataset: DatasetFolder) -> str:
     """The manifest of the run's batches, or the folder that holds them; MANIFEST where several lie elsewhere."""
-    read = read_table(dataset.file(CLIPS), "batch")
-    batches = sorted({row["batch"] for row in read[0] if row.get("batch")}) if read else []
-    paths = []
-    for batch in batches:
-        newest = newest_file(run.workspace, batch)
-        table = read_table(newest.path) if newest else None
-        paths.append(table[1].get(MANIFEST, "") if table else "")
+    clips = dataset.read_clips() if dataset.has(CLIPS) else None
+    paths = [] if clips is None else [_manifest_of(run.workspace, batch) for batch in sorted(set(clips["batch"]))]
     if not paths or not all(paths):
         return _PLACEHOLDER
     if len(paths) == 1:
         return paths[0]
     folders = {path.rsplit("/", 1)[0] for path in paths}
     return folders.pop() if len(folders) == 1 else _PLACEHOLDER
+
+
+def _manifest_of(workspace: str, batch: str) -> str:
+    """Path or URL of the manifest that the batch's table was made of; "": not known."""
+    if (newest := newest_file(workspace, batch)) is None:
+        return ""
+    with storage.opened(newest.path) as file:
+        _, metadata = read_footer(newest.path, file)
+    return metadata.get(MANIFEST, "")
