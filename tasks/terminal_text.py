@@ -164,7 +164,7 @@ def uploads_text(table: "pd.DataFrame", written: str, top: int = TOP) -> str:
 
 def purge_text(job: "Job", interrupted: "Job | None", manifest_lines: Iterable[str]) -> str:
     """What is purged, what goes with it and what does not, and where the user's own files still name it."""
-    lines = [f"purging {len(job.clip_ids)} clips: {_few(job.clip_ids)}"]
+    lines = [f"purging {len(job.clip_ids)} clip{'' if len(job.clip_ids) == 1 else 's'}: {_few(job.clip_ids)}"]
     if interrupted == job:
         lines.append("this purge was interrupted before, and goes on")
     elif interrupted is not None:
@@ -197,8 +197,9 @@ def _few(ids: Sequence[str]) -> str:
 
 def proof_text(job: "Job", proof: "Proof", workspace: str) -> str:
     """What was looked for, in how much, and that it is not there."""
-    what = [f"{len(job.clip_ids)} ids", f"{len(job.contents)} content hashes"]
-    what += [f"{len(job.creators)} creators"] if job.creators else []
+    counts = {"id": len(job.clip_ids), "content hash": len(job.contents), "creator": len(job.creators)}
+    what = [f"{count} {name}" + ("" if count == 1 else "es" if name.endswith("sh") else "s")
+            for name, count in counts.items() if count]  # fmt: skip
     return (
         f"proof: {proof.files} files of {workspace} read ({proof.size_bytes / 1e6:.1f} MB); none of"
         f" {', '.join(what)} is in them. tombstones.json holds salted hashes, by which the clips are refused"

@@ -10,7 +10,7 @@ from pipeline.modalities.registry import modality_names
 from pipeline.runs.run import FOLDS_ABOUT, Run
 
 _PLACEHOLDER = "MANIFEST"  # where it is not known
-_USUAL = {  # what BuildVDV takes by itself; tests/pipeline/runs/test_purged.py compares
+USUAL = {  # what BuildVDV takes by itself; tests/pipeline/runs/test_purged.py compares
     "profile": "demo", "modalities": ",".join(modality_names()), "label": "auto", "max-followers": 0, "seed": 0,
     "epochs": 9, "protocol": "kfold", "folds": 3,
 }  # fmt: skip
@@ -35,7 +35,7 @@ def retrain_command(run: Run, about: dict, dataset: DatasetFolder) -> str:
         "protocol": folds["protocol"],
         "folds": folds["asked"],
     }
-    given = (f"--{name} {shlex.quote(str(value))}" for name, value in options.items() if _USUAL.get(name) != value)
+    given = (f"--{name} {shlex.quote(str(value))}" for name, value in options.items() if USUAL.get(name) != value)
     context = ["--with-context"] if config["context"] else []
     return " ".join(["luigi --module tasks BuildVDV", *given, *context])
 
