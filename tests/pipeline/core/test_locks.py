@@ -92,15 +92,19 @@ def test_all_that_others_hold_is_waited_for_and_nothing_is_held_then(tmp_path: P
         wait_for_others(str(tmp_path), _wait)  # what this process holds itself
         with ThreadPoolExecutor(1) as other, pytest.raises(_Waits):
             other.submit(wait_for_others, str(tmp_path), _wait).result()
-    waited = []
+    waited: list[int] = []
     holder = subprocess.Popen(
         [sys.executable, "-c", _HOLDER, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert holder.stdout is not None
     assert holder.stdout.readline() == "holds\n"
-    wait_for_others(str(tmp_path), lambda: waited.append(holder.kill()))
-    assert len(waited) == 1
-    assert holder.wait() == -9
+
+    def end_it() -> None:
+        holder.kill()
+        waited.append(holder.wait())
+
+    wait_for_others(str(tmp_path), end_it)
+    assert waited == [-9]
     for work in ("train", "score"):
         with ThreadPoolExecutor(1) as other:
             other.submit(_hold, tmp_path, work).result()

@@ -11,7 +11,7 @@ from pipeline.features.endings import read_endings, write_endings
 from pipeline.features.plan import SIZES, FeatureSpec, Plan, endings_folder, plan_shards, record_sizes
 from pipeline.features.reader import ShardReader
 from pipeline.features.shards import ShardWriter
-from pipeline.ingest.clip_table import newest_file, read_ingest
+from pipeline.ingest.clip_table import IngestedBatch, newest_file, read_ingest
 from pipeline.ingest.shard_assignment import shard_name
 from tests.support.learnable_world import Clip, make_batch, rows_of
 from tests.support.purging import purge
@@ -34,7 +34,7 @@ def folders(workspace: Path) -> list[Path]:
     return [workspace / f"features/{modality}/0000/june" for modality in MODALITIES]
 
 
-def table(workspace: Path) -> tuple[str, object]:
+def table(workspace: Path) -> tuple[str, IngestedBatch]:
     newest = newest_file(str(workspace), "june")
     assert newest is not None
     return newest.path, read_ingest(newest.path)
