@@ -1,6 +1,7 @@
 """Shards lose the clips and nothing else, under the name of what is left; nothing is extracted for it."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from pipeline.ingest.clip_table import IngestedBatch, newest_file, read_ingest
 from pipeline.ingest.shard_assignment import shard_name
 from tests.support.learnable_world import Clip, make_batch, rows_of
 from tests.support.purging import purge
-from tests.support.whole_files import cut, read_json
+from tests.support.whole_files import cut, flip, read_json
 
 CLIPS = [
     Clip("ann1", creator="ann"), Clip("bob1", creator="bob"), Clip("nobody", creator="bob", nobody=True),
@@ -126,13 +127,14 @@ def test_other_batches_are_not_touched(workspace: Path) -> None:
     assert {path: path.read_bytes() for path in workspace.rglob("*july*/**/*.parquet")} == before
 
 
-def test_a_damaged_shard_goes_whole_and_the_others_are_kept(workspace: Path) -> None:
-    (shard,) = folders(workspace)[0].glob("*.parquet")
-    cut(shard, 0.5)
+@pytest.mark.parametrize("harm", [lambda path: cut(path, 0.5), lambda path: flip(path, 40)], ids=["cut", "flipped"])
+def test_a_damaged_shard_goes_whole_and_the_others_are_kept(workspace: Path, harm: Callable[[Path], None]) -> None:
+    (shard,) = folders(workspace)[3].glob("*.parquet")
+    harm(shard)
     _, proof = purge(workspace, "ann1")
     assert not proof.found
-    assert not list(folders(workspace)[0].glob("*.parquet"))
-    assert all(len(list(folder.glob("*.parquet"))) == 1 for folder in folders(workspace)[1:])
+    assert not list(folders(workspace)[3].glob("*.parquet"))
+    assert all(len(list(folder.glob("*.parquet"))) == 1 for folder in folders(workspace)[:3])
 
 
 def test_an_ingest_under_way_is_begun_anew(workspace: Path) -> None:
