@@ -117,5 +117,13 @@ def test_a_short_id_is_found_in_a_table_for_spreadsheets_and_a_number_like_it_is
     assert search_file(str(tmp_path / "scores.csv"), Needles(frozenset({"17"}))) is None
 
 
+@pytest.mark.parametrize("name", ["about.json", "report.html", "table.parquet", "shard.parquet", "model.safetensors"])
+def test_a_short_id_is_found_where_values_are_read(tmp_path: Path, name: str) -> None:
+    WRITERS[name](tmp_path / name, "a17")
+    hit = search_file(str(tmp_path / name), Needles(frozenset({"a17"})))
+    assert hit is not None
+    assert hit[0] == "a17"
+
+
 def test_a_file_that_is_gone_holds_nothing(tmp_path: Path) -> None:
     assert search_file(str(tmp_path / "gone.json"), NEEDLES) is None
