@@ -21,15 +21,15 @@ from tasks.feedback import ActionFeedback
 from tasks.model import CrossValidate, EvaluateRun, RenderReport, RunAblations, ScoreClips, TrainFusion
 from tasks.preparation import FetchWeights, MakeManifest
 from tasks.recommend import Recommend
-from tasks.runs import CompareRuns, DeleteRun
+from tasks.runs import CompareRuns, DeleteRun, PurgeClips
 from tasks.scheduler import core
 from tasks.score_uploads import ScoreUploads
 from tasks.world import RenderWorld
 
 __all__ = [
     "ActionFeedback", "AssembleDataset", "BuildVDV", "CompareRuns", "CrossValidate", "DeleteRun", "EvaluateRun",
-    "ExtractBatch", "FetchWeights", "IngestBatch", "MakeManifest", "Recommend", "RenderReport", "RenderWorld",
-    "RunAblations", "ScoreClips", "ScoreUploads", "TrainFusion",
+    "ExtractBatch", "FetchWeights", "IngestBatch", "MakeManifest", "PurgeClips", "Recommend", "RenderReport",
+    "RenderWorld", "RunAblations", "ScoreClips", "ScoreUploads", "TrainFusion",
 ]  # fmt: skip
 
 # Ours comes before all that Luigi reads by itself: what is read later wins.

@@ -2,6 +2,7 @@
 
 import luigi
 
+from pipeline.runs.purged import warn_if_purged
 from pipeline.runs.run import Run
 from pipeline.runs.runs import find_run
 from tasks.console import say
@@ -37,4 +38,5 @@ class ActionFeedback(luigi.Task):
             from pipeline.runs.train import warn_if_untrained
 
             warn_if_untrained(run)
+        warn_if_purged(run_folder)
         say(feedback_text(self.clip, write_feedback(run_folder, self.clip, resolve_device(self.device))))

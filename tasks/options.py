@@ -20,6 +20,7 @@ from pipeline.files.folder import discard
 from pipeline.ingest.clip_table import find_ingest, newest_file, read_ingest
 from pipeline.ingest.manifest import Batch
 from pipeline.ingest.shard_assignment import SHARD_CLIPS
+from pipeline.ingest.tombstones import read_tombstones
 from pipeline.modalities.registry import load_profile, modality_names
 from tasks.console import GONE, say, times_noted
 from tasks.option_types import AskedOption, DeviceOption, NumberOption, PatternsOption
@@ -98,7 +99,7 @@ class WorkspaceTask(luigi.Task):
         return []
 
     def take_snapshot(self) -> Snapshot:
-        return take_snapshot(self.manifest, self.shard_clips, self.limits)
+        return take_snapshot(self.manifest, self.shard_clips, self.limits, tombstones=read_tombstones(self.workspace))
 
     def check_options(self) -> None:
         """Raises an error of what only shows when there is work to do, before any is done."""
@@ -265,7 +266,8 @@ class ExtractOptions(WorkspaceTask):
         def retry(batch: Batch) -> Retry:
             return failed_before(self.workspace, batch, features.sampling) if self.retry_failed else Retry()
 
-        return take_snapshot(self.manifest, self.shard_clips, self.limits, features, retry)
+        stones = read_tombstones(self.workspace)
+        return take_snapshot(self.manifest, self.shard_clips, self.limits, features, retry, stones)
 
     def choose_features(self) -> Features:
         return Features.of(load_profile(self.profile), self.modalities)

@@ -8,6 +8,7 @@ from pipeline.core.errors import DataError, ProfileError
 from pipeline.core.fingerprint import fingerprint
 from pipeline.dataset.folder import CLIPS, FACES, STATISTICS, DatasetFolder
 from pipeline.modalities.registry import load_profile
+from pipeline.runs.purged import purged_text
 from pipeline.runs.run import SCORES, SCORES_ABOUT, SCORES_CSV, Run
 from pipeline.runs.runs import find_run
 from tasks.console import Progress
@@ -96,7 +97,8 @@ class ScoreUploads(ExtractOptions):
     def summary(self) -> str:
         """The clips that are expected to do best, for the terminal."""
         folder = self.uploads_folder()
-        return uploads_text(folder.read_table(SCORES), f"{folder.file(SCORES)} and {SCORES_CSV} beside it")
+        text = uploads_text(folder.read_table(SCORES), f"{folder.file(SCORES)} and {SCORES_CSV} beside it")
+        return "\n".join(filter(None, [text, purged_text(self.run_folder)]))
 
     def _profile(self) -> str:
         if self.profile:

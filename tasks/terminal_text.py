@@ -1,7 +1,8 @@
 """Text that the tasks print at their end: tables and sentences, made of what a run left."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pipeline.core.errors import CLIP_CODES
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from pipeline.evaluation.compare_runs import Comparison
     from pipeline.feedback.clip_feedback import ClipFeedback
     from pipeline.ingest.exports.plan import ManifestPlan
+    from pipeline.purge.job import Job, Place
+    from pipeline.purge.proof import Proof
     from pipeline.scoring.recommendation import Recommendation
 
 TOP = 10  # clips of a challenge that are printed
@@ -157,6 +160,50 @@ def uploads_text(table: "pd.DataFrame", written: str, top: int = TOP) -> str:
         )
         lines.append(f"without a score: {len(abstained)} clips: {named}")
     return "\n".join([*lines, f"scores: {written}"])
+
+
+def purge_text(job: "Job", interrupted: "Job | None", manifest_lines: Iterable[str]) -> str:
+    """What is purged, what goes with it and what does not, and where the user's own files still name it."""
+    lines = [f"purging {len(job.clip_ids)} clip{'' if len(job.clip_ids) == 1 else 's'}: {_few(job.clip_ids)}"]
+    if interrupted == job:
+        lines.append("this purge was interrupted before, and goes on")
+    elif interrupted is not None:
+        lines.append(f"before it, the purge that was interrupted: {len(interrupted.clip_ids)} clips")
+    if job.copies:
+        lines.append(f"of them not asked for, but the same file as one that was: {_few(job.copies)}")
+    if job.alike:
+        lines.append(
+            f"these show the same pictures as one of them and stay; name them to purge them: {_few(job.alike)}"
+        )
+    if named := list(manifest_lines):
+        lines.append("yours, and left as they are: manifests that name them, and the clips' files:")
+        lines += [f"  {line}" for line in named[:LISTED]]
+        lines += [f"  ... and {len(named) - LISTED} more"] if len(named) > LISTED else []
+    return "\n".join(lines)
+
+
+def places_text(places: Iterable["Place"], dry_run: bool = False) -> str:
+    """Every place, and what became of it or would become of it."""
+    listed = list(places)
+    lines = [f"  {place.action:<9}  {place.path}" + (f": {place.why}" if place.why else "") for place in listed]
+    counts = Counter(place.action for place in listed)
+    total = ", ".join(f"{count} {action}" for action, count in sorted(counts.items())) or "nothing to change"
+    return "\n".join([*lines, f"dry run: {total}; nothing was changed" if dry_run else f"files: {total}"])
+
+
+def _few(ids: Sequence[str]) -> str:
+    return ", ".join(map(visible, ids[:LISTED])) + (f" and {len(ids) - LISTED} more" if len(ids) > LISTED else "")
+
+
+def proof_text(job: "Job", proof: "Proof", workspace: str) -> str:
+    """What was looked for, in how much, and that it is not there."""
+    counts = {"id": len(job.clip_ids), "content hash": len(job.contents), "creator": len(job.creators)}
+    what = [f"{count} {name}" + ("" if count == 1 else "es" if name.endswith("sh") else "s")
+            for name, count in counts.items() if count]  # fmt: skip
+    return (
+        f"proof: {proof.files} files of {workspace} read ({proof.size_bytes / 1e6:.1f} MB); none of"
+        f" {', '.join(what)} is in them. tombstones.json holds salted hashes, by which the clips are refused"
+    )
 
 
 def comparison_text(compared: "Comparison", first: str, second: str) -> str:
