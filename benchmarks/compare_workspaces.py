@@ -28,7 +28,7 @@ RENAMED = {"skeleton": "pose"}  # words of column names (score_skeleton, fusion_
 FINGERPRINT = re.compile(r"(?<![0-9a-f])[0-9a-f]{16}(?![0-9a-f])")
 # Metadata that name versions, options and times; all other keys must be equal.
 PROVENANCE = {"code_version", "dataset", "decoder", "finished_at", "options", "pandas", "profile", "schema",
-              "schema_version", "vdv.fingerprint", "vdv.schema", "weights"}  # fmt: skip
+              "schema_version", "vdv.fingerprint", "vdv.manifest", "vdv.schema", "weights"}  # fmt: skip
 Digests = dict[str, bytes]  # one row: column -> digest of its value
 
 

@@ -149,6 +149,7 @@ def unreliable_world(seed: int) -> tuple[dict[str, Evidence], np.ndarray]:
     return {
         f"modality{place}": Evidence(
             torch.zeros(count, 0),
+            torch.zeros(count, 0),
             torch.from_numpy(scores[:, [place]]),
             torch.from_numpy(clarity[:, place]),
             present,

@@ -39,7 +39,7 @@ from pipeline.metrics.significance import PRIMARY, Clips, compare, draw_creators
 from pipeline.modalities.pose import PoseRows
 from pipeline.modalities.record import Grid, ModalityRows
 from pipeline.training.fit import MANY_CLIPS, fit
-from pipeline.training.joint import KINDS, NETWORK, STATISTICS, fit_joint
+from pipeline.training.joint import KINDS, NETWORK, WITHOUT_NETWORKS, fit_joint
 from simulation.filming.keypoints import film_keypoints
 from simulation.world import WorldOptions, make_world
 
@@ -105,7 +105,7 @@ def train_and_evaluate(
         fitted = fit(ClipDataset(DatasetFolder(workspace, DATASET), config, training=True), config, CPU)
         view = ClipDataset(DatasetFolder(workspace, DATASET), config, training=False)
         evidence = read_evidence(fitted.model, view, tested.index.tolist(), CPU)
-    statistics = fit_joint(fitted.evidence, fitted.clips, kinds=(STATISTICS,))
+    statistics = fit_joint(fitted.evidence, fitted.clips, kinds=WITHOUT_NETWORKS)
     scores = tested.assign(
         score=fitted.joint.parts(evidence)["pose"],
         statistics=statistics.parts(evidence)["pose"],

@@ -200,13 +200,9 @@ def _in_processes(processes: int, function: Callable[..., None], calls: Sequence
         return
     with spawned_pool(processes, torch.set_num_threads, (1,)) as pool:
         tasks = [pool.submit(function, *arguments) for arguments in calls]
-        try:
-            for done, task in enumerate(as_completed(tasks), 1):
-                task.result()
-                yield done
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        for done, task in enumerate(as_completed(tasks), 1):
+            task.result()
+            yield done
 
 
 def film_grid(script: ClipScript, sampling: SamplingOptions) -> Grid:

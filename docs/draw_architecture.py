@@ -16,7 +16,7 @@ TOPS = ("models", "pipeline", "simulation", "tasks")
 # The order of the data: a package imports those before it.
 STAGES = (
     "core", "files", "access", "decode", "modalities", "ingest", "features", "dataset", "training", "runs", "metrics",
-    "scoring", "evaluation", "feedback", "report", "commands",
+    "scoring", "evaluation", "feedback", "report", "commands", "purge",
 )  # fmt: skip
 NEARLY_ALL = 0.8  # of the other stages: above, an arrow from each would hide the rest
 
@@ -32,7 +32,7 @@ text { font-family: system-ui, 'Segoe UI', Roboto, Helvetica, Arial, sans-serif;
 # Seen on white and on black; one for each package that imports.
 COLOURS = (
     "#3b82f6", "#d97706", "#10b981", "#d946ef", "#ef4444", "#0891b2", "#8b5cf6", "#84a100", "#f472b6", "#78716c",
-    "#2dd4bf", "#f59e0b", "#6366f1",
+    "#2dd4bf", "#f59e0b", "#6366f1", "#65a30d",
 )  # fmt: skip
 WIDTH, MARGIN = 1150, 24
 MODELS_X, MODELS_WIDTH, MODELS_HEIGHT = 64, 136, 60

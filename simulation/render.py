@@ -121,15 +121,11 @@ def render_world(folder: Path, workers: int, progress: Progress | None = None) -
     done = len(uploads) - len(missing)
     with spawned_pool(max(1, min(workers, len(missing)))) as pool:
         tasks = [pool.submit(render_clip, folder, upload) for upload in missing]
-        try:
-            for task in as_completed(tasks):
-                task.result()
-                done += 1
-                if progress:
-                    progress(done, len(uploads), "")
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        for task in as_completed(tasks):
+            task.result()
+            done += 1
+            if progress:
+                progress(done, len(uploads), "")
 
 
 def render_clip(folder: Path, upload: Upload) -> None:

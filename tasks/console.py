@@ -122,6 +122,13 @@ def finish(command: Command, summary: Summary) -> None:
     say(summary.text(command.events("stage_ended"), written))
 
 
+def fail(command: Command, error: BaseException, content: Mapping[str, Any]) -> None:
+    """End a command with an error: its summary into its workspace. content: as a Summary's."""
+    written = end(command, content, error)
+    if isinstance(error, Exception):  # nobody who interrupts a command asks for more words
+        say(f"summary: {written}")
+
+
 # Of a command that no longer finds what it has made or seen before.
 GONE = "another command changed or removed what this one was to go on from; run it again. What was finished is kept"
 

@@ -26,6 +26,7 @@ from pipeline.features.plan import (
 )
 from pipeline.ingest.ingest_batch import run_ingest
 from pipeline.ingest.manifest import Batch
+from pipeline.ingest.tombstones import read_tombstones
 from pipeline.modalities.registry import load_profile, modality_names
 from pipeline.runs.run import WITH_ADJUSTED
 from tasks.console import Progress, Summary
@@ -104,7 +105,8 @@ class ExtractOptions(WorkspaceTask):
         def retry(batch: Batch) -> Retry:
             return failed_before(self.workspace, batch, features.sampling) if self.retry_failed else Retry()
 
-        return take_snapshot(self.manifest, self.shard_clips, self.limits, features, retry)
+        stones = read_tombstones(self.workspace)
+        return take_snapshot(self.manifest, self.shard_clips, self.limits, features, retry, stones)
 
     def choose_features(self) -> Features:
         return Features.of(load_profile(self.profile), self.modalities)

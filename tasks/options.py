@@ -13,7 +13,7 @@ from pipeline.commands.command import Command, Stage
 from pipeline.commands.forecast import Forecast, StageWork, forecast
 from pipeline.commands.progress import EVERY_S
 from pipeline.commands.rates import Rates
-from pipeline.commands.summary import end, summaries
+from pipeline.commands.summary import summaries
 from pipeline.commands.work import BatchWork, batch_work
 from pipeline.core import storage
 from pipeline.core.errors import DamagedFile, DataError, TooManyFailed
@@ -22,10 +22,11 @@ from pipeline.core.options import DecodeLimits, SamplingOptions
 from pipeline.files.folder import discard, only_looking
 from pipeline.ingest.clip_table import find_ingest
 from pipeline.ingest.shard_assignment import SHARD_CLIPS
-from tasks.console import GONE, Summary, finish, say
+from pipeline.ingest.tombstones import read_tombstones
+from tasks.console import GONE, Summary, fail, finish, say
 from tasks.option_types import AskedOption, CommandOption, NumberOption, PatternsOption
 from tasks.snapshots import BatchSnapshot, Snapshot, SnapshotOption, ingest_table, take_snapshot
-from tasks.terminal_text import forecast_text
+from tasks.terminal_text import dry_run_text, forecast_text
 from tasks.world import RenderWorld, worlds_to_render
 
 
@@ -150,7 +151,7 @@ class WorkspaceTask(luigi.Task):
         return []
 
     def take_snapshot(self) -> Snapshot:
-        return take_snapshot(self.manifest, self.shard_clips, self.limits)
+        return take_snapshot(self.manifest, self.shard_clips, self.limits, tombstones=read_tombstones(self.workspace))
 
     def check_options(self) -> None:
         """Raises an error of what only shows when there is work to do, before any is done."""
@@ -208,7 +209,7 @@ class WorkspaceTask(luigi.Task):
 
     def _dry_run_lines(self) -> list[str]:
         self._begin()
-        heading = f"dry run of {self.task_family}: nothing is done, and nothing in {self.workspace} is touched"
+        heading = dry_run_text(self.task_family, self.workspace)
         if self._worlds:
             folders = ", ".join(world.folder for world in self._worlds)
             return [heading, f"RenderWorld: {folders}, of which all the rest is to be made; how much is known then"]
@@ -226,10 +227,7 @@ class WorkspaceTask(luigi.Task):
                 self.make_unless_done()
         except BaseException as error:
             if self.for_command:
-                content = self.clip_endings() if isinstance(error, TooManyFailed) else {}
-                written = end(self.for_command, content, error)
-                if isinstance(error, Exception):
-                    say(f"summary: {written}")
+                fail(self.for_command, error, self.clip_endings() if isinstance(error, TooManyFailed) else {})
             raise
         return None
 

@@ -4,6 +4,7 @@ import luigi
 
 from pipeline.commands.command import Command
 from pipeline.ingest.ids import canonical_id
+from pipeline.runs.purged import warn_if_purged
 from pipeline.runs.run import Run
 from pipeline.runs.runs import find_run, read_names
 from pipeline.scoring.recommendation_options import RecommendOptions, check_name, check_options, parse_weights
@@ -70,6 +71,7 @@ class Recommend(luigi.Task):
             from pipeline.runs.train import warn_if_untrained
 
             warn_if_untrained(run)
+        warn_if_purged(run_folder)
         read = read_upload_embeddings if options.uploads else read_embeddings
         embeddings = read(options.folder(self.workspace, run), run_folder, resolve_device(self.device))
         made = write_recommendation(run_folder, embeddings, options, self.name)

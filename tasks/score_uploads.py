@@ -8,6 +8,7 @@ from pipeline.core.errors import DataError, ProfileError
 from pipeline.core.fingerprint import fingerprint
 from pipeline.dataset.folder import CLIPS, FACES, STATISTICS, DatasetFolder
 from pipeline.modalities.registry import load_profile
+from pipeline.runs.purged import purged_text
 from pipeline.runs.run import SCORES, SCORES_ABOUT, SCORES_CSV, Run
 from pipeline.runs.runs import find_run
 from tasks.console import Progress, Summary
@@ -103,9 +104,9 @@ class ScoreUploads(ExtractOptions):
     def summary(self) -> Summary:
         """The clips that are expected to do best, for the terminal."""
         folder = self.uploads_folder()
-        table = folder.read_table(SCORES)
+        lines = [*uploads_text(folder.read_table(SCORES)), *filter(None, [purged_text(self.run_folder)])]
         content = {**self.clip_endings(), "results": {"uploads": folder.id, "run": self.run_folder.id}}
-        return Summary(uploads_text(table), {"scores": [folder.file(SCORES), folder.file(SCORES_CSV)]}, content)
+        return Summary(lines, {"scores": [folder.file(SCORES), folder.file(SCORES_CSV)]}, content)
 
     def _profile(self) -> str:
         if self.profile:

@@ -16,9 +16,10 @@ from pipeline.core.options import DecodeLimits, SamplingOptions
 from pipeline.features.plan import FeatureSpec, endings_folder, feature_spec
 from pipeline.files.folder import discard
 from pipeline.ingest.clip_table import IngestedBatch, newest_file, read_ingest
-from pipeline.ingest.ingest_batch import ingest_fingerprint
+from pipeline.ingest.ingest_batch import ingest_fingerprint, without_purged
 from pipeline.ingest.manifest import Batch, read_manifests
 from pipeline.ingest.signatures import clip_signatures, file_signature
+from pipeline.ingest.tombstones import NO_TOMBSTONES, Tombstones
 from pipeline.modalities.registry import modality_identity, modality_names
 from tasks.option_types import AskedOption
 
@@ -101,13 +102,14 @@ def take_snapshot(
     limits: DecodeLimits,
     features: Features | None = None,
     retry: Callable[[Batch], Retry] = lambda batch: Retry(),
+    tombstones: Tombstones = NO_TOMBSTONES,
 ) -> Snapshot:
     """Of every batch of a manifest file, folder or glob. Raises ManifestError where any row of any file is wrong.
 
-    retry: names the clips to begin anew.
+    retry: names the clips to begin anew. tombstones: of the workspace; the clips that they refuse are left out.
     """
     batches = []
-    for batch in read_manifests(manifest):
+    for batch in (without_purged(read, tombstones) for read in read_manifests(manifest)):
         signatures = tuple(clip_signatures(batch.rows["uri"].tolist(), limits))
         table = ingest_fingerprint(batch, shard_clips, signatures)
         batches.append(BatchSnapshot(batch, signatures, table, retry(batch)))

@@ -221,6 +221,11 @@ def comparison_text(compared: "Comparison", first: str, second: str) -> list[str
     return [*lines, "what differs (first / second):", *(f"  {line}" for line in compared.differing or ("nothing",))]
 
 
+def dry_run_text(task: str, workspace: str) -> str:
+    """The first line of a dry run."""
+    return f"dry run of {task}: nothing is done, and nothing in {workspace} is touched"
+
+
 def forecast_text(forecast: "Forecast") -> list[str]:
     """What a command would do, and how long that would take."""
     lines: list[str] = []

@@ -44,7 +44,7 @@ class _Pool(ProcessPoolExecutor):
 
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> bool | None:
         if kind is not None:
-            for process in list(self._processes.values()):
+            for process in list((self._processes or {}).values()):  # none once it is shut down
                 process.kill()
             self.shutdown(wait=True, cancel_futures=True)
         return super().__exit__(kind, error, trace)  # type: ignore[arg-type]

@@ -74,6 +74,7 @@ CLIP_CODES = {
     "memory": ClipCode(True, "decoding went over the worker's memory limit"),
     "deadline": ClipCode(True, "fetching and decoding took longer than the deadline; the worker was killed"),
     "crash": ClipCode(True, "the decoder crashed its worker process"),
+    "purged": ClipCode(False, "the clip, or the same file, was purged from this workspace"),
 }
 
 

@@ -3,6 +3,7 @@
 import errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from filelock import BaseFileLock, FileLock, Timeout
 
@@ -30,8 +31,7 @@ def exclusive(workspace: str, work: str, wait: Callable[[], None] | None = None)
         yield
         return
     folder = storage.local_path(workspace) / LOCKS
-    # Locks of filelock's other kind are files that outlive a process that is killed.
-    lock = FileLock(folder / f"{fingerprint(work)}.lock", is_singleton=True, fallback_to_soft=False)
+    lock = _lock(folder / f"{fingerprint(work)}.lock")
     is_held = True
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -45,6 +45,30 @@ def exclusive(workspace: str, work: str, wait: Callable[[], None] | None = None)
     finally:
         if is_held:
             lock.release()
+
+
+def wait_for_others(workspace: str, wait: Callable[[], None] | None = None) -> None:
+    """Return once every piece of work that other processes hold now has ended, whatever it is; it holds none itself.
+
+    What they begin meanwhile is not waited for. In an object store, where nobody can be seen, it returns at once.
+    wait: called once for each that is waited for.
+    """
+    if not storage.is_local(workspace):
+        return
+    for path in sorted((storage.local_path(workspace) / LOCKS).glob("*.lock")):
+        lock = _lock(path)
+        try:
+            _acquire(lock, wait)
+        except OSError as error:
+            if error.errno not in (errno.ENOSYS, errno.ENOTSUP):  # no flock
+                raise storage.workspace_error("write", str(path), error) from error
+        else:
+            lock.release()
+
+
+def _lock(path: Path) -> BaseFileLock:
+    # Locks of filelock's other kind are files that outlive a process that is killed.
+    return FileLock(path, is_singleton=True, fallback_to_soft=False)
 
 
 def _acquire(lock: BaseFileLock, wait: Callable[[], None] | None) -> None:

@@ -95,8 +95,7 @@ def assemble(
     clips["label"], clips["percentile"], clips["split"] = labels.label, labels.percentile, labels.split
     statistics = {
         "schema": DATASET_SCHEMA,
-        **_counts(clips, rows, modalities),
-        "copies": _count_copies(clips),
+        **count_clips(clips, modalities),
         "label": {"kind": labels.kind, "why": labels.reason, "options": asdict(options)},
         **features.provenance,
     }
@@ -221,7 +220,11 @@ def _faces_table(clip_ids: Sequence[str], rows: Sequence[_Row]) -> pa.Table:
     return pa.table(arrays, names=list(types))
 
 
-def _counts(clips: pd.DataFrame, rows: Sequence[_Row], modalities: Sequence[str]) -> dict:
+def count_clips(clips: pd.DataFrame, modalities: Sequence[str]) -> dict:
+    """Numbers of clips by ending, code, split, challenge and modality, and of copies.
+
+    clips: of clips.parquet.
+    """
     challenges = {}
     for name, group in clips.groupby("challenge"):
         challenges[str(name)] = {
@@ -231,11 +234,12 @@ def _counts(clips: pd.DataFrame, rows: Sequence[_Row], modalities: Sequence[str]
         }
     return {
         "clips": len(clips),
-        "status": {status: sum(row.status == status for row in rows) for status in ("ok", "partial", "failed")},
-        "codes": dict(sorted(Counter(row.code for row in rows if row.code).items())),
+        "status": {status: int((clips["status"] == status).sum()) for status in ("ok", "partial", "failed")},
+        "codes": dict(sorted(Counter(code for code in clips["code"] if code).items())),
         "split": {str(side): int(count) for side, count in clips["split"].value_counts().sort_index().items()},
         "challenges": challenges,
-        "modalities": {modality: sum(modality in row.shards for row in rows) for modality in modalities},
+        "modalities": {modality: int(clips[f"shard_{modality}"].notna().sum()) for modality in modalities},
+        "copies": _count_copies(clips),
     }
 
 

@@ -10,6 +10,7 @@ from pipeline.dataset.folder import BatchFiles
 from pipeline.features.endings import read_endings
 from pipeline.features.plan import shard_path
 from pipeline.ingest.clip_table import IngestedBatch, read_ingest
+from pipeline.ingest.tombstones import PURGED
 
 _LISTED = 10  # clips in one message
 
@@ -50,8 +51,12 @@ def failures(ingest: IngestedBatch, endings_folder: str) -> list[Outcome]:
 
 
 def refuse_too_many(batches: Sequence[BatchFiles], max_failed: float) -> None:
-    """Raise TooManyFailed when more than a share of all clips failed; lists them and gives advice."""
-    failed = [failure for files in batches for failure in failures(read_ingest(files.ingest), files.endings)]
+    """Raise TooManyFailed when more than a share of all clips failed; lists them and gives advice.
+
+    Purged clips do not count.
+    """
+    every = [failure for files in batches for failure in failures(read_ingest(files.ingest), files.endings)]
+    failed = [failure for failure in every if failure.code != PURGED]  # on purpose, and nothing to mend
     total = sum(len(files.batch.rows) for files in batches)
     if len(failed) <= max_failed * total:
         return

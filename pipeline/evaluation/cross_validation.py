@@ -85,23 +85,45 @@ def cross_validate(
         DataError: the protocol's folds cannot be made; a fold has nothing to learn from.
     """
     clips = dataset_folder.read_clips()
-    options = LabelOptions(**dataset_folder.read_statistics()["label"]["options"])
     splits = make_folds(clips, protocol, folds, config.seed if split_seed is None else split_seed)
+    parts = score_folds(
+        dataset_folder, splits, config, device, workers, progress, baselines=baselines, permuted=permuted,
+        checkpoints=checkpoints,
+    )  # fmt: skip
+    return pd.concat(parts).sort_index().reset_index(drop=True)
+
+
+def score_folds(
+    dataset_folder: DatasetFolder,
+    folds: Sequence[Fold],
+    config: VdvConfig,
+    device: torch.device,
+    workers: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+    baselines: bool = False,
+    permuted: bool = False,
+    checkpoints: str | None = None,
+) -> list[pd.DataFrame]:
+    """A frame of each fold's test clips, in the order of the folds, indexed by row of the dataset.
+
+    Arguments and columns are those of `cross_validate`.
+    """
+    options = LabelOptions(**dataset_folder.read_statistics()["label"]["options"])
     # Sums depend on how many threads share them, and folds side by side, each of many threads, wait for one another.
     threads = 1 if device.type == "cpu" else torch.get_num_threads()
-    devices = assign_devices(device, len(splits), torch.cuda.device_count())
+    devices = assign_devices(device, len(folds), torch.cuda.device_count())
     tasks = [
         _FoldTask(dataset_folder, config, at, options, fold, number, baselines, permuted, threads, checkpoints)
-        for number, (fold, at) in enumerate(zip(splits, devices, strict=True))
+        for number, (fold, at) in enumerate(zip(folds, devices, strict=True))
     ]
-    parts = []
+    parts: dict[int, pd.DataFrame] = {}
     if progress:
         progress(0, len(tasks))
     for part in _run_all(tasks, workers):
-        parts.append(part)
+        parts[int(part["fold"].iloc[0])] = part
         if progress:
             progress(len(parts), len(tasks))
-    return pd.concat(parts).sort_index().reset_index(drop=True)
+    return [parts[number] for number in range(len(tasks))]
 
 
 def assign_devices(device: torch.device, folds: int, gpus: int) -> list[torch.device]:

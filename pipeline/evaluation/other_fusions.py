@@ -13,7 +13,7 @@ from models.virality.joint import Evidence
 from models.virality.vdv import Vdv, encode
 from pipeline.dataset.loading import ClipDataset
 from pipeline.training.fit import Fitted
-from pipeline.training.joint import NETWORK, STATISTICS, fit_joint, read_context
+from pipeline.training.joint import NETWORK, WITHOUT_NETWORKS, fit_joint, read_context
 
 
 @torch.inference_mode()
@@ -59,7 +59,7 @@ def other_fusion_scores(fitted: Fitted, evidence: Mapping[str, Evidence], rows: 
 
     fused = {
         "networks": anew(modalities, kinds=(NETWORK,)),
-        "statistics": anew(modalities + context, kinds=(STATISTICS,)),
+        "statistics": anew(modalities + context, kinds=WITHOUT_NETWORKS),
         "no_gates": anew(modalities + context, gates=False),
     }
     if context:

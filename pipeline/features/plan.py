@@ -114,6 +114,16 @@ def forget_sizes(folder: str, shards: Iterable[str]) -> None:
         place.write_json(SIZES, {name: size for name, size in recorded.items() if name not in names})
 
 
+def note_sizes(folder: str, shards: Iterable[str]) -> None:
+    """Add shards that were just written to a folder's record; where it has none, the next command makes one."""
+    place = Folder(folder)
+    recorded = place.read_intact_json(SIZES)
+    if recorded is not None:
+        files = storage.listing(folder, recursive=False)
+        sizes = {f"{shard}.parquet": files[f"{shard}.parquet"] for shard in shards}
+        place.write_json(SIZES, dict(sorted((recorded | sizes).items())))
+
+
 def _present(folder: str, unrecorded: list[str]) -> set[str]:
     """The names of the whole shards in a folder; the folder joins `unrecorded` where it has one without a record."""
     files = storage.listing(folder, recursive=False)

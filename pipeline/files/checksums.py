@@ -37,14 +37,21 @@ _MAGIC = b"PAR1"
 _TAIL = 65536  # bytes at a Parquet file's end that are read first; mostly its whole footer
 
 
-_FOLDERS = {"clips", "commands", "features", "datasets", "runs", "uploads"}  # of a workspace; one file is in none
-_OUTSIDE_FOLDERS = "latest.json"
+_FOLDERS = {
+    "clips",
+    "commands",
+    "features",
+    "datasets",
+    "runs",
+    "uploads",
+}  # of a workspace
+_OUTSIDE_FOLDERS = {"latest.json", "tombstones.json", "purge.json"}
 
 
 def place_of(path: str) -> str:
     """A file's path relative to the workspace that it lies in; "": it lies in none."""
     *folders, name = path.split("/")
-    if name == _OUTSIDE_FOLDERS:
+    if name in _OUTSIDE_FOLDERS:
         return name
     at = max((at for at, folder in enumerate(folders) if folder in _FOLDERS), default=None)
     return "" if at is None else "/".join([*folders[at:], name])

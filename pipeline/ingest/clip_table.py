@@ -23,6 +23,8 @@ from pipeline.ingest.shard_assignment import Member
 
 SCHEMA = "ingest/3"  # in every fingerprint and file; change it with the columns, or with what Probe's fields mean
 
+MANIFEST = "vdv.manifest"  # key of a file's metadata: absolute path or URL, empty or missing where it is not known
+
 _FILE = re.compile(r"(\d{4,})-([0-9a-f]{16})\.parquet")
 
 _FIRST_COLUMNS = pa.schema(
@@ -134,7 +136,8 @@ def find_ingest(workspace: str, batch: str, fingerprint: str, after: int = 0) ->
     return newest.path
 
 
-def write_ingest(path: str, ingest: IngestedBatch, batch: str, fingerprint: str) -> None:
+def write_ingest(path: str, ingest: IngestedBatch, batch: str, fingerprint: str, manifest: str) -> None:
+    """Write a batch's table. manifest: where the batch was read from; for people, who are told of it by PurgeClips."""
     shard_of = {clip.member: clip.shard for clip in ingest.clips}
     position: dict[Member, int] = {}
     gone: dict[str, list] = {}
@@ -154,6 +157,7 @@ def write_ingest(path: str, ingest: IngestedBatch, batch: str, fingerprint: str)
         "vdv.schema": SCHEMA,
         "vdv.batch": batch,
         "vdv.fingerprint": fingerprint,
+        MANIFEST: manifest,
         "vdv.next_shard": str(ingest.next_shard),
         "vdv.gone": json.dumps(gone),  # shard: [position, clip_id, content_hash] of each member that is not in the rows
     }

@@ -15,6 +15,7 @@ from pipeline.features.reader import ShardReader
 from pipeline.feedback.clip_feedback import FEEDBACK_SCHEMA
 from pipeline.files.checksums import json_content
 from pipeline.modalities.record import ModalityRows
+from pipeline.runs.purged import purged_text
 from pipeline.runs.run import ABLATIONS, FEEDBACK, FOLDS, METRICS, SCORES, Run, scored_modalities
 from pipeline.scoring.intervals import read_unseen
 
@@ -55,6 +56,7 @@ class RunContents:
     judged: pd.DataFrame  # what the intervals were made from (intervals.read_unseen)
     ablations: pd.DataFrame | None  # ablations.parquet
     feedback: tuple[Feedback, ...] = ()  # in the clips' order
+    purged: str | None = None  # what is to be said of clips that the model was trained on and that were purged since
 
     @property
     def scored_modalities(self) -> list[str]:
@@ -91,6 +93,7 @@ def read_run_contents(dataset_folder: DatasetFolder, run_folder: Run) -> RunCont
         judged=read_unseen(run_folder)[0],
         ablations=run_folder.read_table_if_there(f"{ABLATIONS}.parquet"),
         feedback=read_feedback(run_folder, clips["clip_id"]),
+        purged=purged_text(run_folder),
     )
 
 

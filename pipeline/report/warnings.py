@@ -40,7 +40,7 @@ def find_warnings(
         no_heads: pictures are left out because no trained network looked for heads.
     """
     checks: Sequence[Check] = (
-        untrained, judging, chance, better_predictors, controls, intervals, missing_modalities, creators, label,
+        untrained, purged, judging, chance, better_predictors, controls, intervals, missing_modalities, creators, label,
         endings, small_challenges, one_modality,
     )  # fmt: skip
     warnings = [warning for check in checks for warning in check(contents)]
@@ -55,6 +55,12 @@ def untrained(contents: RunContents) -> Iterator[ReportWarning]:
             f"Untrained weights: the {_and(names)} features come from networks with random weights. Scores, rankings"
             " and figures of this run mean nothing; use --profile full for real ones.",
         )  # fmt: skip
+
+
+def purged(contents: RunContents) -> Iterator[ReportWarning]:
+    """The model learned from clips that are no longer there."""
+    if contents.purged:
+        yield ReportWarning("purged", "warning", f"{contents.purged}.")
 
 
 def judging(contents: RunContents) -> Iterator[ReportWarning]:

@@ -18,6 +18,7 @@ SCORES_ABOUT = "scores.json"  # of uploads, written last
 CONTEXT_SCORE = "score_context"  # the column of scores and folds that holds the context's part, of a run with it
 REPORT = "report.html"
 EMBEDDINGS = "embeddings.parquet"  # made by whoever needs them first, the report or Recommend
+PURGED = "purged.json"  # of a run whose model was trained on clips purged since; pipeline.runs.purged
 METRICS, FOLDS, FOLDS_ABOUT = "metrics.json", "folds.parquet", "folds.json"
 TABLE, ABLATIONS = "table", "ablations"  # each as .md and .tex; ablations as .parquet, too
 FEEDBACK = "feedback"  # a folder: a .json and an .mp4 of each clip requested

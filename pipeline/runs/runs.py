@@ -13,7 +13,7 @@ from pipeline.core import storage
 from pipeline.core.errors import DamagedFile, OptionError, WorkspaceError
 from pipeline.core.locks import exclusive
 from pipeline.files.folder import Folder
-from pipeline.runs.run import REPORT, RUN, RUNS, Run
+from pipeline.runs.run import PURGED, REPORT, RUN, RUNS, Run
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,14 @@ def find_run(workspace: str, id_or_name: str, finished: bool = True) -> str:
             f"the training of run {id_or_name} did not finish; run BuildVDV again, or delete it with DeleteRun"
         )
     name_of = {run_id: name for name, run_id in names.items()}
-    listed = ", ".join(f"{run_id} ({name_of[run_id]})" if run_id in name_of else run_id for run_id in done[:_LISTED])
+    purged = {run_id for run_id in done if f"{run_id}/{PURGED}" in files}
+    notes = {
+        run_id: [*filter(None, [name_of.get(run_id)]), *["trained on purged clips"] * (run_id in purged)]
+        for run_id in done
+    }
+    listed = ", ".join(
+        run_id + (f" ({', '.join(notes[run_id])})" if notes[run_id] else "") for run_id in done[:_LISTED]
+    )
     more = f" and {len(done) - _LISTED} more" if len(done) > _LISTED else ""
     existing = f"there are {listed}{more}" if done else "there is none: BuildVDV trains one"
     raise OptionError(f"{workspace} has no run of the name or id {id_or_name!r}; {existing}")

@@ -21,6 +21,7 @@ from pipeline.core import storage
 from pipeline.dataset.labels import ENGAGEMENT, TRAIN
 from pipeline.files.checksums import json_bytes, write_parquet
 from pipeline.metrics.ranking import percentile_within
+from pipeline.runs.purged import purged_text
 from pipeline.runs.run import SCORES, Run, content_score, scored_modalities
 from pipeline.scoring.intervals import read_unseen
 from pipeline.scoring.recommendation_options import FUSED, RecommendOptions, eligible
@@ -281,6 +282,7 @@ def write_recommendation(
     rows = table.astype(object).where(table.notna(), None)
     content = {
         "run": run_folder.id,
+        "purged": purged_text(run_folder),
         "asked": asdict(options) | {"weights": dict(options.weights)},
         "challenges": [
             {key: None if value != value else value for key, value in about.items()}

@@ -16,6 +16,7 @@ from pipeline.dataset.assemble import assemble
 from pipeline.dataset.folder import BatchFiles, DatasetFolder
 from pipeline.dataset.labels import ENGAGEMENT, LabelOptions
 from pipeline.files.spreadsheets import spreadsheet_csv
+from pipeline.runs.purged import purged_text
 from pipeline.runs.run import SCORES, SCORES_ABOUT, SCORES_CSV, Run
 from pipeline.runs.train import load_run
 from pipeline.scoring.intervals import calibrate, read_unseen
@@ -81,4 +82,5 @@ def score_uploads(
     table[["status", "code"]] = clips[["status", "code"]]
     uploads_folder.write_table(SCORES, table)
     storage.write_bytes(uploads_folder.file(SCORES_CSV), spreadsheet_csv(table).encode())
-    uploads_folder.write_json(SCORES_ABOUT, {"files": uploads_folder.hashes(SCORES_CSV)})
+    about = {"files": uploads_folder.hashes(SCORES_CSV), "purged": purged_text(run_folder)}
+    uploads_folder.write_json(SCORES_ABOUT, about)

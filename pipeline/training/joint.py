@@ -3,9 +3,10 @@
 The normal score of a clip's percentile is a sum of blocks, an intercept a challenge, an effect a creator and noise. A
 block is a linear function of some numbers of one modality, its coefficients normally distributed around 0 with a
 variance of the block's own: a linear kernel (Rasmussen and Williams, Gaussian Processes for Machine Learning, 2006,
-chapter 2). How badly a clip shows a modality fades that modality's blocks, by a slope that is fitted too. Variances and
-slopes maximise the marginal likelihood times a weak prior, so that no clip has to be held out to choose them, and what
-two blocks say twice counts once.
+chapter 2), or, of waves along the statistics, a squared exponential one (models.virality.joint). How badly a clip shows
+a modality fades that modality's blocks, by a slope that is fitted too. Variances and slopes maximise the marginal
+likelihood times a weak prior, so that no clip has to be held out to choose them, and what two blocks say twice counts
+once.
 
 What is known of a clip before it is looked at, its context, may be one more block, of no modality.
 """
@@ -22,17 +23,20 @@ from scipy.special import ndtri
 from torch import Tensor
 
 from models.virality.config import CONTEXT
-from models.virality.joint import ContextPart, Evidence, Part
+from models.virality.joint import WIDTH, ContextPart, Evidence, Part
 from models.virality.vdv import Vdv
 from pipeline.dataset.context import ContextUnits, context_numbers
 from pipeline.dataset.folds import assign_folds
 
 CLIPS = 2048  # from which variances and slopes are estimated, about, at most: the cost grows with their third power
-KINDS = STATISTICS, NETWORK, PRETRAINED = "statistics", "network", "pretrained"  # of blocks; networks in their order
+STATISTICS, CURVES, NETWORK, PRETRAINED = "statistics", "curves", "network", "pretrained"  # kinds of blocks
+WITHOUT_NETWORKS, NETWORKS = (STATISTICS, CURVES), (NETWORK, PRETRAINED)  # networks in the order of their scores
+KINDS = WITHOUT_NETWORKS + NETWORKS
 _INTERCEPT = 4.0  # variance of a challenge's intercept, the label's being 1: next to free
 _LOG_SPREAD = 1.5  # standard deviation of the prior of a variance's logarithm
-_SLOPE_SPREAD = 0.3  # of the half-normal prior of a slope
+_SLOPE_SPREAD = 0.1  # of the half-normal prior of a slope
 _NOISE, _CREATOR = 0.5, 0.1  # median of the prior of these variances; the blocks share the rest, 0.5
+_CURVED = 0.1  # share of a block of waves in that rest, another block's being 1
 _LEAST, _MOST = 1e-4, 1e2  # of a variance
 _LEAST_SPREAD = 1e-6  # of what varies
 
@@ -83,9 +87,10 @@ class Joint:
         """Set the model's parts. evidence: of the training clips."""
         for modality in evidence:
             part = model.part(modality)
-            if (modality, STATISTICS) in self.coefficients:
-                part.set(coefficients=torch.from_numpy(self.coefficients[modality, STATISTICS]))
-            for place, kind in enumerate(KINDS[1 : 1 + len(part.network_coefficients)]):
+            for kind, name in ((STATISTICS, "coefficients"), (CURVES, "wave_coefficients")):
+                if (modality, kind) in self.coefficients:
+                    part.set(**{name: torch.from_numpy(self.coefficients[modality, kind])})
+            for place, kind in enumerate(NETWORKS[: len(part.network_coefficients)]):
                 part.network_coefficients[place] = float(self.coefficients.get((modality, kind), np.zeros(1))[0])
             part.set(slope=self.slopes.get(modality, 0.0))
             value = part(evidence[modality])[evidence[modality].present]
@@ -113,7 +118,9 @@ def calibrate(part: Part, statistics: Tensor, networks: Tensor, quality: Tensor,
     limited = part.limited(statistics)[present]
     if len(limited):
         part.set(centre=limited.mean(0), usual=quality[present].mean())
-        part.set(longest=torch.linalg.vector_norm(limited - part.centre, dim=1).max())
+        length = torch.linalg.vector_norm(limited - part.centre, dim=1)
+        part.set(longest=length.max(), width=WIDTH * length.square().mean().sqrt().clamp(min=_LEAST_SPREAD))
+        part.set(waves_centre=part.waves(limited - part.centre).mean(0))
         part.set(varies=_spread(quality[present]))
     for place, scores in enumerate(networks.T):
         scored = scores[scores.isfinite()]
@@ -167,13 +174,13 @@ def fit_joint(
         _Block(modality, kind, values[kind], of_modality.clarity.double().numpy())
         for modality, of_modality in evidence.items()
         for values in [_values(of_modality)]
-        for kind in (kinds if modality != CONTEXT else (STATISTICS,))
-        if kind in values and values[kind].any()
+        for kind in (kinds if modality != CONTEXT else WITHOUT_NETWORKS)
+        if kind in values and np.abs(values[kind]).max(initial=0.0) > _LEAST_SPREAD
     ]
     while True:
         joint = _fit_blocks(blocks, clips, gates, seed)
         # A network of which the others' clips say that its score is to be turned round is chance.
-        turned = {name for name, values in joint.coefficients.items() if name[1] != STATISTICS and values[0] < 0}
+        turned = {name for name, values in joint.coefficients.items() if name[1] in NETWORKS and values[0] < 0}
         if not turned:
             return joint
         blocks = [block for block in blocks if (block.modality, block.kind) not in turned]
@@ -211,8 +218,9 @@ def _fit_blocks(blocks: Sequence[_Block], clips: TrainingClips, gates: bool, see
 def _values(evidence: Evidence) -> dict[str, np.ndarray]:
     """Numbers of each kind of block, float64 [n, D]."""
     networks = evidence.networks.double().numpy()
-    return {STATISTICS: evidence.statistics.double().numpy()} | {
-        kind: column[:, None] for kind, column in zip(KINDS[1:], networks.T, strict=False)
+    statistics, waves = (values.double().numpy() for values in (evidence.statistics, evidence.waves))
+    return {STATISTICS: statistics, CURVES: waves} | {
+        kind: column[:, None] for kind, column in zip(NETWORKS, networks.T, strict=False)
     }
 
 
@@ -239,7 +247,8 @@ def _hyperparameters(
     intercept = _INTERCEPT * (challenge[:, None] == challenge)
     identity = np.eye(len(target))
     count = len(blocks)
-    median = np.log([*[0.5 / max(count, 1)] * count, _CREATOR, _NOISE])
+    share = np.array([_CURVED if block.kind == CURVES else 1.0 for block in blocks])
+    median = np.log([*0.5 * share / share.sum(), _CREATOR, _NOISE])
 
     def negative_log_posterior(x: np.ndarray) -> tuple[float, np.ndarray]:
         variances, slopes = np.exp(x[: count + 2]), dict(zip(modalities, x[count + 2 :], strict=True))

@@ -22,12 +22,17 @@ OTHER_PROGRAMS = {  # options of benchmarks, of python -m simulation.training.tr
 # Rows of options, but not a header that is one.
 ROWS = [
     pytest.param(task, match[1], match[2], id=place)
-    for page, task in {"running.md": "BuildVDV", "recommend.md": "Recommend", "report.md": "RenderReport"}.items()
+    for page, task in {
+        "running.md": "BuildVDV",
+        "recommend.md": "Recommend",
+        "report.md": "RenderReport",
+        "purge.md": "PurgeClips",
+    }.items()
     for place, match in find(r"^\| (`--[a-z-]+`(?:, `--[a-z-]+`)*) \| (.*?) \| .*$(?!\n\|--)", ROOT / "docs" / page)
 ]
 IN_WORDS = {
     "any": "", "each": "", "from the options": "", "none": "", "the run's own clips": "",
-    "nobody": 0, "nothing else": (), "off": False, "one a core": 0,
+    "nobody": 0, "nothing": (), "nothing else": (), "off": False, "one a core": 0,
 }  # fmt: skip
 
 

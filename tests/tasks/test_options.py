@@ -17,8 +17,8 @@ from pipeline.core.errors import DataError, ManifestError, OptionError, ProfileE
 from pipeline.core.options import DecodeLimits
 from pipeline.modalities.registry import modality_names
 from tasks.features import AssembleDataset, ExtractBatch, IngestBatch
-from tasks.feedback import ActionFeedback
 from tasks.recommend import Recommend
+from tasks.runs import ActionFeedback
 from tasks.snapshots import BatchSnapshot, take_snapshot
 from tests.end_to_end.workspaces import TINY_PROFILE
 

@@ -52,6 +52,28 @@ def test_a_clip_further_away_than_any_trained_on_is_drawn_in_to_the_furthest() -
     assert value(fitted, 9.0, -9.0) == pytest.approx(0, abs=1e-6)
 
 
+def test_waves_give_a_smooth_kernel_of_the_distance_that_two_clips_have() -> None:
+    torch.manual_seed(0)
+    fitted, standard = Part(30, LIMIT), torch.randn(40, 30)
+    fitted.set(width=8.0)
+    waves = fitted.waves(standard)
+    distance = torch.cdist(standard, standard)
+    expected = torch.exp(-(distance**2) / (2 * 8.0**2))
+    assert (waves @ waves.T - expected).abs().max() < 0.1, "as far as some hundred waves can tell"
+    assert torch.equal(Part(30, LIMIT).directions, fitted.directions), "the same in every model"
+
+
+def test_waves_add_to_the_part_less_what_they_are_on_average() -> None:
+    fitted = part(0.0, 0.0)
+    at = torch.tensor([[0.5, -1.0]])
+    fitted.set(wave_coefficients=torch.ones_like(fitted.wave_coefficients))
+    fitted.set(waves_centre=fitted.waves(torch.zeros(1, 2))[0])
+    assert value(fitted, 0.0, 0.0) == pytest.approx(0.0, abs=1e-5)
+    expected = (fitted.waves(fitted.limited(at)) - fitted.waves_centre).sum().item()
+    assert value(fitted, *at[0].tolist()) == pytest.approx(expected, rel=1e-4)
+    assert abs(expected) > 0.1
+
+
 @pytest.mark.parametrize("score", [1e3, -1e9])
 def test_a_network_that_is_beside_itself_counts_for_a_few_deviations(score: float) -> None:
     fitted = part(0.0, network_coefficients=0.5, network_mean=1.0, network_scale=2.0)

@@ -33,6 +33,7 @@ def model() -> Vdv:
     for name in whole.modalities:
         part = whole.part(name)
         part.set(coefficients=0.1 * torch.randn(len(part.coefficients)), network_coefficients=0.5)
+        part.set(wave_coefficients=0.1 * torch.randn(len(part.wave_coefficients)))
         part.set(usual=USUAL, varies=0.3, slope=torch.rand(()), spread=torch.rand(()))
     return whole.eval()
 

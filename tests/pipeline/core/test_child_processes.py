@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import psutil
+import pytest
 
 from pipeline.core.child_processes import spawned_pool
 
@@ -25,6 +26,17 @@ if __name__ == "__main__":
 def test_a_pool_works(tmp_path: Path) -> None:
     with spawned_pool(2) as pool:
         assert list(pool.map(abs, [-1, -2])) == [1, 2]
+
+
+def test_an_error_after_the_pool_was_shut_down_is_the_one_that_is_seen() -> None:
+    def shut_down_and_fail() -> None:
+        with spawned_pool(1) as pool:
+            pool.submit(abs, -1).result()
+            pool.shutdown(wait=False)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        shut_down_and_fail()
 
 
 def test_killing_the_parent_ends_the_busy_and_the_idle_process(tmp_path: Path) -> None:

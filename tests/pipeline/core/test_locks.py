@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.core.errors import WorkspaceError
-from pipeline.core.locks import LOCKS, exclusive
+from pipeline.core.locks import LOCKS, exclusive, wait_for_others
 
 _HOLDER = """
 import sys
@@ -84,3 +84,32 @@ def test_a_file_system_without_locks_does_not_stop_the_work(tmp_path: Path, monk
     with exclusive(str(tmp_path), "train", _wait):
         done.append("trained")
     assert done
+
+
+def test_all_that_others_hold_is_waited_for_and_nothing_is_held_then(tmp_path: Path) -> None:
+    wait_for_others(str(tmp_path), _wait)  # where nobody ever was
+    with exclusive(str(tmp_path), "score", _wait):
+        wait_for_others(str(tmp_path), _wait)  # what this process holds itself
+        with ThreadPoolExecutor(1) as other, pytest.raises(_Waits):
+            other.submit(wait_for_others, str(tmp_path), _wait).result()
+    waited: list[int] = []
+    holder = subprocess.Popen(
+        [sys.executable, "-c", _HOLDER, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "holds\n"
+
+    def end_it() -> None:
+        holder.kill()
+        waited.append(holder.wait())
+
+    wait_for_others(str(tmp_path), end_it)
+    assert waited == [-9]
+    for work in ("train", "score"):
+        with ThreadPoolExecutor(1) as other:
+            other.submit(_hold, tmp_path, work).result()
+
+
+def _hold(workspace: Path, work: str) -> None:
+    with exclusive(str(workspace), work, _wait):
+        pass

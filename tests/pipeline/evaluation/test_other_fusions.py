@@ -42,7 +42,7 @@ def world(seed: int = 0) -> World:
         told = share * label + rng.normal(size=CLIPS)
         statistics = np.column_stack([told, rng.normal(size=(CLIPS, 5))]) * present[:, None]
         network = (0.5 * told + 0.8 * share * hidden + 0.5 * rng.normal(size=CLIPS)) * present
-        numbers = statistics, network[:, None], np.zeros(CLIPS), present
+        numbers = statistics, np.zeros((CLIPS, 0)), network[:, None], np.zeros(CLIPS), present
         evidence[modality] = Evidence(*(torch.from_numpy(values) for values in numbers))
     return World((rankdata(label + 0.7 * hidden) - 0.5) / CLIPS, evidence)
 

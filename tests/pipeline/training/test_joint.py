@@ -1,14 +1,18 @@
 """The joint model's fit: it finds what decides, shares out what is said twice, and equals what it is by definition."""
 
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
-from scipy.stats import spearmanr
+from scipy.stats import rankdata, spearmanr
+from torch import Tensor
 
 import pipeline.training.joint as joint_module
 from models.virality.config import CONTEXT
-from models.virality.joint import Evidence
-from pipeline.training.joint import NETWORK, STATISTICS, Joint, TrainingClips, fit_joint
+from models.virality.joint import Evidence, Part
+from pipeline.training.joint import KINDS, NETWORK, NETWORKS, STATISTICS, Joint, TrainingClips, calibrate, fit_joint
 
 WIDTH = 12
 
@@ -41,6 +45,7 @@ class World:
         return {
             f"modality{n}": Evidence(
                 torch.from_numpy(self.statistics[n] * self.present[n][:, None]),
+                torch.zeros(len(self.group), 0),
                 torch.from_numpy(self.network[n] * self.present[n])[:, None],
                 torch.from_numpy(self.clarity[n]),
                 torch.from_numpy(self.present[n]),
@@ -86,11 +91,30 @@ def test_a_network_that_says_what_the_statistics_say_counts_once_and_one_that_sa
     assert joint.coefficients["modality1", NETWORK][0] > 0.3
 
 
+def test_what_does_not_grow_evenly_is_found_by_curves_and_a_line_stays_a_line() -> None:
+    rng = np.random.default_rng(8)
+    ones, quality = torch.ones(400, dtype=torch.bool), torch.ones(400)
+    given, fresh = torch.from_numpy(rng.normal(size=(2, 400, 2))).float()
+    clips = TrainingClips(np.arange(400), np.full(400, "one"), np.arange(400), np.zeros(400))
+
+    def found(truth: Callable[[Tensor], Tensor], kinds: Sequence[str]) -> float:
+        label = truth(given).numpy() + 0.3 * rng.normal(size=400)
+        part = Part(2, 4.0, networks=0)
+        evidence = {"pose": calibrate(part, given, torch.zeros(400, 0), quality, ones)}
+        joint = fit_joint(evidence, replace(clips, percentile=(rankdata(label) - 0.5) / 400), kinds=kinds)
+        parts = joint.parts({"pose": part.read(fresh, torch.zeros(400, 0), quality, ones)})
+        return float(spearmanr(parts["pose"], truth(fresh)).statistic)
+
+    assert found(lambda of: -of.norm(dim=1), (STATISTICS,)) < 0.3, "best in the middle: no line tells"
+    assert found(lambda of: -of.norm(dim=1), KINDS) > 0.95
+    assert found(lambda of: of.sum(1), KINDS) > 0.99
+
+
 def test_a_network_is_never_turned_round() -> None:
     world = World()
     world.network[:] = -world.part
     joint = fit_joint(world.evidence(), world.clips)
-    assert all(kind == STATISTICS for _, kind in joint.coefficients)
+    assert all(kind not in NETWORKS for _, kind in joint.coefficients)
 
 
 def test_a_modality_seen_badly_counts_less_and_only_where_that_is_so() -> None:
@@ -122,7 +146,8 @@ def test_a_creators_record_is_not_left_to_the_effect_that_nobody_new_has() -> No
     earlier = np.array([target[(world.group == one)][:place].mean() if place else 0.0
                         for one, place in zip(world.group, np.arange(240) % 3, strict=True)])  # fmt: skip
     ones, clarity = torch.ones(240, dtype=torch.bool), torch.zeros(240)
-    record = {CONTEXT: Evidence(torch.from_numpy(earlier)[:, None], torch.zeros(240, 0), clarity, ones)}
+    none = torch.zeros(240, 0)
+    record = {CONTEXT: Evidence(torch.from_numpy(earlier)[:, None], none, none, clarity, ones)}
     joint = fit_joint(world.evidence() | record, world.clips)
     assert joint.coefficients[CONTEXT, STATISTICS][0] > 0.3
     assert joint.creator < 1e-3

@@ -1,0 +1,88 @@
+"""PurgeClips on the command line: which clips, what is printed, what is refused before anything runs."""
+
+import re
+from pathlib import Path
+
+import pytest
+from luigi.cmdline_parser import CmdlineParser
+
+from pipeline.core.errors import DataError, OptionError
+from pipeline.dataset.folder import DatasetFolder
+from pipeline.ingest.tombstones import JOB
+from pipeline.runs.run import Run
+from pipeline.scoring.uploads import score_uploads
+from tasks import PurgeClips
+from tests.end_to_end.workspaces import contents
+from tests.pipeline.purge.test_results import CPU, make_full_run
+from tests.support.made_once import Workspaces
+from tests.support.small_run import RUN
+from tests.support.whole_files import read_json
+
+
+@pytest.fixture
+def workspace(workspaces: Workspaces) -> Path:
+    return workspaces.copy(make_full_run)
+
+
+def from_command_line(*words: str) -> PurgeClips:
+    with CmdlineParser.global_instance(["--module", "tasks", "PurgeClips", *words]) as parser:
+        task = parser.get_task_obj()
+    assert isinstance(task, PurgeClips)
+    return task
+
+
+def test_clips_may_stand_behind_one_another_and_a_creators_name_may_hold_commas() -> None:
+    assert from_command_line("--clips", "a,b", "--clips", "c").clips == ("a", "b", "c")
+    assert from_command_line("--creators", "Doe, John", "--creators", "u1").creators == ("Doe, John", "u1")
+    assert from_command_line("--list", "takedown.csv", "--dry-run").dry_run
+
+
+def test_wrong_ids_and_options_stop_before_anything_is_changed(workspace: Path) -> None:
+    before = contents(workspace)
+    for options, says in (
+        ({"clips": ("nix",)}, "knows no clip"),
+        ({"creators": ("nix",)}, "knows no creator"),
+        ({}, "none is given"),
+        ({"clips": ("clip000",), "list": "x.csv"}, "--clips and --list are given"),
+    ):
+        with pytest.raises(OptionError, match=says):
+            PurgeClips(workspace=str(workspace), **options).complete()
+    assert contents(workspace) == before
+
+
+def test_a_dry_run_says_every_place_and_the_manifests_line_and_changes_nothing(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = contents(workspace)
+    PurgeClips(clips=("twin0",), workspace=str(workspace), dry_run=True).run()
+    said = capsys.readouterr().err
+    assert contents(workspace) == before
+    heading, first, *_, last = said.splitlines()
+    assert heading == f"dry run of PurgeClips: nothing is done, and nothing in {workspace} is touched"
+    assert first == "purging 3 clips: twin0, twin1, up2"
+    assert "the same file as one that was: twin1, up2" in said
+    assert "/workspace-source/june.csv:34: twin0 /" in said
+    assert f"  deleted    {RUN}/feedback/twin0.json: a purged clip has a part in it" in said
+    assert "  rewritten  features/pose/0000/june/" in said
+    assert re.fullmatch(r"files: \d+ deleted, \d+ rewritten", last)
+
+
+def test_a_purge_says_what_it_did_and_the_proof(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    PurgeClips(creators=("zoe",), workspace=str(workspace)).run()
+    said = capsys.readouterr().err
+    files = sum(path.is_file() for path in workspace.rglob("*")) - 1  # the summary comes after the proof
+    assert f"proof: {files} files of {workspace} read (" in said
+    assert "none of 3 ids, 3 content hashes, 1 creator is in them" in said
+
+
+def test_a_proof_that_fails_ends_the_command_with_the_files_and_places(workspace: Path) -> None:
+    (workspace / "notes.txt").write_text("clip000")
+    with pytest.raises(DataError, match=r"1 of \d+ files .*still hold something(?s:.*)notes\.txt: line 1: clip000"):
+        PurgeClips(clips=("clip000",), workspace=str(workspace)).run()
+    assert (workspace / JOB).exists()
+
+
+def test_scores_by_a_marked_run_say_so(workspace: Path) -> None:
+    PurgeClips(clips=("clip000",), workspace=str(workspace)).run()
+    score_uploads(DatasetFolder(str(workspace), "uploads/first"), Run(str(workspace), RUN), CPU)
+    assert read_json(workspace / "uploads/first/scores.json")["purged"].startswith("PURGED CLIPS: the model of run")
