@@ -195,6 +195,7 @@ class WorkspaceTask(luigi.Task):
         self._command = Command.begin(self.workspace, self.task_family)
         if self._worlds:  # their manifests and clips are still to come
             return [world.clone(for_command=self._command) for world in self._worlds]
+        self._note_left_out()
         return self.with_snapshot()
 
     def _begin(self) -> None:
@@ -258,7 +259,13 @@ class WorkspaceTask(luigi.Task):
             task.make_needs()
             task.make_unless_done()
 
+    def _note_left_out(self) -> None:
+        """Note, once a command, how many rows of its manifests are of purged clips."""
+        if self._command and self.snapshot.left_out and not self._command.events("left_out"):
+            self._command.note("left_out", rows=self.snapshot.left_out)
+
     def _run_with_snapshot(self) -> Generator[luigi.Task, None, None]:
+        self._note_left_out()
         yield self.with_snapshot()
 
     def with_snapshot(self, **options: Any) -> Self:

@@ -40,6 +40,7 @@ class BatchSnapshot:
     signatures: tuple[str, ...]  # of the files at the rows' uris; pipeline.ingest.signatures
     ingest: str  # fingerprint of the ingest table that they make
     retry: Retry
+    left_out: int = 0  # rows of the manifest that are not in the batch, for their clips were purged
 
     @cached_property
     def token(self) -> str:
@@ -89,6 +90,11 @@ class Snapshot:
             parts += [self.features.profile.name, *(spec.fingerprint for spec in self.features.specs)]
         return fingerprint(parts)
 
+    @property
+    def left_out(self) -> int:
+        """Rows of the manifests that are in no batch, for their clips were purged."""
+        return sum(batch.left_out for batch in self.batches)
+
     def of(self, batch: BatchSnapshot) -> "Snapshot":
         return Snapshot((batch,), self.features)
 
@@ -109,10 +115,11 @@ def take_snapshot(
     retry: names the clips to begin anew. tombstones: of the workspace; the clips that they refuse are left out.
     """
     batches = []
-    for batch in (without_purged(read, tombstones) for read in read_manifests(manifest)):
+    for read in read_manifests(manifest):
+        batch = without_purged(read, tombstones)
         signatures = tuple(clip_signatures(batch.rows["uri"].tolist(), limits))
         table = ingest_fingerprint(batch, shard_clips, signatures)
-        batches.append(BatchSnapshot(batch, signatures, table, retry(batch)))
+        batches.append(BatchSnapshot(batch, signatures, table, retry(batch), len(read.rows) - len(batch.rows)))
     return Snapshot(tuple(batches), features)
 
 

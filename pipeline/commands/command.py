@@ -8,10 +8,11 @@ import fcntl
 import json
 import logging
 import os
+import re
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,11 +21,15 @@ from typing import Any
 
 from pipeline.core import storage
 from pipeline.core.errors import WorkspaceError
+from pipeline.core.locks import exclusive
+from pipeline.ingest.tombstones import purge_signature
 
 log = logging.getLogger(__name__)
 
 COMMANDS = "commands"  # the folder in a workspace
 KEPT = 20  # commands of each task whose files are kept, beside the one under way
+WITHHELD = "clips were purged while the command was at work; its message may name one, and is not kept"
+FILE = re.compile(r"\d{8}T\d{6}Z-[A-Za-z]+-[0-9a-f]{6}\.jsonl?")  # name of a log or of a summary
 _PAUSE_S = 1.0  # between writings of a log that nothing depends on: a thousand short stages would write it as often
 
 # A line an event, of all commands that this process begins. Luigi's processes for --workers, however they were started,
@@ -46,18 +51,19 @@ class Command:
     id: str  # <UTC time>-<task>-<6 random hex digits>: ordered by time, and no two commands have the same
     began_at: str  # ISO 8601, UTC
     began: float  # the same by time.monotonic(), one clock for all processes of a machine
+    purges: str  # pipeline.ingest.tombstones.purge_signature, as it was then
     journal: str = field(default_factory=lambda: f"/proc/{os.getpid()}/fd/{_JOURNAL}")  # what its processes share
 
     @classmethod
     def begin(cls, workspace: str, task: str) -> "Command":
         """A new command, in whose favour the files of old ones are removed. Nothing is written yet."""
-        now = datetime.now(UTC)
+        now, purges = datetime.now(UTC), purge_signature(workspace)
         try:
             _remove_old(workspace, task)
         except WorkspaceError as error:  # of a workspace that may only be read, which is enough for some tasks
             log.warning(f"vdv: {error}; logs and summaries of old commands stay")
         name = f"{now:%Y%m%dT%H%M%SZ}-{task}-{uuid.uuid4().hex[:6]}"
-        command = cls(workspace, task, name, _text(now), time.monotonic())
+        command = cls(workspace, task, name, _text(now), time.monotonic(), purges)
         command.note("began", task=task)
         return command
 
@@ -83,15 +89,20 @@ class Command:
             if not at_once and time.monotonic() - _written.get(self.id, -_PAUSE_S) < _PAUSE_S:
                 return
             _written[self.id] = time.monotonic()
-            lines = "".join(json.dumps(noted) + "\n" for noted in self._all())
-            self.write(f"{self.id}.jsonl", lines.encode())
+            self.write(f"{self.id}.jsonl", self._lines)
 
-    def write(self, name: str, data: bytes) -> None:
-        """Write a file beside the log, whole or not at all. One that cannot be written costs a warning, once."""
+    def write(self, name: str, content: Callable[[bool], bytes]) -> None:
+        """Write a file beside the log, whole or not at all. One that cannot be written costs a warning, once.
+
+        content: called with whether the file may name clips. It may not where some were purged since the command
+        began: the purge has deleted, or is about to delete, what names them, and does not look again.
+        """
         if time.monotonic() - _failed.get(self.id, -_AGAIN_S) < _AGAIN_S:
             return
         try:
-            storage.write_bytes(storage.join(self.workspace, COMMANDS, name), data)
+            with exclusive(self.workspace, COMMANDS):  # a purge holds it, too, while it deletes files there
+                may_name = bool(self.purges) and purge_signature(self.workspace) == self.purges
+                storage.write_bytes(storage.join(self.workspace, COMMANDS, name), content(may_name))
         except WorkspaceError as error:
             # The stages say whether the command can go on; the log decides nothing.
             _failed[self.id] = time.monotonic()
@@ -99,10 +110,14 @@ class Command:
                 _said.add(self.id)
                 log.warning(f"vdv: {error}; what the command is at and what it did is only said here")
 
+    def _lines(self, may_name: bool) -> bytes:
+        events = self._all() if may_name else map(without_message, self._all())
+        return "".join(json.dumps(noted) + "\n" for noted in events).encode()
+
     def _all(self) -> Iterator[dict[str, Any]]:
         journal = _opened(self.journal)
         text = os.pread(journal, os.fstat(journal).st_size, 0)
-        for line in text.splitlines():
+        for line in text.split(b"\n")[:-1]:  # behind the last end of a line is what another process is writing now
             noted = json.loads(line)
             if noted["command"] == self.id:
                 yield noted
@@ -146,6 +161,11 @@ def outcome(error: BaseException | None) -> dict[str, Any]:
     words = [str(error) or type(error).__name__, *getattr(error, "__notes__", ())]
     about = {"code": code if isinstance(code, str) else type(error).__name__, "message": "\n".join(words)}
     return {"outcome": ended, "error": about}
+
+
+def without_message(about: Mapping[str, Any]) -> dict[str, Any]:
+    """The same with no more of its error, if it has one, than the code."""
+    return {**about, **({"error": {**about["error"], "message": WITHHELD}} if about.get("error") else {})}
 
 
 @cache

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from numbers import Integral, Real
 from typing import Any, Protocol
 
-from pipeline.commands.command import COMMANDS, Command, outcome
+from pipeline.commands.command import COMMANDS, Command, outcome, without_message
 from pipeline.core import storage
 from pipeline.core.errors import CLIP_CODES, DamagedFile
 from pipeline.files.checksums import json_bytes
@@ -78,6 +78,7 @@ def summary(command: Command, content: Mapping[str, Any], error: BaseException |
         "seconds": command.seconds(),
         **outcome(error),
         **{key: _finite(content.get(key)) for key in ("clips", "codes", "copies")},
+        "left_out": sum(noted["rows"] for noted in command.events("left_out")),
         "places": content.get("places") or {},
         "results": _finite(content.get("results") or {}),
         "stages": stages,
@@ -99,12 +100,18 @@ def _finite(value: Any) -> Any:
     return value
 
 
+def unnamed(about: Mapping[str, Any]) -> dict[str, Any]:
+    """A summary without the names of clips that failed, and without messages of errors, which may name any."""
+    codes = about["codes"] and [{**code, "named": []} for code in about["codes"]]
+    return without_message({**about, "codes": codes, "stages": [without_message(stage) for stage in about["stages"]]})
+
+
 def end(command: Command, content: Mapping[str, Any], error: BaseException | None = None) -> str:
     """Write a command's summary and the end of its log; returns the summary's path."""
     about = summary(command, content, error)
     name = f"{command.id}.json"
     path = storage.join(command.workspace, COMMANDS, name)
-    command.write(name, json_bytes(path, about, allow_nan=False))
+    command.write(name, lambda may_name: json_bytes(path, about if may_name else unnamed(about), allow_nan=False))
     command.note("ended", outcome=about["outcome"], error=about["error"])
     command.publish(at_once=True)
     return path

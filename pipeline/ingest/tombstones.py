@@ -16,6 +16,7 @@ from pipeline.core.errors import DamagedFile, WorkspaceError
 from pipeline.core.locks import exclusive
 from pipeline.decode.clips import Probe
 from pipeline.files.folder import Folder
+from pipeline.ingest.signatures import file_signature
 
 TOMBSTONES = "tombstones.json"
 JOB = "purge.json"  # in the workspace while a purge is under way (pipeline.purge.job)
@@ -75,6 +76,16 @@ def add_tombstones(workspace: str, clip_ids: Iterable[str], contents: Iterable[s
         content = {"salt": stones.salt, "clips": sorted(clips), "contents": sorted(files)}
         if (clips, files) != (before.clips, before.contents):
             Folder(workspace).write_json(TOMBSTONES, content)
+
+
+def purge_signature(workspace: str) -> str:
+    """The same as before where no clip was purged since; empty while a purge is under way.
+
+    Raises:
+        WorkspaceError: the filesystem does not answer.
+    """
+    folder = Folder(workspace)
+    return "" if folder.has(JOB) else file_signature(folder.file(TOMBSTONES))
 
 
 def refused(probe: Probe, tombstones: Tombstones) -> Probe:

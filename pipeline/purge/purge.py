@@ -3,7 +3,7 @@
 1  purge.json is written, then tombstones.json: from now on no ingest lets the clips in
 2  each batch: shards without the clips are written beside the old ones, and a new table that names them
 3  commands that began before have ended: the next thing each of them does is to see another table, and to stop
-4  runs, uploads and datasets, then the batches' old files
+4  logs and summaries of commands, runs, uploads and datasets, then the batches' old files
 5  the proof; then purge.json goes
 
 Killed anywhere, the same command goes on: each step is done again from what is there.
@@ -18,6 +18,7 @@ from pipeline.core.locks import wait_for_others
 from pipeline.ingest.tombstones import add_tombstones
 from pipeline.purge.batches import affected_batches, planned, remove_old, rename_shards, replace_shards, works
 from pipeline.purge.census import Census, resolve, take_census
+from pipeline.purge.commands import command_steps
 from pipeline.purge.job import Job, Place, Step, end_job, read_job, write_job
 from pipeline.purge.proof import Proof, needles_of, prove
 from pipeline.purge.request import Request
@@ -66,9 +67,14 @@ def find_places(workspace: str, purge: Purge) -> list[Place]:
         names = rename_shards(workspace, batch, job)
         job = job.with_shards(batch, names)
         places += planned(workspace, batch, names, gone)
-    for step in result_steps(workspace, Finding.of(job, purge.needles)):
+    for step in _steps(workspace, job, purge.needles):
         places += step.places
     return places
+
+
+def _steps(workspace: str, job: Job, needles: Needles) -> Iterator[Step]:
+    yield from command_steps(workspace, needles)
+    yield from result_steps(workspace, Finding.of(job, needles))
 
 
 def carry_out(workspace: str, purge: Purge, hold: Hold, say: Callable[[str], None] = lambda _: None) -> list[Place]:
@@ -95,7 +101,7 @@ def carry_out(workspace: str, purge: Purge, hold: Hold, say: Callable[[str], Non
             replace_shards(workspace, batch, names, gone)
     wait_for_others(workspace, lambda: say("commands that began before this one are at work; waiting until they end"))
     storage.remove_stale(workspace)
-    for step in result_steps(workspace, Finding.of(job, purge.needles)):
+    for step in _steps(workspace, job, purge.needles):
         _do(step, hold)
         places += step.places
     for batch, names in job.shards.items():

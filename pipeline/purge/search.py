@@ -34,6 +34,7 @@ class Needles:
     words: frozenset[str]  # ids of clips, sha256 in hex: of the characters A-Z a-z 0-9 . _ -
     names: frozenset[str] = frozenset()  # ids of creators: any characters
     others: Collection[str] = frozenset()  # ids of clips that stay
+    shortest: int = SHORT  # characters of the shortest that is looked for in running text
 
     def in_field(self, text: str) -> str | None:
         """The first needle in a text that is one value of a file; None: there is none."""
@@ -65,7 +66,7 @@ class Needles:
         stripped = word.strip(".")
         if word in self.others or stripped in self.others:
             return None
-        if len(stripped) >= SHORT and (stripped in self.words or word in self.words):
+        if len(stripped) >= self.shortest and (stripped in self.words or word in self.words):
             return stripped
         begins = (word[: match.start()] for match in _SUFFIX.finditer(word))
         return next((begin for begin in begins if begin in self.words), None)
@@ -82,7 +83,7 @@ class Needles:
 
     @cached_property
     def _name(self) -> re.Pattern | None:
-        long = sorted(name for name in self.names if len(name) >= SHORT)
+        long = sorted(name for name in self.names if len(name) >= self.shortest)
         return re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, long))})(?!\w)") if long else None
 
 
@@ -103,14 +104,16 @@ Hit = tuple[str, str]  # what was found; where in the file
 UNREADABLE = "nobody knows what"  # what is in a file that cannot be read
 _JSON_IN_PAGE = re.compile(r'<script[^>]*type="application/json"[^>]*>(.*?)</script>', re.DOTALL)
 _QUOTED = re.compile(r'"((?:[^"]|"")*)"')
+_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|[\"\\/bfnrt])")
 _GZIP = b"\x1f\x8b"
 
 
 def search_file(path: str, needles: Needles) -> Hit | None:
     """The first needle in a file's name or content; None: there is none, or the file is gone.
 
-    Parquet is read by values and metadata, JSON and a report's data by values, archives and compressed files by what is
-    in them, all else as text or, where it is none, as bytes. Columns and tensors of numbers are passed over.
+    Parquet is read by values and metadata, JSON, lines of JSON and a report's data by values, archives and compressed
+    files by what is in them, all else as text or, where it is none, as bytes. Columns and tensors of numbers are passed
+    over.
     """
     name = path.rsplit("/", 1)[-1]
     if found := needles.in_field(name):
@@ -157,8 +160,17 @@ def _in_text(text: str, needles: Needles) -> Hit | None:
 def _in_json(text: str, needles: Needles) -> Hit | None:
     try:
         return _hit(needles.in_value(json.loads(text)), "in a value")
-    except ValueError:
-        return _in_text(text, needles)
+    except ValueError:  # broken: what is left of it may be text as it stands, or as JSON escapes it
+        return _in_text(text, needles) or _in_text(_ESCAPE.sub(_unescaped, text), needles)
+
+
+def _unescaped(escape: re.Match[str]) -> str:
+    return chr(int(escape[1], 16)) if escape[1] else " "
+
+
+def _in_json_lines(text: str, needles: Needles) -> Hit | None:
+    hits = ((_in_json(line, needles), number) for number, line in enumerate(text.splitlines(), start=1))
+    return next(((hit[0], f"line {number}") for hit, number in hits if hit), None)
 
 
 def _in_csv(text: str, needles: Needles) -> Hit | None:
@@ -177,7 +189,7 @@ def _in_page(text: str, needles: Needles) -> Hit | None:
 
 
 _TEXTS: dict[str, Callable[[str, Needles], Hit | None]] = {
-    ".json": _in_json, ".csv": _in_csv, ".html": _in_page,
+    ".json": _in_json, ".jsonl": _in_json_lines, ".csv": _in_csv, ".html": _in_page,
 }  # fmt: skip
 
 

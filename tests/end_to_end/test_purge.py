@@ -10,6 +10,7 @@ import pytest
 from luigi.cmdline import luigi_run
 
 from benchmarks.tiny_clips import render_clip
+from pipeline.commands.command import COMMANDS
 from pipeline.core.locks import LOCKS
 from pipeline.ingest.tombstones import add_tombstones
 from pipeline.purge.job import write_job
@@ -17,19 +18,22 @@ from pipeline.purge.purge import plan_purge
 from pipeline.purge.request import Request
 from tests.end_to_end.workspaces import Finished, contents, luigi, run
 from tests.support.warm_process import environment, start
+from tests.support.whole_files import read_json
 
 CLIPS, KILLS = 12, 5
-GONE = ("clip002", "clip003")  # of creator1
-BUILD = ("--manifest", "tiny.csv", "--shard-clips", "5", "--report-films", "0")
+GONE = ("clip002", "clip003", "torn01")  # of creator1
+BUILD = ("--manifest", "tiny.csv", "--shard-clips", "5", "--report-films", "0", "--max-failed", "0.1")
 
 
 def tiny_world(folder: Path) -> None:
-    """Clips of six creators, two each, in two challenges."""
+    """Clips of six creators, two each, in two challenges, and one that is no film and so is named in summaries."""
     rows = ["clip_id,uri,challenge,creator_id,likes,split"]
     for place in range(CLIPS):
         name, split = f"clip{place:03d}", "test" if place > 9 else "train"
         render_clip(folder / "clips" / f"{name}.mp4", seed=place, frames=6 + place % 5)
         rows.append(f"{name},clips/{name}.mp4,{'ab'[place % 2]},creator{place // 2},{10 * (place + 1) ** 2},{split}")
+    (folder / "clips/torn01.mp4").write_text("no film")
+    rows.append("torn01,clips/torn01.mp4,a,creator1,9,train")
     (folder / "tiny.csv").write_text("\n".join(rows) + "\n")
 
 
@@ -84,9 +88,10 @@ def hashes(workspace: Path) -> list[str]:
 
 
 def lasting(workspace: Path) -> dict[str, str]:
-    """All but the tombstones' salt and locks."""
+    """All but the tombstones' salt, locks and records of commands, which say when they ran."""
     every = contents(workspace).items()
-    return {name: digest for name, digest in every if name != "tombstones.json" and not name.startswith(LOCKS)}
+    passing = (LOCKS, COMMANDS)
+    return {name: digest for name, digest in every if name != "tombstones.json" and not name.startswith(passing)}
 
 
 @pytest.mark.timeout(600)
@@ -94,6 +99,7 @@ def test_a_purged_creator_is_nowhere_does_not_come_back_and_costs_no_extraction(
     workspace = built / "workspace"
     texts = [*GONE, "creator1", *hashes(workspace)]
     assert len(mentions(workspace, *texts)) > 10
+    assert mentions(workspace / COMMANDS, "torn01")
     before = contents(workspace)
     dry = purge(built, "--creators", "creator1", "--dry-run")
     assert dry.code == 0, dry.output
@@ -104,7 +110,11 @@ def test_a_purged_creator_is_nowhere_does_not_come_back_and_costs_no_extraction(
     done = purge(built, "--creators", "creator1")
     assert done.code == 0, done.output
     assert f"{built}/tiny.csv:4: clip002 {built}/clips/clip002.mp4" in done.output
-    assert "none of 2 ids, 2 content hashes, 1 creator is in them" in done.output
+    assert "none of 3 ids, 3 content hashes, 1 creator is in them" in done.output
+    (summary,) = (workspace / COMMANDS).glob("*.json")  # the build's named a clip, and is gone
+    about = read_json(summary)
+    assert (about["task"], about["results"]["clips"], about["results"]["found"]) == ("PurgeClips", 3, 0)
+    assert done.output.splitlines()[-1].startswith("summary: ")
     assert f"BuildVDV --manifest {built}/tiny.csv --workspace workspace" in done.output
     assert mentions(workspace, *texts) == []
     (scores,) = (workspace / "runs").glob("*/scores.parquet")
@@ -116,8 +126,10 @@ def test_a_purged_creator_is_nowhere_does_not_come_back_and_costs_no_extraction(
         manifest.write("again,clips/again.mp4,a,zoe,5,train\n")
     again = run("BuildVDV", built, *BUILD)
     assert again.code == 0, again.output
-    assert "tiny.csv: 2 left out, purged: clip002 (line 4), clip003 (line 5)" in again.output
+    assert "tiny.csv: 3 left out, purged: clip002 (line 4), clip003 (line 5), torn01 (line 14)" in again.output
     assert "1 failed, purged: again" in again.output
+    *_, newest = sorted((workspace / COMMANDS).glob("*-BuildVDV-*.json"))
+    assert read_json(newest)["left_out"] == 3
     assert contents(workspace / "features") == features
     assert mentions(workspace, *texts) == []
     assert "nothing to do" in run("BuildVDV", built, *BUILD).output

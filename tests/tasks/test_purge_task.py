@@ -2,13 +2,17 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from luigi.cmdline_parser import CmdlineParser
 
+from pipeline.commands.command import COMMANDS, WITHHELD
 from pipeline.core.errors import DataError, OptionError
 from pipeline.dataset.folder import DatasetFolder
 from pipeline.ingest.tombstones import JOB
+from pipeline.purge.purge import plan_purge
+from pipeline.purge.request import Request
 from pipeline.runs.run import Run
 from pipeline.scoring.uploads import score_uploads
 from tasks import PurgeClips
@@ -16,7 +20,7 @@ from tests.end_to_end.workspaces import contents
 from tests.pipeline.purge.test_results import CPU, make_full_run
 from tests.support.made_once import Workspaces
 from tests.support.small_run import RUN
-from tests.support.whole_files import read_json
+from tests.support.whole_files import flip, read_json
 
 
 @pytest.fixture
@@ -80,6 +84,37 @@ def test_a_proof_that_fails_ends_the_command_with_the_files_and_places(workspace
     with pytest.raises(DataError, match=r"1 of \d+ files .*still hold something(?s:.*)notes\.txt: line 1: clip000"):
         PurgeClips(clips=("clip000",), workspace=str(workspace)).run()
     assert (workspace / JOB).exists()
+    about = left_by(workspace, "clip000")
+    assert (about["outcome"], about["error"]) == ("failed", {"code": "data", "message": WITHHELD})
+    assert (about["results"]["clips"], about["results"]["found"]) == (1, 1)
+
+
+def left_by(workspace: Path, *texts: str) -> dict[str, Any]:
+    """The summary of the one command; neither it nor the log names one of the texts."""
+    log, summary = sorted((workspace / COMMANDS).iterdir(), key=lambda path: path.suffix == ".json")
+    assert not [text for text in texts for path in (log, summary) if text in path.read_text()]
+    return read_json(summary)
+
+
+def test_its_summary_and_log_count_what_was_done_and_name_nothing_that_was_purged(workspace: Path) -> None:
+    hashes = plan_purge(str(workspace), Request(creators=("zoe",))).job.contents
+    PurgeClips(creators=("zoe",), workspace=str(workspace)).run()
+    about = left_by(workspace, "new0", "new1", "up0", "zoe", *hashes)
+    assert (about["task"], about["outcome"], about["places"]) == ("PurgeClips", "done", {})
+    results = about["results"]
+    assert (results["clips"], results["creators"], results["copies"], results["found"]) == (3, 1, 0, 0)
+    assert min(results[name] for name in ("deleted", "rewritten", "files_read", "bytes_read")) > 5
+    (stage,) = about["stages"]
+    assert (stage["stage"], stage["amount"], stage["unit"]) == ("PurgeClips", results["files_read"], "file")
+
+
+def test_a_dry_run_names_a_damaged_table_and_leaves_it(workspace: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (table,) = (workspace / "clips/june").glob("*.parquet")
+    flip(table, table.stat().st_size // 2)
+    before = contents(workspace)
+    PurgeClips(clips=("clip000",), workspace=str(workspace), dry_run=True).run()
+    assert contents(workspace) == before
+    assert f"{table} is damaged" in caplog.text
 
 
 def test_scores_by_a_marked_run_say_so(workspace: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from pipeline.commands.command import COMMANDS
 from pipeline.core.errors import TooManyFailed
+from pipeline.ingest.tombstones import add_tombstones
 from tasks.features import AssembleDataset, ExtractBatch, IngestBatch
 from tasks.options import WorkspaceTask
 from tasks.runs import CompareRuns, DeleteRun
@@ -44,6 +45,20 @@ def test_a_task_that_is_run_alone_ends_with_its_summary_and_where_that_is(
     assert Path(world.workspace, about["places"]["table_of_clips"]).is_file(), "relative to the workspace"
     (stage,) = about["stages"]
     assert (stage["stage"], stage["of"], stage["clips"]) == ("IngestBatch", "june", 1)
+
+
+def test_rows_of_purged_clips_are_counted_in_the_summary_and_named_on_the_terminal_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = World(tmp_path)
+    world.put(*"ab", "gone01")
+    world.batch(*"ab", "gone01")
+    add_tombstones(world.workspace, ["gone01"], [])
+    assert build(IngestBatch(manifest=str(tmp_path / "june.csv"), workspace=world.workspace))
+    (about,) = summaries(world.workspace)
+    assert (about["left_out"], about["clips"]["failed"]) == (1, 2)
+    assert "1 left out, purged: gone01 (line 4)" in caplog.text
+    assert not [path for path in Path(world.workspace, COMMANDS).iterdir() if "gone01" in path.read_text()]
 
 
 def test_a_command_with_nothing_to_do_says_what_there_is_and_writes_nothing(

@@ -8,7 +8,10 @@ from typing import Any, Literal
 
 import pytest
 
-from pipeline.commands.command import COMMANDS, KEPT, Command, Stage
+from pipeline.commands.command import COMMANDS, KEPT, WITHHELD, Command, Stage
+from pipeline.core.locks import exclusive
+from pipeline.ingest.tombstones import add_tombstones
+from pipeline.purge.job import Job, end_job, write_job
 
 
 def logged(command: Command) -> list[dict]:
@@ -101,7 +104,7 @@ def test_a_log_that_cannot_be_written_costs_one_warning_and_not_the_command(
 ) -> None:
     monkeypatch.setattr("pipeline.commands.command._AGAIN_S", 0.0)
     (tmp_path / COMMANDS).write_text("a file in the folder's place")
-    command = Command(str(tmp_path), "CompareRuns", "20260601T000000Z-CompareRuns-0a1b2c", "", 0.0)
+    command = Command(str(tmp_path), "CompareRuns", "20260601T000000Z-CompareRuns-0a1b2c", "", 0.0, "")
     for _ in range(2):
         with Stage(command, "CompareRuns", ""):
             pass
@@ -118,3 +121,42 @@ def test_a_log_in_an_object_store_is_there_while_the_stage_runs(s3: str) -> None
         (path,) = fsspec.filesystem("s3").ls(f"{s3}/workspace/{COMMANDS}")
         lines = fsspec.filesystem("s3").cat(path).decode().splitlines()
     assert [json.loads(line)["event"] for line in lines] == ["began", "stage_began"]
+
+
+def failed(command: Command) -> dict:
+    """A stage of the command fails with a message; the same as the log in the workspace has it."""
+    with pytest.raises(ValueError, match="a17"), Stage(command, "ExtractBatch", "june"):
+        raise ValueError("a17.mp4 of u042: no film")
+    command.publish(at_once=True)
+    return logged(command)[-1]["error"]
+
+
+def test_a_log_that_is_written_again_after_a_purge_holds_no_message_that_may_name_a_clip(tmp_path: Path) -> None:
+    command = Command.begin(str(tmp_path), "BuildVDV")
+    assert "a17" in failed(command)["message"]
+    add_tombstones(str(tmp_path), ["a17"], [])
+    command.publish(at_once=True)
+    began, *_, last = logged(command)
+    assert began["task"] == "BuildVDV"
+    assert (last["stage"], last["error"]) == ("ExtractBatch", {"code": "ValueError", "message": WITHHELD})
+    assert "a17" in failed(Command.begin(str(tmp_path), "BuildVDV"))["message"], "it began after the purge"
+
+
+def test_a_command_that_begins_while_a_purge_is_under_way_keeps_no_message_after_it_either(tmp_path: Path) -> None:
+    write_job(str(tmp_path), Job(("a17",), ()))
+    command = Command.begin(str(tmp_path), "BuildVDV")
+    assert failed(command)["message"] == WITHHELD
+    end_job(str(tmp_path))
+    assert failed(command)["message"] == WITHHELD
+
+
+def test_a_log_is_not_written_while_a_purge_deletes_those_that_are_there(tmp_path: Path) -> None:
+    command = Command.begin(str(tmp_path), "BuildVDV")
+    writing = threading.Thread(target=command.publish, args=(True,))
+    with exclusive(str(tmp_path), COMMANDS):
+        writing.start()
+        writing.join(0.5)
+        assert writing.is_alive()
+        assert not (tmp_path / COMMANDS).exists()
+    writing.join(10)
+    assert [line["event"] for line in logged(command)] == ["began"]

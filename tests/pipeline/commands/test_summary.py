@@ -8,15 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.commands.command import COMMANDS, Command, Stage
+from pipeline.commands.command import COMMANDS, WITHHELD, Command, Stage
 from pipeline.commands.summary import NAMED, clip_counts, end, summaries
 from pipeline.core.errors import CLIP_CODES, TooManyFailed
+from pipeline.ingest.tombstones import add_tombstones
 from tests.docs.pages import ROOT
 from tests.support.whole_files import cut, read_json
 
 FIELDS = [
     "schema", "command", "task", "began_at", "ended_at", "seconds", "outcome", "error", "clips", "codes", "copies",
-    "places", "results", "stages",
+    "left_out", "places", "results", "stages",
 ]  # fmt: skip
 OF_A_CODE = ["status", "code", "clips", "named", "meaning", "retryable"]
 OF_A_STAGE = ["stage", "of", "took_s", "outcome", "error"]
@@ -97,7 +98,7 @@ def test_summaries_are_read_newest_first_and_one_that_is_damaged_is_passed_over_
 ) -> None:
     for day in (1, 3, 2):
         name = f"2026060{day}T000000Z-BuildVDV-0a1b2c"
-        end(Command(str(tmp_path), "BuildVDV", name, "", 0.0), {"results": {"day": day}})
+        end(Command(str(tmp_path), "BuildVDV", name, "", 0.0, ""), {"results": {"day": day}})
     assert [about["results"]["day"] for about in summaries(str(tmp_path))] == [3, 2, 1]
     cut(tmp_path / COMMANDS / "20260602T000000Z-BuildVDV-0a1b2c.json", 0.5)
     assert [about["results"]["day"] for about in summaries(str(tmp_path))] == [3, 1]
@@ -108,3 +109,26 @@ def test_summaries_are_read_newest_first_and_one_that_is_damaged_is_passed_over_
 
 def test_there_are_no_summaries_where_there_is_no_workspace(tmp_path: Path) -> None:
     assert list(summaries(str(tmp_path / "none"))) == []
+
+
+def test_after_a_purge_beside_the_command_clips_are_counted_and_none_is_named(tmp_path: Path) -> None:
+    command = Command.begin(str(tmp_path), "BuildVDV")
+    error = TooManyFailed("9 of 10 clips failed: gone0, gone1")
+    with pytest.raises(TooManyFailed), Stage(command, "AssembleDataset", ""):
+        raise error
+    add_tombstones(str(tmp_path), ["gone0"], [])
+    content = {**clip_counts(COUNTS, CLIPS), "results": {"run": "a"}}
+    about = read_json(Path(end(command, content, error)))
+    assert (about["clips"], about["results"]) == (COUNTS, {"run": "a"})
+    assert [(code["code"], code["clips"], code["named"]) for code in about["codes"]] == [
+        ("missing", 7, []), ("not_a_video", 1, []), ("truncated", 1, []),
+    ]  # fmt: skip
+    assert about["error"] == about["stages"][0]["error"] == {"code": "too_many_failed", "message": WITHHELD}
+    assert not [path for path in (tmp_path / COMMANDS).iterdir() if "gone" in path.read_text()]
+
+
+def test_rows_that_were_left_out_are_counted(tmp_path: Path) -> None:
+    command = Command.begin(str(tmp_path), "BuildVDV")
+    assert read_json(Path(end(command, {})))["left_out"] == 0
+    command.note("left_out", rows=2)
+    assert read_json(Path(end(command, {})))["left_out"] == 2

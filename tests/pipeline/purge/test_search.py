@@ -35,6 +35,10 @@ def table(path: Path, **columns: object) -> None:
     write_parquet(str(path), pa.table(columns))
 
 
+def message(text: str) -> str:
+    return json.dumps({"message": "line\n" + text})
+
+
 def page(text: str) -> str:
     data = json.dumps({"clips": {"id": [text]}})
     return f'<html><script type="application/json" id="data">{data}</script><p>nothing</p></html>'
@@ -50,6 +54,8 @@ WRITERS: dict[str, Callable[[Path, str], object]] = {
     ),
     "shard.parquet": lambda path, text: write_shard(path, [face_rows("x"), face_rows(text)]),
     "about.json": lambda path, text: path.write_text(json.dumps({"references": ["x", text]})),
+    "log.jsonl": lambda path, text: path.write_text('{"n": 1}\n' + message(text) + "\n"),
+    "broken.jsonl": lambda path, text: path.write_text(message(text)[:-1]),
     "broken.json": lambda path, text: path.write_text(f'{{"references": ["{text}"'),
     "report.html": lambda path, text: path.write_text(page(text)),
     "overview.html": lambda path, text: path.write_text(f"<p>the best is {text}</p>"),
@@ -127,3 +133,11 @@ def test_a_short_id_is_found_where_values_are_read(tmp_path: Path, name: str) ->
 
 def test_a_file_that_is_gone_holds_nothing(tmp_path: Path) -> None:
     assert search_file(str(tmp_path / "gone.json"), NEEDLES) is None
+
+
+def test_a_name_that_json_escapes_is_found_in_a_log_and_in_what_is_left_of_one(tmp_path: Path) -> None:
+    line = json.dumps({"message": "both sides:\nzoë müller, u7"})
+    for name, text in {"a.jsonl": f"{{}}\n{line}\n", "b.jsonl": f"{{}}\n{line[:-3]}"}.items():
+        (tmp_path / name).write_text(text)
+        needles = Needles(frozenset(), frozenset({"zoë müller"}))
+        assert search_file(str(tmp_path / name), needles) == ("zoë müller", "line 2")
