@@ -13,7 +13,7 @@ from torch import Tensor
 
 from models.extractors.extractor import Extractor, Prepared
 from models.extractors.face import Face
-from models.extractors.pose import People
+from models.extractors.people import People
 from pipeline.core import storage
 from pipeline.core.options import DecodeLimits, SamplingOptions
 from pipeline.decode.clips import Ending, Probe
@@ -122,7 +122,7 @@ def bits(value: Any) -> Any:
     return value
 
 
-class SquareFinder:
+class SquareFinder(Extractor):
     """Finds the bright square of benchmarks.tiny_clips, exactly: a face, or a person six times its size around its
     middle.
 
@@ -143,8 +143,11 @@ class SquareFinder:
         found = [(index, box) for index, box in enumerate(boxes) if box is not None]
         return Prepared(torch.zeros(len(found), 1), [index for index, _ in found], [box for _, box in found])
 
-    def infer(self, inputs: Tensor, extras: list[Any]) -> list[Any]:
+    def launch(self, inputs: Tensor, extras: list[Any]) -> Tensor:
         assert len(inputs) == len(extras) <= self.batch_size
+        return inputs
+
+    def collect(self, outputs: Tensor, extras: list[Any]) -> list[Any]:
         return [(_person if self.modality == "pose" else _face)(box) for box in extras]
 
 
