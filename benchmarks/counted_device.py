@@ -7,15 +7,16 @@ written in Python.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
+from threading import get_ident
 from time import thread_time
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_flatten, tree_map
 
 NAME = "counted"
 
@@ -33,24 +34,51 @@ class Counts:
     waits: int = 0  # times that the processor would wait for the device: a copy to the host, or a shape of data
     uploads: int = 0  # copies from memory of the processor
     seconds: float = 0.0  # processor time of this thread spent in the operators, which a GPU would do
+    thread: int = field(default_factory=get_ident)
+    computing: bool = False
+
+    @contextmanager
+    def computed(self) -> Iterator[None]:
+        """Count the block's processor time as the device's; that of other threads, or inside of another block, not."""
+        if self.computing or get_ident() != self.thread:
+            yield
+            return
+        self.computing, start = True, thread_time()
+        try:
+            yield
+        finally:
+            self.computing = False
+            self.seconds += thread_time() - start
+
+
+class _Held:
+    """A tensor in memory, whose release is no time of the processor's: a GPU's memory comes from a pool."""
+
+    def __init__(self, values: Tensor, counts: Counts) -> None:
+        self.values: Tensor | None = values
+        self.counts = counts
+
+    def __del__(self) -> None:
+        with self.counts.computed():
+            self.values = None
 
 
 class CountedTensor(Tensor):
-    """A tensor on the make-believe device; `in_memory` is what holds its values."""
+    """A tensor on the make-believe device; `held` has its values."""
 
-    in_memory: Tensor
-    __torch_function__ = torch._C._disabled_torch_function_impl
+    held: _Held
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
     @staticmethod
-    def __new__(cls, inner: Tensor) -> "CountedTensor":
+    def __new__(cls, inner: Tensor, counts: Counts) -> "CountedTensor":
         with torch.inference_mode(False):  # a view of an ordinary tensor must not be one of inference
             return torch.Tensor._make_wrapper_subclass(
                 cls, inner.size(), strides=inner.stride(), storage_offset=inner.storage_offset(), dtype=inner.dtype,
                 device=torch.device(NAME, 0),
             )  # fmt: skip
 
-    def __init__(self, inner: Tensor) -> None:
-        self.in_memory = inner
+    def __init__(self, inner: Tensor, counts: Counts) -> None:
+        self.held = _Held(inner, counts)
 
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
@@ -70,21 +98,29 @@ class _Counting(TorchDispatchMode):
         self.counts = counts
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        start = thread_time()
-        try:
-            return _run(func, args, kwargs or {}, self.counts)
-        finally:
-            self.counts.seconds += thread_time() - start
+        return _run(func, args, kwargs or {}, self.counts)
 
 
 def _run(func: Any, args: Any, kwargs: dict[str, Any], counts: Counts) -> Any:
+    values, _ = tree_flatten((args, kwargs))
+    if any(isinstance(value, CountedTensor) or _is_counted(value) for value in values):
+        with counts.computed():
+            return _computed(func, args, kwargs, counts)
+    return func(*args, **kwargs)
+
+
+def _is_counted(value: Any) -> bool:
+    return isinstance(value, torch.device) and value.type == NAME
+
+
+def _computed(func: Any, args: Any, kwargs: dict[str, Any], counts: Counts) -> Any:
     given: list[CountedTensor] = []
     targets: list[torch.device] = []
 
     def bare(value: Any) -> Any:
         if isinstance(value, CountedTensor):
             given.append(value)
-            return value.in_memory
+            return value.held.values
         if isinstance(value, torch.device):
             targets.append(value)
             return torch.device("cpu")
@@ -94,8 +130,6 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any], counts: Counts) -> Any:
     inner_kwargs.pop("non_blocking", None)
     name = func._schema.name.rpartition("::")[2]
     to_device = any(target.type == NAME for target in targets)
-    if not given and not to_device:
-        return func(*inner_args, **inner_kwargs)
     to_host = name == "cpu" or (bool(targets) and not to_device)
     to_host |= name == "copy_" and not isinstance(args[0], CountedTensor)
     _count(counts, name, to_host, to_device and not given, args)
@@ -104,8 +138,14 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any], counts: Counts) -> Any:
     result = func(*inner_args, **inner_kwargs)
     if to_host:
         return result
-    owner = {id(tensor.in_memory): tensor for tensor in given}  # of what is changed in place
-    return tree_map(lambda value: owner[id(value)] if id(value) in owner else _wrapped(value), result)
+    owner = {id(tensor.held.values): tensor for tensor in given}  # of what is changed in place
+
+    def wrapped(value: Any) -> Any:
+        if id(value) in owner:
+            return owner[id(value)]
+        return CountedTensor(value, counts) if isinstance(value, Tensor) else value
+
+    return tree_map(wrapped, result)
 
 
 def _count(counts: Counts, name: str, to_host: bool, upload: bool, args: Any) -> None:
@@ -115,10 +155,6 @@ def _count(counts: Counts, name: str, to_host: bool, upload: bool, args: Any) ->
     )
     counts.waits += to_host or masked or name in _WAITING
     counts.uploads += upload and name in _AS_COPY
-
-
-def _wrapped(value: Any) -> Any:
-    return CountedTensor(value) if isinstance(value, Tensor) else value
 
 
 @cache
