@@ -21,8 +21,10 @@ from torch.utils._pytree import tree_flatten, tree_map
 NAME = "counted"
 
 # Operators whose result has a shape that only the device knows: the processor waits for it.
-_WAITING = ("nonzero", "masked_select", "unique", "_unique2", "unique_consecutive", "unique_dim", "nms", "item",
-            "_local_scalar_dense", "equal", "is_nonzero", "repeat_interleave")  # fmt: skip
+_WAITING = (
+    "nonzero", "nonzero_numpy", "masked_select", "unique", "_unique2", "unique_consecutive", "unique_dim", "nms",
+    "item", "_local_scalar_dense", "equal", "is_nonzero", "repeat_interleave",
+)  # fmt: skip
 _AS_COPY = ("_to_copy", "to", "cpu")
 
 
@@ -55,7 +57,7 @@ class _Held:
     """A tensor in memory, whose release is no time of the processor's: a GPU's memory comes from a pool."""
 
     def __init__(self, values: Tensor, counts: Counts) -> None:
-        self.values: Tensor | None = values
+        self.values: Any = values  # a tensor
         self.counts = counts
 
     def __del__(self) -> None:

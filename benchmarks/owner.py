@@ -144,17 +144,20 @@ def watch_rest(watch: Stopwatch, stack: ExitStack) -> None:
     for modality in modality_names():
         part(find_modality(modality), "assemble", "tracks" if modality == "pose" else "rows")
     for method in ("add", "skip", "close"):
-        function = getattr(ShardWriter, method)
-        stack.enter_context(
-            patch.object(ShardWriter, method, lambda *a, f=function, **k: watch.timed("Parquet", f)(*a, **k))
-        )
+        stack.enter_context(patch.object(ShardWriter, method, watch.timed("Parquet", getattr(ShardWriter, method))))
 
 
 def measured(
     profile: Profile, sampling: SamplingOptions, batch: str, ingest: IngestedBatch, extractors: dict[str, Any],
-    counts: Counts,
+    counts: Counts, pictures: list[torch.Tensor],
 ) -> tuple[Stopwatch, float]:  # fmt: skip
-    """One extraction: its stages, and the seconds of the owner's other threads."""
+    """One extraction: its stages, and the seconds of the owner's other threads.
+
+    pictures: frames of each clip's size, for what is kept of a size to be there, as it is after the first clip of many.
+    """
+    for extractor in extractors.values():
+        for frames in pictures:
+            extractor.prepare(frames.to(extractor.device))
     specs = [
         feature_spec(m, sampling, profile.entry(m).stride, modality_identity(m, profile)) for m in modality_names()
     ]
@@ -217,7 +220,7 @@ def main() -> None:
                 if side == "counted":
                     device, counts = stack.enter_context(counted_device())
                 extractors = set_up(profile, stirred, device, options.batch, pictures)
-                watch, others = measured(profile, sampling, batch.name, ingest, extractors, counts)
+                watch, others = measured(profile, sampling, batch.name, ingest, extractors, counts, pictures)
             figures[side] = report(side, watch, others, len(clips))
     about = {"profile": profile.name, "max_seconds": options.max_seconds, "batch": options.batch, "clips": len(clips),
              "frames": sum(len(picture) for picture in pictures)}  # fmt: skip

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from models.device import autocast
+from models.device import autocast, halve_weights
 from models.errors import ProfileError
 from models.extractors.extractor import Extractor, Prepared, pad_batch
 from models.extractors.face_cascade import Detections, DetectorOptions, FaceCascade, best_per_frame
@@ -77,6 +77,7 @@ class FaceExtractor(Extractor):
         self._cascade = FaceCascade(detector or DetectorOptions(), device)
         network = embedding_network(architecture, state, seed)
         self._network = network.to(device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
+        halve_weights(self._network, device)
 
     @torch.inference_mode()
     def prepare(self, frames: Tensor) -> Prepared:

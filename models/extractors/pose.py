@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from models.device import halve_weights
 from models.errors import ProfileError, WeightsError
 from models.extractors.extractor import Extractor, Prepared, pad_batch
 from models.extractors.mmpose_compat import import_mmpose, load_config
@@ -103,6 +104,11 @@ class PoseExtractor(Extractor):
             _load(self.model, state_dict, config)
         # channels last: 1.4 times as fast on a CPU, and what tensor cores want
         self.model.to(device, memory_format=torch.channels_last).eval()
+        # What `head.forward` calls; the rest of the head decodes, in float32.
+        for part in (self.model.backbone, self.model.neck if self.model.with_neck else None,
+                     getattr(self.model.head, "head_module", None)):  # fmt: skip
+            if part is not None:
+                halve_weights(part, device)
         self._input_count = batch_size
         run_in_autocast(self.model, device, input_count=lambda: self._input_count)
         self._decoder = None

@@ -9,7 +9,7 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.transforms import functional as transforms
 
-from models.device import autocast
+from models.device import autocast, halve_weights
 from models.errors import ProfileError
 from models.extractors.extractor import pad_batch
 from models.extractors.narrow_resnet import NarrowResNet
@@ -134,6 +134,8 @@ class ResNet:
         trunk.fc = nn.Identity()
         self._trunk = trunk.to(device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
         self._head = head.to(device).eval().requires_grad_(False)
+        for part in (self._trunk, self._head):
+            halve_weights(part, device)
 
     @torch.inference_mode()
     def __call__(self, inputs: Tensor) -> tuple[Tensor, Tensor]:

@@ -80,12 +80,13 @@ def extract(
     workers: int = 1,
     gone: Mapping[str, Sequence[str]] | None = None,
     progress: Progress | None = None,
+    device: torch.device = CPU,
 ) -> Mapping[str, int]:
     """Plans and extracts what is missing; how many clips ended in which way."""
     plans = plan_shards(str(workspace), BATCH, ingested(shards, gone), wanted, sampling).shards
     extracted = extract_shards(
         str(workspace), BATCH, plans, build, sampling, limits,
-        workers=workers, device=CPU, profile="tiny", progress=progress,
+        workers=workers, device=device, profile="tiny", progress=progress,
     )  # fmt: skip
     return extracted.endings
 
