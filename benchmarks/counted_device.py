@@ -5,6 +5,7 @@ type is taken as for CUDA, but for streams, pinned memory and half precision. Bu
 written in Python.
 """
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -60,9 +61,10 @@ class _Held:
         self.values: Any = values  # a tensor
         self.counts = counts
 
-    def __del__(self) -> None:
-        with self.counts.computed():
-            self.values = None
+    def __del__(self, at_exit: Callable[[], bool] = sys.is_finalizing) -> None:
+        if not at_exit():
+            with self.counts.computed():
+                self.values = None
 
 
 class CountedTensor(Tensor):
