@@ -44,15 +44,17 @@ from benchmarks.ui_prmd import (
 from models.virality.config import VdvConfig
 from pipeline.core import storage
 from pipeline.core.child_processes import spawned_pool
+from pipeline.training.joint import CURVES, KINDS
 
 # Chosen on subjects 1 to 5 alone. A movement done with the left is another one than with the right: nothing is
 # mirrored. Of eight frames the body level would have two.
 CONFIG = VdvConfig(modalities=("pose",), frames=16, samplings=2, batch_clips=64, pose_rate=3e-3, mirror=0.0)
 MOTION = VdvConfig(frames=16)  # of the product's motion statistics
 METHODS = ("trees", "psgcn", "st_gcn_plus")
-MODEL = "joint"
+MODEL, LINEAR = "joint", "joint without curves"
 JOINTS: dict[str, tuple[str, ...]] = {  # joint models by name: the methods that are blocks beside the statistics
     MODEL: ("psgcn",),
+    LINEAR: ("psgcn",),
     "statistics": (),
     "joint of st_gcn_plus": ("st_gcn_plus",),
 }
@@ -166,8 +168,9 @@ def _run_job(job: Job) -> str:
         blocks = {method: _read(replace(job, method=method, blocks=None)) for method in job.blocks}
         trees = blocks.pop("trees", None)
         network = next(iter(blocks.values()), None)
+        kinds = tuple(kind for kind in KINDS if kind != CURVES or job.method != LINEAR)
         start = time.perf_counter()
-        score = Predicted(np.zeros(0), joint_scores(episodes, statistics, split, known, network, trees))
+        score = Predicted(np.zeros(0), joint_scores(episodes, statistics, split, known, network, trees, kinds))
     elif job.method == "trees":
         statistics = _tree_statistics_of(job.data, job.subjects)
         start = time.perf_counter()

@@ -1,6 +1,6 @@
 """Training of networks, the joint model and ExtraTrees on scored episodes, and their scores of others."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +19,7 @@ from models.virality.skeleton import KINECT22
 from models.virality.vdv import pose_network
 from pipeline.dataset.folds import assign_folds
 from pipeline.metrics.ranking import percentile_within
-from pipeline.training.joint import TrainingClips, calibrate, fit_joint
+from pipeline.training.joint import KINDS, TrainingClips, calibrate, fit_joint
 from pipeline.training.optimisation import loss_of, parameter_groups, reset_norm_statistics
 
 SCORED_AT_ONCE = 100  # episodes
@@ -208,6 +208,7 @@ def joint_scores(
     by_movement: bool,
     network: Predicted | None = None,
     trees: Predicted | None = None,
+    kinds: Sequence[str] = KINDS,
 ) -> np.ndarray:
     """Scores of the test rows by the product's joint model (pipeline.training.joint) of the training rows, float64.
 
@@ -215,6 +216,7 @@ def joint_scores(
         statistics: of every episode, as `motion_numbers` gives it; columns may be none.
         by_movement: one joint model a movement; else one for all, in which all subjects' episodes are ranked together.
         network, trees: of the split; None: no such block.
+        kinds: of the other blocks, as fit_joint takes them.
     """
     challenge = challenges(episodes) if by_movement else episodes.movement.astype(str)
     scores = np.zeros(len(split.test))
@@ -230,15 +232,18 @@ def joint_scores(
             given["trees"] = Numbers(none[rows], held_out), Numbers(none[test], unseen)
         target = percentiles(episodes.correct[rows], challenge[rows])
         clips = TrainingClips(rows, challenge[rows], _several(episodes.subject[rows]), target)
-        predict = fit_to({name: training for name, (training, _) in given.items()}, clips)
+        predict = fit_to({name: training for name, (training, _) in given.items()}, clips, kinds)
         scores[tested] = predict({name: others for name, (_, others) in given.items()})
     return scores
 
 
-def fit_to(training: Mapping[str, Numbers], clips: TrainingClips) -> Callable[[Mapping[str, Numbers]], np.ndarray]:
+def fit_to(
+    training: Mapping[str, Numbers], clips: TrainingClips, kinds: Sequence[str] = KINDS
+) -> Callable[[Mapping[str, Numbers]], np.ndarray]:
     """A joint model of these numbers, by block, of the clips: what gives scores, float64 [N], to others' numbers."""
     parts = {name: Part(numbers.statistics.shape[1], MOTION_LIMIT) for name, numbers in training.items()}
-    joint = fit_joint({name: calibrate(parts[name], *_tensors(numbers)) for name, numbers in training.items()}, clips)
+    evidence = {name: calibrate(parts[name], *_tensors(numbers)) for name, numbers in training.items()}
+    joint = fit_joint(evidence, clips, kinds)
 
     def predict(others: Mapping[str, Numbers]) -> np.ndarray:
         evidence = {name: parts[name].read(*_tensors(numbers)) for name, numbers in others.items()}

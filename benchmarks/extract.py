@@ -26,7 +26,7 @@ import torch
 
 from benchmarks.common import interleaved, median_ratio, save, table
 from benchmarks.stirred import some_frames, stir, to_stir
-from models.device import resolve_device
+from models.device import autocast, resolve_device
 from models.extractors.extractor import Extractor, pad_batch
 from models.extractors.face import FaceExtractor
 from models.extractors.pose import PoseExtractor
@@ -51,8 +51,13 @@ def network_of(extractor: Extractor) -> Callable[[torch.Tensor], object]:
             model.extract_feat(model.data_preprocessor({"inputs": batch, "data_samples": []}, False)["inputs"])
         )
     if isinstance(extractor, FaceExtractor):
-        return lambda batch: extractor._network((batch.float() - 127.5) / 128)
+        return partial(_embedded, extractor)
     return extractor._network  # type: ignore[attr-defined]
+
+
+def _embedded(extractor: FaceExtractor, batch: torch.Tensor) -> torch.Tensor:
+    with autocast(extractor.device):
+        return extractor._network((batch.float() - 127.5) / 128)
 
 
 @dataclass(frozen=True)

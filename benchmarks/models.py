@@ -5,9 +5,9 @@
     python -m benchmarks.models --folder FOLDER --workers 2 --world benchmarks/worlds/unequal.toml
 
 Five folds by creator, the same for every seed. Prints the table of docs/evaluation.md (each modality alone, other
-fusions, predictors without a network, labels permuted) and the coverage of the scores' intervals; with --ablations, the
-table of the model without one of its ideas at a time. Trainings are kept beside the workspace: an interrupted benchmark
-goes on.
+fusions, predictors without a network; of the default world, also the model on permuted labels) and the coverage of the
+scores' intervals; with --ablations, the table of the model without one of its ideas at a time. Trainings are kept
+beside the workspace: an interrupted benchmark goes on.
 """
 
 import argparse
@@ -50,7 +50,7 @@ def main() -> None:
     if options.ablations:
         results, name = compare_ablations(trainer, options.seeds, options.variants), "ablations"
     else:
-        results, name = compare_model(trainer, options.seeds), "models"
+        results, name = compare_model(trainer, options.seeds, permuted=not options.world), "models"
     save(f"{name}-{options.world.stem}" if options.world else name, about | results)
 
 
@@ -75,9 +75,9 @@ class Trainer:
         )  # fmt: skip
 
 
-def compare_model(trainer: Trainer, seeds: int) -> dict:
+def compare_model(trainer: Trainer, seeds: int, permuted: bool) -> dict:
     trainings = [
-        trainer.cross_validate(VdvConfig(seed=seed), "the model and its baselines", baselines=True, permuted=True)
+        trainer.cross_validate(VdvConfig(seed=seed), "the model and its baselines", baselines=True, permuted=permuted)
         for seed in range(seeds)
     ]
     world = trainer.world

@@ -25,7 +25,8 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.world_checks import match_people
-from models.extractors.pose import People, boxes_around
+from models.extractors.people import People
+from models.extractors.pose import boxes_around
 from models.virality.skeleton import COCO17
 from pipeline.core import storage
 from pipeline.core.fingerprint import fingerprint

@@ -42,6 +42,19 @@ def resolve_device(name: str) -> "torch.device":
     return device
 
 
+def halve_weights(network: "torch.nn.Module", device: "torch.device") -> None:
+    """Make float16 of what `autocast` would make float16 of anew for every batch; no result changes by it.
+
+    torch keeps its copies of weights that are trained, and these are not. Only for what runs under `autocast`.
+    """
+    import torch
+
+    if device.type == "cuda":
+        for layer in network.modules():
+            if isinstance(layer, torch.nn.Conv2d | torch.nn.Linear):
+                layer.half()
+
+
 def autocast(device: "torch.device") -> AbstractContextManager:
     """float16 on CUDA, where it doubles the throughput of these networks; full precision on a CPU."""
     if device.type == "cuda":

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.extractors.extractor import Prepared
+from models.extractors.extractor import Extractor, Prepared
 from models.extractors.resnet import Preprocessing, ResNet, square_crops
 
 # torchvision's ResNet50_Weights.IMAGENET1K_V2.transforms(): shorter side 232 px, then the central 224 px square.
@@ -29,7 +29,7 @@ def count_classes(architecture: str) -> int:
     return len(OUTFIT_ATTRIBUTES) + len(PATTERNS) if architecture == "resnet10-w32" else _IMAGENET_CLASSES
 
 
-class AppearanceExtractor:
+class AppearanceExtractor(Extractor):
     """The pooled feature before the classifier of a ResNet; one result a frame, no frame left out."""
 
     modality = "appearance"
@@ -73,7 +73,11 @@ class AppearanceExtractor:
         count = len(frames)
         return Prepared(square_crops(frames, self.preprocessing), list(range(count)), [None] * count)
 
-    def infer(self, inputs: Tensor, extras: list[Any]) -> list[np.ndarray]:
-        """M features, float16 [D]. inputs: uint8 [M, 3, crop, crop], M <= batch_size; extras are ignored."""
+    def launch(self, inputs: Tensor, extras: list[Any]) -> Tensor:
+        """M features, float16 [M, D]. inputs: uint8 [M, 3, crop, crop], M <= batch_size; extras are ignored."""
         feature, _ = self._network(inputs)
-        return list(feature.half().cpu().numpy())
+        return feature.half()
+
+    def collect(self, outputs: Tensor, extras: list[Any]) -> list[np.ndarray]:
+        """M features, float16 [D]."""
+        return list(outputs.cpu().numpy())

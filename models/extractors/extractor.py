@@ -1,7 +1,8 @@
 """The interface that all extractors share."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,26 +14,41 @@ class Prepared:
 
     inputs: Tensor  # [M, ...] of one shape whatever the frames' size, so that clips can share a batch
     frame: list[int] = field(default_factory=list)  # [M] index of the frame that each input comes from, ascending
-    extras: list[Any] = field(default_factory=list)  # [M] what `infer` needs beside the input (a transform, a box)
+    extras: list[Any] = field(default_factory=list)  # [M] what the results need beside the outputs (a transform, a box)
 
 
-class Extractor(Protocol):
-    """A network that turns frames into one result an input: `infer(prepare(frames))`, in batches of any mix of clips.
+class Extractor(ABC):
+    """A network that turns frames into one result an input, in batches of any mix of clips.
 
-    A clip's results must not depend on what shares its batch: `infer` pads every batch to `batch_size`
+    `prepare` and `launch` give a GPU its work, and `launch` does not wait for it: shapes of what it computes do not
+    depend on what it finds. `collect` waits, so the owner of a device calls it in another thread, and launches the next
+    batches meanwhile.
+
+    A clip's results must not depend on what shares its batch: `launch` pads every batch to `batch_size`
     (`pad_batch`), because kernels chosen by shape round differently, and `prepare` sees frames of one clip only.
     """
 
     modality: str
     batch_size: int
 
+    @abstractmethod
     def prepare(self, frames: Tensor) -> Prepared:
         """frames: uint8 [N, H, W, 3] RGB of one clip, on the extractor's device."""
-        ...
+
+    @abstractmethod
+    def launch(self, inputs: Tensor, extras: list[Any]) -> Any:
+        """Outputs for M inputs, on the device.
+
+        inputs: [M, ...], M <= batch_size, cut or joined from `Prepared.inputs`; extras: the M extras.
+        """
+
+    @abstractmethod
+    def collect(self, outputs: Any, extras: list[Any]) -> list[Any]:
+        """M results, on the host. outputs: of `launch`; extras: the same M extras. Any thread."""
 
     def infer(self, inputs: Tensor, extras: list[Any]) -> list[Any]:
-        """M results. inputs: [M, ...], M <= batch_size, cut or joined from `Prepared.inputs`; extras: the M extras."""
-        ...
+        """M results, waited for: `launch` and `collect`."""
+        return self.collect(self.launch(inputs, extras), extras)
 
 
 def pad_batch(inputs: Tensor, batch_size: int) -> Tensor:

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from models.device import autocast
+from models.device import autocast, halve_weights
 from models.errors import ProfileError
-from models.extractors.extractor import Prepared, pad_batch
+from models.extractors.extractor import Extractor, Prepared, pad_batch
 from models.extractors.face_cascade import Detections, DetectorOptions, FaceCascade, best_per_frame
 from models.extractors.face_embedding import embedding_network, standardised
 
@@ -27,17 +27,17 @@ class FaceDetection:
     box: np.ndarray  # float32 [4] x1, y1, x2, y2 in pixels of the frame; may reach outside it
     landmarks: np.ndarray  # float32 [5, 2] x, y of left eye, right eye, nose, left and right mouth corner, as seen
     probability: float  # of O-Net, above the last threshold
-    crop: bytes  # JPEG of 160 x 160 px
 
 
 @dataclass(frozen=True)
 class Face(FaceDetection):
-    """A face with its embedding."""
+    """A face with its picture and embedding."""
 
+    crop: bytes  # JPEG of 160 x 160 px
     embedding: np.ndarray  # float16 [512], of length 1: the dot product of two is the similarity of the faces
 
 
-class FaceExtractor:
+class FaceExtractor(Extractor):
     """MTCNN detects the faces of every frame, a second network embeds them; a frame gives 0 to `max_faces` results.
 
     Of more faces than `max_faces`, those with the largest probability x area inside the frame are kept: the dancer's
@@ -77,6 +77,7 @@ class FaceExtractor:
         self._cascade = FaceCascade(detector or DetectorOptions(), device)
         network = embedding_network(architecture, state, seed)
         self._network = network.to(device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
+        halve_weights(self._network, device)
 
     @torch.inference_mode()
     def prepare(self, frames: Tensor) -> Prepared:
@@ -86,29 +87,32 @@ class FaceExtractor:
         """
         frames = frames.contiguous()
         faces = select_faces(self._cascade(frames), frames.shape[1], frames.shape[2], self.max_faces)
-        boxes = faces.box.cpu().numpy()
-        frame_index = faces.frame.tolist()
-        if not frame_index:
+        box, landmarks, frame = faces.box.numpy(), faces.landmarks.numpy(), faces.frame.tolist()
+        if not frame:
             return Prepared(frames.new_empty((0, 3, CROP_SIDE, CROP_SIDE)))
-        crops = torch.stack([face_crop(frames[index], box) for index, box in zip(frame_index, boxes, strict=True)])
-        pictures = crops.permute(0, 2, 3, 1).cpu().numpy()
-        detections = [
-            FaceDetection(box, landmarks, probability, _jpeg(picture))
-            for box, landmarks, probability, picture in zip(
-                boxes, faces.landmarks.cpu().numpy(), faces.probability.tolist(), pictures, strict=True
-            )
-        ]
-        return Prepared(crops, frame_index, detections)
+        crops = torch.stack([face_crop(frames[index], corners) for index, corners in zip(frame, box, strict=True)])
+        detections = map(FaceDetection, box, landmarks, faces.probability.tolist())
+        return Prepared(crops, frame, list(detections))
 
     @torch.inference_mode()
-    def infer(self, inputs: Tensor, extras: list[Any]) -> list[Face]:
-        """M faces. inputs: uint8 [M, 3, 160, 160], M <= batch_size; extras: their FaceDetections."""
+    def launch(self, inputs: Tensor, extras: list[Any]) -> tuple[Tensor, Tensor]:
+        """M embeddings float16 [M, 512], and the M inputs.
+
+        inputs: uint8 [M, 3, 160, 160], M <= batch_size; extras: their FaceDetections.
+        """
         batch = pad_batch(inputs, self.batch_size).to(self.device).contiguous(memory_format=torch.channels_last)
         batch = standardised(batch)
         with autocast(self.device):
             embedding = self._network(batch)
-        embeddings = embedding[: len(inputs)].half().cpu().numpy()
-        return [Face(**vars(detection), embedding=vector) for detection, vector in zip(extras, embeddings, strict=True)]
+        return embedding[: len(inputs)].half(), inputs
+
+    def collect(self, outputs: tuple[Tensor, Tensor], extras: list[FaceDetection]) -> list[Face]:
+        """M faces; extras: their FaceDetections."""
+        embeddings, pictures = (values.cpu().numpy() for values in outputs)
+        return [
+            Face(**vars(detection), crop=_jpeg(picture.transpose(1, 2, 0)), embedding=embedding)
+            for detection, picture, embedding in zip(extras, pictures, embeddings, strict=True)
+        ]
 
 
 def select_faces(faces: Detections, height: int, width: int, most: int) -> Detections:
@@ -117,7 +121,7 @@ def select_faces(faces: Detections, height: int, width: int, most: int) -> Detec
     Boxes without a whole pixel inside the frame are left out: there is nothing to crop.
     """
     left_top = faces.box[:, :2].clamp(min=0)
-    right_bottom = torch.minimum(faces.box[:, 2:], faces.box.new_tensor([width, height]))
+    right_bottom = torch.minimum(faces.box[:, 2:], torch.tensor([width, height]))
     sides = (right_bottom.trunc() - left_top.trunc()).clamp(min=0)
     weight = faces.probability * sides[:, 0] * sides[:, 1]
     inside = (weight > 0).nonzero()[:, 0]

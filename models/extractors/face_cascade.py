@@ -15,6 +15,7 @@ Zhang et al., "Joint Face Detection and Alignment Using Multitask Cascaded Convo
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import cv2
@@ -38,6 +39,9 @@ MAX_PER_SCALE = 2048  # of P-Net, a pyramid level, before overlaps are resolved 
 MAX_FOR_RNET = 4096
 MAX_FOR_ONET = 256
 
+# Frame sizes whose pyramid is kept, with the sizes of its levels: 4 MB at 720p.
+_FRAME_SIZES, _LEVEL_SIDES = 16, 512
+
 # Boxes of several frames whose overlaps are resolved in one call; its memory is their square over 8 bytes: 50 MB.
 _BOXES_AT_ONCE = 20_000
 
@@ -58,7 +62,7 @@ class DetectorOptions:
 
 
 class Detections(NamedTuple):
-    """The faces of some frames, ordered by frame, then by probability, highest first."""
+    """The faces of some frames, ordered by frame, then by probability, highest first; tensors on the host."""
 
     frame: Tensor  # int64 [K]
     box: Tensor  # float32 [K, 4] x1, y1, x2, y2 in pixels of the frame; may reach outside it
@@ -83,6 +87,9 @@ class FaceCascade:
     """facenet-pytorch's P-Net, R-Net and O-Net with the weights bundled in that package.
 
     They run in float32 everywhere: they are small, and float16 would move boxes by pixels.
+
+    How many candidates there are must be known to size the next network's batches, so the processor waits for a GPU
+    after each of the three, once, and once for each suppression of overlaps; however many levels and frames there are.
     """
 
     def __init__(self, options: DetectorOptions, device: torch.device) -> None:
@@ -98,6 +105,7 @@ class FaceCascade:
         self._pixels_at_once = 0 if on_cpu else 16 << 20
         self._rnet_batch = 64 if on_cpu else 512
         self._onet_batch = 16 if on_cpu else 128
+        self._places = lru_cache(_FRAME_SIZES)(self._new_places)
 
     @torch.inference_mode()
     def __call__(self, frames: Tensor) -> Detections:
@@ -108,56 +116,79 @@ class FaceCascade:
         for start in range(0, count, at_once or 1):
             part = self._detect(frames[start : start + at_once], at_once)
             parts.append(part._replace(frame=part.frame + start))
-        return Detections(*_concatenated(parts)) if parts else _no_faces(self.device)
+        return Detections(*_concatenated(parts)) if parts else _no_faces()
 
     def _detect(self, frames: Tensor, batch: int) -> Detections:
         height, width = frames.shape[1:3]
         sums = summed_area(frames)
         candidates = self._propose(sums, height, width, batch)
         if candidates is None:
-            return _no_faces(self.device)
+            return _no_faces()
         candidates = _best_per_frame(candidates, MAX_FOR_RNET)
         boxes = _squared(_shifted(candidates.box, candidates.shift, side_offset=0))
         cut, inside = _cut(sums, candidates.frame, boxes, height, width, _RNET_SIDE, self._rnet_batch)
         shift, probability = self._in_batches(self._rnet, cut, self._rnet_batch)
         score = probability[:, 1]
-        passed = score > self.options.thresholds[1]
-        candidates = _Candidates(candidates.frame[inside][passed], boxes[inside][passed], score[passed], shift[passed])
-        candidates = candidates.at(_without_overlap(candidates, _OVERLAP))
+        passed = ((score > self.options.thresholds[1]) & inside).nonzero()[:, 0]
+        if not len(passed):
+            return _no_faces()
+        candidates = _Candidates(candidates.frame, boxes, score, shift).at(passed)
+        candidates = candidates.at(_without_overlap(candidates.frame, candidates.box, candidates.score, _OVERLAP))
         candidates = _best_per_frame(candidates, MAX_FOR_ONET)
         boxes = _squared(_shifted(candidates.box, candidates.shift, side_offset=1))
         cut, inside = _cut(sums, candidates.frame, boxes, height, width, _ONET_SIDE, self._onet_batch)
         shift, points, probability = self._in_batches(self._onet, cut, self._onet_batch)
-        score = probability[:, 1]
-        passed = score > self.options.thresholds[2]
-        frame, boxes, score = candidates.frame[inside][passed], boxes[inside][passed], score[passed]
-        landmarks = _landmarks(boxes, points[passed])
-        boxes = _shifted(boxes, shift[passed], side_offset=1)
-        return Detections(frame, boxes, landmarks, score).at(_without_nested(frame, boxes, score))
+        rows = [candidates.frame[:, None], inside[:, None], probability[:, 1:], boxes, shift, points]
+        return self._faces(torch.cat(rows, dim=1).cpu())
+
+    def _faces(self, rows: Tensor) -> Detections:
+        """The faces among O-Net's candidates, which are few: from here on all is done on the host.
+
+        rows: float32 [K, 21] frame, whether inside it, probability, box, correction, landmarks.
+        """
+        rows = rows[(rows[:, 1] > 0) & (rows[:, 2] > self.options.thresholds[2])]
+        frame, _, probability, box, shift, points = rows.split((1, 1, 1, 4, 4, 10), dim=1)
+        landmarks = _landmarks(box, points)
+        faces = Detections(frame[:, 0].long(), _shifted(box, shift, side_offset=1), landmarks, probability[:, 0])
+        return faces.at(_without_nested(faces.frame, faces.box, faces.probability))
 
     def _propose(self, sums: Tensor, height: int, width: int, batch: int) -> _Candidates | None:
         """Candidates of P-Net over the pyramid; None: nothing in any frame looks like a face."""
-        levels = []
-        for scale in pyramid(height, width, self.options.min_face_size):
-            size = (int(height * scale + 1), int(width * scale + 1))
-            level = _normalised(resampled(sums, size))
-            shift, probability = self._pnet(pad_batch(level, batch))
-            score = probability[: len(level), 1]
-            passed = score >= self.options.thresholds[0]
-            frame, row, column = passed.nonzero(as_tuple=True)
-            if len(frame) == 0:
-                continue
-            corner = torch.stack([column, row], dim=1).float()
-            box = torch.cat(
-                [((_STRIDE * corner + 1) / scale).floor(), ((_STRIDE * corner + _CELL) / scale).floor()], dim=1
-            )
-            candidates = _Candidates(frame, box, score[passed], shift[: len(level)].permute(0, 2, 3, 1)[passed])
-            candidates = _best_per_frame(candidates, MAX_PER_SCALE)
-            levels.append(candidates.at(_without_overlap(candidates, _OVERLAP_IN_SCALE)))
-        if not levels:
+        count, scales = len(sums), pyramid(height, width, self.options.min_face_size)
+        if not scales:
             return None
-        candidates = _Candidates(*_concatenated(levels))
-        return candidates.at(_without_overlap(candidates, _OVERLAP))
+        scores, shifts, sizes = [], [], []
+        for scale in scales:
+            level = _normalised(resampled(sums, (int(height * scale + 1), int(width * scale + 1))))
+            shift, probability = self._pnet(pad_batch(level, batch))
+            sizes.append(tuple(shift.shape[2:]))
+            scores.append(probability[:count, 1].flatten(1))
+            shifts.append(shift[:count].flatten(2))
+        score, shift = torch.cat(scores, dim=1), torch.cat(shifts, dim=2)  # [N, S], [N, 4, S] of S places in all levels
+        frame, place = (score >= self.options.thresholds[0]).nonzero(as_tuple=True)
+        if not len(frame):
+            return None
+        box, level_of = self._places(tuple(scales), tuple(sizes))
+        candidates = _Candidates(frame, box[place], score[frame, place], shift[frame, :, place])
+        group = level_of[place] * count + frame
+        if len(group) > MAX_PER_SCALE:
+            best = best_per_frame(group, candidates.score, MAX_PER_SCALE)
+            candidates, group = candidates.at(best), group[best]
+        candidates = candidates.at(_without_overlap(group, candidates.box, candidates.score, _OVERLAP_IN_SCALE))
+        return candidates.at(_without_overlap(candidates.frame, candidates.box, candidates.score, _OVERLAP))
+
+    def _new_places(self, scales: tuple[float, ...], sizes: tuple[tuple[int, int], ...]) -> tuple[Tensor, Tensor]:
+        """P-Net's windows, level after level: boxes float32 [S, 4] in pixels of the frame, and levels int64 [S].
+
+        sizes: height, width of the network's output at each of the scales.
+        """
+        boxes, levels = [], []
+        for level, (scale, size) in enumerate(zip(scales, sizes, strict=True)):
+            row, column = (index.flatten() for index in torch.meshgrid(*map(torch.arange, size), indexing="ij"))
+            corner = torch.stack([column, row], dim=1).float()
+            boxes.append(torch.cat([_STRIDE * corner + 1, _STRIDE * corner + _CELL], dim=1).div(scale).floor())
+            levels.append(torch.full((len(corner),), level))
+        return torch.cat(boxes).to(self.device), torch.cat(levels).to(self.device)
 
     def _in_batches(self, network: nn.Module, cut: list[Tensor], batch: int) -> list[Tensor]:
         """The network's outputs for pictures given in batches, each padded to `batch`."""
@@ -199,17 +230,19 @@ def summed_area(frames: Tensor) -> Tensor:
 
 def resampled(sums: Tensor, size: tuple[int, int]) -> Tensor:
     """Whole frames at another size, float32 [N, C, h, w]: equal to interpolate(mode="area")."""
-    top, bottom = _windows(sums.shape[1] - 1, size[0], sums.device)
-    left, right = _windows(sums.shape[2] - 1, size[1], sums.device)
+    top, bottom, heights = _windows(sums.shape[1] - 1, size[0], sums.device)
+    left, right, widths = _windows(sums.shape[2] - 1, size[1], sums.device)
     rows = sums.index_select(1, bottom).sub_(sums.index_select(1, top))
     total = rows.index_select(2, right).sub_(rows.index_select(2, left)).float()
-    return total.div_((bottom - top).view(-1, 1, 1)).div_((right - left).view(-1, 1)).permute(0, 3, 1, 2)
+    return total.div_(heights.view(-1, 1, 1)).div_(widths.view(-1, 1)).permute(0, 3, 1, 2)
 
 
-def _windows(source: int, target: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """First and past-the-end source pixel of every target pixel, as in adaptive average pooling."""
-    index = torch.arange(target, device=device)
-    return index * source // target, ((index + 1) * source + target - 1) // target
+@lru_cache(_LEVEL_SIDES)
+def _windows(source: int, target: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """First and past-the-end source pixel of every target pixel, as in adaptive average pooling; their distance."""
+    index = torch.arange(target)
+    first, last = index * source // target, ((index + 1) * source + target - 1) // target
+    return first.to(device), last.to(device), (last - first).to(device)
 
 
 def _cut(
@@ -217,12 +250,13 @@ def _cut(
 ) -> tuple[list[Tensor], Tensor]:
     """Candidates cut from their frames and resized by area: batches of pictures, float32 [<= batch, C, side, side].
 
-    Also returns the candidates' indices, int64: those with at least a pixel inside the frame.
+    Also returns bool [K]: whether the candidate has at least a pixel inside its frame; else its picture is any.
     """
     whole = box.trunc().long()
-    left, top = whole[:, 0].clamp(min=1) - 1, whole[:, 1].clamp(min=1) - 1
+    left, top = whole[:, 0].clamp(1, width) - 1, whole[:, 1].clamp(1, height) - 1
     right, bottom = whole[:, 2].clamp(max=width), whole[:, 3].clamp(max=height)
-    inside = ((right > left) & (bottom > top)).nonzero()[:, 0]
+    inside = (right > left) & (bottom > top) & (whole[:, 0] <= width) & (whole[:, 1] <= height)
+    right, bottom = torch.maximum(right, left + 1), torch.maximum(bottom, top + 1)
     table = sums.view(-1, sums.shape[3])
     index = torch.arange(side, device=box.device)
 
@@ -233,15 +267,16 @@ def _cut(
         return start[:, None] + first, start[:, None] + last, (last - first).float()
 
     pictures = []
-    for part in inside.split(batch) if len(inside) else [inside]:
+    for start in range(0, len(box), batch):
+        part = slice(start, start + batch)
         y0, y1, rows = windows(top[part], bottom[part])
         x0, x1, columns = windows(left[part], right[part])
-        base = frame[part][:, None] * sums.shape[1]
+        base = frame[part, None] * sums.shape[1]
 
         def at(y: Tensor, x: Tensor, base: Tensor = base) -> Tensor:
             return table[(((base + y) * sums.shape[2])[:, :, None] + x[:, None, :]).flatten()]
 
-        total = (at(y1, x1) - at(y0, x1) - at(y1, x0) + at(y0, x0)).view(len(part), side, side, sums.shape[3]).float()
+        total = (at(y1, x1) - at(y0, x1) - at(y1, x0) + at(y0, x0)).view(len(y0), side, side, sums.shape[3]).float()
         mean = total / rows[:, :, None, None] / columns[:, None, :, None]
         pictures.append(mean.permute(0, 3, 1, 2))
     return pictures, inside
@@ -272,17 +307,16 @@ def _landmarks(box: Tensor, points: Tensor) -> Tensor:
     return points.view(-1, 2, 5).permute(0, 2, 1) * sides[:, None] + box[:, None, :2] - 1
 
 
-def _without_overlap(candidates: _Candidates, overlap: float) -> Tensor:
-    """Indices of the candidates that no better one of their frame overlaps, by frame, then by score, best first."""
-    frame, score = candidates.frame, candidates.score.double()
-    box = candidates.box.double()  # so that the offset that keeps the frames' boxes apart costs no precision
+def _without_overlap(group: Tensor, box: Tensor, score: Tensor, overlap: float) -> Tensor:
+    """Indices of the boxes that no better one of their group overlaps, by group, then by score, best first."""
+    box, score = box.double(), score.double()  # so that the offset that keeps groups apart costs no precision
     if len(box) > _BOXES_AT_ONCE:
-        parts = [(frame == index).nonzero()[:, 0] for index in frame.unique().tolist()]
+        parts = [(group == index).nonzero()[:, 0] for index in group.unique().tolist()]
         return torch.cat([part[nms(box[part], score[part], overlap)] for part in parts])
     if len(box):
-        box = box + (frame * (box.max() - box.min() + 1))[:, None]
+        box = box + (group * (box.max() - box.min() + 1))[:, None]
     kept = nms(box, score, overlap)
-    return kept[frame[kept].argsort(stable=True)]
+    return kept[group[kept].argsort(stable=True)]
 
 
 def _best_per_frame(candidates: _Candidates, most: int) -> _Candidates:
@@ -304,10 +338,10 @@ def best_per_frame(frame: Tensor, score: Tensor, most: int) -> Tensor:
 def _without_nested(frame: Tensor, box: Tensor, score: Tensor) -> Tensor:
     """Indices of the faces, by frame, then by score, without those that a better face of their frame contains.
 
-    A face goes when more than 0.7 of the smaller of the two boxes lies in the other. Few are left here, so this runs
-    on the CPU; among equal scores the later one wins, as in facenet-pytorch.
+    A face goes when more than 0.7 of the smaller of the two boxes lies in the other; among equal scores the later one
+    wins, as in facenet-pytorch.
     """
-    frames, boxes, scores = frame.cpu().numpy(), box.cpu().numpy(), score.cpu().numpy()
+    frames, boxes, scores = frame.numpy(), box.numpy(), score.numpy()
     area = (boxes[:, 2] - boxes[:, 0] + 1) * (boxes[:, 3] - boxes[:, 1] + 1)
     kept: list[int] = []
     for index in np.unique(frames):
@@ -319,13 +353,8 @@ def _without_nested(frame: Tensor, box: Tensor, score: Tensor) -> Tensor:
             corner = np.maximum(boxes[best, :2], boxes[others, :2])
             sides = np.maximum(np.float32(0), np.minimum(boxes[best, 2:], boxes[others, 2:]) - corner + 1)
             others = others[sides[:, 0] * sides[:, 1] / np.minimum(area[best], area[others]) <= np.float32(_OVERLAP)]
-    return torch.tensor(kept, dtype=torch.long, device=box.device)
+    return torch.tensor(kept, dtype=torch.long)
 
 
-def _no_faces(device: torch.device) -> Detections:
-    return Detections(
-        torch.zeros(0, dtype=torch.long, device=device),
-        torch.zeros(0, 4, device=device),
-        torch.zeros(0, 5, 2, device=device),
-        torch.zeros(0, device=device),
-    )
+def _no_faces() -> Detections:
+    return Detections(torch.zeros(0, dtype=torch.long), torch.zeros(0, 4), torch.zeros(0, 5, 2), torch.zeros(0))

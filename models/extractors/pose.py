@@ -1,20 +1,24 @@
 """Every person of a frame: 17 COCO keypoints, a box and a score, by any of mmpose's bottom-up networks, in batches.
 
-mmpose's inference takes one picture at a time. Here letterbox, normalisation, network and decoding are mmpose's too, so
-the numbers are the same, but a batch holds frames of any mix of clips.
+mmpose's inference takes one picture at a time. Here letterbox, normalisation, network and the rules of decoding are
+mmpose's too, so the numbers are the same, but a batch holds frames of any mix of clips.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from models.device import halve_weights
 from models.errors import ProfileError, WeightsError
-from models.extractors.extractor import Prepared, pad_batch
+from models.extractors.extractor import Extractor, Prepared, pad_batch
 from models.extractors.mmpose_compat import import_mmpose, load_config
-from models.extractors.pose_heads import bound_decoding, run_in_autocast
+from models.extractors.people import People
+from models.extractors.pose_heads import bound_filling, run_in_autocast
+from models.extractors.rtmo import PeopleDecoder
 
 KEYPOINTS = 17  # COCO's
 
@@ -32,18 +36,7 @@ _NOT_WEIGHTS = ("head.loss_", "data_preprocessor.")
 _MIN_JOINT_SCORE = 0.1
 
 _FRAMES_AT_ONCE = 32  # resized together on a GPU: 1080p frames as float32 take 25 MB each
-
-
-@dataclass(frozen=True)
-class People:
-    """The people in one frame, most confident first."""
-
-    keypoints: np.ndarray  # float32 [P, 17, 3] x, y in pixels of the frame given; score 0..1
-    boxes: np.ndarray  # float32 [P, 4] x1, y1, x2, y2, same pixels
-    scores: np.ndarray  # float32 [P] 0..1
-
-    def __len__(self) -> int:
-        return len(self.scores)
+_FRAME_SIZES = 64  # whose letterbox and grid are kept: uploads of one challenge have few sizes, and a grid takes 10 KB
 
 
 @dataclass(frozen=True)
@@ -56,7 +49,7 @@ class Letterbox:
     scale: np.ndarray  # float32 [2] width, height of the whole input in frame pixels
 
 
-class PoseExtractor:
+class PoseExtractor(Extractor):
     """A pose network with its letterbox. See `models.extractors.extractor.Extractor` for the life cycle.
 
     Args:
@@ -111,13 +104,32 @@ class PoseExtractor:
             _load(self.model, state_dict, config)
         # channels last: 1.4 times as fast on a CPU, and what tensor cores want
         self.model.to(device, memory_format=torch.channels_last).eval()
+        # What `head.forward` calls; the rest of the head decodes, in float32.
+        for part in (self.model.backbone, self.model.neck if self.model.with_neck else None,
+                     getattr(self.model.head, "head_module", None)):  # fmt: skip
+            if part is not None:
+                halve_weights(part, device)
         self._input_count = batch_size
         run_in_autocast(self.model, device, input_count=lambda: self._input_count)
-        bound_decoding(self.model.head, max_persons, score_threshold)
+        self._decoder = None
+        if hasattr(self.model.head, "dcc"):  # RTMO's
+            self._decoder = PeopleDecoder(
+                self.model.head,
+                max_candidates=MAX_CANDIDATES,
+                max_persons=max_persons,
+                score_threshold=score_threshold,
+                nms_threshold=nms_threshold,
+                input_size=resize["input_size"],
+            )
+        else:
+            bound_filling(self.model.head, max_persons, score_threshold)
 
         from mmpose.registry import TRANSFORMS
 
         self._resize = TRANSFORMS.build(resize)
+        self._border = torch.tensor(self._resize.pad_val, dtype=torch.float32).view(1, -1, 1, 1).to(device)
+        self._letterbox = lru_cache(_FRAME_SIZES)(self._new_letterbox)
+        self._grid = lru_cache(_FRAME_SIZES)(self._new_grid)
 
     def prepare(self, frames: Tensor) -> Prepared:
         """Inputs uint8 [N, 3, S, S] BGR, which mmpose's networks expect; extras: Letterboxes.
@@ -132,22 +144,38 @@ class PoseExtractor:
         elif frames.device.type == "cpu":
             inputs = self._resize_as_mmpose(frames)
         else:
-            chunks = [self._resize_in_torch(chunk, letterbox) for chunk in frames.split(_FRAMES_AT_ONCE)]
+            chunks = [self._resize_in_torch(chunk) for chunk in frames.split(_FRAMES_AT_ONCE)]
             inputs = torch.cat(chunks)
         return Prepared(inputs=inputs, frame=list(range(count)), extras=[letterbox] * count)
 
-    def infer(self, inputs: Tensor, extras: list[Letterbox]) -> list[People]:
-        """M results. inputs: uint8 [M, 3, S, S] BGR, M <= batch_size; extras: their M letterboxes."""
+    def launch(self, inputs: Tensor, extras: list[Letterbox]) -> Any:
+        """Decoded people on the device; of heads that group keypoints, mmpose's results, which are waited for.
+
+        inputs: uint8 [M, 3, S, S] BGR, M <= batch_size; extras: their M letterboxes.
+        """
+        if not extras:
+            return None
+        batch = pad_batch(inputs, self.batch_size)
+        with torch.inference_mode():
+            if self._decoder is not None:
+                data = self.model.data_preprocessor({"inputs": batch, "data_samples": []}, False)
+                # All shapes the same on a GPU, so that bits do not depend on how full the batch is.
+                self._input_count = len(extras) if self.device.type == "cpu" else self.batch_size
+                return self._decoder(self.model.head.forward(self.model.extract_feat(data["inputs"])))
+            self._input_count = len(extras)
+            samples = [self._sample(letterbox) for letterbox in extras]
+            return self.model.test_step({"inputs": batch, "data_samples": samples})
+
+    def collect(self, outputs: Any, extras: list[Letterbox]) -> list[People]:
+        """M results; extras: the M letterboxes."""
         if not extras:
             return []
-        samples = [self._sample(letterbox) for letterbox in extras]
-        self._input_count = len(extras)
-        with torch.inference_mode():
-            data = {"inputs": pad_batch(inputs, self.batch_size), "data_samples": samples}
-            results = self.model.test_step(data)
-        return [self._people(result.pred_instances) for result in results]
+        if self._decoder is None:
+            return [self._people(result.pred_instances) for result in outputs]
+        decoded = outputs[: len(extras)].cpu().numpy()  # [M, max_persons, 56]
+        return [self._placed(people, letterbox) for people, letterbox in zip(decoded, extras, strict=True)]
 
-    def _letterbox(self, height: int, width: int) -> Letterbox:
+    def _new_letterbox(self, height: int, width: int) -> Letterbox:
         # mmpose's transform on one pixel in place of the frame: only the geometry is needed
         placed = self._resize.transform({"img": np.zeros((1, 1, 3), np.uint8), "ori_shape": (height, width)})
         return Letterbox((height, width), placed["input_size"], placed["input_center"], placed["input_scale"])
@@ -158,28 +186,31 @@ class PoseExtractor:
         resized = [self._resize.transform({"img": frame, "ori_shape": shape})["img"] for frame in frames.numpy()]
         return torch.from_numpy(np.stack(resized)[..., ::-1].transpose(0, 3, 1, 2).copy())
 
-    def _resize_in_torch(self, frames: Tensor, letterbox: Letterbox) -> Tensor:
+    def _resize_in_torch(self, frames: Tensor) -> Tensor:
         """Resize with the same geometry on the device: bilinear, no antialiasing, constant border. Not the same bits:
         OpenCV rounds positions to 1/32 px.
         """
-        import cv2
-        from mmpose.structures.bbox import get_warp_matrix
-
-        height, width = letterbox.frame_shape
-        forward = get_warp_matrix(letterbox.center, letterbox.scale, 0.0, letterbox.input_size)
-        back = cv2.invertAffineTransform(forward)  # [2, 3] input pixel -> frame pixel; no rotation
-        columns, rows = (torch.arange(side, dtype=torch.float64) for side in letterbox.input_size)
-        x = columns * back[0, 0] + back[0, 2]
-        y = rows * back[1, 1] + back[1, 2]
-        grid_y, grid_x = torch.meshgrid((2 * y + 1) / height - 1, (2 * x + 1) / width - 1, indexing="ij")
-        grid = torch.stack((grid_x, grid_y), dim=-1).float().to(frames.device)
-        border = torch.tensor(self._resize.pad_val, dtype=torch.float32, device=frames.device).view(1, -1, 1, 1)
+        x, y = self._grid(*frames.shape[1:3])
+        grid = torch.stack((x.expand(len(y), -1), y[:, None].expand(-1, len(x))), dim=-1)
         # zeros outside of (picture - border) are the border outside of the picture, also where the two blend
-        pictures = frames.permute(0, 3, 1, 2).float() - border
+        pictures = frames.permute(0, 3, 1, 2).float() - self._border
         sampled = torch.nn.functional.grid_sample(
             pictures, grid.expand(len(frames), -1, -1, -1), mode="bilinear", padding_mode="zeros", align_corners=False
         )
-        return (sampled + border).round_().clamp_(0, 255).to(torch.uint8).flip(1)
+        return (sampled + self._border).round_().clamp_(0, 255).to(torch.uint8).flip(1)
+
+    def _new_grid(self, height: int, width: int) -> tuple[Tensor, Tensor]:
+        """x float32 [S] of the input's columns and y [S] of its rows in a frame whose corners are at -1 and 1."""
+        import cv2
+        from mmpose.structures.bbox import get_warp_matrix
+
+        letterbox = self._letterbox(height, width)
+        forward = get_warp_matrix(letterbox.center, letterbox.scale, 0.0, letterbox.input_size)
+        back = cv2.invertAffineTransform(forward)  # [2, 3] input pixel -> frame pixel; no rotation
+        columns, rows = (torch.arange(side, dtype=torch.float64) for side in letterbox.input_size)
+        x = 2 * (columns * back[0, 0] + back[0, 2]) + 1
+        y = 2 * (rows * back[1, 1] + back[1, 2]) + 1
+        return (x / width - 1).float().to(self.device), (y / height - 1).float().to(self.device)
 
     def _sample(self, letterbox: Letterbox) -> Any:
         from mmpose.structures import PoseDataSample
@@ -197,6 +228,7 @@ class PoseExtractor:
         )
 
     def _people(self, instances: Any) -> People:
+        """mmpose's result on one frame."""
         points = np.asarray(instances.keypoints, np.float32).reshape(-1, KEYPOINTS, 2)
         confidence = np.asarray(instances.keypoint_scores, np.float32).reshape(-1, KEYPOINTS, 1)
         confidence = confidence.clip(0, 1)  # a heatmap's peak may pass 1
@@ -205,7 +237,23 @@ class PoseExtractor:
             boxes = np.asarray(instances.bboxes, np.float32).reshape(-1, 4)
         else:  # heads that group keypoints predict no box
             boxes = boxes_around(points, confidence[..., 0])
-        keypoints = np.concatenate((points, confidence), axis=2)
+        return self._best(np.concatenate((points, confidence), axis=2), boxes, scores)
+
+    def _placed(self, decoded: np.ndarray, letterbox: Letterbox) -> People:
+        """PeopleDecoder's result on one frame, float32 [max_persons, 56], in pixels of that frame."""
+        decoded = decoded[decoded[:, -1] > self.score_threshold]
+        joints = 2 * KEYPOINTS
+        points, confidence, boxes, scores = np.split(decoded, [joints, joints + KEYPOINTS, joints + KEYPOINTS + 4], 1)
+        size, center, scale = letterbox.input_size, letterbox.center, letterbox.scale
+        points, boxes = (
+            (values.reshape(-1, count, 2) / size * scale + center - 0.5 * scale).astype(np.float32)
+            for values, count in ((points, KEYPOINTS), (boxes, 2))
+        )
+        keypoints = np.concatenate((points, confidence[..., None]), axis=2)
+        return self._best(keypoints, boxes.reshape(-1, 4), scores[:, 0])
+
+    def _best(self, keypoints: np.ndarray, boxes: np.ndarray, scores: np.ndarray) -> People:
+        """At most `max_persons` people above the threshold, best first; none with a number that is not finite."""
         finite = np.isfinite(keypoints).all(axis=(1, 2)) & np.isfinite(boxes).all(axis=1)
         kept = np.flatnonzero(finite & (scores > self.score_threshold))
         kept = kept[np.argsort(-scores[kept], kind="stable")][: self.max_persons]

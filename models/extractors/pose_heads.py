@@ -1,7 +1,8 @@
 """Changes to the heads of mmpose's networks: precision, and bounds on work. No result changes.
 
-Two kinds of head are supported: one-stage heads (RTMO), which predict whole people, and heads that group keypoints by
-associative embedding: 17 heatmaps of joints, and a tag that groups the joints of one person.
+Two kinds of head are supported: one-stage heads (RTMO), which predict whole people (models.extractors.rtmo decodes
+them), and heads that group keypoints by associative embedding: 17 heatmaps of joints, and a tag that groups the joints
+of one person.
 """
 
 from collections.abc import Callable
@@ -43,35 +44,16 @@ def _finish(outputs: Any, count: int) -> Any:
     return outputs  # None where a head lacks a branch
 
 
-def bound_decoding(head: Any, max_persons: int, score_threshold: float) -> None:
-    """Limit the costliest step of the head's decoding to the people that the extractor keeps.
+def bound_filling(head: Any, max_persons: int, score_threshold: float) -> None:
+    """Look for the missing joints of those people only whom the extractor keeps; the others get NaN, which it drops.
 
-    All others get NaN, which the extractor drops.
+    With associative embedding, each joint that a group lacks is searched for over the whole heatmap. With `use_udp`
+    mmpose has by then overwritten the heatmaps with their logarithm, so that a joint filled in has the logarithm of its
+    score. Here it gets the score itself.
     """
-    if hasattr(head, "dcc"):
-        _bound_coordinates(head.dcc, max_persons)
-    elif hasattr(head.decoder, "_fill_missing_keypoints"):
-        _bound_filling(head.decoder, max_persons, score_threshold)
-
-
-def _bound_coordinates(classifier: Any, max_persons: int) -> None:
-    """RTMO: non-maximum suppression returns people best first; only `max_persons` of them need decoding."""
-    decode = classifier.forward_test
-
-    def forward_test(pose_feats: Tensor, bbox_cs: Tensor, grids: Tensor) -> Tensor:
-        kept = decode(pose_feats[:max_persons], bbox_cs[:max_persons], grids[:max_persons])
-        dropped = len(grids) - len(kept)
-        return torch.cat((kept, kept.new_full((dropped, *kept.shape[1:]), float("nan"))))
-
-    classifier.forward_test = forward_test
-
-
-def _bound_filling(decoder: Any, max_persons: int, score_threshold: float) -> None:
-    """Associative embedding: each joint that a group lacks is searched for over the whole heatmap.
-
-    With `use_udp` mmpose has by then overwritten the heatmaps with their logarithm, so that a joint filled in has the
-    logarithm of its score. Here it gets the score itself.
-    """
+    decoder: Any = getattr(head, "decoder", None)
+    if not hasattr(decoder, "_fill_missing_keypoints"):
+        return
     fill = decoder._fill_missing_keypoints
 
     def fill_missing(

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 import torchvision
 from torch import Tensor, nn
 from torchvision.transforms import functional as transforms
 
-from models.device import autocast
+from models.device import autocast, halve_weights
 from models.errors import ProfileError
 from models.extractors.extractor import pad_batch
 from models.extractors.narrow_resnet import NarrowResNet
@@ -82,8 +83,16 @@ def new_trunk(architecture: str, classes: int, seed: int) -> nn.Module:
 
 def normalised(inputs: Tensor) -> Tensor:
     """uint8 RGB [..., 3, H, W] -> float32, normalised as networks trained on ImageNet expect."""
-    mean, std = (torch.tensor(values, device=inputs.device).view(3, 1, 1) for values in (_MEAN, _STD))
+    mean, std = _statistics(inputs.device)
     return (inputs.float() / 255 - mean) / std
+
+
+@cache
+def _statistics(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Mean and deviation [3, 1, 1], kept on the device: to copy them there anew for every batch would wait for it."""
+    with torch.inference_mode(False):  # training uses them, too
+        mean, std = (torch.tensor(values).view(3, 1, 1).to(device) for values in (_MEAN, _STD))
+    return mean, std
 
 
 class ResNet:
@@ -125,6 +134,8 @@ class ResNet:
         trunk.fc = nn.Identity()
         self._trunk = trunk.to(device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
         self._head = head.to(device).eval().requires_grad_(False)
+        for part in (self._trunk, self._head):
+            halve_weights(part, device)
 
     @torch.inference_mode()
     def __call__(self, inputs: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from models.errors import ProfileError
 from models.extractors import places365
-from models.extractors.extractor import Prepared
+from models.extractors.extractor import Extractor, Prepared
 from models.extractors.resnet import Preprocessing, ResNet, square_crops
 
 # The publisher's demo (CSAILVision/places365, run_placesCNN_basic.py): 256 x 256 px, aspect not kept, central 224 px.
@@ -28,7 +28,7 @@ class Scene:
     indoor: float  # probability mass of the indoor categories, 0..1
 
 
-class SceneExtractor:
+class SceneExtractor(Extractor):
     """A ResNet's scene categories and its pooled feature; one result a frame, no frame left out."""
 
     modality = "scene"
@@ -82,18 +82,16 @@ class SceneExtractor:
         return Prepared(square_crops(frames, self.preprocessing), list(range(count)), [None] * count)
 
     @torch.inference_mode()
-    def infer(self, inputs: Tensor, extras: list[Any]) -> list[Scene]:
-        """M scenes. inputs: uint8 [M, 3, crop, crop], M <= batch_size; extras are ignored."""
+    def launch(self, inputs: Tensor, extras: list[Any]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The fields of M scenes, stacked. inputs: uint8 [M, 3, crop, crop], M <= batch_size; extras are ignored."""
         feature, logits = self._network(inputs)
         probability = logits.softmax(dim=1)
         # A sort, not topk: equal probabilities then come out in the same order on every device.
         ordered, category = probability.sort(dim=1, descending=True, stable=True)
         inside = (probability * self._indoor).sum(dim=1).clamp(0, 1)
-        rows = zip(
-            feature.half().cpu().numpy(),
-            category[:, :TOP].short().cpu().numpy(),
-            ordered[:, :TOP].cpu().numpy(),
-            inside.tolist(),
-            strict=True,
-        )
-        return [Scene(*row) for row in rows]
+        return feature.half(), category[:, :TOP].short(), ordered[:, :TOP], inside
+
+    def collect(self, outputs: tuple[Tensor, ...], extras: list[Any]) -> list[Scene]:
+        """M scenes."""
+        feature, category, probability, inside = (values.cpu().numpy() for values in outputs)
+        return [Scene(*row) for row in zip(feature, category, probability, inside.tolist(), strict=True)]

@@ -2,13 +2,18 @@
 
     decode workers (killable) -> chunks in shared memory -> one owner a device, all extractors -> shard writers
 
-The owner is this module's `extract_shards`. What it holds at any time is bounded: the workers' slots, one batch of
-prepared inputs a modality, and the results of the clips in flight.
+The owner is the thread that calls this module's `extract_shards`. It only feeds the networks: their results are waited
+for, made into rows and written by a thread beside it, and tracks, which are Python and would hold its lock, are linked
+by other processes where the networks run on a GPU.
+
+What all of them hold at any time is bounded: the workers' slots, one batch of prepared inputs a modality, a few batches
+of outputs, and the results of the clips in flight.
 """
 
 import warnings
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -19,17 +24,23 @@ import numpy as np
 import torch
 
 from models.extractors.extractor import Extractor
+from pipeline.core.background import WorkThread
+from pipeline.core.child_processes import spawned_pool
 from pipeline.core.memory import keep_blocks, trim
 from pipeline.core.options import DecodeLimits, SamplingOptions
 from pipeline.decode.clips import Ending
 from pipeline.decode.pool import Chunk, DecodeJob, DecodePool
+from pipeline.features.batches import Batcher, ClipInFlight, Launched, Partial
 from pipeline.features.endings import read_endings, write_endings
 from pipeline.features.plan import FeatureSpec, ShardPlan, endings_folder, features_folder, shard_path
 from pipeline.features.shards import ShardWriter, provenance
-from pipeline.modalities.record import Grid
+from pipeline.modalities.record import Grid, ModalityRows
 from pipeline.modalities.registry import find_modality
 
 _KEPT_BYTES = 512 * 2**20  # free memory kept for the next batch: about what its activations take
+_WAITING = 8  # batches and endings that wait for the thread of results, before the owner does
+_WORKERS_A_LINKER = 8  # decode workers whose clips one process can link: 30 ms a clip of 60 frames and 10 persons
+_LINKED_AHEAD = 2  # clips a linking process whose rows are not waited for yet
 
 Progress = Callable[[int, int, Mapping[str, int]], None]  # clips done, all clips, number of each status
 
@@ -39,38 +50,8 @@ class Extracted:
     """Outcome of a call of `extract_shards`."""
 
     endings: Counter[str]  # clips by status: ok, partial, failed
-    seconds: dict[
-        str, float
-    ]  # wall time by modality, and of `waiting for frames`; the remainder is tracking and writing
-
-
-@dataclass
-class _Partial:
-    """Results so far of one modality on one clip."""
-
-    frame_index: list[int] = field(default_factory=list)
-    timestamp: list[float] = field(default_factory=list)
-    frame: list[int] = field(default_factory=list)  # [M] position in the grid of each input
-    results: list[Any] = field(default_factory=list)  # [M] None until the network has run
-    waiting: int = 0  # inputs without a result
-
-
-@dataclass
-class _ClipInFlight:
-    clip_id: str
-    shard: "_ShardInFlight"
-    attempt: int = 1
-    scale: float = 1.0  # frame pixels a source pixel
-    partials: dict[str, _Partial] = field(default_factory=dict)
-    ending: Ending | None = None
-
-    def restart(self, attempt: int) -> None:
-        """Begin a new decoding attempt; the results of earlier ones are dropped."""
-        self.attempt = attempt
-        self.partials = {spec.modality: _Partial() for spec in self.shard.plan.missing}
-
-    def done(self) -> bool:
-        return self.ending is not None and all(partial.waiting == 0 for partial in self.partials.values())
+    # The owner's wall time by modality, and of `waiting for frames` and `waiting for results`
+    seconds: dict[str, float]
 
 
 @dataclass
@@ -80,67 +61,6 @@ class _ShardInFlight:
     remaining: int  # clips whose rows are not written yet
     undecoded: int  # clips whose decoding has not ended yet
     endings: list[Ending] = field(default_factory=list)
-
-
-class _Batcher:
-    """Collects one modality's prepared inputs over clips and runs the network whenever a batch is full."""
-
-    def __init__(self, extractor: Extractor):
-        self.extractor = extractor
-        self.seconds = 0.0  # in preparing inputs and in the network
-        self._inputs: list[torch.Tensor] = []
-        self._targets: list[tuple[_ClipInFlight, _Partial, int, Any]] = []  # clip, its partial, slot in results, extra
-
-    def add(self, clip: _ClipInFlight, frames: torch.Tensor) -> list[_ClipInFlight]:
-        """frames: uint8 [N, H, W, 3] of one clip. Returns clips that got their last result."""
-        partial = clip.partials[self.extractor.modality]
-        first = len(partial.frame_index) - frames.shape[0]
-        start = perf_counter()
-        with _name_clips(self.extractor.modality, [clip]):
-            prepared = self.extractor.prepare(frames)
-        self.seconds += perf_counter() - start
-        for frame, extra in zip(prepared.frame, prepared.extras, strict=True):
-            self._targets.append((clip, partial, len(partial.results), extra))
-            partial.frame.append(first + frame)
-            partial.results.append(None)
-            partial.waiting += 1
-        if len(prepared.frame):
-            self._inputs.append(prepared.inputs)
-        finished = []
-        while len(self._targets) >= self.extractor.batch_size:
-            finished += self._run(self.extractor.batch_size)
-        return finished
-
-    def flush(self) -> list[_ClipInFlight]:
-        return self._run(len(self._targets)) if self._targets else []
-
-    def _run(self, size: int) -> list[_ClipInFlight]:
-        inputs = torch.cat(self._inputs) if len(self._inputs) > 1 else self._inputs[0]
-        targets, self._targets = self._targets[:size], self._targets[size:]
-        self._inputs = [inputs[size:]] if self._targets else []
-        start = perf_counter()
-        with _name_clips(self.extractor.modality, (clip for clip, *_ in targets)):
-            results = self.extractor.infer(inputs[:size], [extra for *_, extra in targets])
-        self.seconds += perf_counter() - start
-        finished = []
-        for (clip, partial, slot, _), result in zip(targets, results, strict=True):
-            partial.results[slot] = result
-            partial.waiting -= 1
-            # Results of an earlier decoding attempt are dropped.
-            if partial.waiting == 0 and clip.partials.get(self.extractor.modality) is partial and clip.done():
-                finished.append(clip)
-        return finished
-
-
-@contextmanager
-def _name_clips(modality: str, clips: Iterable[_ClipInFlight]) -> Iterator[None]:
-    """Add the clips' names to an error raised in an extractor."""
-    try:
-        yield
-    except Exception as error:
-        names = ", ".join(dict.fromkeys(clip.clip_id for clip in clips))
-        error.add_note(f"while extracting the modality {modality} of {names}")
-        raise
 
 
 def extract_shards(
@@ -166,85 +86,211 @@ def extract_shards(
     """
     keep_blocks()
     modalities = dict.fromkeys(spec.modality for plan in plans for spec in plan.missing)
-    batchers = {modality: _Batcher(build(modality)) for modality in modalities}
-    extraction = _Extraction(workspace, batch, plans, sampling, profile, device, batchers, progress)
-    with ExitStack() as stack:
-        pool = stack.enter_context(DecodePool(sampling, limits, workers))
-        events = _Timed(pool.run(extraction.jobs(stack)))
-        extraction.report()
-        for event in events:
-            if isinstance(event, Chunk):
-                extraction.take_chunk(event)
-            else:
-                extraction.take_ending(event)
-        if extraction.in_flight:
-            raise AssertionError(f"decoding ended without an ending for {sorted(extraction.in_flight)[:5]}")
+    batchers = {modality: Batcher(build(modality)) for modality in modalities}
+    with (
+        ExitStack() as writers,  # ends last: what a writer still holds is thrown away when nothing writes any more
+        _linking_processes(device, workers) as linkers,
+        WorkThread("results", _WAITING) as thread,
+    ):
+        ahead = _LINKED_AHEAD * (workers // _WORKERS_A_LINKER + 1)
+        shards = _Shards(workspace, batch, sampling, profile, linkers, ahead)
+        owner = _Owner(plans, device, batchers, shards, thread)
+        with DecodePool(sampling, limits, workers) as pool:
+            events = _Timed(pool.run(owner.jobs(writers)))
+            if progress:
+                progress(0, sum(len(plan.clips) for plan in plans), owner.counts)
+            for event in events:
+                if isinstance(event, Chunk):
+                    owner.take_chunk(event)
+                else:
+                    owner.take_ending(event)
+                owner.report(progress)
+        if owner.in_flight:
+            raise AssertionError(f"decoding ended without an ending for {sorted(owner.in_flight)[:5]}")
+        thread.do(shards.finish)
+    owner.report(progress)
     seconds = {modality: batcher.seconds for modality, batcher in batchers.items()}
-    return Extracted(extraction.counts, {**seconds, "waiting for frames": events.seconds})
+    waits = {"waiting for frames": events.seconds, "waiting for results": thread.blocked_s}
+    return Extracted(owner.counts, {**seconds, **waits})
 
 
-@dataclass
-class _Extraction:
-    """The clips in flight between the decode workers and the shards' writers."""
+@contextmanager
+def _linking_processes(device: torch.device, workers: int) -> Iterator[Executor | None]:
+    """Processes for Modality.assembled_apart. None beside a CPU's networks, to which 30 ms a clip are nothing."""
+    if device.type == "cpu":
+        yield None
+        return
+    count = workers // _WORKERS_A_LINKER + 1
+    with spawned_pool(count) as pool:
+        for _ in range(count):  # a process dies with the thread that starts it: this one, and not that of the results
+            pool.submit(find_modality, "pose")
+        yield pool
 
-    workspace: str
-    batch: str
-    plans: Sequence[ShardPlan]
-    sampling: SamplingOptions
-    profile: str
-    device: torch.device
-    batchers: Mapping[str, _Batcher]
-    progress: Progress | None
-    counts: Counter[str] = field(default_factory=Counter)  # clips written, by status
-    in_flight: dict[str, _ClipInFlight] = field(default_factory=dict)
 
-    def report(self) -> None:
-        """Tell how far it is."""
-        if self.progress:
-            self.progress(self.counts.total(), sum(len(plan.clips) for plan in self.plans), self.counts)
+class _Owner:
+    """Feeds the networks of one device: everything that the thread which holds them does."""
 
-    def jobs(self, stack: ExitStack) -> Iterator[DecodeJob]:
-        """Clips to decode, shard after shard; each shard's writers are opened on `stack` when its turn comes."""
-        for plan in self.plans:
-            shard = _open_shard(self.workspace, self.batch, plan, self.profile, stack)
+    def __init__(
+        self,
+        plans: Sequence[ShardPlan],
+        device: torch.device,
+        batchers: Mapping[str, Batcher],
+        shards: "_Shards",
+        thread: WorkThread,
+    ) -> None:
+        self.counts: Counter[str] = Counter()  # clips written, by status
+        self.in_flight: dict[str, ClipInFlight] = {}  # clips that are being decoded
+        self._plans = plans
+        self._device = device
+        self._batchers = batchers
+        self._shards = shards
+        self._thread = thread  # that of `_shards`
+
+    def jobs(self, writers: ExitStack) -> Iterator[DecodeJob]:
+        """Clips to decode, shard after shard; each shard's writers are opened on `writers` when its turn comes."""
+        for plan in self._plans:
+            self._shards.open(plan, writers)
             strides = tuple(sorted({spec.stride for spec in plan.missing})) or (1,)
             for clip in plan.clips:
-                self.in_flight[clip.clip_id] = _ClipInFlight(clip.clip_id, shard)
-                self.in_flight[clip.clip_id].restart(1)
+                partials = {spec.modality: Partial() for spec in plan.missing}
+                self.in_flight[clip.clip_id] = ClipInFlight(clip.clip_id, partials=partials)
                 yield DecodeJob(clip.clip_id, clip.uri, strides, clip.probe.content_hash)
 
     def take_chunk(self, chunk: Chunk) -> None:
-        """Give the chunk's frames to the extractors, and its memory back to the decode worker."""
+        """Give the chunk's frames, by its stride, to every extractor, and its memory back to the decode worker."""
+        clip = self.in_flight[chunk.clip_id]
         try:
-            self._finish(_take_chunk(self.in_flight[chunk.clip_id], chunk, self.batchers, self.device))
+            if chunk.attempt >= clip.attempt:
+                self._extract(clip, chunk)
         finally:
             chunk.release()
 
-    def take_ending(self, ending: Ending) -> None:
-        """Record the outcome of decoding a clip."""
-        clip = self.in_flight[ending.clip_id]
-        clip.ending = ending
-        clip.shard.endings.append(ending)
-        clip.shard.undecoded -= 1
-        if clip.done():
-            self._finish([clip])
-        if clip.shard.undecoded == 0:
-            # Batches are not filled beyond a shard: a kill then costs this shard only.
-            for batcher in self.batchers.values():
-                self._finish(batcher.flush())
+    def _extract(self, clip: ClipInFlight, chunk: Chunk) -> None:
+        if chunk.attempt > clip.attempt:
+            clip.restart(chunk.attempt)
+        clip.scale = chunk.scale
+        frames = _on_device(chunk.frames, self._device)
+        for spec in self._shards.of(clip).plan.missing:
+            keep = np.flatnonzero(chunk.position % spec.stride == 0)
+            if not len(keep):
+                continue
+            partial = clip.partials[spec.modality]
+            partial.frame_index += chunk.frame_index[keep].tolist()
+            partial.timestamp += chunk.timestamp[keep].tolist()
+            self._collect(self._batchers[spec.modality].add(clip, _taken(frames, keep)))
 
-    def _finish(self, clips: Sequence[_ClipInFlight]) -> None:
-        """Write clips that have all their results."""
-        for clip in clips:
-            assert clip.ending is not None
-            _write_clip(clip)
-            trim(above=_KEPT_BYTES)
-            del self.in_flight[clip.ending.clip_id]
-            self.counts[clip.ending.status] += 1
-            self.report()
-            clip.shard.remaining -= 1
-            if clip.shard.remaining == 0:
-                _close_shard(self.workspace, self.batch, clip.shard, self.sampling, self.profile)
+    def take_ending(self, ending: Ending) -> None:
+        """Pass on the outcome of decoding a clip, behind all of its batches that are launched."""
+        clip = self.in_flight.pop(ending.clip_id)
+        shard = self._shards.of(clip)
+        self._thread.do(self._shards.end, clip, ending)
+        shard.undecoded -= 1
+        if shard.undecoded == 0:
+            # Batches are not filled beyond a shard: a kill then costs this shard only.
+            for batcher in self._batchers.values():
+                self._collect(batcher.flush())
+
+    def _collect(self, batches: Sequence[Launched]) -> None:
+        for launched in batches:
+            self._thread.do(self._shards.collect, launched)
+
+    def report(self, progress: Progress | None) -> None:
+        """Count the clips that were written since the last call."""
+        written = self._shards.written
+        while written:
+            self.counts[written.popleft()] += 1
+            if progress:
+                progress(self.counts.total(), sum(len(plan.clips) for plan in self._plans), self.counts)
+
+
+class _Shards:
+    """Turns results into rows and rows into files; beside `open` and `of`, everything is done in one thread.
+
+    Args:
+        linkers: processes for Modality.assembled_apart; None: this one.
+        ahead: clips whose rows are being made in them, before the thread waits for the first.
+    """
+
+    def __init__(
+        self, workspace: str, batch: str, sampling: SamplingOptions, profile: str, linkers: Executor | None, ahead: int
+    ) -> None:
+        self.written: deque[str] = deque()  # statuses of clips; the owner takes them out
+        self._workspace = workspace
+        self._batch = batch
+        self._sampling = sampling
+        self._profile = profile
+        self._linkers = linkers
+        self._ahead = ahead
+        self._shard_of: dict[str, _ShardInFlight] = {}  # by clip_id
+        self._assembled: deque[tuple[ClipInFlight, dict[str, ModalityRows | Future]]] = deque()
+
+    def open(self, plan: ShardPlan, writers: ExitStack) -> None:
+        """Open a shard's writers on `writers`."""
+        shard = _open_shard(self._workspace, self._batch, plan, self._profile, writers)
+        self._shard_of |= {clip.clip_id: shard for clip in plan.clips}
+
+    def of(self, clip: ClipInFlight) -> _ShardInFlight:
+        """The shard of a clip that is not written yet."""
+        return self._shard_of[clip.clip_id]
+
+    def collect(self, launched: Launched) -> None:
+        """Wait for a batch, and write the clips that are done by it."""
+        for clip in launched.collect():
+            self._assemble(clip)
+
+    def end(self, clip: ClipInFlight, ending: Ending) -> None:
+        """Record the outcome of decoding a clip."""
+        clip.ending = ending
+        self.of(clip).endings.append(ending)
+        if clip.done():
+            self._assemble(clip)
+
+    def finish(self) -> None:
+        """Write what is still being assembled."""
+        self._write_assembled(0)
+
+    def _assemble(self, clip: ClipInFlight) -> None:
+        """Begin to turn a clip's results into rows."""
+        assert clip.ending is not None
+        rows: dict[str, ModalityRows | Future] = {}
+        if clip.ending.status != "failed":
+            for modality, partial in clip.partials.items():
+                grid = Grid(np.array(partial.frame_index, np.int32), np.array(partial.timestamp, np.float32))
+                results = (clip.ending, grid, np.array(partial.frame, np.int32), partial.results, clip.scale)
+                apart = find_modality(modality).assembled_apart and self._linkers
+                rows[modality] = apart.submit(_assemble, modality, *results) if apart else _assemble(modality, *results)
+        clip.partials = {}
+        self._assembled.append((clip, rows))
+        self._write_assembled(self._ahead)
+
+    def _write_assembled(self, most: int) -> None:
+        """Write clips in the order in which they were done, until at most `most` are left that are being assembled."""
+        while self._assembled and (len(self._assembled) > most or _is_made(self._assembled[0][1])):
+            clip, rows = self._assembled.popleft()
+            self._write(clip, {name: of.result() if isinstance(of, Future) else of for name, of in rows.items()})
+
+    def _write(self, clip: ClipInFlight, rows: Mapping[str, ModalityRows]) -> None:
+        """Add a clip's rows to the writers of its shard, and publish that with its last clip."""
+        ending, shard = clip.ending, self._shard_of.pop(clip.clip_id)
+        assert ending is not None
+        for modality, writer in shard.writers.items():
+            if modality in rows:
+                writer.add(rows[modality])
+            else:
+                writer.skip(ending.clip_id, ending.code)
+        trim(above=_KEPT_BYTES)
+        shard.remaining -= 1
+        if shard.remaining == 0:
+            _close_shard(self._workspace, self._batch, shard, self._sampling, self._profile)
+        self.written.append(ending.status)
+
+
+def _assemble(modality: str, *results: Any) -> ModalityRows:
+    return find_modality(modality).assemble(*results)
+
+
+def _is_made(rows: Mapping[str, "ModalityRows | Future"]) -> bool:
+    return all(of.done() for of in rows.values() if isinstance(of, Future))
 
 
 class _Timed(Iterator[Any]):
@@ -312,41 +358,20 @@ def decoder_versions() -> str:
     return ", ".join(f"{name} {version(name)}" for name in ("av", "decord"))
 
 
-def _take_chunk(
-    clip: _ClipInFlight, chunk: Chunk, batchers: Mapping[str, _Batcher], device: torch.device
-) -> list[_ClipInFlight]:
-    """Give a chunk's frames, by its stride, to every extractor that the clip's shard lacks."""
-    if chunk.attempt < clip.attempt:
-        return []
-    if chunk.attempt > clip.attempt:
-        clip.restart(chunk.attempt)
-    clip.scale = chunk.scale
+def _on_device(frames: np.ndarray, device: torch.device) -> torch.Tensor:
+    """Frames in shared memory, uint8 [N, H, W, 3], as a tensor on the device; on a CPU, that memory itself."""
     with warnings.catch_warnings():
-        # On a CPU the tensor is the shared memory itself, which no extractor writes to.
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        frames = torch.from_numpy(chunk.frames).to(device)
-    finished = []
-    for spec in clip.shard.plan.missing:
-        keep = np.flatnonzero(chunk.position % spec.stride == 0).astype(np.int64)
-        if not len(keep):
-            continue
-        partial = clip.partials[spec.modality]
-        partial.frame_index += chunk.frame_index[keep].tolist()
-        partial.timestamp += chunk.timestamp[keep].tolist()
-        taken = frames if len(keep) == len(chunk.position) else frames[torch.from_numpy(keep).to(device)]
-        finished += batchers[spec.modality].add(clip, taken)
-    return finished
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")  # no extractor writes to it
+        shared = torch.from_numpy(frames)
+    if device.type == "cuda":
+        # From pinned memory the copy waits its turn beside the owner; else the owner would wait for all that is queued.
+        return shared.pin_memory().to(device, non_blocking=True)
+    return shared.to(device)
 
 
-def _write_clip(clip: _ClipInFlight) -> None:
-    """Turn a finished clip's results into rows and add them to the writers of its shard."""
-    ending = clip.ending
-    assert ending is not None
-    for modality, writer in clip.shard.writers.items():
-        if ending.status == "failed":
-            writer.skip(ending.clip_id, ending.code)
-            continue
-        partial = clip.partials[modality]
-        grid = Grid(np.array(partial.frame_index, np.int32), np.array(partial.timestamp, np.float32))
-        frames = np.array(partial.frame, np.int32)
-        writer.add(find_modality(modality).assemble(ending, grid, frames, partial.results, clip.scale))
+def _taken(frames: torch.Tensor, keep: np.ndarray) -> torch.Tensor:
+    """The frames at the indices [K], ascending, of which no copy to the device is made."""
+    steps = np.diff(keep)
+    if len(keep) < 2 or (steps == steps[0]).all():
+        return frames[keep[0] : keep[-1] + 1 : int(steps[0]) if len(steps) else 1]
+    return torch.stack([frames[index] for index in keep.tolist()])

@@ -67,7 +67,7 @@ class PoseEntry(Entry):
 
 class Pose(Modality):
     name = "pose"
-    version = 2
+    version = 3
     entry = PoseEntry
     rows = PoseRows
     columns = (
@@ -81,6 +81,7 @@ class Pose(Modality):
     )
     row_per_person = True
     subject = "the lead dancer"
+    assembled_apart = True
     is_skeleton = True
 
     def build_extractor(self, entry: PoseEntry, state: "StateDict | None", **common: Any) -> "PoseExtractor":

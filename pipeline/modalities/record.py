@@ -76,6 +76,7 @@ class Modality(ABC):
     row_per_person = False  # one table row a person, perhaps none (`rows` without arrays), instead of one a clip
     huggingface: Mapping[str, Any] = {}  # features of HF `datasets` that do not follow from the Arrow types
     subject = "any frame"  # what the model reads of a clip, as the report names it
+    assembled_apart = False  # `assemble` is Python of tens of milliseconds: beside a GPU, another process does it
     is_skeleton = False  # read by the pose network; all others are sequences of features
 
     # From pixels to rows
@@ -97,7 +98,7 @@ class Modality(ABC):
 
         Args:
             frame: int32 [M] position in the grid of each result.
-            results: [M] of the extractor's `infer`.
+            results: [M] of the extractor's `collect`.
             scale: frame pixels a source pixel.
         """
 

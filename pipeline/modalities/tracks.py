@@ -41,7 +41,7 @@ class Track:
 
 
 class People(Protocol):
-    """One frame's people, as in `models.extractors.pose.People`."""
+    """One frame's people, as in `models.extractors.people.People`."""
 
     @property
     def keypoints(self) -> np.ndarray: ...  # float32 [P, 17, 3] x, y, score

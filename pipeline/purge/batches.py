@@ -18,7 +18,7 @@ from pipeline.features.parquet_files import SCHEMA_KEY, SCHEMA_VERSION, WRITER_K
 from pipeline.features.plan import SIZES, forget_sizes, note_sizes, shard_path
 from pipeline.features.reader import ShardReader
 from pipeline.features.shards import ShardWriter
-from pipeline.files.checksums import read_footer
+from pipeline.files.checksums import check_file, read_footer
 from pipeline.files.folder import Folder, discard
 from pipeline.ingest.clip_table import MANIFEST, IngestedBatch, TableFile, newest_file, read_ingest, write_ingest
 from pipeline.ingest.shard_assignment import shard_name
@@ -118,6 +118,7 @@ def replace_shards(workspace: str, batch: str, names: Mapping[str, str], gone: s
         new = names.get(file.shard)
         if new and _is_readable(workspace, file):
             try:
+                check_file(storage.join(workspace, file.place))  # whole: damage must not move into a file without any
                 write = _write_endings if file.is_endings else _write_features
                 write(storage.join(workspace, file.place), storage.join(workspace, shard_path(file.folder, new)), gone)
                 note_sizes(storage.join(workspace, file.folder), [new])

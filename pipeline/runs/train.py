@@ -124,11 +124,8 @@ def _held_out(dataset: ClipDataset, fitted: Fitted) -> pd.DataFrame:
 def _describe_joint(fitted: Fitted) -> dict:
     """Shares of the label's variance within a challenge as the joint model estimates them, and its slopes."""
     joint = fitted.joint
-    of_blocks = {
-        modality if modality == CONTEXT else f"{modality}_{kind}": variance
-        for (modality, kind), variance in joint.variances.items()
-    }
-    variances = of_blocks | {"creator": joint.creator, "noise": joint.noise}
+    variances = {f"{modality}_{kind}": variance for (modality, kind), variance in joint.variances.items()}
+    variances |= {"creator": joint.creator, "noise": joint.noise}
     total = sum(variances.values())
     return {
         "variance": {name: round(variance / total, 4) for name, variance in variances.items()},

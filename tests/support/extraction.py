@@ -13,7 +13,7 @@ from torch import Tensor
 
 from models.extractors.extractor import Extractor, Prepared
 from models.extractors.face import Face
-from models.extractors.pose import People
+from models.extractors.people import People
 from pipeline.core import storage
 from pipeline.core.options import DecodeLimits, SamplingOptions
 from pipeline.decode.clips import Ending, Probe
@@ -80,12 +80,13 @@ def extract(
     workers: int = 1,
     gone: Mapping[str, Sequence[str]] | None = None,
     progress: Progress | None = None,
+    device: torch.device = CPU,
 ) -> Mapping[str, int]:
     """Plans and extracts what is missing; how many clips ended in which way."""
     plans = plan_shards(str(workspace), BATCH, ingested(shards, gone), wanted, sampling).shards
     extracted = extract_shards(
         str(workspace), BATCH, plans, build, sampling, limits,
-        workers=workers, device=CPU, profile="tiny", progress=progress,
+        workers=workers, device=device, profile="tiny", progress=progress,
     )  # fmt: skip
     return extracted.endings
 
@@ -122,7 +123,7 @@ def bits(value: Any) -> Any:
     return value
 
 
-class SquareFinder:
+class SquareFinder(Extractor):
     """Finds the bright square of benchmarks.tiny_clips, exactly: a face, or a person six times its size around its
     middle.
 
@@ -143,8 +144,11 @@ class SquareFinder:
         found = [(index, box) for index, box in enumerate(boxes) if box is not None]
         return Prepared(torch.zeros(len(found), 1), [index for index, _ in found], [box for _, box in found])
 
-    def infer(self, inputs: Tensor, extras: list[Any]) -> list[Any]:
+    def launch(self, inputs: Tensor, extras: list[Any]) -> Tensor:
         assert len(inputs) == len(extras) <= self.batch_size
+        return inputs
+
+    def collect(self, outputs: Tensor, extras: list[Any]) -> list[Any]:
         return [(_person if self.modality == "pose" else _face)(box) for box in extras]
 
 

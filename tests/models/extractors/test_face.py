@@ -88,9 +88,9 @@ def test_embeddings_equal_the_networks_on_facenet_pytorchs_own_crops(
 def test_the_stored_crop_is_the_face_in_its_colours(dance_clips: Path, extractor: FaceExtractor) -> None:
     frames = sampled(dance_clips / "mmdeploy_dance.mp4", 2)
     prepared = extractor.prepare(frames)
-    for crop, detection in zip(prepared.inputs, prepared.extras, strict=True):
-        assert detection.crop.startswith(b"\xff\xd8\xff")
-        picture = cv2.imdecode(np.frombuffer(detection.crop, np.uint8), cv2.IMREAD_COLOR)
+    for crop, face in zip(prepared.inputs, extractor.infer(prepared.inputs, prepared.extras), strict=True):
+        assert face.crop.startswith(b"\xff\xd8\xff")
+        picture = cv2.imdecode(np.frombuffer(face.crop, np.uint8), cv2.IMREAD_COLOR)
         assert picture is not None
         decoded = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
         assert decoded.shape == (160, 160, 3)
@@ -111,7 +111,7 @@ def test_results_do_not_depend_on_what_shares_the_batch(extractor: FaceExtractor
     inputs = torch.randint(0, 256, (4, 3, 160, 160), dtype=torch.uint8)
     blank = extractor.prepare(torch.zeros(1, 64, 64, 3, dtype=torch.uint8))
     assert (len(blank.inputs), blank.frame, blank.extras) == (0, [], [])
-    extras = [SimpleNamespace(box=n, landmarks=n, probability=n, crop=n) for n in range(4)]
+    extras = [SimpleNamespace(box=n, landmarks=n, probability=n) for n in range(4)]
     together = extractor.infer(inputs, extras)
     alone = extractor.infer(inputs[2:3], extras[2:3])
     np.testing.assert_array_equal(alone[0].embedding, together[2].embedding)

@@ -11,8 +11,10 @@ import torch
 from torch import nn
 
 from models.errors import ProfileError, WeightsError
+from models.extractors import rtmo
 from models.extractors.mmpose_compat import config_path, import_mmpose, load_config
-from models.extractors.pose import MAX_CANDIDATES, Letterbox, People, PoseExtractor
+from models.extractors.people import People
+from models.extractors.pose import MAX_CANDIDATES, Letterbox, PoseExtractor
 
 RTMO = "rtmo-s_8xb32-600e_body7-640x640"
 CPU = torch.device("cpu")
@@ -185,7 +187,7 @@ def test_the_letterbox_of_a_gpu_has_the_same_geometry(shape: tuple[int, int]) ->
     picture = cv2.resize(rough, shape[::-1], interpolation=cv2.INTER_CUBIC).reshape(*shape, 3)
     frames = torch.from_numpy(picture)[None].repeat(2, 1, 1, 1)
     exact = pose.prepare(frames)
-    ours = pose._resize_in_torch(frames, exact.extras[0])
+    ours = pose._resize_in_torch(frames)
     assert ours.dtype == torch.uint8
     difference = (ours.int() - exact.inputs.int()).abs()
     assert difference.float().mean() < 1.0
@@ -232,22 +234,19 @@ def test_a_high_threshold_leaves_nobody() -> None:
 
 def test_work_a_frame_is_bounded_whatever_the_network_says(monkeypatch: pytest.MonkeyPatch) -> None:
     """At threshold 0 every one of a random network's anchors is a candidate."""
-    import_mmpose()
-    from mmpose.models.heads.hybrid_heads import rtmo_head
-
     pose = extractor(score_threshold=0.0, max_persons=7, input_size=640, batch_size=1)
     seen = {"suppressed": 0, "decoded": 0}
-    suppress, bins = rtmo_head.nms_torch, pose.model.head.dcc._get_bin_enc
+    suppress, bins = rtmo.suppressed, pose.model.head.dcc._get_bin_enc
 
-    def counted_nms(boxes: Any, scores: Any, threshold: Any) -> Any:
-        seen["suppressed"] = max(seen["suppressed"], len(boxes))
-        return suppress(boxes, scores, threshold)
+    def counted_nms(boxes: torch.Tensor, *options: Any) -> Any:
+        seen["suppressed"] = max(seen["suppressed"], boxes.shape[1])
+        return suppress(boxes, *options)
 
     def counted_bins(boxes: Any, grids: Any) -> Any:
         seen["decoded"] = max(seen["decoded"], len(boxes))
         return bins(boxes, grids)
 
-    monkeypatch.setattr(rtmo_head, "nms_torch", counted_nms)
+    monkeypatch.setattr(rtmo, "suppressed", counted_nms)
     monkeypatch.setattr(pose.model.head.dcc, "_get_bin_enc", counted_bins)
     prepared = pose.prepare(torch.zeros(1, 64, 64, 3, dtype=torch.uint8))
     (people,) = pose.infer(prepared.inputs, prepared.extras)

@@ -11,7 +11,8 @@ import torch
 
 from models.errors import ProfileError
 from models.extractors.mmpose_compat import config_path, import_mmpose
-from models.extractors.pose import People, PoseExtractor
+from models.extractors.people import People
+from models.extractors.pose import PoseExtractor
 from models.weights.catalogue import bundled_path
 from models.weights.checkpoints import load_state_dict
 from pipeline.modalities.registry import build_extractor, load_profile

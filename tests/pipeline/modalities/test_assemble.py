@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from models.extractors.face import Face
-from models.extractors.pose import People
+from models.extractors.people import People
 from models.extractors.scene import Scene
 from pipeline.decode.clips import Ending
 from pipeline.features.columns import to_batch

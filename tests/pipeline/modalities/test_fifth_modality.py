@@ -16,7 +16,7 @@ import pytest
 from torch import Tensor
 
 from benchmarks.tiny_clips import tiny_world
-from models.extractors.extractor import Prepared
+from models.extractors.extractor import Extractor, Prepared
 from models.weights.profiles import Entry
 from pipeline.decode.clips import Ending
 from pipeline.features.reader import ShardReader, tensors
@@ -32,7 +32,7 @@ class ColourRows(ModalityRows):
     feature: np.ndarray  # float16 [T, 3] mean red, green, blue, 0..1
 
 
-class ColourExtractor:
+class ColourExtractor(Extractor):
     modality = "colour"
 
     def __init__(self, batch_size: int):
@@ -41,8 +41,11 @@ class ColourExtractor:
     def prepare(self, frames: Tensor) -> Prepared:
         return Prepared(frames.float().mean((1, 2)) / 255, list(range(len(frames))), [None] * len(frames))
 
-    def infer(self, inputs: Tensor, extras: list[Any]) -> list[Any]:
-        return list(inputs.numpy().astype(np.float16))
+    def launch(self, inputs: Tensor, extras: list[Any]) -> Tensor:
+        return inputs
+
+    def collect(self, outputs: Tensor, extras: list[Any]) -> list[Any]:
+        return list(outputs.cpu().numpy().astype(np.float16))
 
 
 class Colour(FeatureModality):

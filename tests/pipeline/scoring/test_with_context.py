@@ -95,7 +95,7 @@ def test_the_score_is_the_sum_of_the_parts_with_the_contexts_named(workspace: st
     assert titles["score"] == "VDV, all modalities, with the context"
     assert titles["score_context"] == "the context's part, not of the content"
     joint = json.loads(Path(workspace, "runs/one/run.json").read_text())["joint"]
-    assert joint["variance"]["context"] > 0.1
+    assert joint["variance"]["context_statistics"] + joint["variance"]["context_curves"] > 0.1
     assert "context" not in joint["slope"]
 
 

@@ -8,7 +8,8 @@ import torch
 
 from models.extractors.extractor import Prepared
 from models.extractors.mmpose_compat import import_mmpose, load_config
-from models.extractors.pose import People, PoseExtractor
+from models.extractors.people import People
+from models.extractors.pose import PoseExtractor
 from pipeline.modalities.registry import load_profile
 from simulation.training import pose_training
 from simulation.training.pose_training import MIRRORED, PoseSamples, PoseTarget, evaluate_pose, torso

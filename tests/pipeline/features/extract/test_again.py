@@ -127,13 +127,18 @@ class Broken(SquareFinder):
             raise RuntimeError("CUDA error: an illegal memory access was encountered")
         return super().prepare(frames)
 
-    def infer(self, inputs: torch.Tensor, extras: list[Any]) -> list[Any]:
-        if self.at == "infer" and self.frames_seen > 6:
+    def launch(self, inputs: torch.Tensor, extras: list[Any]) -> Any:
+        if self.at == "launch" and self.frames_seen > 6:
             raise RuntimeError("CUDA error: an illegal memory access was encountered")
-        return super().infer(inputs, extras)
+        return super().launch(inputs, extras)
+
+    def collect(self, outputs: torch.Tensor, extras: list[Any]) -> list[Any]:
+        if self.at == "collect" and self.frames_seen > 6:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+        return super().collect(outputs, extras)
 
 
-@pytest.mark.parametrize("at", ["prepare", "infer"])
+@pytest.mark.parametrize("at", ["prepare", "launch", "collect"])
 def test_an_error_in_a_network_names_the_clip_and_leaves_no_file_and_no_worker(
     clips: list[Path], tmp_path: Path, at: str
 ) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.counted_device import CountedTensor, counted_device
 from benchmarks.tiny_clips import render_clip
 from models.extractors.extractor import Extractor
 from models.weights.profiles import BatchSize
@@ -128,6 +129,37 @@ def test_a_modality_sees_every_stride_th_sampled_frame_and_each_row_is_of_its_fr
     valid = np.stack([track.valid for track in rows["pose"].tracks])
     np.testing.assert_array_equal(valid.sum(axis=0), np.ones(80))  # one person a frame, whichever track it belongs to
     np.testing.assert_array_equal(sum(track.box for track in rows["pose"].tracks), person_box(boxes))
+
+
+def test_beside_a_gpu_the_same_rows_come_from_other_threads_and_processes(clips: list[Path], tmp_path: Path) -> None:
+    """On a make-believe GPU, whose results are copied, and whose tracks are linked in a process."""
+    shards = {"00000-a": clips[:2], "00001-b": clips[3:]}
+    extract(tmp_path / "cpu", shards, WANTED, build=cheap, workers=2)
+    with counted_device() as (device, counts):
+        beside = {
+            spec.modality: build_extractor(spec.modality, load_profile(TINY_PROFILE), device) for spec in WANTED[1:]
+        }
+        found = extract(
+            tmp_path / "gpu", shards, WANTED, build=lambda name: beside.get(name) or HostFinder(name), device=device
+        )  # fmt: skip
+        assert counts.operators > 100
+        assert counts.waits == 0  # of the thread that feeds the networks
+    assert found == {"ok": 4}
+    for spec in WANTED:
+        ours, theirs = (rows_by_clip(tmp_path / side, spec) for side in ("gpu", "cpu"))
+        assert list(ours) == list(theirs)
+        for clip_id, rows in ours.items():
+            if spec.modality == "pose":
+                assert bits(rows) == bits(theirs[clip_id])
+            else:
+                np.testing.assert_allclose(rows.feature, theirs[clip_id].feature, atol=1e-2)
+
+
+class HostFinder(SquareFinder):
+    """Finds squares in frames on any device."""
+
+    def prepare(self, frames: torch.Tensor) -> Any:
+        return super().prepare(frames.held.values if isinstance(frames, CountedTensor) else frames)
 
 
 def test_boxes_and_keypoints_are_in_pixels_of_the_source_however_small_the_frames(tmp_path: Path) -> None:

@@ -1,0 +1,191 @@
+"""A make-believe device: tensors that say they are on a GPU and are in memory, and a count of what a GPU would do.
+
+So the code that runs beside a GPU runs, and is tested and measured, where there is none: every branch on the device's
+type is taken as for CUDA, but for streams, pinned memory and half precision. Built on torch's hook for devices that are
+written in Python.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from threading import get_ident
+from time import thread_time
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten, tree_map
+
+NAME = "counted"
+
+# Operators whose result has a shape that only the device knows: the processor waits for it.
+_WAITING = (
+    "nonzero", "nonzero_numpy", "masked_select", "unique", "_unique2", "unique_consecutive", "unique_dim", "nms",
+    "item", "_local_scalar_dense", "equal", "is_nonzero", "repeat_interleave",
+)  # fmt: skip
+_AS_COPY = ("_to_copy", "to", "cpu")
+
+
+@dataclass
+class Counts:
+    """What the device was asked for."""
+
+    operators: int = 0  # about as many kernels as a GPU would be given
+    waits: int = 0  # times that the processor would wait for the device: a copy to the host, or a shape of data
+    uploads: int = 0  # copies from memory of the processor
+    seconds: float = 0.0  # processor time of this thread spent in the operators, which a GPU would do
+    thread: int = field(default_factory=get_ident)
+    computing: bool = False
+
+    @contextmanager
+    def computed(self) -> Iterator[None]:
+        """Count the block's processor time as the device's; that of other threads, or inside of another block, not."""
+        if self.computing or get_ident() != self.thread:
+            yield
+            return
+        self.computing, start = True, thread_time()
+        try:
+            yield
+        finally:
+            self.computing = False
+            self.seconds += thread_time() - start
+
+
+class _Held:
+    """A tensor in memory, whose release is no time of the processor's: a GPU's memory comes from a pool."""
+
+    def __init__(self, values: Tensor, counts: Counts) -> None:
+        self.values: Any = values  # a tensor
+        self.counts = counts
+
+    def __del__(self, at_exit: Callable[[], bool] = sys.is_finalizing) -> None:
+        if not at_exit():
+            with self.counts.computed():
+                self.values = None
+
+
+class CountedTensor(Tensor):
+    """A tensor on the make-believe device; `held` has its values."""
+
+    held: _Held
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
+
+    @staticmethod
+    def __new__(cls, inner: Tensor, counts: Counts) -> "CountedTensor":
+        with torch.inference_mode(False):  # a view of an ordinary tensor must not be one of inference
+            return torch.Tensor._make_wrapper_subclass(
+                cls, inner.size(), strides=inner.stride(), storage_offset=inner.storage_offset(), dtype=inner.dtype,
+                device=torch.device(NAME, 0),
+            )  # fmt: skip
+
+    def __init__(self, inner: Tensor, counts: Counts) -> None:
+        self.held = _Held(inner, counts)
+
+    @classmethod
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
+        # Another thread than that of counted_device(): what it waits for holds nobody up.
+        return _run(func, args, kwargs or {}, Counts())
+
+    def tolist(self) -> Any:
+        return self.cpu().tolist()
+
+    def new_tensor(self, data: Any, *, dtype: Any = None, **_: Any) -> Tensor:  # type: ignore[override]
+        return torch.as_tensor(data, dtype=dtype or self.dtype).to(self.device)
+
+
+class _Counting(TorchDispatchMode):
+    def __init__(self, counts: Counts) -> None:
+        super().__init__()
+        self.counts = counts
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return _run(func, args, kwargs or {}, self.counts)
+
+
+def _run(func: Any, args: Any, kwargs: dict[str, Any], counts: Counts) -> Any:
+    values, _ = tree_flatten((args, kwargs))
+    if any(isinstance(value, CountedTensor) or _is_counted(value) for value in values):
+        with counts.computed():
+            return _computed(func, args, kwargs, counts)
+    return func(*args, **kwargs)
+
+
+def _is_counted(value: Any) -> bool:
+    return isinstance(value, torch.device) and value.type == NAME
+
+
+def _computed(func: Any, args: Any, kwargs: dict[str, Any], counts: Counts) -> Any:
+    given: list[CountedTensor] = []
+    targets: list[torch.device] = []
+
+    def bare(value: Any) -> Any:
+        if isinstance(value, CountedTensor):
+            given.append(value)
+            return value.held.values
+        if isinstance(value, torch.device):
+            targets.append(value)
+            return torch.device("cpu")
+        return value
+
+    inner_args, inner_kwargs = tree_map(bare, (args, kwargs))
+    inner_kwargs.pop("non_blocking", None)
+    name = func._schema.name.rpartition("::")[2]
+    to_device = any(target.type == NAME for target in targets)
+    to_host = name == "cpu" or (bool(targets) and not to_device)
+    to_host |= name == "copy_" and not isinstance(args[0], CountedTensor)
+    _count(counts, name, to_host, to_device and not given, args)
+    if to_host and name in _AS_COPY:
+        return func(*inner_args, **inner_kwargs).clone()  # memory of its own, as a copy from a GPU is
+    result = func(*inner_args, **inner_kwargs)
+    if to_host:
+        return result
+    owner = {id(tensor.held.values): tensor for tensor in given}  # of what is changed in place
+
+    def wrapped(value: Any) -> Any:
+        if id(value) in owner:
+            return owner[id(value)]
+        return CountedTensor(value, counts) if isinstance(value, Tensor) else value
+
+    return tree_map(wrapped, result)
+
+
+def _count(counts: Counts, name: str, to_host: bool, upload: bool, args: Any) -> None:
+    counts.operators += 1
+    masked = name in ("index", "index_put", "index_put_") and any(
+        index is not None and index.dtype == torch.bool for index in args[1]
+    )
+    counts.waits += to_host or masked or name in _WAITING
+    counts.uploads += upload and name in _AS_COPY
+
+
+@cache
+def _register() -> None:
+    from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
+
+    _setup_privateuseone_for_python_backend(NAME)
+
+
+def _by_copy(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """torch.tensor, which fills memory of its device by itself, as a tensor in memory that is then copied there."""
+
+    def tensor(data: Any, *, device: Any = None, **options: Any) -> Tensor:
+        made = make(data, **options)
+        return made if device is None else made.to(device)
+
+    return tensor
+
+
+@contextmanager
+def counted_device() -> Iterator[tuple[torch.device, Counts]]:
+    """The device, and the counts of all that is asked of it inside the block, in this thread."""
+    _register()
+    counts, make = Counts(), torch.tensor
+    torch.tensor = _by_copy(make)
+    try:
+        with _Counting(counts):
+            yield torch.device(NAME, 0), counts
+    finally:
+        torch.tensor = make
