@@ -105,5 +105,5 @@ def test_progress_counts_every_clip_and_how_it_ended(clips: list[Path], tmp_path
 
     shards = {"00000-a": [clips[0], text], "00001-b": [clips[2]]}
     extract(tmp_path / "workspace", shards, specs("scene"), progress=progress, workers=2)
-    assert [(done, total) for done, total, _ in calls] == [(1, 3), (2, 3), (3, 3)]
+    assert [(done, total) for done, total, _ in calls] == [(0, 3), (1, 3), (2, 3), (3, 3)]
     assert calls[-1][2] == {"ok": 2, "failed": 1}
