@@ -97,13 +97,12 @@ def main() -> None:
 def evaluate_size(trainings: Sequence[pd.DataFrame], trained: Sequence[int]) -> dict:
     """Table of trainings of one size; prints it."""
     rows = tables.comparison_table(*trainings)
-    shown = [
-        [row.predictor.title, row.metrics[PRIMARY].value,
-         tables.estimate_text(lead.value, lead.low, lead.high, sign=True)]
-        for row in rows
-        if row.predictor.column in ("score", *MUST_BEAT, "fusion_statistics", "fusion_no_gates")
-        for lead in [row.difference.by_metric[PRIMARY] if row.difference else row.metrics[PRIMARY]]
-    ]  # fmt: skip
+    shown = []
+    for row in rows:
+        if row.predictor.column in ("score", *MUST_BEAT, "fusion_statistics", "fusion_no_gates"):
+            lead = row.difference.by_metric[PRIMARY] if row.difference else None
+            text = tables.estimate_text(lead.value, lead.low, lead.high, sign=True) if lead else ""
+            shown.append([row.predictor.title, row.metrics[PRIMARY].value, text])
     print(f"{np.mean(trained):.0f} clips", table(shown, ["", "Spearman", "the model's lead (95 %)"]), sep="\n")
     behind = {
         row.predictor.title: round(lead.value, 4)
