@@ -39,9 +39,7 @@ def _is_there(path: object, workspace: str) -> bool:
 
 
 @pytest.mark.timeout(900)
-def test_a_purge_killed_before_its_next_change_goes_on_to_the_same_end(
-    workspaces: Workspaces, tmp_path: Path
-) -> None:
+def test_a_purge_killed_before_its_next_change_goes_on_to_the_same_end(workspaces: Workspaces, tmp_path: Path) -> None:
     whole, workspace = workspaces.copy(make_full_run), tmp_path / "workspace"
     before = lasting(whole)
     shutil.copytree(whole, workspace)
