@@ -13,6 +13,7 @@ import luigi
 
 from models.device import check_device_name
 from pipeline.commands.command import Command
+from pipeline.commands.progress import EVERY_S
 from pipeline.core.errors import OptionError
 
 NumberT = TypeVar("NumberT", int, float)
@@ -124,3 +125,11 @@ class CommandOption(luigi.Parameter[Command | None]):
 
     def parse(self, x: str) -> Command | None:
         return Command(**json.loads(x)) if x else None
+
+
+def progress_option() -> NumberOption:
+    """The option of how often progress is told."""
+    return NumberOption(
+        float, 0.05, 86_400.0, default=EVERY_S, significant=False,
+        description="seconds between two reports of progress where the output is no terminal, and in the log",
+    )  # fmt: skip

@@ -11,7 +11,6 @@ from luigi.task import flatten
 
 from pipeline.commands.command import Command, Stage
 from pipeline.commands.forecast import Forecast, StageWork, forecast
-from pipeline.commands.progress import EVERY_S
 from pipeline.commands.rates import Rates
 from pipeline.commands.summary import summaries
 from pipeline.commands.work import BatchWork, batch_work
@@ -24,7 +23,7 @@ from pipeline.ingest.clip_table import find_ingest
 from pipeline.ingest.shard_assignment import SHARD_CLIPS
 from pipeline.ingest.tombstones import read_tombstones
 from tasks.console import GONE, Summary, fail, finish, say
-from tasks.option_types import AskedOption, CommandOption, NumberOption, PatternsOption
+from tasks.option_types import AskedOption, CommandOption, NumberOption, PatternsOption, progress_option
 from tasks.snapshots import BatchSnapshot, Snapshot, SnapshotOption, ingest_table, take_snapshot
 from tasks.terminal_text import dry_run_text, forecast_text
 from tasks.world import RenderWorld, worlds_to_render
@@ -71,14 +70,7 @@ class WorkspaceTask(luigi.Task):
         description="pattern of clips' uris that are read beyond local files, object stores and https from public"
         " addresses; * is any text. May be given several times"
     )
-    progress_s = NumberOption(
-        float,
-        0.05,
-        86_400.0,
-        default=EVERY_S,
-        significant=False,
-        description="seconds between two reports of progress where the output is no terminal, and in the log",
-    )
+    progress_s = progress_option()
     dry_run = luigi.BoolParameter(significant=False, description="only say what would be done; nothing is written")
     seen = SnapshotOption()
     for_command = CommandOption()

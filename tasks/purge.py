@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 import luigi
 
 from pipeline.commands.command import Command, Stage
-from pipeline.commands.progress import EVERY_S
 from pipeline.core.errors import DataError
 from pipeline.core.text import visible
 from pipeline.files.folder import only_looking
 from pipeline.ingest.tombstones import JOB
 from tasks.console import Progress, Summary, fail, finish, say
-from tasks.option_types import AskedOption, NumberOption, PatternsOption, SeveralOption
+from tasks.option_types import AskedOption, PatternsOption, SeveralOption, progress_option
 from tasks.options import held
 from tasks.terminal_text import LISTED, dry_run_text
 
@@ -37,10 +36,7 @@ class PurgeClips(luigi.Task):
         default="", description="a CSV file of clip_ids: its column clip_id, or one id a line without a header"
     )
     workspace = luigi.Parameter(default="workspace", description="folder or fsspec URL that holds everything made")
-    progress_s = NumberOption(
-        float, 0.05, 86_400.0, default=EVERY_S, significant=False,
-        description="seconds between two reports of progress where the output is no terminal, and in the log",
-    )  # fmt: skip
+    progress_s = progress_option()
     dry_run = luigi.BoolParameter(description="only say what would be done, file by file; nothing is written")
     asked = AskedOption[str]()
 

@@ -70,15 +70,14 @@ class Part(nn.Module):
             self.register_buffer(name, torch.zeros(2 * WAVES))
         drawn = torch.randn(statistics, WAVES, generator=torch.Generator().manual_seed(0))
         self.register_buffer("directions", drawn)
-        for name in ("scale", "width"):
-            self.register_buffer(name, torch.ones(statistics if name == "scale" else ()))
+        self.register_buffer("scale", torch.ones(statistics))
         for name in ("network_mean", "network_coefficients"):
             self.register_buffer(name, torch.zeros(networks))
         self.register_buffer("network_scale", torch.ones(networks))
         for name in ("usual", "slope"):
             self.register_buffer(name, torch.zeros(()))
         unbounded = {"longest": torch.finfo(torch.float32).max, "varies": torch.inf}
-        for name in ("longest", "varies", "spread"):
+        for name in ("longest", "varies", "width", "spread"):
             self.register_buffer(name, torch.full((), unbounded.get(name, 1.0)))
 
     def set(self, **values: Tensor | float) -> None:

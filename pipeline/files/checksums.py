@@ -37,14 +37,8 @@ _MAGIC = b"PAR1"
 _TAIL = 65536  # bytes at a Parquet file's end that are read first; mostly its whole footer
 
 
-_FOLDERS = {
-    "clips",
-    "commands",
-    "features",
-    "datasets",
-    "runs",
-    "uploads",
-}  # of a workspace
+# Of a workspace; all other files are in these folders.
+_FOLDERS = {"clips", "commands", "features", "datasets", "runs", "uploads"}
 _OUTSIDE_FOLDERS = {"latest.json", "tombstones.json", "purge.json"}
 
 

@@ -134,7 +134,7 @@ def _dataset_steps(folder: DatasetFolder, finding: Finding) -> Iterator[Step]:
     """Steps over datasets/<id>/ or uploads/<id>/. Its name stays: no build asks for it again."""
     names = storage.listing(folder.path)
     yield from _table_steps(folder, [name for name in (FACES, SCORES) if name in names], finding)
-    if SCORES_CSV in names and search_file(folder.file(SCORES_CSV), finding.needles):
+    if SCORES_CSV in names and _is_csv_old(folder, finding):
         yield _rewriting(folder, SCORES_CSV, "as scores.parquet", partial(_rewrite_csv, folder))
     if CLIPS not in names:
         return
@@ -190,6 +190,13 @@ def _recount(folder: DatasetFolder) -> None:
     purged = statistics.get("purged", 0) + statistics["clips"] - len(clips)
     counted = count_clips(clips, list(statistics["modalities"]))
     folder.write_json(STATISTICS, statistics | counted | {"purged": purged})
+
+
+def _is_csv_old(folder: DatasetFolder, finding: Finding) -> bool:
+    """Whether scores.csv names a clip, or a purge was killed before scores.json knew the new one."""
+    about = _read_json(folder, SCORES_ABOUT)
+    unknown = about is not None and about.get("files") != folder.hashes(SCORES_CSV)
+    return unknown or search_file(folder.file(SCORES_CSV), finding.needles) is not None
 
 
 def _rewrite_csv(folder: DatasetFolder) -> None:

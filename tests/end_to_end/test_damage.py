@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.hostile_builds import contents
 from benchmarks.tiny_clips import tiny_world
-from tests.end_to_end.workspaces import run
+from tests.end_to_end.workspaces import build_and_save, restored, run
 from tests.support.whole_files import cut, flip
 
 CLIPS = 10
@@ -19,18 +19,13 @@ OPTIONS = ("--manifest", "tiny.csv", "--shard-clips", "5", "--folds", "2", "--re
 def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("damage")
     tiny_world(folder / "world", CLIPS)
-    done = run("BuildVDV", folder / "world", *OPTIONS)
-    assert done.code == 0, done.output
-    shutil.copytree(folder / "world", folder / "saved")
+    build_and_save(folder, *OPTIONS)
     return folder
 
 
 @pytest.fixture
 def built(pristine: Path) -> Path:
-    """At its place: clips that are elsewhere are looked at again."""
-    shutil.rmtree(pristine / "world")
-    shutil.copytree(pristine / "saved", pristine / "world")
-    return pristine / "world"
+    return restored(pristine)
 
 
 def results(folder: Path) -> dict[str, str]:

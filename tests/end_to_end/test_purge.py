@@ -16,7 +16,7 @@ from pipeline.ingest.tombstones import add_tombstones
 from pipeline.purge.job import write_job
 from pipeline.purge.purge import plan_purge
 from pipeline.purge.request import Request
-from tests.end_to_end.workspaces import Finished, contents, luigi, run
+from tests.end_to_end.workspaces import Finished, build_and_save, contents, luigi, restored, run
 from tests.support.warm_process import environment, start
 from tests.support.whole_files import read_json
 
@@ -41,18 +41,13 @@ def tiny_world(folder: Path) -> None:
 def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("purge")
     tiny_world(folder / "world")
-    done = run("BuildVDV", folder / "world", *BUILD, "--run-name", "june")
-    assert done.code == 0, done.output
-    shutil.copytree(folder / "world", folder / "saved")
+    build_and_save(folder, *BUILD, "--run-name", "june")
     return folder
 
 
 @pytest.fixture
 def built(pristine: Path) -> Path:
-    """At its place: clips that are elsewhere are looked at again."""
-    shutil.rmtree(pristine / "world")
-    shutil.copytree(pristine / "saved", pristine / "world")
-    return pristine / "world"
+    return restored(pristine)
 
 
 def purge_words(*options: str) -> list[str]:

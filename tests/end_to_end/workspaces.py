@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -65,6 +66,20 @@ def luigi(words: Sequence[str], folder: Path, env: dict[str, str] | None = None)
 
 def _luigi(words: list[str]) -> None:
     luigi_run(words)
+
+
+def build_and_save(folder: Path, *options: str) -> None:
+    """Build folder/world, and keep a copy of it in folder/saved for `restored`."""
+    done = run("BuildVDV", folder / "world", *options)
+    assert done.code == 0, done.output
+    shutil.copytree(folder / "world", folder / "saved")
+
+
+def restored(folder: Path) -> Path:
+    """folder/world as it was saved, at its place: clips that are elsewhere are looked at again."""
+    shutil.rmtree(folder / "world")
+    shutil.copytree(folder / "saved", folder / "world")
+    return folder / "world"
 
 
 def kill_after(seconds: float, task: str, folder: Path, *options: str) -> int:
