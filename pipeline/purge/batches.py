@@ -15,7 +15,7 @@ from pipeline.core.errors import DamagedFile
 from pipeline.core.fingerprint import fingerprint
 from pipeline.features.endings import read_endings, write_endings
 from pipeline.features.parquet_files import SCHEMA_KEY, SCHEMA_VERSION, WRITER_KEYS
-from pipeline.features.plan import SIZES, forget_sizes, note_sizes, shard_path
+from pipeline.features.plan import forget_sizes, note_sizes, shard_path
 from pipeline.features.reader import ShardReader
 from pipeline.features.shards import ShardWriter
 from pipeline.files.checksums import check_file, read_footer
@@ -172,9 +172,9 @@ def _forget_shards(workspace: str, batch: str, place: str, files: list[ShardFile
     deleted = deleting(folder, names, "", works(batch)[0])
 
     def do() -> None:
+        # Before they go: of one that is gone nobody would know, after a kill, that its size is still recorded.
+        forget_sizes(folder.path, [file.shard for file in files])
         deleted.do()
-        if folder.has(SIZES):
-            forget_sizes(folder.path, [file.shard for file in files])
 
     return replace(deleted, works=works(batch), do=do)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.features.plan import record_sizes
 from pipeline.ingest.tombstones import read_tombstones
 from pipeline.purge.job import read_job
 from tests.pipeline.purge.test_results import make_full_run
@@ -33,6 +34,15 @@ def purge_until(workspace: str, change: int) -> None:
     purge(workspace, creators=CREATORS)
 
 
+def make_recorded_run(workspace: Path) -> Path:
+    """The full run, with the records of shards' sizes that commands leave."""
+    make_full_run(workspace)
+    shards = [*workspace.glob("features/*/*/*/*.parquet"), *workspace.glob("clips/*/endings/*/*.parquet")]
+    for folder in sorted({path.parent for path in shards}):
+        record_sizes(str(folder))
+    return workspace
+
+
 def _is_there(path: object, workspace: str) -> bool:
     return str(path).startswith(workspace) and os.path.exists(str(path))
 
@@ -41,7 +51,7 @@ def _is_there(path: object, workspace: str) -> bool:
 def test_a_purge_killed_before_any_of_its_changes_goes_on_to_the_same_end(
     workspaces: Workspaces, tmp_path: Path
 ) -> None:
-    whole, workspace = workspaces.copy(make_full_run), tmp_path / "workspace"
+    whole, workspace = workspaces.copy(make_recorded_run), tmp_path / "workspace"
     before = lasting(whole)
     shutil.copytree(whole, workspace)
     purge(workspace, creators=CREATORS)
