@@ -12,7 +12,10 @@ from tests.end_to_end.workspaces import build_and_save, restored, run
 from tests.support.whole_files import cut, flip
 
 CLIPS = 10
-OPTIONS = ("--manifest", "tiny.csv", "--shard-clips", "5", "--folds", "2", "--report-films", "0", "--run-name", "june")
+OPTIONS = (
+    *("--manifest", "tiny.csv", "--shard-clips", "5", "--report-films", "0", "--run-name", "june"),
+    *("--folds", "2", "--decode-workers", "1"),  # one after the other: two new processes would import for ten seconds
+)
 
 
 @pytest.fixture(scope="module")

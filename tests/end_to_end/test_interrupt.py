@@ -12,6 +12,7 @@ import pytest
 
 from benchmarks.tiny_clips import tiny_world
 from tests.end_to_end.workspaces import environment, run, words
+from tests.support.orphans import still_running
 
 SAID = "vdv: interrupted; all that was finished is kept, and the same command goes on from there"
 OPTIONS = ("--manifest", "tiny.csv", "--folds", "2", "--epochs", "8", "--shard-clips", "2")
@@ -41,7 +42,7 @@ def interrupted(folder: Path, moment: str, whole_group: bool) -> tuple[int, str]
         children = psutil.Process(process.pid).children(recursive=True)
         (os.killpg if whole_group else os.kill)(process.pid, signal.SIGINT)
         output, _ = process.communicate(timeout=60)
-        _, alive = psutil.wait_procs(children, timeout=10)
+        alive = still_running(children)
         assert not alive, f"outlived the command: {[child.cmdline() for child in alive]}"
         return process.returncode, output
 
@@ -60,7 +61,7 @@ def test_processes_of_workers_end_with_a_command_that_is_killed(tmp_path: Path) 
         children = psutil.Process(process.pid).children(recursive=True)
         assert children
         process.kill()
-        _, alive = psutil.wait_procs(children, timeout=10)
+        alive = still_running(children)
         for child in alive:
             child.kill()
         assert not alive

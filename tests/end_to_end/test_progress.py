@@ -12,6 +12,7 @@ import pytest
 from benchmarks.tiny_clips import tiny_world
 from pipeline.commands.command import COMMANDS
 from tests.end_to_end.workspaces import _luigi, contents, run, words
+from tests.support.orphans import still_running
 from tests.support.warm_process import environment, start
 from tests.support.whole_files import read_json
 
@@ -29,8 +30,9 @@ def folder(tmp_path: Path) -> Path:
 
 def events(folder: Path) -> list[list[dict]]:
     """Of every command its log, in the order of the commands."""
-    logs = sorted((folder / "workspace" / COMMANDS).glob("*.jsonl"))
-    return [[json.loads(line) for line in log.read_text().splitlines()] for log in logs]
+    paths = (folder / "workspace" / COMMANDS).glob("*.jsonl")
+    logs = [[json.loads(line) for line in path.read_text().splitlines()] for path in paths]
+    return sorted(logs, key=lambda log: log[0]["time"])
 
 
 def summaries(folder: Path) -> list[dict]:
@@ -88,7 +90,7 @@ def test_a_command_that_is_killed_leaves_no_summary_and_a_log_that_can_be_read_u
     children = psutil.Process(process.pid).children(recursive=True)
     process.kill()
     process.join()
-    psutil.wait_procs(children, timeout=10)
+    assert not still_running(children)
     assert not summaries(folder)
     (log,) = events(folder)
     assert log[-1]["event"] == "progress"

@@ -17,6 +17,7 @@ from benchmarks.tiny_clips import PROFILE as TINY_PROFILE
 from pipeline.commands.command import COMMANDS
 from pipeline.core.locks import LOCKS
 from pipeline.features.plan import SIZES
+from tests.support.orphans import still_running
 from tests.support.warm_process import ended, environment, start
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -93,7 +94,7 @@ def kill_after(seconds: float, task: str, folder: Path, *options: str) -> int:
         children = psutil.Process(process.pid).children(recursive=True)
         process.kill()
         process.join()
-        _, alive = psutil.wait_procs(children, timeout=10)
+        alive = still_running(children)
         assert not alive, f"outlived their parent: {[child.cmdline() for child in alive]}"
     assert process.exitcode is not None
     return process.exitcode

@@ -4,13 +4,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
 import pytest
 
 from pipeline.core.child_processes import spawned_pool
+from tests.support.orphans import still_running
 
 PROGRAM = """
 import sys, time
@@ -48,7 +48,4 @@ def test_killing_the_parent_ends_the_busy_and_the_idle_process(tmp_path: Path) -
     assert len(children) >= 2
     os.kill(parent.pid, signal.SIGKILL)
     parent.wait()
-    until = time.monotonic() + 10
-    while time.monotonic() < until and any(child.is_running() for child in children):
-        time.sleep(0.05)
-    assert not [child.pid for child in children if child.is_running()]
+    assert not still_running(children)

@@ -8,6 +8,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Generator, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
@@ -23,6 +24,7 @@ from pipeline.decode.pool import Chunk, DecodeJob, DecodePool, probe_clips
 from pipeline.decode.worker_process import Stopped, WorkerProcess
 from tests.pipeline.access.test_sandbox import lacking_here
 from tests.pipeline.decode.test_decoders import write_clip
+from tests.support.orphans import still_running
 
 SAMPLING = SamplingOptions()
 LIMITS = DecodeLimits(slot_mb=2)
@@ -48,8 +50,11 @@ def decode(
 
 
 def workers_of(pid: int | None = None) -> list[psutil.Process]:
-    children = psutil.Process(pid).children(recursive=True)
-    return [child for child in children if "pipeline.decode.worker" in " ".join(child.cmdline())]
+    found = []
+    for child in psutil.Process(pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # it has ended meanwhile
+            found += [child] * ("pipeline.decode.worker" in " ".join(child.cmdline()))
+    return found
 
 
 @pytest.fixture
@@ -353,5 +358,4 @@ def test_killing_the_parent_leaves_no_worker(tmp_path: Path, hostile: None) -> N
     finally:
         os.kill(parent.pid, signal.SIGKILL)
         parent.wait()
-    _, alive = psutil.wait_procs(workers, timeout=5)
-    assert not alive
+    assert not still_running(workers, 5)
