@@ -42,6 +42,21 @@ def resolve_device(name: str) -> "torch.device":
     return device
 
 
+def owner_devices(device: "torch.device", owners: int, gpus: int) -> "list[torch.device]":
+    """The device of each process that owns networks.
+
+    Args:
+        device: `cuda` without a number is every GPU in turn.
+        owners: how many; 0: one a GPU of `device`, or one on a CPU.
+        gpus: how many the machine has.
+    """
+    import torch
+
+    if device.type != "cuda" or device.index is not None:
+        return [device] * max(1, owners)
+    return [torch.device("cuda", owner % gpus) for owner in range(owners or gpus)]
+
+
 def halve_weights(network: "torch.nn.Module", device: "torch.device") -> None:
     """Make float16 of what `autocast` would make float16 of anew for every batch; no result changes by it.
 

@@ -2,11 +2,12 @@
 
 from collections.abc import Hashable, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import luigi
 
-from models.device import resolve_device
+from models.device import owner_devices, resolve_device
 from models.weights.profiles import Profile
 from pipeline.commands.summary import clip_counts
 from pipeline.commands.work import shards_work
@@ -92,6 +93,11 @@ class ExtractOptions(WorkspaceTask):
     )
     modalities = luigi.Parameter(default=",".join(modality_names()), description="which modalities, comma-separated")
     device = DeviceOption()
+    owners = NumberOption(
+        int, 0, 64, default=0, significant=False,
+        description="processes that run the extractors' networks and share the decode processes; 0: one a GPU of"
+        " --device, or one on a CPU",
+    )  # fmt: skip
     weights_cache = luigi.Parameter(
         default="", significant=False, description="folder of downloaded weights; default: $VDV_WEIGHTS or user cache"
     )
@@ -190,31 +196,27 @@ class ExtractBatch(ExtractOptions):
 
     def _extract(self, shards: Sequence[ShardPlan]) -> None:
         # torch and the networks are imported only by a run that has work to do.
-        from pipeline.features.extract import extract_shards
+        import torch
+
+        from pipeline.features.owners import Extraction, extract_by_owners
 
         seen = only_batch(self)
         forget_sizes(endings_folder(self.workspace, seen.batch.name, self.sampling), [plan.shard for plan in shards])
         for spec in self.specs:
             lacking = [plan.shard for plan in shards if spec in plan.missing]
             forget_sizes(features_folder(self.workspace, seen.batch.name, spec), lacking)
-        device = self.torch_device
+        extraction = Extraction(
+            self.workspace, seen.batch.name, shards, partial(_extractor, self.features, self.weights_cache),
+            self.sampling, self.limits, self.worker_count, self.loaded_profile.name,
+        )  # fmt: skip
+        devices = owner_devices(self.torch_device, self.owners, torch.cuda.device_count())
         with Progress(self, f"extract {seen.batch.name}") as progress:
-            extracted = extract_shards(
-                self.workspace,
-                seen.batch.name,
-                shards,
-                lambda modality: _extractor(modality, self.features, device, self.weights_cache),
-                self.sampling,
-                self.limits,
-                workers=self.worker_count,
-                device=device,
-                profile=self.loaded_profile.name,
-                progress=progress,
-            )
+            extracted = extract_by_owners(extraction, devices, progress)
         decoded, modalities = shards_work(shards, self.sampling)
         self.stage.measure(
             profile=self.loaded_profile.name,
-            device=device.type,
+            device=devices[0].type,
+            owners=min(len(devices), len(shards)),
             workers=self.worker_count,
             **asdict(decoded),
             modalities={
@@ -238,7 +240,7 @@ class ExtractBatch(ExtractOptions):
 _built: dict[str, tuple[Hashable, "Extractor"]] = {}  # the last one of each modality, with all that made it
 
 
-def _extractor(modality: str, features: Features, device: "torch.device", weights_cache: str) -> "Extractor":
+def _extractor(features: Features, weights_cache: str, modality: str, device: "torch.device") -> "Extractor":
     """A modality's extractor, kept for the next batch: a network takes seconds to build."""
     from pipeline.modalities.registry import build_extractor
 

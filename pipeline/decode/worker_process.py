@@ -41,7 +41,7 @@ _RETRY_PAUSE_S = 0.5  # before another try of what the network or the disk refus
 
 
 class WorkerError(VdvError):
-    """Decode workers cannot be started at all; no clip is the cause."""
+    """Processes cannot be started, or one that extracts was killed; no clip is the cause."""
 
     code = "worker"
 

@@ -75,6 +75,7 @@ def extract_shards(
     device: torch.device,
     profile: str,
     progress: Progress | None = None,
+    taken: Iterator[ShardPlan] | None = None,
 ) -> Extracted:
     """Extract the features that the plans lack (plan.plan_shards) and write their files, each whole or not at all.
 
@@ -83,6 +84,7 @@ def extract_shards(
         workers: decode processes.
         profile: its name, for the files' metadata.
         progress: called when the networks are there, and after every clip.
+        taken: those of the plans that are extracted here, each asked for when it is begun; None: all.
     """
     keep_blocks()
     modalities = dict.fromkeys(spec.modality for plan in plans for spec in plan.missing)
@@ -96,7 +98,7 @@ def extract_shards(
         shards = _Shards(workspace, batch, sampling, profile, linkers, ahead)
         owner = _Owner(plans, device, batchers, shards, thread)
         with DecodePool(sampling, limits, workers) as pool:
-            events = _Timed(pool.run(owner.jobs(writers)))
+            events = _Timed(pool.run(owner.jobs(iter(plans) if taken is None else taken, writers)))
             if progress:
                 progress(0, sum(len(plan.clips) for plan in plans), owner.counts)
             for event in events:
@@ -146,9 +148,9 @@ class _Owner:
         self._shards = shards
         self._thread = thread  # that of `_shards`
 
-    def jobs(self, writers: ExitStack) -> Iterator[DecodeJob]:
+    def jobs(self, plans: Iterator[ShardPlan], writers: ExitStack) -> Iterator[DecodeJob]:
         """Clips to decode, shard after shard; each shard's writers are opened on `writers` when its turn comes."""
-        for plan in self._plans:
+        for plan in plans:
             self._shards.open(plan, writers)
             strides = tuple(sorted({spec.stride for spec in plan.missing})) or (1,)
             for clip in plan.clips:

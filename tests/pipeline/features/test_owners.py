@@ -1,0 +1,101 @@
+"""Several owners of networks: the files of one, whoever took which shard; one that fails or is killed ends them all."""
+
+import os
+import signal
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks.tiny_clips import render_clip
+from models.extractors.extractor import Extractor
+from pipeline.core.errors import ProfileError
+from pipeline.decode.worker_process import WorkerError
+from pipeline.features.extract import Extracted, Progress
+from pipeline.features.owners import Extraction, extract_by_owners
+from pipeline.features.plan import plan_shards
+from tests.end_to_end.workspaces import contents
+from tests.support.extraction import BATCH, CPU, LIMITS, SAMPLING, SquareFinder, ingested, no_worker_is_left, specs
+
+CLIPS, OWNERS = 7, 2
+COUNTS = "VDV_TEST_OWNERS"  # a folder in which each process that builds networks leaves a file
+
+
+def build(modality: str, device: torch.device) -> Extractor:
+    Path(os.environ[COUNTS], str(os.getpid())).touch()
+    return SquareFinder(modality)
+
+
+def build_in_vain(modality: str, device: torch.device) -> Extractor:
+    raise ProfileError(f"no {modality} on {device}")
+
+
+def build_for_the_last_time(modality: str, device: torch.device) -> Extractor:
+    """Of the second process that comes here; the first one builds."""
+    try:
+        Path(os.environ[COUNTS], "first").touch(exist_ok=False)
+    except FileExistsError:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return SquareFinder(modality)
+
+
+@pytest.fixture
+def owners(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv(COUNTS, str(tmp_path / "owners"))
+    (tmp_path / "owners").mkdir()
+    return tmp_path / "owners"
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("clips")
+    return [render_clip(folder / f"clip{place}.mp4", seed=place, frames=6 + 9 * place) for place in range(CLIPS)]
+
+
+def extract(
+    workspace: Path,
+    clips: list[Path],
+    devices: int,
+    build: Callable[[str, torch.device], Extractor] = build,
+    progress: Progress | None = None,
+) -> Extracted:
+    """A clip a shard, but for the last two."""
+    shards = {f"{place:05d}-a": [clip] for place, clip in enumerate(clips[:-2])} | {"00009-a": clips[-2:]}
+    plans = plan_shards(str(workspace), BATCH, ingested(shards), specs("pose", "face"), SAMPLING).shards
+    extraction = Extraction(str(workspace), BATCH, plans, build, SAMPLING, LIMITS, 3, "tiny")
+    return extract_by_owners(extraction, [CPU] * devices, progress)
+
+
+def test_two_owners_write_the_files_of_one(owners: Path, clips: list[Path], tmp_path: Path) -> None:
+    told: list[tuple[int, int, Mapping[str, int]]] = []
+
+    def progress(done: int, of: int, counts: Mapping[str, int]) -> None:
+        told.append((done, of, dict(counts)))
+
+    one = extract(tmp_path / "one", clips, 1)
+    assert [path.name for path in owners.iterdir()] == [str(os.getpid())]
+    two = extract(tmp_path / "two", clips, OWNERS, progress=progress)
+    assert len(list(owners.iterdir())) == 1 + OWNERS
+    assert two.endings == one.endings == {"ok": CLIPS}
+    assert two.seconds.keys() == one.seconds.keys()
+    assert contents(tmp_path / "two" / "features") == contents(tmp_path / "one" / "features") != {}
+    assert told[-1] == (CLIPS, CLIPS, {"ok": CLIPS})
+    assert [done for done, _, _ in told] == sorted(done for done, _, _ in told)
+
+
+def test_what_an_owner_raises_is_raised(owners: Path, clips: list[Path], tmp_path: Path) -> None:
+    with pytest.raises(ProfileError, match="no pose on cpu"):
+        extract(tmp_path / "w", clips, OWNERS, build_in_vain)
+    assert no_worker_is_left()
+
+
+def test_an_owner_that_is_killed_ends_the_others_and_the_next_run_goes_on(
+    owners: Path, clips: list[Path], tmp_path: Path
+) -> None:
+    with pytest.raises(WorkerError, match=r"one of 2 processes that extract \(--owners\) was killed"):
+        extract(tmp_path / "w", clips, OWNERS, build_for_the_last_time)
+    assert no_worker_is_left()
+    extract(tmp_path / "w", clips, OWNERS)
+    extract(tmp_path / "undisturbed", clips, 1)
+    assert contents(tmp_path / "w" / "features") == contents(tmp_path / "undisturbed" / "features")
