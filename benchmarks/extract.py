@@ -2,7 +2,7 @@
 
     python -m benchmarks.extract --clips MANIFEST [--profile untrained] [--device auto] [--runs 3] [--max-seconds S]
 
-    ours     decode, resize, four extractors, tracks, crops, Parquet on disk: pipeline.features.extract.extract_shards
+    ours     decode, resize, four extractors, tracks, crops, Parquet on disk: pipeline.extraction.extract.extract_shards
     bare     the same networks on the same inputs, decoded, resized and in memory; what they give is thrown away.
              MTCNN's three networks run on what the ones before found, so its cascade counts as the network.
     kept     bare, with glibc keeping freed blocks as ours has it (pipeline.core.memory.keep_blocks)
@@ -35,7 +35,7 @@ from pipeline.core.child_processes import spawned_pool
 from pipeline.core.memory import keep_blocks
 from pipeline.core.options import DecodeLimits, SamplingOptions
 from pipeline.decode.pool import Chunk, DecodeJob, DecodePool
-from pipeline.features.extract import extract_shards
+from pipeline.extraction.extract import extract_shards
 from pipeline.features.plan import FeatureSpec, feature_spec, plan_shards
 from pipeline.ingest.clip_table import IngestedBatch, read_ingest
 from pipeline.ingest.ingest_batch import run_ingest

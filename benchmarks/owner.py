@@ -34,7 +34,7 @@ from models.weights.catalogue import resolve
 from models.weights.checkpoints import load_state_dict
 from models.weights.profiles import Profile
 from pipeline.core.options import DecodeLimits, SamplingOptions
-from pipeline.features import extract
+from pipeline.extraction import extract
 from pipeline.features.plan import feature_spec, plan_shards
 from pipeline.features.shards import ShardWriter
 from pipeline.ingest.clip_table import IngestedBatch, read_ingest

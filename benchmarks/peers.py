@@ -2,7 +2,7 @@
 
     python -m benchmarks.peers --clips MANIFEST [--profile untrained] [--device auto] [--runs 3] [--max-seconds S]
 
-    ours    pipeline.features.extract.extract_shards, all modalities, and reading all of it back from the Parquet
+    ours    pipeline.extraction.extract.extract_shards, all modalities, and reading all of it back from the Parquet
     shards; then
             each modality alone, to see where the time goes
     chain   each tool decodes the clip for itself with cv2.VideoCapture and keeps the same source frames as ours:
@@ -59,7 +59,7 @@ from models.device import resolve_device
 from models.extractors.extractor import Extractor
 from pipeline.core.options import DecodeLimits, SamplingOptions
 from pipeline.decode.sampling import scaled_size
-from pipeline.features.extract import extract_shards
+from pipeline.extraction.extract import extract_shards
 from pipeline.features.plan import feature_spec, features_folder, plan_shards, shard_path
 from pipeline.features.reader import FeatureStore
 from pipeline.ingest.clip_table import IngestedClip, read_ingest

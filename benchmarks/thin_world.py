@@ -39,8 +39,8 @@ from pipeline.dataset.folder import STATISTICS, BatchFiles, DatasetFolder
 from pipeline.dataset.labels import LabelOptions
 from pipeline.decode.clips import Ending
 from pipeline.decode.sampling import sample
+from pipeline.extraction.extract import decoder_versions, extract_shards
 from pipeline.features.endings import read_endings
-from pipeline.features.extract import decoder_versions, extract_shards
 from pipeline.features.plan import (
     FeatureSpec,
     ShardPlan,

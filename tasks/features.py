@@ -198,7 +198,7 @@ class ExtractBatch(ExtractOptions):
         # torch and the networks are imported only by a run that has work to do.
         import torch
 
-        from pipeline.features.owners import Extraction, extract_by_owners
+        from pipeline.extraction.owners import Extraction, extract_by_owners
 
         seen = only_batch(self)
         forget_sizes(endings_folder(self.workspace, seen.batch.name, self.sampling), [plan.shard for plan in shards])

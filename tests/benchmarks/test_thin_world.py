@@ -14,7 +14,7 @@ from benchmarks.world import ExtractedWorld
 from pipeline.core import storage
 from pipeline.core.options import DecodeLimits
 from pipeline.dataset.folder import DatasetFolder
-from pipeline.features.extract import extract_shards
+from pipeline.extraction.extract import extract_shards
 from pipeline.features.plan import features_folder, plan_shards
 from pipeline.features.reader import ShardReader
 from pipeline.ingest.clip_table import read_ingest

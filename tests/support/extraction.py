@@ -17,8 +17,8 @@ from models.extractors.people import People
 from pipeline.core import storage
 from pipeline.core.options import DecodeLimits, SamplingOptions
 from pipeline.decode.clips import Ending, Probe
+from pipeline.extraction.extract import Progress, extract_shards
 from pipeline.features.endings import read_endings
-from pipeline.features.extract import Progress, extract_shards
 from pipeline.features.plan import FeatureSpec, endings_folder, feature_spec, features_folder, plan_shards, shard_path
 from pipeline.features.reader import ShardReader
 from pipeline.ingest.clip_table import IngestedBatch, IngestedClip

@@ -12,7 +12,7 @@ import models.extractors.pose
 import models.extractors.scene
 import pipeline.evaluation.evaluate
 import pipeline.evaluation.figures
-import pipeline.features.extract
+import pipeline.extraction.extract
 import pipeline.report.render
 import tasks
 from models.extractors.mmpose_compat import import_mmpose

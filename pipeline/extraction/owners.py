@@ -1,6 +1,6 @@
 """Several owners of networks, a process each, that take shards off one list: all GPUs of a machine at work on a batch.
 
-An owner decodes, extracts and writes as the only one would (pipeline.features.extract), with its share of the decode
+An owner decodes, extracts and writes as the only one would (pipeline.extraction.extract), with its share of the decode
 workers, and takes a shard when its workers ask for clips. Files are those of one owner: a clip's rows do not depend on
 what shares its batches, and a shard is written by whoever took it.
 """
@@ -21,7 +21,7 @@ from pipeline.core.child_processes import spawned_pool
 from pipeline.core.import_path import working_folder_left_out
 from pipeline.core.options import DecodeLimits, SamplingOptions
 from pipeline.decode.worker_process import WorkerError
-from pipeline.features.extract import Extracted, Progress, extract_shards
+from pipeline.extraction.extract import Extracted, Progress, extract_shards
 from pipeline.features.plan import ShardPlan
 
 _LOOK_S = 0.2  # between looks at what the owners have done

@@ -30,7 +30,7 @@ from pipeline.core.memory import keep_blocks, trim
 from pipeline.core.options import DecodeLimits, SamplingOptions
 from pipeline.decode.clips import Ending
 from pipeline.decode.pool import Chunk, DecodeJob, DecodePool
-from pipeline.features.batches import Batcher, ClipInFlight, Launched, Partial
+from pipeline.extraction.batches import Batcher, ClipInFlight, Launched, Partial
 from pipeline.features.endings import read_endings, write_endings
 from pipeline.features.plan import FeatureSpec, ShardPlan, endings_folder, features_folder, shard_path
 from pipeline.features.shards import ShardWriter, provenance

@@ -12,8 +12,8 @@ from benchmarks.tiny_clips import render_clip
 from models.extractors.extractor import Extractor
 from pipeline.core.errors import ProfileError
 from pipeline.decode.worker_process import WorkerError
-from pipeline.features.extract import Extracted, Progress
-from pipeline.features.owners import Extraction, extract_by_owners
+from pipeline.extraction.extract import Extracted, Progress
+from pipeline.extraction.owners import Extraction, extract_by_owners
 from pipeline.features.plan import plan_shards
 from tests.end_to_end.workspaces import contents
 from tests.support.extraction import BATCH, CPU, LIMITS, SAMPLING, SquareFinder, ingested, no_worker_is_left, specs
