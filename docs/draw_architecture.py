@@ -120,7 +120,7 @@ def draw() -> str:
         note = _but(set(stages) - importers[package] - {package}) if package in common else ""
         parts.append(_box(STAGES_X, tops[package], package, note))
     edges = [(p, q) for p in stages for q in among[p] if q in tops and q not in common]
-    parts += _arcs(edges, tops, HEIGHT, STAGES_X + STAGES_WIDTH, lambda rows: 16 + 23 * rows)
+    parts += _arcs(edges, tops, HEIGHT, STAGES_X + STAGES_WIDTH, lambda rows: 16 + 17 * rows)
     parts += _models(among, stages, tops)
     height = end + 92
     return "\n".join([
