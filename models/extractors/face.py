@@ -12,6 +12,7 @@ from torch.nn.functional import interpolate
 
 from models.device import autocast, halve_weights
 from models.errors import ProfileError
+from models.extractors.compiled import compiled
 from models.extractors.extractor import Extractor, Prepared, pad_batch
 from models.extractors.face_cascade import Detections, DetectorOptions, FaceCascade, best_per_frame
 from models.extractors.face_embedding import embedding_network, standardised
@@ -78,6 +79,7 @@ class FaceExtractor(Extractor):
         network = embedding_network(architecture, state, seed)
         self._network = network.to(device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
         halve_weights(self._network, device)
+        self._embed = compiled(self._network, device)
 
     @torch.inference_mode()
     def prepare(self, frames: Tensor) -> Prepared:
@@ -103,7 +105,7 @@ class FaceExtractor(Extractor):
         batch = pad_batch(inputs, self.batch_size).to(self.device).contiguous(memory_format=torch.channels_last)
         batch = standardised(batch)
         with autocast(self.device):
-            embedding = self._network(batch)
+            embedding = self._embed(batch)
         return embedding[: len(inputs)].half(), inputs
 
     def collect(self, outputs: tuple[Tensor, Tensor], extras: list[FaceDetection]) -> list[Face]:

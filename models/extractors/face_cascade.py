@@ -13,19 +13,20 @@ The networks and their weights are facenet-pytorch's. The search around them is 
 Zhang et al., "Joint Face Detection and Alignment Using Multitask Cascaded Convolutional Networks", 2016.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 import torch
 from facenet_pytorch import MTCNN
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.ops import nms
 
 from models.errors import ProfileError
+from models.extractors.compiled import compiled
 from models.extractors.extractor import pad_batch
 
 _CELL = 12  # px: P-Net's window, so the smallest face that a pyramid level shows
@@ -96,9 +97,10 @@ class FaceCascade:
         bundled = MTCNN(device=device)
         self.options = options
         self.device = device
-        self._pnet: nn.Module = bundled.pnet.eval().requires_grad_(False)
-        self._rnet: nn.Module = bundled.rnet.eval().requires_grad_(False)
-        self._onet: nn.Module = bundled.onet.eval().requires_grad_(False)
+        networks = (bundled.pnet, bundled.rnet, bundled.onet)
+        pnet, rnet, onet = (network.eval().requires_grad_(False) for network in networks)
+        self._pnet = compiled(pnet, device, sides_vary=True)  # every level of the pyramid
+        self._rnet, self._onet = compiled(rnet, device), compiled(onet, device)
         # Batches have fixed sizes, so that a frame's faces do not depend on the frames around it. On a CPU one frame
         # at a time is the fastest: a second one only leaves the cache sooner.
         on_cpu = device.type == "cpu"
@@ -190,7 +192,7 @@ class FaceCascade:
             levels.append(torch.full((len(corner),), level))
         return torch.cat(boxes).to(self.device), torch.cat(levels).to(self.device)
 
-    def _in_batches(self, network: nn.Module, cut: list[Tensor], batch: int) -> list[Tensor]:
+    def _in_batches(self, network: Callable[[Tensor], Any], cut: list[Tensor], batch: int) -> list[Tensor]:
         """The network's outputs for pictures given in batches, each padded to `batch`."""
         outputs = [[out[: len(part)] for out in network(pad_batch(_normalised(part), batch))] for part in cut]
         return _concatenated(outputs)

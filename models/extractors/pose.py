@@ -17,7 +17,7 @@ from models.errors import ProfileError, WeightsError
 from models.extractors.extractor import Extractor, Prepared, pad_batch
 from models.extractors.mmpose_compat import import_mmpose, load_config
 from models.extractors.people import People
-from models.extractors.pose_heads import bound_filling, run_in_autocast
+from models.extractors.pose_heads import HeadOutputs, bound_filling, run_within
 from models.extractors.rtmo import PeopleDecoder
 
 KEYPOINTS = 17  # COCO's
@@ -110,7 +110,7 @@ class PoseExtractor(Extractor):
             if part is not None:
                 halve_weights(part, device)
         self._input_count = batch_size
-        run_in_autocast(self.model, device, input_count=lambda: self._input_count)
+        self._outputs = HeadOutputs(self.model, device)
         self._decoder = None
         if hasattr(self.model.head, "dcc"):  # RTMO's
             self._decoder = PeopleDecoder(
@@ -122,6 +122,7 @@ class PoseExtractor(Extractor):
                 input_size=resize["input_size"],
             )
         else:
+            run_within(self.model, self._outputs, input_count=lambda: self._input_count)
             bound_filling(self.model.head, max_persons, score_threshold)
 
         from mmpose.registry import TRANSFORMS
@@ -160,8 +161,8 @@ class PoseExtractor(Extractor):
             if self._decoder is not None:
                 data = self.model.data_preprocessor({"inputs": batch, "data_samples": []}, False)
                 # All shapes the same on a GPU, so that bits do not depend on how full the batch is.
-                self._input_count = len(extras) if self.device.type == "cpu" else self.batch_size
-                return self._decoder(self.model.head.forward(self.model.extract_feat(data["inputs"])))
+                count = len(extras) if self.device.type == "cpu" else self.batch_size
+                return self._decoder(self._outputs(data["inputs"], count))
             self._input_count = len(extras)
             samples = [self._sample(letterbox) for letterbox in extras]
             return self.model.test_step({"inputs": batch, "data_samples": samples})

@@ -13,27 +13,48 @@ import torch
 from torch import Tensor
 
 from models.device import autocast
+from models.extractors.compiled import compiled
 
 
-def run_in_autocast(model: Any, device: torch.device, input_count: Callable[[], int]) -> None:
-    """Run the network in the device's precision, and the decoding of its outputs in float32.
+class HeadOutputs:
+    """What an mmpose estimator's head returns for a batch of inputs, in float32: its `predict` decodes that.
 
-    Half precision suits the network, not coordinates: at 640 px float16 has steps of half a pixel. Every mmpose head's
-    `predict` gets its tensors from its `forward`, so that is where float32 begins, and where the outputs of inputs that
-    only pad the batch (all after the first `input_count()`) are cut off, so that they are not decoded.
+    The network is compiled for a CPU and runs in half precision on a GPU, which suits networks, not coordinates: at
+    640 px float16 has steps of half a pixel.
     """
-    extract, forward = model.extract_feat, model.head.forward
 
-    def extract_feat(inputs: Tensor) -> Any:
-        with autocast(device):
-            return extract(inputs)
+    def __init__(self, model: Any, device: torch.device):
+        self._network = compiled(_FromInputToHead(model.requires_grad_(False)), device)
+        self._device = device
 
-    def head_forward(features: Any) -> Any:
-        with autocast(device):
-            return _finish(forward(features), input_count())
+    def __call__(self, inputs: Tensor, count: int) -> Any:
+        """Maps of the first `count` of the inputs; the others only pad the batch, and need no decoding.
 
-    model.extract_feat = extract_feat
-    model.head.forward = head_forward
+        inputs: float32 [B, 3, H, W] as the estimator's preprocessor gives them.
+        """
+        with autocast(self._device):
+            return _finish(self._network(inputs), count)
+
+
+class _FromInputToHead(torch.nn.Module):
+    def __init__(self, model: Any):
+        super().__init__()
+        self.model = model
+        self._extract, self._forward = model.extract_feat, model.head.forward  # `run_within` replaces them
+
+    def forward(self, inputs: Tensor) -> Any:
+        return self._forward(self._extract(inputs))
+
+
+def run_within(model: Any, outputs: HeadOutputs, input_count: Callable[[], int]) -> None:
+    """Have mmpose's own test step take the head's outputs from `outputs`.
+
+    Every mmpose head's `predict` gets its tensors from its `forward`, and the features for that from `extract_feat`,
+    which are of no other use: the inputs pass in their place.
+    """
+    sequence = tuple if model.test_cfg.get("flip_test", False) else list  # what `predict` insists on
+    model.extract_feat = lambda inputs: sequence([inputs])
+    model.head.forward = lambda features: outputs(features[0], input_count())
 
 
 def _finish(outputs: Any, count: int) -> Any:

@@ -11,6 +11,7 @@ from torchvision.transforms import functional as transforms
 
 from models.device import autocast, halve_weights
 from models.errors import ProfileError
+from models.extractors.compiled import compiled
 from models.extractors.extractor import pad_batch
 from models.extractors.narrow_resnet import NarrowResNet
 from models.weights.state_dicts import load_into
@@ -95,6 +96,16 @@ def _statistics(device: torch.device) -> tuple[Tensor, Tensor]:
     return mean, std
 
 
+class _FeatureAndLogits(nn.Module):
+    def __init__(self, trunk: nn.Module, head: nn.Module):
+        super().__init__()
+        self.trunk, self.head = trunk, head
+
+    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        feature = self.trunk(inputs)
+        return feature, self.head(feature)
+
+
 class ResNet:
     """A ResNet that returns the pooled feature and the logits; it pads batches to one shape."""
 
@@ -136,6 +147,7 @@ class ResNet:
         self._head = head.to(device).eval().requires_grad_(False)
         for part in (self._trunk, self._head):
             halve_weights(part, device)
+        self._run = compiled(_FeatureAndLogits(self._trunk, self._head), device)
 
     @torch.inference_mode()
     def __call__(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
@@ -144,6 +156,5 @@ class ResNet:
         batch = pad_batch(inputs, self.batch_size).to(self.device).contiguous(memory_format=torch.channels_last)
         batch = normalised(batch)
         with autocast(self.device):
-            feature = self._trunk(batch)
-            logits = self._head(feature)
+            feature, logits = self._run(batch)
         return feature[:count].float(), logits[:count].float()
