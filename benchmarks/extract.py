@@ -46,9 +46,9 @@ from pipeline.modalities.registry import build_extractor, load_profile, modality
 def network_of(extractor: Extractor) -> Callable[[torch.Tensor], object]:
     """The extractor's network alone: a padded batch of prepared inputs in, tensors out."""
     if isinstance(extractor, PoseExtractor):
-        model = extractor.model
-        return lambda batch: model.head.forward(
-            model.extract_feat(model.data_preprocessor({"inputs": batch, "data_samples": []}, False)["inputs"])
+        preprocess = extractor.model.data_preprocessor
+        return lambda batch: extractor._outputs(
+            preprocess({"inputs": batch, "data_samples": []}, False)["inputs"], len(batch)
         )
     if isinstance(extractor, FaceExtractor):
         return partial(_embedded, extractor)
@@ -57,7 +57,7 @@ def network_of(extractor: Extractor) -> Callable[[torch.Tensor], object]:
 
 def _embedded(extractor: FaceExtractor, batch: torch.Tensor) -> torch.Tensor:
     with autocast(extractor.device):
-        return extractor._network((batch.float() - 127.5) / 128)
+        return extractor._embed((batch.float() - 127.5) / 128)
 
 
 @dataclass(frozen=True)

@@ -119,15 +119,14 @@ def watch_extractor(watch: Stopwatch, extractor: Any, stack: ExitStack) -> None:
         stack.enter_context(patch.object(owner, attribute, watch.timed(name, getattr(owner, attribute))))
 
     if modality == "pose":
-        for owner, attribute in ((extractor.model, "extract_feat"), (extractor.model.head, "forward")):
-            part(owner, attribute, NETWORKS)
+        part(extractor._outputs, "_network", NETWORKS)
     elif modality == "face":
-        for network in (extractor._network, *(getattr(extractor._cascade, f"_{n}net") for n in "pro")):
-            part(network, "forward", NETWORKS)
+        part(extractor, "_embed", NETWORKS)
+        for network in ("_pnet", "_rnet", "_onet"):
+            part(extractor._cascade, network, NETWORKS)
         part(extractor, "_cascade", "face: search")
     else:
-        for network in (extractor._network._trunk, extractor._network._head):
-            part(network, "forward", NETWORKS)
+        part(extractor._network, "_run", NETWORKS)
     part(extractor, "prepare", f"{modality}: input")
     part(extractor, "launch", f"{modality}: launch")
     part(extractor, "collect", f"{modality}: results")

@@ -3,8 +3,7 @@
     python -m benchmarks.peers --clips MANIFEST [--profile untrained] [--device auto] [--runs 3] [--max-seconds S]
 
     ours    pipeline.extraction.extract.extract_shards, all modalities, and reading all of it back from the Parquet
-    shards; then
-            each modality alone, to see where the time goes
+            shards; then each modality alone, to see where the time goes
     chain   each tool decodes the clip for itself with cv2.VideoCapture and keeps the same source frames as ours:
             pose                mmpose's MMPoseInferencer, a frame a call: it knows no batches
             face                facenet-pytorch: MTCNN.detect, extract_face, InceptionResnetV1, frame by frame

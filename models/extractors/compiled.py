@@ -53,10 +53,12 @@ class _Compiled:
         from openvino.frontend import FrontEndManager
         from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
-        flat = _Flat(network).eval()
+        flat = _Flat(network)
         with torch.inference_mode(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what a trace fixes: shapes, which are the same in every call
-            decoder = TorchScriptPythonDecoder(flat, example_input=(example,), trace_kwargs={"check_trace": False})
+            decoder = TorchScriptPythonDecoder(
+                torch.jit.trace(lambda inputs: flat(inputs), (example,), check_trace=False)
+            )
         # By the front end rather than openvino.convert_model, which reports its use to the publisher.
         front_end = FrontEndManager().load_by_framework("pytorch")
         model = front_end.convert(front_end.load(decoder))
@@ -79,18 +81,20 @@ class _Compiled:
         return tree_unflatten([next(found) if is_tensor else None for is_tensor in self._leaves], self._tree)
 
 
-class _Flat(nn.Module):
-    """A network whose results are one tuple of tensors, and, after a call, how they belong together."""
+class _Flat:
+    """A network whose results are one tuple of tensors, and, after a call, how they belong together.
+
+    No module: a trace takes half the time where it need not make one of each layer.
+    """
 
     leaves: list[bool]  # whether each is a tensor; the others are None
     tree: TreeSpec  # that they are the leaves of
 
     def __init__(self, network: nn.Module):
-        super().__init__()
-        self.network = network
+        self._network = network
 
-    def forward(self, inputs: Tensor) -> tuple[Tensor, ...]:
-        leaves, self.tree = tree_flatten(self.network(inputs))
+    def __call__(self, inputs: Tensor) -> tuple[Tensor, ...]:
+        leaves, self.tree = tree_flatten(self._network(inputs))
         self.leaves = [isinstance(leaf, Tensor) for leaf in leaves]
         return tuple(leaf for leaf in leaves if isinstance(leaf, Tensor))
 
