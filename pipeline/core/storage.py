@@ -176,6 +176,43 @@ def remove(path: str) -> None:
         return
 
 
+def remove_folder(folder: str) -> None:
+    """Remove a folder and all that is in it; no error where there is none."""
+    if is_local(folder):
+        with _explained("remove", folder):
+            if local_path(folder).exists():
+                shutil.rmtree(local_path(folder))
+        return
+    filesystem, inner = remote(folder)
+    try:
+        with _explained("remove", folder):
+            filesystem.rm(inner, recursive=True)
+    except FileNotFoundError:
+        return
+
+
+def move(source: str, target: str) -> None:
+    """Move a file within a filesystem, whole or not at all; what lies at `target` is replaced.
+
+    In an object store the server copies it, then the source is removed.
+
+    Raises:
+        FileNotFoundError: no such file.
+        WorkspaceError: `target` cannot be written.
+    """
+    if is_local(target):
+        place = local_path(target)
+        with _explained("write", target):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(local_path(source), place)
+            _sync_folder(place.parent)
+        return
+    filesystem, inner = remote(target)
+    with _explained("write", target):
+        filesystem.cp_file(remote(source)[1], inner)
+        filesystem.rm_file(remote(source)[1])
+
+
 @contextmanager
 def staged(path: str) -> Iterator[Path]:
     """A local file to write, which takes its place at `path` when the block ends well, and is removed when it raises.
