@@ -4,7 +4,9 @@ Frames never leave the machine that decodes them; Ray carries plans one way and 
 """
 
 import logging
+import os
 import signal
+import socket
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -30,6 +32,7 @@ log = logging.getLogger(__name__)
 
 _PRODUCT = Path(__file__).resolve().parents[2]
 _HELD = 2  # plans an actor: the one that its networks see, and the one that its workers go on with
+_CONNECT_S = 10.0  # for the cluster's head to answer
 _LOOK_S = 0.2  # between looks at what the actors have done
 _COUNTS_S = 1.0  # between questions to an actor for its clips
 _MACHINES_S = 5.0  # between looks at which machines there are
@@ -97,9 +100,10 @@ def _connected(address: str) -> Iterator[Any]:
     on_main = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGTERM)
     try:
+        _check_answers(os.environ.get("RAY_ADDRESS", address) if address == "auto" else address)
         with chdir(_PRODUCT):  # Ray has all workers import from the working folder, which others may have filled
             ray.init(address, log_to_driver=False, logging_level=logging.WARNING)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise OptionError(
             f"--ray-address {address}: no Ray cluster can be used there ({reason}); start one with ray start --head"
@@ -110,6 +114,14 @@ def _connected(address: str) -> Iterator[Any]:
         ray.shutdown()
         if on_main:
             signal.signal(signal.SIGTERM, handler)  # ray.init puts its own there
+
+
+def _check_answers(address: str) -> None:
+    """Raise OSError where nothing answers at host:port: Ray itself would try for ever."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdigit():
+        with socket.create_connection((host, int(port)), _CONNECT_S):
+            pass
 
 
 class _Driver:

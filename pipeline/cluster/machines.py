@@ -56,10 +56,10 @@ def _places(node: Mapping[str, Any], gpus: int, owners: int, decode_workers: int
     cores = node["Resources"]["CPU"]
     share, left = divmod(decode_workers or int(cores), count)
     gpu = 1 / -(-count // gpus) if gpus else 0.0
-    return [
-        Place(
-            node["NodeID"], number, node["NodeManagerAddress"], gpu,
-            min(cores / count, workers := max(1, share + (number < left))), workers,
-        )
-        for number in range(count)
-    ]  # fmt: skip
+    cpus = cores / count if cores < count else cores // count
+    places = []
+    for number in range(count):
+        workers = max(1, share + (number < left))
+        place = Place(node["NodeID"], number, node["NodeManagerAddress"], gpu, min(cpus, workers), workers)
+        places.append(place)
+    return places

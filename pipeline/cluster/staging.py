@@ -17,9 +17,8 @@ from pipeline.core.errors import WorkspaceError
 from pipeline.core.options import SamplingOptions
 from pipeline.extraction.extract import decoder_versions
 from pipeline.features.endings import add_endings, read_endings
-from pipeline.features.plan import ShardPlan, endings_folder, features_folder, shard_path
+from pipeline.features.plan import ATTEMPTS, ShardPlan, endings_folder, features_folder, shard_path
 
-ATTEMPTS = "attempts"  # a workspace's folder
 _TOKEN = "driver"  # file by which a machine sees that the folder is the driver's
 _KEPT_S = 7 * 86_400  # that a folder of another command is left alone; one that old was killed
 

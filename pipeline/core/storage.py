@@ -178,11 +178,6 @@ def remove(path: str) -> None:
 
 def remove_folder(folder: str) -> None:
     """Remove a folder and all that is in it; no error where there is none."""
-    if is_local(folder):
-        with _explained("remove", folder):
-            if local_path(folder).exists():
-                shutil.rmtree(local_path(folder))
-        return
     filesystem, inner = remote(folder)
     try:
         with _explained("remove", folder):
@@ -192,24 +187,15 @@ def remove_folder(folder: str) -> None:
 
 
 def move(source: str, target: str) -> None:
-    """Move a file within a filesystem, whole or not at all; what lies at `target` is replaced.
-
-    In an object store the server copies it, then the source is removed.
-
-    Raises:
-        FileNotFoundError: no such file.
-        WorkspaceError: `target` cannot be written.
-    """
-    if is_local(target):
-        place = local_path(target)
-        with _explained("write", target):
-            place.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(local_path(source), place)
-            _sync_folder(place.parent)
-        return
-    filesystem, inner = remote(target)
+    """Move a file within a filesystem, whole or not at all, over what is at `target`. FileNotFoundError: no source."""
     with _explained("write", target):
-        filesystem.cp_file(remote(source)[1], inner)
+        if is_local(target):
+            local_path(target).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(local_path(source), local_path(target))
+            _sync_folder(local_path(target).parent)
+            return
+        filesystem, inner = remote(target)
+        filesystem.cp_file(remote(source)[1], inner)  # an object store's server does
         filesystem.rm_file(remote(source)[1])
 
 

@@ -50,6 +50,7 @@ def endings_folder(workspace: str, batch: str, sampling: SamplingOptions) -> str
     return storage.join(workspace, "clips", batch, "endings", fingerprint(values))
 
 
+ATTEMPTS = "attempts"  # a workspace's folder of shards that have no place yet (pipeline.cluster.staging)
 SIZES = ".sizes.json"  # in each folder of shards: {file name: bytes}
 
 
