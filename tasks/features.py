@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     from models.extractors.extractor import Extractor
     from pipeline.extraction.extract import Extracted
+    from pipeline.extraction.extract import Progress as Report
     from pipeline.extraction.owners import Extraction
 
 DATASET_VERSION = 6  # raised when the dataset's files change meaning
@@ -217,7 +218,8 @@ class ExtractBatch(ExtractOptions):
             self.sampling, self.limits, self.worker_count, self.loaded_profile.name,
         )  # fmt: skip
         with Progress(self, f"extract {seen.batch.name}") as progress:
-            extracted = (self._on_cluster if self.engine == "ray" else self._here)(extraction, progress)
+            extract = self._on_cluster if self.engine == "ray" else self._here
+            extracted = extract(extraction, progress)
         decoded, modalities = shards_work(shards, self.sampling)
         self.stage.measure(
             profile=self.loaded_profile.name,
@@ -233,7 +235,7 @@ class ExtractBatch(ExtractOptions):
             parts={name: round(took, 3) for name, took in extracted.seconds.items()},
         )
 
-    def _here(self, extraction: "Extraction", progress: Progress) -> "Extracted":
+    def _here(self, extraction: "Extraction", progress: "Report") -> "Extracted":
         import torch
 
         from pipeline.extraction.owners import extract_by_owners
@@ -241,7 +243,7 @@ class ExtractBatch(ExtractOptions):
         devices = owner_devices(self.torch_device, self.owners, torch.cuda.device_count())
         return extract_by_owners(extraction, devices, progress)
 
-    def _on_cluster(self, extraction: "Extraction", progress: Progress) -> "Extracted":
+    def _on_cluster(self, extraction: "Extraction", progress: "Report") -> "Extracted":
         from pipeline.cluster.engine import Cluster, extract_on_cluster
 
         cluster = Cluster(self.ray_address, self.device, self.owners, self.decode_workers)

@@ -97,7 +97,8 @@ class ClusterOwner:
         except BaseException as error:  # noqa: BLE001 (it is raised where the driver waits)
             with self._lock:
                 self._ended.set_exception(error)
-                for future in (self._ready, *self._results.values()):
+                waited_for: list[Future] = [self._ready, *self._results.values()]
+                for future in waited_for:
                     if not future.done():
                         future.set_exception(error)
 

@@ -109,7 +109,7 @@ class DecodePool:
         Raises:
             WorkerError: workers cannot be started.
         """
-        commands = (job and _Job(job.clip_id, {"op": "decode", **vars(job)}) for job in jobs)
+        commands = (_Job(job.clip_id, {"op": "decode", **vars(job)}) if job else None for job in jobs)
         for event in self._stream(commands):
             yield _ending(event) if event.event["event"] == "done" else _chunk(event)
 

@@ -17,6 +17,7 @@ from pipeline.features.plan import ShardPlan, endings_folder, plan_again, plan_s
 from tests.support.extraction import BATCH, LIMITS, SAMPLING, cheap, endings_file, ingested, shard_file, specs
 
 SHARD = "00000-a"
+(POSE,) = specs("pose")
 
 
 def plan(workspace: str) -> ShardPlan:
@@ -35,10 +36,10 @@ def test_the_worse_of_two_endings_stays_when_a_modality_is_added(s3: str, tmp_pa
         lacking = plan(workspace)
         ends(endings_file(workspace, SHARD), "ok", "failed")
         place = Staging.begin(workspace, BATCH)
-        storage.write_bytes(shard_file(place.of_process(3), *specs("pose"), SHARD), b"rows")
+        storage.write_bytes(shard_file(place.of_process(3), POSE, SHARD), b"rows")
         ends(shard_path(endings_folder(place.of_process(3), BATCH, SAMPLING), SHARD), "partial", "ok")
         place.publish(ShardPlan(SHARD, lacking.members, lacking.clips, specs("pose"), False), 3, SAMPLING, "tiny")
-        assert storage.read_bytes(shard_file(workspace, *specs("pose"), SHARD)) == b"rows"
+        assert storage.read_bytes(shard_file(workspace, POSE, SHARD)) == b"rows"
         assert [end.status for end in read_endings(endings_file(workspace, SHARD))] == ["partial", "failed"]
         place.remove()
         assert not storage.listing(storage.join(workspace, "attempts"))
@@ -48,11 +49,11 @@ def test_what_is_there_is_not_planned_again(tmp_path: Path) -> None:
     lacking = plan(str(tmp_path))
     assert plan_again(str(tmp_path), BATCH, lacking, SAMPLING) == lacking
     ends(endings_file(tmp_path, SHARD), "ok", "ok")
-    storage.write_bytes(shard_file(tmp_path, *specs("pose"), SHARD), b"cut off")
+    storage.write_bytes(shard_file(tmp_path, POSE, SHARD), b"cut off")
     left = plan_again(str(tmp_path), BATCH, lacking, SAMPLING)
     assert left is not None
     assert (left.missing, left.endings_missing) == (specs("pose"), False)
-    Path(endings_file(tmp_path, SHARD)).rename(shard_file(tmp_path, *specs("pose"), SHARD))
+    Path(endings_file(tmp_path, SHARD)).rename(shard_file(tmp_path, POSE, SHARD))
     ends(endings_file(tmp_path, SHARD), "ok", "ok")
 
 
