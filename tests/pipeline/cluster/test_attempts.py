@@ -99,3 +99,7 @@ def test_a_lost_shard_is_planned_again_from_what_is_there(tmp_path: Path) -> Non
     assert third is not None
     assert (third.shard, third.plan.missing) == (second.shard, (face,))
     assert pose in second.plan.missing
+    assert not attempts.lost(third, killed=True)
+    trial = attempts.take(idle=True)
+    assert trial is not None
+    assert (trial.clip_id, trial.plan.missing) == ("clip10", (face,))

@@ -22,7 +22,7 @@ from tests.support.extraction import BATCH, LIMITS, SAMPLING, SquareFinder, inge
 
 
 class FullDisk(SquareFinder):
-    """Fails where results are waited for, beside the thread that asks for plans."""
+    """Fails where results are waited for, beside the thread that asks for plans, and after all that it asks for."""
 
     def collect(self, outputs: Tensor, extras: list[Any]) -> list[Any]:
         raise WorkspaceError("no space")
@@ -46,7 +46,7 @@ def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OwnerOptions:
 
 
 def plan(options: OwnerOptions, folder: Path, shard: str) -> ShardPlan:
-    clips = ingested({shard: [render_clip(folder / f"{shard}.mp4", seed=1)]})
+    clips = ingested({shard: [render_clip(folder / f"{shard}.mp4", seed=1, frames=3)]})
     (found,) = plan_shards(options.extraction.workspace, BATCH, clips, specs("pose"), SAMPLING).shards
     return found
 
