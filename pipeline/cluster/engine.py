@@ -36,8 +36,7 @@ _CONNECT_S = 10.0  # for the cluster's head to answer
 _LOOK_S = 0.2  # between looks at what the actors have done
 _COUNTS_S = 1.0  # between questions to an actor for its clips
 _MACHINES_S = 5.0  # between looks at which machines there are
-_SILENCE_S = 30.0  # without an actor, before that is said
-_WITHOUT_S = 600.0  # without an actor, before the command gives up
+_SILENCE_S, _AGAIN_S = 30.0, 600.0  # without an actor, before that is said, and said again
 _ENDING_S = 30.0  # that actors are waited for at the end
 _STARTS = 3  # of actors at one place that die before their networks are there
 _PUBLISHERS = 8  # threads: to publish a shard is a few requests to an object store
@@ -78,7 +77,7 @@ def extract_on_cluster(extraction: Extraction, cluster: Cluster, progress: Progr
     Raises:
         OptionError: Ray is not installed, or there is no such cluster.
         WorkspaceError: a machine does not reach the workspace.
-        WorkerError: there is no machine left. What an actor raises is raised here, too.
+        WorkerError: actors start on no machine. What an actor raises is raised here, too.
     """
     extraction = replace(extraction, workspace=absolute(extraction.workspace))
     with _connected(cluster.address) as ray:
@@ -146,7 +145,8 @@ class _Driver:
         self._counts: Counter[str] = Counter()  # clips of shards that are in the workspace, by status
         self._told = -1  # clips, in the last report of progress
         self._machines_seen = -_MACHINES_S
-        self._alone_since = monotonic()  # since when there is no actor
+        self._last_death = ""
+        self._say_at = monotonic() + _SILENCE_S  # that there is no actor
 
     def __enter__(self) -> "_Driver":
         return self
@@ -177,7 +177,7 @@ class _Driver:
         """Start an actor at each place that has none."""
         now = monotonic()
         if any(actor.is_ready for actor in self._actors):
-            self._alone_since = now
+            self._say_at = now + _SILENCE_S
         if now - self._machines_seen < _MACHINES_S:
             return
         self._machines_seen = now
@@ -186,11 +186,15 @@ class _Driver:
         taken = {actor.place for actor in self._actors}
         usable = [place for place in places if self._failed_starts[place] < _STARTS]
         if places and not usable and not self._actors:
-            raise WorkerError(f"on no machine of the cluster does a process that extracts start, {_STARTS} tries each")
-        if now - self._alone_since > _WITHOUT_S:
-            raise WorkerError(f"for {_WITHOUT_S:g} s no machine of the Ray cluster had room; what is finished is kept")
-        if now - self._alone_since > _SILENCE_S:
-            log.warning("warning: no machine of the Ray cluster has room for a process that extracts; see ray status")
+            raise WorkerError(
+                f"on no machine of the Ray cluster does a process that extracts start ({self._last_death}); is the same"
+                " vdv installed there?"
+            )
+        if now > self._say_at:
+            self._say_at = now + _AGAIN_S
+            log.warning(
+                "warning: no process that extracts is ready on the Ray cluster; ray status says whether it has room"
+            )
         for place in usable:
             if place not in taken:
                 self._start(place)
@@ -245,22 +249,24 @@ class _Driver:
 
     def _take(self, actor: _Actor, reference: Any) -> None:
         """Take the answer to a call of an actor, which may be that it is dead."""
-        from ray.exceptions import ActorUnavailableError, ObjectLostError, RayActorError, RayTaskError
+        from ray.exceptions import ActorDiedError, RayError, RayTaskError
 
         try:
             answer = self._ray.get(reference)
-        except (RayActorError, ObjectLostError) as error:
-            # Of a machine that went away Ray may not know yet more than that.
-            self._bury(actor, isinstance(error, ActorUnavailableError | ObjectLostError))
-            return
         except RayTaskError as error:
             raise error.cause from None
+        except RayError as error:
+            self._last_death = (str(error).strip().splitlines() or [type(error).__name__])[-1][:200]
+            # Of a machine that went away Ray may know no more at first than that an actor does not answer.
+            self._bury(actor, not isinstance(error, ActorDiedError))
+            return
         if reference == actor.ready:
             actor.is_ready = True
         elif reference == actor.in_hand:
             actor.counts, actor.in_hand = answer, None
         else:
             attempt = actor.held.pop(reference)
+            actor.counts, actor.in_hand = {}, None  # an answer that is under way still has its clips
             if self._attempts.done(attempt):
                 work = self._publishers.submit(
                     self._staging.publish, attempt.plan, actor.number, self._extraction.sampling,
@@ -283,6 +289,7 @@ class _Driver:
         self._machines_seen = -_MACHINES_S  # so that another is started at once
         what = "a process that extracts on" if killed else "the machine"
         log.warning(f"warning: {what} {actor.place.machine} has died; its shards are given to others")
+        log.debug(self._last_death)
 
     def _publish(self) -> None:
         """Take note of the shards that are in the workspace by now."""
@@ -310,9 +317,11 @@ class _Driver:
 
     def _last_words(self, reference: Any) -> Extracted | None:
         """What an actor says of its time; None: it has died since its last shard."""
-        from ray.exceptions import RayActorError
+        from ray.exceptions import RayError, RayTaskError
 
         try:
             return self._ray.get(reference)
-        except RayActorError:
+        except RayTaskError as error:
+            raise error.cause from None
+        except RayError:
             return None

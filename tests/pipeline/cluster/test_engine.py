@@ -1,5 +1,6 @@
 """Extraction on a Ray cluster of two nodes, workspace on S3: the files of one machine, whatever dies meanwhile."""
 
+import importlib
 import os
 import signal
 import time
@@ -15,6 +16,7 @@ from benchmarks.tiny_clips import render_clip
 from models.extractors.extractor import Extractor, Prepared
 from pipeline.cluster.engine import Cluster, extract_on_cluster
 from pipeline.core.errors import ProfileError
+from pipeline.decode.worker_process import WorkerError
 from pipeline.extraction.extract import Extracted, Progress
 from pipeline.extraction.owners import Extraction
 from pipeline.features.plan import plan_shards
@@ -68,10 +70,18 @@ def in_vain(modality: str, device: torch.device) -> Extractor:
     raise ProfileError(f"no {modality} on {device}")
 
 
-def kill_once(folder: str, is_big: bool) -> None:
-    if is_big and not Path(folder, "killed").exists():
-        Path(folder, "killed").touch()
-        os.kill(os.getpid(), signal.SIGKILL)
+def end_once(end: Callable[[], None], folder: str, is_big: bool) -> None:
+    if is_big and not Path(folder, "ended").exists():
+        Path(folder, "ended").touch()
+        end()
+
+
+def kill_me() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def run_out_of_memory() -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory")
 
 
 def kill(folder: str, is_big: bool) -> None:
@@ -169,11 +179,22 @@ def test_what_an_actor_raises_is_raised(cluster: TwoNodes, s3: str, clips: list[
     assert stored(s3, "attempts") == {}
 
 
-def test_the_shards_of_an_actor_that_is_killed_are_given_to_others(
-    cluster: TwoNodes, s3: str, clips: list[Path], local: Path, tmp_path: Path
+def test_machines_that_lack_the_code_are_given_up_in_words(
+    cluster: TwoNodes, s3: str, clips: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    extracted = extract(cluster, s3, clips, partial(trap, partial(kill_once, str(tmp_path))))
-    assert (tmp_path / "killed").exists()
+    (tmp_path / "only_here.py").write_text("def build(modality, device):\n    pass\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    build = importlib.import_module("only_here").build
+    with pytest.raises(WorkerError, match=r"on no machine of the Ray cluster .*No module named 'only_here'"):
+        extract(cluster, s3, clips, build)
+
+
+@pytest.mark.parametrize("end", [kill_me, run_out_of_memory])
+def test_the_shards_of_an_actor_that_dies_are_given_to_others(
+    cluster: TwoNodes, s3: str, clips: list[Path], local: Path, tmp_path: Path, end: Callable[[], None]
+) -> None:
+    extracted = extract(cluster, s3, clips, partial(trap, partial(end_once, end, str(tmp_path))))
+    assert (tmp_path / "ended").exists()
     assert extracted.endings == {"ok": CLIPS}
     assert features_are_those_of(local, s3)
 
