@@ -41,6 +41,9 @@ if TYPE_CHECKING:
     import torch
 
     from models.extractors.extractor import Extractor
+    from pipeline.extraction.extract import Extracted
+    from pipeline.extraction.extract import Progress as Report
+    from pipeline.extraction.owners import Extraction
 
 DATASET_VERSION = 6  # raised when the dataset's files change meaning
 
@@ -95,9 +98,16 @@ class ExtractOptions(WorkspaceTask):
     device = DeviceOption()
     owners = NumberOption(
         int, 0, 64, default=0, significant=False,
-        description="processes that run the extractors' networks and share the decode processes; 0: one a GPU of"
-        " --device, or one on a CPU",
+        description="processes that run the extractors' networks and share the decode processes, on each machine; 0:"
+        " one a GPU of --device, or one on a CPU",
     )  # fmt: skip
+    engine = luigi.ChoiceParameter(
+        choices=["local", "ray"], default="local", significant=False,
+        description="where clips are extracted: local, on this machine, or ray, on a Ray cluster",
+    )  # fmt: skip
+    ray_address = luigi.Parameter(
+        default="auto", significant=False, description="the Ray cluster: auto, host:port of its head, or local"
+    )
     weights_cache = luigi.Parameter(
         default="", significant=False, description="folder of downloaded weights; default: $VDV_WEIGHTS or user cache"
     )
@@ -196,9 +206,7 @@ class ExtractBatch(ExtractOptions):
 
     def _extract(self, shards: Sequence[ShardPlan]) -> None:
         # torch and the networks are imported only by a run that has work to do.
-        import torch
-
-        from pipeline.extraction.owners import Extraction, extract_by_owners
+        from pipeline.extraction.owners import Extraction
 
         seen = only_batch(self)
         forget_sizes(endings_folder(self.workspace, seen.batch.name, self.sampling), [plan.shard for plan in shards])
@@ -209,21 +217,37 @@ class ExtractBatch(ExtractOptions):
             self.workspace, seen.batch.name, shards, partial(_extractor, self.features, self.weights_cache),
             self.sampling, self.limits, self.worker_count, self.loaded_profile.name,
         )  # fmt: skip
-        devices = owner_devices(self.torch_device, self.owners, torch.cuda.device_count())
         with Progress(self, f"extract {seen.batch.name}") as progress:
-            extracted = extract_by_owners(extraction, devices, progress)
+            extract = self._on_cluster if self.engine == "ray" else self._here
+            extracted = extract(extraction, progress)
         decoded, modalities = shards_work(shards, self.sampling)
         self.stage.measure(
             profile=self.loaded_profile.name,
-            device=devices[0].type,
-            owners=min(len(devices), len(shards)),
+            device=extracted.device,
+            owners=extracted.owners,
             workers=self.worker_count,
             **asdict(decoded),
             modalities={
-                name: {"took_s": round(extracted.seconds[name], 3), **asdict(work)} for name, work in modalities.items()
+                name: {"took_s": round(extracted.seconds[name], 3), **asdict(work)}
+                for name, work in modalities.items()
+                if name in extracted.seconds
             },
             parts={name: round(took, 3) for name, took in extracted.seconds.items()},
         )
+
+    def _here(self, extraction: "Extraction", progress: "Report") -> "Extracted":
+        import torch
+
+        from pipeline.extraction.owners import extract_by_owners
+
+        devices = owner_devices(self.torch_device, self.owners, torch.cuda.device_count())
+        return extract_by_owners(extraction, devices, progress)
+
+    def _on_cluster(self, extraction: "Extraction", progress: "Report") -> "Extracted":
+        from pipeline.cluster.engine import Cluster, extract_on_cluster
+
+        cluster = Cluster(self.ray_address, self.device, self.owners, self.decode_workers)
+        return extract_on_cluster(extraction, cluster, progress)
 
     def plan(self) -> Plan:
         """What is left to do."""

@@ -28,7 +28,7 @@ class WorkThread:
 
     def do(self, work: Callable[..., Any], *arguments: Any) -> None:
         """Have `work(*arguments)` done, after all that was asked before."""
-        self._raise()
+        self.raise_error()
         start = perf_counter()
         self._pieces.put((work, arguments))
         self.blocked_s += perf_counter() - start
@@ -46,13 +46,14 @@ class WorkThread:
             self._end()
             raise
         if kind is None:
-            self._raise()
+            self.raise_error()
 
     def _end(self) -> None:
         self._pieces.put(None)
         self._thread.join()
 
-    def _raise(self) -> None:
+    def raise_error(self) -> None:
+        """Raise the first error of a piece, where there was one."""
         if self._error is not None:
             raise self._error
 

@@ -74,6 +74,7 @@ CLIP_CODES = {
     "memory": ClipCode(True, "decoding went over the worker's memory limit"),
     "deadline": ClipCode(True, "fetching and decoding took longer than the deadline; the worker was killed"),
     "crash": ClipCode(True, "the decoder crashed its worker process"),
+    "killed_extraction": ClipCode(True, "the processes that ran the networks on the clip were killed, time and again"),
     "purged": ClipCode(False, "the clip, or the same file, was purged from this workspace"),
 }
 

@@ -176,6 +176,29 @@ def remove(path: str) -> None:
         return
 
 
+def remove_folder(folder: str) -> None:
+    """Remove a folder and all that is in it; no error where there is none."""
+    filesystem, inner = remote(folder)
+    try:
+        with _explained("remove", folder):
+            filesystem.rm(inner, recursive=True)
+    except FileNotFoundError:
+        return
+
+
+def move(source: str, target: str) -> None:
+    """Move a file within a filesystem, whole or not at all, over what is at `target`. FileNotFoundError: no source."""
+    with _explained("write", target):
+        if is_local(target):
+            local_path(target).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(local_path(source), local_path(target))
+            _sync_folder(local_path(target).parent)
+            return
+        filesystem, inner = remote(target)
+        filesystem.cp_file(remote(source)[1], inner)  # an object store's server does
+        filesystem.rm_file(remote(source)[1])
+
+
 @contextmanager
 def staged(path: str) -> Iterator[Path]:
     """A local file to write, which takes its place at `path` when the block ends well, and is removed when it raises.

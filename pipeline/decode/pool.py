@@ -22,6 +22,8 @@ Record = TypeVar("Record", Ending, Probe)
 # Jobs pulled ahead for each worker. While the consumer is busy with one chunk a worker may end as many short clips as
 # it has slots; then it waits for the consumer anyhow.
 _AHEAD = 4
+_LOOK_S = 0.1  # between questions for jobs that are still to come
+_NO_MORE = object()
 
 
 @dataclass(frozen=True)
@@ -97,16 +99,18 @@ class DecodePool:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def run(self, jobs: Iterable[DecodeJob]) -> Iterator[Chunk | Ending]:
+    def run(self, jobs: Iterable[DecodeJob | None]) -> Iterator[Chunk | Ending]:
         """Decode clips; yield the chunks of many interleaved, those of one in order and before its one ending.
 
         Args:
             jobs: pulled as workers need them, in the caller's thread. A clip_id may be used again once it has ended.
+                None: there is no job yet, though there may be one later.
 
         Raises:
             WorkerError: workers cannot be started.
         """
-        for event in self._stream(_Job(job.clip_id, {"op": "decode", **vars(job)}) for job in jobs):
+        commands = (_Job(job.clip_id, {"op": "decode", **vars(job)}) if job else None for job in jobs)
+        for event in self._stream(commands):
             yield _ending(event) if event.event["event"] == "done" else _chunk(event)
 
     def probe(self, clips: Iterable[tuple[str, str]]) -> Iterator[Probe]:
@@ -127,7 +131,7 @@ class DecodePool:
             thread.join()
         self._threads = []
 
-    def _stream(self, jobs: Iterable[_Job]) -> Iterator[_Event]:
+    def _stream(self, jobs: Iterable[_Job | None]) -> Iterator[_Event]:
         if self._running or self._stop.is_set():
             raise RuntimeError("this DecodePool is closed, or still runs other jobs; make another one")
         self._running = True
@@ -136,17 +140,21 @@ class DecodePool:
         under_way = 0
         try:
             while True:
-                while more and under_way < self._workers * _AHEAD:
-                    job = next(waiting, None)
-                    if job is None:
-                        more = False
-                        break
-                    self._start_thread(under_way)
-                    self._jobs.put(job)
-                    under_way += 1
-                if not under_way:
+                some_later = False
+                while more and not some_later and under_way < self._workers * _AHEAD:
+                    job = next(waiting, _NO_MORE)
+                    if isinstance(job, _Job):
+                        self._start_thread(under_way)
+                        self._jobs.put(job)
+                        under_way += 1
+                    else:
+                        more, some_later = job is None, job is None
+                if not under_way and not more:
                     break
-                event = self._events.get()
+                try:
+                    event = self._events.get(timeout=_LOOK_S if some_later else None)
+                except queue.Empty:
+                    continue
                 if isinstance(event, BaseException):
                     raise event
                 if event.event["event"] == "done":

@@ -31,7 +31,7 @@ from pipeline.core.options import DecodeLimits, SamplingOptions
 from pipeline.decode.clips import Ending
 from pipeline.decode.pool import Chunk, DecodeJob, DecodePool
 from pipeline.extraction.batches import Batcher, ClipInFlight, Launched, Partial
-from pipeline.features.endings import read_endings, write_endings
+from pipeline.features.endings import add_endings, read_endings
 from pipeline.features.plan import FeatureSpec, ShardPlan, endings_folder, features_folder, shard_path
 from pipeline.features.shards import ShardWriter, provenance
 from pipeline.modalities.record import Grid, ModalityRows
@@ -43,6 +43,7 @@ _WORKERS_A_LINKER = 8  # decode workers whose clips one process can link: 30 ms 
 _LINKED_AHEAD = 2  # clips a linking process whose rows are not waited for yet
 
 Progress = Callable[[int, int, Mapping[str, int]], None]  # clips done, all clips, number of each status
+Published = Callable[[ShardPlan, Counter[str]], None]  # the shard whose files are there, and its clips by status
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ class Extracted:
     endings: Counter[str]  # clips by status: ok, partial, failed
     # The owner's wall time by modality, and of `waiting for frames` and `waiting for results`
     seconds: dict[str, float]
+    device: str = ""  # its type: cpu or cuda
+    owners: int = 1
 
 
 @dataclass
@@ -75,7 +78,9 @@ def extract_shards(
     device: torch.device,
     profile: str,
     progress: Progress | None = None,
-    taken: Iterator[ShardPlan] | None = None,
+    taken: Iterator[ShardPlan | None] | None = None,
+    modalities: Sequence[str] = (),
+    published: Published | None = None,
 ) -> Extracted:
     """Extract the features that the plans lack (plan.plan_shards) and write their files, each whole or not at all.
 
@@ -84,18 +89,21 @@ def extract_shards(
         workers: decode processes.
         profile: its name, for the files' metadata.
         progress: called when the networks are there, and after every clip.
-        taken: those of the plans that are extracted here, each asked for when it is begun; None: all.
+        taken: the plans that are extracted here, each asked for when it is begun; None: all. It yields None where
+            none is there yet, though one may come.
+        modalities: those that plans of `taken` may lack beside those of `plans`.
+        published: called in another thread.
     """
     keep_blocks()
-    modalities = dict.fromkeys(spec.modality for plan in plans for spec in plan.missing)
-    batchers = {modality: Batcher(build(modality)) for modality in modalities}
+    lacked = dict.fromkeys([*modalities, *(spec.modality for plan in plans for spec in plan.missing)])
+    batchers = {modality: Batcher(build(modality)) for modality in lacked}
     with (
         ExitStack() as writers,  # ends last: what a writer still holds is thrown away when nothing writes any more
         _linking_processes(device, workers) as linkers,
         WorkThread("results", _WAITING) as thread,
     ):
         ahead = _LINKED_AHEAD * (workers // _WORKERS_A_LINKER + 1)
-        shards = _Shards(workspace, batch, sampling, profile, linkers, ahead)
+        shards = _Shards(workspace, batch, sampling, profile, linkers, ahead, published)
         owner = _Owner(plans, device, batchers, shards, thread)
         with DecodePool(sampling, limits, workers) as pool:
             events = _Timed(pool.run(owner.jobs(iter(plans) if taken is None else taken, writers)))
@@ -113,7 +121,7 @@ def extract_shards(
     owner.report(progress)
     seconds = {modality: batcher.seconds for modality, batcher in batchers.items()}
     waits = {"waiting for frames": events.seconds, "waiting for results": thread.blocked_s}
-    return Extracted(owner.counts, {**seconds, **waits})
+    return Extracted(owner.counts, {**seconds, **waits}, device.type)
 
 
 @contextmanager
@@ -148,14 +156,22 @@ class _Owner:
         self._shards = shards
         self._thread = thread  # that of `_shards`
 
-    def jobs(self, plans: Iterator[ShardPlan], writers: ExitStack) -> Iterator[DecodeJob]:
+    def jobs(self, plans: Iterator[ShardPlan | None], writers: ExitStack) -> Iterator[DecodeJob | None]:
         """Clips to decode, shard after shard; each shard's writers are opened on `writers` when its turn comes."""
         for plan in plans:
+            if plan is None:
+                self._thread.raise_error()  # no clip may come any more for which it would be raised
+                yield None
+                continue
             self._shards.open(plan, writers)
+            failed = {ending.clip_id: ending for ending in plan.failed}
             strides = tuple(sorted({spec.stride for spec in plan.missing})) or (1,)
             for clip in plan.clips:
                 partials = {spec.modality: Partial() for spec in plan.missing}
                 self.in_flight[clip.clip_id] = ClipInFlight(clip.clip_id, partials=partials)
+                if clip.clip_id in failed:
+                    self.take_ending(failed[clip.clip_id])
+                    continue
                 yield DecodeJob(clip.clip_id, clip.uri, strides, clip.probe.content_hash)
 
     def take_chunk(self, chunk: Chunk) -> None:
@@ -214,8 +230,9 @@ class _Shards:
     """
 
     def __init__(
-        self, workspace: str, batch: str, sampling: SamplingOptions, profile: str, linkers: Executor | None, ahead: int
-    ) -> None:
+        self, workspace: str, batch: str, sampling: SamplingOptions, profile: str, linkers: Executor | None, ahead: int,
+        published: Published | None,
+    ) -> None:  # fmt: skip
         self.written: deque[str] = deque()  # statuses of clips; the owner takes them out
         self._workspace = workspace
         self._batch = batch
@@ -223,6 +240,7 @@ class _Shards:
         self._profile = profile
         self._linkers = linkers
         self._ahead = ahead
+        self._published = published
         self._shard_of: dict[str, _ShardInFlight] = {}  # by clip_id
         self._assembled: deque[tuple[ClipInFlight, dict[str, ModalityRows | Future]]] = deque()
 
@@ -284,6 +302,8 @@ class _Shards:
         shard.remaining -= 1
         if shard.remaining == 0:
             _close_shard(self._workspace, self._batch, shard, self._sampling, self._profile)
+            if self._published:
+                self._published(shard.plan, Counter(ending.status for ending in shard.endings))
         self.written.append(ending.status)
 
 
@@ -328,26 +348,8 @@ def _close_shard(workspace: str, batch: str, shard: _ShardInFlight, sampling: Sa
     path = shard_path(endings_folder(workspace, batch, sampling), shard.plan.shard)
     order = {clip.clip_id: position for position, clip in enumerate(shard.plan.clips)}
     before = [] if shard.plan.endings_missing else read_endings(path)
-    endings = _merge_endings(before, sorted(shard.endings, key=lambda ending: order[ending.clip_id]))
-    if endings != before:
-        write_endings(path, endings, {"profile": profile, "decoder": decoder_versions()})
-
-
-def _merge_endings(before: Sequence[Ending], now: Sequence[Ending]) -> list[Ending]:
-    """The worst ending of each clip: decoding it again for another modality may have ended differently.
-
-    So a clip that any modality lacks, after a slow disk or a crash, is never called ok.
-    """
-    endings = {ending.clip_id: ending for ending in before}
-    for ending in now:
-        old = endings.get(ending.clip_id)
-        if old is None or _loss(ending) > _loss(old):
-            endings[ending.clip_id] = ending
-    return list(endings.values())
-
-
-def _loss(ending: Ending) -> tuple[int, int]:
-    return ("ok", "partial", "failed").index(ending.status), -ending.frames
+    now = sorted(shard.endings, key=lambda ending: order[ending.clip_id])
+    add_endings(path, before, now, {"profile": profile, "decoder": decoder_versions()})
 
 
 def _provenance(spec: FeatureSpec, profile: str) -> dict[str, str]:

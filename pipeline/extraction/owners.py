@@ -21,7 +21,7 @@ from pipeline.core.child_processes import spawned_pool
 from pipeline.core.import_path import working_folder_left_out
 from pipeline.core.options import DecodeLimits, SamplingOptions
 from pipeline.decode.worker_process import WorkerError
-from pipeline.extraction.extract import Extracted, Progress, extract_shards
+from pipeline.extraction.extract import Extracted, Progress, Published, extract_shards
 from pipeline.features.plan import ShardPlan
 
 _LOOK_S = 0.2  # between looks at what the owners have done
@@ -45,12 +45,15 @@ class Extraction:
         device: torch.device,
         workers: int,
         progress: Progress | None = None,
-        taken: Iterator[ShardPlan] | None = None,
+        taken: Iterator[ShardPlan | None] | None = None,
+        modalities: Sequence[str] = (),
+        published: Published | None = None,
     ) -> Extracted:
-        """Extract in this process. taken: the plans to extract, taken when they are begun; None: all."""
+        """Extract in this process. Arguments as of `extract_shards`."""
         return extract_shards(
             self.workspace, self.batch, self.plans, lambda modality: self.build(modality, device), self.sampling,
             self.limits, workers=workers, device=device, profile=self.profile, progress=progress, taken=taken,
+            modalities=modalities, published=published,
         )  # fmt: skip
 
 
@@ -110,7 +113,7 @@ def extract_by_owners(
                     if progress:
                         together = sum(map(Counter, counts.values()), Counter())
                         progress(together.total(), clips, together)
-            return _together([future.result() for future in futures])
+            return combined([future.result() for future in futures])
     except BrokenProcessPool as error:
         raise WorkerError(
             f"one of {owners} processes that extract (--owners) was killed, often because memory ran out; whole shards"
@@ -135,9 +138,9 @@ def _own(number: int, device: torch.device) -> Extracted:
     return _shared.extraction.by_one(device, max(1, share + (number < left)), report, _shared.plans())
 
 
-def _together(parts: Sequence[Extracted]) -> Extracted:
-    """All clips, and the mean of the seconds."""
+def combined(parts: Sequence[Extracted]) -> Extracted:
+    """All clips of owners that worked at the same time, and the mean of their seconds."""
     endings = sum((part.endings for part in parts), Counter())
     names = dict.fromkeys(name for part in parts for name in part.seconds)
     seconds = {name: sum(part.seconds.get(name, 0.0) for part in parts) / len(parts) for name in names}
-    return Extracted(endings, seconds)
+    return Extracted(endings, seconds, parts[0].device if parts else "", len(parts))

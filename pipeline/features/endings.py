@@ -46,3 +46,30 @@ def read_endings(path: str) -> list[Ending]:
         with file:
             rows = file.read(use_threads=False).to_pylist()
             return [Ending(**(row | {"sketch_ms": tuple(row["sketch_ms"])})) for row in rows]
+
+
+def add_endings(path: str, before: Sequence[Ending], now: Sequence[Ending], metadata: Mapping[str, str]) -> None:
+    """Write those that a shard had `before` merged with those of `now`; nothing where none changes.
+
+    Raises as `write_endings`.
+    """
+    endings = _merge_endings(before, now)
+    if endings != before:
+        write_endings(path, endings, metadata)
+
+
+def _merge_endings(before: Sequence[Ending], now: Sequence[Ending]) -> list[Ending]:
+    """The worst ending of each clip: decoding it again for another modality may have ended differently.
+
+    So a clip that any modality lacks, after a slow disk or a crash, is never called ok.
+    """
+    endings = {ending.clip_id: ending for ending in before}
+    for ending in now:
+        old = endings.get(ending.clip_id)
+        if old is None or _loss(ending) > _loss(old):
+            endings[ending.clip_id] = ending
+    return list(endings.values())
+
+
+def _loss(ending: Ending) -> tuple[int, int]:
+    return ("ok", "partial", "failed").index(ending.status), -ending.frames

@@ -6,12 +6,13 @@ the same listing; what is in a shard is checked when it is read.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline.core import storage
 from pipeline.core.errors import DamagedFile
 from pipeline.core.fingerprint import fingerprint
 from pipeline.core.options import PICTURES_VERSION, SamplingOptions
+from pipeline.decode.clips import Ending
 from pipeline.features.parquet_files import ENDINGS_VERSION, SCHEMA_VERSION
 from pipeline.files.checksums import check_parquet_end
 from pipeline.files.folder import Folder, discard
@@ -49,6 +50,7 @@ def endings_folder(workspace: str, batch: str, sampling: SamplingOptions) -> str
     return storage.join(workspace, "clips", batch, "endings", fingerprint(values))
 
 
+ATTEMPTS = "attempts"  # a workspace's folder of shards that have no place yet (pipeline.cluster.staging)
 SIZES = ".sizes.json"  # in each folder of shards: {file name: bytes}
 
 
@@ -65,6 +67,7 @@ class ShardPlan:
     clips: tuple[IngestedClip, ...]  # those to decode
     missing: tuple[FeatureSpec, ...]
     endings_missing: bool
+    failed: tuple[Ending, ...] = ()  # of those of `clips` that are not to be decoded, for how they end is known
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,30 @@ def plan_shards(
             members = tuple(clip_id for clip_id, _ in ingest.shards[shard])
             plans.append(ShardPlan(shard, members, tuple(by_shard[shard]), missing, name not in endings))
     return Plan(tuple(plans), tuple(unrecorded))
+
+
+def plan_again(workspace: str, batch: str, plan: ShardPlan, sampling: SamplingOptions) -> ShardPlan | None:
+    """What a shard still lacks of what a plan of it lacked; None: nothing.
+
+    A damaged file is removed with a warning.
+    """
+    missing = tuple(
+        spec for spec in plan.missing if not _is_whole(shard_path(features_folder(workspace, batch, spec), plan.shard))
+    )
+    endings = shard_path(endings_folder(workspace, batch, sampling), plan.shard)
+    endings_missing = plan.endings_missing and not _is_whole(endings)
+    return replace(plan, missing=missing, endings_missing=endings_missing) if missing or endings_missing else None
+
+
+def _is_whole(path: str) -> bool:
+    try:
+        check_parquet_end(path)
+    except FileNotFoundError:
+        return False
+    except DamagedFile as damaged:
+        discard(damaged)
+        return False
+    return True
 
 
 def record_sizes(folder: str) -> None:

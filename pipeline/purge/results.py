@@ -1,4 +1,4 @@
-"""Datasets, uploads and runs without the purged clips.
+"""Datasets, uploads and runs without the purged clips, and no shards that have no place yet.
 
 Tables keep the rows of other clips, as they are. What shows clips side by side, and a command makes again, is deleted
 whole: reports, recommendations, feedback in which a purged clip has a part, checkpoints of trainings on them.
@@ -17,6 +17,7 @@ from pipeline.core import storage
 from pipeline.core.errors import DamagedFile
 from pipeline.dataset.assemble import count_clips
 from pipeline.dataset.folder import CLIPS, DATASETS, FACES, STATISTICS, DatasetFolder
+from pipeline.features.plan import ATTEMPTS
 from pipeline.files.checksums import CHECKSUM, DATA_CHECKSUM, PLACE, check_parquet, write_parquet
 from pipeline.files.folder import Folder, discard
 from pipeline.files.spreadsheets import spreadsheet_csv
@@ -59,6 +60,9 @@ class Finding:
 
 def result_steps(workspace: str, finding: Finding) -> Iterator[Step]:
     """Steps over all runs, then uploads and datasets: of what runs were made of they say so while it is there."""
+    attempts = Folder(workspace, ATTEMPTS)
+    why = "of an extraction on a cluster, in part; the next one makes it again"
+    yield from _deleted(attempts, sorted(storage.listing(attempts.path)), why)
     for run_id in _folders(workspace, RUNS):
         yield from _run_steps(Run.of(workspace, run_id), finding)
     for kind in (UPLOADS, DATASETS):

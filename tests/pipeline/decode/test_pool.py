@@ -286,6 +286,25 @@ def test_ten_thousand_jobs_are_pulled_as_they_are_needed(tmp_path: Path) -> None
         assert pulled < 60
 
 
+def test_jobs_that_are_still_to_come_are_asked_for_again(tmp_path: Path) -> None:
+    path, ended = write_clip(tmp_path / "clip.mp4", 20), list[str]()
+
+    def jobs() -> Iterator[DecodeJob | None]:
+        yield None
+        yield DecodeJob("first", str(path), (1,))
+        while not ended:
+            yield None
+        yield DecodeJob("second", str(path), (1,))
+
+    with DecodePool(SAMPLING, LIMITS, 1) as pool:
+        for event in pool.run(jobs()):
+            if isinstance(event, Chunk):
+                event.release()
+            else:
+                ended.append(event.clip_id)
+    assert ended == ["first", "second"]
+
+
 def test_leaving_the_block_kills_the_workers_whatever_they_do(tmp_path: Path, hostile: None) -> None:
     spin = write_clip(tmp_path / "spin-1.mp4", frames=96)
     with pytest.raises(KeyboardInterrupt), DecodePool(SAMPLING, LIMITS, 2) as pool:  # noqa: PT012

@@ -70,6 +70,16 @@ def test_both_files_of_a_command_go_that_names_a_clip_its_file_or_its_creator_an
     assert deleted <= listed, "a dry run says so before"
 
 
+def test_shards_go_that_an_extraction_on_a_cluster_left_without_a_place(workspace: Path) -> None:
+    left = workspace / "attempts/1-a/0/features/pose/fp/june/00000-a.parquet"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"PAR1 of clip000")
+    places, proof = purge(workspace, "clip000")
+    assert not left.exists()
+    assert not proof.found
+    assert "attempts/1-a/0/features/pose/fp/june/00000-a.parquet" in {place.path for place in places}
+
+
 def test_a_damaged_summary_goes_and_what_a_killed_command_was_writing_and_notes_of_others_stay(workspace: Path) -> None:
     kept, damaged = ended(workspace), ended(workspace)
     flip(workspace / COMMANDS / f"{damaged}.json", -20)

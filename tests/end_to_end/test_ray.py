@@ -1,0 +1,85 @@
+"""A Ray cluster from the command line, workspace and clips on S3."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import fsspec
+import psutil
+import pytest
+
+from benchmarks.tiny_clips import tiny_world
+from pipeline.core.interrupt import EXIT_CODE
+from tests.end_to_end.workspaces import run, words
+from tests.support.orphans import still_running
+from tests.support.ray_cluster import TwoNodes, two_nodes
+from tests.support.warm_process import environment
+
+
+@pytest.fixture(scope="module")
+def cluster(s3_server: str) -> Iterator[TwoNodes]:
+    with two_nodes() as nodes:
+        yield nodes
+
+
+def options(cluster: TwoNodes, s3: str) -> tuple[str, ...]:
+    return (
+        *("--manifest", f"{s3}/manifests/tiny.csv", "--workspace", f"{s3}/workspace", "--shard-clips", "2"),
+        *("--engine", "ray", "--ray-address", cluster.address),
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path, s3: str) -> Path:
+    """A working folder with what must not be imported; clips and their manifest are on S3."""
+    tiny_world(tmp_path / "world", 6)
+    (tmp_path / "world/clips/clip003.mp4").write_text("no film")
+    store = fsspec.filesystem("s3")
+    store.put(str(tmp_path / "world/tiny.csv"), f"{s3}/manifests/tiny.csv")
+    store.put(str(tmp_path / "world/clips"), f"{s3}/manifests/clips", recursive=True)
+    folder = tmp_path / "folder"
+    for package in ("pipeline", "tasks", "msgpack"):
+        (folder / package).mkdir(parents=True)
+        (folder / package / "__init__.py").write_text(f"open('{tmp_path / 'imported'}', 'w')\nraise SystemExit")
+    return folder
+
+
+def actors() -> list[psutil.Process]:
+    """Those of the cluster that own networks."""
+    children = set(psutil.Process().children(recursive=True))
+    processes = [process for process in psutil.process_iter(["cmdline"]) if process in children]
+    return [process for process in processes if "ray::ClusterOwner" in " ".join(process.info["cmdline"] or ())]
+
+
+def test_a_command_extracts_on_a_cluster_and_leaves_no_process(cluster: TwoNodes, folder: Path, s3: str) -> None:
+    done = run("ExtractBatch", folder, *options(cluster, s3))
+    assert done.code == 0, done.output
+    assert "5 ok, 0 partial, 1 failed" in done.output
+    made = fsspec.filesystem("s3").find(f"{s3}/workspace")
+    assert sum("/features/" in path and path.endswith(".parquet") for path in made) == 4 * 3
+    assert not any("/attempts/" in path for path in made)
+    assert not (folder.parent / "imported").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_a_command_that_is_killed_takes_its_actors_with_it(
+    cluster: TwoNodes, folder: Path, s3: str, number: signal.Signals
+) -> None:
+    command = [sys.executable, "-P", "-m", "luigi", *words("ExtractBatch", folder, *options(cluster, s3))]
+    with subprocess.Popen(command, cwd=folder, env=environment(), stderr=subprocess.DEVNULL) as process:
+        workers: list[psutil.Process] = []
+        until = time.monotonic() + 100
+        while not workers and time.monotonic() < until:
+            left = actors()
+            workers = [child for actor in left for child in actor.children()]
+            time.sleep(0.05)
+        assert workers
+        process.send_signal(number)
+        assert process.wait(60) == {signal.SIGKILL: -signal.SIGKILL, signal.SIGINT: EXIT_CODE}[number]
+    assert not still_running([*left, *workers])
+    assert not still_running(actors())
+    if number == signal.SIGINT:
+        assert not fsspec.filesystem("s3").find(f"{s3}/workspace/attempts")
