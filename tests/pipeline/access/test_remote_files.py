@@ -12,7 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline.access.remote_files import Answer, RemoteFiles, Request
+from pipeline.access.remote_files import RemoteFiles
+from pipeline.access.requests import Answer, Request
 from pipeline.core.options import DecodeLimits
 from tests.support.web_server import WebServer, web_server
 
