@@ -7,10 +7,10 @@ A turn probes and hashes all of them into a workspace (run_ingest), then decodes
 lets every frame go: networks, which would hide the fetching, are left out. Sides take turns: local files; the store
 without the delay; with it; with it and without the cache (each clip is fetched twice).
 
-The server is Python and takes the same processor cores as what is measured, which no real store does. So the seconds of
-processor time that it took are taken out of the wall time, shared by the cores: `wall_s` is as measured,
-`without_server_s` is what is left. A core that waits for the server is thereby counted as busy: the second is a bound from
-below, and truth lies between the two.
+The server is Python and takes the same processor cores as what is measured, which no real store does. So each ratio to
+the local side is given twice: of the wall times as measured, and with the server's processor time, shared by the
+cores, taken out of the store's. The first is too low for a real store; the second is too high, as far as cores stood
+idle while the server worked.
 """
 
 import argparse
@@ -151,7 +151,16 @@ def main() -> None:
                     turns[side].append(turn(folder, manifest, store, delay_s, workers, cached))
                     print(f"turn {number + 1}, {side}: {turns[side][-1].wall_s:.1f} s", flush=True)
     rows = {side: _row(of, turns["local"], options.clips, cores) for side, of in turns.items()}
-    header = ["", "clips/s", "of it in ingest s", "speed to local", "less the server", "server s", "GETs a clip", "requests a clip"]
+    header = [
+        "",
+        "clips/s",
+        "ingest s",
+        "speed to local",
+        "less the server",
+        "server s",
+        "GETs a clip",
+        "requests a clip",
+    ]
     print(table([[side, *row.values()] for side, row in rows.items()], header))
     print(f"{options.clips} clips of {mean_kb:.1f} kB, {options.delay_ms:g} ms a request, {workers} decode processes")
     about = {"clips": options.clips, "mean_kb": round(mean_kb, 1), "delay_ms": options.delay_ms, "workers": workers}

@@ -71,7 +71,9 @@ def sample(tree: Sequence[psutil.Process], seconds: float, clips: int) -> Sample
     return Sample(round(seconds, 1), clips, memory, len(tree), descriptors, sum(shared.values()) / 2**20)
 
 
-def watched(command: Sequence[str], clips_done: Callable[[], int], env: dict[str, str]) -> tuple[list[Sample], int]:
+def watched(
+    command: Sequence[str], clips_done: Callable[[], int], env: dict[str, str], every_s: float = _EVERY_S
+) -> tuple[list[Sample], int]:
     """Samples of a command's process tree until it ends, and the number of its processes that are left then.
 
     Raises: SystemExit, when the command fails.
@@ -83,7 +85,7 @@ def watched(command: Sequence[str], clips_done: Callable[[], int], env: dict[str
         tree = [owner, *owner.children(recursive=True)]
         seen.update(tree[1:])
         samples.append(sample(tree, time.perf_counter() - start, clips_done()))
-        time.sleep(_EVERY_S)
+        time.sleep(every_s)
     if process.returncode:
         raise SystemExit(f"{' '.join(command)} ended with {process.returncode}")
     time.sleep(_EVERY_S)  # the kernel ends the children of a process that has ended
@@ -171,10 +173,10 @@ def report(options: argparse.Namespace, samples: Sequence[Sample], left: dict[st
     """Print and save the figures; exit with 1 where something leaks."""
     found, slope = leaks(samples, options.clips, left), slopes(samples, options.clips)
     warm = [one for one in samples if one.clips >= _WARM * options.clips]
-    rows = [
-        [name, *(round(at(getattr(one, name) for one in warm), 1) for at in (min, statistics.median, max)), round(value, 2)]
-        for name, value in slope.items()
-    ]
+    rows = []
+    for name, value in slope.items():
+        counts = [getattr(one, name) for one in warm]
+        rows.append([name, *(round(of(counts), 1) for of in (min, statistics.median, max)), round(value, 2)])
     print(table(rows, ["", "least", "median", "most", "slope by 1,000 clips"]))
     print(f"{options.clips} clips in {samples[-1].seconds:.0f} s; left at the end: {left}")
     about = {"clips": options.clips, "modalities": options.modalities, "seconds": samples[-1].seconds, "left": left}

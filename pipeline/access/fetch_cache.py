@@ -2,8 +2,8 @@
 
 All of a batch is ingested before its extraction begins, so a cache that drops its oldest clips would be swept empty by
 a batch that is larger before any of them is used. This one fills until its bound, keeps what it has until it is
-decoded, once, and leaves the rest to be fetched again. A clip is found by its uri and the hash of its content: an object
-that was replaced has another.
+decoded, once, and leaves the rest to be fetched again. A clip is found by its uri and the hash of its content: an
+object that was replaced has another.
 """
 
 import fcntl
@@ -56,7 +56,7 @@ class FetchCache:
         return True
 
     def take(self, uri: str, content_hash: str, to: Path) -> bool:
-        """Move a clip out of the cache, to a file that only the caller knows; False where the cache does not have it."""
+        """Move a clip out of the cache, to a file that only the caller knows; False where it is not in the cache."""
         if not self._limit_bytes:
             return False
         try:

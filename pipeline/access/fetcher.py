@@ -16,6 +16,7 @@ import resource
 import shutil
 import signal
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import partial
@@ -32,7 +33,6 @@ from pipeline.core.child_processes import die_with_parent
 from pipeline.core.errors import ClipError, WorkspaceError
 from pipeline.core.memory import limit_memory
 from pipeline.core.text import visible
-
 
 
 class Fetcher:
@@ -89,8 +89,8 @@ class Fetcher:
         if is_looped(op, uri):
             filesystem, inner = storage.remote(uri, asynchronous=True)
             return await filesystem._get_file(inner, file)
-        work = {"info": _info, "list": _infos, "fetch": partial(_fetch, file=file)}[op]
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work, uri)
+        work: dict[str, Callable[[str], Any]] = {"info": _info, "list": _infos, "fetch": partial(_fetch, file=file)}
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work[op], uri)
 
     async def _ask_web(self, op: str, uri: str, file: str) -> Any:
         if self._web is None:

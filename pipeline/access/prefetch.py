@@ -19,6 +19,7 @@ from pipeline.core import storage
 from pipeline.core.options import DecodeLimits
 from pipeline.core.text import visible
 
+FETCHED = Answer()
 _POLL_S = 0.2  # how soon a deadline that the process did not keep is noticed
 # Of files that are fetched and not decoded yet, and those under way as far as their size can be guessed: enough for 64
 # small clips, and few enough large ones that each still comes within its deadline over a line of 1.1 MB/s.
@@ -32,7 +33,7 @@ class Fetched:
     path: Path
     size_bytes: int = 0
     seconds: float = 0.0
-    answer: Answer = Answer()
+    answer: Answer = FETCHED
 
 
 Then = Callable[[Fetched | None], None]
@@ -100,8 +101,8 @@ class Prefetch:
     def begin(self, uri: str, then: Then) -> None:
         """Fetch a file, and call `then` in another thread with what came of it.
 
-        It is called with None where that is nothing the file could help: the process died of another one's fetch, or the
-        disk is full. Nothing is called once this is closed.
+        It is called with None where the file is to be fetched otherwise: the process died, perhaps of another file, or
+        the disk is full. Nothing is called once this is closed.
         """
         self._start()
         with self._lock:

@@ -16,8 +16,8 @@ class WebServer(http.server.ThreadingHTTPServer):
     """A server of a folder's files, and beside them of these.
 
     /stall: no answer; /drip: a byte a tenth of a second, for ever; /endless: bytes as fast as they are taken, for ever;
-    /to/<url>: a redirect; /later/<file>: the first two answers are errors; /refused: 403; /slow/<file>: the file, after a
-    tenth of a second.
+    /to/<url>: a redirect; /later/<file>: the first two answers are errors; /refused: 403; /slow/<file>: the file, after
+    a tenth of a second.
     """
 
     daemon_threads = True

@@ -8,14 +8,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import psutil
 import pytest
 
 from benchmarks.hostile_disk import can_mount
 from pipeline.core.options import DecodeLimits
 from pipeline.decode.clips import Probe
-
 from pipeline.decode.pool import Chunk, DecodeJob, DecodePool, probe_clips
+from tests.pipeline.access.test_remote_files import fetchers
 from tests.pipeline.decode.test_decoders import write_clip
 from tests.pipeline.decode.test_pool import LIMITS, SAMPLING, decode
 from tests.support.web_server import WebServer, web_server
@@ -183,10 +182,6 @@ def test_clips_go_on_past_one_that_stalls(server: WebServer) -> None:
     assert not any(endings[name].code for name in uris(server))
 
 
-def fetchers() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if "pipeline.access.fetcher" in child.cmdline()]
-
-
 def test_a_fetching_process_that_dies_costs_no_clip(server: WebServer) -> None:
     limits = replace(LIMITS, allow_uri=(f"{server.url}/*",))
     endings = {}
@@ -210,7 +205,7 @@ def test_a_fetching_process_that_dies_costs_no_clip(server: WebServer) -> None:
 
 @pytest.mark.skipif(not can_mount(), reason="this machine lets no user mount a disk to be filled")
 def test_a_full_disk_costs_the_cache_and_no_clip(server: WebServer, tmp_path: Path) -> None:
-    """On a disk of 8 MB the cache holds 7 MB of clips' files and something else all but the rest."""
+    """On a disk of 8 MB the cache holds 6 MB of clips, and then something that leaves no room for another one."""
     program = textwrap.dedent("""
         import os, shutil, sys
         from pathlib import Path
@@ -226,7 +221,8 @@ def test_a_full_disk_costs_the_cache_and_no_clip(server: WebServer, tmp_path: Pa
         hashes = {probe.clip_id: probe.content_hash for probe in probe_clips(clips.items(), limits, 1)}
         print("kept", sum(path.name != "used" for path in cache.iterdir()))
         (cache / "more").write_bytes(bytes(shutil.disk_usage(disk).free - 100_000))
-        jobs = [DecodeJob(f"{name}-{again}", uri, (1,), hashes[name]) for again in (1, 2) for name, uri in clips.items()]
+        twice = [(f"{name}-{again}", name) for again in (1, 2) for name in clips]
+        jobs = [DecodeJob(job, clips[name], (1,), hashes[name]) for job, name in twice]
         with DecodePool(SamplingOptions(), limits, 1) as pool:
             for event in pool.run(jobs):
                 if hasattr(event, "status"):
