@@ -16,7 +16,7 @@ from pipeline.decode.clips import Probe
 from pipeline.decode.pool import Chunk, DecodeJob, DecodePool, probe_clips
 from tests.pipeline.access.test_remote_files import fetchers
 from tests.pipeline.decode.test_decoders import write_clip
-from tests.pipeline.decode.test_pool import LIMITS, SAMPLING, decode
+from tests.pipeline.decode.test_pool import LIMITS, SAMPLING, decode, workers_of
 from tests.support.web_server import WebServer, web_server
 
 
@@ -163,6 +163,18 @@ def test_what_cannot_be_used_is_not_kept(server: WebServer, tmp_path: Path) -> N
     assert clips_in(tmp_path / "cache") == []
 
 
+def test_a_clip_that_is_not_there_costs_no_decoder(server: WebServer) -> None:
+    limits, pids = replace(LIMITS, allow_uri=(f"{server.url}/*",)), []
+    with DecodePool(SAMPLING, limits, 1) as pool:
+        for path in ("0.mp4", "none.mp4", "1.mp4"):
+            for event in pool.run([DecodeJob(path, f"{server.url}/{path}", (1,))]):
+                if isinstance(event, Chunk):
+                    event.release()
+                    pids += [worker.pid for worker in workers_of()]
+    assert len(pids) == 2
+    assert len(set(pids)) == 1
+
+
 def test_one_worker_has_many_clips_fetched_at_once(server: WebServer) -> None:
     limits = replace(LIMITS, allow_uri=(f"{server.url}/*",))
     clips = {f"clip{number}": f"{server.url}/slow/{number % 6}.mp4?{number}" for number in range(60)}
@@ -209,7 +221,7 @@ def test_a_full_disk_costs_the_cache_and_no_clip(server: WebServer, tmp_path: Pa
     program = textwrap.dedent("""
         import os, shutil, sys
         from pathlib import Path
-        from pipeline.access.fetch_cache import CacheFolder
+        from pipeline.access.fetch_cache import CacheFolder, FetchCache
         from pipeline.core.options import DecodeLimits, SamplingOptions
         from pipeline.decode.pool import DecodeJob, DecodePool, probe_clips
 
@@ -221,6 +233,8 @@ def test_a_full_disk_costs_the_cache_and_no_clip(server: WebServer, tmp_path: Pa
         hashes = {probe.clip_id: probe.content_hash for probe in probe_clips(clips.items(), limits, 1)}
         print("kept", sum(path.name != "used" for path in cache.iterdir()))
         (cache / "more").write_bytes(bytes(shutil.disk_usage(disk).free - 100_000))
+        (disk / "small").write_bytes(b"x")
+        print("kept", FetchCache(folder.path, 2**30).keep(disk / "small", "uri", "hash"))
         twice = [(f"{name}-{again}", name) for again in (1, 2) for name in clips]
         jobs = [DecodeJob(job, clips[name], (1,), hashes[name]) for job, name in twice]
         with DecodePool(SamplingOptions(), limits, 1) as pool:
@@ -240,6 +254,6 @@ def test_a_full_disk_costs_the_cache_and_no_clip(server: WebServer, tmp_path: Pa
     command = ["unshare", "-rm", "sh", "-c", mounted, "sh", sys.executable, "-c", program, str(disk), server.url]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     lines = done.stdout.splitlines()
-    assert lines[0] == "kept 6", done.stderr
-    assert sorted(lines[1:-1]) == sorted(f"clip{n}-{again} ok 1 " for again in (1, 2) for n in range(6)), done.stdout
+    assert lines[:2] == ["kept 6", "kept False"], done.stderr
+    assert sorted(lines[2:-1]) == sorted(f"clip{n}-{again} ok 1 " for again in (1, 2) for n in range(6)), done.stdout
     assert lines[-1] == "more False"
