@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
@@ -66,17 +67,27 @@ def test_without_a_folder_or_with_one_that_is_gone_nothing_is_kept(tmp_path: Pat
     assert [path.name for path in tmp_path.iterdir()] == ["clip"]
 
 
+_together: Barrier
+
+
+def _begin(barrier: Barrier) -> None:
+    global _together
+    _together = barrier
+
+
 def keep_many(folder: str, place: str, number: int) -> int:
-    cache = FetchCache(folder, 100)
-    return sum(cache.keep(written(Path(place, f"{number}")), f"{URI}?{number}-{clip}", HASH) for clip in range(50))
+    cache = FetchCache(folder, 4000)
+    _together.wait(60)
+    return sum(cache.keep(written(Path(place, f"{number}")), f"{URI}?{number}-{clip}", HASH) for clip in range(600))
 
 
 def test_processes_that_share_a_folder_keep_its_limit_together(tmp_path: Path) -> None:
     (tmp_path / "cache").mkdir()
-    with multiprocessing.get_context("spawn").Pool(3) as pool:
-        kept = pool.starmap(keep_many, [(str(tmp_path / "cache"), str(tmp_path), number) for number in range(3)])
-    assert sum(kept) == 25
-    assert kept_bytes(tmp_path / "cache") == 100
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(3, _begin, (context.Barrier(3),)) as pool:
+        kept = pool.starmap(keep_many, [(str(tmp_path / "cache"), str(tmp_path), n) for n in range(3)], chunksize=1)
+    assert sum(kept) == 1000
+    assert kept_bytes(tmp_path / "cache") == 4000
 
 
 def test_a_commands_folder_goes_with_it_or_with_its_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
