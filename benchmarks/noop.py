@@ -93,8 +93,9 @@ def pretend_done(folder: Path, clips: int) -> None:
     for name in ("held_out.parquet", "folds.parquet", "scores.parquet"):
         run_folder.write_table(name, rows)
     write_tensors(run_folder.file("model.safetensors"), {})
-    for name in ("run.json", "metrics.json"):
-        run_folder.write_json(name, {"files": {}})
+    run_folder.write_json("run.json", {"files": {}})
+    fused = {"mean": {"spearman": None, "reason": "made up"}}
+    run_folder.write_json("metrics.json", {"files": {}, "folds": {"clips": clips, "predictors": {"fused": fused}}})
     run_folder.write_json("folds.json", {"clips": clips})
     Path(run_folder.file("report.html")).touch()
     run_folder.write_json("report.json", {"shown": build.shown(), "files": run_folder.hashes("report.html")})
@@ -105,8 +106,10 @@ def seconds_of(command: list[str], says: str) -> float:
     start = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True)
     taken = time.perf_counter() - start
-    if says not in done.stdout + done.stderr:
-        raise SystemExit(f"{' '.join(command)} did not say {says!r}:\n{done.stdout}{done.stderr}")
+    if done.returncode or says not in done.stdout + done.stderr or "Traceback" in done.stderr:
+        raise SystemExit(
+            f"{' '.join(command)} ended with {done.returncode}, or did not say {says!r}:\n{done.stdout}{done.stderr}"
+        )
     return taken
 
 

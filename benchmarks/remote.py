@@ -7,6 +7,8 @@ A turn probes and hashes all of them into a workspace (run_ingest), then decodes
 lets every frame go: networks, which would hide the fetching, are left out. Sides take turns: local files; the store
 without the delay; with it; with it and without the cache (each clip is fetched twice).
 
+Beside the turns: how many clips a second the fetching process alone takes, without and with the delay.
+
 The server is Python and takes the same processor cores as what is measured, which no real store does. So each ratio to
 the local side is given twice: of the wall times as measured, and with the server's processor time, shared by the
 cores, taken out of the store's. The first is too low for a real store; the second is too high, as far as cores stood
@@ -16,10 +18,12 @@ idle while the server worked.
 import argparse
 import multiprocessing
 import os
+import queue
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
@@ -32,6 +36,8 @@ from benchmarks.common import save, table
 from benchmarks.tiny_clips import tiny_world
 from benchmarks.unreliable_store import KEY, UnreliableStore, environment, s3_server
 from pipeline.access.fetch_cache import CacheFolder
+from pipeline.access.prefetch import Fetched, Prefetch
+from pipeline.access.requests import MOST_FETCHES
 from pipeline.core.options import DecodeLimits, SamplingOptions
 from pipeline.decode.pool import Chunk, DecodeJob, DecodePool
 from pipeline.ingest.clip_table import read_ingest
@@ -39,6 +45,7 @@ from pipeline.ingest.ingest_batch import run_ingest
 from pipeline.ingest.manifest import read_manifests
 
 _BUCKET = "s3://clips"
+_FIRST = 100  # clips before the fetching alone is measured
 _SIDES = {  # delayed, with the cache
     "local": (False, True), "store": (False, True), "delayed": (True, True), "delayed, no cache": (True, False),
 }  # fmt: skip
@@ -128,6 +135,28 @@ def turn(folder: Path, manifest: Path, store: Store, delay_s: float, workers: in
     return Turn(wall_s, ingest_s, sum(store.seconds()[:2]) - server_s, *store.delayed(0.0))
 
 
+def fetched_alone(store: Store, uris: Sequence[str], delay_s: float) -> dict[str, float]:
+    """Clips fetched a second when nobody decodes them, and processor time of the fetching process for each."""
+    store.delayed(delay_s)
+    ended: queue.SimpleQueue[Fetched | BaseException | None] = queue.SimpleQueue()
+    prefetch, waiting = Prefetch(DecodeLimits(), MOST_FETCHES, ended.put), deque(uris)
+    start, used, process = 0.0, 0.0, psutil.Process()
+    for done in range(len(uris)):
+        if done == _FIRST:  # it has started, and opened its connections
+            (process,) = [one for one in psutil.Process().children() if "pipeline.access.fetcher" in one.cmdline()]
+            start, used = time.perf_counter(), sum(process.cpu_times()[:2])
+        while waiting and prefetch.has_room():
+            prefetch.begin(waiting.popleft(), ended.put)
+        fetched = ended.get()
+        if not isinstance(fetched, Fetched) or fetched.answer.code:
+            raise SystemExit(f"a clip was not fetched: {fetched}")
+        prefetch.give_back(fetched)
+    seconds, used = time.perf_counter() - start, sum(process.cpu_times()[:2]) - used
+    prefetch.close()
+    count = len(uris) - _FIRST
+    return {"clips_a_second": round(count / seconds, 1), "ms_of_a_core_each": round(1000 * used / count, 2)}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=int, default=400)
@@ -150,6 +179,11 @@ def main() -> None:
                     manifest, delay_s = local if side == "local" else remote, delayed * options.delay_ms / 1000
                     turns[side].append(turn(folder, manifest, store, delay_s, workers, cached))
                     print(f"turn {number + 1}, {side}: {turns[side][-1].wall_s:.1f} s", flush=True)
+            uris = [f"{_BUCKET}/clips/{path.name}" for path in (folder / "clips").iterdir()]
+            alone = {
+                side: fetched_alone(store, uris, delayed * options.delay_ms / 1000)
+                for side, delayed in (("store", False), ("delayed", True))
+            }
     rows = {side: _row(of, turns["local"], options.clips, cores) for side, of in turns.items()}
     header = [
         "",
@@ -163,9 +197,10 @@ def main() -> None:
     ]
     print(table([[side, *row.values()] for side, row in rows.items()], header))
     print(f"{options.clips} clips of {mean_kb:.1f} kB, {options.delay_ms:g} ms a request, {workers} decode processes")
+    print(f"fetched alone: {alone}")
     about = {"clips": options.clips, "mean_kb": round(mean_kb, 1), "delay_ms": options.delay_ms, "workers": workers}
     every = {side: [asdict(one) for one in of] for side, of in turns.items()}
-    save("remote", {**about, "sides": rows, "turns": every})
+    save("remote", {**about, "sides": rows, "fetched_alone": alone, "turns": every})
 
 
 def _row(turns: list[Turn], local: list[Turn], clips: int, cores: int) -> dict[str, float]:

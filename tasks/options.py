@@ -306,7 +306,7 @@ class WorkspaceTask(luigi.Task):
             path = self.ingest_path(seen)
             if path is None:
                 return None
-            parts.append([seen.batch.name, seen.batch.content_hash, ingest_table(path).content()])
+            parts.append([seen.batch.name, seen.batch.content_hash, ingest_table(path).content])
         return parts
 
     def ingest_path(self, seen: BatchSnapshot) -> str | None:
