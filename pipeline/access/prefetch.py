@@ -194,6 +194,8 @@ class Prefetch:
         if answer is not None and answer.error == DISK_FULL:
             self._cache.clear()
             answer = None
+        if answer is not None and not answer.code and not path.is_file():  # fsspec fetches a folder without an error
+            answer = Answer(code="io", reason=f"{visible(one.request['uri'])} is no file", error="io")
         whole = answer is not None and not answer.code
         size = path.stat().st_size if whole else 0
         with self._lock:
@@ -204,6 +206,8 @@ class Prefetch:
                 self._window = min(self._window + 1, self._most)
             elif answer is None:
                 self._window = self._readers
-        if not whole:
+        if path.is_dir():
+            path.rmdir()
+        elif not whole:
             path.unlink(missing_ok=True)
         one.then(None if answer is None else Fetched(path, size, seconds, answer))

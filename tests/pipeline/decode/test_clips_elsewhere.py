@@ -184,6 +184,13 @@ def test_one_worker_has_many_clips_fetched_at_once(server: WebServer) -> None:
     assert 8 <= server.most_slow <= 16
 
 
+def test_a_folder_is_no_clip(server: WebServer) -> None:
+    limits = replace(LIMITS, allow_uri=("*",))
+    clips = {"folder": "memory:///", "clip": f"{server.url}/0.mp4"}
+    _, endings = decode([DecodeJob(name, uri, (1,)) for name, uri in clips.items()], limits)
+    assert {name: ending.code for name, ending in endings.items()} == {"folder": "io", "clip": ""}
+
+
 def test_clips_go_on_past_one_that_stalls(server: WebServer) -> None:
     limits = replace(LIMITS, allow_uri=(f"{server.url}/*",), deadline_s=6.0)
     stalled = {f"stall{number}": f"{server.url}/stall/{number}" for number in range(2)}
