@@ -71,6 +71,7 @@ class Prefetch:
         self._numbers = itertools.count()
         self._lock = threading.Lock()  # guards the counts below
         self._most = MOST_FETCHES
+        self._is_full = False  # the disk was, and files that take its room are still here or under way
         self._fetching = 0
         self._window = readers
         self._sizes = (0, 0)  # number and bytes of the files fetched so far
@@ -91,18 +92,26 @@ class Prefetch:
 
     def has_room(self) -> bool:
         """Whether another fetch may begin."""
+        if self._is_full and self.holds_any():
+            return False
         with self._lock:
+            self._is_full = False
             if self._fetching + len(self._held) < self._readers:
                 return True
             count, size = self._sizes
             guessed = (self._fetching + 1) * size / max(count, 1)
             return self._fetching < self._window and sum(self._held.values()) + guessed <= _AHEAD_BYTES
 
+    def holds_any(self) -> bool:
+        """Whether files are here that are not given back yet, or under way."""
+        with self._lock:
+            return bool(self._fetching or self._held)
+
     def begin(self, uri: str, then: Then) -> None:
         """Fetch a file, and call `then` in another thread with what came of it.
 
-        It is called with None where the file is to be fetched otherwise: the process died, perhaps of another file, or
-        the disk is full. Nothing is called once this is closed.
+        It is called with None where the file is to be fetched otherwise: the process died, perhaps of another file. An
+        answer of DISK_FULL asks for the same, once no other files are here. Nothing is called once this is closed.
         """
         self._start()
         with self._lock:
@@ -193,7 +202,7 @@ class Prefetch:
         path, seconds = Path(one.request["file"]), time.monotonic() - one.began
         if answer is not None and answer.error == DISK_FULL:
             self._cache.clear()
-            answer = None
+            self._is_full = True
         if answer is not None and not answer.code and not path.is_file():  # fsspec fetches a folder without an error
             answer = Answer(code="io", reason=f"{visible(one.request['uri'])} is no file", error="io")
         whole = answer is not None and not answer.code
@@ -204,7 +213,7 @@ class Prefetch:
                 self._held[path] = size
                 self._sizes = self._sizes[0] + 1, self._sizes[1] + size
                 self._window = min(self._window + 1, self._most)
-            elif answer is None:
+            elif answer is None or answer.error == DISK_FULL:
                 self._window = self._readers
         if path.is_dir():
             path.rmdir()

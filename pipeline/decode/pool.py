@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from pipeline.access.prefetch import Fetched, Prefetch
+from pipeline.access.requests import DISK_FULL
 from pipeline.core.options import DecodeLimits, SamplingOptions
 from pipeline.decode.clips import Ending, Probe
 from pipeline.decode.worker_process import Stopped, WorkerProcess
@@ -24,6 +25,7 @@ Record = TypeVar("Record", Ending, Probe)
 # Jobs pulled ahead for each worker. While the consumer is busy with one chunk a worker may end as many short clips as
 # it has slots; then it waits for the consumer anyhow.
 _AHEAD = 4
+_ROOM_S = 0.05  # between looks at whether a full disk has room
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ class _Job:
     clip_id: str
     command: dict
     fetched: Fetched | None = None  # its file, where that was fetched ahead
+    needs_room: bool = False  # the disk was full: files that were fetched ahead are to be decoded before
 
 
 @dataclass(frozen=True)
@@ -184,7 +187,10 @@ class DecodePool:
             self._prefetch.begin(uri, partial(self._fetched, job))
 
     def _fetched(self, job: _Job, fetched: Fetched | None) -> None:
-        self._jobs.put(replace(job, fetched=fetched))
+        if fetched is not None and fetched.answer.error == DISK_FULL:
+            self._jobs.put(replace(job, needs_room=True))
+        else:
+            self._jobs.put(replace(job, fetched=fetched))
         self._events.put(None)
 
     def _start_thread(self, under_way: int) -> None:
@@ -200,6 +206,10 @@ class DecodePool:
         try:
             worker = WorkerProcess(self._sampling, self._limits, self._stop)
             while (job := self._jobs.get()) is not None and not self._stop.is_set():
+                if job.needs_room and self._prefetch.holds_any():
+                    self._jobs.put(job)
+                    self._stop.wait(_ROOM_S)
+                    continue
                 content_hash = ""
                 for attempt, event in worker.run(job.command, job.fetched):
                     content_hash = event.get("content_hash", content_hash)

@@ -192,7 +192,7 @@ def test_a_folder_is_no_clip(server: WebServer) -> None:
 
 
 def test_clips_go_on_past_one_that_stalls(server: WebServer) -> None:
-    limits = replace(LIMITS, allow_uri=(f"{server.url}/*",), deadline_s=6.0)
+    limits = replace(LIMITS, allow_uri=(f"{server.url}/*",), deadline_s=15.0)
     stalled = {f"stall{number}": f"{server.url}/stall/{number}" for number in range(2)}
     clips = [*list(uris(server).items())[:2], *stalled.items(), *list(uris(server).items())[2:]]
     _, endings = decode([DecodeJob(name, uri, (1,)) for name, uri in clips], limits)
@@ -237,13 +237,13 @@ def test_a_full_disk_costs_the_cache_and_no_clip(server: WebServer, tmp_path: Pa
         cache = Path(folder.path)
         limits = DecodeLimits(slot_mb=2, allow_uri=(url + "/*",), fetch_cache=folder.path)
         clips = {f"clip{number}": f"{url}/{number}.mp4" for number in range(6)}
-        hashes = {probe.clip_id: probe.content_hash for probe in probe_clips(clips.items(), limits, 1)}
+        list(probe_clips(clips.items(), limits, 1))
         print("kept", sum(path.name != "used" for path in cache.iterdir()))
         (cache / "more").write_bytes(bytes(shutil.disk_usage(disk).free - 100_000))
         (disk / "small").write_bytes(b"x")
         print("kept", FetchCache(folder.path, 2**30).keep(disk / "small", "uri", "hash"))
         twice = [(f"{name}-{again}", name) for again in (1, 2) for name in clips]
-        jobs = [DecodeJob(job, clips[name], (1,), hashes[name]) for job, name in twice]
+        jobs = [DecodeJob(job, clips[name], (1,)) for job, name in twice]
         with DecodePool(SamplingOptions(), limits, 1) as pool:
             for event in pool.run(jobs):
                 if hasattr(event, "status"):
