@@ -71,7 +71,7 @@ class Prefetch:
         self._numbers = itertools.count()
         self._lock = threading.Lock()  # guards the counts below
         self._most = MOST_FETCHES
-        self._is_full = False  # the disk was, and files that take its room are still here or under way
+        self._is_full = False  # the disk was, once: from then on one file at a time is ahead
         self._fetching = 0
         self._window = readers
         self._sizes = (0, 0)  # number and bytes of the files fetched so far
@@ -92,10 +92,9 @@ class Prefetch:
 
     def has_room(self) -> bool:
         """Whether another fetch may begin."""
-        if self._is_full and self.holds_any():
-            return False
+        if self._is_full:
+            return not self.holds_any()
         with self._lock:
-            self._is_full = False
             if self._fetching + len(self._held) < self._readers:
                 return True
             count, size = self._sizes

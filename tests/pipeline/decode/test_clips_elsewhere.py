@@ -196,7 +196,7 @@ def test_clips_go_on_past_one_that_stalls(server: WebServer) -> None:
     stalled = {f"stall{number}": f"{server.url}/stall/{number}" for number in range(2)}
     clips = [*list(uris(server).items())[:2], *stalled.items(), *list(uris(server).items())[2:]]
     _, endings = decode([DecodeJob(name, uri, (1,)) for name, uri in clips], limits)
-    assert list(endings)[:6] == list(uris(server))
+    assert set(list(endings)[:6]) == set(uris(server))
     assert {name: endings[name].code for name in stalled} == dict.fromkeys(stalled, "deadline")
     assert not any(endings[name].code for name in uris(server))
 
