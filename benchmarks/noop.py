@@ -5,7 +5,7 @@
 Workspaces of that many clips are made by script: real small files, manifests, real ingest tables (with probes made up,
 since probing is not what is measured), and, in place of 100 GB of features, empty files under the names that a real run
 gives them: planning looks at names and sizes only. Each figure is of a process of its own, with its imports; those are
-measured apart too.
+measured apart too. Beside wall time stands processor time, which other work on the machine moves less.
 
     no-op    luigi BuildVDV with everything there
     plan     finding all shards that another profile's features lack: every clip of the workspace is to be done
@@ -13,6 +13,7 @@ measured apart too.
 
 import argparse
 import json
+import resource
 import statistics
 import subprocess
 import sys
@@ -93,21 +94,25 @@ def pretend_done(folder: Path, clips: int) -> None:
     for name in ("held_out.parquet", "folds.parquet", "scores.parquet"):
         run_folder.write_table(name, rows)
     write_tensors(run_folder.file("model.safetensors"), {})
-    for name in ("run.json", "metrics.json"):
-        run_folder.write_json(name, {"files": {}})
+    run_folder.write_json("run.json", {"files": {}})
+    fused = {"mean": {"spearman": None, "reason": "made up"}}
+    run_folder.write_json("metrics.json", {"files": {}, "folds": {"clips": clips, "predictors": {"fused": fused}}})
     run_folder.write_json("folds.json", {"clips": clips})
     Path(run_folder.file("report.html")).touch()
     run_folder.write_json("report.json", {"shown": build.shown(), "files": run_folder.hashes("report.html")})
     build.make()
 
 
-def seconds_of(command: list[str], says: str) -> float:
-    start = time.perf_counter()
+def seconds_of(command: list[str], says: str) -> tuple[float, float]:
+    """Wall seconds and seconds of processor time of a command."""
+    start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(command, capture_output=True, text=True)
-    taken = time.perf_counter() - start
-    if says not in done.stdout + done.stderr:
-        raise SystemExit(f"{' '.join(command)} did not say {says!r}:\n{done.stdout}{done.stderr}")
-    return taken
+    taken, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    if done.returncode or says not in done.stdout + done.stderr or "Traceback" in done.stderr:
+        raise SystemExit(
+            f"{' '.join(command)} ended with {done.returncode}, or did not say {says!r}:\n{done.stdout}{done.stderr}"
+        )
+    return taken, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def main() -> None:
@@ -126,15 +131,25 @@ def main() -> None:
             noop = [seconds_of(luigi, "nothing to do") for _ in range(options.runs)]
             plan = [sys.executable, "-c", PLAN, str(folder / "manifests"), str(folder / "workspace")]
             planned = [seconds_of(plan, f"{count} clips to do") for _ in range(options.runs)]
-        rows.append({"clips": count, "noop_s": noop, "plan_s": planned})
+        rows.append({"clips": count, "noop_s": wall(noop), "plan_s": wall(planned)})
+        rows[-1] |= {"noop_processor_s": processor(noop), "plan_processor_s": processor(planned)}
         print(json.dumps(rows[-1]), flush=True)
-    base = statistics.median(imports)
-    medians = [[r["clips"], statistics.median(r["noop_s"]), statistics.median(r["plan_s"])] for r in rows]
-    print(f"imports alone: {base:.2f} s")
-    print(table(medians, ["clips", "no-op s", "plan s"]))
-    per_clip = [(noop - base) / clips * 1e6 for clips, noop, _ in medians]
-    print("microseconds a clip beyond the imports:", ", ".join(f"{value:.0f}" for value in per_clip))
-    save("noop", {"imports_s": imports, "rows": rows})
+    base = statistics.median(processor(imports))
+    names = ("noop_s", "noop_processor_s", "plan_s", "plan_processor_s")
+    medians = [[r["clips"], *(statistics.median(r[name]) for name in names)] for r in rows]
+    print(f"imports alone: {statistics.median(wall(imports)):.2f} s, {base:.2f} s of processor time")
+    print(table(medians, ["clips", "no-op s", "of a processor", "plan s", "of a processor"]))
+    per_clip = [(noop - base) / clips * 1e6 for clips, _, noop, *_ in medians]
+    print("microseconds of processor time a clip beyond the imports:", ", ".join(f"{value:.0f}" for value in per_clip))
+    save("noop", {"imports_s": wall(imports), "imports_processor_s": processor(imports), "rows": rows})
+
+
+def wall(runs: Iterable[tuple[float, float]]) -> list[float]:
+    return [round(seconds, 3) for seconds, _ in runs]
+
+
+def processor(runs: Iterable[tuple[float, float]]) -> list[float]:
+    return [round(seconds, 3) for _, seconds in runs]
 
 
 if __name__ == "__main__":

@@ -106,7 +106,7 @@ def thin_world(
     specs = write_features(source, seen, uploads, errors, progress)
     (batch,) = read_manifests(str(manifest_path(folder)))
     files = BatchFiles(batch, seen.table(), seen.endings(), {spec.modality: seen.features(spec) for spec in specs})
-    made_of = [batch.content_hash, read_ingest(seen.table()).content(), *(spec.fingerprint for spec in specs)]
+    made_of = [batch.content_hash, read_ingest(seen.table()).content, *(spec.fingerprint for spec in specs)]
     dataset = DatasetFolder.of(workspace, fingerprint({"thin": made_of}))
     if not dataset.has(STATISTICS):
         assemble(dataset, [files], LabelOptions("adjusted"))

@@ -31,6 +31,7 @@ class UnreliableStore:
         self.delay_s, self.share, self.gone = 0.0, 0.0, ""
         self.troubles: Counter[str] = Counter()
         self.requests = 0
+        self.asked: Counter[tuple[str, str]] = Counter()  # requests by method and path
         self._store, self._rng = store, random.Random(seed)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -69,6 +70,7 @@ class UnreliableStore:
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
         self.requests += 1
+        self.asked[request.method, request.path] += 1
         await asyncio.sleep(self.delay_s)
         while self.gone == "silent":
             await asyncio.sleep(0.1)

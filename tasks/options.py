@@ -9,6 +9,7 @@ from typing import Any, Self
 import luigi
 from luigi.task import flatten
 
+from pipeline.access.fetch_cache import CacheFolder
 from pipeline.commands.command import Command, Stage
 from pipeline.commands.forecast import Forecast, StageWork, forecast
 from pipeline.commands.rates import Rates
@@ -66,6 +67,14 @@ class WorkspaceTask(luigi.Task):
         significant=False,
         description="size of a clip that is fetched from elsewhere",
     )
+    fetch_cache_mb = NumberOption(
+        int,
+        0,
+        2**30,
+        default=DecodeLimits.fetch_cache_mb,
+        significant=False,
+        description="disk that clips from elsewhere may take between ingest and extraction, else each is fetched twice",
+    )
     allow_uri = PatternsOption(
         description="pattern of clips' uris that are read beyond local files, object stores and https from public"
         " addresses; * is any text. May be given several times"
@@ -80,6 +89,7 @@ class WorkspaceTask(luigi.Task):
         self.stage = Stage(None, self.task_family, "")
         # Of a task that was asked for, as they were when Luigi last asked whether it is complete:
         self._command: Command | None = None  # None: nothing is to be done, or nothing is begun yet
+        self._cache: CacheFolder | None = None  # of the command
         self._would: list[str] = []  # of a dry run
         self._taken: Snapshot | None = None
         self._worlds: tuple[RenderWorld, ...] = ()  # those that were to be rendered
@@ -184,7 +194,8 @@ class WorkspaceTask(luigi.Task):
             return []
         self._begin()
         storage.remove_stale(self.workspace)  # what killed commands were writing
-        self._command = Command.begin(self.workspace, self.task_family)
+        self._cache = CacheFolder() if self.fetch_cache_mb else None
+        self._command = Command.begin(self.workspace, self.task_family, self._cache.path if self._cache else "")
         if self._worlds:  # their manifests and clips are still to come
             return [world.clone(for_command=self._command) for world in self._worlds]
         self._note_left_out()
@@ -266,6 +277,8 @@ class WorkspaceTask(luigi.Task):
 
     def end_command(self) -> None:
         """Say what there is now that all is done, and write it down."""
+        if self._cache:
+            self._cache.close()
         if self._command:
             finish(self._command, self.summary())
         else:
@@ -281,6 +294,8 @@ class WorkspaceTask(luigi.Task):
             deadline_s=self.deadline_s,
             memory_limit_mb=self.memory_limit_mb,
             fetch_limit_mb=self.fetch_limit_mb,
+            fetch_cache_mb=self.fetch_cache_mb,
+            fetch_cache=self.for_command.fetch_cache if self.for_command else "",
             allow_uri=self.allow_uri,
         )
 
@@ -291,7 +306,7 @@ class WorkspaceTask(luigi.Task):
             path = self.ingest_path(seen)
             if path is None:
                 return None
-            parts.append([seen.batch.name, seen.batch.content_hash, ingest_table(path).content()])
+            parts.append([seen.batch.name, seen.batch.content_hash, ingest_table(path).content])
         return parts
 
     def ingest_path(self, seen: BatchSnapshot) -> str | None:

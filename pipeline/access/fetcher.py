@@ -4,6 +4,7 @@ Started by pipeline.access.remote_files as `python -P -m pipeline.access.fetcher
 as JSON messages on a connection, in any order. The kernel bounds its memory, and the size of every file that it writes.
 
     requests   {"id": n, "op": "info" | "list" | "fetch", "uri": ..., "deadline_s": ...}      end of file: exit
+               "file" of a fetch is the path that its bytes go to; without one they go to the file given at the start
     answers    {"ready": true}, then {"id": n, "result": ...} or {"id": n, "code": ..., "reason": ..., "error": ...}
 """
 
@@ -15,12 +16,17 @@ import resource
 import shutil
 import signal
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from functools import partial
 from multiprocessing.connection import Connection
 from threading import Thread
 from typing import Any
 
+import fsspec.config
+
+from pipeline.access.requests import AT_ONCE, DISK_FULL, MOST_FETCHES, is_looped, is_web
 from pipeline.access.rules import check_uri, scheme
 from pipeline.core import storage
 from pipeline.core.child_processes import die_with_parent
@@ -28,21 +34,19 @@ from pipeline.core.errors import ClipError, WorkspaceError
 from pipeline.core.memory import limit_memory
 from pipeline.core.text import visible
 
-_THREADS = 16  # requests under way at a time, of filesystems that wait for each answer
-
 
 class Fetcher:
     """Requests under way.
 
     Args:
-        file: descriptor of the file that fetched bytes go to.
+        file: descriptor of the file that fetched bytes go to, where a request names none.
     """
 
     def __init__(self, connection: Connection, patterns: list[str], file: int):
         self._connection, self._patterns = connection, patterns
         # Opened anew by this name, it is written from its start; the descriptor shares its place with other processes.
         self._file = f"/proc/self/fd/{file}"
-        self._threads = ThreadPoolExecutor(_THREADS)
+        self._threads = ThreadPoolExecutor(AT_ONCE)
         self._tasks: set[asyncio.Task] = set()
         self._web: Any = None
 
@@ -71,41 +75,41 @@ class Fetcher:
         try:
             check_uri(uri, self._patterns)
             async with asyncio.timeout(request["deadline_s"]):
-                answer = {"result": await self._work(request["op"], uri)}
+                answer = {"result": await self._work(request["op"], uri, request.get("file", self._file))}
         except BaseException as error:  # noqa: BLE001 (a filesystem raises its own library's errors)
-            stuck = isinstance(error, TimeoutError) and not _is_web(uri)
+            stuck = isinstance(error, TimeoutError) and not is_looped(request["op"], uri)
             answer = _failed(uri, error, request["deadline_s"])
         self._connection.send_bytes(json.dumps({"id": request["id"], **answer}).encode())
         if stuck:
             os._exit(0)  # its thread would go on, and nothing else ends it
 
-    async def _work(self, op: str, uri: str) -> Any:
-        if _is_web(uri):
-            return await self._ask_web(op, uri)
-        work = {"info": _info, "list": _infos, "fetch": self._fetch}[op]
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work, uri)
+    async def _work(self, op: str, uri: str, file: str) -> Any:
+        if is_web(uri):
+            return await self._ask_web(op, uri, file)
+        if is_looped(op, uri):
+            filesystem, inner = storage.remote(uri, asynchronous=True)
+            return await filesystem._get_file(inner, file)
+        work: dict[str, Callable[[str], Any]] = {"info": _info, "list": _infos, "fetch": partial(_fetch, file=file)}
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work[op], uri)
 
-    async def _ask_web(self, op: str, uri: str) -> Any:
+    async def _ask_web(self, op: str, uri: str, file: str) -> Any:
         if self._web is None:
             from pipeline.access.web import Web  # aiohttp: not there where nothing but local files was asked for
 
             self._web = Web(self._patterns)
         if op == "info":
             return await self._web.info(uri)
-        with open(self._file, "wb") as file:
-            return await self._web.fetch(uri, file)
-
-    def _fetch(self, uri: str) -> None:
-        if scheme(uri) == "file":
-            with open(storage.local_path(uri), "rb") as source, open(self._file, "wb") as file:
-                shutil.copyfileobj(source, file)
-        else:
-            filesystem, inner = storage.remote(uri)
-            filesystem.get_file(inner, self._file)
+        with open(file, "wb") as opened:
+            return await self._web.fetch(uri, opened)
 
 
-def _is_web(uri: str) -> bool:
-    return scheme(uri) in ("http", "https")
+def _fetch(uri: str, file: str) -> None:
+    if scheme(uri) == "file":
+        with open(storage.local_path(uri), "rb") as source, open(file, "wb") as target:
+            shutil.copyfileobj(source, target)
+    else:
+        filesystem, inner = storage.remote(uri)
+        filesystem.get_file(inner, file)
 
 
 def _info(uri: str) -> dict[str, Any]:
@@ -137,7 +141,14 @@ def _failed(uri: str, error: BaseException, deadline_s: float) -> dict[str, str]
     if isinstance(cause, OSError) and cause.errno == errno.EFBIG:
         limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0] / 2**20
         return {"code": "oversized", "reason": f"{shown} holds more than {limit:g} MiB", "error": "oversized"}
-    return {"code": "io", "reason": f"cannot read {shown}: {name}: {cause}", "error": name}
+    error_name = DISK_FULL if isinstance(cause, OSError) and cause.errno in storage.DISK_FULL else name
+    return {"code": "io", "reason": f"cannot read {shown}: {name}: {cause}", "error": error_name}
+
+
+def _allow_connections() -> None:
+    """Have s3fs open a connection for each request under way; botocore's own limit is 10."""
+    options = fsspec.config.conf.setdefault("s3", {}).setdefault("config_kwargs", {})
+    options.setdefault("max_pool_connections", MOST_FETCHES)
 
 
 def main() -> None:
@@ -146,6 +157,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to handle, which ends this process
     limit_memory(setting["memory_limit_mb"])
     resource.setrlimit(resource.RLIMIT_FSIZE, (setting["fetch_limit_mb"] * 2**20,) * 2)
+    _allow_connections()
     connection = Connection(setting["connection"])
     connection.send_bytes(json.dumps({"ready": True}).encode())
     asyncio.run(Fetcher(connection, setting["allow_uri"], setting["file"]).serve())

@@ -1,59 +1,23 @@
 """Files elsewhere, asked for and fetched by a process beside this one: whatever a server does, this one goes on."""
 
 import itertools
-import json
 import os
-import subprocess
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass
-from multiprocessing.connection import Connection, Pipe
-from typing import Any, Literal
+from contextlib import suppress
 
+from pipeline.access.fetcher_process import GRACE_S, FetcherProcess
+from pipeline.access.requests import AT_ONCE, Answer, Request
 from pipeline.access.rules import scheme
-from pipeline.core import storage
-from pipeline.core.errors import VdvError
-from pipeline.core.import_path import module_command, module_environment
 from pipeline.core.options import DecodeLimits
 from pipeline.core.text import visible
 
-AT_ONCE = 16  # requests under way at a time
-_START_S = 120.0  # imports on a busy machine with a cold disk
 _POLL_S = 0.2  # how soon `stopped` is noticed
-_GRACE_S = 5.0  # beyond a request's deadline, which the process keeps by itself as long as it can
-
-
-class FetcherError(VdvError):
-    """The process that reads files elsewhere cannot be started; no clip is the cause."""
-
-    code = "fetcher"
-
-
-@dataclass(frozen=True)
-class Request:
-    """A question about one file, or a folder to list, or a file to fetch."""
-
-    op: Literal["info", "list", "fetch"]
-    uri: str
-    deadline_s: float
-
-
-@dataclass(frozen=True)
-class Answer:
-    """Answer to a request. `code` is one of errors.CLIP_CODES; empty: it was answered."""
-
-    result: Any = None  # info: fsspec's; list: fsspec's info by name
-    code: str = ""
-    reason: str = ""
-    error: str = ""  # name of the error behind the code
 
 
 class RemoteFiles:
-    """A process that reads files elsewhere, started with the first request. Whoever made it closes it.
-
-    What it keeps on disk (fsspec's caching filesystems do) lies in a folder of its own, and goes with it.
+    """Files elsewhere, read by a process that is started with the first request. Whoever made this closes it.
 
     Args:
         file: descriptor of the file that fetched bytes go to; -1: none are fetched.
@@ -61,10 +25,8 @@ class RemoteFiles:
     """
 
     def __init__(self, limits: DecodeLimits, file: int = -1, stopped: Callable[[], bool] = lambda: False):
-        self._limits, self._file, self._stopped = limits, file, stopped
-        self._process: subprocess.Popen | None = None
-        self._connection: Connection | None = None
-        self._folder = ExitStack()
+        self._file, self._stopped = file, stopped
+        self._process = FetcherProcess(limits, file)
 
     def __enter__(self) -> "RemoteFiles":
         return self
@@ -95,8 +57,8 @@ class RemoteFiles:
                 begun = itertools.islice(more, AT_ONCE - len(under_way))
             for request in begun:
                 number = next(numbers)
-                under_way[number] = request, time.monotonic() + request.deadline_s + _GRACE_S
-                self._send({"id": number, **vars(request)})
+                under_way[number] = request, time.monotonic() + request.deadline_s + GRACE_S
+                self._process.send({"id": number, **vars(request)})
             if not under_way:
                 return
             message = self._receive(min(until for _, until in under_way.values()))
@@ -121,57 +83,16 @@ class RemoteFiles:
 
     def close(self) -> None:
         """End the process, and remove what it kept on disk."""
-        if self._connection is not None:
-            self._connection.close()
-        self._connection = None
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-        self._process = None
-        self._folder.close()
-
-    def _send(self, message: dict) -> None:
-        if self._connection is None:
-            self._start()
-        with suppress(ConnectionError):  # the process has died: `_receive` finds out
-            assert self._connection is not None
-            self._connection.send_bytes(json.dumps(message).encode())
+        self._process.close()
 
     def _receive(self, until: float) -> dict | None:
         """The process's next message; None, and no process, where it died, or none came in time, or all is stopped."""
-        assert self._connection is not None
         with suppress(EOFError, OSError):
             while not self._stopped() and (left := until - time.monotonic()) > 0:
-                if self._connection.poll(min(left, _POLL_S)):
-                    return json.loads(self._connection.recv_bytes())
+                if (message := self._process.receive(min(left, _POLL_S))) is not None:
+                    return message
         self.close()
         return None
-
-    def _start(self) -> None:
-        folder = self._folder.enter_context(storage.temporary_folder())
-        connection, far_end = Pipe()
-        setting = {
-            "parent": os.getpid(), "connection": far_end.fileno(), "file": self._file,
-            "memory_limit_mb": self._limits.memory_limit_mb, "fetch_limit_mb": self._limits.fetch_limit_mb,
-            "allow_uri": list(self._limits.allow_uri),
-        }  # fmt: skip
-        handles = [far_end.fileno(), *([self._file] if self._file >= 0 else [])]
-        printed = folder / "stderr"
-        with far_end, open(printed, "wb") as stderr:
-            self._process = subprocess.Popen(
-                module_command("pipeline.access.fetcher", json.dumps(setting)),
-                pass_fds=handles, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr,
-                env={**module_environment(), "TMPDIR": str(folder)},
-            )  # fmt: skip
-        self._connection = connection
-        try:
-            if connection.poll(_START_S) and json.loads(connection.recv_bytes()):
-                return
-        except (EOFError, OSError):
-            pass
-        error = (printed.read_text(errors="replace").splitlines() or ["it printed nothing"])[-1]
-        self.close()
-        raise FetcherError(f"the process that reads remote files does not start ({error}); is vdv installed whole?")
 
 
 def _lost(request: Request, late: bool) -> Answer:

@@ -52,10 +52,11 @@ class Command:
     began_at: str  # ISO 8601, UTC
     began: float  # the same by time.monotonic(), one clock for all processes of a machine
     purges: str  # pipeline.ingest.tombstones.purge_signature, as it was then
+    fetch_cache: str = ""  # folder on this machine for fetched clips that wait for their decoding; empty: none wait
     journal: str = field(default_factory=lambda: f"/proc/{os.getpid()}/fd/{_JOURNAL}")  # what its processes share
 
     @classmethod
-    def begin(cls, workspace: str, task: str) -> "Command":
+    def begin(cls, workspace: str, task: str, fetch_cache: str = "") -> "Command":
         """A new command, in whose favour the files of old ones are removed. Nothing is written yet."""
         now, purges = datetime.now(UTC), purge_signature(workspace)
         try:
@@ -63,7 +64,7 @@ class Command:
         except WorkspaceError as error:  # of a workspace that may only be read, which is enough for some tasks
             log.warning(f"vdv: {error}; logs and summaries of old commands stay")
         name = f"{now:%Y%m%dT%H%M%SZ}-{task}-{uuid.uuid4().hex[:6]}"
-        command = cls(workspace, task, name, _text(now), time.monotonic(), purges)
+        command = cls(workspace, task, name, _text(now), time.monotonic(), purges, fetch_cache)
         command.note("began", task=task)
         return command
 

@@ -37,4 +37,6 @@ class DecodeLimits:
     slot_mb: int = 64  # shared memory of one chunk of frames
     slots: int = 3  # chunks a worker may fill before the first is consumed
     fetch_limit_mb: int = 4096  # size of a file that is fetched; of local files the size does not matter
+    fetch_cache_mb: int = 4096  # of fetched clips that wait for their decoding, on this machine's disk
+    fetch_cache: str = ""  # folder for them; empty: none wait, and each is fetched to be probed and to be decoded
     allow_uri: tuple[str, ...] = ()  # patterns of what may be read beyond the rules; pipeline.access.rules

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
@@ -21,7 +21,7 @@ from pipeline.core.errors import WorkspaceError
 _STAGED = ".staged-"  # prefix of a local file that is still being written; it ends in .part, so *.parquet leaves it out
 _OUTBOX = "vdv-outbox-"  # prefix of temporary folders
 _FRESH_S = 60.0  # a temporary folder younger than this may belong to a process that has yet to lock it
-_DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
+DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 def is_local(path: str) -> bool:
@@ -37,14 +37,16 @@ def join(base: str, *parts: str) -> str:
     return "/".join([base.rstrip("/"), *(part.strip("/") for part in parts)])
 
 
-def remote(path: str) -> tuple[AbstractFileSystem, str]:
+def remote(path: str, **options: Any) -> tuple[AbstractFileSystem, str]:
     """The filesystem of a URL and the path inside it. Listings that fsspec remembers are forgotten first.
+
+    options: of the filesystem.
 
     Raises:
         WorkspaceError: no such filesystem, or its package is not installed.
     """
     with _explained("use", path):
-        filesystem, inner = url_to_fs(path)
+        filesystem, inner = url_to_fs(path, **options)
         filesystem.invalidate_cache()  # else what another process wrote since would not be seen
     return filesystem, inner
 
@@ -353,7 +355,7 @@ def _disk_full_explained(path: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _DISK_FULL:
+        if error.errno not in DISK_FULL:
             raise
         raise workspace_error("write", path, error) from error
 
@@ -366,7 +368,7 @@ def workspace_error(doing: str, path: str, error: Exception) -> WorkspaceError:
 
 def disk_error(error: OSError) -> str | None:
     """A message about a disk that is full or read-only, for an error that does not say where; None: it is another."""
-    if error.errno not in {*_DISK_FULL, errno.EROFS}:
+    if error.errno not in {*DISK_FULL, errno.EROFS}:
         return None
     places = error.filename or f"in the workspace, or the folder for temporary files ({tempfile.gettempdir()})"
     return f"cannot write {places}: {error.strerror}; {_advice('', error)}"
@@ -377,7 +379,7 @@ def _advice(path: str, error: Exception) -> str:
     if isinstance(error, ImportError | ValueError) and not is_local(path):
         extra = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}.get(scheme)
         return f"install it with pip install 'vdv[{extra}]'" if extra else f"check the {scheme}:// at its start"
-    if isinstance(error, OSError) and error.errno in _DISK_FULL:
+    if isinstance(error, OSError) and error.errno in DISK_FULL:
         where = "there" if is_local(path) else f"in {tempfile.gettempdir()}"  # from which it was to be uploaded
         return f"free some space {where} and run again; what was finished is kept"
     if is_local(path):

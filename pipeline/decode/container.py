@@ -88,13 +88,16 @@ def fetch(uri: str, allow_uri: Sequence[str] = ()) -> Source:
         raise ClipError("io", f"cannot read {visible(uri)}: {type(error).__name__}: {error}") from error
 
 
-def fetched(uri: str, descriptor: int) -> Source:
-    """A clip that was fetched from `uri` into an open file.
+def fetched(uri: str, path: str) -> Source:
+    """A clip that was fetched from `uri` into a file of ours.
 
     Raises:
-        ClipError: empty.
+        ClipError: empty, or io where it cannot be opened.
     """
-    return Source(os.dup(descriptor), uri)
+    try:
+        return Source(os.open(path, os.O_RDONLY), uri)
+    except OSError as error:
+        raise ClipError("io", f"cannot read what was fetched from {visible(uri)}: {error.strerror}") from error
 
 
 def open_clip(source: Source, limits: DecodeLimits) -> tuple[Any, Any, Header]:

@@ -8,11 +8,14 @@ import base64
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
 
+from pipeline.access.prefetch import Fetched, Prefetch
+from pipeline.access.requests import DISK_FULL
 from pipeline.core.options import DecodeLimits, SamplingOptions
 from pipeline.decode.clips import Ending, Probe
 from pipeline.decode.worker_process import Stopped, WorkerProcess
@@ -24,6 +27,7 @@ Record = TypeVar("Record", Ending, Probe)
 _AHEAD = 4
 _LOOK_S = 0.1  # between questions for jobs that are still to come
 _NO_MORE = object()
+_ROOM_S = 0.05  # between looks at whether a full disk has room
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,8 @@ class Chunk:
 class _Job:
     clip_id: str
     command: dict
+    fetched: Fetched | None = None  # its file, where that was fetched ahead
+    needs_room: bool = False  # the disk was full: files that were fetched ahead are to be decoded before
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,9 @@ class DecodePool:
     Memory: workers x limits.slots x limits.slot_mb of shared memory, touched only as far as frames fill it, and what
     each worker needs, at most limits.memory_limit_mb.
 
+    Clips elsewhere are fetched ahead, many at a time, and given to a worker once they are here. Those that were fetched
+    to be probed are kept in limits.fetch_cache until they are decoded, by this pool or another.
+
     Args:
         workers: processes, each of one thread; one a core.
     """
@@ -89,7 +98,8 @@ class DecodePool:
         self._sampling, self._limits, self._workers = sampling, limits, workers
         self._stop = threading.Event()
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._events: queue.SimpleQueue[_Event | BaseException] = queue.SimpleQueue()
+        self._events: queue.SimpleQueue[_Event | BaseException | None] = queue.SimpleQueue()  # None: a clip was fetched
+        self._prefetch = Prefetch(limits, workers, self._events.put)
         self._threads: list[threading.Thread] = []
         self._running = False
 
@@ -130,6 +140,7 @@ class DecodePool:
         for thread in self._threads:
             thread.join()
         self._threads = []
+        self._prefetch.close()
 
     def _stream(self, jobs: Iterable[_Job | None]) -> Iterator[_Event]:
         if self._running or self._stop.is_set():
@@ -141,11 +152,11 @@ class DecodePool:
         try:
             while True:
                 some_later = False
-                while more and not some_later and under_way < self._workers * _AHEAD:
+                while more and not some_later and self._has_room(under_way):
                     job = next(waiting, _NO_MORE)
                     if isinstance(job, _Job):
                         self._start_thread(under_way)
-                        self._jobs.put(job)
+                        self._hand_on(job)
                         under_way += 1
                     else:
                         more, some_later = job is None, job is None
@@ -157,6 +168,8 @@ class DecodePool:
                     continue
                 if isinstance(event, BaseException):
                     raise event
+                if event is None:
+                    continue
                 if event.event["event"] == "done":
                     under_way -= 1
                 yield event
@@ -164,6 +177,29 @@ class DecodePool:
         finally:
             if self._running:  # given up midway: what is under way would come up in the next run
                 self.close()
+
+    def _has_room(self, under_way: int) -> bool:
+        most = self._workers * _AHEAD
+        if not self._prefetch.used:
+            return under_way < most
+        return under_way < most + self._prefetch.most_ahead and self._prefetch.has_room()
+
+    def _hand_on(self, job: _Job) -> None:
+        """Give a job to the workers, if its clip lies elsewhere once that is here."""
+        uri, content_hash = job.command["uri"], job.command.get("content_hash", "")
+        if not self._prefetch.takes(uri):
+            self._jobs.put(job)
+        elif content_hash and (cached := self._prefetch.cached(uri, content_hash)):
+            self._jobs.put(replace(job, fetched=cached))
+        else:
+            self._prefetch.begin(uri, partial(self._fetched, job))
+
+    def _fetched(self, job: _Job, fetched: Fetched | None) -> None:
+        if fetched is not None and fetched.answer.error == DISK_FULL:
+            self._jobs.put(replace(job, needs_room=True))
+        else:
+            self._jobs.put(replace(job, fetched=fetched))
+        self._events.put(None)
 
     def _start_thread(self, under_way: int) -> None:
         """Add a worker where there are more jobs than workers: two clips do not start sixteen."""
@@ -178,7 +214,15 @@ class DecodePool:
         try:
             worker = WorkerProcess(self._sampling, self._limits, self._stop)
             while (job := self._jobs.get()) is not None and not self._stop.is_set():
-                for attempt, event in worker.run(job.command):
+                if job.needs_room and self._prefetch.holds_any():
+                    self._jobs.put(job)
+                    self._stop.wait(_ROOM_S)
+                    continue
+                content_hash = ""
+                for attempt, event in worker.run(job.command, job.fetched):
+                    content_hash = event.get("content_hash", content_hash)
+                    if event["event"] == "done":
+                        self._give_back(job, event, content_hash if attempt == 1 else "")
                     self._events.put(_Event(worker, job, attempt, event))
         except Stopped:
             pass
@@ -189,6 +233,12 @@ class DecodePool:
         finally:
             if worker is not None:
                 worker.close()
+
+    def _give_back(self, job: _Job, done: dict, content_hash: str) -> None:
+        """Part with a job's fetched file. content_hash: of the file, where it was probed at the first try."""
+        if job.fetched is not None:
+            to_be_decoded = content_hash and not done.get("code")
+            self._prefetch.give_back(job.fetched, (job.command["uri"], content_hash) if to_be_decoded else None)
 
 
 def probe_clips(clips: Iterable[tuple[str, str]], limits: DecodeLimits, workers: int) -> Iterator[Probe]:

@@ -5,7 +5,7 @@ as JSON messages on a connection (libraries print on stdout); pictures go into s
 lends.
 
     commands   {"op": "decode", ...}  {"op": "probe", ...}  {"op": "free", "slot": n}      end of file: exit
-               "fetched" is the descriptor of the file that holds the clip; without one it is a local file
+               "fetched" is the path of the file that holds the clip; without one it is a local file
     events     ready | hashed | chunk | wait (no free slot: the deadline's clock stops) | done
                "lacking" of ready is what the process cannot be kept from
 """

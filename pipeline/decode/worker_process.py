@@ -19,7 +19,9 @@ from contextlib import suppress
 from dataclasses import asdict
 from functools import cache
 from multiprocessing.connection import Connection, Pipe
+from pathlib import Path
 
+from pipeline.access.prefetch import Fetched
 from pipeline.access.remote_files import RemoteFiles
 from pipeline.access.rules import is_plain, matches, scheme
 from pipeline.core import storage
@@ -67,21 +69,24 @@ class WorkerProcess:
         self._process: subprocess.Popen | None = None
         self._connection: Connection | None = None
 
-    def run(self, job: dict) -> Iterator[tuple[int, dict]]:
+    def run(self, job: dict, fetched: Fetched | None = None) -> Iterator[tuple[int, dict]]:
         """Run a job, again where its failure may pass; yield (attempt, event), the last one being `done`.
 
         The deadline is for all tries together: a clip that hangs costs it once.
+
+        fetched: the clip's file, or why there is none, if it was fetched ahead; for another try it is fetched anew.
 
         Raises: Stopped, WorkerError.
         """
         worked_s = 0.0
         for attempt in range(1, self.limits.attempts + 1):
-            for event in self._run_once(job, worked_s):
+            for event in self._run_once(job, worked_s, fetched if attempt == 1 else None):
                 if event["event"] == "done":
+                    here = event.pop("here", True)
                     worked_s = event["decode_s"]
                     event["attempts"] = attempt
                     retry = bool(event.get("code")) and CLIP_CODES[event["code"]].retryable
-                    if retry:
+                    if retry and here:
                         self.kill()  # the next try, or the next clip, gets a fresh worker
                     if retry and attempt < self.limits.attempts and worked_s < self.limits.deadline_s:
                         if event["code"] in ("io", "missing"):
@@ -91,22 +96,21 @@ class WorkerProcess:
                     return
                 yield attempt, event
 
-    def _run_once(self, job: dict, worked_s: float) -> Iterator[dict]:
-        """One try. Ends with a `done` event in every case, made here when the worker did not live to send it.
+    def _run_once(self, job: dict, worked_s: float, fetched: Fetched | None) -> Iterator[dict]:
+        """One try. Ends with a `done` event in every case, made here when the worker did not live to send it: `here`
+        is False where the worker had nothing to do with it.
 
         worked_s: what earlier tries took.
         """
-        if self._must_be_fetched(job["uri"]):
-            clock = time.monotonic()
-            answer = self._elsewhere.fetch(job["uri"], self.limits.deadline_s - worked_s)
-            worked_s += time.monotonic() - clock
-            if answer is None:
-                raise Stopped
-            if answer.code:
-                yield {"event": "done", "status": "failed", "code": answer.code, "reason": answer.reason,
-                       "decode_s": worked_s}  # fmt: skip
+        if fetched is None and self._must_be_fetched(job["uri"]):
+            fetched = self._fetch(job["uri"], self.limits.deadline_s - worked_s)
+        if fetched is not None:
+            worked_s += fetched.seconds
+            if fetched.answer.code:
+                yield {"event": "done", "status": "failed", "code": fetched.answer.code,
+                       "reason": fetched.answer.reason, "decode_s": worked_s, "here": False}  # fmt: skip
                 return
-            job = {**job, "fetched": self._fetched.fileno()}
+            job = {**job, "fetched": str(fetched.path)}
         if self._process is None:
             self._start()
         else:
@@ -143,6 +147,15 @@ class WorkerProcess:
                 # The time that the caller took to pass the event on is not the worker's, but the worker went on
                 # meanwhile; the clock keeps running only while this thread waits for it.
                 clock = time.monotonic()
+
+    def _fetch(self, uri: str, deadline_s: float) -> Fetched:
+        """Fetch a clip into this worker's own file. Raises: Stopped."""
+        clock = time.monotonic()
+        answer = self._elsewhere.fetch(uri, deadline_s)
+        if answer is None:
+            raise Stopped
+        path = Path(f"/proc/self/fd/{self._fetched.fileno()}")  # the worker has it by the same number
+        return Fetched(path, seconds=time.monotonic() - clock, answer=answer)
 
     def _must_be_fetched(self, uri: str) -> bool:
         """Whether a clip is not on a disk of this machine. The worker itself has no network."""

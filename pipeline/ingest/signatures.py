@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from urllib.parse import urlsplit
 
-from pipeline.access.remote_files import Answer, RemoteFiles, Request
+from pipeline.access.remote_files import RemoteFiles
+from pipeline.access.requests import Answer, Request
 from pipeline.access.rules import check_file, check_uri, scheme
 from pipeline.core import storage
 from pipeline.core.errors import CLIP_CODES, ClipError

@@ -16,7 +16,8 @@ class WebServer(http.server.ThreadingHTTPServer):
     """A server of a folder's files, and beside them of these.
 
     /stall: no answer; /drip: a byte a tenth of a second, for ever; /endless: bytes as fast as they are taken, for ever;
-    /to/<url>: a redirect; /later/<file>: the first two answers are errors; /refused: 403.
+    /to/<url>: a redirect; /later/<file>: the first two answers are errors; /refused: 403; /slow/<file>: the file, after
+    a tenth of a second.
     """
 
     daemon_threads = True
@@ -25,6 +26,9 @@ class WebServer(http.server.ThreadingHTTPServer):
     def __init__(self, folder: Path):
         super().__init__(("127.0.0.1", 0), functools.partial(_Handler, directory=str(folder)))
         self.asked: Counter[str] = Counter()  # requests by path
+        self.fetched: Counter[str] = Counter()  # those of them for the file itself
+        self.slow, self.most_slow = 0, 0  # answers under way below /slow/, and how many there were at once
+        self.lock = threading.Lock()
         self.connections = 0
         self.stopping = threading.Event()
 
@@ -52,6 +56,7 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
             super().do_HEAD()
 
     def do_GET(self) -> None:
+        self.server.fetched[self.path] += 1
         if not self._misbehave():
             super().do_GET()
 
@@ -70,10 +75,20 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
         elif kind == "refused" or (kind == "later" and self.server.asked[self.path] <= 2):
             self._headers(403)
         else:
-            self.path = self.path.replace("/later/", "/")
+            if kind == "slow":
+                self._wait()
+            self.path = self.path.replace("/later/", "/").replace("/slow/", "/")
             return False
         self.close_connection = True
         return True
+
+    def _wait(self) -> None:
+        with self.server.lock:
+            self.server.slow += 1
+            self.server.most_slow = max(self.server.most_slow, self.server.slow)
+        time.sleep(0.1)
+        with self.server.lock:
+            self.server.slow -= 1
 
     def _headers(self, status: int, **headers: str) -> None:
         self.send_response(status)

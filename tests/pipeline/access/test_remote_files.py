@@ -12,7 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline.access.remote_files import Answer, RemoteFiles, Request
+from benchmarks.unreliable_store import UnreliableStore
+from pipeline.access.remote_files import RemoteFiles
+from pipeline.access.requests import Answer, Request
 from pipeline.core.options import DecodeLimits
 from tests.support.web_server import WebServer, web_server
 
@@ -100,12 +102,16 @@ def test_one_that_stalls_costs_itself_only(server: WebServer) -> None:
     assert time.monotonic() - start < 12
 
 
+def fetchers() -> list[psutil.Process]:
+    return [child for child in psutil.Process().children() if "pipeline.access.fetcher" in child.cmdline()]
+
+
 def test_a_process_that_dies_is_replaced_and_what_it_was_at_asked_again(server: WebServer) -> None:
     requests = [Request("info", f"{server.url}/{name}", 6.0) for name in ("stall", "clip", "clip?2")]
     with RemoteFiles(DecodeLimits(allow_uri=("*",))) as files:
         answers = files.ask(requests)
         found = dict([next(answers), next(answers)])
-        (process,) = [child for child in psutil.Process().children() if "pipeline.access.fetcher" in child.cmdline()]
+        (process,) = fetchers()
         process.kill()
         found |= dict(answers)
     assert [found[request].code for request in requests] == ["crash", "", ""]
@@ -171,6 +177,25 @@ def test_a_pipe_is_read_where_it_is_allowed(tmp_path: Path) -> None:
     threading.Thread(target=write, args=(tmp_path / "pipe",), daemon=True).start()
     assert fetched(str(tmp_path / "pipe"), f"{tmp_path}/*") == (Answer(), b"content")
     assert fetched("/dev/zero", "/dev/*")[0].code == "oversized"
+
+
+def test_a_store_that_falls_silent_costs_the_objects_asked_for_then(
+    s3: str, s3_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fsspec
+
+    fsspec.filesystem("s3").pipe_file(f"{s3}/clip", b"content")
+    with UnreliableStore(s3_server) as proxy, tempfile.TemporaryFile() as file:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", proxy.address)
+        with RemoteFiles(DecodeLimits(), file.fileno()) as files:
+            answers = [files.fetch(f"{s3}/clip", 20.0)]
+            before = fetchers()
+            proxy.gone = "silent"
+            answers.append(files.fetch(f"{s3}/clip", 1.5))
+            proxy.gone = ""
+            answers.append(files.fetch(f"{s3}/clip", 20.0))
+            assert [answer.code for answer in answers if answer] == ["", "deadline", ""]
+            assert fetchers() == before  # others that were under way went on
 
 
 def test_an_object_is_fetched_as_it_is(s3: str) -> None:
