@@ -5,6 +5,7 @@ They are forked off Python's own forkserver, which does nothing but import, so e
 
 import multiprocessing
 import os
+import sys
 from collections.abc import Callable
 from contextlib import chdir
 from functools import cache
@@ -13,6 +14,8 @@ from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
+
+WARM = "tests.support.warm_imports"
 
 
 def environment() -> dict[str, str]:
@@ -46,8 +49,10 @@ def ended(process: ForkServerProcess, seconds: float) -> int:
 @cache
 def _server() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.support.warm_imports"])
-    with patch.dict(os.environ, environment()), chdir("/"):  # the checkout's luigi.cfg is not read
+    context.set_forkserver_preload([WARM])
+    # It does not get this process's import path, and passes over what it cannot import.
+    found_by = {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    with patch.dict(os.environ, environment() | found_by), chdir("/"):  # the checkout's luigi.cfg is not read
         forkserver.ensure_running()
     return context
 
@@ -55,6 +60,7 @@ def _server() -> ForkServerContext:
 def _call(
     target: Callable[..., object], arguments: tuple[Any, ...], folder: str, env: dict[str, str], output: str
 ) -> None:
+    assert WARM in sys.modules, "the fork server has not imported what it is for"
     os.environ.clear()
     os.environ.update(env)
     os.chdir(folder)
