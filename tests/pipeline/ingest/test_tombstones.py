@@ -39,10 +39,10 @@ def test_a_purged_clip_is_known_by_its_id_and_by_its_content_and_others_are_not(
 
 def test_tombstones_do_not_say_which_clips_they_are_of_and_no_two_workspaces_have_the_same(tmp_path: Path) -> None:
     for name in ("one", "two"):
-        add_tombstones(str(tmp_path / name), ["a17"], ["ab" * 32])
+        add_tombstones(str(tmp_path / name), ["clip17"], ["ab" * 32])
     one, two = (json.loads((tmp_path / name / TOMBSTONES).read_text()) for name in ("one", "two"))
     assert not set(one["clips"] + one["contents"]) & set(two["clips"] + two["contents"])
-    assert "a17" not in str(one)
+    assert "clip17" not in str(one)
     assert set(one) == {"$checksum", "$place", "salt", "clips", "contents"}
 
 
