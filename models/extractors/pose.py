@@ -102,7 +102,7 @@ class PoseExtractor(Extractor):
         self.model: Any = build_network(settings, config, seed)
         if state_dict is not None:
             _load(self.model, state_dict, config)
-        # channels last: 1.4 times as fast on a CPU, and what tensor cores want
+        # channels last is what a GPU's tensor cores want
         self.model.to(device, memory_format=torch.channels_last).eval()
         # What `head.forward` calls; the rest of the head decodes, in float32.
         for part in (self.model.backbone, self.model.neck if self.model.with_neck else None,

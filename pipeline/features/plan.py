@@ -15,7 +15,7 @@ from pipeline.core.options import PICTURES_VERSION, SamplingOptions
 from pipeline.decode.clips import Ending
 from pipeline.features.parquet_files import ENDINGS_VERSION, SCHEMA_VERSION
 from pipeline.files.checksums import check_parquet_end
-from pipeline.files.folder import Folder, discard
+from pipeline.files.folder import Folder, discard, is_intact
 from pipeline.ingest.clip_table import IngestedBatch, IngestedClip
 
 
@@ -108,22 +108,13 @@ def plan_again(workspace: str, batch: str, plan: ShardPlan, sampling: SamplingOp
     A damaged file is removed with a warning.
     """
     missing = tuple(
-        spec for spec in plan.missing if not _is_whole(shard_path(features_folder(workspace, batch, spec), plan.shard))
+        spec
+        for spec in plan.missing
+        if not is_intact(shard_path(features_folder(workspace, batch, spec), plan.shard), check_parquet_end)
     )
     endings = shard_path(endings_folder(workspace, batch, sampling), plan.shard)
-    endings_missing = plan.endings_missing and not _is_whole(endings)
+    endings_missing = plan.endings_missing and not is_intact(endings, check_parquet_end)
     return replace(plan, missing=missing, endings_missing=endings_missing) if missing or endings_missing else None
-
-
-def _is_whole(path: str) -> bool:
-    try:
-        check_parquet_end(path)
-    except FileNotFoundError:
-        return False
-    except DamagedFile as damaged:
-        discard(damaged)
-        return False
-    return True
 
 
 def record_sizes(folder: str) -> None:

@@ -2,7 +2,7 @@
 
 import io
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -49,14 +49,7 @@ class Folder:
 
         A damaged file is removed, with a warning, so that it is made again.
         """
-        try:
-            check_file(self.file(name))
-        except FileNotFoundError:
-            return False
-        except DamagedFile as damaged:
-            discard(damaged)
-            return False
-        return True
+        return is_intact(self.file(name), check_file)
 
     def are_all_intact(self, *names: str) -> bool:
         """The same of several files, each of which is looked at, so that all that is damaged is named at once."""
@@ -138,6 +131,18 @@ def discard(damaged: DamagedFile) -> None:
         return
     log.warning(f"{damaged.path} is damaged ({damaged.what}); it is removed, to be made again")
     storage.remove(damaged.path)
+
+
+def is_intact(path: str, check: Callable[[str], object]) -> bool:
+    """Whether a file is there and `check`, of pipeline.files.checksums, finds it whole; a damaged one is discarded."""
+    try:
+        check(path)
+    except FileNotFoundError:
+        return False
+    except DamagedFile as damaged:
+        discard(damaged)
+        return False
+    return True
 
 
 def read_table(path: str) -> "pd.DataFrame":
