@@ -31,14 +31,15 @@ export function ablationChart() {
 function intervals(values, title, color) {
   const titles = JSON.stringify(Object.fromEntries(values.map((value) => [value.id, value.title])));
   const y = { field: "id", type: "nominal", sort: null, title: null, axis: { ticks: false, domain: false, labelExpr: `${titles}[datum.value]` } };
+  const x = { type: "quantitative", title, axis: { labelFlush: false } }; // else the first label runs into the second
   return {
     data: { values },
     height: LINE_PX * values.length,
     encoding: { y },
     layer: [
       { mark: { type: "rule", color: QUIET, strokeDash: [3, 3] }, encoding: { x: { datum: 0 }, y: null } },
-      { mark: { type: "rule", strokeWidth: 2 }, encoding: { x: { field: "low", type: "quantitative", title }, x2: { field: "high" }, color } },
-      { mark: { type: "point", filled: true, size: 60, opacity: 1 }, encoding: { x: { field: "value", type: "quantitative", title }, color } },
+      { mark: { type: "rule", strokeWidth: 2 }, encoding: { x: { ...x, field: "low" }, x2: { field: "high" }, color } },
+      { mark: { type: "point", filled: true, size: 60, opacity: 1 }, encoding: { x: { ...x, field: "value" }, color } },
     ],
   };
 }
