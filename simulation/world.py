@@ -7,8 +7,8 @@ The likes follow a stated rule, so that the best possible prediction is known:
                      + creator + noise
 
 `skill` is the mean of four components (script.Skill), `look` the outfit's, `expression` the face's, `scene` a fixed
-value a scene, `synchrony` that of the dance's lag behind the music (music.timing.synchrony_value); its weight is 0 where
-nothing else is said. The creator's effect and the noise are normal and visible nowhere.
+value a scene, `synchrony` that of the dance's lag behind the music (music.timing.synchrony_value), with weight 0 unless
+the world says otherwise. The creator's effect and the noise are normal and visible nowhere.
 """
 
 from dataclasses import dataclass, field, replace
