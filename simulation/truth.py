@@ -1,7 +1,7 @@
 """Ground truth of a world's clips, as Parquet beside them. Tests and benchmarks read it; the pipeline never does.
 
-`truth/clips.parquet` has a row a clip: scene, skill, every term of the likes, recording, sound. `truth/people/` has a file a
-clip with a row a person (the lead first): all labels by frame.
+`truth/clips.parquet` has a row a clip: scene, skill, every term of the likes, recording, sound. `truth/people/` has a
+file a clip with a row a person (the lead first): all labels by frame.
 """
 
 import os
@@ -112,7 +112,7 @@ def read_clips_truth(folder: Path) -> pd.DataFrame:
 def clips_table(uploads: Sequence[Upload]) -> pd.DataFrame:
     """A row a clip: content, recording, sound as `sound_<name>`, and every term of log(likes + 1) as `likes_<term>`.
 
-    `bpm` is the tempo as heard, NaN without music; `lag_s` the dance's mean delay behind its music (music.timing), whose
+    `bpm` is the tempo as heard, NaN without music; `lag_s` the dance's mean delay behind its music, whose
     constant part is `sound_lag_s`; `heard_start_s` and `heard_end_s` are equal where there is no audio stream.
 
     `expected` is log(likes + 1) without the creator's effect and the noise, `content` the part that the clip shows.

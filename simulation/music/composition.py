@@ -11,7 +11,7 @@ BEATS = 64  # of a track, which is a loop: four sections of four bars
 SECTION = 16
 BAR = 4
 _LOUDNESS = {"X": 1.0, "x": 0.62, "o": 0.33}
-_HEAVY = ("kick", "snare", "clap", "tom", "crash")  # silent where drums are light
+_HEAVY = ("kick", "snare", "clap", "open", "tom", "crash")  # silent where drums are light
 
 # Roots of the four bars of a section, degrees of the scale.
 _PROGRESSIONS = {

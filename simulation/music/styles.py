@@ -60,7 +60,7 @@ GROOVES = {
         ("DBC", "DBCM", "dCMR", "DBCM"),
     ),
     "funk": Groove(
-        {"kick": "X.....X...X....o", "snare": "....X..o.o..X..o", "closed": "X.xoX.xoX.xoX.x.",
+        {"kick": "X.....x.X.x....o", "snare": "....X..o.o..X..o", "closed": "X.ooX.xoX.ooX.x.",
          "open": "..............x."},
         ((0.0, 0.3, 0), (0.75, 0.2, 12), (1.5, 0.3, 0), (2.25, 0.2, 7), (2.5, 0.3, 10), (3.5, 0.3, 12)), "slap",
         ((0.5, 0.15), (1.25, 0.15), (1.75, 0.2), (3.0, 0.15), (3.75, 0.2)), "guitar", "organ", True, 0.0, 0.10, 0.004,
@@ -89,23 +89,23 @@ GROOVES = {
     ),
     "edm": Groove(
         {"kick": "X...X...X...X...", "clap": "....X.......X...", "open": "..X...X...X...X.",
-         "closed": "xoxoxoxoxoxoxoxo"},
+         "closed": "X.xoX.ooX.xoX.oo"},
         tuple((beat + part, 0.22, 0) for beat in range(4) for part in (0.25, 0.5, 0.75)), "bass",
         ((0.0, 0.6), (0.75, 0.6), (1.5, 0.4), (2.0, 0.6), (2.75, 0.6), (3.5, 0.4)), "supersaw", "lead", False, 0.80,
         0.25, 0.0, ("DBC", "DBCM", "CMR", "DBCM"),
     ),
     "garage": Groove(
-        {"kick": "X.........X.....X......x..X.....", "snare": "....X.......X...", "closed": "x.xox.xox.xox.xo",
+        {"kick": "X.........X.....X......x..X.....", "snare": "....X.......X...", "closed": "X.xoX.ooX.xoX.oo",
          "rim": ".......o......o.", "shaker": "..x...x...x...x."},
         ((0.0, 0.6, 0), (1.75, 0.3, 0), (2.5, 0.7, 3), (3.5, 0.3, 12)), "sub",
         ((0.5, 0.25), (1.75, 0.4), (2.5, 0.25), (3.25, 0.4)), "organ", "bell", True, 0.35, 0.20, 0.002,
         ("DBC", "DBCM", "dBC", "DBCM"),
     ),
     "afro": Groove(
-        {"kick": "X.....x.X.....x.", "rim": "X..X..X...X.X...", "shaker": "xoxxxoxxxoxxxoxx",
-         "conga": "..o..oX...o..oX.", "snare": "............o..."},
+        {"kick": "X...x...X.....x.", "rim": "X..X..X...X.X...", "shaker": "xoxxxoxxxoxxxoxx",
+         "conga": "..o..oX...o..oX.", "snare": "............x..."},
         ((0.0, 0.6, 0), (0.75, 0.5, 0), (2.0, 0.4, 7), (2.75, 0.6, 0), (3.5, 0.4, 12)), "sub",
-        ((0.5, 0.3), (1.5, 0.3), (2.5, 0.3), (3.5, 0.3)), "guitar", "bell", False, 0.10, 0.22, 0.006,
+        ((0.0, 0.3), (0.75, 0.3), (1.5, 0.3), (2.5, 0.3), (3.0, 0.3)), "guitar", "bell", False, 0.10, 0.22, 0.006,
         ("DC", "DBC", "DBCM", "DBM"),
     ),
     "rock": Groove(
