@@ -79,9 +79,9 @@ class WorldOptions:
         low, high = self.seconds
         if not 0.5 <= low <= high <= 60 or not all(0 <= s <= 1 for s in (self.broken, self.hidden, self.lag)):
             raise DataError(
-                f"clips of {low} to {high} s, {self.broken:.0%} of them broken, a modality hidden in {self.hidden:.0%},"
-                f" {self.lag:.0%} out of time, cannot be: clips last 0.5 to 60 s, the shorter first, and broken, hidden"
-                " and lag are shares, 0 to 1"
+                f"clips of {low} to {high} s, {self.broken:.0%} of them broken, {self.lag:.0%} out of time, a modality"
+                f" hidden in {self.hidden:.0%}, cannot be: clips last 0.5 to 60 s, the shorter first, and broken, lag"
+                " and hidden are shares, 0 to 1"
             )
 
 

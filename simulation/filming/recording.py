@@ -103,7 +103,7 @@ class _Sound:
 
     def write_until(self, second: float) -> None:
         """Encode the frames that begin before this time on the clip's clock, so that both streams lie side by side."""
-        while self._next is not None and self._next.pts < second * self._sound.rate:
+        while self._next is not None and float(self._next.time or 0.0) < second:
             self._file.mux(self._stream.encode(self._next))
             self._next = next(self._frames, None)
 

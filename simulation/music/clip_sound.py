@@ -40,7 +40,7 @@ def clip_sound(script: ClipScript) -> ClipSound | None:
     size = max(1, round((end_s - sound.start_offset_s) * sound.rate))
     seconds = sound.start_offset_s + np.arange(size) / sound.rate
     rng = np.random.default_rng((sound.seed, 41))
-    samples = np.zeros(size, np.float32)
+    samples: np.ndarray = np.zeros(size, np.float32)
     if sound.kind in MUSICAL:
         samples = _music(sound, seconds)
         if sound.room:
