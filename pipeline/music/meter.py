@@ -5,11 +5,13 @@ chords that change where it begins. A bar's pattern is compared with a mean one 
 pattern models" (Krebs, Böck and Widmer, ISMIR 2013), but that a linear score and a softmax stand for their mixtures.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from pipeline.music.meter_pattern import PATTERN
-from pipeline.music.tempo import emphasised
+from pipeline.music.meter_pattern import PATTERN, TEMPO
+from pipeline.music.tempo import Candidate, emphasised, find_candidates
 
 BEATS = 4  # a bar
 SIXTEENTHS = 16  # a bar
@@ -70,8 +72,42 @@ def rotations(pattern: np.ndarray) -> np.ndarray:
     return np.stack([np.roll(pattern, -step, axis=0).ravel() for step in range(SIXTEENTHS)])
 
 
-def beat_probabilities(pattern: np.ndarray) -> np.ndarray:
-    """float [4]: probability that the beats are the sixteenths 0, 4, 8, 12; 1, 5, 9, 13; and so on."""
-    score = rotations(pattern) @ PATTERN.ravel()
-    odds = np.exp(score - score.max())
-    return (odds / odds.sum()).reshape(BEATS, 4).sum(0)
+@dataclass(frozen=True)
+class Meter:
+    """Beats of a clip as an even grid, and the doubt about it."""
+
+    period: float  # of a beat, in spectra
+    first: float  # a beat, in spectra, 0..period
+    strength: float  # of the tempo's candidate
+    agreement: float  # of the bar with the mean pattern: logarithm of odds against a bar of any kind
+    tempo_probability: float  # of this period among the candidates'
+    beat_probability: float  # of this period with this phase
+
+
+def find_meter(bands: np.ndarray, spectra: np.ndarray) -> Meter | None:
+    """The likeliest meter of onset strength [S, 5] and `onsets.audible` spectra [S, 64]; None: nothing comes again."""
+    candidates = find_candidates(emphasised(bands))
+    if not candidates:
+        return None
+    firsts = [find_sixteenths(bands, candidate.period) for candidate in candidates]
+    scores = np.stack(
+        [
+            rotations(bar_pattern(bands, spectra, candidate.period, first)) @ PATTERN.ravel()
+            + np.dot(tempo_features(candidate), TEMPO)
+            for candidate, first in zip(candidates, firsts, strict=True)
+        ]
+    )
+    odds = np.exp(scores - scores.max())
+    odds = (odds / odds.sum()).reshape(len(candidates), BEATS, 4).sum(1)
+    which, residue = np.unravel_index(int(odds.argmax()), odds.shape)
+    chosen, period = candidates[which], candidates[which].period
+    first = (firsts[which] + residue * period / 4) % period
+    agreement = float(scores[which].max() - np.dot(tempo_features(chosen), TEMPO))
+    return Meter(
+        period, first, chosen.strength, agreement, float(odds[which].sum()), float(odds[which, residue])
+    )  # fmt: skip
+
+
+def tempo_features(candidate: Candidate) -> np.ndarray:
+    """float32 [3]: how strong a tempo is, and how usual."""
+    return np.array([candidate.strength, candidate.octaves, candidate.octaves**2], np.float32)

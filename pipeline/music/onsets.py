@@ -11,6 +11,7 @@ SPECTRA_HZ = 100.0  # of log-mel spectra and onset strength: value k is of the m
 # First of each band's 64 mel bands: kick and bass; their harmonics; voices; snares and consonants; hats.
 BAND_EDGES = (0, 3, 8, 20, 40, 64)
 SILENT_DB = -70.0  # of the loudest mel bands of a clip that is silent but for an encoder's noise
+LATE_S = -0.004  # by which onsets come out late: log spectra rise when a stroke enters the window, before its middle
 _RANGE_DB = 60.0  # below the loudest: what is softer is not heard beside it
 _LAG = 2  # spectra: a window is 32 ms long, so that an onset takes two or three
 
