@@ -36,10 +36,19 @@ GRID_COLUMNS = (Column("frame_index", "int32", "T"), Column("timestamp", "float3
 
 @dataclass(frozen=True)
 class Grid:
-    """The T frames of one clip that a modality was computed on."""
+    """The T frames, or windows of sound, of one clip that a modality was computed on."""
 
-    frame_index: np.ndarray  # int32 [T] index in the source stream, counted from 0
-    timestamp: np.ndarray  # float32 [T] seconds from the clip's first frame
+    frame_index: np.ndarray  # int32 [T] index in the source stream, counted from 0; of windows their number
+    timestamp: np.ndarray  # float32 [T] seconds from the clip's first frame; of a window its centre
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What the decoding of a clip told of it, beside its frames and its sound."""
+
+    ending: Ending
+    scale: float = 1.0  # frame pixels a source pixel
+    heard: tuple[float, float] = (0.0, 0.0)  # s, from where to where the file has sound; only where that was asked for
 
 
 @dataclass(frozen=True)
@@ -75,11 +84,12 @@ class Modality(ABC):
     columns: tuple[Column, ...]
     row_per_person = False  # one table row a person, perhaps none (`rows` without arrays), instead of one a clip
     huggingface: Mapping[str, Any] = {}  # features of HF `datasets` that do not follow from the Arrow types
+    reads = "frames"  # of a clip; or "sound"
     subject = "any frame"  # what the model reads of a clip, as the report names it
     assembled_apart = False  # `assemble` is Python of tens of milliseconds: beside a GPU, another process does it
     is_skeleton = False  # read by the pose network; all others are sequences of features
 
-    # From pixels to rows
+    # From pixels, or sound, to rows
 
     @abstractmethod
     def build_extractor(self, entry: Any, state: "StateDict | None", **common: Any) -> "Extractor":
@@ -91,15 +101,12 @@ class Modality(ABC):
         """
 
     @abstractmethod
-    def assemble(
-        self, ending: Ending, grid: Grid, frame: np.ndarray, results: Sequence[Any], scale: float
-    ) -> ModalityRows:
-        """Rows of a clip from the extractor's results on its frames.
+    def assemble(self, decoded: Decoded, grid: Grid, frame: np.ndarray, results: Sequence[Any]) -> ModalityRows:
+        """Rows of a clip from the extractor's results on its frames, or on the windows of its sound.
 
         Args:
             frame: int32 [M] position in the grid of each result.
             results: [M] of the extractor's `collect`.
-            scale: frame pixels a source pixel.
         """
 
     # From rows to Arrow and back

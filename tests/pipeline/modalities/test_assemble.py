@@ -10,7 +10,7 @@ from models.extractors.people import People
 from models.extractors.scene import Scene
 from pipeline.decode.clips import Ending
 from pipeline.features.columns import to_batch
-from pipeline.modalities.record import Grid
+from pipeline.modalities.record import Decoded, Grid
 from pipeline.modalities.registry import find_modality, modality_names
 from tests.support.feature_rows import jpeg
 
@@ -18,8 +18,8 @@ ENDING = Ending("clip", "ok", "", "", 8, 8, "pyav", 640, 480, 1, 0.1)
 RANDOM = np.random.default_rng(4)
 
 
-def assemble(modality: str, *arguments: Any) -> Any:
-    return find_modality(modality).assemble(*arguments)
+def assemble(modality: str, ending: Ending, grid: Grid, frame: np.ndarray, results: Any, scale: float) -> Any:
+    return find_modality(modality).assemble(Decoded(ending, scale), grid, frame, results)
 
 
 def grid(frames: int) -> Grid:
