@@ -64,6 +64,16 @@ def find_modality(name: str) -> Modality:
     raise ProfileError(f"modality {name!r} does not exist; use one of {', '.join(modality_names())}")
 
 
+def sources_of(name: str) -> tuple[str, ...]:
+    """Names of the extracted modalities that one is made of; of an extracted one, its own.
+
+    Raises:
+        ProfileError: there is no such modality.
+    """
+    modality = find_modality(name)
+    return modality.sources if isinstance(modality, DerivedModality) else (name,)
+
+
 def find_extracted(name: str) -> ExtractedModality:
     """The extracted modality with that name.
 
