@@ -1,8 +1,9 @@
 """Batches, endings and shards joined into one dataset: its clips, with their labels, splits and files.
 
-datasets/<id>/clips.parquet      one row a clip; the paths in it are relative to the workspace
-datasets/<id>/faces.parquet      the lead dancer's face in each frame
-datasets/<id>/statistics.json    counts; written last, so where it exists, all files do
+datasets/<id>/clips.parquet        one row a clip; the paths in it are relative to the workspace
+datasets/<id>/faces.parquet        the lead dancer's face in each frame
+datasets/<id>/references.parquet   of training clips, what derived modalities compare others of the challenge with
+datasets/<id>/statistics.json      counts; written last, so where it exists, all files do
 """
 
 import json
@@ -17,9 +18,10 @@ import pyarrow as pa
 from models.weights.catalogue import is_trained
 from pipeline.core.errors import WorkspaceError
 from pipeline.dataset.context import with_records
-from pipeline.dataset.folder import CLIPS, FACES, STATISTICS, BatchFiles, DatasetFolder
+from pipeline.dataset.folder import CLIPS, FACES, REFERENCES, STATISTICS, BatchFiles, DatasetFolder
 from pipeline.dataset.labels import TRAIN, LabelOptions, make_labels
 from pipeline.dataset.near_duplicates import ClipSketch, clip_sketch, find_near_duplicates, name_originals
+from pipeline.dataset.rows import references_table
 from pipeline.decode.clips import Ending
 from pipeline.features.endings import read_endings
 from pipeline.features.plan import shard_path
@@ -28,9 +30,9 @@ from pipeline.ingest.clip_table import IngestedClip, read_ingest
 from pipeline.modalities.face import FaceRows, find_lead_faces
 from pipeline.modalities.pose import PoseRows
 from pipeline.modalities.record import ModalityRows
-from pipeline.modalities.registry import find_modality
+from pipeline.modalities.registry import derived_modalities, find_modality, with_derived
 
-DATASET_SCHEMA = 2
+DATASET_SCHEMA = 3
 
 
 @dataclass
@@ -56,6 +58,7 @@ def assemble(
     options: LabelOptions | None = None,
     progress: Callable[[int, int], None] | None = None,
     others: pd.DataFrame | None = None,
+    references: pa.Table | pd.DataFrame | None = None,
 ) -> None:
     """Write the dataset of `batches`.
 
@@ -65,6 +68,7 @@ def assemble(
     Args:
         progress: called with the number of clips done and of all clips.
         others: clips that are none of the batches' and may be earlier ones of a creator's (context.with_records).
+        references: table of those that clips are compared with; None: the dataset's own training clips.
 
     Raises:
         DataError: labels or splits that cannot be made; see pipeline.dataset.labels.
@@ -85,7 +89,7 @@ def assemble(
                 progress(len(rows), total)
     features.close()
 
-    modalities = tuple(batches[0].features) if batches else ()
+    modalities = with_derived(batches[0].features) if batches else ()
     clips = _clips_table(batches, rows, modalities)
     pairs = find_near_duplicates([row.sketch for row in rows])
     originals = name_originals(clips["clip_id"].tolist(), clips["content_hash"].tolist(), pairs)
@@ -101,6 +105,9 @@ def assemble(
     }
     dataset_folder.write_table(CLIPS, clips)
     dataset_folder.write_table(FACES, _faces_table(clips["clip_id"], rows))
+    if references is None:
+        references = references_table(dataset_folder.workspace, clips, modalities)
+    dataset_folder.write_table(REFERENCES, references)
     dataset_folder.write_json(STATISTICS, statistics)
 
 
@@ -179,6 +186,9 @@ def _read_clip(workspace: str, files: BatchFiles, clip: IngestedClip, endings: _
             continue
         row.shards[modality] = _relative(path, workspace)
         rows[modality] = reader.read(clip.clip_id, crops=False)
+    for derived in derived_modalities(rows):
+        if (derived_rows := derived.derive(rows)) is not None:
+            row.shards[derived.name], rows[derived.name] = row.shards[derived.sources[0]], derived_rows
     decoded = min(ending.frames / ending.expected, 1.0) if ending.expected else 1.0
     pose, face = rows.get("pose"), rows.get("face")
     if isinstance(face, FaceRows):

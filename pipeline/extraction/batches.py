@@ -17,7 +17,7 @@ import torch
 from models.extractors.extractor import Extractor
 from pipeline.decode.clips import Ending
 from pipeline.features.plan import FeatureSpec, ShardPlan
-from pipeline.modalities.registry import find_modality
+from pipeline.modalities.registry import find_extracted
 
 
 @dataclass
@@ -142,7 +142,7 @@ def _name_clips(modality: str, clips: Iterable[ClipInFlight]) -> Iterator[None]:
 
 def by_reading(plan: ShardPlan, what: str) -> list[FeatureSpec]:
     """Those of a plan's missing modalities that read `what`: frames or sound."""
-    return [spec for spec in plan.missing if find_modality(spec.modality).reads == what]
+    return [spec for spec in plan.missing if find_extracted(spec.modality).reads == what]
 
 
 def on_device(frames: np.ndarray, device: torch.device) -> torch.Tensor:

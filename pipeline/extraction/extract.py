@@ -34,7 +34,7 @@ from pipeline.features.endings import add_endings, read_endings
 from pipeline.features.plan import FeatureSpec, ShardPlan, endings_folder, features_folder, shard_path
 from pipeline.features.shards import ShardWriter, provenance
 from pipeline.modalities.record import Decoded, Grid, ModalityRows
-from pipeline.modalities.registry import find_modality
+from pipeline.modalities.registry import find_extracted
 
 _KEPT_BYTES = 512 * 2**20  # free memory kept for the next batch: about what its activations take
 _WAITING = 8  # batches and endings that wait for the thread of results, before the owner does
@@ -134,7 +134,7 @@ def _linking_processes(device: torch.device, workers: int) -> Iterator[Executor 
     count = workers // _WORKERS_A_LINKER + 1
     with spawned_pool(count) as pool:
         for _ in range(count):  # a process dies with the thread that starts it: this one, and not that of the results
-            pool.submit(find_modality, "pose")
+            pool.submit(find_extracted, "pose")
         yield pool
 
 
@@ -301,7 +301,7 @@ class _Shards:
                     continue
                 grid = Grid(np.array(partial.frame_index, np.int32), np.array(partial.timestamp, np.float32))
                 results = (decoded, grid, np.array(partial.frame, np.int32), partial.results)
-                apart = find_modality(modality).assembled_apart and self._linkers
+                apart = find_extracted(modality).assembled_apart and self._linkers
                 rows[modality] = apart.submit(_assemble, modality, *results) if apart else _assemble(modality, *results)
         clip.partials = {}
         self._assembled.append((clip, rows))
@@ -332,7 +332,7 @@ class _Shards:
 
 
 def _assemble(modality: str, *results: Any) -> ModalityRows:
-    return find_modality(modality).assemble(*results)
+    return find_extracted(modality).assemble(*results)
 
 
 def _is_made(rows: Mapping[str, "ModalityRows | Future"]) -> bool:

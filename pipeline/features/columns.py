@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.modalities.record import Column, Grid, ModalityRows
-from pipeline.modalities.registry import find_modality
+from pipeline.modalities.registry import find_extracted
 
 _SCALARS = {
     "string": pa.string(),
@@ -42,7 +42,7 @@ def shapes(modality: str, width: int) -> dict[str, dict[str, str]]:
     """Shape and dtype of every array column, with `width` for D."""
     return {
         column.name: {"shape": column.shape.replace("D", str(width)), "dtype": column.dtype}
-        for column in find_modality(modality).columns
+        for column in find_extracted(modality).columns
         if column.shape
     }
 
@@ -52,7 +52,7 @@ def arrow_schema(modality: str, width: int = 0) -> pa.Schema:
 
     width: D of its features; ignored for a modality without.
     """
-    described, record = shapes(modality, width), find_modality(modality)
+    described, record = shapes(modality, width), find_extracted(modality)
     fields = [
         pa.field(column.name, arrow_type(column), metadata=described.get(column.name)) for column in record.columns
     ]
@@ -66,7 +66,7 @@ def to_batch(rows: ModalityRows) -> pa.RecordBatch:
     Raises:
         ValueError: an array does not have the shape or dtype of its class; the message names clip and array.
     """
-    modality = find_modality(rows.modality)
+    modality = find_extracted(rows.modality)
     arrays = modality.to_arrays(rows)
     frames, width = arrays["frame_index"].shape[1], modality.feature_width(rows)
     sizes = {"T": frames, "M": arrays["frame"].shape[1] if "frame" in arrays else 0, "D": width}
@@ -97,7 +97,7 @@ def from_table(modality: str, table: pa.Table | pa.RecordBatch) -> ModalityRows:
     if len(clip_ids) != 1:
         raise ValueError(f"a table of one clip is needed, this one holds {len(clip_ids)}")
     clip_id = clip_ids.pop()
-    record, present = find_modality(modality), set(table.schema.names)
+    record, present = find_extracted(modality), set(table.schema.names)
     arrays = {
         column.name: _from_arrow(column, table.column(column.name), table.schema.field(column.name), table.num_rows)
         for column in record.columns

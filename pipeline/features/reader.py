@@ -14,7 +14,7 @@ from pipeline.core.errors import WorkspaceError
 from pipeline.features.columns import from_table
 from pipeline.features.parquet_files import CLIPS_KEY, KIND_KEY, NOBODY_KEY, SKIPPED_KEY, open_parquet, reading
 from pipeline.modalities.record import Grid, ModalityRows
-from pipeline.modalities.registry import find_modality, modality_names
+from pipeline.modalities.registry import extracted_names, find_extracted
 
 
 @dataclass(frozen=True)
@@ -72,13 +72,13 @@ class ShardReader:
         opened = self._opened()
         if grid := opened.nobody.get(clip_id):
             frame_index, timestamp = np.array(grid["frame_index"], np.int32), np.array(grid["timestamp"], np.float32)
-            return find_modality(self.modality).rows(clip_id, Grid(frame_index, timestamp))
+            return find_extracted(self.modality).rows(clip_id, Grid(frame_index, timestamp))
         if clip_id not in opened.row_groups:
             why = f"failed ({opened.skipped[clip_id]})" if clip_id in opened.skipped else "is not of this shard"
             raise KeyError(f"{self.path} has no rows of clip {clip_id}: it {why}")
         columns = None
         if not crops:
-            columns = [column.name for column in find_modality(self.modality).columns if column.name != "crop"]
+            columns = [column.name for column in find_extracted(self.modality).columns if column.name != "crop"]
         with reading(self.path):
             table = opened.file.read_row_group(opened.row_groups[clip_id], columns=columns, use_threads=False)
             rows = from_table(opened.metadata[KIND_KEY], table)
@@ -117,7 +117,7 @@ def _open_shard(path: str) -> _Opened:
 
 
 def _indexed(path: str, file: pq.ParquetFile, metadata: dict[str, str]) -> _Opened:
-    if metadata[KIND_KEY] not in modality_names():
+    if metadata[KIND_KEY] not in extracted_names():
         raise WorkspaceError(f"{path} holds {metadata[KIND_KEY]}, which is no modality")
     clip_ids = tuple(json.loads(metadata[CLIPS_KEY]))
     nobody = json.loads(metadata.get(NOBODY_KEY, "{}"))
@@ -230,4 +230,4 @@ def tensors(rows: ModalityRows) -> Any:
     PoseTensors, FaceTensors, of all others FeatureTensors (pipeline.modalities). They lack the crops of faces and the
     categories of scenes, which are in the rows.
     """
-    return find_modality(rows.modality).tensors(rows)
+    return find_extracted(rows.modality).tensors(rows)

@@ -24,7 +24,7 @@ from pipeline.features.parquet_files import (
 )
 from pipeline.files.checksums import close_parquet
 from pipeline.modalities.record import Grid, ModalityRows
-from pipeline.modalities.registry import find_modality
+from pipeline.modalities.registry import find_extracted
 
 _WRITE_OPTIONS = {
     "compression": "zstd",
@@ -68,7 +68,7 @@ class ShardWriter:
         Raises:
             ValueError: a clip is twice in `order`, or `metadata` holds a key that the writer sets.
         """
-        self._record = find_modality(modality)
+        self._record = find_extracted(modality)
         if len(set(order)) != len(order):
             raise ValueError(f"{path}: a clip is in the shard's order twice")
         refuse_writer_keys(path, metadata)

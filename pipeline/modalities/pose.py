@@ -15,8 +15,8 @@ from pipeline.modalities.record import (
     GRID_COLUMNS,
     Column,
     Decoded,
+    ExtractedModality,
     Grid,
-    Modality,
     ModalityRows,
     grid_tensors,
 )
@@ -73,7 +73,7 @@ class PoseEntry(Entry):
     max_persons: Annotated[int, Rule(low=1, high=300)]  # kept a frame; the maximum of models.extractors.pose
 
 
-class Pose(Modality):
+class Pose(ExtractedModality):
     name = "pose"
     version = 3
     entry = PoseEntry

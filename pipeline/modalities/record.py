@@ -71,23 +71,89 @@ class FeatureTensors:
 
 
 class Modality(ABC):
-    """The definition of one modality. To add one, write a subclass in a new module and list it in
-    pipeline.modalities.registry.MODALITIES.
+    """The definition of one modality, as the model reads it. To add one, write a subclass of ExtractedModality or
+    DerivedModality in a new module and list it in pipeline.modalities.registry.MODALITIES.
 
     Importing a modality's module imports no torch: planning reads names, versions and profile entries only.
     """
 
     name: str
-    version: int  # raised when a change of the extractor's code changes its results: features are then made anew
-    entry: type[Entry]  # the modality's table of a profile
+    version: int  # raised when a change of the code changes the rows: features are then made anew
     rows: type[ModalityRows]
+    subject = "any frame"  # what the model reads of a clip, as the report names it
+    is_skeleton = False  # read by the pose network; all others are sequences of features
+
+    @abstractmethod
+    def stored_width(self, rows: Any) -> int | None:
+        """Width of the features that the model reads, as the dataset's statistics keep it; None: always the same."""
+
+    @abstractmethod
+    def quality(self, rows: Any, decoded: float, lead_faces: np.ndarray) -> float:
+        """Trustworthiness of a clip's rows, 0..1.
+
+        Args:
+            decoded: share of the expected frames that were decoded.
+            lead_faces: int64 [F] indices of the lead dancer's faces among the clip's.
+        """
+
+    def input_spec(self, stored_width: int | None) -> "InputSpec":
+        """Description of the input for the model's encoder."""
+        from models.virality.inputs import InputSpec
+
+        assert stored_width is not None
+        return InputSpec(stored_width)
+
+    @abstractmethod
+    def read_input(
+        self, rows: Any, spec: "InputSpec", config: VdvConfig, lead_faces: np.ndarray, quality: float
+    ) -> Any:
+        """A clip's model input without the batch dimension, before random sampling. rows: None: the clip has none."""
+
+    def draw_inputs(
+        self, inputs: "Sequence[Any]", config: VdvConfig, generators: Sequence[np.random.Generator] | None
+    ) -> "list[ModalityInput]":
+        """Samples of the inputs that `read_input` returned. generators: one a clip, in training; None: for scoring."""
+        return list(inputs)
+
+
+class DerivedModality(Modality):
+    """A modality computed from the rows of others. It has no extractor, no shards and no table in a profile.
+
+    It is used wherever all its sources are. A clip has it where `derive` gives rows.
+    """
+
+    sources: tuple[str, ...]  # names of extracted modalities
+
+    def stored_width(self, rows: Any) -> int | None:
+        return None
+
+    @abstractmethod
+    def derive(self, rows: Mapping[str, ModalityRows]) -> ModalityRows | None:
+        """Rows of a clip from those of its sources, by name. None: nothing follows from them."""
+
+    # What a clip says only beside others of its challenge
+
+    def reference(self, rows: Any) -> Mapping[str, np.ndarray]:
+        """Arrays of a training clip that others of its challenge are compared with; none: nothing is compared."""
+        return {}
+
+    def find_usual(self, references: Sequence[Mapping[str, np.ndarray]]) -> Any:
+        """What is usual in a challenge, by `reference` of some of its training clips."""
+
+    def relate(self, rows: Any, usual: Any) -> Any:
+        """The rows of a clip against what is usual in its challenge."""
+        return rows
+
+
+class ExtractedModality(Modality):
+    """A modality computed by a network from the clip itself, and stored in shards."""
+
+    entry: type[Entry]  # the modality's table of a profile
     columns: tuple[Column, ...]
     row_per_person = False  # one table row a person, perhaps none (`rows` without arrays), instead of one a clip
     huggingface: Mapping[str, Any] = {}  # features of HF `datasets` that do not follow from the Arrow types
     reads = "frames"  # of a clip; or "sound"
-    subject = "any frame"  # what the model reads of a clip, as the report names it
     assembled_apart = False  # `assemble` is Python of tens of milliseconds: beside a GPU, another process does it
-    is_skeleton = False  # read by the pose network; all others are sequences of features
 
     # From pixels, or sound, to rows
 
@@ -131,42 +197,11 @@ class Modality(ABC):
     def tensors(self, rows: Any) -> Any:
         """The rows as torch tensors of their own memory, on the CPU."""
 
-    # From rows to the virality model
-
     def stored_width(self, rows: Any) -> int | None:
-        """Width of the features that the model reads, as the dataset's statistics keep it; None: always the same."""
         return self.feature_width(rows)
 
-    @abstractmethod
-    def quality(self, rows: Any, decoded: float, lead_faces: np.ndarray) -> float:
-        """Trustworthiness of a clip's rows, 0..1.
 
-        Args:
-            decoded: share of the expected frames that were decoded.
-            lead_faces: int64 [F] indices of the lead dancer's faces among the clip's.
-        """
-
-    def input_spec(self, stored_width: int | None) -> "InputSpec":
-        """Description of the input for the model's encoder."""
-        from models.virality.inputs import InputSpec
-
-        assert stored_width is not None
-        return InputSpec(stored_width)
-
-    @abstractmethod
-    def read_input(
-        self, rows: Any, spec: "InputSpec", config: VdvConfig, lead_faces: np.ndarray, quality: float
-    ) -> Any:
-        """A clip's model input without the batch dimension, before random sampling. rows: None: the clip has none."""
-
-    def draw_inputs(
-        self, inputs: "Sequence[Any]", config: VdvConfig, generators: Sequence[np.random.Generator] | None
-    ) -> "list[ModalityInput]":
-        """Samples of the inputs that `read_input` returned. generators: one a clip, in training; None: for scoring."""
-        return list(inputs)
-
-
-class ClipModality(Modality):
+class ClipModality(ExtractedModality):
     """A modality with one table row a clip. Its rows' arrays have the columns' names."""
 
     @abstractmethod

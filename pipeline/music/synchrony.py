@@ -12,10 +12,11 @@ stray together.
 
 A lag is known modulo a beat only: that of least magnitude is taken. Somebody late by a whole beat looks as if on it.
 The moment of the beat at which a dance's poses are reached is the dance's: a lag counts against its challenge's usual
-one (pipeline.dataset.usual_lags).
+one, and other clips tell lags of whole beats (pipeline.music.references).
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.stats import chi2
@@ -27,6 +28,7 @@ MAX_SHIFT_S = 0.5  # of the cross-correlation
 ALIGNMENT_S = 0.05  # standard deviation of the kernel of beat alignment: AIST++ has 3 frames of 60 a second
 # Periods in seconds of the pulse that people move to. A tempo outside is halved or doubled: trackers err by an octave.
 _PULSE_S = (0.36, 1.1)
+CLOSE_S = 0.1  # lag by which closeness falls to 0.6; viewers accept 0.045 s early to 0.125 s late (ITU-R BT.1359)
 _MIN_BEATS = 4  # in a window; below, nothing is said of it
 _MIN_STEPS = 8  # speeds that a fit is made of
 _LEVEL = 0.05  # of the test that the speeds follow the beat at all; above, there is no lag
@@ -72,12 +74,15 @@ class Synchrony:
     correlation: np.ndarray  # float32 [L] of onset curve and motion energy, motion delayed by -MAX_SHIFT_S..MAX_SHIFT_S
     kinematic_beats: tuple[np.ndarray, ...]  # of each limb float32 [.] s
     speed: np.ndarray  # float32 [V, S] trunk lengths a second at RATE_HZ from 0 s; NaN: not seen
+    usual_lag_s: float = 0.0  # of the challenge's clips (pipeline.music.references)
+    beat_certain: bool = False  # other clips of the challenge tell by how many beats the clip lags
 
-    def agreement(self, usual_lag_s: float = 0.0) -> float:
-        """Correlation of the clip's motion with the beat at the usual lag, -1..1; 0 where it follows no beat."""
+    @property
+    def agreement(self) -> float:
+        """How well the dancer keeps to the music as the challenge does, 0..1; 0 where the motion follows no beat."""
         if not np.isfinite(self.clip_lag_s):
             return 0.0
-        return self.clip_strength * float(np.cos(2 * np.pi * (self.clip_lag_s - usual_lag_s) / self.period_s))
+        return self.clip_strength * float(closeness(np.array(self.clip_lag_s - self.usual_lag_s)))
 
 
 @dataclass(frozen=True)
@@ -95,6 +100,16 @@ class Pulse:
         phase = np.where(before > 0, self.number[0] - before / self.period_s, phase)
         phase = np.where(after > 0, self.number[-1] + after / self.period_s, phase)
         return np.where(np.maximum(before, after) <= _BEYOND * self.period_s, phase, np.nan)
+
+
+def closeness(lag_s: np.ndarray) -> np.ndarray:
+    """1 at no lag, falling to 0 beyond CLOSE_S, for lags of any shape."""
+    return np.exp(-(lag_s**2) / (2 * CLOSE_S**2))
+
+
+def wrapped(lag_s: Any, period_s: float) -> Any:
+    """The lag, a number or an array, of least magnitude modulo the period."""
+    return lag_s - period_s * np.round(lag_s / period_s)
 
 
 def find_pulse(music: Music) -> Pulse | None:
@@ -138,10 +153,13 @@ def measure_synchrony(seconds: np.ndarray, position: np.ndarray, seen: np.ndarra
     def column(name: str) -> np.ndarray:
         return np.array([getattr(window, name) for window in windows], np.float32)
 
+    lags = column("lag_s")
+    if np.isfinite(whole.lag_s):  # a stretch does not leave the beat that the clip is on
+        lags = whole.lag_s + wrapped(lags - whole.lag_s, pulse.period_s)
     return Synchrony(
         start_s=starts.astype(np.float32),
         end_s=ends.astype(np.float32),
-        lag_s=column("lag_s"),
+        lag_s=lags.astype(np.float32),
         lag_error_s=column("lag_error_s"),
         strength=column("strength"),
         at_beats=column("at_beats"),

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from pipeline.core import storage
 from pipeline.core.errors import DamagedFile
 from pipeline.dataset.assemble import count_clips
-from pipeline.dataset.folder import CLIPS, DATASETS, FACES, STATISTICS, DatasetFolder
+from pipeline.dataset.folder import CLIPS, DATASETS, FACES, REFERENCES, STATISTICS, DatasetFolder
 from pipeline.features.plan import ATTEMPTS
 from pipeline.files.checksums import CHECKSUM, DATA_CHECKSUM, PLACE, check_parquet, write_parquet
 from pipeline.files.folder import Folder, discard
@@ -137,7 +137,7 @@ def _stem(name: str) -> str:
 def _dataset_steps(folder: DatasetFolder, finding: Finding) -> Iterator[Step]:
     """Steps over datasets/<id>/ or uploads/<id>/. Its name stays: no build asks for it again."""
     names = storage.listing(folder.path)
-    yield from _table_steps(folder, [name for name in (FACES, SCORES) if name in names], finding)
+    yield from _table_steps(folder, [name for name in (FACES, REFERENCES, SCORES) if name in names], finding)
     if SCORES_CSV in names and _is_csv_old(folder, finding):
         yield _rewriting(folder, SCORES_CSV, "as scores.parquet", partial(_rewrite_csv, folder))
     if CLIPS not in names:

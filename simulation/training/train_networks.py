@@ -31,7 +31,7 @@ from models.extractors.face_cascade import DetectorOptions
 from models.extractors.resnet import Preprocessing, new_trunk
 from models.weights.catalogue import BUNDLED_FOLDER
 from models.weights.profiles import Profile
-from pipeline.modalities.registry import build_extractor, load_profile, modality_names
+from pipeline.modalities.registry import build_extractor, extracted_names, load_profile
 from simulation.script import SCENES
 from simulation.training import face_training, picture_training, pose_training
 from simulation.training.fitting import Budget, RandomSamples, fit
@@ -78,7 +78,7 @@ def main(arguments: list[str] | None = None) -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
         cv2.setNumThreads(options.threads)
-    chosen = [name for name in modality_names() if name in options.only]
+    chosen = [name for name in extracted_names() if name in options.only]
     unfinished = [name for name in chosen if options.again or not is_finished(options.output / f"{name}.safetensors")]
     for name in chosen:
         if name not in unfinished:
@@ -105,7 +105,7 @@ def main(arguments: list[str] | None = None) -> None:
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--only", type=lambda text: text.split(","), default=list(modality_names()), help="pose,scene,..."
+        "--only", type=lambda text: text.split(","), default=list(extracted_names()), help="pose,scene,..."
     )
     parser.add_argument("--again", action="store_true", help="train what is finished, too")
     parser.add_argument("--steps", type=int, help="of each network; default: its own number")
@@ -120,8 +120,8 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--cache", type=Path, default=Path("workspace/demo-weights"), help="folder of rendered frames")
     parser.add_argument("--output", type=Path, default=BUNDLED_FOLDER)
     options = parser.parse_args(arguments)
-    if unknown := sorted(set(options.only) - set(modality_names())):
-        parser.error(f"--only {','.join(unknown)}: the networks are {', '.join(modality_names())}")
+    if unknown := sorted(set(options.only) - set(extracted_names())):
+        parser.error(f"--only {','.join(unknown)}: the networks are {', '.join(extracted_names())}")
     if not 1 <= options.worlds <= len(TRAINING_SEEDS):
         parser.error(f"--worlds {options.worlds}: give 1 to {len(TRAINING_SEEDS)}")
     return options
@@ -133,7 +133,7 @@ def _budget(name: str, options: argparse.Namespace) -> Budget:
 
 
 def train(name: str, setup: TrainingSetup, budget: Budget) -> None:
-    """Train, evaluate and write one of modality_names()."""
+    """Train, evaluate and write one of extracted_names()."""
     start = time.monotonic()
     trained = _TRAINERS[name](setup, budget)
     minutes = f"{(time.monotonic() - start) / 60:.0f} minutes on {_machine(setup.device)}"
@@ -294,7 +294,7 @@ def write_card(folder: Path) -> None:
     ]
     profile = load_profile("demo")
     total = 0
-    for name in modality_names():
+    for name in extracted_names():
         path = folder / f"{name}.safetensors"
         if not path.exists():
             continue

@@ -22,7 +22,7 @@ from pipeline.core.errors import WorkspaceError
 from pipeline.features.reader import FeatureStore, ShardReader, tensors
 from pipeline.features.shards import ShardWriter
 from pipeline.files.checksums import write_parquet
-from pipeline.modalities.registry import modality_names
+from pipeline.modalities.registry import extracted_names
 from tests.pipeline.features.test_shards import assert_equal
 from tests.support.feature_rows import WIDTH, appearance_rows, face_rows, pose_rows, rows_of, scene_rows
 from tests.support.feature_shards import write
@@ -32,7 +32,7 @@ from tests.support.feature_shards import write
 def store(tmp_path: Path) -> FeatureStore:
     """Clips c0..c5 in two shards a modality; c5 failed."""
     paths = {}
-    for modality in modality_names():
+    for modality in extracted_names():
         paths[modality] = [str(tmp_path / f"{modality}-{number}.parquet") for number in (0, 1)]
         for number, path in enumerate(paths[modality]):
             clips = [f"c{3 * number + at}" for at in range(3)]
@@ -97,7 +97,7 @@ def test_a_reader_may_be_closed_and_asked_again(store: FeatureStore) -> None:
 
 
 def test_a_store_finds_every_clip_in_every_modality(store: FeatureStore) -> None:
-    for modality in modality_names():
+    for modality in extracted_names():
         assert store.clip_ids(modality) == ("c0", "c1", "c2", "c3", "c4")
         assert store.skipped(modality) == {"c5": "corrupt"}
         assert store.has(modality, "c4")
@@ -203,7 +203,7 @@ def test_a_shard_cut_off_anywhere_is_found_damaged(tmp_path: Path, keep: float) 
         ShardReader(str(path)).clip_ids  # noqa: B018
 
 
-@pytest.mark.parametrize("modality", modality_names())
+@pytest.mark.parametrize("modality", extracted_names())
 def test_a_flipped_bit_in_the_data_is_found(tmp_path: Path, modality: str) -> None:
     path = tmp_path / "x.parquet"
     write(path, [rows_of(modality, "a"), rows_of(modality, "b", seed=1)])
