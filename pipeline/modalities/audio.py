@@ -54,6 +54,7 @@ class AudioRows(ModalityRows):
 class AudioEntry(Entry):
     """The table [audio] of a profile."""
 
+    stride: Annotated[int, Rule(low=1, high=1)]  # frames have no part in it
     architecture: Annotated[str, Rule(choices=("cnn14-16k", "cnn8-w16"))]
     window_s: Annotated[float, Rule(low=0.5, high=30)]  # heard by the network at a time
     hop_s: Annotated[float, Rule(low=0.1, high=30)]  # from one window to the next

@@ -11,8 +11,8 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d, median_filter
 
 from pipeline.music.meter import BEATS, Meter, find_meter
-from pipeline.music.onsets import LATE_S, SPECTRA_HZ, audible, is_silent, onset_bands
-from pipeline.music.tempo import emphasised
+from pipeline.music.onsets import LATE_S, audible, is_silent, onset_bands
+from pipeline.music.tempo import SPECTRA_HZ, emphasised
 
 SHORTEST_S = 2.5  # of sound in which a tempo can be told
 MIN_CONFIDENCE = 0.2  # of the tempo; below, there is said to be none

@@ -5,8 +5,8 @@ Written by `python -m simulation.training.meter_training`, which fits them to sy
 
 import numpy as np
 
-# Sixteenths of a bar from its first beat; onset strength below 190, 440, 1040 and 2,940 Hz and above, change of harmony,
-# level of the bass.
+# A row a sixteenth of a bar, from its first beat: onset strength below 190, 440, 1,040 and 2,940 Hz and above, change
+# of harmony, level of the bass.
 PATTERN = np.array(
     [
         [1.29, -0.23, 0.08, 0.10, -0.17, 0.44, 0.66],

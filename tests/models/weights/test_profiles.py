@@ -40,7 +40,7 @@ def test_every_bundled_profile_loads_and_says_how_frames_are_sampled(name: str) 
     assert profile.name == name
     options.SamplingOptions(**profile.sampling)
     face = 4 if name == "demo" else 2  # the face search is the demo's costliest step
-    assert [profile.entry(modality).stride for modality in extracted_names()] == [1, 2, face, 10]
+    assert [profile.entry(modality).stride for modality in extracted_names()] == [1, 2, face, 10, 1]
 
 
 def test_the_entries_and_sampling_keys_are_those_of_the_pipeline() -> None:
