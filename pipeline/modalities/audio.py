@@ -23,7 +23,7 @@ from pipeline.modalities.record import (
 if TYPE_CHECKING:
     import torch
 
-    from models.extractors.audio import AudioExtractor, AudioWindow
+    from models.extractors.audio.extractor import AudioExtractor, AudioWindow
     from models.virality.inputs import InputSpec
     from pipeline.modalities.record import StateDict
 
@@ -85,7 +85,7 @@ class Audio(FeatureModality):
     subject = "the sound"
 
     def build_extractor(self, entry: AudioEntry, state: "StateDict | None", **common: Any) -> "AudioExtractor":
-        from models.extractors.audio import AudioExtractor
+        from models.extractors.audio.extractor import AudioExtractor
 
         return AudioExtractor(
             state, architecture=entry.architecture, window_s=entry.window_s, hop_s=entry.hop_s, **common

@@ -30,3 +30,6 @@ PATTERN = np.array(
 )
 # Strength of the tempo, octaves above tempo.PREFERRED_BPM, their square.
 TEMPO = np.array([12.44, 0.12, -8.31], np.float32)
+# Logistic regressions of beats.tempo_evidence and beats.beat_evidence.
+TEMPO_ODDS = np.array([0.0, 1.0, 0.0, 1.0, 0.0])
+BEAT_ODDS = np.array([0.0, 1.0, 1.0, 0.0])
