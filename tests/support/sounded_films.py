@@ -64,6 +64,21 @@ def film(
     return path
 
 
+def dubbed(path: Path, track: SoundTrack) -> Path:
+    """A film of one video stream, with this sound from now on."""
+    given = path.rename(path.with_suffix(".given" + path.suffix))
+    with av.open(str(given)) as pictures, av.open(str(path), "w") as container:
+        stream = container.add_stream_from_template(pictures.streams.video[0])
+        sound = _stream(container, track)
+        packets = [packet for packet in pictures.demux(video=0) if packet.size]
+        for packet in packets:
+            packet.stream = stream
+        for packet in sorted([*packets, *_sound(sound, track)], key=lambda packet: packet.dts * packet.time_base):
+            container.mux(packet)
+    given.unlink()
+    return path
+
+
 def _stream(container: Any, track: SoundTrack) -> Any:
     stream = container.add_stream(track.codec, rate=track.rate, layout=track.layout)
     if track.marks is not None:

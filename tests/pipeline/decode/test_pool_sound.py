@@ -25,8 +25,10 @@ def run(jobs: Iterable[DecodeJob], limits: DecodeLimits = LIMITS) -> list[Chunk 
             if isinstance(event, Ending):
                 events.append(event)
                 continue
-            copied = {"frames": event.frames.copy()} if isinstance(event, Chunk) else {"samples": event.samples.copy()}
-            events.append(replace(event, **copied))
+            if isinstance(event, Chunk):
+                events.append(replace(event, frames=event.frames.copy()))
+            else:
+                events.append(replace(event, samples=event.samples.copy()))
             event.release()
     return events
 
