@@ -47,6 +47,7 @@ class _Row:
     height: int
     duration_s: float
     shards: dict[str, str] = field(default_factory=dict)  # relative path by modality that has rows
+    without: dict[str, str] = field(default_factory=dict)  # code by modality that a clip with pictures has no rows in
     quality: dict[str, float] = field(default_factory=dict)
     faces: list[tuple[int, int, int | None]] = field(default_factory=list)  # frame, face, track
     sketch: ClipSketch | None = None
@@ -183,6 +184,8 @@ def _read_clip(workspace: str, files: BatchFiles, clip: IngestedClip, endings: _
         path = shard_path(folder, clip.shard)
         reader = features.shard(modality, path)
         if clip.clip_id not in reader.clip_ids:
+            if row.status != "failed" and clip.clip_id in reader.skipped:
+                row.without[modality] = reader.skipped[clip.clip_id]
             continue
         row.shards[modality] = _relative(path, workspace)
         rows[modality] = reader.read(clip.clip_id, crops=False)
@@ -219,6 +222,8 @@ def _clips_table(batches: Sequence[BatchFiles], rows: Sequence[_Row], modalities
     for modality in modalities:
         clips[f"shard_{modality}"] = pd.array([row.shards.get(modality) for row in rows], dtype="string")
         clips[f"quality_{modality}"] = [row.quality.get(modality, 0.0) for row in rows]
+        if find_modality(modality).reads == "sound":
+            clips[f"without_{modality}"] = pd.array([row.without.get(modality) for row in rows], dtype="string")
     return clips
 
 
@@ -231,7 +236,7 @@ def _faces_table(clip_ids: Sequence[str], rows: Sequence[_Row]) -> pa.Table:
 
 
 def count_clips(clips: pd.DataFrame, modalities: Sequence[str]) -> dict:
-    """Numbers of clips by ending, code, split, challenge and modality, and of copies.
+    """Numbers of clips by ending, code, split, challenge and modality, of those without sound by why, and of copies.
 
     clips: of clips.parquet.
     """
@@ -249,8 +254,15 @@ def count_clips(clips: pd.DataFrame, modalities: Sequence[str]) -> dict:
         "split": {str(side): int(count) for side, count in clips["split"].value_counts().sort_index().items()},
         "challenges": challenges,
         "modalities": {modality: int(clips[f"shard_{modality}"].notna().sum()) for modality in modalities},
+        "without": {modality: codes for modality in modalities if (codes := _count_without(clips, modality))},
         "copies": _count_copies(clips),
     }
+
+
+def _count_without(clips: pd.DataFrame, modality: str) -> dict[str, int]:
+    """Numbers of clips that were decoded and have no rows in a modality that reads sound, by code."""
+    codes = clips[f"without_{modality}"].dropna() if f"without_{modality}" in clips else ()
+    return dict(sorted(Counter(codes).items()))
 
 
 def _count_copies(clips: pd.DataFrame) -> dict[str, int]:
