@@ -65,6 +65,7 @@ from pipeline.modalities.registry import (
 )
 from simulation.filming.film import film, frame_times, label_frames
 from simulation.filming.recording import record
+from simulation.music.clip_sound import clip_sound
 from simulation.render import OPTIONS, manifest_path, read_options, write_manifest, write_options
 from simulation.script import ClipScript
 from simulation.truth import PEOPLE, clips_table, people_path, read_people, write_clips, write_people
@@ -234,7 +235,8 @@ def render_thinly(folder: Path, upload: Upload) -> None:
     grid = film_grid(upload.script, SamplingOptions(**load_profile(PROFILE).sampling))
     seconds = frame_times(upload.script)[grid.frame_index]
     shown = seconds[chosen(len(seconds))]
-    record(folder / upload.uri, (picture for picture, _ in film(upload.script, shown)), shown, upload.script.phone)
+    pictures = (picture for picture, _ in film(upload.script, shown))
+    record(folder / upload.uri, pictures, shown, upload.script.phone, clip_sound(upload.script))
     labels = [] if upload.script.phone.damage else list(label_frames(upload.script, seconds))
     write_people(folder, upload, seconds[: len(labels)], labels)
 

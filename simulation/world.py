@@ -7,8 +7,8 @@ The likes follow a stated rule, so that the best possible prediction is known:
                      + creator + noise
 
 `skill` is the mean of four components (script.Skill), `look` the outfit's, `expression` the face's, `scene` a fixed
-value a scene, `synchrony` that of the dance's lag behind the music (music.timing.synchrony_value); its weight is 0 where
-nothing else is said. The creator's effect and the noise are normal and visible nowhere.
+value a scene, `synchrony` that of the dance's lag behind the music (music.timing.synchrony_value), with weight 0 unless
+the world says otherwise. The creator's effect and the noise are normal and visible nowhere.
 """
 
 from dataclasses import dataclass, field, replace
@@ -79,9 +79,9 @@ class WorldOptions:
         low, high = self.seconds
         if not 0.5 <= low <= high <= 60 or not all(0 <= s <= 1 for s in (self.broken, self.hidden, self.lag)):
             raise DataError(
-                f"clips of {low} to {high} s, {self.broken:.0%} of them broken, a modality hidden in {self.hidden:.0%},"
-                f" {self.lag:.0%} out of time, cannot be: clips last 0.5 to 60 s, the shorter first, and broken, hidden"
-                " and lag are shares, 0 to 1"
+                f"clips of {low} to {high} s, {self.broken:.0%} of them broken, {self.lag:.0%} out of time, a modality"
+                f" hidden in {self.hidden:.0%}, cannot be: clips last 0.5 to 60 s, the shorter first, and broken, lag"
+                " and hidden are shares, 0 to 1"
             )
 
 

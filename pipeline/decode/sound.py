@@ -21,7 +21,7 @@ from pipeline.core.options import SOUND_HZ
 from pipeline.decode.container import open_sound
 from pipeline.decode.timeline import Timeline
 
-__all__ = ["SOUND_HZ", "ClipSound", "decode_sound"]
+__all__ = ["NO_SOUND", "SOUND_HZ", "ClipSound", "decode_sound"]
 
 # Timestamps are rounded (to 1 ms in Matroska and FLV) and tremble in recordings of browsers, while the sound itself has
 # no gap; a packet that is lost leaves one of 20 ms at least, in all usual codecs.
@@ -47,6 +47,9 @@ class ClipSound:
     reason: str = ""
 
 
+NO_SOUND = ClipSound(np.zeros(0, np.int16), code="no_sound", reason="the file has no audio stream")
+
+
 class _Unusable(Exception):
     """Raised where a sound can be used no further."""
 
@@ -62,7 +65,7 @@ def decode_sound(source: Source, timeline: Timeline, max_seconds: float) -> Clip
         container, stream = open_sound(source)
         with container:
             if stream is None:
-                return _none("no_sound", "the file has no audio stream")
+                return NO_SOUND
             _fill(mix, container, stream, _Clock(timeline))
     except (_Unusable, ClipError) as error:
         problem = str(error)
@@ -80,11 +83,11 @@ def _outcome(mix: "_Mix", problem: str) -> ClipSound:
     samples = mix.mono()
     if max(int(samples.max()), -int(samples.min())) <= _SILENCE:
         return _none("silent", "the sound is silence")
-    return ClipSound(samples, mix.heard, "", problem)
+    return ClipSound(samples, (round(mix.heard[0], 6), round(mix.heard[1], 6)), "", problem)
 
 
 def _none(code: str, reason: str) -> ClipSound:
-    return ClipSound(np.zeros(0, np.int16), (0.0, 0.0), code, reason)
+    return ClipSound(np.zeros(0, np.int16), code=code, reason=reason)
 
 
 def _fill(mix: "_Mix", container: Any, stream: Any, clock: "_Clock") -> None:
@@ -113,7 +116,7 @@ def _fill(mix: "_Mix", container: Any, stream: Any, clock: "_Clock") -> None:
             if error.errno == errno.ENOMEM:
                 raise MemoryError from error
             damage = f"damaged {max(0.0, mix.at_s or 0.0):.2f} s into the clip: {error.strerror}"
-            if mix.at_s is not None or not isinstance(error, av.error.InvalidDataError):
+            if mix.at_s is not None:
                 raise _Unusable(damage) from error
             continue
         for frame in frames:
@@ -144,6 +147,7 @@ class _Clock:
         self._ends_s = [*(at_s for _, at_s in self._parts[1:]), timeline.end_s]
         self._wrap_s = timeline.wrap_s
         self._part = 0
+        self._last_s: float | None = None  # timestamp of the piece before
         self._offset_s = self._parts[0][1] - self._parts[0][0]
 
     def is_early(self, packet: Any) -> bool:
@@ -161,8 +165,9 @@ class _Clock:
         if stamp_s is None:
             return follows_s or 0.0
         time_s = self._time(stamp_s, follows_s or 0.0)
+        stands_still, self._last_s = self._last_s is not None and stamp_s <= self._last_s, stamp_s
         if follows_s is None or abs(time_s - follows_s) <= _BREAK_S:
-            return time_s
+            return follows_s if stands_still and follows_s is not None else time_s
         if time_s > follows_s and time_s < self._ends_s[self._part]:
             return time_s  # a gap
         for part in range(self._part + 1, len(self._parts)):

@@ -37,7 +37,7 @@ from pipeline.decode.decoders import ClipDecoding, Frame
 from pipeline.decode.orientation import first_orientation
 from pipeline.decode.picture import fit_rgb
 from pipeline.decode.picture_sketch import picture_sketch, sketch_stride
-from pipeline.decode.sound import ClipSound, decode_sound
+from pipeline.decode.sound import NO_SOUND, ClipSound, decode_sound
 
 KEPT_BYTES = 192 * 2**20  # free memory a worker keeps for the next clip: eight clips, up to 1080p, leave 125 MiB
 MAX_CHUNK_FRAMES = 32  # what an extractor's batch can use; small pictures would else fill a slot with whole clips
@@ -189,8 +189,9 @@ def decode(source: Source, job: dict, chunks: ChunkWriter, sampling: SamplingOpt
         timeline = decoding.cursor.timeline
         assert timeline is not None
         chunks.link.send(event="pictures", **ending)
+        has_sound = bool(decoding.container.streams.audio)
         del decoding, frame  # the pictures' memory is for the sound
-        chunks.send_sound(decode_sound(source, timeline, sampling.max_seconds))
+        chunks.send_sound(decode_sound(source, timeline, sampling.max_seconds) if has_sound else NO_SOUND)
     return ending
 
 

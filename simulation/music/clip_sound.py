@@ -6,7 +6,7 @@ import numpy as np
 from scipy import signal
 
 from simulation.music.instruments import RATE
-from simulation.music.timing import beats_a_second, heard_interval, true_beats
+from simulation.music.timing import heard_interval, tempo_bpm, true_beats
 from simulation.music.tracks import Track, track
 from simulation.music.voice import speech
 from simulation.script import MUSICAL, ClipScript, SoundScript
@@ -40,11 +40,11 @@ def clip_sound(script: ClipScript) -> ClipSound | None:
     size = max(1, round((end_s - sound.start_offset_s) * sound.rate))
     seconds = sound.start_offset_s + np.arange(size) / sound.rate
     rng = np.random.default_rng((sound.seed, 41))
-    samples = np.zeros(size, np.float32)
+    samples: np.ndarray = np.zeros(size, np.float32)
     if sound.kind in MUSICAL:
         samples = _music(sound, seconds)
         if sound.room:
-            samples = _in_room(samples, sound, rng)
+            samples = in_room(samples, sound, rng)
     if sound.kind == "voice_over":
         samples = _UNDER_VOICE * samples + 0.5 * speech(size / sound.rate, sound.rate, rng)
     samples = np.tanh(_LOUDER * 10 ** (sound.gain_db / 20) * samples).astype(np.float32)
@@ -80,7 +80,7 @@ def resampled(samples: np.ndarray, rate: int, other: int) -> np.ndarray:
 def _music(sound: SoundScript, seconds: np.ndarray) -> np.ndarray:
     """The track at `seconds` [N] of the clip's clock, float32 [N]."""
     music = track(sound.track)
-    beats = sound.start_beat + (seconds + sound.lag_s) * beats_a_second(sound)
+    beats = sound.start_beat + (seconds + sound.lag_s) * tempo_bpm(sound) / 60
     return _read(music, beats, sound.rate)
 
 
@@ -101,7 +101,7 @@ def _read(music: Track, beats: np.ndarray, rate: int) -> np.ndarray:
     return b + 0.5 * part * (c - a + part * (2 * a - 5 * b + 4 * c - d + part * (3 * (b - c) + d - a)))
 
 
-def _in_room(samples: np.ndarray, sound: SoundScript, rng: np.random.Generator) -> np.ndarray:
+def in_room(samples: np.ndarray, sound: SoundScript, rng: np.random.Generator) -> np.ndarray:
     """Music from a loudspeaker in a room: thin, with reflections and a tail."""
     rate = sound.rate
     sos = signal.butter(2, (180.0, min(9_000.0, 0.45 * rate)), "bandpass", fs=rate, output="sos")

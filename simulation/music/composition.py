@@ -11,7 +11,7 @@ BEATS = 64  # of a track, which is a loop: four sections of four bars
 SECTION = 16
 BAR = 4
 _LOUDNESS = {"X": 1.0, "x": 0.62, "o": 0.33}
-_HEAVY = ("kick", "snare", "clap", "tom", "crash")  # silent in a section with light drums
+_HEAVY = ("kick", "snare", "clap", "open", "tom", "crash")  # silent where drums are light
 
 # Roots of the four bars of a section, degrees of the scale.
 _PROGRESSIONS = {
@@ -63,6 +63,8 @@ def compose(style: TrackStyle) -> Score:
         start = float(section * SECTION)
         if "D" in playing or "d" in playing:
             drums += list(_drums(style, groove, rng, start, light="d" in playing))
+        if "R" in playing:
+            drums += list(_roll(start))
         for bar, degree in enumerate(progression):
             at = start + bar * BAR
             if "B" in playing:
@@ -100,6 +102,13 @@ def _drums(style: TrackStyle, groove: Groove, rng: np.random.Generator, start: f
                 yield Stroke(swung(start + step / 4, style.swing), drum, float(rng.uniform(0.5, 0.9)))
     if style.energy > 0.4 and not light:
         yield Stroke(start, "crash", 0.8)
+
+
+def _roll(start: float) -> Iterator[Stroke]:
+    """The build-up of a break: claps on the beats of its second half, at last in sixteenths, ever louder."""
+    beats = [*np.arange(8, 12, 1.0), *np.arange(12, 14, 0.5), *np.arange(14, 16, 0.25)]
+    for beat in beats:
+        yield Stroke(start + float(beat), "clap", 0.2 + 0.05 * (float(beat) - 8))
 
 
 def _pitch(style: TrackStyle, degree: int, octave: int) -> int:

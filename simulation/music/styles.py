@@ -48,58 +48,64 @@ class Groove:
     pump: float  # how far the kick presses everything else down (side-chain), 0..1
     reverb: float  # share
     loose_s: float  # standard deviation of strokes from the grid: 0 a machine
-    form: tuple[str, str, str, str]  # of a section's instruments: D drums, d drums without kick and snare, B, C, M
+    form: tuple[str, str, str, str]  # of a section's instruments: D drums, d light ones, R a roll, B, C, M
 
 
 GROOVES = {
     "house": Groove(
-        {"kick": "X...X...X...X...", "clap": "....X.......X...", "open": "..X...X...X...X.", "closed": "x.oxx.oxx.oxx.ox"},
+        {"kick": "X...X...X...X...", "clap": "....X.......X...", "open": "..X...X...X...X.",
+         "closed": "x.oxx.oxx.oxx.ox"},
         ((0.5, 0.4, 0), (1.5, 0.4, 0), (2.5, 0.4, 12), (3.5, 0.4, 0)), "bass",
         ((0.0, 0.4), (1.5, 0.4), (2.5, 0.6)), "piano", "pluck", True, 0.65, 0.22, 0.0,
-        ("DBC", "DBCM", "dCM", "DBCM"),
+        ("DBC", "DBCM", "dCMR", "DBCM"),
     ),
     "funk": Groove(
-        {"kick": "X.....X...X....o", "snare": "....X..o.o..X..o", "closed": "X.xoX.xoX.xoX.x.", "open": "..............x."},
+        {"kick": "X.....x.X.x....o", "snare": "....X..o.o..X..o", "closed": "X.ooX.xoX.ooX.x.",
+         "open": "..............x."},
         ((0.0, 0.3, 0), (0.75, 0.2, 12), (1.5, 0.3, 0), (2.25, 0.2, 7), (2.5, 0.3, 10), (3.5, 0.3, 12)), "slap",
         ((0.5, 0.15), (1.25, 0.15), (1.75, 0.2), (3.0, 0.15), (3.75, 0.2)), "guitar", "organ", True, 0.0, 0.10, 0.004,
         ("DB", "DBC", "DBCM", "DBCM"),
     ),
     "rnb": Groove(
-        {"kick": "X......x..X.....", "snare": "....X.......X...", "closed": "x.xox.x.x.xox.xo", "rim": "..........o....o"},
+        {"kick": "X......x..X.....", "snare": "....X.......X...", "closed": "x.xox.x.x.xox.xo",
+         "rim": "..........o....o"},
         ((0.0, 1.4, 0), (1.75, 0.7, 0), (2.5, 1.2, 7)), "sub",
         ((0.0, 1.9), (2.0, 1.9)), "epiano", "flute", True, 0.15, 0.35, 0.005,
         ("CMd", "DBC", "DBCM", "DBC"),
     ),
     "reggaeton": Groove(
-        {"kick": "X...X...X...X...", "snare": "...X..X....X..X.", "shaker": "x.x.x.x.x.x.x.x.", "conga": "......o......o.o"},
+        {"kick": "X...X...X...X...", "snare": "...X..X....X..X.", "shaker": "x.x.x.x.x.x.x.x.",
+         "conga": "......o......o.o"},
         ((0.0, 0.7, 0), (1.5, 0.4, 0), (2.0, 0.7, 0), (3.5, 0.4, 7)), "sub",
         ((0.75, 0.4), (1.5, 0.4), (2.75, 0.4), (3.5, 0.4)), "pluck", "flute", False, 0.30, 0.18, 0.0,
         ("DBC", "DBM", "DBCM", "DBCM"),
     ),
     "synthwave": Groove(
-        {"kick": "X.......X.x.....", "snare": "....X.......X...", "closed": "x.o.x.o.x.o.x.o.", "tom": "..............o."},
+        {"kick": "X.......X.x.....", "snare": "....X.......X...", "closed": "x.o.x.o.x.o.x.o.",
+         "tom": "..............o."},
         tuple((beat / 2, 0.4, 12 * (beat % 4 == 3)) for beat in range(8)), "bass",
         ((0.0, 3.8),), "pad", "lead", False, 0.25, 0.35, 0.0,
         ("dBC", "DBC", "DBCM", "DBCM"),
     ),
     "edm": Groove(
-        {"kick": "X...X...X...X...", "clap": "....X.......X...", "open": "..X...X...X...X.", "closed": "xoxoxoxoxoxoxoxo"},
+        {"kick": "X...X...X...X...", "clap": "....X.......X...", "open": "..X...X...X...X.",
+         "closed": "X.xoX.ooX.xoX.oo"},
         tuple((beat + part, 0.22, 0) for beat in range(4) for part in (0.25, 0.5, 0.75)), "bass",
-        ((0.0, 0.6), (0.75, 0.6), (1.5, 0.4), (2.0, 0.6), (2.75, 0.6), (3.5, 0.4)), "supersaw", "lead", False, 0.80, 0.25,
-        0.0, ("DBC", "DBCM", "CM", "DBCM"),
+        ((0.0, 0.6), (0.75, 0.6), (1.5, 0.4), (2.0, 0.6), (2.75, 0.6), (3.5, 0.4)), "supersaw", "lead", False, 0.80,
+        0.25, 0.0, ("DBC", "DBCM", "CMR", "DBCM"),
     ),
     "garage": Groove(
-        {"kick": "X.........X.....X......x..X.....", "snare": "....X.......X...", "closed": "x.xox.xox.xox.xo",
+        {"kick": "X.........X.....X......x..X.....", "snare": "....X.......X...", "closed": "X.xoX.ooX.xoX.oo",
          "rim": ".......o......o.", "shaker": "..x...x...x...x."},
         ((0.0, 0.6, 0), (1.75, 0.3, 0), (2.5, 0.7, 3), (3.5, 0.3, 12)), "sub",
         ((0.5, 0.25), (1.75, 0.4), (2.5, 0.25), (3.25, 0.4)), "organ", "bell", True, 0.35, 0.20, 0.002,
         ("DBC", "DBCM", "dBC", "DBCM"),
     ),
     "afro": Groove(
-        {"kick": "X.....x.X.....x.", "rim": "X..X..X...X.X...", "shaker": "xoxxxoxxxoxxxoxx", "conga": "..o..oX...o..oX.",
-         "snare": "............o..."},
+        {"kick": "X...x...X.....x.", "rim": "X..X..X...X.X...", "shaker": "xoxxxoxxxoxxxoxx",
+         "conga": "..o..oX...o..oX.", "snare": "............x..."},
         ((0.0, 0.6, 0), (0.75, 0.5, 0), (2.0, 0.4, 7), (2.75, 0.6, 0), (3.5, 0.4, 12)), "sub",
-        ((0.5, 0.3), (1.5, 0.3), (2.5, 0.3), (3.5, 0.3)), "guitar", "bell", False, 0.10, 0.22, 0.006,
+        ((0.0, 0.3), (0.75, 0.3), (1.5, 0.3), (2.5, 0.3), (3.0, 0.3)), "guitar", "bell", False, 0.10, 0.22, 0.006,
         ("DC", "DBC", "DBCM", "DBM"),
     ),
     "rock": Groove(
@@ -109,7 +115,7 @@ GROOVES = {
         ("DBC", "DBCM", "DBCM", "DBC"),
     ),
     "ballad": Groove(
-        {"kick": "X.........x.....", "snare": "........X.......", "closed": "x.o.x.o.x.o.x.o."},
+        {"kick": "X.........x.....", "snare": "....x.......X...", "closed": "x.o.x.o.x.o.x.o."},
         ((0.0, 1.9, 0), (2.0, 1.9, 0)), "sub",
         tuple((float(beat), 0.95) for beat in range(4)), "piano", "flute", True, 0.0, 0.40, 0.004,
         ("CM", "DBC", "DBCM", "DBCM"),

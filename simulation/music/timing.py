@@ -10,9 +10,9 @@ OUT_OF_TIME_S = 0.3  # lag at which synchrony is worth nothing
 _STEP_S = 0.02  # at which the limbs' delays are averaged
 
 
-def beats_a_second(sound: SoundScript) -> float:
-    """Tempo of the music as heard. Raises KeyError: the sound has no music."""
-    return style_of(sound.track).bpm * sound.speed / 60
+def tempo_bpm(sound: SoundScript) -> float:
+    """Tempo of the music as heard, beats a minute; NaN where the sound has no music."""
+    return style_of(sound.track).bpm * sound.speed if sound.kind in MUSICAL else float("nan")
 
 
 def heard_interval(script: ClipScript) -> tuple[float, float]:
@@ -28,7 +28,7 @@ def true_beats(script: ClipScript) -> np.ndarray:
     sound = script.sound
     if sound.kind not in MUSICAL:
         return np.empty(0)
-    tempo = beats_a_second(sound)
+    tempo = tempo_bpm(sound) / 60  # beats a second
     first = sound.start_beat + sound.lag_s * tempo
     start, end = heard_interval(script)
     numbers = np.arange(np.ceil(first + start * tempo), np.floor(first + end * tempo) + 1)

@@ -1,4 +1,4 @@
-"""Sound like speech without words: voiced syllables of changing pitch with the formants of vowels, consonants, pauses."""
+"""Sound like speech without words: syllables of changing pitch with the formants of vowels, consonants, pauses."""
 
 import numpy as np
 from scipy import signal

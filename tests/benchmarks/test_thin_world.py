@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -22,6 +23,7 @@ from pipeline.ingest.ingest_batch import run_ingest
 from pipeline.modalities.registry import build_extractor
 from simulation.filming.film import film, label_frames
 from simulation.filming.visibility import OCCLUDED, VISIBLE
+from simulation.music.clip_sound import clip_sound
 from simulation.render import render_world, write_options
 from simulation.truth import ClipTruth, PersonTruth, clips_table
 from simulation.world import LikesOptions, WorldOptions, make_world
@@ -106,6 +108,21 @@ def test_a_thin_world_has_the_skeletons_of_the_truth_and_a_label_for_every_clip_
         np.testing.assert_allclose(lead.keypoints[shown][:, :2], true[shown][:, :2], atol=1.0)
         assert np.isfinite(clips.loc[script.clip_id, "label"])
         assert all(clips.loc[script.clip_id, f"quality_{name}"] > 0 for name in ("pose", "appearance", "scene"))
+
+
+def test_a_film_of_a_few_pictures_has_the_whole_sound_of_the_clip(world: ExtractedWorld) -> None:
+    heard = 0
+    for upload in make_world(WORLD):
+        sound = clip_sound(upload.script)
+        if upload.script.phone.damage or sound is None:
+            continue
+        with av.open(str(world.folder / upload.uri)) as file:
+            decoded = [frame.to_ndarray() for frame in file.decode(audio=0)]
+        seconds = sum(part.shape[1] for part in decoded) / sound.rate
+        assert seconds >= len(sound.samples) / sound.rate - 0.05 - max(0.0, -sound.start_s)
+        assert (max(np.abs(part).max() for part in decoded) > 0.05) == (upload.script.sound.kind != "silent")
+        heard += upload.script.sound.kind != "silent"
+    assert heard >= 2
 
 
 def test_a_world_that_differs_in_its_likes_shares_the_features_and_has_labels_of_its_own(
