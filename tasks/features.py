@@ -322,9 +322,8 @@ class DatasetOptions(ExtractOptions):
         return DatasetFolder.of(self.workspace, dataset_id)
 
     def dataset_done(self) -> bool:
-        if self.dataset_id is None or not all(task.done() for task in self.extractions()):
-            return False
-        return self.dataset_made()
+        made_of = self.dataset_id is not None and all(task.done() for task in self.extractions())
+        return made_of and self.dataset_made()
 
     def dataset_made(self) -> bool:
         """Whether the dataset is there, whatever is lacking of the features that it was made of."""
