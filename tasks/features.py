@@ -94,10 +94,7 @@ class ExtractOptions(WorkspaceTask):
     profile = luigi.Parameter(
         default="demo", description="networks and weights: full, light, demo, untrained, or the path of a TOML file"
     )
-    modalities = luigi.Parameter(
-        default=",".join(extracted_names()),
-        description="which modalities, comma-separated; one that is derived from others comes with them",
-    )
+    modalities = luigi.Parameter(default=",".join(extracted_names()), description="which modalities, comma-separated")
     device = DeviceOption()
     owners = NumberOption(
         int, 0, 64, default=0, significant=False,
@@ -314,11 +311,9 @@ class DatasetOptions(ExtractOptions):
         if batches is None:
             return None
         specs = {spec.modality: spec.fingerprint for spec in self.specs}
-        derived = {modality.name: modality.version for modality in derived_modalities(specs)}
+        specs |= {modality.name: f"derived, {modality.version}" for modality in derived_modalities(specs)}
         labels = [self.label_kind, self.max_followers]
-        return fingerprint(
-            {"version": DATASET_VERSION, "batches": batches, "specs": specs, "derived": derived, "labels": labels}
-        )
+        return fingerprint({"version": DATASET_VERSION, "batches": batches, "specs": specs, "labels": labels})
 
     def dataset_folder(self) -> DatasetFolder:
         dataset_id = self.dataset_id
@@ -327,9 +322,8 @@ class DatasetOptions(ExtractOptions):
         return DatasetFolder.of(self.workspace, dataset_id)
 
     def dataset_done(self) -> bool:
-        if self.dataset_id is None or not all(task.done() for task in self.extractions()):
-            return False
-        return self.dataset_made()
+        made_of = self.dataset_id is not None and all(task.done() for task in self.extractions())
+        return made_of and self.dataset_made()
 
     def dataset_made(self) -> bool:
         """Whether the dataset is there, whatever is lacking of the features that it was made of."""

@@ -300,7 +300,9 @@ def feedback_text(clip: str, feedback: "ClipFeedback") -> list[str]:
     lines = [f"clip {clip} against the best {len(references)} of its challenge: {', '.join(references)}"]
     for explained in findings:
         lines += [f"  {explained.sentence}", f"      {explained.meaning}"]
-    if not findings:
+    for off in feedback.off_beat:
+        lines += [f"  {off.sentence}", f"      {off.meaning}"]
+    if not (findings or feedback.off_beat):
         lines.append("  nothing stands out: it differs from them no more than they do from one another")
     return lines
 

@@ -107,7 +107,9 @@ def assemble(
     dataset_folder.write_table(CLIPS, clips)
     dataset_folder.write_table(FACES, _faces_table(clips["clip_id"], rows))
     if references is None:
-        references = references_table(dataset_folder.workspace, clips, modalities)
+        references = references_table(
+            dataset_folder.workspace, clips, (clips["split"] == TRAIN).to_numpy(bool), modalities
+        )
     dataset_folder.write_table(REFERENCES, references)
     dataset_folder.write_json(STATISTICS, statistics)
 

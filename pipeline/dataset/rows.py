@@ -13,7 +13,6 @@ import pyarrow as pa
 
 from pipeline.core import storage
 from pipeline.dataset.folder import DatasetFolder
-from pipeline.dataset.labels import TRAIN
 from pipeline.features.reader import ReaderCache
 from pipeline.modalities.record import DerivedModality, ModalityRows
 from pipeline.modalities.registry import derived_modalities, find_modality
@@ -69,18 +68,18 @@ class RowReader:
         return reader.read(clip_id, crops=False) if clip_id in reader.clip_ids else None
 
 
-def references_table(workspace: str, clips: pd.DataFrame, modalities: Sequence[str]) -> pa.Table:
-    """`reference` of derived modalities, for some training clips of each challenge: a row an array, of REFERENCES_SCHEMA.
+def references_table(workspace: str, clips: pd.DataFrame, training: np.ndarray, modalities: Sequence[str]) -> pa.Table:
+    """`reference` of derived modalities, for some training clips of each challenge: an array a row.
 
-    clips: clips.parquet. modalities: those of the dataset.
+    Of REFERENCES_SCHEMA. clips: clips.parquet; training: bool, of each of them; modalities: those of the dataset.
     """
     reader, records = RowReader(workspace, clips), []
     for record in derived_modalities(modalities):
-        training = np.flatnonzero(((clips["split"] == TRAIN) & clips[f"shard_{record.name}"].notna()).to_numpy(bool))
-        for challenge, members in pd.Series(training).groupby(clips["challenge"].to_numpy()[training]):
+        rows = np.flatnonzero(training & clips[f"shard_{record.name}"].notna().to_numpy(bool))
+        for challenge, members in pd.Series(rows).groupby(clips["challenge"].to_numpy()[rows]):
             for row in _spread(members.to_numpy(), MOST_REFERENCES):
-                rows = reader.read(row, record.name)
-                arrays = record.reference(rows) if rows is not None else {}
+                derived = reader.read(row, record.name)
+                arrays = record.reference(derived) if derived is not None else {}
                 about = (str(clips["clip_id"].iat[row]), str(challenge), record.name)
                 records += [(*about, name, list(values.shape), values.ravel()) for name, values in arrays.items()]
     reader.close()

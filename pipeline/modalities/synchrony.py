@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from models.virality.config import VdvConfig
 from models.virality.skeleton import normalise
-from pipeline.modalities.pose import PoseRows
 from pipeline.modalities.record import DerivedModality, Grid, ModalityRows, sequence_input
 from pipeline.modalities.tracks import lead_of
 from pipeline.music.kinematics import LIMBS
@@ -57,7 +56,8 @@ class SynchronyModality(DerivedModality):
 
     def derive(self, rows: Mapping[str, ModalityRows]) -> SynchronyRows | None:
         """None: nobody dances, no music is heard, or no beats were found."""
-        pose, audio = cast(PoseRows, rows["pose"]), cast(Any, rows["audio"])
+        pose: Any = rows["pose"]
+        audio: Any = rows["audio"]
         lead = lead_of(pose.tracks)
         if lead is None or not lead.valid.any():
             return None
