@@ -27,12 +27,15 @@ from pipeline.features.endings import read_endings
 from pipeline.features.plan import shard_path
 from pipeline.features.reader import ShardReader
 from pipeline.ingest.clip_table import IngestedClip, read_ingest
+from pipeline.modalities.audio import AudioRows
 from pipeline.modalities.face import FaceRows, find_lead_faces
 from pipeline.modalities.pose import PoseRows
 from pipeline.modalities.record import ModalityRows
 from pipeline.modalities.registry import derived_modalities, find_modality, with_derived
+from pipeline.music.fingerprint import same_sounds
 
-DATASET_SCHEMA = 3
+DATASET_SCHEMA = 4
+_SURE = 0.8  # confidence of a tempo from which on clips of other tempi are not asked whether they sound the same
 
 
 @dataclass
@@ -51,6 +54,8 @@ class _Row:
     quality: dict[str, float] = field(default_factory=dict)
     faces: list[tuple[int, int, int | None]] = field(default_factory=list)  # frame, face, track
     sketch: ClipSketch | None = None
+    sound: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))  # its fingerprint
+    tempo: float = 0.0  # beats a minute; 0: not known for sure
 
 
 def assemble(
@@ -95,6 +100,8 @@ def assemble(
     pairs = find_near_duplicates([row.sketch for row in rows])
     originals = name_originals(clips["clip_id"].tolist(), clips["content_hash"].tolist(), pairs)
     clips["copies"] = pd.array(originals, dtype="string")
+    sounds = same_sounds([row.sound for row in rows], [row.tempo for row in rows])
+    clips["same_sound"] = pd.array(name_originals(clips["clip_id"].tolist(), [""] * len(clips), sounds), dtype="string")
     clips = with_records(clips, others)
     labels = make_labels(clips, options)
     clips["label"], clips["percentile"], clips["split"] = labels.label, labels.percentile, labels.split
@@ -199,6 +206,9 @@ def _read_clip(workspace: str, files: BatchFiles, clip: IngestedClip, endings: _
     if isinstance(face, FaceRows):
         tracks, pose_frames = (pose.tracks, pose.grid.frame_index) if isinstance(pose, PoseRows) else ((), np.zeros(0))
         row.faces = find_lead_faces(tracks, pose_frames, face)
+    if isinstance(audio := rows.get("audio"), AudioRows):
+        row.sound = np.array(audio.fingerprint)  # of its own memory: the shard's is not kept
+        row.tempo = float(audio.tempo) if audio.tempo_confidence >= _SURE else 0.0
     lead_faces = np.array([index for _, index, _ in row.faces], np.int64)
     for modality, modality_rows in rows.items():
         row.quality[modality] = find_modality(modality).quality(modality_rows, decoded, lead_faces)
@@ -258,6 +268,7 @@ def count_clips(clips: pd.DataFrame, modalities: Sequence[str]) -> dict:
         "modalities": {modality: int(clips[f"shard_{modality}"].notna().sum()) for modality in modalities},
         "without": {modality: codes for modality in modalities if (codes := _count_without(clips, modality))},
         "copies": _count_copies(clips),
+        "same_sound": _count_same_sounds(clips),
     }
 
 
@@ -265,6 +276,22 @@ def _count_without(clips: pd.DataFrame, modality: str) -> dict[str, int]:
     """Numbers of clips that were decoded and have no rows in a modality that reads sound, by code."""
     codes = clips[f"without_{modality}"].dropna() if f"without_{modality}" in clips else ()
     return dict(sorted(Counter(codes).items()))
+
+
+def _count_same_sounds(clips: pd.DataFrame) -> dict[str, int]:
+    """Numbers of clips whose sound another one has, and of those held out that share it with training clips of another
+    challenge: what was learned of a track may then help where the challenge has not been seen.
+    """
+    if "same_sound" not in clips:
+        return {"clips": 0, "held_out_of_other_challenges": 0}
+    shared = clips[clips["same_sound"].notna()]
+    trained = shared[shared["split"] == TRAIN].groupby("same_sound")["challenge"].agg(set)
+    held_out = shared[shared["split"] != TRAIN]
+    elsewhere = sum(
+        bool(trained.get(sound, set()) - {challenge})
+        for sound, challenge in zip(held_out["same_sound"], held_out["challenge"], strict=True)
+    )
+    return {"clips": len(shared), "held_out_of_other_challenges": elsewhere}
 
 
 def _count_copies(clips: pd.DataFrame) -> dict[str, int]:
