@@ -55,8 +55,14 @@ from pipeline.features.shards import ShardWriter, provenance
 from pipeline.ingest.clip_table import newest_file, read_ingest
 from pipeline.ingest.ingest_batch import run_ingest
 from pipeline.ingest.manifest import Batch, read_manifests
-from pipeline.modalities.record import Grid, ModalityRows
-from pipeline.modalities.registry import build_extractor, find_modality, load_profile, modality_identity, modality_names
+from pipeline.modalities.record import Decoded, Grid, ModalityRows
+from pipeline.modalities.registry import (
+    build_extractor,
+    extracted_names,
+    find_extracted,
+    load_profile,
+    modality_identity,
+)
 from simulation.filming.film import film, frame_times, label_frames
 from simulation.filming.recording import record
 from simulation.music.clip_sound import clip_sound
@@ -70,7 +76,7 @@ from simulation.world import Upload, WorldOptions, make_world
 PICTURES = 6
 THIN_VERSION = 1  # raised when the same options give other features
 POSE = "pose"
-SEEN = tuple(name for name in modality_names() if name != POSE)  # extracted from pictures
+SEEN = tuple(name for name in extracted_names() if name != POSE)  # extracted from pictures
 
 Progress = Callable[[str, int, int], None]  # stage, done, of
 
@@ -239,7 +245,7 @@ def write_features(
     folder: Path, seen: Seen, uploads: Sequence[Upload], errors: PoseErrors, progress: Progress
 ) -> list[FeatureSpec]:
     """Write shards of what was seen, its frames numbered as in whole films, and of skeletons; return their specs."""
-    specs = [_thin_spec(name, seen, errors) for name in modality_names()]
+    specs = [_thin_spec(name, seen, errors) for name in extracted_names()]
     raw = {spec.modality: seen.features(spec) for spec in seen.specs}
     clips = _Clips(folder, uploads, seen.sampling)
     shards = read_ingest(seen.table()).shards
@@ -296,7 +302,8 @@ class _Clips:
         grid = film_grid(self._scripts[ending.clip_id], self._sampling)
         clip = self._table.loc[ending.clip_id].to_dict()
         people = errors.detect(clip, read_people(self._folder, ending.clip_id))
-        return find_modality(POSE).assemble(ending, grid, np.arange(len(people), dtype=np.int32), people, 1.0)
+        frame = np.arange(len(people), dtype=np.int32)
+        return find_extracted(POSE).assemble(Decoded(ending), grid, frame, people)
 
 
 def add_options(folder: Path, clips: int, seed: int, world: Path | None) -> None:

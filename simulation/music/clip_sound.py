@@ -44,7 +44,7 @@ def clip_sound(script: ClipScript) -> ClipSound | None:
     if sound.kind in MUSICAL:
         samples = _music(sound, seconds)
         if sound.room:
-            samples = _in_room(samples, sound, rng)
+            samples = in_room(samples, sound, rng)
     if sound.kind == "voice_over":
         samples = _UNDER_VOICE * samples + 0.5 * speech(size / sound.rate, sound.rate, rng)
     samples = np.tanh(_LOUDER * 10 ** (sound.gain_db / 20) * samples).astype(np.float32)
@@ -101,7 +101,7 @@ def _read(music: Track, beats: np.ndarray, rate: int) -> np.ndarray:
     return b + 0.5 * part * (c - a + part * (2 * a - 5 * b + 4 * c - d + part * (3 * (b - c) + d - a)))
 
 
-def _in_room(samples: np.ndarray, sound: SoundScript, rng: np.random.Generator) -> np.ndarray:
+def in_room(samples: np.ndarray, sound: SoundScript, rng: np.random.Generator) -> np.ndarray:
     """Music from a loudspeaker in a room: thin, with reflections and a tail."""
     rate = sound.rate
     sos = signal.butter(2, (180.0, min(9_000.0, 0.45 * rate)), "bandpass", fs=rate, output="sos")
