@@ -9,6 +9,7 @@ The world is the one that `RenderWorld` would render from the same options: the 
   does; face, appearance and scene are extracted of all of them, by the product, where a whole film gives 20, 40, 8;
 * the skeletons are the truth's, at all moments of the sampling grid, with errors that the pose network makes on an
   extracted world (benchmarks.pose_errors), linked and given a lead by the product;
+* the sound is whole, and extracted of the film by the product;
 * near-duplicates are not looked for: sketches so rare cannot be compared. The worlds have none.
 
 Ingest, shards and dataset are the product's, so whatever reads a workspace reads this one. A world that differs from
@@ -76,7 +77,7 @@ from simulation.world import Upload, WorldOptions, make_world
 PICTURES = 6
 THIN_VERSION = 1  # raised when the same options give other features
 POSE = "pose"
-SEEN = tuple(name for name in extracted_names() if name != POSE)  # extracted from pictures
+SEEN = tuple(name for name in extracted_names() if name != POSE)  # extracted from thin films
 
 Progress = Callable[[str, int, int], None]  # stage, done, of
 
@@ -259,14 +260,12 @@ def write_features(
             weights = {key: value for key, value in spec.identity["extractor"].items() if key.endswith("weights")}
             metadata = provenance(profile=PROFILE, weights=weights, decoder=decoder_versions(), options=spec.identity)
             with ShardWriter(path, spec.modality, [ending.clip_id for ending in endings], metadata) as writer:
-                rows: Iterator[ModalityRows]
                 used = [ending for ending in endings if ending.status != "failed"]
                 if spec.modality == POSE:
-                    rows = (clips.skeletons(ending, errors) for ending in used)
+                    for ending in used:
+                        writer.add(clips.skeletons(ending, errors))
                 else:
-                    rows = clips.as_in_whole_films(shard_path(raw[spec.modality], shard), used)
-                for of_one in rows:
-                    writer.add(of_one)
+                    clips.copy(shard_path(raw[spec.modality], shard), used, writer)
                 for ending in endings:
                     if ending.status == "failed":
                         writer.skip(ending.clip_id, ending.code)
@@ -287,14 +286,20 @@ class _Clips:
         self._scripts = {upload.script.clip_id: upload.script for upload in uploads}
         self._table = clips_table(uploads).set_index("clip_id", drop=False)
 
-    def as_in_whole_films(self, path: str, endings: Sequence[Ending]) -> Iterator[ModalityRows]:
-        """Rows of a shard that was extracted of thin films, their frames numbered as in the whole films."""
+    def copy(self, path: str, endings: Sequence[Ending], writer: ShardWriter) -> None:
+        """Write a shard that was extracted of thin films, frames numbered as in the whole films; sound is whole."""
         reader = ShardReader(path)
+        of_frames = find_extracted(reader.modality).reads == "frames"
         for ending in endings:
+            if ending.clip_id in reader.skipped:  # no sound
+                writer.skip(ending.clip_id, reader.skipped[ending.clip_id])
+                continue
             rows = reader.read(ending.clip_id)
-            whole = film_grid(self._scripts[ending.clip_id], self._sampling).frame_index
-            frame_index = whole[chosen(len(whole))][rows.grid.frame_index]
-            yield replace(rows, grid=Grid(frame_index, rows.grid.timestamp))
+            if of_frames:
+                whole = film_grid(self._scripts[ending.clip_id], self._sampling).frame_index
+                frame_index = whole[chosen(len(whole))][rows.grid.frame_index]
+                rows = replace(rows, grid=Grid(frame_index, rows.grid.timestamp))
+            writer.add(rows)
         reader.close()
 
     def skeletons(self, ending: Ending, errors: PoseErrors) -> ModalityRows:
