@@ -27,7 +27,7 @@ from simulation.render import render_world, write_options
 from simulation.truth import ClipTruth, PersonTruth, clips_table
 from simulation.world import LikesOptions, WorldOptions, make_world
 
-WORLD = WorldOptions(seed=14, clips=4, creators=2, challenges=1, seconds=(0.6, 0.8), broken=0.25)
+WORLD = WorldOptions(seed=14, clips=4, creators=2, challenges=1, seconds=(2.55, 2.6), broken=0.25)
 FRAMES = 12
 
 
@@ -123,7 +123,9 @@ def test_a_thin_world_hears_the_whole_clip_where_there_is_something_to_hear(worl
             continue
         rows = reader.read(script.clip_id)
         # The last picture of a thin film is the last sampled one, up to a tenth of a second before the film's end.
-        np.testing.assert_allclose(rows.heard, heard_interval(script), atol=0.15)  # type: ignore[attr-defined]
+        heard = np.array(heard_interval(script))
+        np.testing.assert_allclose(rows.heard, heard, atol=0.15)  # type: ignore[attr-defined]
+        assert rows.grid.frame_index.tolist() == [0, 1]  # windows, not frames
         assert len(rows.onset) == pytest.approx(100 * script.duration_s, abs=15)  # type: ignore[attr-defined]
     assert kinds == {"music", "silent", "none"}
 
