@@ -40,7 +40,7 @@ from pipeline.features.plan import FeatureSpec, feature_spec, plan_shards
 from pipeline.ingest.clip_table import IngestedBatch, read_ingest
 from pipeline.ingest.ingest_batch import run_ingest
 from pipeline.ingest.manifest import read_manifests
-from pipeline.modalities.registry import build_extractor, load_profile, modality_identity, modality_names
+from pipeline.modalities.registry import build_extractor, extracted_names, load_profile, modality_identity
 
 
 def network_of(extractor: Extractor) -> Callable[[torch.Tensor], object]:
@@ -81,9 +81,9 @@ def set_up(options: argparse.Namespace, folder: str) -> Work:
     sampling = SamplingOptions(**profile.sampling)
     sampling = replace(sampling, max_seconds=options.max_seconds or sampling.max_seconds)
     (batch,) = read_manifests(options.clips)
-    extractors = {modality: build_extractor(modality, profile, device) for modality in modality_names()}
+    extractors = {modality: build_extractor(modality, profile, device) for modality in extracted_names()}
     specs = [
-        feature_spec(m, sampling, profile.entry(m).stride, modality_identity(m, profile)) for m in modality_names()
+        feature_spec(m, sampling, profile.entry(m).stride, modality_identity(m, profile)) for m in extracted_names()
     ]
     ingest = read_ingest(run_ingest(folder, batch, cores, DecodeLimits()))
     if stirred:

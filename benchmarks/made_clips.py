@@ -27,7 +27,7 @@ from pipeline.modalities.appearance import AppearanceRows
 from pipeline.modalities.face import FaceRows
 from pipeline.modalities.pose import PoseRows
 from pipeline.modalities.record import Grid, ModalityRows
-from pipeline.modalities.registry import modality_names
+from pipeline.modalities.registry import extracted_names
 from pipeline.modalities.scene import CATEGORIES as SCENE_CATEGORIES
 from pipeline.modalities.scene import SceneRows
 from pipeline.modalities.tracks import Track
@@ -57,7 +57,7 @@ def make_dataset(folder: Path, clips: int) -> str:
             "likes": np.random.default_rng(0).integers(10, 100_000, clips),
         }
     )
-    return write_dataset(folder, manifest, make_clip, modality_names())
+    return write_dataset(folder, manifest, make_clip, extracted_names())
 
 
 def write_dataset(

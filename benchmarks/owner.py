@@ -40,7 +40,7 @@ from pipeline.features.shards import ShardWriter
 from pipeline.ingest.clip_table import IngestedBatch, read_ingest
 from pipeline.ingest.ingest_batch import run_ingest
 from pipeline.ingest.manifest import read_manifests
-from pipeline.modalities.registry import find_modality, load_profile, modality_identity, modality_names
+from pipeline.modalities.registry import extracted_names, find_extracted, load_profile, modality_identity
 
 NETWORKS = "networks"
 REST = "engine"
@@ -108,7 +108,7 @@ def build(modality: str, profile: Profile, device: torch.device, batch: int) -> 
     entry = profile.entry(modality)
     weights = resolve(entry.weights, None, profile=profile.name)
     state = load_state_dict(weights.path) if weights.path else None
-    return find_modality(modality).build_extractor(entry, state, device=device, batch_size=batch, seed=weights.seed)
+    return find_extracted(modality).build_extractor(entry, state, device=device, batch_size=batch, seed=weights.seed)
 
 
 def watch_extractor(watch: Stopwatch, extractor: Any, stack: ExitStack) -> None:
@@ -140,8 +140,8 @@ def watch_rest(watch: Stopwatch, stack: ExitStack) -> None:
 
     part(face, "face_crop", "face: crops")
     part(face, "_jpeg", "face: JPEG")
-    for modality in modality_names():
-        part(find_modality(modality), "assemble", "tracks" if modality == "pose" else "rows")
+    for modality in extracted_names():
+        part(find_extracted(modality), "assemble", "tracks" if modality == "pose" else "rows")
     for method in ("add", "skip", "close"):
         stack.enter_context(patch.object(ShardWriter, method, watch.timed("Parquet", getattr(ShardWriter, method))))
 
@@ -158,7 +158,7 @@ def measured(
         for frames in pictures:
             extractor.prepare(frames.to(extractor.device))
     specs = [
-        feature_spec(m, sampling, profile.entry(m).stride, modality_identity(m, profile)) for m in modality_names()
+        feature_spec(m, sampling, profile.entry(m).stride, modality_identity(m, profile)) for m in extracted_names()
     ]
     with tempfile.TemporaryDirectory() as workspace, ExitStack() as stack:
         watch = Stopwatch(counts)
@@ -181,7 +181,7 @@ def measured(
 def set_up(
     profile: Profile, stirred: bool, device: torch.device, batch: int, pictures: list[torch.Tensor]
 ) -> dict[str, Extractor]:
-    extractors = {modality: build(modality, profile, device, batch) for modality in modality_names()}
+    extractors = {modality: build(modality, profile, device, batch) for modality in extracted_names()}
     if stirred:
         extractors["pose"].model.load_state_dict(stirred_state(profile, batch, pictures))  # type: ignore[attr-defined]
     return extractors

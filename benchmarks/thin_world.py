@@ -9,6 +9,7 @@ The world is the one that `RenderWorld` would render from the same options: the 
   does; face, appearance and scene are extracted of all of them, by the product, where a whole film gives 20, 40, 8;
 * the skeletons are the truth's, at all moments of the sampling grid, with errors that the pose network makes on an
   extracted world (benchmarks.pose_errors), linked and given a lead by the product;
+* the sound is whole, and extracted of the film by the product;
 * near-duplicates are not looked for: sketches so rare cannot be compared. The worlds have none.
 
 Ingest, shards and dataset are the product's, so whatever reads a workspace reads this one. A world that differs from
@@ -55,10 +56,17 @@ from pipeline.features.shards import ShardWriter, provenance
 from pipeline.ingest.clip_table import newest_file, read_ingest
 from pipeline.ingest.ingest_batch import run_ingest
 from pipeline.ingest.manifest import Batch, read_manifests
-from pipeline.modalities.record import Grid, ModalityRows
-from pipeline.modalities.registry import build_extractor, find_modality, load_profile, modality_identity, modality_names
+from pipeline.modalities.record import Decoded, Grid, ModalityRows
+from pipeline.modalities.registry import (
+    build_extractor,
+    extracted_names,
+    find_extracted,
+    load_profile,
+    modality_identity,
+)
 from simulation.filming.film import film, frame_times, label_frames
 from simulation.filming.recording import record
+from simulation.music.clip_sound import clip_sound
 from simulation.render import OPTIONS, manifest_path, read_options, write_manifest, write_options
 from simulation.script import ClipScript
 from simulation.truth import PEOPLE, clips_table, people_path, read_people, write_clips, write_people
@@ -69,7 +77,7 @@ from simulation.world import Upload, WorldOptions, make_world
 PICTURES = 6
 THIN_VERSION = 1  # raised when the same options give other features
 POSE = "pose"
-SEEN = tuple(name for name in modality_names() if name != POSE)  # extracted from pictures
+SEEN = tuple(name for name in extracted_names() if name != POSE)  # extracted from thin films
 
 Progress = Callable[[str, int, int], None]  # stage, done, of
 
@@ -228,7 +236,8 @@ def render_thinly(folder: Path, upload: Upload) -> None:
     grid = film_grid(upload.script, SamplingOptions(**load_profile(PROFILE).sampling))
     seconds = frame_times(upload.script)[grid.frame_index]
     shown = seconds[chosen(len(seconds))]
-    record(folder / upload.uri, (picture for picture, _ in film(upload.script, shown)), shown, upload.script.phone)
+    pictures = (picture for picture, _ in film(upload.script, shown))
+    record(folder / upload.uri, pictures, shown, upload.script.phone, clip_sound(upload.script))
     labels = [] if upload.script.phone.damage else list(label_frames(upload.script, seconds))
     write_people(folder, upload, seconds[: len(labels)], labels)
 
@@ -237,7 +246,7 @@ def write_features(
     folder: Path, seen: Seen, uploads: Sequence[Upload], errors: PoseErrors, progress: Progress
 ) -> list[FeatureSpec]:
     """Write shards of what was seen, its frames numbered as in whole films, and of skeletons; return their specs."""
-    specs = [_thin_spec(name, seen, errors) for name in modality_names()]
+    specs = [_thin_spec(name, seen, errors) for name in extracted_names()]
     raw = {spec.modality: seen.features(spec) for spec in seen.specs}
     clips = _Clips(folder, uploads, seen.sampling)
     shards = read_ingest(seen.table()).shards
@@ -251,14 +260,12 @@ def write_features(
             weights = {key: value for key, value in spec.identity["extractor"].items() if key.endswith("weights")}
             metadata = provenance(profile=PROFILE, weights=weights, decoder=decoder_versions(), options=spec.identity)
             with ShardWriter(path, spec.modality, [ending.clip_id for ending in endings], metadata) as writer:
-                rows: Iterator[ModalityRows]
                 used = [ending for ending in endings if ending.status != "failed"]
                 if spec.modality == POSE:
-                    rows = (clips.skeletons(ending, errors) for ending in used)
+                    for ending in used:
+                        writer.add(clips.skeletons(ending, errors))
                 else:
-                    rows = clips.as_in_whole_films(shard_path(raw[spec.modality], shard), used)
-                for of_one in rows:
-                    writer.add(of_one)
+                    clips.copy(shard_path(raw[spec.modality], shard), used, writer)
                 for ending in endings:
                     if ending.status == "failed":
                         writer.skip(ending.clip_id, ending.code)
@@ -279,14 +286,20 @@ class _Clips:
         self._scripts = {upload.script.clip_id: upload.script for upload in uploads}
         self._table = clips_table(uploads).set_index("clip_id", drop=False)
 
-    def as_in_whole_films(self, path: str, endings: Sequence[Ending]) -> Iterator[ModalityRows]:
-        """Rows of a shard that was extracted of thin films, their frames numbered as in the whole films."""
+    def copy(self, path: str, endings: Sequence[Ending], writer: ShardWriter) -> None:
+        """Write a shard that was extracted of thin films, frames numbered as in the whole films; sound is whole."""
         reader = ShardReader(path)
+        of_frames = find_extracted(reader.modality).reads == "frames"
         for ending in endings:
+            if ending.clip_id in reader.skipped:  # no sound
+                writer.skip(ending.clip_id, reader.skipped[ending.clip_id])
+                continue
             rows = reader.read(ending.clip_id)
-            whole = film_grid(self._scripts[ending.clip_id], self._sampling).frame_index
-            frame_index = whole[chosen(len(whole))][rows.grid.frame_index]
-            yield replace(rows, grid=Grid(frame_index, rows.grid.timestamp))
+            if of_frames:
+                whole = film_grid(self._scripts[ending.clip_id], self._sampling).frame_index
+                frame_index = whole[chosen(len(whole))][rows.grid.frame_index]
+                rows = replace(rows, grid=Grid(frame_index, rows.grid.timestamp))
+            writer.add(rows)
         reader.close()
 
     def skeletons(self, ending: Ending, errors: PoseErrors) -> ModalityRows:
@@ -294,7 +307,8 @@ class _Clips:
         grid = film_grid(self._scripts[ending.clip_id], self._sampling)
         clip = self._table.loc[ending.clip_id].to_dict()
         people = errors.detect(clip, read_people(self._folder, ending.clip_id))
-        return find_modality(POSE).assemble(ending, grid, np.arange(len(people), dtype=np.int32), people, 1.0)
+        frame = np.arange(len(people), dtype=np.int32)
+        return find_extracted(POSE).assemble(Decoded(ending), grid, frame, people)
 
 
 def add_options(folder: Path, clips: int, seed: int, world: Path | None) -> None:

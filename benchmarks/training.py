@@ -36,7 +36,7 @@ from models.virality.inputs import ModalityInput, to_device
 from models.virality.vdv import build_encoder, encode, pose_network
 from pipeline.dataset.folder import DatasetFolder
 from pipeline.dataset.loading import CACHE_BYTES, ChallengeBatches, ClipDataset, Sample
-from pipeline.modalities.registry import modality_names
+from pipeline.modalities.registry import extracted_names
 from pipeline.training.encoder_training import fit_encoder
 from pipeline.training.lightning_loop import deterministic, quiet
 
@@ -105,8 +105,8 @@ def passes(network: nn.Module, batches: Sequence[ModalityInput], device: torch.d
 
 def measure_loop(dataset: TimedDataset, device: torch.device, turns: int) -> dict:
     rows = np.arange(min(LOOP_CLIPS, len(dataset)))
-    loops, bares = np.zeros((2, len(modality_names()), turns, 2))  # seconds of an epoch
-    for place, modality in enumerate(modality_names()):
+    loops, bares = np.zeros((2, len(extracted_names()), turns, 2))  # seconds of an epoch
+    for place, modality in enumerate(extracted_names()):
         batches = batches_in_memory(dataset, modality, rows, device)
         bare = build_encoder(VdvConfig(), dataset.inputs[modality]).to(device).train()
         passes(bare, batches[:1], device)
@@ -117,7 +117,7 @@ def measure_loop(dataset: TimedDataset, device: torch.device, turns: int) -> dic
                 passes(bare, batches, device)
             bares[place, turn] = (now_s() - start) / (LOOP_EPOCHS - 1)
     speeds = {
-        modality: _speeds(len(rows), loops[place], bares[place]) for place, modality in enumerate(modality_names())
+        modality: _speeds(len(rows), loops[place], bares[place]) for place, modality in enumerate(extracted_names())
     }
     speeds["all"] = _speeds(len(rows), loops.sum(0), bares.sum(0))
     header = ["modality", "loop, clips/s", "bare", "loop / bare", "the same, by CPU time"]
@@ -136,7 +136,7 @@ def _speeds(clips: int, loop: np.ndarray, bare: np.ndarray) -> dict[str, float]:
 
 
 def measure_networks(dataset: ClipDataset, device: torch.device, turns: int, threads: Sequence[int]) -> dict:
-    config, modality = VdvConfig(), modality_names()[0]
+    config, modality = VdvConfig(), extracted_names()[0]
     (batch, *_) = batches_in_memory(dataset, modality, np.arange(min(LOOP_CLIPS, len(dataset))), device)
     networks = {
         name: pose_network(replace(config, pose_network=name)).to(device).train() for name in ("psgcn", "st_gcn")
@@ -170,7 +170,7 @@ def measure_networks(dataset: ClipDataset, device: torch.device, turns: int, thr
 def measure_memory(workspace: str, counts: Sequence[int], options: argparse.Namespace) -> dict:
     """Measures each modality and number of clips in a process of its own."""
     rows = []
-    for modality in modality_names():
+    for modality in extracted_names():
         for count in counts:
             command = [sys.executable, "-m", "benchmarks.training", "--device", options.device, "--clips", str(count)]
             command += ["--threads", str(options.threads), "--workspace", workspace, "--only-epochs", modality]
@@ -185,7 +185,7 @@ def measure_memory(workspace: str, counts: Sequence[int], options: argparse.Name
 
 
 def _by_modality(rows: Sequence[dict]) -> list[list[dict]]:
-    return [[row for row in rows if row["modality"] == modality] for modality in modality_names()]
+    return [[row for row in rows if row["modality"] == modality] for modality in extracted_names()]
 
 
 def only_epochs(workspace: str, modality: str, clips: int, device: torch.device) -> dict:
@@ -213,7 +213,7 @@ def main() -> None:
     parser.add_argument("--workspace", help="of an earlier run with --keep-in; else one is made and deleted")
     parser.add_argument("--keep-in", type=Path, help="an empty folder for the workspace, which stays there")
     parser.add_argument(
-        "--only-epochs", choices=modality_names(), help="of the part memory: measure this modality in this process"
+        "--only-epochs", choices=extracted_names(), help="of the part memory: measure this modality in this process"
     )
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

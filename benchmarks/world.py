@@ -17,7 +17,7 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks.common import save, table
-from benchmarks.world_checks import check_world, term_matrix
+from benchmarks.world_checks import OWN_TERM, check_world, term_matrix
 from models.device import resolve_device
 from models.extractors.places365 import category_set
 from models.virality.config import VdvConfig
@@ -173,9 +173,8 @@ def print_ranking(result: dict) -> None:
             ["modality by term of the likes", *terms],
         )
     )
-    diagonal = {"pose": "skill", "face": "expression", "scene": "scene", "appearance": "look"}
     clear = all(
-        max(row, key=lambda term: abs(row[term])) == diagonal[modality] for modality, row in result["matrix"].items()
+        max(row, key=lambda term: abs(row[term])) == OWN_TERM[modality] for modality, row in result["matrix"].items()
     )
     print(f"each modality recovers its own term best: {'yes' if clear else 'NO'}")
     print(f"fused, of the best possible: {result['fused_of_best']:.3f} (at least 0.85)")

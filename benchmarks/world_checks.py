@@ -270,13 +270,21 @@ def _iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return shared / np.maximum(areas[0][:, None] + areas[1][None] - shared, 1e-9)
 
 
+# The term of the likes that a modality shows.
+OWN_TERM = {"pose": "skill", "face": "expression", "scene": "scene", "appearance": "look", "synchrony": "synchrony"}
+
+
 def term_matrix(scores: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
-    """Mean within challenge of Spearman of every modality's score with every term of the likes: modalities x terms."""
+    """Mean within challenge of Spearman of every modality's score with every term of the likes: modalities x terms.
+
+    Terms that no like depends on in this world are left out, with their modalities.
+    """
     from simulation.ceiling import mean_spearman
 
     joined = scores.merge(truth, on="clip_id", suffixes=("", "_truth"))
-    modalities = [name for name in ("pose", "face", "scene", "appearance") if f"score_{name}" in joined]
-    terms = ("skill", "expression", "scene", "look")
+    own = {name: term for name, term in OWN_TERM.items() if joined[f"likes_{term}"].nunique() > 1}
+    modalities = [name for name in own if f"score_{name}" in joined]
+    terms = tuple(own.values())
     table = {
         term: [
             mean_spearman(joined[f"score_{modality}"], joined[f"likes_{term}"], joined["challenge"])

@@ -23,6 +23,7 @@ from pipeline.core.fingerprint import fingerprint
 from simulation.filming.film import film, frame_times
 from simulation.filming.recording import record
 from simulation.filming.visibility import PersonLabels
+from simulation.music.clip_sound import clip_sound
 from simulation.truth import PEOPLE, people_path, write_clips, write_people
 from simulation.world import WORLD_VERSION, LikesOptions, Upload, WorldOptions, make_world
 
@@ -142,7 +143,7 @@ def render_clip(folder: Path, upload: Upload) -> None:
             yield picture
 
     damage = upload.script.phone.damage
-    record(folder / upload.uri, pictures(), seconds, upload.script.phone)
+    record(folder / upload.uri, pictures(), seconds, upload.script.phone, clip_sound(upload.script))
     # A damaged file shows nothing, or an unknown part.
     write_people(folder, upload, seconds[: len(labels)] if not damage else seconds[:0], labels if not damage else [])
 

@@ -10,6 +10,10 @@ DANCES = ("arms_up", "side_step", "wave", "squat_drop", "cross_arms", "kick", "s
 # Each hides one modality: pose, face, scene, appearance.
 HIDING_EFFECTS = ("close_up", "covered_face", "blurred_place", "colourless")
 LIMBS = ("left_arm", "right_arm", "left_leg", "right_leg", "trunk")
+# Music of the challenge; the same under a voice; music that nobody danced to; digital silence; no audio stream.
+SOUND_KINDS = ("music", "voice_over", "other_track", "silent", "none")
+MUSICAL = ("music", "voice_over", "other_track")
+IN_TIME = ("music", "voice_over")  # the dancers hear what the clip's viewers hear
 
 Rgb = tuple[int, int, int]  # 0..255
 
@@ -146,6 +150,26 @@ class Phone:
 
 
 @dataclass(frozen=True)
+class SoundScript:
+    """Sound of a clip: what is heard, when, and how it is encoded. Music's beats are those of its track."""
+
+    kind: str = "none"  # of SOUND_KINDS
+    track: str = ""  # name of the music's track; "" no music
+    start_beat: float = 0.0  # of the track, at the first frame, were there no lag
+    speed: float = 1.0  # of the track as heard, factor; its pitch follows
+    lag_s: float = 0.0  # constant delay of the dance behind the music; below 0 the dance is early
+    gain_db: float = 0.0  # above 0 the loudest parts are clipped
+    room: float = 0.0  # share of a room's sound, as filmed from a loudspeaker; 0: the app laid the music under the film
+    start_offset_s: float = 0.0  # where the audio stream starts on the clip's clock
+    end_offset_s: float = 0.0  # the stream's end after that of the pictures; below 0 it is shorter
+    codec: str = "aac"  # or opus
+    rate: int = 44_100  # Hz
+    channels: int = 2
+    bitrate: int = 128_000
+    seed: int = 0  # of voice and room
+
+
+@dataclass(frozen=True)
 class ClipScript:
     """Everything that determines one clip."""
 
@@ -157,5 +181,6 @@ class ClipScript:
     people: tuple[Person, ...]  # lead first
     shots: tuple[Shot, ...]  # by start_s, the first at 0
     phone: Phone
+    sound: SoundScript = field(default_factory=SoundScript)
     likes: dict[str, float] = field(default_factory=dict)  # terms of log(likes + 1), by name
     hidden: tuple[str, ...] = ()  # of HIDING_EFFECTS

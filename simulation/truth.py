@@ -1,7 +1,7 @@
 """Ground truth of a world's clips, as Parquet beside them. Tests and benchmarks read it; the pipeline never does.
 
-`truth/clips.parquet` has a row a clip: scene, skill, every term of the likes, recording. `truth/people/` has a file a
-clip with a row a person (the lead first): all labels by frame.
+`truth/clips.parquet` has a row a clip: scene, skill, every term of the likes, recording, sound. `truth/people/` has a
+file a clip with a row a person (the lead first): all labels by frame.
 """
 
 import os
@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from pipeline.core import storage
 from simulation.filming.visibility import PersonLabels
+from simulation.music.timing import heard_interval, synchrony_value, tempo_bpm, true_lag_s
 from simulation.script import SCENES
 from simulation.world import Upload, content_log_likes, expected_log_likes
 
@@ -109,7 +110,10 @@ def read_clips_truth(folder: Path) -> pd.DataFrame:
 
 
 def clips_table(uploads: Sequence[Upload]) -> pd.DataFrame:
-    """A row a clip: content, recording, and every term of log(likes + 1) as `likes_<term>`.
+    """A row a clip: content, recording, sound as `sound_<name>`, and every term of log(likes + 1) as `likes_<term>`.
+
+    `bpm` is the tempo as heard, NaN without music; `lag_s` the dance's mean delay behind its music, whose
+    constant part is `sound_lag_s`; `heard_start_s` and `heard_end_s` are equal where there is no audio stream.
 
     `expected` is log(likes + 1) without the creator's effect and the noise, `content` the part that the clip shows.
     """
@@ -135,6 +139,11 @@ def clips_table(uploads: Sequence[Upload]) -> pd.DataFrame:
                 "shots": len(script.shots),
                 **vars(script.phone),
                 "hidden": " ".join(script.hidden),
+                "bpm": tempo_bpm(script.sound),
+                "lag_s": true_lag_s(script),
+                "synchrony": synchrony_value(script),
+                **dict(zip(("heard_start_s", "heard_end_s"), heard_interval(script), strict=True)),
+                **{f"sound_{name}": value for name, value in vars(script.sound).items()},
             }
         )
     return pd.DataFrame(rows)

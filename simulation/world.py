@@ -3,11 +3,12 @@
 The likes follow a stated rule, so that the best possible prediction is known:
 
     log(likes + 1) = base + challenge + followers_weight * log(followers + 1) + age_weight * log(age_days + 1)
-                     + sum over skill, look, expression, scene of weight * (value - 1/2)
+                     + sum over skill, look, expression, scene, synchrony of weight * (value - 1/2)
                      + creator + noise
 
 `skill` is the mean of four components (script.Skill), `look` the outfit's, `expression` the face's, `scene` a fixed
-value a scene. The creator's effect and the noise are normal and visible nowhere.
+value a scene, `synchrony` that of the dance's lag behind the music (music.timing.synchrony_value), with weight 0 unless
+the world says otherwise. The creator's effect and the noise are normal and visible nowhere.
 """
 
 from dataclasses import dataclass, field, replace
@@ -21,9 +22,12 @@ from simulation.dancers.looks import draw_face, draw_outfit
 from simulation.dancers.performance import draw_skill
 from simulation.filming.phone_look import draw_phone
 from simulation.filming.shots import close_up, draw_shots
+from simulation.music.timing import synchrony_value
+from simulation.music.uploads import draw_sound
 from simulation.script import DANCES, HIDING_EFFECTS, SCENES, Body, ClipScript, Face, Person, Skill
 
-WORLD_VERSION = 2  # raised when the same options give another world
+WORLD_VERSION = 3  # raised when the same options give another world
+CONTENT = ("skill", "look", "expression", "scene", "synchrony")  # terms of the likes that a clip shows
 
 # A scene's value, in the order of SCENES, evenly over 0..1: indoors and outdoors, bright and dark are mixed.
 SCENE_VALUES = (0 / 7, 5 / 7, 2 / 7, 7 / 7, 4 / 7, 1 / 7, 6 / 7, 3 / 7)
@@ -32,7 +36,7 @@ _FIRST_UPLOAD = datetime(2024, 1, 1, tzinfo=UTC)
 _DAYS = 180
 _SKILL_WITHIN = 0.1  # standard deviation of a skill component between the clips of one creator
 # Random streams: each part of the world has its own, so that a clip does not change when another is added.
-_CREATOR, _CLIP, _LIKES, _DAMAGE, _HIDDEN = range(5)
+_CREATOR, _CLIP, _LIKES, _DAMAGE, _HIDDEN, _SOUND = range(6)
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,7 @@ class LikesOptions:
     look: float = 1.3
     expression: float = 1.3
     scene: float = 1.2
+    synchrony: float = 0.0  # from value 0 to value 1
     creator: float = 0.2  # standard deviation
     noise: float = 0.35  # standard deviation
 
@@ -62,6 +67,7 @@ class WorldOptions:
     seconds: tuple[float, float] = (6.0, 10.0)  # shortest and longest clip
     broken: float = 0.02  # share of the clips whose file is damaged
     hidden: float = 0.0  # share of the clips to which each of HIDING_EFFECTS is applied, independently
+    lag: float = 0.4  # share of the clips whose dance is clearly behind its music, or ahead of it
     likes: LikesOptions = field(default_factory=LikesOptions)
 
     def __post_init__(self) -> None:
@@ -71,10 +77,11 @@ class WorldOptions:
                 f"clips must be at least 1, creators 1 to clips, challenges 1 to {len(DANCES)}"
             )
         low, high = self.seconds
-        if not 0.5 <= low <= high <= 60 or not 0 <= self.broken <= 1 or not 0 <= self.hidden <= 1:
+        if not 0.5 <= low <= high <= 60 or not all(0 <= s <= 1 for s in (self.broken, self.hidden, self.lag)):
             raise DataError(
-                f"clips of {low} to {high} s, {self.broken:.0%} of them broken, a modality hidden in {self.hidden:.0%},"
-                " cannot be: clips last 0.5 to 60 s, the shorter first, and broken and hidden are shares, 0 to 1"
+                f"clips of {low} to {high} s, {self.broken:.0%} of them broken, {self.lag:.0%} out of time, a modality"
+                f" hidden in {self.hidden:.0%}, cannot be: clips last 0.5 to 60 s, the shorter first, and broken, lag"
+                " and hidden are shares, 0 to 1"
             )
 
 
@@ -119,7 +126,7 @@ def expected_log_likes(upload: Upload) -> float:
 
 def content_log_likes(upload: Upload) -> float:
     """Part of log(likes + 1) that the clip shows."""
-    return sum(upload.script.likes[name] for name in ("skill", "look", "expression", "scene"))
+    return sum(upload.script.likes[name] for name in CONTENT)
 
 
 def _assign_creators(options: WorldOptions) -> list[int]:
@@ -162,6 +169,8 @@ def _upload(options: WorldOptions, index: int, number: int) -> Upload:
         phone=phone,
         hidden=_hiding_effects(options, index),
     )
+    sound_rng = np.random.default_rng((options.seed, _SOUND, index))
+    script = replace(script, sound=draw_sound(sound_rng, dance, script.people[0], options.lag))
     if "close_up" in script.hidden:
         script = replace(script, shots=tuple(close_up(shot, phone.width, phone.height) for shot in script.shots))
     uploaded_at = _FIRST_UPLOAD + timedelta(seconds=int(rng.integers(_DAYS * 86400)))
@@ -231,6 +240,7 @@ def _likes(
         "look": weights.look * (lead.outfit.look - 0.5),
         "expression": weights.expression * (lead.expression - 0.5),
         "scene": weights.scene * (SCENE_VALUES[SCENES.index(script.scene)] - 0.5),
+        "synchrony": weights.synchrony * (synchrony_value(script) - 0.5),
         "creator": creator.effect,
         "noise": float(rng.normal(0, weights.noise)),
     }

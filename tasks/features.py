@@ -14,7 +14,7 @@ from pipeline.commands.work import shards_work
 from pipeline.core.errors import OptionError
 from pipeline.core.fingerprint import fingerprint
 from pipeline.core.options import SamplingOptions
-from pipeline.dataset.folder import CLIPS, FACES, STATISTICS, BatchFiles, DatasetFolder
+from pipeline.dataset.folder import CLIPS, FACES, REFERENCES, STATISTICS, BatchFiles, DatasetFolder
 from pipeline.features.plan import (
     FeatureSpec,
     Plan,
@@ -28,7 +28,7 @@ from pipeline.features.plan import (
 from pipeline.ingest.ingest_batch import run_ingest
 from pipeline.ingest.manifest import Batch
 from pipeline.ingest.tombstones import read_tombstones
-from pipeline.modalities.registry import load_profile, modality_names
+from pipeline.modalities.registry import derived_modalities, extracted_names, load_profile
 from pipeline.runs.run import WITH_ADJUSTED
 from tasks.console import Progress, Summary
 from tasks.option_types import DeviceOption, NumberOption
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from pipeline.extraction.extract import Progress as Report
     from pipeline.extraction.owners import Extraction
 
-DATASET_VERSION = 6  # raised when the dataset's files change meaning
+DATASET_VERSION = 7  # raised when the dataset's files change meaning
 
 
 class IngestBatch(WorkspaceTask):
@@ -94,7 +94,7 @@ class ExtractOptions(WorkspaceTask):
     profile = luigi.Parameter(
         default="demo", description="networks and weights: full, light, demo, untrained, or the path of a TOML file"
     )
-    modalities = luigi.Parameter(default=",".join(modality_names()), description="which modalities, comma-separated")
+    modalities = luigi.Parameter(default=",".join(extracted_names()), description="which modalities, comma-separated")
     device = DeviceOption()
     owners = NumberOption(
         int, 0, 64, default=0, significant=False,
@@ -311,6 +311,7 @@ class DatasetOptions(ExtractOptions):
         if batches is None:
             return None
         specs = {spec.modality: spec.fingerprint for spec in self.specs}
+        specs |= {modality.name: f"derived, {modality.version}" for modality in derived_modalities(specs)}
         labels = [self.label_kind, self.max_followers]
         return fingerprint({"version": DATASET_VERSION, "batches": batches, "specs": specs, "labels": labels})
 
@@ -321,25 +322,26 @@ class DatasetOptions(ExtractOptions):
         return DatasetFolder.of(self.workspace, dataset_id)
 
     def dataset_done(self) -> bool:
-        if self.dataset_id is None or not all(task.done() for task in self.extractions()):
-            return False
-        return self.dataset_made()
+        made_of = self.dataset_id is not None and all(task.done() for task in self.extractions())
+        return made_of and self.dataset_made()
 
     def dataset_made(self) -> bool:
         """Whether the dataset is there, whatever is lacking of the features that it was made of."""
-        return self.dataset_id is not None and self.dataset_folder().are_all_intact(STATISTICS, CLIPS, FACES)
+        return self.dataset_id is not None and self.dataset_folder().are_all_intact(
+            STATISTICS, CLIPS, FACES, REFERENCES
+        )
 
     def amount(self) -> dict[str, Any]:
         return {"amount": sum(len(seen.batch.rows) for seen in self.snapshot.batches), "unit": "clip", "device": "cpu"}
 
     def dataset_content(self) -> dict[str, Any]:
-        """The clips' endings, and the uploads that are there more than once."""
+        """The clips' endings, those that cannot be heard, and the uploads that are there more than once."""
         folder = self.dataset_folder()
         statistics = folder.read_statistics()
         counts = statistics["status"]
         all_ok = counts["ok"] == sum(counts.values())  # then a run with nothing to do need not read the table
         clips = [] if all_ok else folder.read_clips()[["clip_id", "status", "code"]].itertuples()
-        return {**clip_counts(counts, clips), "copies": statistics["copies"]}
+        return {**clip_counts(counts, clips), **{key: statistics[key] for key in ("without", "copies")}}
 
 
 class AssembleDataset(DatasetOptions):

@@ -158,8 +158,9 @@ class RunStage(DatasetOptions):
 
     def config(self) -> VdvConfig:
         """What the run is trained with."""
-        modalities = tuple(spec.modality for spec in self.specs)
-        return VdvConfig(modalities=modalities, seed=self.seed, epochs=self.epochs, context=self.with_context)
+        return VdvConfig(
+            modalities=self.features.modalities, seed=self.seed, epochs=self.epochs, context=self.with_context
+        )
 
 
 class TrainFusion(RunStage):

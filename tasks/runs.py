@@ -81,7 +81,11 @@ class ActionFeedback(luigi.Task):
             warn_if_untrained(run)
         warn_if_purged(run_folder)
         feedback = write_feedback(run_folder, self.clip, resolve_device(self.device))
-        results = {"run": run_folder.id, "clip": self.clip, "findings": len(feedback.comparison.findings)}
+        results = {
+            "run": run_folder.id,
+            "clip": self.clip,
+            "findings": len(feedback.comparison.findings) + len(feedback.off_beat),
+        }
         places = {"written": [feedback.json_path, feedback.film_path]}
         finish(command, Summary(feedback_text(self.clip, feedback), places, {"results": results}))
 

@@ -6,7 +6,7 @@ import luigi
 
 from pipeline.core.errors import DataError, ProfileError
 from pipeline.core.fingerprint import fingerprint
-from pipeline.dataset.folder import CLIPS, FACES, STATISTICS, DatasetFolder
+from pipeline.dataset.folder import CLIPS, FACES, REFERENCES, STATISTICS, DatasetFolder
 from pipeline.modalities.registry import load_profile
 from pipeline.runs.purged import purged_text
 from pipeline.runs.run import SCORES, SCORES_ABOUT, SCORES_CSV, Run
@@ -18,7 +18,7 @@ from tasks.options import changed_meanwhile
 from tasks.snapshots import Features
 from tasks.terminal_text import uploads_text
 
-UPLOADS_VERSION = 4  # raised when what is written changes meaning
+UPLOADS_VERSION = 5  # raised when what is written changes meaning
 
 
 class ScoreUploads(ExtractOptions):
@@ -68,7 +68,7 @@ class ScoreUploads(ExtractOptions):
             return False
         folder = self.uploads_folder()
         about = folder.read_intact_json(SCORES_ABOUT)
-        intact = folder.are_all_intact(STATISTICS, CLIPS, FACES, SCORES)
+        intact = folder.are_all_intact(STATISTICS, CLIPS, FACES, REFERENCES, SCORES)
         return intact and about is not None and folder.have_hashes(about["files"])
 
     @property

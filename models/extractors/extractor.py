@@ -4,13 +4,17 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """Network inputs prepared from frames. A frame may give any number of inputs (a face extractor: one a face)."""
+    """Network inputs prepared from frames. A frame may give any number of inputs (a face extractor: one a face).
+
+    Of sound, a window stands where a frame does.
+    """
 
     inputs: Tensor  # [M, ...] of one shape whatever the frames' size, so that clips can share a batch
     frame: list[int] = field(default_factory=list)  # [M] index of the frame that each input comes from, ascending
@@ -18,7 +22,7 @@ class Prepared:
 
 
 class Extractor(ABC):
-    """A network that turns frames into one result an input, in batches of any mix of clips.
+    """A network that turns frames, or sound, into one result an input, in batches of any mix of clips.
 
     `prepare` and `launch` give a GPU its work, and `launch` does not wait for it: shapes of what it computes do not
     depend on what it finds. `collect` waits, so the owner of a device calls it in another thread, and launches the next
@@ -33,7 +37,15 @@ class Extractor(ABC):
 
     @abstractmethod
     def prepare(self, frames: Tensor) -> Prepared:
-        """frames: uint8 [N, H, W, 3] RGB of one clip, on the extractor's device."""
+        """frames: uint8 [N, H, W, 3] RGB of one clip, on the extractor's device; for a modality that reads sound all of
+        the clip's, float32 [N] in -1..1.
+        """
+
+    def grid(self, samples: int) -> tuple[np.ndarray, np.ndarray]:
+        """Windows that so many samples of sound are cut into: their numbers, int32 [T], and the times of their
+        centres in seconds, float32 [T]. Only of a modality that reads sound.
+        """
+        raise NotImplementedError(f"{type(self).__name__} reads frames, whose times come with them")
 
     @abstractmethod
     def launch(self, inputs: Tensor, extras: list[Any]) -> Any:

@@ -27,7 +27,14 @@ _SEQUENCES_ONLY = frozenset(
 class VdvConfig:
     """Sizes and training are chosen for a few hundred clips, on simulated worlds of their own (docs/model.md)."""
 
-    modalities: tuple[str, ...] = ("pose", "appearance", "face", "scene")  # to train on, where the dataset has them
+    modalities: tuple[str, ...] = (
+        "pose",
+        "appearance",
+        "face",
+        "scene",
+        "audio",
+        "synchrony",
+    )  # to train on, where the dataset has them
 
     # Skeleton input
     frames: int = 48  # T sampled from a clip

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from models.errors import OptionError, ProfileError, VdvError, WeightsError
 
 __all__ = [
-    "CLIP_CODES", "ClipCode", "ClipError", "DamagedFile", "DataError", "ManifestError", "OptionError", "ProfileError",
-    "TooManyFailed", "VdvError", "WeightsError", "WorkspaceError",
+    "CLIP_CODES", "SOUND_CODES", "ClipCode", "ClipError", "DamagedFile", "DataError", "ManifestError", "OptionError",
+    "ProfileError", "TooManyFailed", "VdvError", "WeightsError", "WorkspaceError",
 ]  # fmt: skip
 
 
@@ -76,6 +76,14 @@ CLIP_CODES = {
     "crash": ClipCode(True, "the decoder crashed its worker process"),
     "killed_extraction": ClipCode(True, "the processes that ran the networks on the clip were killed, time and again"),
     "purged": ClipCode(False, "the clip, or the same file, was purged from this workspace"),
+}
+
+
+# Why a clip that was decoded has no rows in a modality that reads sound.
+SOUND_CODES = {
+    "no_sound": "the file has no audio stream",
+    "silent": "the file has an audio stream, and nothing is to be heard in it while there are pictures",
+    "undecodable": "the file has an audio stream that cannot be decoded",
 }
 
 

@@ -7,6 +7,10 @@ from typing import Any
 # Raise it when the pictures of some clips come out otherwise (which of them, which way up, in which colours): features
 # and endings of all clips are made again.
 PICTURES_VERSION = 2
+# The same of sound: raise it when some clips' samples, or their times, come out otherwise.
+SOUND_VERSION = 1
+
+SOUND_HZ = 16_000  # sampling rate of a clip's sound as it is decoded
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """Batches, endings and shards joined into one dataset: its clips, with their labels, splits and files.
 
-datasets/<id>/clips.parquet      one row a clip; the paths in it are relative to the workspace
-datasets/<id>/faces.parquet      the lead dancer's face in each frame
-datasets/<id>/statistics.json    counts; written last, so where it exists, all files do
+datasets/<id>/clips.parquet        one row a clip; the paths in it are relative to the workspace
+datasets/<id>/faces.parquet        the lead dancer's face in each frame
+datasets/<id>/references.parquet   of training clips, what derived modalities compare others of the challenge with
+datasets/<id>/statistics.json      counts; written last, so where it exists, all files do
 """
 
 import json
@@ -17,20 +18,24 @@ import pyarrow as pa
 from models.weights.catalogue import is_trained
 from pipeline.core.errors import WorkspaceError
 from pipeline.dataset.context import with_records
-from pipeline.dataset.folder import CLIPS, FACES, STATISTICS, BatchFiles, DatasetFolder
+from pipeline.dataset.folder import CLIPS, FACES, REFERENCES, STATISTICS, BatchFiles, DatasetFolder
 from pipeline.dataset.labels import TRAIN, LabelOptions, make_labels
 from pipeline.dataset.near_duplicates import ClipSketch, clip_sketch, find_near_duplicates, name_originals
+from pipeline.dataset.rows import references_table
 from pipeline.decode.clips import Ending
 from pipeline.features.endings import read_endings
 from pipeline.features.plan import shard_path
 from pipeline.features.reader import ShardReader
 from pipeline.ingest.clip_table import IngestedClip, read_ingest
+from pipeline.modalities.audio import AudioRows
 from pipeline.modalities.face import FaceRows, find_lead_faces
 from pipeline.modalities.pose import PoseRows
-from pipeline.modalities.record import ModalityRows
-from pipeline.modalities.registry import find_modality
+from pipeline.modalities.record import ExtractedModality, ModalityRows
+from pipeline.modalities.registry import derived_modalities, find_modality, with_derived
+from pipeline.music.fingerprint import same_sounds
 
-DATASET_SCHEMA = 2
+DATASET_SCHEMA = 4
+_SURE = 0.8  # confidence of a tempo from which on clips of other tempi are not asked whether they sound the same
 
 
 @dataclass
@@ -45,9 +50,12 @@ class _Row:
     height: int
     duration_s: float
     shards: dict[str, str] = field(default_factory=dict)  # relative path by modality that has rows
+    without: dict[str, str] = field(default_factory=dict)  # code by modality that a clip with pictures has no rows in
     quality: dict[str, float] = field(default_factory=dict)
     faces: list[tuple[int, int, int | None]] = field(default_factory=list)  # frame, face, track
     sketch: ClipSketch | None = None
+    sound: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))  # its fingerprint
+    tempo: float = 0.0  # beats a minute; 0: not known for sure
 
 
 def assemble(
@@ -56,6 +64,7 @@ def assemble(
     options: LabelOptions | None = None,
     progress: Callable[[int, int], None] | None = None,
     others: pd.DataFrame | None = None,
+    references: pa.Table | pd.DataFrame | None = None,
 ) -> None:
     """Write the dataset of `batches`.
 
@@ -65,6 +74,7 @@ def assemble(
     Args:
         progress: called with the number of clips done and of all clips.
         others: clips that are none of the batches' and may be earlier ones of a creator's (context.with_records).
+        references: table of those that clips are compared with; None: the dataset's own training clips.
 
     Raises:
         DataError: labels or splits that cannot be made; see pipeline.dataset.labels.
@@ -85,11 +95,13 @@ def assemble(
                 progress(len(rows), total)
     features.close()
 
-    modalities = tuple(batches[0].features) if batches else ()
+    modalities = with_derived(batches[0].features) if batches else ()
     clips = _clips_table(batches, rows, modalities)
     pairs = find_near_duplicates([row.sketch for row in rows])
     originals = name_originals(clips["clip_id"].tolist(), clips["content_hash"].tolist(), pairs)
     clips["copies"] = pd.array(originals, dtype="string")
+    sounds = same_sounds([row.sound for row in rows], [row.tempo for row in rows])
+    clips["same_sound"] = pd.array(name_originals(clips["clip_id"].tolist(), [""] * len(clips), sounds), dtype="string")
     clips = with_records(clips, others)
     labels = make_labels(clips, options)
     clips["label"], clips["percentile"], clips["split"] = labels.label, labels.percentile, labels.split
@@ -101,6 +113,11 @@ def assemble(
     }
     dataset_folder.write_table(CLIPS, clips)
     dataset_folder.write_table(FACES, _faces_table(clips["clip_id"], rows))
+    if references is None:
+        references = references_table(
+            dataset_folder.workspace, clips, (clips["split"] == TRAIN).to_numpy(bool), modalities
+        )
+    dataset_folder.write_table(REFERENCES, references)
     dataset_folder.write_json(STATISTICS, statistics)
 
 
@@ -176,14 +193,22 @@ def _read_clip(workspace: str, files: BatchFiles, clip: IngestedClip, endings: _
         path = shard_path(folder, clip.shard)
         reader = features.shard(modality, path)
         if clip.clip_id not in reader.clip_ids:
+            if row.status != "failed" and clip.clip_id in reader.skipped:
+                row.without[modality] = reader.skipped[clip.clip_id]
             continue
         row.shards[modality] = _relative(path, workspace)
         rows[modality] = reader.read(clip.clip_id, crops=False)
+    for derived in derived_modalities(rows):
+        if (derived_rows := derived.derive(rows)) is not None:
+            row.shards[derived.name], rows[derived.name] = row.shards[derived.sources[0]], derived_rows
     decoded = min(ending.frames / ending.expected, 1.0) if ending.expected else 1.0
     pose, face = rows.get("pose"), rows.get("face")
     if isinstance(face, FaceRows):
         tracks, pose_frames = (pose.tracks, pose.grid.frame_index) if isinstance(pose, PoseRows) else ((), np.zeros(0))
         row.faces = find_lead_faces(tracks, pose_frames, face)
+    if isinstance(audio := rows.get("audio"), AudioRows):
+        row.sound = np.array(audio.fingerprint)  # of its own memory: the shard's is not kept
+        row.tempo = float(audio.tempo) if audio.tempo_confidence >= _SURE else 0.0
     lead_faces = np.array([index for _, index, _ in row.faces], np.int64)
     for modality, modality_rows in rows.items():
         row.quality[modality] = find_modality(modality).quality(modality_rows, decoded, lead_faces)
@@ -209,6 +234,9 @@ def _clips_table(batches: Sequence[BatchFiles], rows: Sequence[_Row], modalities
     for modality in modalities:
         clips[f"shard_{modality}"] = pd.array([row.shards.get(modality) for row in rows], dtype="string")
         clips[f"quality_{modality}"] = [row.quality.get(modality, 0.0) for row in rows]
+        found = find_modality(modality)
+        if isinstance(found, ExtractedModality) and found.reads == "sound":
+            clips[f"without_{modality}"] = pd.array([row.without.get(modality) for row in rows], dtype="string")
     return clips
 
 
@@ -221,7 +249,7 @@ def _faces_table(clip_ids: Sequence[str], rows: Sequence[_Row]) -> pa.Table:
 
 
 def count_clips(clips: pd.DataFrame, modalities: Sequence[str]) -> dict:
-    """Numbers of clips by ending, code, split, challenge and modality, and of copies.
+    """Numbers of clips by ending, code, split, challenge and modality, of those without sound by why, and of copies.
 
     clips: of clips.parquet.
     """
@@ -239,8 +267,32 @@ def count_clips(clips: pd.DataFrame, modalities: Sequence[str]) -> dict:
         "split": {str(side): int(count) for side, count in clips["split"].value_counts().sort_index().items()},
         "challenges": challenges,
         "modalities": {modality: int(clips[f"shard_{modality}"].notna().sum()) for modality in modalities},
+        "without": {modality: codes for modality in modalities if (codes := _count_without(clips, modality))},
         "copies": _count_copies(clips),
+        "same_sound": _count_same_sounds(clips),
     }
+
+
+def _count_without(clips: pd.DataFrame, modality: str) -> dict[str, int]:
+    """Numbers of clips that were decoded and have no rows in a modality that reads sound, by code."""
+    codes = clips[f"without_{modality}"].dropna() if f"without_{modality}" in clips else ()
+    return dict(sorted(Counter(codes).items()))
+
+
+def _count_same_sounds(clips: pd.DataFrame) -> dict[str, int]:
+    """Numbers of clips whose sound another one has, and of those held out that share it with training clips of another
+    challenge: what was learned of a track may then help where the challenge has not been seen.
+    """
+    if "same_sound" not in clips:
+        return {"clips": 0, "held_out_of_other_challenges": 0}
+    shared = clips[clips["same_sound"].notna()]
+    trained = shared[shared["split"] == TRAIN].groupby("same_sound")["challenge"].agg(set)
+    held_out = shared[shared["split"] != TRAIN]
+    elsewhere = sum(
+        bool(trained.get(sound, set()) - {challenge})
+        for sound, challenge in zip(held_out["same_sound"], held_out["challenge"], strict=True)
+    )
+    return {"clips": len(shared), "held_out_of_other_challenges": elsewhere}
 
 
 def _count_copies(clips: pd.DataFrame) -> dict[str, int]:

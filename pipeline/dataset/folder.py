@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 DATASETS = "datasets"
 CLIPS, FACES, STATISTICS = "clips.parquet", "faces.parquet", "statistics.json"
+REFERENCES = "references.parquet"
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,10 @@ class DatasetFolder(Folder):
         """Indices of the lead dancer's faces among a clip's, int64 [F], at most one a frame, in order; by clip_id."""
         table = self.read_table(FACES)
         return {str(clip_id): group.to_numpy(np.int64) for clip_id, group in table.groupby("clip_id")["face"]}
+
+    def read_references(self) -> "pd.DataFrame":
+        """references.parquet: arrays of clips that others are compared with, of dataset.rows.REFERENCES_SCHEMA."""
+        return self.read_table(REFERENCES)
 
     def read_statistics(self) -> dict:
         """statistics.json: counts, the label's kind, the features' widths."""

@@ -12,12 +12,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from models.virality.config import VdvConfig
 from models.virality.inputs import InputSpec, ModalityInput, pad
-from pipeline.core import storage
 from pipeline.dataset.folder import DatasetFolder
-from pipeline.features.reader import ReaderCache
+from pipeline.dataset.rows import RowReader, read_usual
 from pipeline.modalities.registry import find_modality, modality_names
 
-OPEN_SHARDS = 16
 CACHE_BYTES = 1 << 30  # of model input kept in memory from epoch to epoch; other clips are read anew
 _NO_FACES = np.zeros(0, np.int64)
 
@@ -58,10 +56,9 @@ class ClipDataset(Dataset):
         self.inputs: Mapping[str, InputSpec] = input_specs(dataset_folder.read_statistics(), config)
         self.challenges = sorted(self.clips["challenge"].unique())
         self._faces = dataset_folder.read_faces()
-        self._workspace = dataset_folder.workspace
         self._config = config
         self._training = training
-        self._shards = ReaderCache(OPEN_SHARDS)
+        self._rows = RowReader(dataset_folder.workspace, self.clips, read_usual(dataset_folder))
         self._cache = _Cache(CACHE_BYTES)
 
     def view(self, *modalities: str, training: bool) -> "ClipDataset":
@@ -86,8 +83,7 @@ class ClipDataset(Dataset):
 
     def shard_path(self, index: int, modality: str) -> str | None:
         """Path of a clip's shard, relative to the workspace; None: the clip has no rows of the modality."""
-        value = self.clips[f"shard_{modality}"].iat[index] if f"shard_{modality}" in self.clips else None
-        return None if value is None or pd.isna(value) else str(value)
+        return self._rows.shard_path(index, modality)
 
     def _inputs(self, modality: str, keys: Sequence[tuple[int, int]]) -> list[ModalityInput]:
         inputs = [self._read_cached(modality, row) for _, row in keys]
@@ -102,13 +98,9 @@ class ClipDataset(Dataset):
         return value
 
     def _read(self, modality: str, index: int) -> Any:
-        path = self.shard_path(index, modality)
-        clip_id = str(self.clips["clip_id"].iat[index])
-        reader = self._shards.reader(storage.join(self._workspace, path)) if path is not None else None
-        # A shard may have been made anew since and lack the clip, or hold one that has moved: clips.parquet decides.
-        rows = reader.read(clip_id, crops=False) if reader is not None and clip_id in reader.clip_ids else None
+        rows = self._rows.read(index, modality)
         quality = float(self.clips[f"quality_{modality}"].iat[index]) if rows is not None else 0.0
-        lead_faces = self._faces.get(clip_id, _NO_FACES)
+        lead_faces = self._faces.get(str(self.clips["clip_id"].iat[index]), _NO_FACES)
         return find_modality(modality).read_input(rows, self.inputs[modality], self._config, lead_faces, quality)
 
     def in_batches(self, rows: Sequence[int], clips: int) -> DataLoader:

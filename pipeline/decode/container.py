@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any
 
 import av
-from av.stream import Disposition
+from av.stream import Discard, Disposition
 
 from pipeline.access.rules import check_file, check_uri
 from pipeline.core import storage
@@ -120,6 +120,37 @@ def open_clip(source: Source, limits: DecodeLimits) -> tuple[Any, Any, Header]:
     header = _header(container, stream, source)
     check_pixels(header.width, header.height, limits)
     return container, stream, header
+
+
+def open_sound(source: Source) -> tuple[Any, Any]:
+    """Open a clip with PyAV for its sound: (container, the audio stream that a player plays; None: there is none).
+
+    Raises: ClipError, as `open_clip`.
+    """
+    container = _open(source)
+    streams = container.streams.audio
+    if not streams:
+        return container, None
+    best = container.streams.best("audio", related=container.streams.best("video"))  # of the same programme
+    special = (
+        Disposition.visual_impaired | Disposition.hearing_impaired | Disposition.comment | Disposition.clean_effects
+    )
+
+    def rank(stream: Any) -> tuple[bool, bool, bool, bool, int]:
+        """Those that nothing here decodes come last, then those for the impaired, commentary and karaoke."""
+        return (
+            stream.codec_context is not None,
+            not stream.disposition & (special | Disposition.karaoke),
+            bool(stream.disposition & Disposition.default),
+            stream is best,
+            -stream.index,
+        )
+
+    chosen = max(streams, key=rank)
+    for stream in container.streams:
+        if stream is not chosen:
+            stream.discard = Discard.all  # MP4 is then read at the sound's places only
+    return container, chosen
 
 
 def check_pixels(width: int, height: int, limits: DecodeLimits) -> None:

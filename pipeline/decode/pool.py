@@ -32,12 +32,16 @@ _ROOM_S = 0.05  # between looks at whether a full disk has room
 
 @dataclass(frozen=True)
 class DecodeJob:
-    """A clip to decode; the sampled frames are delivered whose position is a multiple of any stride."""
+    """A clip to decode; the sampled frames are delivered whose position is a multiple of any stride.
+
+    Without a stride no frame is, but the clip is decoded to its end all the same.
+    """
 
     clip_id: str
     uri: str
     strides: tuple[int, ...]
     content_hash: str = ""  # sha256 that the file must have, else the clip ends `changed`; empty: any
+    sound: bool = False  # whether its sound is delivered
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,28 @@ class Chunk:
     scale: float  # frame px a source px; 1 where the clip was not scaled down
     width: int  # px of the upright source frame
     height: int
+    _release: Callable[[], None] = field(repr=False)
+
+    def release(self) -> None:
+        """Give the memory back to the worker, which waits while all of its slots are out."""
+        self._release()
+
+
+@dataclass(frozen=True)
+class Sound:
+    """The sound of one clip on the clock of its pictures. `samples` is valid until `release()`.
+
+    It comes behind the clip's last chunk, and makes what came of earlier attempts void as a chunk does.
+    """
+
+    clip_id: str
+    attempt: int  # 1..
+    samples: (
+        np.ndarray
+    )  # int16 [N] mono at SOUND_HZ, to the end of the last picture; read-only; N is 0 where it has a code
+    heard: tuple[float, float]  # s, from where to where the file has sound
+    code: str  # empty: usable; else one of errors.SOUND_CODES
+    reason: str
     _release: Callable[[], None] = field(repr=False)
 
     def release(self) -> None:
@@ -109,8 +135,9 @@ class DecodePool:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def run(self, jobs: Iterable[DecodeJob | None]) -> Iterator[Chunk | Ending]:
-        """Decode clips; yield the chunks of many interleaved, those of one in order and before its one ending.
+    def run(self, jobs: Iterable[DecodeJob | None]) -> Iterator[Chunk | Sound | Ending]:
+        """Decode clips; yield the chunks of many interleaved, those of one in order, then its sound where the job asks
+        for it, and then its one ending. A clip that fails may end without its sound.
 
         Args:
             jobs: pulled as workers need them, in the caller's thread. A clip_id may be used again once it has ended.
@@ -120,8 +147,15 @@ class DecodePool:
             WorkerError: workers cannot be started.
         """
         commands = (_Job(job.clip_id, {"op": "decode", **vars(job)}) if job else None for job in jobs)
+        parts: dict[str, np.ndarray] = {}  # of sounds that do not fit a slot, by clip_id
         for event in self._stream(commands):
-            yield _ending(event) if event.event["event"] == "done" else _chunk(event)
+            if event.event["event"] == "done":
+                parts.pop(event.job.clip_id, None)
+                yield _ending(event)
+            elif event.event["event"] == "chunk":
+                yield _chunk(event)
+            elif (sound := _sound(event, parts)) is not None:
+                yield sound
 
     def probe(self, clips: Iterable[tuple[str, str]]) -> Iterator[Probe]:
         """Describe clips, (clip_id, uri) each, in any order: even a header may be hostile."""
@@ -255,17 +289,47 @@ def _chunk(event: _Event) -> Chunk:
     worker, chunk = event.worker, event.event
     size = int(np.prod(chunk["shape"]))
     frames = np.frombuffer(worker.memory, np.uint8, size, chunk["slot"] * worker.slot_bytes).reshape(chunk["shape"])
+    return Chunk(
+        event.job.clip_id, event.attempt, frames, np.array(chunk["position"], np.int32),
+        np.array(chunk["frame_index"], np.int32), np.array(chunk["timestamp"], np.float32),
+        chunk["scale"], chunk["width"], chunk["height"], _release_once(worker, chunk["slot"]),
+    )  # fmt: skip
+
+
+def _sound(event: _Event, parts: dict[str, np.ndarray]) -> Sound | None:
+    """The sound that an event brings to its end; None where it is a part, which `parts` keeps, and more are to come."""
+    worker, sound, clip_id = event.worker, event.event, event.job.clip_id
+    whole, first, count, slot = sound["samples"], sound["first"], sound["count"], sound.get("slot", -1)
+    release: Callable[[], None] = _nothing
+    samples = np.zeros(0, np.int16)
+    if slot >= 0:
+        samples = np.frombuffer(worker.memory, np.int16, count, slot * worker.slot_bytes)
+        release = _release_once(worker, slot)
+    if count < whole:
+        if first == 0:
+            parts[clip_id] = np.zeros(whole, np.int16)
+        parts[clip_id][first : first + count] = samples
+        release()
+        if first + count < whole:
+            return None
+        samples, release = parts.pop(clip_id), _nothing
+        samples.flags.writeable = False
+    heard = (float(sound["heard"][0]), float(sound["heard"][1]))
+    return Sound(clip_id, event.attempt, samples, heard, sound["code"], sound["reason"], release)
+
+
+def _nothing() -> None:
+    """Release of what holds no slot."""
+
+
+def _release_once(worker: WorkerProcess, slot: int) -> Callable[[], None]:
     released = threading.Lock()  # a second release must not lend a slot that is being filled again
 
     def release() -> None:
         if released.acquire(blocking=False):
-            worker.release(chunk["slot"])
+            worker.release(slot)
 
-    return Chunk(
-        event.job.clip_id, event.attempt, frames, np.array(chunk["position"], np.int32),
-        np.array(chunk["frame_index"], np.int32), np.array(chunk["timestamp"], np.float32),
-        chunk["scale"], chunk["width"], chunk["height"], release,
-    )  # fmt: skip
+    return release
 
 
 def _ending(event: _Event) -> Ending:

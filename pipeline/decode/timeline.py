@@ -30,6 +30,8 @@ class Timeline:
         restarts: how often the timestamps started anew.
         strays: pictures whose timestamps stayed behind.
         jumps: (seconds from the first picture, seconds that the timestamps jumped on) of each jump that was closed.
+        parts: (timestamp in s, seconds from the first picture) of the first picture, and of each at which timestamps
+            started anew or jumped: what puts sound of the same stream in time.
 
     Args:
         nominal_s: duration of a picture that states none.
@@ -38,9 +40,11 @@ class Timeline:
     """
 
     def __init__(self, nominal_s: float, breaks: bool = False, wrap_s: float = 0.0):
-        self._nominal_s, self._breaks, self._wrap_s = nominal_s, breaks, wrap_s
+        self._nominal_s, self._breaks, self.wrap_s = nominal_s, breaks, wrap_s
         self.pictures, self.end_s, self.restarts, self.strays = 0, 0.0, 0, 0
         self.jumps: list[tuple[float, float]] = []
+        self.parts: list[tuple[float, float]] = []
+        self._part_offset_s: float | None = None  # `_offset_s` of the last part
         self._origin_s = 0.0  # time of the first picture
         self._offset_s = 0.0  # what is added to a timestamp
         self._last_s: float | None = None  # timestamp of the last picture that is no stray
@@ -109,8 +113,8 @@ class Timeline:
         if not self._stamped and self._last_s is not None:
             self._follow(stamp_s)
         self._stamped = True
-        turned = self._wrap_s and self._last_s is not None and stamp_s - self._last_s > self._wrap_s / 2
-        return stamp_s - self._wrap_s if turned else stamp_s
+        turned = self.wrap_s and self._last_s is not None and stamp_s - self._last_s > self.wrap_s / 2
+        return stamp_s - self.wrap_s if turned else stamp_s
 
     def _follow(self, stamp_s: float) -> None:
         """Make this timestamp that of the picture right after the last one."""
@@ -143,6 +147,9 @@ class Timeline:
                     self._long_steps_s.append((step_s, at_s))
         self._last_s, self._length_s = stamp_s, picture[1] or self._nominal_s
         time_s = stamp_s + self._offset_s
+        if self._offset_s != self._part_offset_s:
+            self.parts.append((stamp_s, time_s - self._origin_s))
+            self._part_offset_s = self._offset_s
         self.end_s = max(self.end_s, time_s - self._origin_s + self._length_s)
         return time_s, picture[2]
 

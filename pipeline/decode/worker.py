@@ -6,7 +6,8 @@ lends.
 
     commands   {"op": "decode", ...}  {"op": "probe", ...}  {"op": "free", "slot": n}      end of file: exit
                "fetched" is the path of the file that holds the clip; without one it is a local file
-    events     ready | hashed | chunk | wait (no free slot: the deadline's clock stops) | done
+    events     ready | hashed | chunk | wait (no free slot: the deadline's clock stops) | pictures | sound | done
+               "pictures" is what `done` will be, where it is known before the sound is decoded
                "lacking" of ready is what the process cannot be kept from
 """
 
@@ -36,6 +37,7 @@ from pipeline.decode.decoders import ClipDecoding, Frame
 from pipeline.decode.orientation import first_orientation
 from pipeline.decode.picture import fit_rgb
 from pipeline.decode.picture_sketch import picture_sketch, sketch_stride
+from pipeline.decode.sound import NO_SOUND, ClipSound, decode_sound
 
 KEPT_BYTES = 192 * 2**20  # free memory a worker keeps for the next clip: eight clips, up to 1080p, leave 125 MiB
 MAX_CHUNK_FRAMES = 32  # what an extractor's batch can use; small pictures would else fill a slot with whole clips
@@ -90,8 +92,11 @@ class ChunkWriter:
         self.source: tuple[int, int] = (0, 0)
         self.filled: list[Frame] = []
 
-    def add(self, frame: Frame) -> None:
-        """Raises: ClipError too_large, when a single frame does not fit a slot."""
+    def see(self, frame: Frame) -> None:
+        """Take the clip's size from its first frame, delivered or not.
+
+        Raises: ClipError too_large, when a single frame does not fit a slot.
+        """
         if self.shape is None:
             height, width, _ = self.shape = frame.rgb.shape
             self.source = (frame.width, frame.height)
@@ -102,6 +107,10 @@ class ChunkWriter:
                     f"a frame of {width} x {height} px does not fit a slot of {self.slot_bytes} bytes; "
                     "raise slot_mb or lower max_side",
                 )
+
+    def add(self, frame: Frame) -> None:
+        """Put a frame that was seen into a chunk."""
+        assert self.shape is not None
         if self.filled and self.filled[0].position // self.capacity != frame.position // self.capacity:
             self.flush()
         if self.pictures is None:
@@ -130,6 +139,18 @@ class ChunkWriter:
         )  # fmt: skip
         self.pictures, self.slot, self.filled = None, -1, []
 
+    def send_sound(self, sound: ClipSound) -> None:
+        """Publish a clip's sound, in as many slots as it takes."""
+        about = {"heard": sound.heard, "code": sound.code, "reason": sound.reason, "samples": len(sound.samples)}
+        if not len(sound.samples):
+            self.link.send(event="sound", first=0, count=0, **about)
+        most = self.slot_bytes // sound.samples.itemsize
+        for first in range(0, len(sound.samples), most):
+            part = sound.samples[first : first + most]
+            slot = self.link.next_slot()
+            np.frombuffer(self.memory, np.int16, len(part), slot * self.slot_bytes)[:] = part
+            self.link.send(event="sound", slot=slot, first=first, count=len(part), **about)
+
     def give_back(self) -> None:
         """Keep an unpublished slot for the next clip."""
         if self.slot >= 0:
@@ -138,7 +159,9 @@ class ChunkWriter:
 
 
 def decode(source: Source, job: dict, chunks: ChunkWriter, sampling: SamplingOptions, limits: DecodeLimits) -> dict:
-    """Decode one clip into chunks; return fields of its Ending, sketches as base64."""
+    """Decode one clip into chunks, and its sound where the job asks for it; return fields of its Ending, sketches as
+    base64.
+    """
     strides, every = job["strides"], sketch_stride(sampling)
 
     def wanted(position: int) -> bool:
@@ -148,6 +171,7 @@ def decode(source: Source, job: dict, chunks: ChunkWriter, sampling: SamplingOpt
     sketches: dict[int, bytes] = {}  # by ms
     try:
         for frame in decoding.frames():
+            chunks.see(frame)
             if frame.position % every == 0 and (sketch := picture_sketch(frame.rgb)) is not None:
                 sketches[round(1000 * frame.timestamp)] = sketch.tobytes()
             if wanted(frame.position):
@@ -155,12 +179,20 @@ def decode(source: Source, job: dict, chunks: ChunkWriter, sampling: SamplingOpt
         chunks.flush()
     finally:
         chunks.give_back()
-    return {
+    ending = {
         "status": decoding.status, "code": decoding.code, "reason": decoding.reason, "decoder": decoding.decoder,
         "frames": decoding.cursor.frames, "expected": decoding.expected,
         "width": chunks.source[0], "height": chunks.source[1],
         "sketch_ms": list(sketches), "sketches": base64.b64encode(b"".join(sketches.values())).decode(),
     }  # fmt: skip
+    if job["sound"]:
+        timeline = decoding.cursor.timeline
+        assert timeline is not None
+        chunks.link.send(event="pictures", **ending)
+        has_sound = bool(decoding.container.streams.audio)
+        del decoding, frame  # the pictures' memory is for the sound
+        chunks.send_sound(decode_sound(source, timeline, sampling.max_seconds) if has_sound else NO_SOUND)
+    return ending
 
 
 def probe(source: Source, link: Link, limits: DecodeLimits) -> dict:

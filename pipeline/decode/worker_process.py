@@ -39,6 +39,7 @@ _ENVIRONMENT = {
     "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1",
     "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20), "MALLOC_TRIM_THRESHOLD_": str(256 * 2**20),
 }  # fmt: skip
+_LOST = ("crash", "deadline", "memory")  # codes of a clip whose worker did not live to say how the clip ends
 _RETRY_PAUSE_S = 0.5  # before another try of what the network or the disk refused
 
 
@@ -72,7 +73,8 @@ class WorkerProcess:
     def run(self, job: dict, fetched: Fetched | None = None) -> Iterator[tuple[int, dict]]:
         """Run a job, again where its failure may pass; yield (attempt, event), the last one being `done`.
 
-        The deadline is for all tries together: a clip that hangs costs it once.
+        The deadline is for all tries together: a clip that hangs costs it once. Where the last try is lost only after
+        all pictures were decoded, the clip ends as those do, and its sound is undecodable.
 
         fetched: the clip's file, or why there is none, if it was fetched ahead; for another try it is fetched anew.
 
@@ -82,7 +84,7 @@ class WorkerProcess:
         for attempt in range(1, self.limits.attempts + 1):
             for event in self._run_once(job, worked_s, fetched if attempt == 1 else None):
                 if event["event"] == "done":
-                    here = event.pop("here", True)
+                    here, pictures = event.pop("here", True), event.pop("pictures", None)
                     worked_s = event["decode_s"]
                     event["attempts"] = attempt
                     retry = bool(event.get("code")) and CLIP_CODES[event["code"]].retryable
@@ -92,6 +94,9 @@ class WorkerProcess:
                         if event["code"] in ("io", "missing"):
                             self._stop.wait(_RETRY_PAUSE_S)
                         break
+                    if pictures is not None and event["code"] in _LOST:
+                        yield attempt, _sound_lost(event)
+                        event |= pictures | {"event": "done"}
                     yield attempt, event
                     return
                 yield attempt, event
@@ -102,8 +107,7 @@ class WorkerProcess:
 
         worked_s: what earlier tries took.
         """
-        if fetched is None and self._must_be_fetched(job["uri"]):
-            fetched = self._fetch(job["uri"], self.limits.deadline_s - worked_s)
+        fetched = self._fetched_anew(job["uri"], worked_s) if fetched is None else fetched
         if fetched is not None:
             worked_s += fetched.seconds
             if fetched.answer.code:
@@ -119,6 +123,7 @@ class WorkerProcess:
         with self._lock:
             self._send(job)
         clock = time.monotonic()
+        pictures = None
         while True:
             event = self._next_event(_POLL_S if self._waiting else min(_POLL_S, self.limits.deadline_s - worked_s))
             now = time.monotonic()
@@ -130,17 +135,19 @@ class WorkerProcess:
                     self.kill()
                     reason = f"not done after {self.limits.deadline_s:g} s of decoding; the worker was killed"
                     yield {"event": "done", "status": "failed", "code": "deadline", "reason": reason,
-                           "decode_s": worked_s}  # fmt: skip
+                           "decode_s": worked_s, "pictures": pictures}  # fmt: skip
                     return
             elif event["event"] == "wait":
                 with self._lock:
                     # Slots that came back before this event was read are on their way to the worker already.
                     self._waiting = len(self._lent) == self.limits.slots
             elif event["event"] == "done":
-                yield {**event, "decode_s": worked_s}
+                yield {**event, "decode_s": worked_s, "pictures": pictures}
                 return
+            elif event["event"] == "pictures":
+                pictures = event
             else:
-                if event["event"] == "chunk":
+                if "slot" in event:
                     with self._lock:
                         self._lent.add(event["slot"])
                 yield event
@@ -148,10 +155,12 @@ class WorkerProcess:
                 # meanwhile; the clock keeps running only while this thread waits for it.
                 clock = time.monotonic()
 
-    def _fetch(self, uri: str, deadline_s: float) -> Fetched:
-        """Fetch a clip into this worker's own file. Raises: Stopped."""
+    def _fetched_anew(self, uri: str, worked_s: float) -> Fetched | None:
+        """A clip fetched into this worker's own file; None: it is on a disk. Raises: Stopped."""
+        if not self._must_be_fetched(uri):
+            return None
         clock = time.monotonic()
-        answer = self._elsewhere.fetch(uri, deadline_s)
+        answer = self._elsewhere.fetch(uri, self.limits.deadline_s - worked_s)
         if answer is None:
             raise Stopped
         path = Path(f"/proc/self/fd/{self._fetched.fileno()}")  # the worker has it by the same number
@@ -261,6 +270,12 @@ class WorkerProcess:
         if self._connection is not None:
             with suppress(ConnectionError):  # the worker has died: reading its events finds out how
                 self._connection.send_bytes(json.dumps(command).encode())
+
+
+def _sound_lost(done: dict) -> dict:
+    """The event of a sound whose decoding ended the worker."""
+    return {"event": "sound", "samples": 0, "first": 0, "count": 0, "heard": (0.0, 0.0), "code": "undecodable",
+            "reason": done["reason"]}  # fmt: skip
 
 
 @cache

@@ -4,16 +4,20 @@ What the owner adds to a clip's results (frames, inputs) and what the collecting
 fields, and completeness is asked for only once the clip's last frame is in: so neither waits for the other.
 """
 
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
+import numpy as np
 import torch
 
 from models.extractors.extractor import Extractor
 from pipeline.decode.clips import Ending
+from pipeline.features.plan import FeatureSpec, ShardPlan
+from pipeline.modalities.registry import find_extracted
 
 
 @dataclass
@@ -34,12 +38,14 @@ class ClipInFlight:
     clip_id: str
     attempt: int = 1
     scale: float = 1.0  # frame pixels a source pixel
+    heard: tuple[float, float] = (0.0, 0.0)  # s, from where to where there is sound
+    without: dict[str, str] = field(default_factory=dict)  # modalities that the clip has no rows in, and why
     partials: dict[str, Partial] = field(default_factory=dict)  # by modality
     ending: Ending | None = None  # set when no frame is to come
 
     def restart(self, attempt: int) -> None:
         """Begin a new decoding attempt; the results of earlier ones are dropped."""
-        self.attempt = attempt
+        self.attempt, self.without = attempt, {}
         self.partials = {modality: Partial() for modality in self.partials}
 
     def done(self) -> bool:
@@ -81,13 +87,18 @@ class Batcher:
         self._inputs: list[torch.Tensor] = []
         self._targets: list[tuple[ClipInFlight, Partial, int, Any]] = []
 
-    def add(self, clip: ClipInFlight, frames: torch.Tensor) -> list[Launched]:
-        """Prepare frames of one clip, uint8 [N, H, W, 3], and launch the batches that they fill.
+    def add(
+        self, clip: ClipInFlight, frames: torch.Tensor, frame_index: np.ndarray, timestamp: np.ndarray
+    ) -> list[Launched]:
+        """Prepare frames of one clip, uint8 [N, H, W, 3], or all of its sound, float32 [N], and launch the batches that
+        they fill.
 
-        The clip's partial has their numbers and times already.
+        frame_index, timestamp: of the frames, or of the windows that the sound is cut into; they go on the clip's grid.
         """
         partial = clip.partials[self.extractor.modality]
-        first = len(partial.frame_index) - frames.shape[0]
+        first = len(partial.frame_index)
+        partial.frame_index += frame_index.tolist()
+        partial.timestamp += timestamp.tolist()
         start = perf_counter()
         with _name_clips(self.extractor.modality, [clip]):
             prepared = self.extractor.prepare(frames)
@@ -127,3 +138,27 @@ def _name_clips(modality: str, clips: Iterable[ClipInFlight]) -> Iterator[None]:
         names = ", ".join(dict.fromkeys(clip.clip_id for clip in clips))
         error.add_note(f"while extracting the modality {modality} of {names}")
         raise
+
+
+def by_reading(plan: ShardPlan, what: str) -> list[FeatureSpec]:
+    """Those of a plan's missing modalities that read `what`: frames or sound."""
+    return [spec for spec in plan.missing if find_extracted(spec.modality).reads == what]
+
+
+def on_device(frames: np.ndarray, device: torch.device) -> torch.Tensor:
+    """Frames, or sound, in shared memory as a tensor on the device; on a CPU, that memory itself."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")  # no extractor writes to it
+        shared = torch.from_numpy(frames)
+    if device.type == "cuda":
+        # From pinned memory the copy waits its turn beside the owner; else the owner would wait for all that is queued.
+        return shared.pin_memory().to(device, non_blocking=True)
+    return shared.to(device)
+
+
+def picked(frames: torch.Tensor, keep: np.ndarray) -> torch.Tensor:
+    """The frames at the indices [K], ascending, of which no copy to the device is made."""
+    steps = np.diff(keep)
+    if len(keep) < 2 or (steps == steps[0]).all():
+        return frames[keep[0] : keep[-1] + 1 : int(steps[0]) if len(steps) else 1]
+    return torch.stack([frames[index] for index in keep.tolist()])

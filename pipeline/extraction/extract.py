@@ -10,7 +10,6 @@ What all of them hold at any time is bounded: the workers' slots, one batch of p
 of outputs, and the results of the clips in flight.
 """
 
-import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
@@ -29,13 +28,13 @@ from pipeline.core.child_processes import spawned_pool
 from pipeline.core.memory import keep_blocks, trim
 from pipeline.core.options import DecodeLimits, SamplingOptions
 from pipeline.decode.clips import Ending
-from pipeline.decode.pool import Chunk, DecodeJob, DecodePool
-from pipeline.extraction.batches import Batcher, ClipInFlight, Launched, Partial
+from pipeline.decode.pool import Chunk, DecodeJob, DecodePool, Sound
+from pipeline.extraction.batches import Batcher, ClipInFlight, Launched, Partial, by_reading, on_device, picked
 from pipeline.features.endings import add_endings, read_endings
 from pipeline.features.plan import FeatureSpec, ShardPlan, endings_folder, features_folder, shard_path
 from pipeline.features.shards import ShardWriter, provenance
-from pipeline.modalities.record import Grid, ModalityRows
-from pipeline.modalities.registry import find_modality
+from pipeline.modalities.record import Decoded, Grid, ModalityRows
+from pipeline.modalities.registry import find_extracted
 
 _KEPT_BYTES = 512 * 2**20  # free memory kept for the next batch: about what its activations take
 _WAITING = 8  # batches and endings that wait for the thread of results, before the owner does
@@ -112,6 +111,8 @@ def extract_shards(
             for event in events:
                 if isinstance(event, Chunk):
                     owner.take_chunk(event)
+                elif isinstance(event, Sound):
+                    owner.take_sound(event)
                 else:
                     owner.take_ending(event)
                 owner.report(progress)
@@ -133,7 +134,7 @@ def _linking_processes(device: torch.device, workers: int) -> Iterator[Executor 
     count = workers // _WORKERS_A_LINKER + 1
     with spawned_pool(count) as pool:
         for _ in range(count):  # a process dies with the thread that starts it: this one, and not that of the results
-            pool.submit(find_modality, "pose")
+            pool.submit(find_extracted, "pose")
         yield pool
 
 
@@ -165,14 +166,15 @@ class _Owner:
                 continue
             self._shards.open(plan, writers)
             failed = {ending.clip_id: ending for ending in plan.failed}
-            strides = tuple(sorted({spec.stride for spec in plan.missing})) or (1,)
+            seen, heard = by_reading(plan, "frames"), by_reading(plan, "sound")
+            strides = tuple(sorted({spec.stride for spec in seen}))
             for clip in plan.clips:
                 partials = {spec.modality: Partial() for spec in plan.missing}
                 self.in_flight[clip.clip_id] = ClipInFlight(clip.clip_id, partials=partials)
                 if clip.clip_id in failed:
                     self.take_ending(failed[clip.clip_id])
                     continue
-                yield DecodeJob(clip.clip_id, clip.uri, strides, clip.probe.content_hash)
+                yield DecodeJob(clip.clip_id, clip.uri, strides, clip.probe.content_hash, bool(heard))
 
     def take_chunk(self, chunk: Chunk) -> None:
         """Give the chunk's frames, by its stride, to every extractor, and its memory back to the decode worker."""
@@ -187,15 +189,34 @@ class _Owner:
         if chunk.attempt > clip.attempt:
             clip.restart(chunk.attempt)
         clip.scale = chunk.scale
-        frames = _on_device(chunk.frames, self._device)
-        for spec in self._shards.of(clip).plan.missing:
+        frames = on_device(chunk.frames, self._device)
+        for spec in by_reading(self._shards.of(clip).plan, "frames"):
             keep = np.flatnonzero(chunk.position % spec.stride == 0)
-            if not len(keep):
-                continue
-            partial = clip.partials[spec.modality]
-            partial.frame_index += chunk.frame_index[keep].tolist()
-            partial.timestamp += chunk.timestamp[keep].tolist()
-            self._collect(self._batchers[spec.modality].add(clip, _taken(frames, keep)))
+            if len(keep):
+                grid = (chunk.frame_index[keep], chunk.timestamp[keep])
+                self._collect(self._batchers[spec.modality].add(clip, picked(frames, keep), *grid))
+
+    def take_sound(self, sound: Sound) -> None:
+        """Give a clip's sound to every extractor that reads it, and its memory back to the decode worker."""
+        clip = self.in_flight[sound.clip_id]
+        try:
+            if sound.attempt >= clip.attempt:
+                self._listen(clip, sound)
+        finally:
+            sound.release()
+
+    def _listen(self, clip: ClipInFlight, sound: Sound) -> None:
+        if sound.attempt > clip.attempt:
+            clip.restart(sound.attempt)
+        clip.heard = sound.heard
+        reading = [spec.modality for spec in by_reading(self._shards.of(clip).plan, "sound")]
+        if sound.code:
+            clip.without = dict.fromkeys(reading, sound.code)
+            return
+        samples = on_device(sound.samples, self._device).float() / 32768
+        for modality in reading:
+            batcher = self._batchers[modality]
+            self._collect(batcher.add(clip, samples, *batcher.extractor.grid(len(samples))))
 
     def take_ending(self, ending: Ending) -> None:
         """Pass on the outcome of decoding a clip, behind all of its batches that are launched."""
@@ -274,10 +295,13 @@ class _Shards:
         assert clip.ending is not None
         rows: dict[str, ModalityRows | Future] = {}
         if clip.ending.status != "failed":
+            decoded = Decoded(clip.ending, clip.scale, clip.heard)
             for modality, partial in clip.partials.items():
+                if modality in clip.without:
+                    continue
                 grid = Grid(np.array(partial.frame_index, np.int32), np.array(partial.timestamp, np.float32))
-                results = (clip.ending, grid, np.array(partial.frame, np.int32), partial.results, clip.scale)
-                apart = find_modality(modality).assembled_apart and self._linkers
+                results = (decoded, grid, np.array(partial.frame, np.int32), partial.results)
+                apart = find_extracted(modality).assembled_apart and self._linkers
                 rows[modality] = apart.submit(_assemble, modality, *results) if apart else _assemble(modality, *results)
         clip.partials = {}
         self._assembled.append((clip, rows))
@@ -297,7 +321,7 @@ class _Shards:
             if modality in rows:
                 writer.add(rows[modality])
             else:
-                writer.skip(ending.clip_id, ending.code)
+                writer.skip(ending.clip_id, ending.code if ending.status == "failed" else clip.without[modality])
         trim(above=_KEPT_BYTES)
         shard.remaining -= 1
         if shard.remaining == 0:
@@ -308,7 +332,7 @@ class _Shards:
 
 
 def _assemble(modality: str, *results: Any) -> ModalityRows:
-    return find_modality(modality).assemble(*results)
+    return find_extracted(modality).assemble(*results)
 
 
 def _is_made(rows: Mapping[str, "ModalityRows | Future"]) -> bool:
@@ -360,22 +384,3 @@ def _provenance(spec: FeatureSpec, profile: str) -> dict[str, str]:
 
 def decoder_versions() -> str:
     return ", ".join(f"{name} {version(name)}" for name in ("av", "decord"))
-
-
-def _on_device(frames: np.ndarray, device: torch.device) -> torch.Tensor:
-    """Frames in shared memory, uint8 [N, H, W, 3], as a tensor on the device; on a CPU, that memory itself."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")  # no extractor writes to it
-        shared = torch.from_numpy(frames)
-    if device.type == "cuda":
-        # From pinned memory the copy waits its turn beside the owner; else the owner would wait for all that is queued.
-        return shared.pin_memory().to(device, non_blocking=True)
-    return shared.to(device)
-
-
-def _taken(frames: torch.Tensor, keep: np.ndarray) -> torch.Tensor:
-    """The frames at the indices [K], ascending, of which no copy to the device is made."""
-    steps = np.diff(keep)
-    if len(keep) < 2 or (steps == steps[0]).all():
-        return frames[keep[0] : keep[-1] + 1 : int(steps[0]) if len(steps) else 1]
-    return torch.stack([frames[index] for index in keep.tolist()])

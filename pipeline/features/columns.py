@@ -1,6 +1,7 @@
 """Columns of shards: their Arrow types, and rows of clips to columns and back without a loop over frames or joints.
 
-T = sampled frames of the clip, M = faces in them, D = width of a feature; docs/parquet.md has the columns for users.
+T = sampled frames of the clip, or windows of its sound, M = faces in them, S = spectra of its sound, B = beats,
+F = words of its fingerprint, D = width of a feature; docs/parquet.md has the columns for users.
 
 Numbers that somebody queries (joints, boxes, probabilities) are nested lists of fixed inner sizes, which every reader
 of Parquet understands. Wide features are one `binary` a clip: the little-endian float16 of a C-contiguous array, whose
@@ -15,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.modalities.record import Column, Grid, ModalityRows
-from pipeline.modalities.registry import find_modality
+from pipeline.modalities.registry import find_extracted
 
 _SCALARS = {
     "string": pa.string(),
@@ -42,7 +43,7 @@ def shapes(modality: str, width: int) -> dict[str, dict[str, str]]:
     """Shape and dtype of every array column, with `width` for D."""
     return {
         column.name: {"shape": column.shape.replace("D", str(width)), "dtype": column.dtype}
-        for column in find_modality(modality).columns
+        for column in find_extracted(modality).columns
         if column.shape
     }
 
@@ -52,7 +53,7 @@ def arrow_schema(modality: str, width: int = 0) -> pa.Schema:
 
     width: D of its features; ignored for a modality without.
     """
-    described, record = shapes(modality, width), find_modality(modality)
+    described, record = shapes(modality, width), find_extracted(modality)
     fields = [
         pa.field(column.name, arrow_type(column), metadata=described.get(column.name)) for column in record.columns
     ]
@@ -66,10 +67,12 @@ def to_batch(rows: ModalityRows) -> pa.RecordBatch:
     Raises:
         ValueError: an array does not have the shape or dtype of its class; the message names clip and array.
     """
-    modality = find_modality(rows.modality)
+    modality = find_extracted(rows.modality)
     arrays = modality.to_arrays(rows)
-    frames, width = arrays["frame_index"].shape[1], modality.feature_width(rows)
-    sizes = {"T": frames, "M": arrays["frame"].shape[1] if "frame" in arrays else 0, "D": width}
+    sizes = {"D": modality.feature_width(rows)}
+    for column in modality.columns:  # the first column along an axis says how long it is
+        if axis := _leading_axis(column):
+            sizes.setdefault(axis, arrays[column.name].shape[1])
     columns = []
     for column in modality.columns:
         values = arrays[column.name]
@@ -82,7 +85,7 @@ def to_batch(rows: ModalityRows) -> pa.RecordBatch:
                     f" must be {column.dtype} {list(expected)} ({column.shape})"
                 )
         columns.append(_to_arrow(column, values))
-    return pa.record_batch(columns, schema=arrow_schema(modality.name, width))
+    return pa.record_batch(columns, schema=arrow_schema(modality.name, sizes["D"]))
 
 
 def from_table(modality: str, table: pa.Table | pa.RecordBatch) -> ModalityRows:
@@ -97,17 +100,25 @@ def from_table(modality: str, table: pa.Table | pa.RecordBatch) -> ModalityRows:
     if len(clip_ids) != 1:
         raise ValueError(f"a table of one clip is needed, this one holds {len(clip_ids)}")
     clip_id = clip_ids.pop()
-    record, present = find_modality(modality), set(table.schema.names)
+    record, present = find_extracted(modality), set(table.schema.names)
     arrays = {
         column.name: _from_arrow(column, table.column(column.name), table.schema.field(column.name), table.num_rows)
         for column in record.columns
         if column.name in present and column.name != "clip_id"
     }
-    for axis in ("T", "M"):
-        along = {c.name: arrays[c.name].shape[1] for c in record.columns if c.shape[:1] == axis and c.name in arrays}
+    for axis in sorted({_leading_axis(column) for column in record.columns} - {""}):
+        along = {
+            c.name: arrays[c.name].shape[1] for c in record.columns if _leading_axis(c) == axis and c.name in arrays
+        }
         if len(set(along.values())) > 1:
             raise ValueError(f"columns of clip {clip_id} differ in length: {along}")
     return record.from_arrays(clip_id, Grid(arrays["frame_index"][0], arrays["timestamp"][0]), arrays)
+
+
+def _leading_axis(column: Column) -> str:
+    """Name of the axis along which a column's arrays vary in length from clip to clip; empty where they do not."""
+    axis = column.shape.split(",")[0]
+    return "" if axis.isdigit() else axis
 
 
 def _to_arrow(column: Column, values: np.ndarray) -> pa.Array:

@@ -14,7 +14,7 @@ from pipeline.core.errors import WorkspaceError
 from pipeline.features.columns import from_table
 from pipeline.features.parquet_files import CLIPS_KEY, KIND_KEY, NOBODY_KEY, SKIPPED_KEY, open_parquet, reading
 from pipeline.modalities.record import Grid, ModalityRows
-from pipeline.modalities.registry import find_modality, modality_names
+from pipeline.modalities.registry import extracted_names, find_extracted
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,9 @@ class ShardReader:
 
     @property
     def skipped(self) -> Mapping[str, str]:
-        """Reasons why the other clips of the shard have no rows, by clip_id."""
+        """Why the other clips of the shard have no rows, by clip_id: the code of one that failed, or that of its sound
+        (errors.SOUND_CODES), or that it is no longer in the manifest.
+        """
         return self._opened().skipped
 
     def read(self, clip_id: str, crops: bool = True) -> ModalityRows:
@@ -72,13 +74,13 @@ class ShardReader:
         opened = self._opened()
         if grid := opened.nobody.get(clip_id):
             frame_index, timestamp = np.array(grid["frame_index"], np.int32), np.array(grid["timestamp"], np.float32)
-            return find_modality(self.modality).rows(clip_id, Grid(frame_index, timestamp))
+            return find_extracted(self.modality).rows(clip_id, Grid(frame_index, timestamp))
         if clip_id not in opened.row_groups:
-            why = f"failed ({opened.skipped[clip_id]})" if clip_id in opened.skipped else "is not of this shard"
+            why = f"was skipped ({opened.skipped[clip_id]})" if clip_id in opened.skipped else "is not of this shard"
             raise KeyError(f"{self.path} has no rows of clip {clip_id}: it {why}")
         columns = None
         if not crops:
-            columns = [column.name for column in find_modality(self.modality).columns if column.name != "crop"]
+            columns = [column.name for column in find_extracted(self.modality).columns if column.name != "crop"]
         with reading(self.path):
             table = opened.file.read_row_group(opened.row_groups[clip_id], columns=columns, use_threads=False)
             rows = from_table(opened.metadata[KIND_KEY], table)
@@ -117,7 +119,7 @@ def _open_shard(path: str) -> _Opened:
 
 
 def _indexed(path: str, file: pq.ParquetFile, metadata: dict[str, str]) -> _Opened:
-    if metadata[KIND_KEY] not in modality_names():
+    if metadata[KIND_KEY] not in extracted_names():
         raise WorkspaceError(f"{path} holds {metadata[KIND_KEY]}, which is no modality")
     clip_ids = tuple(json.loads(metadata[CLIPS_KEY]))
     nobody = json.loads(metadata.get(NOBODY_KEY, "{}"))
@@ -195,7 +197,7 @@ class FeatureStore:
         if clip_id not in index:
             why = self._skipped[modality].get(clip_id)
             raise KeyError(
-                f"clip {clip_id} has no {modality} rows: it {f'failed ({why})' if why else 'is in no shard'}"
+                f"clip {clip_id} has no {modality} rows: it {f'was skipped ({why})' if why else 'is in no shard'}"
             )
         return self._open.reader(index[clip_id]).read(clip_id, crops)
 
@@ -230,4 +232,4 @@ def tensors(rows: ModalityRows) -> Any:
     PoseTensors, FaceTensors, of all others FeatureTensors (pipeline.modalities). They lack the crops of faces and the
     categories of scenes, which are in the rows.
     """
-    return find_modality(rows.modality).tensors(rows)
+    return find_extracted(rows.modality).tensors(rows)

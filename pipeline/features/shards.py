@@ -24,7 +24,7 @@ from pipeline.features.parquet_files import (
 )
 from pipeline.files.checksums import close_parquet
 from pipeline.modalities.record import Grid, ModalityRows
-from pipeline.modalities.registry import find_modality
+from pipeline.modalities.registry import find_extracted
 
 _WRITE_OPTIONS = {
     "compression": "zstd",
@@ -68,7 +68,7 @@ class ShardWriter:
         Raises:
             ValueError: a clip is twice in `order`, or `metadata` holds a key that the writer sets.
         """
-        self._record = find_modality(modality)
+        self._record = find_extracted(modality)
         if len(set(order)) != len(order):
             raise ValueError(f"{path}: a clip is in the shard's order twice")
         refuse_writer_keys(path, metadata)
@@ -114,7 +114,7 @@ class ShardWriter:
         self._enqueue(rows.clip_id, batch if batch.num_rows else rows.grid)
 
     def skip(self, clip_id: str, reason: str) -> None:
-        """Record in the file's metadata that a clip failed and has no rows. Raises as `add` does."""
+        """Record in the file's metadata that a clip has no rows, and why. Raises as `add` does."""
         self._check_order(clip_id)
         self._enqueue(clip_id, reason)
 

@@ -17,20 +17,25 @@ from models.virality.pose_sampling import scoring_input
 from models.virality.skeleton import Posture
 from pipeline.core import storage
 from pipeline.core.errors import DataError
+from pipeline.dataset.folder import DatasetFolder
+from pipeline.dataset.rows import RowReader, read_usual
 from pipeline.features.reader import ShardReader
 from pipeline.feedback.alignment import align_reference
 from pipeline.feedback.attribution import integrated_gradients, segment_seconds
 from pipeline.feedback.edits import EditEffect, PoseScorer, edit_effect, median_positions
-from pipeline.feedback.film import Highlight, draw_film
+from pipeline.feedback.film import WHOLE_BODY, Highlight, draw_film
 from pipeline.feedback.findings import MIN_LOSS, WINDOW_S, Finding, measure_limbs, select_findings, window_bounds
 from pipeline.feedback.motion import AlignedReference, Motion, limb_joints, to_motion
 from pipeline.feedback.references import MIN_FITTING, choose_references
+from pipeline.feedback.timing import BeatFinding, find_off_beat
 from pipeline.files.checksums import json_bytes
 from pipeline.modalities.pose import PoseRows, read_lead
+from pipeline.modalities.synchrony import SynchronyRows
+from pipeline.music.synchrony import Synchrony
 from pipeline.runs.run import FEEDBACK, Run
 from pipeline.runs.train import load_run
 
-FEEDBACK_SCHEMA = 1
+FEEDBACK_SCHEMA = 2
 _NO_GAIN = 0.01  # of the score's own scale: less is nothing
 _CAUTION = (
     "What differs from the top clips is associated with the model's score; that changing it would bring likes is not"
@@ -97,6 +102,7 @@ class ClipFeedback:
     """Feedback on a clip, and the paths of its files."""
 
     comparison: ClipComparison
+    off_beat: tuple[BeatFinding, ...]  # in order of time; none: on the beat, or not known
     references: tuple[str, ...]  # clip ids
     json_path: str
     film_path: str
@@ -122,7 +128,13 @@ def write_feedback(run_folder: Run, clip_id: str, device: torch.device) -> ClipF
             f"{comparison.fitting} of the {len(references)} best clips of the challenge fit clip {clip_id}; feedback"
             f" needs {MIN_FITTING}. It may show another dance than they do, or too little of it"
         )
-    findings = comparison.findings
+    rows = RowReader(
+        run_folder.workspace, chosen.clips, read_usual(DatasetFolder.of(run_folder.workspace, run["dataset"]))
+    )
+    synchrony, *others = (read_synchrony(rows, row) for row in (chosen.row, *chosen.references))
+    off_beat = tuple(find_off_beat(synchrony, others))
+    entries = [*map(_entry, comparison.findings), *map(_beat_entry, off_beat)]
+    entries.sort(key=lambda entry: -entry["strength"])
     reference_ids = tuple(chosen.clips["clip_id"].iloc[row] for row in chosen.references)
     content = {
         "schema": FEEDBACK_SCHEMA,
@@ -132,19 +144,16 @@ def write_feedback(run_folder: Run, clip_id: str, device: torch.device) -> ClipF
         "references": list(reference_ids),
         "fitting": comparison.fitting,
         "untrained": bool(run["untrained"]),
-        "findings": [_entry(explained) for explained in findings],
-        "summary": findings[0].sentence if findings else "nothing stands out",
+        "findings": entries,
+        "summary": entries[0]["sentence"] if entries else "nothing stands out",
         "caution": _CAUTION,
     }
     base = run_folder.file(FEEDBACK, clip_id)
-    highlights = [
-        Highlight(explained.finding.limb, explained.finding.start_s, explained.finding.end_s, explained.sentence)
-        for explained in findings
-    ]
+    highlights = [Highlight(*(entry[name] for name in ("limb", "start_s", "end_s", "sentence"))) for entry in entries]
     with storage.staged(f"{base}.mp4") as path:
         draw_film(path, comparison.motion, median_positions(comparison.motion, comparison.aligned), highlights)
     storage.write_bytes(f"{base}.json", json_bytes(f"{base}.json", content, ascii_only=False))
-    return ClipFeedback(comparison, reference_ids, f"{base}.json", f"{base}.mp4")
+    return ClipFeedback(comparison, off_beat, reference_ids, f"{base}.json", f"{base}.mp4")
 
 
 def compare_clip(posture: Posture, references: Sequence[Posture], scorer: PoseScorer) -> ClipComparison:
@@ -203,6 +212,12 @@ def read_posture(workspace: str, clips: pd.DataFrame, row: int, config: VdvConfi
     return posture
 
 
+def read_synchrony(rows: RowReader, row: int) -> Synchrony | None:
+    """A clip's synchrony, against the usual lag of its challenge; None: the run knows of none, or the clip has none."""
+    derived = rows.read(row, "synchrony")
+    return derived.synchrony if isinstance(derived, SynchronyRows) else None
+
+
 def _entry(explained: ExplainedFinding) -> dict:
     finding, edit = explained.finding, explained.edit
     return {
@@ -218,6 +233,21 @@ def _entry(explained: ExplainedFinding) -> dict:
         "sway": _finite(finding.sway),
         "edit": {"gain": _finite(edit.gain), "agreement": _finite(edit.agreement), "references": edit.references},
         "integrated_gradients_share": _finite(explained.gradient_share),
+    }
+
+
+def _beat_entry(finding: BeatFinding) -> dict:
+    return {
+        "sentence": finding.sentence,
+        "meaning": finding.meaning,
+        "limb": WHOLE_BODY,
+        "kind": finding.kind,
+        "start_s": round(finding.start_s, 2),
+        "end_s": round(finding.end_s, 2),
+        "strength": round(finding.strength, 2),
+        "late_s": round(finding.lag_s, 3),
+        "late_error_s": round(finding.lag_error_s, 3),
+        "usual_s": round(finding.limit_s, 3),
     }
 
 

@@ -18,6 +18,7 @@ _PAPER, _INK, _FAINT = (250, 250, 248), (40, 40, 44), (168, 168, 172)
 # Orange and blue differ for every kind of colour vision.
 _CLIP_COLOUR, _TOP_COLOUR = (230, 97, 1), (33, 102, 204)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
+WHOLE_BODY = "whole_body"  # in a limb's place
 _LINES, _LETTERS = 2, 92  # of the caption
 
 
@@ -25,7 +26,7 @@ _LINES, _LETTERS = 2, 92  # of the caption
 class Highlight:
     """A limb to draw in colour for some time, with the sentence below."""
 
-    limb: str
+    limb: str  # or WHOLE_BODY
     start_s: float
     end_s: float
     sentence: str
@@ -37,6 +38,7 @@ def draw_film(path: Path, motion: Motion, top: np.ndarray, highlights: Sequence[
     top: float64 [N, V, C], the top clips' positions at the motion's moments; NaN where not known.
     """
     clip = np.where(motion.seen[:, :-1, None], to_positions(motion.vectors), np.nan)
+    limbs = {**limb_joints(), WHOLE_BODY: tuple(range(len(COCO17.joints)))}
     to_pixels = _projection([clip, top])
     with av.open(path, "w", format="mp4", options={"movflags": "faststart"}) as file:
         stream = file.add_stream("libx264", rate=Fraction(RATE_HZ), options={"crf": "20"})
@@ -44,7 +46,7 @@ def draw_film(path: Path, motion: Motion, top: np.ndarray, highlights: Sequence[
         for frame, second in enumerate(motion.seconds):
             picture = np.full((HEIGHT + CAPTION, 2 * SIDE, 3), _PAPER, np.uint8)
             shown = [highlight for highlight in highlights if highlight.start_s <= second <= highlight.end_s]
-            coloured = {joint for highlight in shown for joint in limb_joints()[highlight.limb]}
+            coloured = {joint for highlight in shown for joint in limbs[highlight.limb]}
             for left, title, points, colour in (
                 (0, "this clip", clip[frame], _CLIP_COLOUR),
                 (SIDE, "the top clips, at this clip's proportions", top[frame], _TOP_COLOUR),

@@ -7,8 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import numpy as np
 
 from models.weights.profiles import RESNETS, Entry, Rule, cut_from_resized
-from pipeline.decode.clips import Ending
-from pipeline.modalities.record import CLIP_COLUMNS, GRID_COLUMNS, Column, FeatureModality, Grid, ModalityRows, stacked
+from pipeline.modalities.record import (
+    CLIP_COLUMNS,
+    GRID_COLUMNS,
+    Column,
+    Decoded,
+    FeatureModality,
+    Grid,
+    ModalityRows,
+    stacked,
+)
 
 if TYPE_CHECKING:
     from models.extractors.extractor import Extractor
@@ -54,11 +62,11 @@ class Appearance(FeatureModality):
         )
 
     def assemble(
-        self, ending: Ending, grid: Grid, frame: np.ndarray, results: Sequence[np.ndarray], scale: float
+        self, decoded: Decoded, grid: Grid, frame: np.ndarray, results: Sequence[np.ndarray]
     ) -> AppearanceRows:
         """results: float16 [D], one a frame."""
         width = results[0].shape if results else (0,)
-        return AppearanceRows(ending.clip_id, grid, stacked(results, width, np.float16))
+        return AppearanceRows(decoded.ending.clip_id, grid, stacked(results, width, np.float16))
 
     def quality(self, rows: AppearanceRows, decoded: float, lead_faces: np.ndarray) -> float:
         """Share of the frames that were decoded times n / (1 + n) for the mean length n of their features.

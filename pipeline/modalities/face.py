@@ -8,12 +8,12 @@ import numpy as np
 
 from models.virality.config import VdvConfig
 from models.weights.profiles import Entry, Rule
-from pipeline.decode.clips import Ending
 from pipeline.modalities.record import (
     CLIP_COLUMNS,
     GRID_COLUMNS,
     ClipModality,
     Column,
+    Decoded,
     Grid,
     ModalityRows,
     grid_tensors,
@@ -103,16 +103,14 @@ class Face(ClipModality):
             **common,
         )
 
-    def assemble(
-        self, ending: Ending, grid: Grid, frame: np.ndarray, results: "Sequence[FaceResult]", scale: float
-    ) -> FaceRows:
+    def assemble(self, decoded: Decoded, grid: Grid, frame: np.ndarray, results: "Sequence[FaceResult]") -> FaceRows:
         """results: any number a frame."""
         return FaceRows(
-            ending.clip_id,
+            decoded.ending.clip_id,
             grid,
             frame,
-            stacked([face.box for face in results], (4,)) / np.float32(scale),
-            stacked([face.landmarks for face in results], (5, 2)) / np.float32(scale),
+            stacked([face.box for face in results], (4,)) / np.float32(decoded.scale),
+            stacked([face.landmarks for face in results], (5, 2)) / np.float32(decoded.scale),
             stacked([face.probability for face in results], ()),
             stacked([face.embedding for face in results], (EMBEDDING,), np.float16),
             tuple(face.crop for face in results),

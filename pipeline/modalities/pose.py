@@ -10,8 +10,16 @@ from models.extractors.mmpose_compat import POSE_CONFIGS
 from models.virality.config import VdvConfig
 from models.weights.catalogue import load_catalogue
 from models.weights.profiles import Entry, Rule
-from pipeline.decode.clips import Ending
-from pipeline.modalities.record import CLIP_COLUMNS, GRID_COLUMNS, Column, Grid, Modality, ModalityRows, grid_tensors
+from pipeline.modalities.record import (
+    CLIP_COLUMNS,
+    GRID_COLUMNS,
+    Column,
+    Decoded,
+    ExtractedModality,
+    Grid,
+    ModalityRows,
+    grid_tensors,
+)
 from pipeline.modalities.tracks import People, Track, lead_of, link, mark_lead
 
 if TYPE_CHECKING:
@@ -65,7 +73,7 @@ class PoseEntry(Entry):
     max_persons: Annotated[int, Rule(low=1, high=300)]  # kept a frame; the maximum of models.extractors.pose
 
 
-class Pose(Modality):
+class Pose(ExtractedModality):
     name = "pose"
     version = 3
     entry = PoseEntry
@@ -97,10 +105,9 @@ class Pose(Modality):
             **common,
         )
 
-    def assemble(
-        self, ending: Ending, grid: Grid, frame: np.ndarray, results: Sequence[People], scale: float
-    ) -> PoseRows:
+    def assemble(self, decoded: Decoded, grid: Grid, frame: np.ndarray, results: Sequence[People]) -> PoseRows:
         """results: one a frame."""
+        ending, scale = decoded.ending, decoded.scale
         to_source = np.array([1 / scale, 1 / scale, 1], np.float32)
         tracks = (
             replace(track, keypoints=track.keypoints * to_source, box=track.box / np.float32(scale))

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a modality's shards. T = sampled frames of the clip, M = items in them, D = width of a feature."""
+    """A column of a modality's shards. T = sampled frames of the clip or windows of its sound, M = items in them,
+    D = width of a feature; S, B, F as the modality says.
+    """
 
     name: str
     dtype: str  # numpy's name; string, jpeg
@@ -36,10 +38,19 @@ GRID_COLUMNS = (Column("frame_index", "int32", "T"), Column("timestamp", "float3
 
 @dataclass(frozen=True)
 class Grid:
-    """The T frames of one clip that a modality was computed on."""
+    """The T frames, or windows of sound, of one clip that a modality was computed on."""
 
-    frame_index: np.ndarray  # int32 [T] index in the source stream, counted from 0
-    timestamp: np.ndarray  # float32 [T] seconds from the clip's first frame
+    frame_index: np.ndarray  # int32 [T] index in the source stream, counted from 0; of windows their number
+    timestamp: np.ndarray  # float32 [T] seconds from the clip's first frame; of a window its centre
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What the decoding of a clip told of it, beside its frames and its sound."""
+
+    ending: Ending
+    scale: float = 1.0  # frame pixels a source pixel
+    heard: tuple[float, float] = (0.0, 0.0)  # s, from where to where the file has sound; only where that was asked for
 
 
 @dataclass(frozen=True)
@@ -62,73 +73,21 @@ class FeatureTensors:
 
 
 class Modality(ABC):
-    """The definition of one modality. To add one, write a subclass in a new module and list it in
-    pipeline.modalities.registry.MODALITIES.
+    """The definition of one modality, as the model reads it. To add one, write a subclass of ExtractedModality or
+    DerivedModality in a new module and list it in pipeline.modalities.registry.MODALITIES.
 
     Importing a modality's module imports no torch: planning reads names, versions and profile entries only.
     """
 
     name: str
-    version: int  # raised when a change of the extractor's code changes its results: features are then made anew
-    entry: type[Entry]  # the modality's table of a profile
+    version: int  # raised when a change of the code changes the rows: features are then made anew
     rows: type[ModalityRows]
-    columns: tuple[Column, ...]
-    row_per_person = False  # one table row a person, perhaps none (`rows` without arrays), instead of one a clip
-    huggingface: Mapping[str, Any] = {}  # features of HF `datasets` that do not follow from the Arrow types
     subject = "any frame"  # what the model reads of a clip, as the report names it
-    assembled_apart = False  # `assemble` is Python of tens of milliseconds: beside a GPU, another process does it
     is_skeleton = False  # read by the pose network; all others are sequences of features
 
-    # From pixels to rows
-
     @abstractmethod
-    def build_extractor(self, entry: Any, state: "StateDict | None", **common: Any) -> "Extractor":
-        """The extractor of a profile's entry.
-
-        Args:
-            state: its weights; None: random ones, from `seed`.
-            common: device, batch_size and seed, which all extractors take.
-        """
-
-    @abstractmethod
-    def assemble(
-        self, ending: Ending, grid: Grid, frame: np.ndarray, results: Sequence[Any], scale: float
-    ) -> ModalityRows:
-        """Rows of a clip from the extractor's results on its frames.
-
-        Args:
-            frame: int32 [M] position in the grid of each result.
-            results: [M] of the extractor's `collect`.
-            scale: frame pixels a source pixel.
-        """
-
-    # From rows to Arrow and back
-
-    def feature_width(self, rows: Any) -> int:
-        """D of the columns that have it; 0 where none has."""
-        return 0
-
-    @abstractmethod
-    def to_arrays(self, rows: Any) -> dict[str, np.ndarray]:
-        """Values of every column, with an axis of table rows in front: [1, T, ...], [1, M, ...].
-
-        Raises:
-            ValueError: the arrays do not belong together.
-        """
-
-    @abstractmethod
-    def from_arrays(self, clip_id: str, grid: Grid, arrays: Mapping[str, np.ndarray]) -> ModalityRows:
-        """The inverse of `to_arrays`; `arrays` lacks columns that were not read."""
-
-    @abstractmethod
-    def tensors(self, rows: Any) -> Any:
-        """The rows as torch tensors of their own memory, on the CPU."""
-
-    # From rows to the virality model
-
     def stored_width(self, rows: Any) -> int | None:
         """Width of the features that the model reads, as the dataset's statistics keep it; None: always the same."""
-        return self.feature_width(rows)
 
     @abstractmethod
     def quality(self, rows: Any, decoded: float, lead_faces: np.ndarray) -> float:
@@ -159,7 +118,92 @@ class Modality(ABC):
         return list(inputs)
 
 
-class ClipModality(Modality):
+class DerivedModality(Modality):
+    """A modality computed from the rows of others. It has no extractor, no shards and no table in a profile.
+
+    It is used wherever all its sources are. A clip has it where `derive` gives rows.
+    """
+
+    sources: tuple[str, ...]  # names of extracted modalities
+
+    def stored_width(self, rows: Any) -> int | None:
+        return None
+
+    @abstractmethod
+    def derive(self, rows: Mapping[str, ModalityRows]) -> ModalityRows | None:
+        """Rows of a clip from those of its sources, by name. None: nothing follows from them."""
+
+    # What a clip says only beside others of its challenge
+
+    def reference(self, rows: Any) -> Mapping[str, np.ndarray]:
+        """Arrays of a training clip that others of its challenge are compared with; none: nothing is compared."""
+        return {}
+
+    def find_usual(self, references: Sequence[Mapping[str, np.ndarray]]) -> Any:
+        """What is usual in a challenge, by `reference` of some of its training clips."""
+
+    def relate(self, rows: Any, usual: Any) -> Any:
+        """The rows of a clip against what is usual in its challenge."""
+        return rows
+
+
+class ExtractedModality(Modality):
+    """A modality computed by a network from the clip itself, and stored in shards."""
+
+    entry: type[Entry]  # the modality's table of a profile
+    columns: tuple[Column, ...]
+    row_per_person = False  # one table row a person, perhaps none (`rows` without arrays), instead of one a clip
+    huggingface: Mapping[str, Any] = {}  # features of HF `datasets` that do not follow from the Arrow types
+    reads = "frames"  # of a clip; or "sound"
+    assembled_apart = False  # `assemble` is Python of tens of milliseconds: beside a GPU, another process does it
+
+    # From pixels, or sound, to rows
+
+    @abstractmethod
+    def build_extractor(self, entry: Any, state: "StateDict | None", **common: Any) -> "Extractor":
+        """The extractor of a profile's entry.
+
+        Args:
+            state: its weights; None: random ones, from `seed`.
+            common: device, batch_size and seed, which all extractors take.
+        """
+
+    @abstractmethod
+    def assemble(self, decoded: Decoded, grid: Grid, frame: np.ndarray, results: Sequence[Any]) -> ModalityRows:
+        """Rows of a clip from the extractor's results on its frames, or on the windows of its sound.
+
+        Args:
+            frame: int32 [M] position in the grid of each result.
+            results: [M] of the extractor's `collect`.
+        """
+
+    # From rows to Arrow and back
+
+    def feature_width(self, rows: Any) -> int:
+        """D of the columns that have it; 0 where none has."""
+        return 0
+
+    @abstractmethod
+    def to_arrays(self, rows: Any) -> dict[str, np.ndarray]:
+        """Values of every column, with an axis of table rows in front: [1, T, ...], [1, M, ...].
+
+        Raises:
+            ValueError: the arrays do not belong together.
+        """
+
+    @abstractmethod
+    def from_arrays(self, clip_id: str, grid: Grid, arrays: Mapping[str, np.ndarray]) -> ModalityRows:
+        """The inverse of `to_arrays`; `arrays` lacks columns that were not read."""
+
+    @abstractmethod
+    def tensors(self, rows: Any) -> Any:
+        """The rows as torch tensors of their own memory, on the CPU."""
+
+    def stored_width(self, rows: Any) -> int | None:
+        return self.feature_width(rows)
+
+
+class ClipModality(ExtractedModality):
     """A modality with one table row a clip. Its rows' arrays have the columns' names."""
 
     @abstractmethod

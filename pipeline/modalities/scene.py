@@ -9,11 +9,11 @@ import numpy as np
 from models.extractors.places365 import CATEGORY_SETS, category_set
 from models.virality.config import VdvConfig
 from models.weights.profiles import RESNETS, Entry, Rule, cut_from_resized
-from pipeline.decode.clips import Ending
 from pipeline.modalities.record import (
     CLIP_COLUMNS,
     GRID_COLUMNS,
     Column,
+    Decoded,
     FeatureModality,
     FeatureTensors,
     Grid,
@@ -84,13 +84,11 @@ class Scene(FeatureModality):
             **common,
         )
 
-    def assemble(
-        self, ending: Ending, grid: Grid, frame: np.ndarray, results: "Sequence[SceneResult]", scale: float
-    ) -> SceneRows:
+    def assemble(self, decoded: Decoded, grid: Grid, frame: np.ndarray, results: "Sequence[SceneResult]") -> SceneRows:
         """results: one a frame."""
         width = results[0].feature.shape if results else (0,)
         return SceneRows(
-            ending.clip_id,
+            decoded.ending.clip_id,
             grid,
             stacked([scene.feature for scene in results], width, np.float16),
             stacked([scene.top_category for scene in results], (5,), np.int16),

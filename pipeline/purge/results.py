@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from pipeline.core import storage
 from pipeline.core.errors import DamagedFile
 from pipeline.dataset.assemble import count_clips
-from pipeline.dataset.folder import CLIPS, DATASETS, FACES, STATISTICS, DatasetFolder
+from pipeline.dataset.folder import CLIPS, DATASETS, FACES, REFERENCES, STATISTICS, DatasetFolder
 from pipeline.features.plan import ATTEMPTS
 from pipeline.files.checksums import CHECKSUM, DATA_CHECKSUM, PLACE, check_parquet, write_parquet
 from pipeline.files.folder import Folder, discard
@@ -137,7 +137,7 @@ def _stem(name: str) -> str:
 def _dataset_steps(folder: DatasetFolder, finding: Finding) -> Iterator[Step]:
     """Steps over datasets/<id>/ or uploads/<id>/. Its name stays: no build asks for it again."""
     names = storage.listing(folder.path)
-    yield from _table_steps(folder, [name for name in (FACES, SCORES) if name in names], finding)
+    yield from _table_steps(folder, [name for name in (FACES, REFERENCES, SCORES) if name in names], finding)
     if SCORES_CSV in names and _is_csv_old(folder, finding):
         yield _rewriting(folder, SCORES_CSV, "as scores.parquet", partial(_rewrite_csv, folder))
     if CLIPS not in names:
@@ -170,8 +170,9 @@ def _without(clips: pd.DataFrame, finding: Finding) -> pd.DataFrame | None:
         kept[name] = renamed
     if not changed:
         return None
-    if "copies" in kept:
-        kept["copies"] = _copies(kept)
+    for name in ("copies", "same_sound"):
+        if name in kept:
+            kept[name] = _named_by_first(kept, name)
     return kept
 
 
@@ -182,10 +183,10 @@ def _renamed(path: str, shards: Mapping[tuple[str, str], str]) -> str | None:
     return path if new is None else f"{folder}/{new}.parquet" if new else None
 
 
-def _copies(kept: pd.DataFrame) -> pd.Series:
-    """The column by the first of each group that is left; a clip that is alone now is no copy."""
-    first = kept.groupby("copies")["clip_id"].transform("first")
-    several = kept.groupby("copies")["clip_id"].transform("size") > 1
+def _named_by_first(kept: pd.DataFrame, column: str) -> pd.Series:
+    """A column of groups by the first of each that is left; a clip that is alone now is in none."""
+    first = kept.groupby(column)["clip_id"].transform("first")
+    several = kept.groupby(column)["clip_id"].transform("size") > 1
     return first.where(several.fillna(False).astype(bool)).astype("string")
 
 

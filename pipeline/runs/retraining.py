@@ -6,12 +6,12 @@ from pipeline.core import storage
 from pipeline.dataset.folder import CLIPS, DatasetFolder
 from pipeline.files.checksums import read_footer
 from pipeline.ingest.clip_table import MANIFEST, newest_file
-from pipeline.modalities.registry import modality_names
+from pipeline.modalities.registry import extracted_names
 from pipeline.runs.run import FOLDS_ABOUT, Run
 
 _PLACEHOLDER = "MANIFEST"  # where it is not known
 USUAL = {  # what BuildVDV takes by itself; tests/pipeline/runs/test_purged.py compares
-    "profile": "demo", "modalities": ",".join(modality_names()), "label": "auto", "max-followers": 0, "seed": 0,
+    "profile": "demo", "modalities": ",".join(extracted_names()), "label": "auto", "max-followers": 0, "seed": 0,
     "epochs": 9, "protocol": "kfold", "folds": 3,
 }  # fmt: skip
 

@@ -1,6 +1,7 @@
 """Scores of new clips by a finished run; nothing is trained.
 
-uploads/<id>/    clips.parquet, faces.parquet, statistics.json, as in a dataset, without labels
+uploads/<id>/    clips.parquet, faces.parquet, statistics.json, as in a dataset, without labels;
+                 references.parquet of the run's dataset
                  scores.parquet, scores.csv, scores.json
 """
 
@@ -13,7 +14,7 @@ import torch
 from pipeline.core import storage
 from pipeline.core.errors import DataError
 from pipeline.dataset.assemble import assemble
-from pipeline.dataset.folder import BatchFiles, DatasetFolder
+from pipeline.dataset.folder import REFERENCES, BatchFiles, DatasetFolder
 from pipeline.dataset.labels import ENGAGEMENT, LabelOptions
 from pipeline.files.spreadsheets import spreadsheet_csv
 from pipeline.runs.purged import purged_text
@@ -31,8 +32,8 @@ def assemble_uploads(
 ) -> None:
     """Assembles the batches like a dataset (dataset.assemble), without engagement, split and labels.
 
-    run_folder: whose clips are the creators' records (dataset.context), of a run with the context; None: there are
-        none.
+    run_folder: with whose clips derived modalities compare the uploads, and whose clips are the creators' records
+        (dataset.context), of a run with the context; None: there are none.
 
     Raises:
         DataError: there is no clip; or as of assemble.
@@ -45,12 +46,14 @@ def assemble_uploads(
         rows[[*ENGAGEMENT, "split"]] = pd.NA
         kept = rows.astype(files.batch.rows.dtypes.to_dict())
         unlabelled.append(replace(files, batch=replace(files.batch, rows=kept)))
-    others = None
+    others = references = None
     if run_folder is not None:
         run = run_folder.read_about()
+        dataset = DatasetFolder.of(run_folder.workspace, run["dataset"])
+        references = dataset.read_table_if_there(REFERENCES)
         if run["config"]["context"]:
-            others = DatasetFolder.of(run_folder.workspace, run["dataset"]).read_clips()
-    assemble(uploads_folder, unlabelled, LabelOptions("likes"), progress, others)
+            others = dataset.read_clips()
+    assemble(uploads_folder, unlabelled, LabelOptions("likes"), progress, others, references)
 
 
 def score_uploads(

@@ -71,8 +71,7 @@ def perform(dance: str, person: Person, seconds: np.ndarray) -> Motion:
     pose = np.empty((len(seconds), len(POSE)))
     for index, limb in enumerate(LIMBS):
         columns = LIMB_COLUMNS[limb]
-        late = sum(_window(f, seconds) * f.size for f in person.faults if f.kind == "late" and f.limb == limb)
-        beat = _beat(steps, habits, seconds - late, index, skill.timing)
+        beat = _beat(steps, habits, seconds - _lateness(person, limb, seconds), index, skill.timing)
         away = limb_at(steps, limb, beat, skill.sharpness) - NEUTRAL[columns]
         if limb == "trunk":
             away[:, 1] += steps.bounce * (0.5 + 0.5 * np.cos(2 * np.pi * beat))
@@ -87,6 +86,33 @@ def perform(dance: str, person: Person, seconds: np.ndarray) -> Motion:
     _lose_balance(pose, habits, seconds, person)
     points, head = place_joints(person.body, pose)
     return Motion(points, head)
+
+
+def music_clock(dance: str, person: Person) -> tuple[float, float]:
+    """Beat of the music that a person dances to: its value at the clip's start, and beats a second."""
+    habits = _habits(person.seed)
+    return habits.phase, choreography(dance).bpm * habits.tempo / 60
+
+
+def limb_delays(dance: str, person: Person, seconds: np.ndarray) -> np.ndarray:
+    """How long each limb of LIMBS is behind the person's music at `seconds` [T], float64 [len(LIMBS), T] s."""
+    steps, habits = choreography(dance), _habits(person.seed)
+    phase, beats_a_second = music_clock(dance, person)
+    return np.stack(
+        [
+            seconds + (phase - _beat(steps, habits, seconds - late, index, person.skill.timing)) / beats_a_second
+            for index, late in enumerate(_lateness(person, limb, seconds) for limb in LIMBS)
+        ]
+    )
+
+
+def _lateness(person: Person, limb: str, seconds: np.ndarray) -> np.ndarray:
+    """Delay of a limb by planted faults at `seconds` [T], s."""
+    late = np.zeros(len(seconds))
+    for fault in person.faults:
+        if fault.kind == "late" and fault.limb == limb:
+            late += _window(fault, seconds) * fault.size
+    return late
 
 
 def _habits(seed: int) -> _Habits:

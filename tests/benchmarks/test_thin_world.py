@@ -22,11 +22,12 @@ from pipeline.ingest.ingest_batch import run_ingest
 from pipeline.modalities.registry import build_extractor
 from simulation.filming.film import film, label_frames
 from simulation.filming.visibility import OCCLUDED, VISIBLE
+from simulation.music.timing import heard_interval
 from simulation.render import render_world, write_options
 from simulation.truth import ClipTruth, PersonTruth, clips_table
 from simulation.world import LikesOptions, WorldOptions, make_world
 
-WORLD = WorldOptions(seed=7, clips=4, creators=2, challenges=1, seconds=(0.6, 0.8), broken=0.25)
+WORLD = WorldOptions(seed=14, clips=4, creators=2, challenges=1, seconds=(2.55, 2.6), broken=0.25)
 FRAMES = 12
 
 
@@ -106,6 +107,27 @@ def test_a_thin_world_has_the_skeletons_of_the_truth_and_a_label_for_every_clip_
         np.testing.assert_allclose(lead.keypoints[shown][:, :2], true[shown][:, :2], atol=1.0)
         assert np.isfinite(clips.loc[script.clip_id, "label"])
         assert all(clips.loc[script.clip_id, f"quality_{name}"] > 0 for name in ("pose", "appearance", "scene"))
+
+
+def test_a_thin_world_hears_the_whole_clip_where_there_is_something_to_hear(world: ExtractedWorld) -> None:
+    clips = DatasetFolder(world.workspace, world.dataset).read_clips()
+    reader = ShardReader(storage.join(world.workspace, clips["shard_audio"].dropna().iloc[0]))
+    codes = {"silent": "silent", "none": "no_sound"}
+    kinds = set()
+    for script in (upload.script for upload in make_world(WORLD)):
+        if script.phone.damage:
+            continue
+        kinds.add(script.sound.kind)
+        if script.sound.kind in codes:
+            assert reader.skipped[script.clip_id] == codes[script.sound.kind]
+            continue
+        rows = reader.read(script.clip_id)
+        # The last picture of a thin film is the last sampled one, up to a tenth of a second before the film's end.
+        heard = np.array(heard_interval(script))
+        np.testing.assert_allclose(rows.heard, heard, atol=0.15)  # type: ignore[attr-defined]
+        assert rows.grid.frame_index.tolist() == [0, 1]  # windows, not frames
+        assert len(rows.onset) == pytest.approx(100 * script.duration_s, abs=15)  # type: ignore[attr-defined]
+    assert kinds == {"music", "silent", "none"}
 
 
 def test_a_world_that_differs_in_its_likes_shares_the_features_and_has_labels_of_its_own(

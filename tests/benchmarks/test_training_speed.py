@@ -11,7 +11,7 @@ from benchmarks.made_clips import make_dataset
 from benchmarks.training import TimedDataset, batches_in_memory, epochs_s
 from models.virality.config import VdvConfig
 from pipeline.dataset.loading import ClipBatch, Sample
-from pipeline.modalities.registry import modality_names
+from pipeline.modalities.registry import extracted_names
 
 CPU = torch.device("cpu")
 
@@ -33,7 +33,7 @@ def test_every_made_clip_has_every_modality_at_its_full_width(dataset: TimedData
         "face": 512,
         "scene": 2048 + 365,
     }
-    for modality in modality_names():
+    for modality in extracted_names():
         batches = batches_in_memory(dataset, modality, np.arange(20), CPU)
         assert sum(len(batch.values) for batch in batches) == 20
         for batch in batches:

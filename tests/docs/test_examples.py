@@ -18,7 +18,7 @@ from pipeline.commands.summary import clip_counts, end
 from pipeline.dataset.failures import Outcome
 from pipeline.dataset.folder import DatasetFolder
 from pipeline.evaluation.evaluate import evaluate_run
-from pipeline.modalities.registry import modality_names
+from pipeline.modalities.registry import extracted_names
 from pipeline.runs.run import Run
 from pipeline.runs.runs import LATEST, latest
 from pipeline.scoring.embeddings import read_embeddings
@@ -65,7 +65,7 @@ def made(workspaces: Workspaces) -> dict[str, Any]:
     (workspace / LATEST).write_text(json.dumps(latest("datasets/one", RUN)))
     files = make_batch(workspace.parent / "all", speed_decides(4))
     path.mkdir()
-    for modality in modality_names():
+    for modality in extracted_names():
         (shard,) = Path(files.features[modality]).glob("*.parquet")
         shutil.copy(shard, path / f"{modality}.parquet")
     return {"workspace": str(workspace), "run": RUN, "name": "june", "path": str(path)}

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.reposts import Repost, repost
 from benchmarks.tiny_clips import render_clip, tiny_world, write_manifest
-from pipeline.modalities.registry import modality_names
+from pipeline.modalities.registry import extracted_names
 from tests.end_to_end.workspaces import TINY_PROFILE, changed, run, run_cold, written
 
 CLIPS = 10
@@ -82,7 +82,7 @@ def test_an_added_clip_costs_that_clip_only(built: Path) -> None:
     assert done.code == 0, done.output
     new = changed(before, written(built / "workspace"))
     shards = names(new, "features/")
-    assert len(shards) == len(modality_names())
+    assert len(shards) == len(extracted_names())
     for shard in shards:
         if "/pose/" not in shard:
             assert pq.read_table(built / "workspace" / shard, columns=["clip_id"])["clip_id"].to_pylist() == ["new"]
@@ -178,7 +178,7 @@ def test_a_missing_file_that_comes_later_costs_that_clip_only(built: Path) -> No
     done = run("BuildVDV", built, "--manifest", "tiny.csv")
     assert done.code == 0, done.output
     assert "10 ok" in done.output
-    assert len(names(changed(before, written(built / "workspace")), "features/")) <= len(modality_names())
+    assert len(names(changed(before, written(built / "workspace")), "features/")) <= len(extracted_names())
 
 
 def test_a_wrong_manifest_starts_nothing_and_names_file_line_and_column(tmp_path: Path) -> None:

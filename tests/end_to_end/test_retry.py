@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from benchmarks.tiny_clips import render_clip, tiny_world
-from pipeline.modalities.registry import modality_names
+from pipeline.modalities.registry import extracted_names
 from tests.end_to_end.workspaces import changed, run, written
 from tests.pipeline.decode.test_pool import HOSTILE
 
@@ -27,5 +27,5 @@ def test_a_clip_that_crashed_is_tried_again_when_asked_for_and_costs_itself_only
     assert again.code == 0, again.output
     assert "7 ok, 0 partial, 0 failed" in again.output
     new = changed(before, written(tmp_path / "workspace"))
-    assert sum(path.startswith("features/") for path in new) == len(modality_names())
+    assert sum(path.startswith("features/") for path in new) == len(extracted_names())
     assert "nothing to do" in run("BuildVDV", tmp_path, *options, "--retry-failed").output

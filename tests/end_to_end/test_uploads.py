@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.tiny_clips import render_clip, tiny_world
-from pipeline.modalities.registry import modality_names
+from pipeline.modalities.registry import extracted_names
 from tests.end_to_end.workspaces import Finished, changed, luigi, run, written
 from tests.support.whole_files import read_json, write_json
 
@@ -54,7 +54,7 @@ def test_new_clips_are_extracted_and_scored_and_nothing_else_is_touched(built: P
     new = changed(before, written(built / "workspace"))
     assert {path.split("/")[0] for path in new} == {"clips", "features", "uploads"}
     assert {path.split("/")[1] for path in new if path.startswith("clips/")} == {"new"}
-    assert len([path for path in new if path.startswith("features/")]) == len(modality_names())
+    assert len([path for path in new if path.startswith("features/")]) == len(extracted_names())
     (scores,) = (built / "workspace/uploads").glob("*/scores.parquet")
     rows = {row["clip_id"]: row for row in pq.read_table(scores).to_pylist()}
     assert set(rows) == set(NEW)

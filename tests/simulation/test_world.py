@@ -121,6 +121,8 @@ def test_a_world_that_cannot_be_is_refused() -> None:
         WorldOptions(clips=4, creators=5)
     with pytest.raises(DataError, match=r"0\.5 to 60 s"):
         WorldOptions(seconds=(5.0, 3.0))
+    with pytest.raises(DataError, match="150% out of time"):
+        WorldOptions(lag=1.5)
 
 
 def test_phones_have_all_their_habits(big: tuple[world_module.Upload, ...]) -> None:
@@ -135,7 +137,7 @@ def test_phones_have_all_their_habits(big: tuple[world_module.Upload, ...]) -> N
 
 
 def test_options_survive_the_trip_through_world_toml(tmp_path: Path) -> None:
-    options = dataclasses.replace(SMALL, likes=LikesOptions(noise=0.1))
+    options = dataclasses.replace(SMALL, lag=0.7, likes=LikesOptions(noise=0.1, synchrony=0.9))
     write_options(tmp_path, options)
     assert read_options(tmp_path) == options
 

@@ -24,7 +24,7 @@ from pipeline.ingest.manifest import read_manifests
 from pipeline.modalities.face import FaceRows
 from pipeline.modalities.pose import PoseRows
 from pipeline.modalities.record import Grid, ModalityRows
-from pipeline.modalities.registry import modality_names
+from pipeline.modalities.registry import extracted_names
 from pipeline.modalities.tracks import Track
 from tests.support.feature_rows import appearance_rows, face_rows, scene_rows
 
@@ -125,7 +125,7 @@ def make_batch(
     workspace: Path,
     clips: Sequence[Clip],
     name: str = "june",
-    modalities: Sequence[str] = modality_names(),
+    modalities: Sequence[str] = extracted_names(),
     weights: str = "sha256:00",
     seed: int = 0,
 ) -> BatchFiles:

@@ -11,7 +11,7 @@ from benchmarks.report import make_run
 from pipeline.dataset.assemble import assemble
 from pipeline.dataset.folder import DatasetFolder
 from pipeline.dataset.labels import LabelOptions
-from pipeline.modalities.registry import modality_names
+from pipeline.modalities.registry import extracted_names
 from pipeline.report.render import Sources, build
 from pipeline.report.run_contents import RunContents, read_run_contents
 from pipeline.runs.run import Run
@@ -31,7 +31,7 @@ ODD = (
 
 
 def make(
-    workspace: Path, clips: Sequence[Clip] | None = None, modalities: Sequence[str] = modality_names(), folds: int = 3
+    workspace: Path, clips: Sequence[Clip] | None = None, modalities: Sequence[str] = extracted_names(), folds: int = 3
 ) -> str:
     """A workspace with a dataset and a run; 24 clips of two challenges and the odd ones unless given."""
     some = [*speed_decides(24, seed=1), *ODD] if clips is None else clips

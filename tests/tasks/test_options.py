@@ -15,7 +15,7 @@ from luigi.cmdline_parser import CmdlineParser
 
 from pipeline.core.errors import DataError, ManifestError, OptionError, ProfileError
 from pipeline.core.options import DecodeLimits
-from pipeline.modalities.registry import modality_names
+from pipeline.modalities.registry import extracted_names
 from tasks.features import AssembleDataset, ExtractBatch, IngestBatch
 from tasks.recommend import Recommend
 from tasks.runs import ActionFeedback
@@ -60,11 +60,11 @@ def edited(folder: Path, table: str, key: str, value: str) -> Path:
 @pytest.mark.parametrize(
     ("table", "key", "value", "changed"),
     [
-        ("sampling", "sample_fps", "4.0", set(modality_names())),
-        ("sampling", "max_seconds", "3.0", set(modality_names())),
-        ("sampling", "max_side", "128", set(modality_names())),
+        ("sampling", "sample_fps", "4.0", set(extracted_names())),
+        ("sampling", "max_seconds", "3.0", set(extracted_names())),
+        ("sampling", "max_side", "128", set(extracted_names())),
         ("sampling", "decoder", '"pyav"', set()),
-        ("sampling", "decoder", '"decord"', set(modality_names())),
+        ("sampling", "decoder", '"decord"', set(extracted_names())),
         ("scene", "stride", "5", {"scene"}),
         ("scene", "weights", '"untrained:7"', {"scene"}),
         ("pose", "score_threshold", "0.2", {"pose"}),
@@ -79,7 +79,7 @@ def test_features_are_others_exactly_when_what_makes_them_is(
     tmp_path: Path, table: str, key: str, value: str, changed: set[str]
 ) -> None:
     before, after = fingerprints(), fingerprints(edited(tmp_path, table, key, value))
-    assert {modality for modality in modality_names() if before[modality] != after[modality]} == changed
+    assert {modality for modality in extracted_names() if before[modality] != after[modality]} == changed
 
 
 @pytest.mark.parametrize(

@@ -12,16 +12,16 @@ from models.virality.inputs import InputSpec, ModalityInput
 from models.virality.vdv import Vdv
 from tests.support.small_networks import wake
 
-SMALL = VdvConfig(
-    frames=8, joint_channels=8, part_channels=8, body_channels=8, refined_channels=8, blocks=1, width=16,
-    dilations=(1, 2), relations_after=(2,),
-)  # fmt: skip
 SPECS = {
     "pose": InputSpec(9, is_skeleton=True),
     "appearance": InputSpec(12),
     "face": InputSpec(10),
     "scene": InputSpec(6 + 4, 4),
 }
+SMALL = VdvConfig(
+    modalities=tuple(SPECS), frames=8, joint_channels=8, part_channels=8, body_channels=8, refined_channels=8,
+    blocks=1, width=16, dilations=(1, 2), relations_after=(2,),
+)  # fmt: skip
 USUAL = 0.5  # quality
 
 

@@ -13,11 +13,12 @@ from models.weights.catalogue import is_available, resolve
 from models.weights.profiles import BatchSize, bundled_profiles
 from pipeline.core import options
 from pipeline.modalities.registry import (
+    find_extracted,
     build_extractor,
+    extracted_names,
     is_trained,
     load_profile,
     modality_identity,
-    modality_names,
     profile_weights,
 )
 
@@ -40,11 +41,11 @@ def test_every_bundled_profile_loads_and_says_how_frames_are_sampled(name: str) 
     assert profile.name == name
     options.SamplingOptions(**profile.sampling)
     face = 4 if name == "demo" else 2  # the face search is the demo's costliest step
-    assert [profile.entry(modality).stride for modality in modality_names()] == [1, 2, face, 10]
+    assert [profile.entry(modality).stride for modality in extracted_names()] == [1, 2, face, 10, 1]
 
 
 def test_the_entries_and_sampling_keys_are_those_of_the_pipeline() -> None:
-    assert tuple(load_profile("full").entries) == modality_names()
+    assert tuple(load_profile("full").entries) == extracted_names()
     assert list(load_profile("full").sampling) == [item.name for item in fields(options.SamplingOptions)]
 
 
@@ -56,6 +57,7 @@ def test_the_full_profile_is_what_the_design_says() -> None:
         "vggface2-inception-resnet-v1",
         "package:facenet-pytorch",
         "places365-resnet50",
+        "panns-cnn14-16k",
     )
     assert set(is_trained(full).values()) == {True}
     assert set(is_trained(load_profile("untrained")).values()) == {False}
@@ -69,15 +71,15 @@ def test_the_demo_profile_is_trained_bundled_and_downloads_nothing(tmp_path: Pat
         assert resolve(name, tmp_path).path
 
 
-@pytest.mark.parametrize("modality", modality_names())
+@pytest.mark.parametrize("modality", extracted_names())
 def test_the_demo_profile_builds_every_extractor(modality: str, tmp_path: Path) -> None:
     import torch
 
     profile = load_profile("demo")
     extractor = build_extractor(modality, profile, torch.device("cpu"), tmp_path)
     assert extractor.modality == modality
-    frames = torch.full((1, 96, 64, 3), 90, dtype=torch.uint8)
-    prepared = extractor.prepare(frames)
+    frames, sound = torch.full((1, 96, 64, 3), 90, dtype=torch.uint8), torch.zeros(16_000)
+    prepared = extractor.prepare(sound if find_extracted(modality).reads == "sound" else frames)
     assert len(extractor.infer(prepared.inputs, prepared.extras)) == len(prepared.inputs)
 
 
@@ -160,7 +162,7 @@ def test_batch_size_is_in_no_fingerprint_and_everything_else_is() -> None:
     profile = load_profile("untrained")
     other_batch = profile.with_options("pose", batch_size=BatchSize(1, 1))
     assert modality_identity("pose", other_batch) == modality_identity("pose", profile)
-    for modality in modality_names():
+    for modality in extracted_names():
         entry, kept = profile.entry(modality), modality_identity(modality, profile)
         assert set(kept) == set(asdict(entry)) - {"batch_size"} | {"extractor_version"}
         changed = profile.with_options(modality, stride=entry.stride + 1)
@@ -196,14 +198,14 @@ def test_planning_imports_no_torch() -> None:
     code = (
         "import sys; from models.weights.profiles import *; from pipeline.modalities.registry import *\n"
         "for name in bundled_profiles():\n"
-        "    [modality_identity(m, load_profile(name)) for m in modality_names()]\n"
+        "    [modality_identity(m, load_profile(name)) for m in extracted_names()]\n"
         "assert 'facenet_pytorch' not in sys.modules and 'pooch' not in sys.modules\n"
         "sys.exit('torch' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])
 
 
-@pytest.mark.parametrize("modality", modality_names())
+@pytest.mark.parametrize("modality", extracted_names())
 def test_the_untrained_profile_builds_every_extractor(modality: str) -> None:
     import torch
 

@@ -13,11 +13,11 @@ from pipeline.decode.clips import Ending
 from pipeline.features.columns import arrow_schema
 from pipeline.features.endings import ENDINGS_SCHEMA
 from pipeline.features.shards import ShardWriter, provenance
-from pipeline.modalities.registry import MODALITIES, find_modality, modality_names
+from pipeline.modalities.registry import extracted_modalities, extracted_names, find_extracted
 from tests.support.feature_rows import appearance_rows, pose_rows, rows_of, scene_rows
 
 
-@pytest.mark.parametrize("modality", modality_names())
+@pytest.mark.parametrize("modality", extracted_names())
 def test_every_modality_has_the_clip_the_grid_and_a_mask(modality: str) -> None:
     schema = arrow_schema(modality, 2048)
     assert schema.names[0] == "clip_id"
@@ -26,9 +26,9 @@ def test_every_modality_has_the_clip_the_grid_and_a_mask(modality: str) -> None:
     assert schema.field("valid").type == pa.list_(pa.bool_())
 
 
-@pytest.mark.parametrize("modality", modality_names())
+@pytest.mark.parametrize("modality", extracted_names())
 def test_every_array_says_its_shape_and_dtype_in_its_field(modality: str) -> None:
-    for column in find_modality(modality).columns:
+    for column in find_extracted(modality).columns:
         metadata = arrow_schema(modality, 2048).field(column.name).metadata
         if column.shape:
             assert metadata == {b"shape": column.shape.replace("D", "2048").encode(), b"dtype": column.dtype.encode()}
@@ -65,7 +65,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the page calls `path`: one shard a modality."""
     folder = tmp_path_factory.mktemp("shards")
     metadata = provenance(profile="demo", weights={}, decoder="decord", options={})
-    for modality in modality_names():
+    for modality in extracted_names():
         with ShardWriter(f"{folder}/{modality}.parquet", modality, ["a", "b", "c"], metadata) as writer:
             writer.add(rows_of(modality, "a"))
             writer.skip("b", "corrupt")
@@ -127,6 +127,6 @@ def test_the_example_for_pandas_gives_arrays(folder: Path, monkeypatch: pytest.M
 
 
 def test_the_page_lists_every_column() -> None:
-    for columns in (modality.columns for modality in MODALITIES):
+    for columns in (modality.columns for modality in extracted_modalities()):
         for column in columns:
             assert f"`{column.name}`" in PAGE

@@ -18,13 +18,13 @@ from pipeline.features.plan import (
     shard_path,
 )
 from pipeline.ingest.clip_table import IngestedBatch, IngestedClip
-from pipeline.modalities.registry import modality_names
+from pipeline.modalities.registry import extracted_names
 from tests.support.extraction import BATCH, endings_file, ingested, shard_file
 from tests.support.extraction import specs as real_specs
 from tests.support.watched_store import WatchedStore
 
 SAMPLING = SamplingOptions()
-SPECS = tuple(feature_spec(name, SAMPLING, 2, {"weights": "untrained:0"}) for name in modality_names())
+SPECS = tuple(feature_spec(name, SAMPLING, 2, {"weights": "untrained:0"}) for name in extracted_names())
 
 
 def batch(shards: int, clips: int = 2, **gone: tuple[str, ...]) -> IngestedBatch:
@@ -50,7 +50,7 @@ def plan(workspace: str, ingest: IngestedBatch, specs: tuple[FeatureSpec, ...] =
 
 
 def test_a_new_batch_lacks_everything_in_the_order_of_its_shards(store: str) -> None:
-    assert plan(store, batch(3)) == [(f"{n:05d}-a", modality_names(), True) for n in range(3)]
+    assert plan(store, batch(3)) == [(f"{n:05d}-a", extracted_names(), True) for n in range(3)]
 
 
 def test_a_finished_batch_lacks_nothing_nor_does_an_empty_one(store: str) -> None:
@@ -64,7 +64,7 @@ def test_one_lost_file_is_one_modality_of_one_shard(store: str) -> None:
     ingest = batch(3)
     finish(store, ingest)
     storage.remove(shard_file(store, SPECS[2], "00001-a"))
-    assert plan(store, ingest) == [("00001-a", (modality_names()[2],), False)]
+    assert plan(store, ingest) == [("00001-a", (extracted_names()[2],), False)]
 
 
 def test_lost_endings_are_missed_though_all_rows_are_there(store: str) -> None:
@@ -81,7 +81,7 @@ def test_a_half_written_file_does_not_count(tmp_path: Path) -> None:
     whole.unlink()
     with storage.staged(str(whole)) as local:
         local.write_bytes(b"h")
-        assert plan(str(tmp_path), ingest) == [("00000-a", (modality_names()[0],), False)]
+        assert plan(str(tmp_path), ingest) == [("00000-a", (extracted_names()[0],), False)]
     assert plan(str(tmp_path), ingest) == []
 
 
@@ -161,8 +161,8 @@ def test_asking_what_is_missing_costs_one_listing_a_modality_and_one_of_endings_
         finish("watched://w", ingest)
         storage.remove(shard_path(features_folder("watched://w", BATCH, SPECS[1]), "00001-a"))
         watched.calls.clear()
-        assert plan("watched://w", ingest) == [("00001-a", (modality_names()[1],), False)]
+        assert plan("watched://w", ingest) == [("00001-a", (extracted_names()[1],), False)]
         costs[shards] = Counter(watched.calls)
     assert costs[3] == costs[60]
-    assert costs[60]["list"] == len(modality_names()) + 1
-    assert costs[60]["open"] <= len(modality_names()) + 1  # their records of sizes
+    assert costs[60]["list"] == len(extracted_names()) + 1
+    assert costs[60]["open"] <= len(extracted_names()) + 1  # their records of sizes

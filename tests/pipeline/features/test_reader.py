@@ -22,7 +22,7 @@ from pipeline.core.errors import WorkspaceError
 from pipeline.features.reader import FeatureStore, ShardReader, tensors
 from pipeline.features.shards import ShardWriter
 from pipeline.files.checksums import write_parquet
-from pipeline.modalities.registry import modality_names
+from pipeline.modalities.registry import extracted_names
 from tests.pipeline.features.test_shards import assert_equal
 from tests.support.feature_rows import WIDTH, appearance_rows, face_rows, pose_rows, rows_of, scene_rows
 from tests.support.feature_shards import write
@@ -32,7 +32,7 @@ from tests.support.feature_shards import write
 def store(tmp_path: Path) -> FeatureStore:
     """Clips c0..c5 in two shards a modality; c5 failed."""
     paths = {}
-    for modality in modality_names():
+    for modality in extracted_names():
         paths[modality] = [str(tmp_path / f"{modality}-{number}.parquet") for number in (0, 1)]
         for number, path in enumerate(paths[modality]):
             clips = [f"c{3 * number + at}" for at in range(3)]
@@ -83,7 +83,7 @@ def test_all_clips_come_in_the_shards_order(tmp_path: Path) -> None:
 
 def test_clips_without_rows_are_told_apart(store: FeatureStore) -> None:
     reader = ShardReader(store._paths["scene"][1])
-    with pytest.raises(KeyError, match=r"c5: it failed \(corrupt\)"):
+    with pytest.raises(KeyError, match=r"c5: it was skipped \(corrupt\)"):
         reader.read("c5")
     with pytest.raises(KeyError, match="c0: it is not of this shard"):
         reader.read("c0")
@@ -97,13 +97,13 @@ def test_a_reader_may_be_closed_and_asked_again(store: FeatureStore) -> None:
 
 
 def test_a_store_finds_every_clip_in_every_modality(store: FeatureStore) -> None:
-    for modality in modality_names():
+    for modality in extracted_names():
         assert store.clip_ids(modality) == ("c0", "c1", "c2", "c3", "c4")
         assert store.skipped(modality) == {"c5": "corrupt"}
         assert store.has(modality, "c4")
         assert not store.has(modality, "c5")
         assert_equal(store.read(modality, "c4"), rows_of(modality, "c4", seed=4))
-    with pytest.raises(KeyError, match=r"c5 has no pose rows: it failed \(corrupt\)"):
+    with pytest.raises(KeyError, match=r"c5 has no pose rows: it was skipped \(corrupt\)"):
         store.read("pose", "c5")
     with pytest.raises(KeyError, match="c9 has no pose rows: it is in no shard"):
         store.read("pose", "c9")
@@ -203,7 +203,7 @@ def test_a_shard_cut_off_anywhere_is_found_damaged(tmp_path: Path, keep: float) 
         ShardReader(str(path)).clip_ids  # noqa: B018
 
 
-@pytest.mark.parametrize("modality", modality_names())
+@pytest.mark.parametrize("modality", extracted_names())
 def test_a_flipped_bit_in_the_data_is_found(tmp_path: Path, modality: str) -> None:
     path = tmp_path / "x.parquet"
     write(path, [rows_of(modality, "a"), rows_of(modality, "b", seed=1)])

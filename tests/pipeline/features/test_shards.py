@@ -28,7 +28,7 @@ from pipeline.features.parquet_files import SCHEMA_VERSION, writing
 from pipeline.features.reader import ShardReader
 from pipeline.features.shards import ShardWriter
 from pipeline.modalities.appearance import AppearanceRows
-from pipeline.modalities.registry import modality_names
+from pipeline.modalities.registry import extracted_names
 from tests.support.feature_rows import WIDTH, appearance_rows, face_rows, pose_rows, rows_of, scene_rows
 from tests.support.feature_shards import PROVENANCE, write
 
@@ -87,7 +87,7 @@ def test_the_mask_of_faces_says_which_frames_show_one() -> None:
     assert to_batch(rows)["valid"].to_pylist() == [[False, True, False, False, True]]
 
 
-@pytest.mark.parametrize("modality", modality_names())
+@pytest.mark.parametrize("modality", extracted_names())
 def test_a_batch_turns_back_into_its_rows_without_a_file(modality: str) -> None:
     rows = rows_of(modality)
     assert_equal(from_table(modality, to_batch(rows)), rows)
@@ -100,7 +100,7 @@ def test_numbers_that_are_not_finite_survive() -> None:
     assert_equal(from_table("pose", to_batch(rows)), rows)
 
 
-@pytest.mark.parametrize("modality", modality_names())
+@pytest.mark.parametrize("modality", extracted_names())
 def test_any_order_of_arrival_gives_the_same_bytes(tmp_path: Path, modality: str) -> None:
     clips = ["a", "b", "c", "d"]
     bytes_seen = set()
@@ -196,7 +196,7 @@ def test_the_file_says_how_it_was_made(tmp_path: Path) -> None:
 
 
 def test_tensors_have_neither_dictionary_nor_statistics_and_are_zstd(tmp_path: Path) -> None:
-    for modality in modality_names():
+    for modality in extracted_names():
         group = pq.read_metadata(write(tmp_path / f"{modality}.parquet", [rows_of(modality)])).row_group(0)
         for number in range(group.num_columns):
             column = group.column(number)

@@ -17,7 +17,7 @@ from pipeline.features.shards import ShardWriter
 from pipeline.files.folder import Folder
 from pipeline.modalities.face import FaceRows
 from pipeline.modalities.pose import PoseRows
-from pipeline.modalities.registry import modality_names
+from pipeline.modalities.registry import extracted_names
 from tests.support.feature_rows import WIDTH, face_rows, pose_rows, rows_of
 from tests.support.feature_shards import PROVENANCE, write
 
@@ -33,7 +33,7 @@ def queried(query: str) -> list[tuple]:
 @pytest.fixture
 def shards(tmp_path: Path) -> Shards:
     """One shard a modality with clips a and b; their rows."""
-    rows = {modality: [rows_of(modality, "a"), rows_of(modality, "b", seed=1)] for modality in modality_names()}
+    rows = {modality: [rows_of(modality, "a"), rows_of(modality, "b", seed=1)] for modality in extracted_names()}
     return {modality: (write(tmp_path / f"{modality}.parquet", both), both) for modality, both in rows.items()}
 
 
@@ -97,7 +97,7 @@ def test_huggingface_datasets_reads_all_four_and_shows_crops_as_images(
         np.testing.assert_array_equal(np.asarray(crop), np.asarray(Image.open(io.BytesIO(jpeg))))
 
 
-@pytest.mark.parametrize("modality", modality_names())
+@pytest.mark.parametrize("modality", extracted_names())
 def test_a_file_in_which_nobody_is_seen_or_every_clip_failed_is_read_by_huggingface_beside_others_and_as_a_stream(
     modality: str, shards: Shards, tmp_path: Path, huggingface: Callable[..., Any]
 ) -> None:

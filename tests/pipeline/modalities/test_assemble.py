@@ -9,16 +9,16 @@ from models.extractors.people import Face, People
 from models.extractors.scene import Scene
 from pipeline.decode.clips import Ending
 from pipeline.features.columns import to_batch
-from pipeline.modalities.record import Grid
-from pipeline.modalities.registry import find_modality, modality_names
+from pipeline.modalities.record import Decoded, Grid
+from pipeline.modalities.registry import extracted_names, find_extracted
 from tests.support.feature_rows import jpeg
 
 ENDING = Ending("clip", "ok", "", "", 8, 8, "pyav", 640, 480, 1, 0.1)
 RANDOM = np.random.default_rng(4)
 
 
-def assemble(modality: str, *arguments: Any) -> Any:
-    return find_modality(modality).assemble(*arguments)
+def assemble(modality: str, ending: Ending, grid: Grid, frame: np.ndarray, results: Any, scale: float) -> Any:
+    return find_extracted(modality).assemble(Decoded(ending, scale), grid, frame, results)
 
 
 def grid(frames: int) -> Grid:
@@ -124,14 +124,14 @@ def test_features_keep_their_width_and_their_bits(width: int) -> None:
 
 def test_rows_of_a_clip_of_one_frame_can_be_stored() -> None:
     results = {"pose": people(5, 9), "face": face(30), "scene": scene(), "appearance": scene().feature}
-    for modality in modality_names():
+    for modality in extracted_names():
         rows = assemble(modality, ENDING, grid(1), indices(0), [results[modality]], 0.5)
         # A table's columns check shapes and types: what the rows promise.
         assert to_batch(rows).num_rows == (2 if modality == "pose" else 1)
 
 
 def test_a_clip_without_frames_gives_rows_without_frames() -> None:
-    for modality in modality_names():
+    for modality in extracted_names():
         rows = assemble(modality, ENDING, grid(0), indices(), [], 1.0)
         assert len(rows.grid.frame_index) == 0
         if modality in ("scene", "appearance"):

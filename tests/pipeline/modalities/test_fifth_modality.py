@@ -18,10 +18,18 @@ from torch import Tensor
 from benchmarks.tiny_clips import tiny_world
 from models.extractors.extractor import Extractor, Prepared
 from models.weights.profiles import Entry
-from pipeline.decode.clips import Ending
 from pipeline.features.reader import ShardReader, tensors
 from pipeline.modalities import registry
-from pipeline.modalities.record import CLIP_COLUMNS, GRID_COLUMNS, Column, FeatureModality, Grid, ModalityRows, stacked
+from pipeline.modalities.record import (
+    CLIP_COLUMNS,
+    GRID_COLUMNS,
+    Column,
+    Decoded,
+    FeatureModality,
+    Grid,
+    ModalityRows,
+    stacked,
+)
 from tasks import BuildVDV
 from tests.end_to_end.workspaces import TINY_PROFILE
 
@@ -59,10 +67,8 @@ class Colour(FeatureModality):
     def build_extractor(self, entry: Entry, state: dict[str, Tensor] | None, **common: Any) -> ColourExtractor:
         return ColourExtractor(common["batch_size"])
 
-    def assemble(
-        self, ending: Ending, grid: Grid, frame: np.ndarray, results: Sequence[np.ndarray], scale: float
-    ) -> ColourRows:
-        return ColourRows(ending.clip_id, grid, stacked(results, (3,), np.float16))
+    def assemble(self, decoded: Decoded, grid: Grid, frame: np.ndarray, results: Sequence[np.ndarray]) -> ColourRows:
+        return ColourRows(decoded.ending.clip_id, grid, stacked(results, (3,), np.float16))
 
     def quality(self, rows: ColourRows, decoded: float, lead_faces: np.ndarray) -> float:
         return decoded * float(rows.feature.mean(dtype=float))

@@ -9,7 +9,7 @@ import pytest
 from models.virality.config import VdvConfig
 from pipeline.core.errors import OptionError
 from pipeline.dataset.folder import DatasetFolder
-from pipeline.modalities.registry import modality_names
+from pipeline.modalities.registry import extracted_names
 from pipeline.runs.purged import mark_purged, purged_text, warn_if_purged
 from pipeline.runs.retraining import USUAL, retrain_command
 from pipeline.runs.run import Run
@@ -57,7 +57,7 @@ def test_a_damaged_mark_is_no_clean_model(workspace: str) -> None:
 
 
 def about(**config: object) -> dict:
-    made = asdict(VdvConfig(modalities=modality_names())) | config
+    made = asdict(VdvConfig(modalities=extracted_names())) | config
     label = {"options": {"kind": config.pop("label", "auto"), "max_followers": None}}
     return {"config": made, "label": label, "profiles": ["demo"]}
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from models.weights.checkpoints import load_state_dict
-from pipeline.modalities.registry import load_profile, modality_names
+from pipeline.modalities.registry import extracted_names, load_profile
 from simulation.training import train_networks
 from simulation.training.fitting import Budget
 from simulation.training.train_networks import (
@@ -24,7 +24,7 @@ from simulation.training.train_networks import (
 from tests.support.few_frames import few_frames
 
 
-@pytest.mark.parametrize("name", modality_names())
+@pytest.mark.parametrize("name", extracted_names())
 def test_a_network_is_trained_judged_and_written(name: str, tmp_path: Path) -> None:
     frames = few_frames()
     run = TrainingSetup(frames, frames, load_profile("demo"), torch.device("cpu"), tmp_path, workers=0, processes=1)
@@ -42,7 +42,7 @@ def test_a_network_is_trained_judged_and_written(name: str, tmp_path: Path) -> N
 
 
 def test_what_is_finished_is_left_alone_and_what_is_not_is_no_result(tmp_path: Path) -> None:
-    for name in modality_names():
+    for name in extracted_names():
         write_weights(
             tmp_path / f"{name}.safetensors", {"a": torch.ones(2)}, {"finished": "yes", "score": f"{name} 0.9"}
         )
@@ -75,7 +75,7 @@ def test_kernels_are_halved_and_nothing_else_is() -> None:
 
 def test_no_world_is_both_learned_from_and_judged_on() -> None:
     assert not set(TRAINING_SEEDS) & set(HELD_OUT_SEEDS)
-    assert set(train_networks._TRAINERS) == set(train_networks._BUDGETS) == set(modality_names())
+    assert set(train_networks._TRAINERS) == set(train_networks._BUDGETS) == set(extracted_names())
 
 
 @pytest.mark.parametrize(

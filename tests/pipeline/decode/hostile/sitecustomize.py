@@ -7,7 +7,8 @@ In a worker, a clip whose file name begins with one of these does its worst once
     ask       one allocation larger than any machine's memory
     mute      closes the connection to its parent and runs on
     escape    writes, connects and starts whatever it can, and ends with a list of it
-and `once-...` does it in the first worker only, as told by the file that $VDV_TEST_STARTS names.
+`sound-...` does it when its sound is decoded and not sent yet, `done-...` when all is sent but the last word; and
+`once-...` does it in the first worker only, as told by the file that $VDV_TEST_STARTS names.
 """
 
 import sys
@@ -84,23 +85,47 @@ def _escapes(path: str) -> list[str]:
 
 def _install() -> None:
     import os
+    from multiprocessing.connection import Connection
 
-    from pipeline.decode import decoders
+    from pipeline.decode import decoders, sound
 
     with open(os.environ.get("VDV_TEST_STARTS", os.devnull), "ab") as starts:
         first = starts.tell() == 0
         starts.write(b"x")
 
+    def kind_of(source: Any, moment: str) -> str:
+        """What the clip is to do at a moment; "": nothing."""
+        file = os.path.basename(source.name)
+        if file.startswith("once-") and not first:
+            return ""
+        file = file.removeprefix("once-")
+        if moment:
+            return file.removeprefix(f"{moment}-").split("-")[0] if file.startswith(f"{moment}-") else ""
+        return file.split("-")[0]
+
+    at_hand: list[Any] = []  # the source whose sound was decoded last
+
+    def decode_sound(source: Any, *rest: Any, real: Any = sound.decode_sound) -> Any:
+        heard = real(source, *rest)
+        at_hand[:] = [source]
+        _worst(kind_of(source, "sound"), source.name)
+        return heard
+
+    def send_bytes(connection: Any, message: bytes, *rest: Any, real: Any = Connection.send_bytes) -> None:
+        if b'"event": "done"' in message and at_hand:
+            source = at_hand.pop()
+            _worst(kind_of(source, "done"), source.name)
+        real(connection, message, *rest)
+
+    setattr(sound, "decode_sound", decode_sound)  # noqa: B010 (the types differ on purpose)
+    setattr(Connection, "send_bytes", send_bytes)  # noqa: B010
+
     for name, backend in list(decoders.BACKENDS.items()):
 
         def frames(source: Any, *rest: Any, real: Any = backend) -> Iterator[Any]:
-            file = os.path.basename(source.name)
-            kind = file.removeprefix("once-").split("-")[0]
-            if file.startswith("once-") and not first:
-                kind = ""
             for count, frame in enumerate(real(source, *rest)):
                 if count == 10:
-                    _worst(kind, source.name)
+                    _worst(kind_of(source, ""), source.name)
                 yield frame
 
         decoders.BACKENDS[name] = frames

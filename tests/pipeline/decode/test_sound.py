@@ -1,0 +1,374 @@
+"""Sound of small films of every kind on the clock of their pictures: clicks are where they were put."""
+
+import io
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from av.stream import Disposition
+
+from pipeline.core.clip_source import Source
+from pipeline.core.options import SOUND_HZ, DecodeLimits, SamplingOptions
+from pipeline.decode.container import fetch
+from pipeline.decode.decoders import ClipDecoding
+from pipeline.decode.sound import ClipSound, decode_sound
+from tests.support.made_films import joined
+from tests.support.sounded_films import FPS, SoundTrack, clicks, film, onsets_s
+
+SAMPLING = SamplingOptions()
+CLICKS = (0.25, 1.0, 2.25)  # s from the first picture
+SECONDS = 3.0  # of the pictures
+
+
+def heard(path: Path, sampling: SamplingOptions = SAMPLING, source: Source | None = None) -> ClipSound:
+    source = source or fetch(str(path))
+    decoding = ClipDecoding(source, sampling, DecodeLimits(), lambda _: False)
+    assert not list(decoding.frames())
+    timeline = decoding.cursor.timeline
+    assert timeline is not None
+    if isinstance(source, _Counted):
+        source.read = 0
+    sound = decode_sound(source, timeline, sampling.max_seconds)
+    if not sound.code:
+        assert sound.samples.dtype == np.int16
+        assert len(sound.samples) == round(min(timeline.end_s, sampling.max_seconds) * SOUND_HZ)
+        assert 0 <= sound.heard[0] < sound.heard[1] <= timeline.end_s + 1e-6
+    return sound
+
+
+def track(lead_s: float = 0.0, seconds: float = SECONDS, **kind: Any) -> SoundTrack:
+    """Clicks at CLICKS of the pictures, which start `lead_s` after the sound."""
+    of = SoundTrack(np.zeros((1, 0), np.float32), **kind)
+    channels = av.AudioLayout(of.layout).nb_channels
+    at_s = [click_s + lead_s for click_s in CLICKS if click_s + lead_s >= 0]
+    return replace(of, samples=clicks(at_s, seconds, of.rate, channels))
+
+
+OPUS: dict[str, Any] = {"rate": 48_000, "codec": "libopus"}
+NO_B = {"bf": "0", "preset": "ultrafast"}
+PCM: dict[str, Any] = {"codec": "pcm_s16le"}
+EARLY: dict[str, Any] = {"lead_s": 0.5, "seconds": SECONDS + 0.5}
+LATE: dict[str, Any] = {"lead_s": -0.5, "seconds": SECONDS - 0.5, "from_s": 0.5}
+WRAP_S = 2**33 // 90_000 - 1.0  # 1 s and more before the clock of MPEG streams begins again
+FILMS: dict[str, Callable[[Path], Path]] = {
+    "aac.mp4": lambda path: film(path, track()),
+    "aac_of_low_rate.mp4": lambda path: film(path, track(rate=8000, layout="mono")),
+    "aac_in_fragments.mp4": lambda path: film(path, track(), movflags="frag_keyframe+empty_moov"),
+    "aac_without_edit_list.mp4": lambda path: film(path, track(), use_editlist="0"),
+    "aac.flv": lambda path: film(path, track()),
+    "aac.ts": lambda path: film(path, track()),
+    "aac_that_wraps.ts": lambda path: film(path, track(from_s=WRAP_S), pictures_from_s=WRAP_S, mpegts_copyts="1"),
+    "opus.webm": lambda path: film(path, track(**OPUS), codec="libvpx"),
+    "opus.mp4": lambda path: film(path, track(**OPUS)),
+    "pcm.mov": lambda path: film(path, track(**PCM)),
+    "pcm.avi": lambda path: film(path, track(**PCM)),
+    "mp3.mp4": lambda path: film(path, track(codec="mp3")),
+    "mp2.mpg": lambda path: film(path, track(codec="mp2", rate=48_000), codec="mpeg2video", format="vob"),
+    "flac_96.mkv": lambda path: film(path, track(codec="flac", rate=96_000)),
+    "ac3_5.1.mkv": lambda path: film(path, track(codec="ac3", rate=48_000, layout="5.1")),
+    "early.mp4": lambda path: film(path, track(**EARLY), pictures_from_s=0.5),
+    "early.webm": lambda path: film(path, track(**EARLY, **OPUS), pictures_from_s=0.5, codec="libvpx"),
+    "early.ts": lambda path: film(path, track(**EARLY), pictures_from_s=0.5),
+    "early.mov": lambda path: film(path, track(**EARLY, **PCM), pictures_from_s=0.5),
+    "edited.mp4": lambda path: film(path, track(), pictures_from_s=-10 / FPS, seconds=SECONDS + 10 / FPS),
+    "both_edited.mp4": lambda path: film(
+        path, track(lead_s=0.4, seconds=SECONDS + 0.4, from_s=-0.4), pictures_from_s=-0.5, seconds=SECONDS + 0.5
+    ),
+    "16_channels.mkv": lambda path: film(path, track(**PCM, layout="16 channels")),
+    "ambisonics.mkv": lambda path: film(path, track(codec="pcm_s16le", layout="ambisonic 1")),
+}
+
+
+@pytest.mark.parametrize("name", FILMS)
+def test_clicks_are_heard_when_they_were_made(name: str, tmp_path: Path) -> None:
+    sound = heard(FILMS[name](tmp_path / name))
+    assert (sound.code, sound.reason) == ("", "")
+    np.testing.assert_allclose(onsets_s(sound.samples), CLICKS, atol=2e-3)
+    assert sound.heard[0] < 0.01
+    assert sound.heard[1] > SECONDS - 0.03
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("late.mp4", {}), ("late.ts", {}), ("late.mov", PCM), ("late.webm", OPUS)],
+)
+def test_sound_that_starts_late_has_zeros_before_it(name: str, kind: dict, tmp_path: Path) -> None:
+    path = film(tmp_path / name, track(**LATE, **kind), codec="libvpx" if name.endswith("webm") else "libx264")
+    sound = heard(path)
+    np.testing.assert_allclose(onsets_s(sound.samples), CLICKS[1:], atol=2e-3)
+    assert sound.heard[0] == pytest.approx(0.5, abs=0.03)  # an encoder's first samples are the ones before
+    assert not sound.samples[: round(0.45 * SOUND_HZ)].any()
+
+
+def test_sound_longer_or_shorter_than_the_pictures_lasts_as_long_as_they_do(tmp_path: Path) -> None:
+    longer = heard(film(tmp_path / "longer.mp4", track(seconds=9.0)))
+    assert longer.heard == (0.0, SECONDS)
+    shorter = heard(film(tmp_path / "shorter.mp4", track(seconds=1.5)))
+    assert shorter.heard == pytest.approx((0.0, 1.5), abs=0.03)
+    assert not shorter.samples[round(1.6 * SOUND_HZ) :].any()
+    np.testing.assert_allclose(onsets_s(shorter.samples), CLICKS[:2], atol=2e-3)
+
+
+def test_sound_ends_where_the_clip_is_not_looked_at_any_more(tmp_path: Path) -> None:
+    sound = heard(film(tmp_path / "a.mp4", track()), replace(SAMPLING, max_seconds=2.0))
+    assert (len(sound.samples), sound.heard) == (2 * SOUND_HZ, (0.0, 2.0))
+
+
+@pytest.mark.parametrize("decoder", ["pyav", "decord"])
+def test_either_decoder_of_the_pictures_gives_the_same_zero(decoder: str, tmp_path: Path) -> None:
+    path = film(tmp_path / "early.mp4", track(**EARLY), pictures_from_s=0.5)
+    sound = heard(path, replace(SAMPLING, decoder=decoder))
+    np.testing.assert_array_equal(sound.samples, heard(path).samples)
+    np.testing.assert_allclose(onsets_s(sound.samples), CLICKS, atol=2e-3)
+
+
+# Sound that cannot be used
+
+
+def test_what_cannot_be_heard_has_a_code_and_no_samples(tmp_path: Path) -> None:
+    silence = SoundTrack(np.zeros((2, 3 * 44_100), np.float32))
+    noise = replace(silence, samples=np.random.default_rng(0).normal(0, 1e-4, (2, 3 * 44_100)).astype(np.float32))
+    after = replace(track(), from_s=5.0)
+    renamed = film(tmp_path / "renamed.mkv", track())
+    renamed.write_bytes(renamed.read_bytes().replace(b"A_AAC", b"A_AAX"))
+    given = {
+        film(tmp_path / "none.mp4"): ("no_sound", "the file has no audio stream"),
+        film(tmp_path / "silence.mp4", silence): ("silent", "the sound is silence"),
+        film(tmp_path / "hiss_of_a_converter.mp4", noise): ("silent", "the sound is silence"),
+        film(tmp_path / "after.mp4", after): ("silent", "no sound lies in the time of the pictures"),
+        renamed: ("undecodable", "FFmpeg has no decoder for its codec"),
+    }
+    for path, expected in given.items():
+        sound = heard(path)
+        assert (sound.code, sound.reason) == expected, path.name
+        assert (len(sound.samples), sound.heard) == (0, (0.0, 0.0))
+
+
+@pytest.mark.parametrize(("name", "kind"), [("a.mp4", {}), ("a.mkv", {"codec": "flac"})])
+def test_a_damaged_sound_is_used_as_far_as_it_goes(name: str, kind: dict, tmp_path: Path) -> None:
+    path = film(tmp_path / name, track(**kind))
+    whole = heard(path).samples
+    _spoil(path, 1.5)
+    sound = heard(path)
+    assert sound.code == ""
+    assert sound.reason.startswith("damaged 1.")
+    assert sound.heard == pytest.approx((0.0, 1.5), abs=0.11)
+    end = round(sound.heard[1] * SOUND_HZ)
+    np.testing.assert_array_equal(sound.samples[: end - 100], whole[: end - 100])
+    assert not sound.samples[end + 100 :].any()
+
+
+def test_damage_before_the_first_sound_is_passed_over(tmp_path: Path) -> None:
+    path = film(tmp_path / "a.mp4", track())
+    _spoil(path, 0.0, 0.1)
+    sound = heard(path)
+    assert (sound.code, sound.reason) == ("", "")
+    np.testing.assert_allclose(onsets_s(sound.samples), CLICKS, atol=2e-3)
+
+
+def test_sound_that_is_damaged_throughout_is_undecodable_and_says_why(tmp_path: Path) -> None:
+    path = film(tmp_path / "a.mp4", track())
+    _spoil(path, -1.0)
+    sound = heard(path)
+    assert sound.code == "undecodable"
+    assert sound.reason.startswith("damaged 0.00 s into the clip")
+
+
+def test_a_file_that_is_cut_off_is_heard_to_where_it_is(tmp_path: Path) -> None:
+    path = film(tmp_path / "a.mkv", track(seconds=6.0), seconds=6.0)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    sound = heard(path)
+    assert sound.code == ""
+    assert 1.0 < sound.heard[1] < 5.0
+    np.testing.assert_allclose(onsets_s(sound.samples)[:2], CLICKS[:2], atol=2e-3)
+
+
+def _spoil(path: Path, from_s: float, to_s: float = 1e9) -> None:
+    """Fill the file's packets of sound from one time to another with ones."""
+    with av.open(str(path)) as container:
+        (stream,) = container.streams.audio
+        packets = [p for p in container.demux(stream) if p.size and from_s <= float((p.pts or 0) * p.time_base) < to_s]
+        places = [(p.pos, p.size) for p in packets]
+        data = bytearray(path.read_bytes())
+        for (pos, size), packet in zip(places, packets, strict=True):
+            start = data.index(bytes(packet), pos)
+            data[start : start + size] = b"\xff" * size
+    path.write_bytes(data)
+
+
+# Timestamps
+
+
+def test_rates_and_channels_may_change_midway(tmp_path: Path) -> None:
+    kinds: list[dict[str, Any]] = [{"rate": 44_100}, {"rate": 48_000, "layout": "mono"}, {"rate": 32_000}]
+    parts = [film(tmp_path / f"{number}.ts", track(**kind)) for number, kind in enumerate(kinds)]
+    sound = heard(joined(tmp_path / "joined.ts", parts))
+    assert sound.code == ""
+    at_s = [click_s + SECONDS * part for part in range(3) for click_s in CLICKS]
+    np.testing.assert_allclose(onsets_s(sound.samples), at_s, atol=4e-3)
+
+
+@pytest.mark.parametrize("second_from_s", [0.0, 3600.0], ids=["anew", "an_hour_on"])
+def test_sound_follows_the_pictures_where_timestamps_start_anew(second_from_s: float, tmp_path: Path) -> None:
+    parts = [
+        film(tmp_path / f"{start}.ts", replace(track(**EARLY), from_s=start), pictures_from_s=start + 0.5)
+        for start in (0.0, second_from_s)
+    ]
+    sound = heard(joined(tmp_path / "joined.ts", parts))
+    at_s = [click_s + SECONDS * part for part in range(2) for click_s in CLICKS]
+    np.testing.assert_allclose(onsets_s(sound.samples), at_s, atol=4e-3)
+
+
+@pytest.mark.parametrize("name", ["gap.mkv", "gap.ts", "gap.mp4"])
+def test_a_gap_in_the_timestamps_is_zeros(name: str, tmp_path: Path) -> None:
+    noise = np.random.default_rng(1).uniform(-0.5, 0.5, (2, 2 * 44_100)).astype(np.float32)
+    path = film(tmp_path / name, SoundTrack(noise, gaps=[(1.0, 0.8)]))
+    sound = heard(path)
+    assert sound.heard == pytest.approx((0.0, 2.8), abs=0.03)
+    quiet = np.flatnonzero(sound.samples == 0)
+    longest = max(np.split(quiet, np.flatnonzero(np.diff(quiet) > 1) + 1), key=len)
+    limits = longest[[0, -1]] / SOUND_HZ
+    longest_but_last = longest if limits[1] < 2.7 else quiet[quiet < 2.7 * SOUND_HZ]
+    np.testing.assert_allclose(longest_but_last[[0, -1]] / SOUND_HZ, (1.0, 1.8), atol=0.06)
+
+
+def test_trembling_timestamps_leave_no_gaps(tmp_path: Path) -> None:
+    """As browsers record: 20 ms a packet, and times that are up to 9 ms off."""
+    tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(3 * 48_000) / 48_000).astype(np.float32)
+    shifts = np.random.default_rng(2).uniform(-0.009, 0.009, 150)
+    path = film(tmp_path / "a.mkv", SoundTrack(tone[None], 48_000, "pcm_s16le", "mono"), options=NO_B)
+    moved = _moved(path, tmp_path / "b.mkv", lambda number: float(shifts[number % len(shifts)]))
+    still, sound = heard(path).samples.astype(float), heard(moved).samples.astype(float)
+    lags = range(-200, 201)
+    best = max(lags, key=lambda lag: float((np.roll(still, lag) * sound)[1000:-1000].sum()))
+    assert abs(best) < 0.004 * SOUND_HZ  # the first packet alone may be 9 ms off
+    assert np.abs(sound - np.roll(still, best))[1000:-1000].max() < 600
+
+
+def test_timestamps_that_stand_still_are_not_believed(tmp_path: Path) -> None:
+    path = film(tmp_path / "a.mkv", track(**PCM), options=NO_B)
+    sound = heard(_moved(path, tmp_path / "b.mkv", lambda number: -1e9))
+    np.testing.assert_allclose(onsets_s(sound.samples), CLICKS, atol=2e-3)
+
+
+def test_more_sound_than_there_is_time_for_ends_it(tmp_path: Path) -> None:
+    path = film(tmp_path / "a.mkv", track(seconds=90.0, **PCM), options=NO_B)
+    slow = _moved(path, tmp_path / "b.mkv", lambda number: number * (0.001 - 1024 / 44_100))
+    sound = heard(slow)
+    assert (sound.code, sound.reason) == ("", "its timestamps contradict each other")
+
+
+def _moved(path: Path, target: Path, shift_s: Callable[[int], float]) -> Path:
+    """The film with the packets of its sound moved in time, though never before 0."""
+    with av.open(str(path)) as given, av.open(str(target), "w") as container:
+        streams = {stream.index: container.add_stream_from_template(stream) for stream in given.streams}
+        number = 0
+        for packet in given.demux():
+            if packet.dts is None:
+                continue
+            if packet.stream.type == "audio" and packet.pts is not None:
+                pts = max(0, packet.pts + round(shift_s(number) / packet.time_base))
+                packet.pts = packet.dts = pts
+                number += 1
+            packet.stream = streams[packet.stream_index]
+            container.mux(packet)
+    return target
+
+
+# Which sound, and how much of it
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
+@pytest.mark.parametrize(
+    "marks",
+    [Disposition.visual_impaired, Disposition.hearing_impaired, Disposition.comment, Disposition(0)],
+    ids=["for_the_blind", "for_the_deaf", "commentary", "not_default"],
+)
+def test_the_sound_that_a_player_plays_is_taken(name: str, marks: Disposition, tmp_path: Path) -> None:
+    other = SoundTrack(clicks([0.6], SECONDS), marks=marks | (marks and Disposition.default))
+    meant = replace(track(), marks=Disposition.default if not marks else Disposition(0))
+    sound = heard(film(tmp_path / name, other, meant))
+    np.testing.assert_allclose(onsets_s(sound.samples), CLICKS, atol=2e-3)
+
+
+def test_of_equal_streams_the_first_is_taken(tmp_path: Path) -> None:
+    sound = heard(film(tmp_path / "a.mkv", track(), SoundTrack(clicks([0.6], SECONDS))))
+    np.testing.assert_allclose(onsets_s(sound.samples), CLICKS, atol=2e-3)
+
+
+def test_a_sound_that_nothing_here_decodes_is_not_preferred(tmp_path: Path) -> None:
+    path = film(tmp_path / "a.mkv", SoundTrack(clicks([0.6], SECONDS, 48_000), 48_000, "ac3"), track())
+    path.write_bytes(path.read_bytes().replace(b"A_AC3", b"A_ACX"))
+    np.testing.assert_allclose(onsets_s(heard(path).samples), CLICKS, atol=2e-3)
+
+
+def test_channels_out_of_phase_do_not_cancel(tmp_path: Path) -> None:
+    left = clicks(CLICKS, SECONDS, channels=1)
+    apart = heard(film(tmp_path / "apart.mov", SoundTrack(np.concatenate([left, -left]), codec="pcm_s16le")))
+    alike = heard(film(tmp_path / "alike.mov", SoundTrack(np.concatenate([left, left]), codec="pcm_s16le")))
+    one = heard(film(tmp_path / "one.mov", SoundTrack(np.concatenate([left, 0 * left]), codec="pcm_s16le")))
+    np.testing.assert_allclose(apart.samples, alike.samples, atol=2)
+    np.testing.assert_allclose(2 * one.samples.astype(int), alike.samples, atol=3)
+    assert np.abs(alike.samples.astype(int)).max() == pytest.approx(0.7 * 32768, rel=0.1)
+
+
+def test_no_more_is_read_and_decoded_than_is_needed(tmp_path: Path) -> None:
+    """Half an hour of sound under three seconds of pictures."""
+    sound = track(seconds=1800.0, rate=8000, layout="mono", codec="pcm_s16le")
+    paths = film(tmp_path / "a.mkv", sound), film(tmp_path / "a.mov", sound, movflags="faststart")
+    for path in paths:
+        source = _Counted(path)
+        np.testing.assert_allclose(onsets_s(heard(path, source=source).samples), CLICKS, atol=2e-3)
+        assert source.read < 0.1 * source.size_bytes
+
+
+def test_what_lies_long_before_the_first_picture_is_not_decoded(tmp_path: Path) -> None:
+    late = 600.0
+    path = film(tmp_path / "a.mp4", track(late, late + SECONDS, rate=8000, layout="mono"), pictures_from_s=late)
+    _spoil(path, 0.0, late - 2)  # would end it
+    sound = heard(path)
+    assert (sound.code, sound.reason) == ("", "")
+    np.testing.assert_allclose(onsets_s(sound.samples), CLICKS, atol=2e-3)
+
+
+def test_sound_of_too_many_samples_a_second_is_not_decoded(tmp_path: Path) -> None:
+    layout, rate = "64 channels", 768_000
+    sound = SoundTrack(clicks(CLICKS[:1], 0.5, rate, 64), rate, "pcm_s16le", layout)
+    bomb = heard(film(tmp_path / "a.mkv", sound, options=NO_B))
+    assert bomb.code == "undecodable"
+    assert bomb.reason == "64 channels of 768000 Hz are more than 8000000 samples a second"
+
+
+class _Counted(Source):
+    """A source that counts the bytes that are read for its sound."""
+
+    def __init__(self, path: Path):
+        super().__init__(os.open(path, os.O_RDONLY), str(path), str(path))
+        self.read = 0
+
+    def open(self) -> io.BufferedReader:
+        return io.BufferedReader(_CountingReader(self, super().open()), 1 << 16)
+
+
+class _CountingReader(io.RawIOBase):
+    def __init__(self, source: _Counted, file: io.BufferedReader):
+        self._source, self._file, self.name = source, file.raw, source.name
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        count = self._file.readinto(buffer) or 0
+        self._source.read += count
+        return count
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return self._file.seek(offset, whence)
