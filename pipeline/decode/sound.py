@@ -19,6 +19,7 @@ from pipeline.core.clip_source import Source
 from pipeline.core.errors import ClipError
 from pipeline.core.options import SOUND_HZ
 from pipeline.decode.container import open_sound
+from pipeline.decode.sampling import packets_of
 from pipeline.decode.timeline import Timeline
 
 __all__ = ["NO_SOUND", "SOUND_HZ", "ClipSound", "decode_sound"]
@@ -105,7 +106,7 @@ def _fill(mix: "_Mix", container: Any, stream: Any, clock: "_Clock") -> None:
     context.thread_count = 1
     _check_rate(context.sample_rate, context.channels)
     damage = ""
-    packets = container.demux(stream)
+    packets = packets_of(container, stream)
     while True:
         try:
             packet = next(packets, None)
