@@ -166,7 +166,8 @@ class _Clock:
         if stamp_s is None:
             return follows_s or 0.0
         time_s = self._time(stamp_s, follows_s or 0.0)
-        stands_still, self._last_s = self._last_s is not None and stamp_s <= self._last_s, stamp_s
+        unwrapped_s = time_s - self._offset_s
+        stands_still, self._last_s = self._last_s is not None and unwrapped_s <= self._last_s, unwrapped_s
         if follows_s is None or abs(time_s - follows_s) <= _BREAK_S:
             return follows_s if stands_still and follows_s is not None else time_s
         if time_s > follows_s and time_s < self._ends_s[self._part]:
