@@ -211,6 +211,7 @@ def judge_changes(clips: Sequence[MadeClip], judged: Sequence[Judged], usuals: d
         "shifted_away": int(farther.sum()),
         "shifted_away_falls": float(falls[farther].mean()),
         "swapped_falls": float(np.mean(swaps)),
+        "swapped_in_time_falls": float(np.mean(np.array(swaps)[in_time])),
     }
 
 
