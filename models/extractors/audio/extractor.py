@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from models.device import autocast, halve_weights
 from models.errors import ProfileError
-from models.extractors.audio_networks import HOP, SAMPLE_HZ, SILENCE_DB, LogMel, audio_network, embedding_size
+from models.extractors.audio.networks import HOP, SAMPLE_HZ, SILENCE_DB, LogMel, audio_network, embedding_size
 from models.extractors.compiled import compiled
 from models.extractors.extractor import Extractor, Prepared, pad_batch
 
@@ -60,6 +60,7 @@ class AudioExtractor(Extractor):
         network = audio_network(architecture, state, seed).to(device).to(memory_format=torch.channels_last)
         network.eval().requires_grad_(False)
         halve_weights(network, device)
+        self._network = network
         self._run = compiled(network, device)
 
     def grid(self, samples: int) -> tuple[np.ndarray, np.ndarray]:
