@@ -184,7 +184,7 @@ def shared_s(one: ClipScript, other: ClipScript) -> float:
 
 
 def fingerprints(judged: Sequence[Judged]) -> dict[str, Any]:
-    """Hits among pairs that share a part of a track, false alarms among pairs of other tracks, by kinds and bit rates."""
+    """Hits among pairs that share a part of a track, and false alarms among pairs of other tracks."""
     start = perf_counter()
     tempi = [one.rhythm.tempo if one.rhythm.tempo_confidence >= 0.8 else 0.0 for one in judged]
     found = set(same_sounds([one.words for one in judged], tempi))
@@ -193,7 +193,8 @@ def fingerprints(judged: Sequence[Judged]) -> dict[str, Any]:
     alarms, elsewhere = [], []
     for pair in combinations(range(len(judged)), 2):
         one, other = (judged[place].script for place in pair)
-        assert one is not None and other is not None
+        assert one is not None
+        assert other is not None
         if one.sound.track != other.sound.track or not one.sound.track:
             alarms.append(pair in found)
         elif (common := shared_s(one, other)) >= MIN_SHARED_S + 1:
@@ -206,7 +207,7 @@ def fingerprints(judged: Sequence[Judged]) -> dict[str, Any]:
             elsewhere.append(pair in found)
     return {
         "clips": len(judged), "seconds": seconds,
-        "hits": {name: {"pairs": len(values), "found": float(np.mean(values))} for name, values in sorted(hits.items())},
+        "hits": {name: {"pairs": len(of), "found": float(np.mean(of))} for name, of in sorted(hits.items())},
         "other_tracks": {"pairs": len(alarms), "taken_for_one": sum(alarms)},
         "other_parts_of_a_track": {"pairs": len(elsewhere), "found": float(np.mean(elsewhere)) if elsewhere else 0.0},
     }  # fmt: skip
@@ -250,9 +251,7 @@ def by_librosa(judged: Sequence[Judged]) -> list[Judged]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--seeds", type=lambda text: [int(seed) for seed in text.split(",")], default=[1000, 1001, 1002, 1003]
-    )
+    parser.add_argument("--seeds", default="1000,1001,1002,1003")
     parser.add_argument("--clips", type=int, default=96, help="of each world")
     parser.add_argument("--tracks", type=int, default=100)
     parser.add_argument("--cost", help="manifest of clips with sound; default: no cost is measured")
@@ -260,10 +259,11 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3, help="of each side of the cost")
     parser.add_argument("--librosa", action="store_true", help="beats by librosa's tracker, too")
     options = parser.parse_args()
-    results: dict[str, Any] = {"seeds": options.seeds, "clips": options.clips}
+    seeds = [int(seed) for seed in options.seeds.split(",")]
+    results: dict[str, Any] = {"seeds": seeds, "clips": options.clips}
     worlds, prints = [], []
     without: dict[str, int] = {}
-    for seed in options.seeds:
+    for seed in seeds:
         judged, codes = judged_world(seed, options.clips)
         prints.append(fingerprints(judged))
         worlds += judged
@@ -278,7 +278,7 @@ def main() -> None:
     results["without_sound"] = without
     results["rhythm"] = {name: summary_of(group) for name, group in groups.items() if group}
     results["confidence"] = {name: calibration(groups[name]) for name in ("world", "tracks")}
-    results["fingerprints"] = dict(zip(map(str, options.seeds), prints, strict=True))
+    results["fingerprints"] = dict(zip(map(str, seeds), prints, strict=True))
     results["latency"] = latency()
     rows = [[name, *values.values()] for name, values in results["rhythm"].items()]
     print(table(rows, ["", *next(iter(results["rhythm"].values()))]))

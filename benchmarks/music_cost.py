@@ -43,7 +43,7 @@ def measure_cost(manifest: str, profile_name: str, runs: int) -> dict[str, Any]:
         def extracted(audio: bool) -> None:
             with tempfile.TemporaryDirectory() as workspace:
                 chosen = [spec for spec in specs if audio or spec.modality != "audio"]
-                plans = plan_shards(workspace, batch.name, ingest.clips, chosen, sampling)
+                plans = plan_shards(workspace, batch.name, ingest, chosen, sampling).shards
                 extract_shards(
                     workspace, batch.name, plans, extractors.__getitem__, sampling, DecodeLimits(), workers=cores,
                     device=device, profile=profile_name,
