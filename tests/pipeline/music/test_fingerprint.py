@@ -76,8 +76,9 @@ def test_words_begin_where_sound_is_heard() -> None:
 def test_pairs_of_one_sound_are_found_among_others_and_the_short_and_silent_are_in_none() -> None:
     first, second = SEEDS[0], SEEDS[1]
     clips = [
-        words(part(first)), words(part(second)), np.zeros(0, np.int32), words(part(first, seconds=6.0, start_beat=10.0)),
-        words(part(SEEDS[2])), words(part(second, seconds=14.0, speed=1.02)), words(part(first, seconds=2.0)),
+        words(part(first)), words(part(second)), np.zeros(0, np.int32),
+        words(part(first, seconds=6.0, start_beat=10.0)), words(part(SEEDS[2])),
+        words(part(second, seconds=14.0, speed=1.02)), words(part(first, seconds=2.0)),
         words(spoken_over(part(first), loud=0.2)),
     ]  # fmt: skip
     unknown = [0.0] * len(clips)
