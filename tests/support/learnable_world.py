@@ -24,9 +24,8 @@ from pipeline.ingest.manifest import read_manifests
 from pipeline.modalities.face import FaceRows
 from pipeline.modalities.pose import PoseRows
 from pipeline.modalities.record import Grid, ModalityRows
-from pipeline.modalities.registry import extracted_names
 from pipeline.modalities.tracks import Track
-from tests.support.feature_rows import appearance_rows, face_rows, scene_rows
+from tests.support.feature_rows import appearance_rows, audio_rows, face_rows, scene_rows
 
 UPRIGHT = np.array(
     [
@@ -35,6 +34,9 @@ UPRIGHT = np.array(
     ],
     float,
 )  # px, COCO-17 of a standing person, origin at the pelvis; image right is the person's left  # fmt: skip
+
+
+PICTURES = ("pose", "appearance", "face", "scene")  # modalities that are seen
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class Clip:
     nobody: bool = False
     content: str = ""  # of its file; its id unless given
     film: int | None = None  # clips of one number show the same pictures
+    sound: int | None = None  # clips of one number have the same track
     pose: PoseRows | None = None  # in place of a dance made from the rest
 
 
@@ -118,6 +121,12 @@ def rows_of(modality: str, clip: Clip, seed: int = 0) -> ModalityRows:
         return lead_face(pose, noise)
     if modality == "scene":
         return scene_rows(clip.clip_id, frames=max(1, clip.frames // 10), width=16, seed=noise)
+    if modality == "audio":
+        rows = audio_rows(clip.clip_id, windows=max(5, clip.frames // 10), width=20, seed=noise)
+        if clip.sound is None:
+            return rows
+        track = np.random.default_rng(clip.sound).integers(-(2**31), 2**31, 400).astype(np.int32)
+        return replace(rows, fingerprint=track[noise % 9 :][:100])  # of 5 s, at any of its moments
     return appearance_rows(clip.clip_id, frames=max(1, clip.frames // 2), width=24, seed=noise)
 
 
@@ -125,7 +134,7 @@ def make_batch(
     workspace: Path,
     clips: Sequence[Clip],
     name: str = "june",
-    modalities: Sequence[str] = extracted_names(),
+    modalities: Sequence[str] = PICTURES,
     weights: str = "sha256:00",
     seed: int = 0,
 ) -> BatchFiles:
