@@ -21,12 +21,13 @@ from pipeline.features.shards import ShardWriter
 from pipeline.ingest.clip_table import IngestedClip, read_ingest
 from pipeline.ingest.ingest_batch import run_ingest
 from pipeline.ingest.manifest import read_manifests
+from pipeline.modalities.audio import AudioRows
 from pipeline.modalities.face import FaceRows
 from pipeline.modalities.pose import PoseRows
 from pipeline.modalities.record import Grid, ModalityRows
 from pipeline.modalities.registry import extracted_names
 from pipeline.modalities.tracks import Track
-from tests.support.feature_rows import appearance_rows, face_rows, scene_rows
+from tests.support.feature_rows import appearance_rows, audio_rows, face_rows, scene_rows
 
 UPRIGHT = np.array(
     [
@@ -53,6 +54,7 @@ class Clip:
     content: str = ""  # of its file; its id unless given
     film: int | None = None  # clips of one number show the same pictures
     pose: PoseRows | None = None  # in place of a dance made from the rest
+    audio: AudioRows | None = None  # in place of a sound made from the rest
 
 
 def dancing(clip: Clip, seed: int = 0) -> PoseRows:
@@ -118,6 +120,8 @@ def rows_of(modality: str, clip: Clip, seed: int = 0) -> ModalityRows:
         return lead_face(pose, noise)
     if modality == "scene":
         return scene_rows(clip.clip_id, frames=max(1, clip.frames // 10), width=16, seed=noise)
+    if modality == "audio":
+        return clip.audio or audio_rows(clip.clip_id, windows=max(1, clip.frames // 10), width=20, seed=noise)
     return appearance_rows(clip.clip_id, frames=max(1, clip.frames // 2), width=24, seed=noise)
 
 
