@@ -5,8 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.extractors.face import Face
-from models.extractors.people import People
+from models.extractors.people import Face, People
 from models.extractors.scene import Scene
 from pipeline.decode.clips import Ending
 from pipeline.features.columns import to_batch
