@@ -25,9 +25,10 @@ import psutil
 
 from benchmarks.common import save
 from pipeline.core.options import DecodeLimits, SamplingOptions
+from pipeline.decode.clips import Ending
 from pipeline.decode.container import fetch
 from pipeline.decode.decoders import ClipDecoding
-from pipeline.decode.pool import Chunk, DecodeJob, DecodePool
+from pipeline.decode.pool import DecodeJob, DecodePool
 
 
 def ffmpeg_binary() -> str:
@@ -59,7 +60,7 @@ def run_decoder(clip: Path, sampling: SamplingOptions, decoder: str) -> None:
 
 def run_pool(pool: DecodePool, clip: Path) -> None:
     for event in pool.run([DecodeJob(clip.name, str(clip), (1,))]):
-        if isinstance(event, Chunk):
+        if not isinstance(event, Ending):
             event.release()
         elif event.status != "ok":
             sys.exit(f"{clip.name} ended {event.status}: {event.reason}")

@@ -39,7 +39,8 @@ from pipeline.access.fetch_cache import CacheFolder
 from pipeline.access.prefetch import Fetched, Prefetch
 from pipeline.access.requests import MOST_FETCHES
 from pipeline.core.options import DecodeLimits, SamplingOptions
-from pipeline.decode.pool import Chunk, DecodeJob, DecodePool
+from pipeline.decode.clips import Ending
+from pipeline.decode.pool import DecodeJob, DecodePool
 from pipeline.ingest.clip_table import read_ingest
 from pipeline.ingest.ingest_batch import run_ingest
 from pipeline.ingest.manifest import read_manifests
@@ -122,7 +123,7 @@ def turn(folder: Path, manifest: Path, store: Store, delay_s: float, workers: in
     ended = 0
     with DecodePool(SamplingOptions(), limits, workers) as pool:
         for event in pool.run(jobs):
-            if isinstance(event, Chunk):
+            if not isinstance(event, Ending):
                 event.release()
             elif event.status != "ok":
                 raise SystemExit(f"{event.clip_id} ended {event.status}: {event.reason}")

@@ -9,6 +9,7 @@ import torch
 
 from models.weights.profiles import Profile
 from pipeline.core.options import DecodeLimits, SamplingOptions
+from pipeline.decode.clips import Ending
 from pipeline.decode.pool import Chunk, DecodeJob, DecodePool
 from pipeline.decode.sampling import expected_frames
 from pipeline.ingest.clip_table import IngestedClip
@@ -34,7 +35,7 @@ def some_frames(clips: Sequence[IngestedClip], sampling: SamplingOptions, count:
                 if isinstance(event, Chunk):
                     found[clip.clip_id] += list(event.frames.copy())
                     event.release()
-                elif event.status == "failed":
+                elif isinstance(event, Ending) and event.status == "failed":
                     raise SystemExit(f"{clip.clip_id} cannot be measured, it failed to decode: {event.reason}")
     return {clip_id: np.stack(frames[:count]) for clip_id, frames in found.items()}
 

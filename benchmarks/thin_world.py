@@ -55,7 +55,7 @@ from pipeline.features.shards import ShardWriter, provenance
 from pipeline.ingest.clip_table import newest_file, read_ingest
 from pipeline.ingest.ingest_batch import run_ingest
 from pipeline.ingest.manifest import Batch, read_manifests
-from pipeline.modalities.record import Grid, ModalityRows
+from pipeline.modalities.record import Decoded, Grid, ModalityRows
 from pipeline.modalities.registry import (
     build_extractor,
     extracted_names,
@@ -302,7 +302,8 @@ class _Clips:
         grid = film_grid(self._scripts[ending.clip_id], self._sampling)
         clip = self._table.loc[ending.clip_id].to_dict()
         people = errors.detect(clip, read_people(self._folder, ending.clip_id))
-        return find_extracted(POSE).assemble(ending, grid, np.arange(len(people), dtype=np.int32), people, 1.0)
+        frame = np.arange(len(people), dtype=np.int32)
+        return find_extracted(POSE).assemble(Decoded(ending), grid, frame, people)
 
 
 def add_options(folder: Path, clips: int, seed: int, world: Path | None) -> None:

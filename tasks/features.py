@@ -335,13 +335,13 @@ class DatasetOptions(ExtractOptions):
         return {"amount": sum(len(seen.batch.rows) for seen in self.snapshot.batches), "unit": "clip", "device": "cpu"}
 
     def dataset_content(self) -> dict[str, Any]:
-        """The clips' endings, and the uploads that are there more than once."""
+        """The clips' endings, those that cannot be heard, and the uploads that are there more than once."""
         folder = self.dataset_folder()
         statistics = folder.read_statistics()
         counts = statistics["status"]
         all_ok = counts["ok"] == sum(counts.values())  # then a run with nothing to do need not read the table
         clips = [] if all_ok else folder.read_clips()[["clip_id", "status", "code"]].itertuples()
-        return {**clip_counts(counts, clips), "copies": statistics["copies"]}
+        return {**clip_counts(counts, clips), **{key: statistics[key] for key in ("without", "copies")}}
 
 
 class AssembleDataset(DatasetOptions):

@@ -143,6 +143,16 @@ def copies_text(counts: dict[str, int]) -> list[str]:
     return [f"copies: {', '.join(phrases)}; they share folds"] if phrases else []
 
 
+def without_text(counts: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """A line a modality on clips that were decoded and have nothing of it, by why, from statistics.json."""
+    lines = []
+    for modality, codes in counts.items():
+        ordered = sorted(codes.items(), key=lambda code: (-code[1], code[0]))
+        phrases = [f"{code.replace('_', ' ')}: {count}" for code, count in ordered]
+        lines.append(f"without {modality}: {', '.join(phrases)}")
+    return lines
+
+
 def fused_metrics(metrics: Mapping[str, Any]) -> dict[str, Any]:
     """How the fused score agrees with the likes of clips by creators never seen, from metrics.json."""
     evaluated = metrics["folds"] if metrics.get("folds", {}).get("clips") else metrics["splits"]["test"]
@@ -150,8 +160,11 @@ def fused_metrics(metrics: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def dataset_text(content: Mapping[str, Any]) -> list[str]:
-    """The clips' endings, and the uploads that are there more than once. content: of a dataset's summary."""
-    return [*clips_text(content), *copies_text(content["copies"])]
+    """The clips' endings, those that cannot be heard, and the uploads that are there more than once.
+
+    content: of a dataset's summary.
+    """
+    return [*clips_text(content), *without_text(content["without"]), *copies_text(content["copies"])]
 
 
 def ranking_text(metrics: dict) -> str:

@@ -1,7 +1,8 @@
 """State dicts of published checkpoint files, loaded without running code from them.
 
 Formats: safetensors; torch's zip files and its older stream format (also as Python 2 wrote it), holding a plain state
-dict, or one under `state_dict` as the 2017 Places365 files (`.pth.tar`, which are no tar files) and mmengine's have it.
+dict, or one under `state_dict` as the 2017 Places365 files (`.pth.tar`, which are no tar files) and mmengine's have it,
+or under `model` as those of PANNs, beside the state of its sampler.
 """
 
 import re
@@ -115,7 +116,7 @@ def _load_torch(path: Path) -> Any:
 
 def _state_dict(content: Any, path: Path) -> Mapping:
     if isinstance(content, Mapping):
-        inner = content.get("state_dict", content)
+        inner = content.get("state_dict", content.get("model", content))
         if isinstance(inner, Mapping) and inner:
             return inner
     kind = f"a mapping with the keys {sorted(map(str, content))[:8]}" if isinstance(content, Mapping) else type(content)

@@ -63,7 +63,7 @@ def clip_counts(counts: Mapping[str, int], clips: Iterable[ClipOutcome]) -> dict
 def summary(command: Command, content: Mapping[str, Any], error: BaseException | None = None) -> dict[str, Any]:
     """The summary of a command that has ended, well or with an error.
 
-    content: of these keys, those that the task has: clips, codes, copies, places, results.
+    content: of these keys, those that the task has: clips, codes, without, copies, places, results.
     """
     stages = [
         {key: value for key, value in ended.items() if key not in ("command", "time", "seconds", "event")}
@@ -77,7 +77,7 @@ def summary(command: Command, content: Mapping[str, Any], error: BaseException |
         "ended_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "seconds": command.seconds(),
         **outcome(error),
-        **{key: _finite(content.get(key)) for key in ("clips", "codes", "copies")},
+        **{key: _finite(content.get(key)) for key in ("clips", "codes", "without", "copies")},
         "left_out": sum(noted["rows"] for noted in command.events("left_out")),
         "places": content.get("places") or {},
         "results": _finite(content.get("results") or {}),

@@ -1,6 +1,7 @@
 """Columns of shards: their Arrow types, and rows of clips to columns and back without a loop over frames or joints.
 
-T = sampled frames of the clip, M = faces in them, D = width of a feature; docs/parquet.md has the columns for users.
+T = sampled frames of the clip, or windows of its sound, M = faces in them, S = spectra of its sound, B = beats,
+F = words of its fingerprint, D = width of a feature; docs/parquet.md has the columns for users.
 
 Numbers that somebody queries (joints, boxes, probabilities) are nested lists of fixed inner sizes, which every reader
 of Parquet understands. Wide features are one `binary` a clip: the little-endian float16 of a C-contiguous array, whose
@@ -68,8 +69,10 @@ def to_batch(rows: ModalityRows) -> pa.RecordBatch:
     """
     modality = find_extracted(rows.modality)
     arrays = modality.to_arrays(rows)
-    frames, width = arrays["frame_index"].shape[1], modality.feature_width(rows)
-    sizes = {"T": frames, "M": arrays["frame"].shape[1] if "frame" in arrays else 0, "D": width}
+    sizes = {"D": modality.feature_width(rows)}
+    for column in modality.columns:  # the first column along an axis says how long it is
+        if axis := _leading_axis(column):
+            sizes.setdefault(axis, arrays[column.name].shape[1])
     columns = []
     for column in modality.columns:
         values = arrays[column.name]
@@ -82,7 +85,7 @@ def to_batch(rows: ModalityRows) -> pa.RecordBatch:
                     f" must be {column.dtype} {list(expected)} ({column.shape})"
                 )
         columns.append(_to_arrow(column, values))
-    return pa.record_batch(columns, schema=arrow_schema(modality.name, width))
+    return pa.record_batch(columns, schema=arrow_schema(modality.name, sizes["D"]))
 
 
 def from_table(modality: str, table: pa.Table | pa.RecordBatch) -> ModalityRows:
@@ -103,11 +106,19 @@ def from_table(modality: str, table: pa.Table | pa.RecordBatch) -> ModalityRows:
         for column in record.columns
         if column.name in present and column.name != "clip_id"
     }
-    for axis in ("T", "M"):
-        along = {c.name: arrays[c.name].shape[1] for c in record.columns if c.shape[:1] == axis and c.name in arrays}
+    for axis in sorted({_leading_axis(column) for column in record.columns} - {""}):
+        along = {
+            c.name: arrays[c.name].shape[1] for c in record.columns if _leading_axis(c) == axis and c.name in arrays
+        }
         if len(set(along.values())) > 1:
             raise ValueError(f"columns of clip {clip_id} differ in length: {along}")
     return record.from_arrays(clip_id, Grid(arrays["frame_index"][0], arrays["timestamp"][0]), arrays)
+
+
+def _leading_axis(column: Column) -> str:
+    """Name of the axis along which a column's arrays vary in length from clip to clip; empty where they do not."""
+    axis = column.shape.split(",")[0]
+    return "" if axis.isdigit() else axis
 
 
 def _to_arrow(column: Column, values: np.ndarray) -> pa.Array:

@@ -19,7 +19,7 @@ SCHEMA_KEY = "schema_version"
 KIND_KEY = "modality"  # one of MODALITIES, or ENDINGS
 TENSORS_KEY = "tensors"  # JSON {column: {"shape": ..., "dtype": ...}}
 CLIPS_KEY = "clips"  # JSON [clip_id] of the clips that were processed, in the order of their row groups
-SKIPPED_KEY = "skipped"  # JSON {clip_id: reason} of the clips that have no rows because they failed
+SKIPPED_KEY = "skipped"  # JSON {clip_id: reason} of the clips that have no rows: they failed, or cannot be heard
 NOBODY_KEY = "nobody"  # pose: JSON {clip_id: {"frame_index": [T], "timestamp": [T]}} of the clips without a person
 WRITER_KEYS = frozenset(
     {

@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 from pipeline.core import storage
 from pipeline.core.errors import DamagedFile
 from pipeline.core.fingerprint import fingerprint
-from pipeline.core.options import PICTURES_VERSION, SamplingOptions
+from pipeline.core.options import PICTURES_VERSION, SOUND_HZ, SOUND_VERSION, SamplingOptions
 from pipeline.decode.clips import Ending
 from pipeline.features.parquet_files import ENDINGS_VERSION, SCHEMA_VERSION
 from pipeline.files.checksums import check_parquet_end
 from pipeline.files.folder import Folder, discard, is_intact
 from pipeline.ingest.clip_table import IngestedBatch, IngestedClip
+from pipeline.modalities.registry import find_modality
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,12 @@ class FeatureSpec:
 
 def feature_spec(modality: str, sampling: SamplingOptions, stride: int, identity: Mapping) -> FeatureSpec:
     """identity: the extractor's options and weights (pipeline.modalities.registry.modality_identity)."""
-    values = {"schema": SCHEMA_VERSION, "pictures": PICTURES_VERSION, "sampling": sampling.identity(), "stride": stride,
-              "extractor": dict(identity)}  # fmt: skip
+    values: dict = {"schema": SCHEMA_VERSION, "extractor": dict(identity)}
+    if find_modality(modality).reads == "sound":  # whose zero and end are the pictures'; which are sampled is nothing
+        sound = {"version": SOUND_VERSION, "hz": SOUND_HZ, "max_seconds": sampling.max_seconds}
+        values |= {"pictures": PICTURES_VERSION, "sound": sound}
+    else:
+        values |= {"pictures": PICTURES_VERSION, "sampling": sampling.identity(), "stride": stride}
     return FeatureSpec(modality, fingerprint(values), stride, values)
 
 

@@ -57,7 +57,9 @@ class ShardReader:
 
     @property
     def skipped(self) -> Mapping[str, str]:
-        """Reasons why the other clips of the shard have no rows, by clip_id."""
+        """Why the other clips of the shard have no rows, by clip_id: the code of one that failed, or that of its sound
+        (errors.SOUND_CODES), or that it is no longer in the manifest.
+        """
         return self._opened().skipped
 
     def read(self, clip_id: str, crops: bool = True) -> ModalityRows:
@@ -74,7 +76,7 @@ class ShardReader:
             frame_index, timestamp = np.array(grid["frame_index"], np.int32), np.array(grid["timestamp"], np.float32)
             return find_extracted(self.modality).rows(clip_id, Grid(frame_index, timestamp))
         if clip_id not in opened.row_groups:
-            why = f"failed ({opened.skipped[clip_id]})" if clip_id in opened.skipped else "is not of this shard"
+            why = f"was skipped ({opened.skipped[clip_id]})" if clip_id in opened.skipped else "is not of this shard"
             raise KeyError(f"{self.path} has no rows of clip {clip_id}: it {why}")
         columns = None
         if not crops:
@@ -195,7 +197,7 @@ class FeatureStore:
         if clip_id not in index:
             why = self._skipped[modality].get(clip_id)
             raise KeyError(
-                f"clip {clip_id} has no {modality} rows: it {f'failed ({why})' if why else 'is in no shard'}"
+                f"clip {clip_id} has no {modality} rows: it {f'was skipped ({why})' if why else 'is in no shard'}"
             )
         return self._open.reader(index[clip_id]).read(clip_id, crops)
 

@@ -114,7 +114,7 @@ class ShardWriter:
         self._enqueue(rows.clip_id, batch if batch.num_rows else rows.grid)
 
     def skip(self, clip_id: str, reason: str) -> None:
-        """Record in the file's metadata that a clip failed and has no rows. Raises as `add` does."""
+        """Record in the file's metadata that a clip has no rows, and why. Raises as `add` does."""
         self._check_order(clip_id)
         self._enqueue(clip_id, reason)
 

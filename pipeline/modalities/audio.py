@@ -23,7 +23,7 @@ from pipeline.modalities.record import (
 if TYPE_CHECKING:
     import torch
 
-    from models.extractors.audio import AudioExtractor, AudioWindow
+    from models.extractors.audio.extractor import AudioExtractor, AudioWindow
     from models.virality.inputs import InputSpec
     from pipeline.modalities.record import StateDict
 
@@ -54,6 +54,7 @@ class AudioRows(ModalityRows):
 class AudioEntry(Entry):
     """The table [audio] of a profile."""
 
+    stride: Annotated[int, Rule(low=1, high=1)]  # frames have no part in it
     architecture: Annotated[str, Rule(choices=("cnn14-16k", "cnn8-w16"))]
     window_s: Annotated[float, Rule(low=0.5, high=30)]  # heard by the network at a time
     hop_s: Annotated[float, Rule(low=0.1, high=30)]  # from one window to the next
@@ -84,7 +85,7 @@ class Audio(FeatureModality):
     subject = "the sound"
 
     def build_extractor(self, entry: AudioEntry, state: "StateDict | None", **common: Any) -> "AudioExtractor":
-        from models.extractors.audio import AudioExtractor
+        from models.extractors.audio.extractor import AudioExtractor
 
         return AudioExtractor(
             state, architecture=entry.architecture, window_s=entry.window_s, hop_s=entry.hop_s, **common

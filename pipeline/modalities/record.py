@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a modality's shards. T = sampled frames of the clip, M = items in them, D = width of a feature."""
+    """A column of a modality's shards. T = sampled frames of the clip or windows of its sound, M = items in them,
+    D = width of a feature; S, B, F as the modality says.
+    """
 
     name: str
     dtype: str  # numpy's name; string, jpeg

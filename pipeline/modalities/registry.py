@@ -8,6 +8,7 @@ from models.errors import ProfileError
 from models.weights import catalogue
 from models.weights.profiles import Profile, read_profile
 from pipeline.modalities.appearance import APPEARANCE
+from pipeline.modalities.audio import AUDIO
 from pipeline.modalities.face import FACE
 from pipeline.modalities.pose import POSE
 from pipeline.modalities.record import DerivedModality, ExtractedModality, Modality
@@ -19,7 +20,14 @@ if TYPE_CHECKING:
 
     from models.extractors.extractor import Extractor
 
-MODALITIES: tuple[Modality, ...] = (POSE, APPEARANCE, FACE, SCENE, SYNCHRONY)  # in the order of every [B, M] tensor
+MODALITIES: tuple[Modality, ...] = (
+    POSE,
+    APPEARANCE,
+    FACE,
+    SCENE,
+    AUDIO,
+    SYNCHRONY,
+)  # in the order of every [B, M] tensor
 
 
 def modality_names() -> tuple[str, ...]:

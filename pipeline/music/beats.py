@@ -11,11 +11,13 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d, median_filter
 
 from pipeline.music.meter import BEATS, Meter, find_meter
-from pipeline.music.onsets import LATE_S, SPECTRA_HZ, audible, is_silent, onset_bands
-from pipeline.music.tempo import emphasised
+from pipeline.music.meter_pattern import BEAT_ODDS, TEMPO_ODDS
+from pipeline.music.onsets import LATE_S, audible, is_silent, onset_bands
+from pipeline.music.tempo import SPECTRA_HZ, emphasised
 
 SHORTEST_S = 2.5  # of sound in which a tempo can be told
 MIN_CONFIDENCE = 0.2  # of the tempo; below, there is said to be none
+_MOST_ODDS = 6.0  # logarithm; more is never believed
 _EDGE = 3  # spectra at the ends of what is heard, in which the sound's own beginning counts as an onset
 _WINDOW_BEATS, _STEP_BEATS = 8, 2  # in which departures from the grid are sought
 _CLEARLY = 0.15  # correlation by which a departure must be better than none
@@ -48,26 +50,66 @@ def find_rhythm(log_mel: np.ndarray, heard: tuple[float, float]) -> Rhythm:
     spectra = audible(log_mel[start:end])
     bands = onset_bands(spectra)
     onset[start:end] = bands.mean(1)
-    meter = find_meter(bands, spectra) if end - start >= SHORTEST_S * SPECTRA_HZ else None
-    if meter is None:
+    grid = find_grid(bands, spectra)
+    if grid is None:
         return Rhythm(onset, none, none, 0.0, 0.0)
-    confidence = _tempo_confidence(meter, end - start)
+    odds = float(tempo_evidence(grid) @ TEMPO_ODDS)
+    confidence = 1 / (1 + np.exp(-odds))
     if confidence < MIN_CONFIDENCE:
         return Rhythm(onset, none, none, 0.0, confidence)
-    beats, fit = _beats(emphasised(bands).sum(1), meter)
-    seconds = (beats + start) / SPECTRA_HZ - LATE_S
+    trust = 1 / (1 + np.exp(-beat_evidence(grid, odds) @ BEAT_ODDS))
+    seconds = (grid.beats + start) / SPECTRA_HZ - LATE_S
+    inside = (seconds >= heard[0]) & (seconds <= heard[1])
     return Rhythm(
-        onset, seconds.astype(np.float32), _beat_confidence(meter, confidence, fit), 60 * SPECTRA_HZ / meter.period,
+        onset,
+        seconds[inside].astype(np.float32),
+        trust[inside].astype(np.float32),
+        60 * SPECTRA_HZ / grid.meter.period,
         confidence,
-    )  # fmt: skip
+    )
 
 
-def _tempo_confidence(meter: Meter, spectra: int) -> float:
-    return 1.0
+@dataclass(frozen=True)
+class Grid:
+    """Beats of a clip before it is asked whether to believe them."""
+
+    meter: Meter
+    beats: np.ndarray  # float64 [B] spectra from where the sound is heard on
+    fit: np.ndarray  # float64 [B] correlation of the sound around each with the clip's mean bar, -1..1
 
 
-def _beat_confidence(meter: Meter, tempo_confidence: float, fit: np.ndarray) -> np.ndarray:
-    return np.full(len(fit), meter.beat_probability, np.float32)
+def find_grid(bands: np.ndarray, spectra: np.ndarray) -> Grid | None:
+    """The likeliest beats of onset strength [S, 5] and `onsets.audible` spectra [S, 64].
+
+    None: the sound is too short, or nothing comes again.
+    """
+    meter = find_meter(bands, spectra) if len(bands) >= SHORTEST_S * SPECTRA_HZ else None
+    return None if meter is None else Grid(meter, *_beats(emphasised(bands).sum(1), meter))
+
+
+def tempo_evidence(grid: Grid) -> np.ndarray:
+    """float64 [5]: what speaks for the tempo, for a logistic regression; the first is 1."""
+    meter, beats = grid.meter, max(len(grid.beats), 1)
+    return np.array(
+        [1.0, meter.strength, meter.agreement / 10, _log_odds(meter.tempo_probability), np.log2(beats / 16)]
+    )
+
+
+def beat_evidence(grid: Grid, tempo_odds: float) -> np.ndarray:
+    """float64 [B, 4]: what speaks for each beat, for a logistic regression; the first is 1.
+
+    tempo_odds: logarithm of those of the tempo.
+    """
+    count = len(grid.beats)
+    phase = _log_odds(grid.meter.beat_probability)
+    shared = np.tile([1.0, min(tempo_odds, _MOST_ODDS), phase], (count, 1))
+    return np.column_stack([shared, grid.fit])
+
+
+def _log_odds(probability: float) -> float:
+    least = 1 / (1 + np.exp(_MOST_ODDS))
+    probability = min(max(probability, least), 1 - least)
+    return float(np.log(probability / (1 - probability)))
 
 
 def _beats(strength: np.ndarray, meter: Meter) -> tuple[np.ndarray, np.ndarray]:

@@ -67,47 +67,50 @@ def bar_pattern(bands: np.ndarray, spectra: np.ndarray, period: float, first: fl
     return (pattern / (pattern.std(0) + _FLOOR)).astype(np.float32)
 
 
-def rotations(pattern: np.ndarray) -> np.ndarray:
-    """float32 [16, 16 * 7]: a bar's pattern begun at each of its sixteenths."""
-    return np.stack([np.roll(pattern, -step, axis=0).ravel() for step in range(SIXTEENTHS)])
-
-
 @dataclass(frozen=True)
 class Meter:
-    """Beats of a clip as an even grid, and the doubt about it."""
+    """Beats of a clip as an even grid, and how much speaks for it."""
 
     period: float  # of a beat, in spectra
     first: float  # a beat, in spectra, 0..period
     strength: float  # of the tempo's candidate
-    agreement: float  # of the bar with the mean pattern: logarithm of odds against a bar of any kind
+    agreement: float  # of the bar with the mean pattern, a score
     tempo_probability: float  # of this period among the candidates'
-    beat_probability: float  # of this period with this phase
+    beat_probability: float  # of this phase among the four that the period leaves
 
 
 def find_meter(bands: np.ndarray, spectra: np.ndarray) -> Meter | None:
     """The likeliest meter of onset strength [S, 5] and `onsets.audible` spectra [S, 64]; None: nothing comes again."""
-    candidates = find_candidates(emphasised(bands))
+    candidates, firsts, features = find_choices(bands, spectra)
     if not candidates:
         return None
-    firsts = [find_sixteenths(bands, candidate.period) for candidate in candidates]
-    scores = np.stack(
-        [
-            rotations(bar_pattern(bands, spectra, candidate.period, first)) @ PATTERN.ravel()
-            + np.dot(tempo_features(candidate), TEMPO)
-            for candidate, first in zip(candidates, firsts, strict=True)
-        ]
-    )
+    scores = features @ np.concatenate([PATTERN.ravel(), TEMPO])  # [K, 16]
     odds = np.exp(scores - scores.max())
-    odds = (odds / odds.sum()).reshape(len(candidates), BEATS, 4).sum(1)
-    which, residue = np.unravel_index(int(odds.argmax()), odds.shape)
-    chosen, period = candidates[which], candidates[which].period
-    first = (firsts[which] + residue * period / 4) % period
-    agreement = float(scores[which].max() - np.dot(tempo_features(chosen), TEMPO))
+    odds = (odds / odds.sum()).reshape(len(candidates), BEATS, 4).sum(1)  # by tempo and phase
+    which = int(odds.sum(1).argmax())
+    residue, chosen = int(odds[which].argmax()), candidates[which]
     return Meter(
-        period, first, chosen.strength, agreement, float(odds[which].sum()), float(odds[which, residue])
-    )  # fmt: skip
+        chosen.period,
+        (firsts[which] + residue * chosen.period / 4) % chosen.period,
+        chosen.strength,
+        float((features[which, :, : PATTERN.size] @ PATTERN.ravel()).max()),
+        float(odds[which].sum()),
+        float(odds[which, residue] / odds[which].sum()),
+    )
 
 
-def tempo_features(candidate: Candidate) -> np.ndarray:
-    """float32 [3]: how strong a tempo is, and how usual."""
-    return np.array([candidate.strength, candidate.octaves, candidate.octaves**2], np.float32)
+def find_choices(bands: np.ndarray, spectra: np.ndarray) -> tuple[list[Candidate], list[float], np.ndarray]:
+    """Candidates for the tempo, K of them, a moment of a sixteenth of each, and what speaks for each one's rotations.
+
+    Features float32 [K, 16, 16 * 7 + 3]: of rotation r the bar's pattern if it begins at the sixteenth r from that
+    moment; then the tempo's strength, octaves, and their square.
+    """
+    candidates = find_candidates(emphasised(bands))
+    firsts = [find_sixteenths(bands, candidate.period) for candidate in candidates]
+    features = np.zeros((len(candidates), SIXTEENTHS, PATTERN.size + len(TEMPO)), np.float32)
+    for place, (candidate, first) in enumerate(zip(candidates, firsts, strict=True)):
+        pattern = bar_pattern(bands, spectra, candidate.period, first)
+        for rotation in range(SIXTEENTHS):
+            features[place, rotation, : PATTERN.size] = np.roll(pattern, -rotation, axis=0).ravel()
+        features[place, :, PATTERN.size :] = candidate.strength, candidate.octaves, candidate.octaves**2
+    return candidates, firsts, features

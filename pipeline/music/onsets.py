@@ -4,10 +4,11 @@ The spectral flux of log-mel spectra against the loudest of neighbouring bands j
 (Böck and Widmer, "Maximum filter vibrato suppression for onset detection", DAFx 2013).
 """
 
+from itertools import pairwise
+
 import numpy as np
 from scipy.ndimage import maximum_filter1d
 
-SPECTRA_HZ = 100.0  # of log-mel spectra and onset strength: value k is of the moment k / SPECTRA_HZ
 # First of each band's 64 mel bands: kick and bass; their harmonics; voices; snares and consonants; hats.
 BAND_EDGES = (0, 3, 8, 20, 40, 64)
 SILENT_DB = -70.0  # of the loudest mel bands of a clip that is silent but for an encoder's noise
@@ -43,5 +44,4 @@ def onset_bands(spectra: np.ndarray) -> np.ndarray:
     rising = np.zeros_like(spectra)
     before = maximum_filter1d(spectra, 3, axis=1)
     rising[_LAG // 2 : len(spectra) - _LAG // 2] = np.maximum(spectra[_LAG:] - before[:-_LAG], 0)
-    edges = zip(BAND_EDGES, BAND_EDGES[1:], strict=False)
-    return np.stack([rising[:, first:end].mean(1) for first, end in edges], 1)
+    return np.stack([rising[:, first:end].mean(1) for first, end in pairwise(BAND_EDGES)], 1)

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import gaussian_filter1d, uniform_filter1d
 
-from pipeline.music.onsets import SPECTRA_HZ
-
+SPECTRA_HZ = 100.0  # of log-mel spectra and onset strength: value k is of the moment k / SPECTRA_HZ
 PREFERRED_BPM, _OCTAVES = 112.0, 0.6  # tempi that people dance to: about their mean, and how far candidates are sought
 LOWEST_BPM, HIGHEST_BPM = 60.0, 200.0
 _COMB = ((1.0, 1.0), (2.0, 1.0), (3.0, 0.3), (4.0, 1.0), (0.5, 0.3))  # lag in beats, weight

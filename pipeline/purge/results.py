@@ -170,8 +170,9 @@ def _without(clips: pd.DataFrame, finding: Finding) -> pd.DataFrame | None:
         kept[name] = renamed
     if not changed:
         return None
-    if "copies" in kept:
-        kept["copies"] = _copies(kept)
+    for name in ("copies", "same_sound"):
+        if name in kept:
+            kept[name] = _named_by_first(kept, name)
     return kept
 
 
@@ -182,10 +183,10 @@ def _renamed(path: str, shards: Mapping[tuple[str, str], str]) -> str | None:
     return path if new is None else f"{folder}/{new}.parquet" if new else None
 
 
-def _copies(kept: pd.DataFrame) -> pd.Series:
-    """The column by the first of each group that is left; a clip that is alone now is no copy."""
-    first = kept.groupby("copies")["clip_id"].transform("first")
-    several = kept.groupby("copies")["clip_id"].transform("size") > 1
+def _named_by_first(kept: pd.DataFrame, column: str) -> pd.Series:
+    """A column of groups by the first of each that is left; a clip that is alone now is in none."""
+    first = kept.groupby(column)["clip_id"].transform("first")
+    several = kept.groupby(column)["clip_id"].transform("size") > 1
     return first.where(several.fillna(False).astype(bool)).astype("string")
 
 

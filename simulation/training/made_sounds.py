@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import signal
 
-from models.extractors.audio_networks import SAMPLE_HZ
+from models.extractors.audio.networks import SAMPLE_HZ
 from simulation.music.clip_sound import in_room, resampled
 from simulation.music.instruments import RATE
 from simulation.music.styles import TrackStyle, draw_style

@@ -1,11 +1,11 @@
-"""Train the four networks of the profile `demo` on rendered worlds and write them, with their card, to be bundled.
+"""Train the five networks of the profile `demo` on made worlds and write them, with their card, to be bundled.
 
-    python -m simulation.training.train_networks                     # all four: an hour or two on two cores
+    python -m simulation.training.train_networks                     # all five: an hour or two on two cores
     python -m simulation.training.train_networks --only pose --again --seconds 3600
     python -m simulation.training.train_networks --device cuda --workers 8      # minutes
 
-Frames are rendered once, into `--cache`; a finished network is trained again only with `--again`. A network is written
-several times while it is trained, so that a long training is of use before it ends.
+Frames are rendered once, into `--cache`, and music is synthesised anew; a finished network is trained again only with
+`--again`. A network is written several times while it is trained, so that a long training is of use before it ends.
 """
 
 import argparse
@@ -27,15 +27,16 @@ from torch import Tensor, nn
 
 from models.device import resolve_device
 from models.extractors.appearance import OUTFIT_ATTRIBUTES, count_classes
+from models.extractors.audio.networks import HOP, SAMPLE_HZ
 from models.extractors.face_cascade import DetectorOptions
 from models.extractors.resnet import Preprocessing, new_trunk
 from models.weights.catalogue import BUNDLED_FOLDER
 from models.weights.profiles import Profile
 from pipeline.modalities.registry import build_extractor, extracted_names, load_profile
 from simulation.script import SCENES
-from simulation.training import face_training, picture_training, pose_training
+from simulation.training import audio_training, face_training, picture_training, pose_training
 from simulation.training.fitting import Budget, RandomSamples, fit
-from simulation.training.training_frames import FrameSet, render_frame_set
+from simulation.training.training_frames import FrameSet, frame_set, render_frame_set
 
 # No other world may have one of these seeds.
 TRAINING_SEEDS = range(1_000_000, 1_000_100)
@@ -46,9 +47,11 @@ _BUDGETS = {
     "scene": Budget(steps=2_500, batch=32, learning_rate=2e-3),
     "appearance": Budget(steps=4_000, batch=32, learning_rate=2e-3),
     "face": Budget(steps=2_500, batch=32, learning_rate=2e-3),
+    "audio": Budget(steps=1_500, batch=32, learning_rate=3e-3),
 }
 _SAVES = 4  # on the way
 _FACE_FRAMES = 4_000  # of the training set, each with a face or two
+_SOUNDS, _SOUNDS_JUDGED = 1_500, 300
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,8 @@ class TrainingSetup:
     output: Path
     workers: int  # processes that load pictures; 0: the training's own
     processes: int  # that render and detect faces
+    sounds: int = _SOUNDS  # to train on
+    sounds_judged: int = _SOUNDS_JUDGED
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,7 @@ class TrainedNetwork:
 
     state: dict[str, Tensor]
     score: str
+    trained_on: str = ""  # "": the setup's frames
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -84,12 +90,13 @@ def main(arguments: list[str] | None = None) -> None:
         if name not in unfinished:
             print(f"{name}: finished before; --again trains it anew")
     if unfinished:
+        pictures = unfinished != ["audio"]
         render = partial(
             render_frame_set, options.cache, clips=_CLIPS, frames_a_clip=_FRAMES_A_CLIP, processes=options.processes
         )
         setup = TrainingSetup(
-            frames=render(seeds=TRAINING_SEEDS[: options.worlds]),
-            held_out=render(seeds=HELD_OUT_SEEDS),
+            frames=render(seeds=TRAINING_SEEDS[: options.worlds]) if pictures else frame_set((), 0),
+            held_out=render(seeds=HELD_OUT_SEEDS) if pictures else frame_set((), 0),
             profile=load_profile("demo"),
             device=resolve_device(options.device),
             output=options.output,
@@ -140,7 +147,7 @@ def train(name: str, setup: TrainingSetup, budget: Budget) -> None:
     worlds = len(setup.frames) // (_CLIPS * _FRAMES_A_CLIP)
     notes = {
         "score": trained.score,
-        "trained on": f"{len(setup.frames)} frames of {worlds} worlds of {_CLIPS} clips",
+        "trained on": trained.trained_on or f"{len(setup.frames)} frames of {worlds} worlds of {_CLIPS} clips",
         "took": minutes,
         "finished": "yes",
     }
@@ -207,11 +214,25 @@ def _train_face(setup: TrainingSetup, budget: Budget) -> TrainedNetwork:
     return TrainedNetwork(state, f"{score}; {len(detected.person)} faces of {len(setup.held_out)} frames")
 
 
+def _train_audio(setup: TrainingSetup, budget: Budget) -> TrainedNetwork:
+    entry = setup.profile.entry("audio")
+    training = audio_training.TRAINING_SOUNDS[: setup.sounds]
+    sounds = audio_training.Sounds(training, round(entry.window_s * SAMPLE_HZ / HOP), seed=0)
+    task = audio_training.SoundTask(entry.architecture, seed=0)
+    loss = partial(audio_training.sound_loss, device=setup.device)
+    state = state_to_bundle(_fit("audio", task, loss, sounds, setup, budget, bundled=attrgetter("embedding")).embedding)
+    judged = audio_training.HELD_OUT_SOUNDS[: setup.sounds_judged]
+    score = audio_training.evaluate_sound(_extractor("audio", setup, state), training[: setup.sounds_judged], judged)
+    seconds = f"{audio_training.SECONDS:.0f} s of {len(training)} made sounds"
+    return TrainedNetwork(state, f"{score}; of {len(judged)} sounds", seconds)
+
+
 _TRAINERS: dict[str, Callable[[TrainingSetup, Budget], TrainedNetwork]] = {
     "pose": _train_pose,
     "scene": _train_scene,
     "appearance": _train_appearance,
     "face": _train_face,
+    "audio": _train_audio,
 }
 
 
@@ -280,10 +301,11 @@ def write_card(folder: Path) -> None:
     lines = [
         "# Bundled weights",
         "",
-        "The networks of the profile `demo`, trained by this project from random weights on rendered dancers alone: no "
-        "real person, no",
-        "other data set and no other network had a part in them. They know the demo world and nothing else; real clips "
-        "need `light` or `full`.",
+        "The networks of the profile `demo`, trained by this project from random weights on rendered dancers and "
+        "synthesised music alone: no",
+        "real person, no recording, no other data set and no other network had a part in them. They know the demo "
+        "world and nothing",
+        "else; real clips need `light` or `full`.",
         "Licence: Apache-2.0, as vdv. Written by `make demo-weights` (`simulation/training/train_networks.py`); scores "
         "are on worlds of",
         "seeds that training never saw, through the extractors as a run uses them, with the weights as they are stored "

@@ -2,11 +2,13 @@
 
 import functools
 import io
+from collections.abc import Callable
 
 import numpy as np
 from PIL import Image
 
 from pipeline.modalities.appearance import AppearanceRows
+from pipeline.modalities.audio import AudioRows
 from pipeline.modalities.face import FaceRows
 from pipeline.modalities.pose import PoseRows
 from pipeline.modalities.record import Grid, ModalityRows
@@ -80,10 +82,33 @@ def appearance_rows(clip_id: str = "clip", frames: int = 3, width: int = WIDTH, 
     return AppearanceRows(clip_id, grid(frames, 2, seed), feature)
 
 
+def audio_rows(
+    clip_id: str = "clip", windows: int = 5, width: int = WIDTH, seed: int = 0, beats: int = 9, bpm: float = 112.0
+) -> AudioRows:
+    """A clip with a window a second; without windows there are no spectra either."""
+    rng = np.random.default_rng(seed)
+    spectra = 100 * windows
+    return AudioRows(
+        clip_id=clip_id,
+        grid=Grid(np.arange(windows, dtype=np.int32), (np.arange(windows) + 1).astype(np.float32)),
+        feature=rng.gamma(0.5, 1, (windows, width)).astype(np.float16),
+        log_mel=rng.normal(-30, 10, (spectra, 64)).astype(np.float16),
+        onset=rng.gamma(0.5, 2, spectra).astype(np.float32),
+        beats=(0.3 + np.arange(beats) * 60 / bpm).astype(np.float32),
+        beat_confidence=rng.uniform(0.5, 1, beats).astype(np.float32),
+        tempo=np.float32(bpm),
+        tempo_confidence=np.float32(0.9),
+        fingerprint=rng.integers(-(2**31), 2**31, 20 * windows).astype(np.int32),
+        heard=np.array([0.0, windows], np.float32),
+    )
+
+
 def rows_of(modality: str, clip_id: str = "clip", seed: int = 0) -> ModalityRows:
     """Rows of usual size."""
-    make = {"pose": pose_rows, "face": face_rows, "scene": scene_rows, "appearance": appearance_rows}[modality]
-    return make(clip_id, seed=seed)
+    make: dict[str, Callable[..., ModalityRows]] = {
+        "pose": pose_rows, "face": face_rows, "scene": scene_rows, "appearance": appearance_rows, "audio": audio_rows,
+    }  # fmt: skip
+    return make[modality](clip_id, seed=seed)
 
 
 @functools.cache

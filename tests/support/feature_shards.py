@@ -15,9 +15,8 @@ def write(
     order: Sequence[str] | None = None,
     metadata: Mapping[str, str] = PROVENANCE,
 ) -> str:
-    modality = {"PoseRows": "pose", "FaceRows": "face", "SceneRows": "scene", "AppearanceRows": "appearance"}
     order = order or [row.clip_id for row in rows]
-    with ShardWriter(str(path), modality[type(rows[0]).__name__], order, metadata) as writer:
+    with ShardWriter(str(path), rows[0].modality, order, metadata) as writer:
         for row in rows:
             writer.add(row)
     return str(path)

@@ -44,6 +44,7 @@ def film(
     *tracks: SoundTrack,
     pictures_from_s: float = 0.0,
     seconds: float = 3.0,
+    size: tuple[int, int] = SIZE,
     codec: str = "libx264",
     format: str | None = None,
     options: Mapping[str, str] = B_PICTURES,
@@ -52,13 +53,29 @@ def film(
     """A film of so many seconds of pictures, and of these sounds, interleaved."""
     with av.open(str(path), "w", format=format, options=muxer) as container:
         picture: Any = container.add_stream(codec, rate=FPS, options=dict(options) if codec == "libx264" else {})
-        picture.width, picture.height, picture.pix_fmt = *SIZE, "yuv420p"
+        picture.width, picture.height = size
+        picture.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
         sounds = [_stream(container, track) for track in tracks]
         packets = [*_pictures(picture, round(seconds * FPS), round(pictures_from_s * FPS))]
         for stream, track in zip(sounds, tracks, strict=True):
             packets += _sound(stream, track)
         for packet in sorted(packets, key=lambda packet: packet.dts * packet.time_base):
             container.mux(packet)
+    return path
+
+
+def dubbed(path: Path, track: SoundTrack) -> Path:
+    """A film of one video stream, with this sound from now on."""
+    given = path.rename(path.with_suffix(".given" + path.suffix))
+    with av.open(str(given)) as pictures, av.open(str(path), "w") as container:
+        stream = container.add_stream_from_template(pictures.streams.video[0])
+        sound = _stream(container, track)
+        packets = [packet for packet in pictures.demux(video=0) if packet.size]
+        for packet in packets:
+            packet.stream = stream
+        for packet in sorted([*packets, *_sound(sound, track)], key=lambda packet: packet.dts * packet.time_base):
+            container.mux(packet)
+    given.unlink()
     return path
 
 
@@ -71,8 +88,8 @@ def _stream(container: Any, track: SoundTrack) -> Any:
 
 def _pictures(stream: Any, count: int, first: int) -> Iterable[Any]:
     for number in range(first, first + count):
-        rgb = np.full((SIZE[1], SIZE[0], 3), (40, 200, 60), np.uint8)
-        rgb[:, number * 2 % SIZE[0] :][:, :8] = 250
+        rgb = np.full((stream.height, stream.width, 3), (40, 200, 60), np.uint8)
+        rgb[:, number * 2 % stream.width :][:, :8] = 250
         frame = av.VideoFrame.from_ndarray(rgb, format="rgb24")
         frame.pts, frame.time_base = number, Fraction(1, FPS)
         yield from stream.encode(frame)

@@ -13,6 +13,7 @@ from models.weights.catalogue import is_available, resolve
 from models.weights.profiles import BatchSize, bundled_profiles
 from pipeline.core import options
 from pipeline.modalities.registry import (
+    find_extracted,
     build_extractor,
     extracted_names,
     is_trained,
@@ -40,7 +41,7 @@ def test_every_bundled_profile_loads_and_says_how_frames_are_sampled(name: str) 
     assert profile.name == name
     options.SamplingOptions(**profile.sampling)
     face = 4 if name == "demo" else 2  # the face search is the demo's costliest step
-    assert [profile.entry(modality).stride for modality in extracted_names()] == [1, 2, face, 10]
+    assert [profile.entry(modality).stride for modality in extracted_names()] == [1, 2, face, 10, 1]
 
 
 def test_the_entries_and_sampling_keys_are_those_of_the_pipeline() -> None:
@@ -56,6 +57,7 @@ def test_the_full_profile_is_what_the_design_says() -> None:
         "vggface2-inception-resnet-v1",
         "package:facenet-pytorch",
         "places365-resnet50",
+        "panns-cnn14-16k",
     )
     assert set(is_trained(full).values()) == {True}
     assert set(is_trained(load_profile("untrained")).values()) == {False}
@@ -76,8 +78,8 @@ def test_the_demo_profile_builds_every_extractor(modality: str, tmp_path: Path) 
     profile = load_profile("demo")
     extractor = build_extractor(modality, profile, torch.device("cpu"), tmp_path)
     assert extractor.modality == modality
-    frames = torch.full((1, 96, 64, 3), 90, dtype=torch.uint8)
-    prepared = extractor.prepare(frames)
+    frames, sound = torch.full((1, 96, 64, 3), 90, dtype=torch.uint8), torch.zeros(16_000)
+    prepared = extractor.prepare(sound if find_extracted(modality).reads == "sound" else frames)
     assert len(extractor.infer(prepared.inputs, prepared.extras)) == len(prepared.inputs)
 
 

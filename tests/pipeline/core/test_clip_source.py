@@ -18,7 +18,7 @@ from pipeline.core.options import DecodeLimits, SamplingOptions
 from pipeline.decode.clips import Ending, Probe
 from pipeline.decode.container import fetch
 from pipeline.decode.decoders import ClipDecoding
-from pipeline.decode.pool import Chunk, DecodeJob, DecodePool, probe_clips
+from pipeline.decode.pool import Chunk, DecodeJob, DecodePool, Sound, probe_clips
 from tests.pipeline.decode.test_pool import decode
 from tests.support.web_server import web_server
 
@@ -91,7 +91,7 @@ def test_a_file_replaced_over_http_is_not_decoded(films: tuple, clip: Path) -> N
     assert (described.content_hash, same.status, other.code) == (sha256(films[0]), "ok", "changed")
 
 
-def released(events: Iterator[Chunk | Ending]) -> Iterator[Chunk | Ending]:
+def released(events: Iterator[Chunk | Sound | Ending]) -> Iterator[Chunk | Sound | Ending]:
     for event in events:
         yield event
         if isinstance(event, Chunk):

@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks.hostile_disk import can_mount
 from pipeline.core.options import DecodeLimits
-from pipeline.decode.clips import Probe
+from pipeline.decode.clips import Ending, Probe
 from pipeline.decode.pool import Chunk, DecodeJob, DecodePool, probe_clips
 from tests.pipeline.access.test_remote_files import fetchers
 from tests.pipeline.decode.test_decoders import write_clip
@@ -45,6 +45,7 @@ def test_both_decoders_read_a_fetched_clip_as_they_read_a_local_one(tmp_path: Pa
                         pictures[event.clip_id].append(event.frames.tobytes())
                         event.release()
                     else:
+                        assert isinstance(event, Ending)
                         assert (event.status, event.decoder) == ("ok", decoder)
             assert pictures["fetched"] == pictures["local"] != []
 
@@ -214,7 +215,7 @@ def test_a_fetching_process_that_dies_costs_no_clip(server: WebServer) -> None:
 
     with DecodePool(SAMPLING, limits, 1) as pool:
         for event in pool.run(wanted()):
-            if isinstance(event, Chunk):
+            if not isinstance(event, Ending):
                 event.release()
             else:
                 endings[event.clip_id] = event.status, event.attempts

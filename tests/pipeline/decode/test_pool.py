@@ -20,7 +20,7 @@ from pipeline.core.options import DecodeLimits, SamplingOptions
 from pipeline.decode.clips import Ending
 from pipeline.decode.container import fetch
 from pipeline.decode.decoders import ClipDecoding
-from pipeline.decode.pool import Chunk, DecodeJob, DecodePool, probe_clips
+from pipeline.decode.pool import Chunk, DecodeJob, DecodePool, Sound, probe_clips
 from pipeline.decode.worker_process import Stopped, WorkerProcess
 from tests.pipeline.access.test_sandbox import lacking_here
 from tests.pipeline.decode.test_decoders import write_clip
@@ -44,6 +44,7 @@ def decode(
                 chunks.append((event.clip_id, event.attempt, event.position.tolist(), event.frames.shape))
                 event.release()
             else:
+                assert isinstance(event, Ending)
                 assert event.clip_id not in endings, "two endings"
                 endings[event.clip_id] = event
     return chunks, endings
@@ -123,6 +124,7 @@ def test_chunks_hold_the_decoders_frames_whichever_strides_ask(tmp_path: Path) -
                 if isinstance(event, Ending):
                     assert (event.frames, event.width, event.height) == (100, 320, 240)
                     continue
+                assert isinstance(event, Chunk)
                 assert not event.frames.flags.writeable
                 for row, position in enumerate(event.position):
                     np.testing.assert_array_equal(event.frames[row], expected[position].rgb)
@@ -221,6 +223,7 @@ def test_a_worker_waits_while_all_its_slots_are_out(tmp_path: Path) -> None:
             chunk.release()
             chunk.release()  # twice is once
         rest = list(_released(events))
+    assert isinstance(rest[-1], Ending)
     assert rest[-1].frames == 100
 
 
@@ -262,7 +265,7 @@ def test_a_clip_that_hangs_after_it_waited_meets_its_deadline(tmp_path: Path, ho
     assert event["code"] == "deadline"
 
 
-def _released(events: Iterable[Chunk | Ending]) -> Iterator[Chunk | Ending]:
+def _released(events: Iterable[Chunk | Sound | Ending]) -> Iterator[Chunk | Sound | Ending]:
     for event in events:
         if isinstance(event, Chunk):
             event.release()

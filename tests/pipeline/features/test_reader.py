@@ -83,7 +83,7 @@ def test_all_clips_come_in_the_shards_order(tmp_path: Path) -> None:
 
 def test_clips_without_rows_are_told_apart(store: FeatureStore) -> None:
     reader = ShardReader(store._paths["scene"][1])
-    with pytest.raises(KeyError, match=r"c5: it failed \(corrupt\)"):
+    with pytest.raises(KeyError, match=r"c5: it was skipped \(corrupt\)"):
         reader.read("c5")
     with pytest.raises(KeyError, match="c0: it is not of this shard"):
         reader.read("c0")
@@ -103,7 +103,7 @@ def test_a_store_finds_every_clip_in_every_modality(store: FeatureStore) -> None
         assert store.has(modality, "c4")
         assert not store.has(modality, "c5")
         assert_equal(store.read(modality, "c4"), rows_of(modality, "c4", seed=4))
-    with pytest.raises(KeyError, match=r"c5 has no pose rows: it failed \(corrupt\)"):
+    with pytest.raises(KeyError, match=r"c5 has no pose rows: it was skipped \(corrupt\)"):
         store.read("pose", "c5")
     with pytest.raises(KeyError, match="c9 has no pose rows: it is in no shard"):
         store.read("pose", "c9")

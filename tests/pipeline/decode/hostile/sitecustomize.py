@@ -117,7 +117,8 @@ def _install() -> None:
             _worst(kind_of(source, "done"), source.name)
         real(connection, message, *rest)
 
-    sound.decode_sound, Connection.send_bytes = decode_sound, send_bytes  # type: ignore[method-assign]
+    setattr(sound, "decode_sound", decode_sound)  # noqa: B010 (the types differ on purpose)
+    setattr(Connection, "send_bytes", send_bytes)  # noqa: B010
 
     for name, backend in list(decoders.BACKENDS.items()):
 

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from models.device import autocast, halve_weights
 from models.errors import ProfileError
-from models.extractors.audio_networks import HOP, SAMPLE_HZ, SILENCE_DB, LogMel, audio_network, embedding_size
+from models.extractors.audio.networks import HOP, SAMPLE_HZ, SILENCE_DB, LogMel, audio_network, embedding_size
 from models.extractors.compiled import compiled
 from models.extractors.extractor import Extractor, Prepared, pad_batch
 
