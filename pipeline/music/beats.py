@@ -16,7 +16,7 @@ from pipeline.music.onsets import LATE_S, audible, is_silent, onset_bands
 from pipeline.music.tempo import SPECTRA_HZ, emphasised
 
 SHORTEST_S = 2.5  # of sound in which a tempo can be told
-MIN_CONFIDENCE = 0.2  # of the tempo; below, there is said to be none
+MIN_CONFIDENCE = 0.4  # of the tempo; below, there is said to be none
 _MOST_ODDS = 6.0  # logarithm; more is never believed
 _EDGE = 3  # spectra at the ends of what is heard, in which the sound's own beginning counts as an onset
 _WINDOW_BEATS, _STEP_BEATS = 8, 2  # in which departures from the grid are sought
@@ -56,7 +56,7 @@ def find_rhythm(log_mel: np.ndarray, heard: tuple[float, float]) -> Rhythm:
     odds = float(tempo_evidence(grid) @ TEMPO_ODDS)
     confidence = 1 / (1 + np.exp(-odds))
     if confidence < MIN_CONFIDENCE:
-        return Rhythm(onset, none, none, 0.0, confidence)
+        return Rhythm(onset, none, none, 0.0, 0.0)
     trust = 1 / (1 + np.exp(-beat_evidence(grid, odds) @ BEAT_ODDS))
     seconds = (grid.beats + start) / SPECTRA_HZ - LATE_S
     inside = (seconds >= heard[0]) & (seconds <= heard[1])

@@ -7,16 +7,17 @@ from scipy import signal
 
 from models.extractors.audio.networks import SAMPLE_HZ
 from simulation.music.clip_sound import in_room, resampled
-from simulation.music.instruments import RATE
-from simulation.music.styles import TrackStyle, draw_style
+from simulation.music.instruments import DRUMS, KITS, RATE, TIMBRES, drum, note
+from simulation.music.styles import OTHER_BPM, TrackStyle, draw_style
 from simulation.music.tracks import synthesise
 from simulation.music.voice import speech
 from simulation.script import SoundScript
 
 # No other world may have one of these seeds.
 TRAINING_TRACKS = range(1_000_000, 1_100_000)
-RHYTHMIC = ("music", "voice_over")
-_KINDS, _SHARES = (*RHYTHMIC, "voice", "noise", "street"), (0.56, 0.20, 0.10, 0.06, 0.08)
+TRACKS = ("music", "voice_over")
+KINDS = (*TRACKS, "pulse", "voice", "noise", "street")
+_SHARES = (0.54, 0.18, 0.06, 0.10, 0.05, 0.07)
 _SECONDS = (4.0, 30.0)
 _SPEED = 0.03  # of a track as heard; its pitch follows
 _IN_ROOM, _LOW_RATE = 0.2, 0.25  # shares
@@ -39,22 +40,24 @@ class MadeSound:
 
 
 def make_sound(seed: int, kind: str = "", seconds: float = 0.0) -> MadeSound:
-    """The sound of a seed. kind: music, voice_over, voice, noise or street; "": any. seconds: 0: any."""
+    """The sound of a seed. kind: of KINDS; "": any. seconds: 0: any."""
     rng = np.random.default_rng((seed, 51))
-    drawn = str(rng.choice(_KINDS, p=_SHARES))
+    drawn = str(rng.choice(KINDS, p=_SHARES))
     kind = kind or drawn
     low, high = np.log(_SECONDS)
     length = float(np.exp(rng.uniform(low, high)))
     size = round((seconds or length) * SAMPLE_HZ)
     samples, beats, downbeat, bpm, style = np.zeros(size, np.float32), np.zeros(0), 0, 0.0, None
-    if kind in RHYTHMIC:
+    if kind in TRACKS:
         style = draw_style(seed)
         samples, beats, downbeat, bpm = _excerpt(style, size, rng)
         if rng.random() < _IN_ROOM:
             samples = in_room(samples, SoundScript(rate=SAMPLE_HZ, room=float(rng.uniform(0.4, 1.2))), rng)
         if rng.random() < _LOW_RATE:  # what a low bit rate leaves
             samples = signal.sosfilt(signal.butter(6, rng.uniform(3_000, 7_000), fs=SAMPLE_HZ, output="sos"), samples)
-    if kind == "noise":
+    if kind == "pulse":
+        samples, beats, bpm = _pulse(size, rng)
+    elif kind == "noise":
         samples = 0.05 * rng.normal(size=size)
     elif kind == "street":
         samples = _street(size, rng)
@@ -77,6 +80,23 @@ def _excerpt(style: TrackStyle, size: int, rng: np.random.Generator) -> tuple[np
     first_beat = first / track.samples_per_beat
     numbers = np.arange(np.ceil(first_beat), first_beat + size / SAMPLE_HZ / beat_s).astype(int)
     return samples, (numbers - first_beat) * beat_s, int(-numbers[0] % 4), 60 / beat_s
+
+
+def _pulse(size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, float]:
+    """One instrument on every beat, perhaps softer between beats: samples, beats, tempo. Its bars begin anywhere."""
+    bpm = float(rng.uniform(*OTHER_BPM))
+    if rng.random() < 0.5:
+        stroke = drum(str(rng.choice(list(KITS))), str(rng.choice(DRUMS)))
+    else:
+        stroke = note(str(rng.choice(list(TIMBRES))), int(rng.integers(40, 80)), 0.3)
+    stroke = resampled(stroke, RATE, SAMPLE_HZ)
+    beats = np.arange(rng.uniform(0, 60 / bpm), size / SAMPLE_HZ, 60 / bpm)
+    between = float(rng.choice((0.0, rng.uniform(0.1, 0.6))))
+    samples = np.zeros(size + len(stroke), np.float32)
+    for moments, loudness in ((beats, 0.5), (beats + 30 / bpm, 0.5 * between)):
+        for at in np.round(moments[moments < size / SAMPLE_HZ] * SAMPLE_HZ).astype(int):
+            samples[at : at + len(stroke)] += np.float32(loudness) * stroke
+    return samples[:size], beats, bpm
 
 
 def _street(size: int, rng: np.random.Generator) -> np.ndarray:

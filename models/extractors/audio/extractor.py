@@ -60,6 +60,7 @@ class AudioExtractor(Extractor):
         network = audio_network(architecture, state, seed).to(device).to(memory_format=torch.channels_last)
         network.eval().requires_grad_(False)
         halve_weights(network, device)
+        self._network = network
         self._run = compiled(network, device)
 
     def grid(self, samples: int) -> tuple[np.ndarray, np.ndarray]:
