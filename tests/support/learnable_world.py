@@ -26,7 +26,9 @@ from pipeline.modalities.pose import PoseRows
 from pipeline.modalities.record import Grid, ModalityRows
 from pipeline.modalities.registry import extracted_names
 from pipeline.modalities.tracks import Track
-from tests.support.feature_rows import appearance_rows, face_rows, scene_rows
+from tests.support.feature_rows import appearance_rows, audio_rows, face_rows, scene_rows
+
+BPM = 112.0  # of the music of all clips
 
 UPRIGHT = np.array(
     [
@@ -50,6 +52,7 @@ class Clip:
     frames: int = 40  # of the pose's grid
     fails: str = ""  # a code: at ingest not_a_video, in decoding anything else
     nobody: bool = False
+    sound: str = ""  # a code of errors.SOUND_CODES: why nothing is heard; else music is
     content: str = ""  # of its file; its id unless given
     film: int | None = None  # clips of one number show the same pictures
     pose: PoseRows | None = None  # in place of a dance made from the rest
@@ -118,6 +121,9 @@ def rows_of(modality: str, clip: Clip, seed: int = 0) -> ModalityRows:
         return lead_face(pose, noise)
     if modality == "scene":
         return scene_rows(clip.clip_id, frames=max(1, clip.frames // 10), width=16, seed=noise)
+    if modality == "audio":
+        seconds = max(1, clip.frames // 10)
+        return audio_rows(clip.clip_id, windows=seconds, width=16, seed=noise, beats=int(seconds * BPM / 60), bpm=BPM)
     return appearance_rows(clip.clip_id, frames=max(1, clip.frames // 2), width=24, seed=noise)
 
 
@@ -170,8 +176,9 @@ def make_batch(
             order = [member.clip_id for member in members]
             with ShardWriter(shard_path(folder, shard), modality, order, metadata) as writer:
                 for clip_id in order:
-                    if by_id[clip_id].fails:
-                        writer.skip(clip_id, by_id[clip_id].fails)
+                    why = by_id[clip_id].fails or (by_id[clip_id].sound if modality == "audio" else "")
+                    if why:
+                        writer.skip(clip_id, why)
                     else:
                         writer.add(rows_of(modality, by_id[clip_id], seed))
     return BatchFiles(batch, ingest_path, endings_folder, folders)
