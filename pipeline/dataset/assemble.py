@@ -286,7 +286,10 @@ def _count_same_sounds(clips: pd.DataFrame) -> dict[str, int]:
     if "same_sound" not in clips:
         return {"clips": 0, "held_out_of_other_challenges": 0}
     shared = clips[clips["same_sound"].notna()]
-    trained = shared[shared["split"] == TRAIN].groupby("same_sound")["challenge"].agg(set)
+    trained = {
+        sound: set(challenges)
+        for sound, challenges in shared[shared["split"] == TRAIN].groupby("same_sound")["challenge"]
+    }
     held_out = shared[shared["split"] != TRAIN]
     elsewhere = sum(
         bool(trained.get(sound, set()) - {challenge})

@@ -1,7 +1,7 @@
 /** The view of the challenges: how well each is ordered, the list of clips with filters, predicted against actual. */
 
 import { drawChart, PAPER_PX } from "report/charts";
-import { challenges, clips, clipsOf, count as all, modalities, everyClip, fairPercentile, payload } from "report/data";
+import { challenges, clips, clipsOf, count as all, modalities, everyClip, fairPercentile, payload, titleOf } from "report/data";
 import { announce, barred, clipLink, field, h, select } from "report/dom";
 import { capital, count, day, NOTHING, number, percent, plural } from "report/format";
 import { predictedAgainstActual } from "report/specs";
@@ -28,7 +28,7 @@ const COLUMNS = [
     cell: (clip) => barred(clips.actual[clip], percent(clips.actual[clip])) },
   { key: "expected", title: "Interval", value: (clip) => clips.expected[clip], cell: scale, optional: true },
   ...modalities.map((modality) => ({
-    key: `modality-${modality}`, title: capital(modality), value: (clip) => clips.modality_percentile[modality][clip],
+    key: `modality-${modality}`, title: capital(titleOf(modality)), value: (clip) => clips.modality_percentile[modality][clip],
     cell: (clip) => barred(clips.modality_percentile[modality][clip], percent(clips.modality_percentile[modality][clip])),
   })),
   ...(payload.about.context ? [{

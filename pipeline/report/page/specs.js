@@ -1,6 +1,6 @@
 /** Specifications of the charts, in Vega-Lite. Colours are the page's own, so that they follow light, dark and paper. */
 
-import { clips, modalities, fairPercentile, payload } from "report/data";
+import { clips, modalities, fairPercentile, payload, titleOf } from "report/data";
 
 const { quality } = payload;
 const [INK, QUIET, ACCENT] = ["var(--ink)", "var(--quiet)", "var(--accent)"];
@@ -23,7 +23,7 @@ export function ablationChart() {
   const values = (quality.ablations ?? [])
     .filter((row) => row.difference?.[0] != null)
     .map(({ variant, what, predictor, difference: [value, low, high] }) =>
-      ({ id: `${variant} ${predictor}`, title: predictor === "fused" ? what : `${what} (${predictor})`, value, low, high }));
+      ({ id: `${variant} ${predictor}`, title: predictor === "fused" ? what : `${what} (${titleOf(predictor)})`, value, low, high }));
   return intervals(values, "Spearman less the model's", { value: ACCENT });
 }
 
