@@ -43,7 +43,7 @@ from simulation.world import WorldOptions, make_world
 SHIFT_S = (0.2, 0.6)  # by which sound is shifted, either way
 IN_TIME_S = 0.12  # lag of a dancer who is in time: beyond, a shift may bring the music nearer
 WRONG_S = 0.1  # error of a lag that is wrong by a beat, or by chance
-ON_TIME_S, CLEARLY_S = 0.02, 0.12  # constant lags of dancers of whom nothing is to be said, and of whom something is
+ON_TIME_S, CLEARLY_S = 0.05, 0.15  # from the top clips' lag: of dancers of whom nothing is to be said, and something
 TOP_CLIPS = 8
 
 
@@ -211,13 +211,14 @@ def judge_changes(clips: Sequence[MadeClip], judged: Sequence[Judged], usuals: d
         "shifted_away": int(farther.sum()),
         "shifted_away_falls": float(falls[farther].mean()),
         "swapped_falls": float(np.mean(swaps)),
+        "swapped_in_time_falls": float(np.mean(np.array(swaps)[in_time])),
     }
 
 
 def judge_words(judged: Sequence[Judged]) -> dict[str, float]:
     """How often feedback says a true thing of dancers off the beat, and anything of those on it.
 
-    Top clips are played by those of the challenge that are best in time.
+    Top clips are played by the clips of the challenge with the least constant lags.
     """
     said_of_good, said_of_late, right, said = [], [], 0, 0
     for one in judged:
@@ -227,10 +228,11 @@ def judge_words(judged: Sequence[Judged]) -> dict[str, float]:
                   and other.kind in IN_TIME]  # fmt: skip
         top = sorted(others, key=lambda other: abs(other.constant_s))[:TOP_CLIPS]
         findings = find_off_beat(one.found, [other.found for other in top])
-        if abs(one.constant_s) <= ON_TIME_S:
+        off_s = one.true_s - float(np.median([other.true_s for other in top]))
+        if abs(off_s) <= ON_TIME_S:
             said_of_good.append(bool(findings))
-        elif abs(one.constant_s) >= CLEARLY_S:
-            signs = [finding.lag_s * one.constant_s > 0 for finding in findings]
+        elif abs(off_s) >= CLEARLY_S:
+            signs = [finding.lag_s * off_s > 0 for finding in findings]
             said_of_late.append(bool(signs) and all(signs))
             right, said = right + sum(signs), said + len(signs)
     return {

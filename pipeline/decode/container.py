@@ -313,7 +313,7 @@ def ends_at_s(source: Source) -> float:
     with _open(source) as container:
         start_s = (container.start_time or 0) / av.time_base
         ends = [0.0]
-        with suppress(av.FFmpegError):  # what cannot be read does not count
+        with suppress(av.FFmpegError, IndexError):  # what cannot be read does not count; sampling.packets_of
             for packet in container.demux():
                 if packet.pts is not None and packet.time_base:
                     ends.append(float((packet.pts + (packet.duration or 0)) * packet.time_base) - start_s)

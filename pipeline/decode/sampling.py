@@ -15,6 +15,7 @@ import heapq
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Generic, TypeVar
@@ -120,7 +121,7 @@ def needed_pictures(
     origin: int | None = None  # of the first picture that came: nothing is left out before it is known
     order = _PacketOrder(unit)
     times = _Times(container.format.name)
-    for sent, (packet, after) in enumerate(_look_ahead(container.demux(stream), order.check)):
+    for sent, (packet, after) in enumerate(_look_ahead(packets_of(container, stream), order.check)):
         if sent == 0 and context.has_b_frames and container.format.name.startswith("mov"):
             times.look_at([packet, *after])
         may_skip = False
@@ -145,6 +146,15 @@ def needed_pictures(
             yield (picture.time if times.are_stated else times.next(unit)), picture
     while pending:
         yield float(heapq.heappop(pending) * unit), None
+
+
+def packets_of(container: Any, stream: Any) -> Iterator[Any]:
+    """A stream's packets, and an empty one behind them.
+
+    Raises: av.FFmpegError at damaged data.
+    """
+    with suppress(IndexError):  # PyAV's own, behind all that, where the file holds a stream that its head does not name
+        yield from container.demux(stream)
 
 
 def _is_shown(packet: Any) -> bool:

@@ -19,6 +19,7 @@ from pipeline.core.clip_source import Source
 from pipeline.core.errors import ClipError
 from pipeline.core.options import SOUND_HZ
 from pipeline.decode.container import open_sound
+from pipeline.decode.sampling import packets_of
 from pipeline.decode.timeline import Timeline
 
 __all__ = ["NO_SOUND", "SOUND_HZ", "ClipSound", "decode_sound"]
@@ -105,7 +106,7 @@ def _fill(mix: "_Mix", container: Any, stream: Any, clock: "_Clock") -> None:
     context.thread_count = 1
     _check_rate(context.sample_rate, context.channels)
     damage = ""
-    packets = container.demux(stream)
+    packets = packets_of(container, stream)
     while True:
         try:
             packet = next(packets, None)
@@ -165,7 +166,8 @@ class _Clock:
         if stamp_s is None:
             return follows_s or 0.0
         time_s = self._time(stamp_s, follows_s or 0.0)
-        stands_still, self._last_s = self._last_s is not None and stamp_s <= self._last_s, stamp_s
+        unwrapped_s = time_s - self._offset_s
+        stands_still, self._last_s = self._last_s is not None and unwrapped_s <= self._last_s, unwrapped_s
         if follows_s is None or abs(time_s - follows_s) <= _BREAK_S:
             return follows_s if stands_still and follows_s is not None else time_s
         if time_s > follows_s and time_s < self._ends_s[self._part]:

@@ -82,6 +82,7 @@ class Modality(ABC):
     name: str
     version: int  # raised when a change of the code changes the rows: features are then made anew
     rows: type[ModalityRows]
+    reads = ""  # of a clip itself: nothing, "frames" or "sound"
     subject = "any frame"  # what the model reads of a clip, as the report names it
     is_skeleton = False  # read by the pose network; all others are sequences of features
 
@@ -159,7 +160,7 @@ class ExtractedModality(Modality):
     columns: tuple[Column, ...]
     row_per_person = False  # one table row a person, perhaps none (`rows` without arrays), instead of one a clip
     huggingface: Mapping[str, Any] = {}  # features of HF `datasets` that do not follow from the Arrow types
-    reads = "frames"  # of a clip; or "sound"
+    reads = "frames"  # or "sound"
     assembled_apart = False  # `assemble` is Python of tens of milliseconds: beside a GPU, another process does it
 
     # From pixels, or sound, to rows

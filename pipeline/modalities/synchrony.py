@@ -72,7 +72,7 @@ class SynchronyModality(DerivedModality):
         synchrony, pulse = measure_synchrony(*dancer, music), find_pulse(music)
         if synchrony is None or pulse is None:
             return None
-        counted = count_clip(*dancer, audio.log_mel, pulse, float(np.nan_to_num(synchrony.clip_lag_s)))
+        counted = count_clip(*dancer, audio.log_mel, music.heard, pulse, float(np.nan_to_num(synchrony.clip_lag_s)))
         windows = len(synchrony.start_s)
         middles = (synchrony.start_s + synchrony.end_s) / 2
         return SynchronyRows(

@@ -1,7 +1,7 @@
 """Sounds of single drums and notes: swept sines, filtered noise and wavetables with envelopes."""
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 from scipy import signal
@@ -9,6 +9,7 @@ from scipy import signal
 RATE = 32_000  # Hz at which music is synthesised: AAC at phones' rates keeps little above 16 kHz
 _TABLE = 2048  # samples of a wavetable, a power of two
 _HIGHEST_HZ = 0.42 * RATE  # of a harmonic
+_NOTES = 256  # kept, about 0.1 MB each: a track has fewer
 
 
 @dataclass(frozen=True)
@@ -179,7 +180,7 @@ def _wavetable(harmonics: str, count: int) -> np.ndarray:
     return (wave / np.abs(wave).max()).astype(np.float32)
 
 
-@cache
+@lru_cache(_NOTES)
 def note(timbre: str, midi: int, seconds: float) -> np.ndarray:
     """One note, float32 [N] at RATE, peak about 1; it sounds on for the timbre's release after `seconds`.
 

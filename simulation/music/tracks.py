@@ -59,7 +59,7 @@ def synthesise(style: TrackStyle) -> Track:
     return Track(style, loop)
 
 
-def _add(into: np.ndarray, sound: np.ndarray, at: int, gain: float) -> None:
+def add_to_loop(into: np.ndarray, sound: np.ndarray, at: int, gain: float) -> None:
     """Add a sound to a loop: what goes over its end comes in at the beginning."""
     at %= len(into)
     first = min(len(sound), len(into) - at)
@@ -75,7 +75,7 @@ def _play_drums(
     for stroke in strokes:
         stray = 0.0 if stroke.drum == "kick" else rng.normal(0, loose)
         sound = drum(style.kit, stroke.drum)
-        _add(drums, sound, round(stroke.beat * size / BEATS + stray), _BALANCE[stroke.drum] * stroke.loudness)
+        add_to_loop(drums, sound, round(stroke.beat * size / BEATS + stray), _BALANCE[stroke.drum] * stroke.loudness)
     return drums
 
 
@@ -83,7 +83,7 @@ def _play(notes: tuple[Note, ...], timbre: str, size: int, loose: float, rng: np
     played = np.zeros(size, np.float32)
     for one in notes:
         sound = note(timbre, one.midi, round(one.beats * size / BEATS / RATE, 3))
-        _add(played, sound, round(one.beat * size / BEATS + rng.normal(0, loose)), one.loudness)
+        add_to_loop(played, sound, round(one.beat * size / BEATS + rng.normal(0, loose)), one.loudness)
     return played
 
 
@@ -94,7 +94,7 @@ def _side_chain(score: Score, pump: float, size: int) -> np.ndarray:
         dip = (-pump * np.exp(-np.arange(int(5 * _RELEASE_S * RATE)) / (_RELEASE_S * RATE))).astype(np.float32)
         for stroke in score.drums:
             if stroke.drum == "kick":
-                _add(gain, dip, round(stroke.beat * size / BEATS), stroke.loudness)
+                add_to_loop(gain, dip, round(stroke.beat * size / BEATS), stroke.loudness)
     return np.maximum(gain, 0)
 
 

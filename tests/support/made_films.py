@@ -121,6 +121,14 @@ def stating(path: Path, seconds: float) -> Path:
     return path
 
 
+def with_late_sound(path: Path) -> Path:
+    """An FLV file of pictures alone, with some sound of MP3 as its last tag, of which its head says nothing."""
+    sound = b"\x2e\xff\xfb\x50\xc4" + bytes(100)
+    tag = b"\x08" + len(sound).to_bytes(3) + (1000).to_bytes(3) + bytes(4) + sound
+    path.write_bytes(path.read_bytes() + tag + len(tag).to_bytes(4))
+    return path
+
+
 def cut(path: Path, share: float) -> Path:
     data = path.read_bytes()
     path.write_bytes(data[: round(len(data) * share)])
@@ -262,6 +270,7 @@ FILMS: dict[str, Callable[[Path], Path]] = {
     "sound_longer.mp4": lambda path: write(path, Track(), sound_s=6.0),
     "sound_longer.mkv": lambda path: write(path, Track(), sound_s=6.0),
     "sound_longer.flv": lambda path: write(path, Track(), sound_s=6.0),
+    "sound_later.flv": lambda path: with_late_sound(write(path, Track(range(8 * FPS)))),
     "cut.mp4": lambda path: cut(repack(_long(path), path, movflags="+faststart"), 0.6),
     "cut.mkv": lambda path: cut(write(path, Track(range(6 * FPS))), 0.6),
     "cut_slides.mkv": lambda path: cut(write(path, Track(_SLIDES)), 0.965),

@@ -1,7 +1,7 @@
 """Small films with sound, made here: clicks at known times, on the clock of the first picture."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ class SoundTrack:
     layout: str = "stereo"
     from_s: float = 0.0
     marks: Disposition | None = None
+    options: Mapping[str, str] = field(default_factory=dict)  # of the encoder
     gaps: Sequence[tuple[float, float]] = ()  # (s of the sound before it, s that its timestamps leap there)
 
 
@@ -80,7 +81,7 @@ def dubbed(path: Path, track: SoundTrack) -> Path:
 
 
 def _stream(container: Any, track: SoundTrack) -> Any:
-    stream = container.add_stream(track.codec, rate=track.rate, layout=track.layout)
+    stream = container.add_stream(track.codec, rate=track.rate, layout=track.layout, options=dict(track.options))
     if track.marks is not None:
         stream.disposition = track.marks
     return stream

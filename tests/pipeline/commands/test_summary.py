@@ -16,8 +16,8 @@ from tests.docs.pages import ROOT
 from tests.support.whole_files import cut, read_json
 
 FIELDS = [
-    "schema", "command", "task", "began_at", "ended_at", "seconds", "outcome", "error", "clips", "codes", "copies",
-    "left_out", "places", "results", "stages",
+    "schema", "command", "task", "began_at", "ended_at", "seconds", "outcome", "error", "clips", "codes", "without",
+    "copies", "left_out", "places", "results", "stages",
 ]  # fmt: skip
 OF_A_CODE = ["status", "code", "clips", "named", "meaning", "retryable"]
 OF_A_STAGE = ["stage", "of", "took_s", "outcome", "error"]

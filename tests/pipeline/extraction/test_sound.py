@@ -183,13 +183,15 @@ def test_a_shard_of_clips_without_sound_is_whole(loudness: FeatureSpec, tmp_path
     assert plan_shards(str(tmp_path), BATCH, ingested(shards), [loudness], SAMPLING).shards == ()
 
 
+@pytest.mark.parametrize("with_pictures", [True, False])
 def test_a_clip_whose_worker_died_behind_its_sound_has_each_window_once(
-    loudness: FeatureSpec, tmp_path: Path, hostile: None
+    loudness: FeatureSpec, tmp_path: Path, hostile: None, with_pictures: bool
 ) -> None:
     good = film(tmp_path / "good.mp4", track())
     bad = tmp_path / "once-done-segfault-1.mp4"
     bad.write_bytes(good.read_bytes())
-    finder, wanted = LoudnessExtractor(), [SCENE, loudness]
+    finder = LoudnessExtractor()
+    wanted = [SCENE, loudness] if with_pictures else [loudness]
     assert extract(tmp_path, {"00000-a": [bad, good]}, wanted, build=with_loudness(finder)) == {"ok": 2}
     assert len(finder.sounds) == 3  # that of the dead attempt did reach the extractor
     for spec in wanted:
