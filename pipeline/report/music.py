@@ -3,8 +3,10 @@
 There is no sound in it, and none can be made of it: of 64 bands one number is left, a few times a second.
 """
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -144,9 +146,11 @@ def _onsets(audio: AudioRows, times: np.ndarray, rate: float) -> np.ndarray:
     return _bytes(strength / max(float(strength.max(initial=0)), 1e-9))
 
 
-def _around(values: np.ndarray, times: np.ndarray, rate: float, of: np.ufunc) -> np.ndarray:
+def _around(values: np.ndarray, times: np.ndarray, rate: float, of: Callable[..., Any]) -> np.ndarray:
     """Values at SPECTRA_HZ brought together from half a sample before each moment to half a sample after it."""
-    edges = np.round((np.append(times, times[-1] + 1 / rate) - 0.5 / rate) * SPECTRA_HZ).astype(int).clip(0, len(values))
+    edges = (
+        np.round((np.append(times, times[-1] + 1 / rate) - 0.5 / rate) * SPECTRA_HZ).astype(int).clip(0, len(values))
+    )
     return np.array([of(values[a:b]) if b > a else 0.0 for a, b in zip(edges[:-1], edges[1:], strict=True)])
 
 

@@ -225,7 +225,8 @@ def one_modality(contents: RunContents) -> Iterator[ReportWarning]:
     weights = {modality: float(scored[f"attention_{modality}"].mean()) for modality in contents.scored_modalities}
     modality = max(weights, key=lambda name: weights[name])
     if weights[modality] > ONE_MODALITY:
-        text = f"The fused score is nearly that of {find_modality(modality).title} alone: its mean weight is {weights[modality]:.0%}."
+        title, weight = find_modality(modality).title, weights[modality]
+        text = f"The fused score is nearly that of {title} alone: its mean weight is {weight:.0%}."
         yield ReportWarning("one_modality", "note", text)
 
 
