@@ -28,7 +28,6 @@ CURVES_HZ = 20.0  # samples a second of every curve, at most
 LEAST_HZ = 10.0  # the poses' rate; below, beats run into each other: rather a shorter piece of the clip
 SAMPLES = 600_000  # in the whole page: with beats 13 bytes each at most, a third more as base64, are 10 MB
 LINES = ("body", *LIMBS)  # whose speeds are shown
-RANGE_DB = 40.0  # that the loudness spans, down from the clip's loudest moment
 UNKNOWN = -32768  # in `lag`
 NAMED = 100  # clips listed a code
 NONE_USUAL = Usual(lag_error_s=0.0)  # the lag counts against the beat itself
@@ -133,11 +132,11 @@ def music_entry(audio: AudioRows, danced: SynchronyRows | None, why: str, usual:
 
 
 def _loudness(audio: AudioRows, times: np.ndarray, rate: float) -> np.ndarray:
-    """uint8: mean power around each moment in decibels, 255 at the loudest and 0 from RANGE_DB below it on."""
+    """uint8: amplitude (root mean square over all bands) around each moment, 255 at the loudest."""
     power = (10 ** (audio.log_mel.astype(np.float64) / 10)).mean(1)
-    level = 10 * np.log10(_around(power, times, rate, np.mean) + 1e-12)
+    amplitude = np.sqrt(_around(power, times, rate, np.mean))
     inside = (times >= audio.heard[0]) & (times <= audio.heard[1])
-    return _bytes(np.where(inside, 1 + (level - level.max(initial=-120.0)) / RANGE_DB, 0))
+    return _bytes(np.where(inside, amplitude, 0) / max(float(amplitude.max(initial=0)), 1e-9))
 
 
 def _onsets(audio: AudioRows, times: np.ndarray, rate: float) -> np.ndarray:
@@ -148,10 +147,9 @@ def _onsets(audio: AudioRows, times: np.ndarray, rate: float) -> np.ndarray:
 
 def _around(values: np.ndarray, times: np.ndarray, rate: float, of: Callable[..., Any]) -> np.ndarray:
     """Values at SPECTRA_HZ brought together from half a sample before each moment to half a sample after it."""
-    edges = (
-        np.round((np.append(times, times[-1] + 1 / rate) - 0.5 / rate) * SPECTRA_HZ).astype(int).clip(0, len(values))
-    )
-    return np.array([of(values[a:b]) if b > a else 0.0 for a, b in zip(edges[:-1], edges[1:], strict=True)])
+    between = np.append(times, times[-1] + 1 / rate) - 0.5 / rate
+    edges = np.round(between * SPECTRA_HZ).astype(int).clip(0, len(values))
+    return np.array([of(values[a:b]) if b > a else 0.0 for a, b in itertools.pairwise(edges)])
 
 
 def _lines(speed: np.ndarray) -> np.ndarray:

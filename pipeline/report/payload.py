@@ -13,7 +13,7 @@ from pipeline.core.errors import CLIP_CODES
 from pipeline.dataset.labels import TEST
 from pipeline.evaluation.predictors import FUSED
 from pipeline.metrics.ranking import percentile_within
-from pipeline.modalities.registry import find_modality
+from pipeline.modalities.registry import find_modality, title_of
 from pipeline.report.run_contents import RunContents
 from pipeline.report.similarity import nearest_better
 from pipeline.report.values import packed, plain
@@ -52,7 +52,7 @@ def build_payload(
             "data": _data(contents) | {"sound": sound},
             "quality": quality,
             "modalities": contents.scored_modalities,
-            "titles": {modality: find_modality(modality).title for modality in contents.modalities},
+            "titles": {modality: title_of(modality) for modality in contents.modalities},
             "challenges": [row | challenge_music[row["name"]] for row in _challenges(contents)],
             "clips": _clips(contents, vectors, has_media),
             "embedding": {"size": int(vectors.shape[1]), "values": packed(vectors)},

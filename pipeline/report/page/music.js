@@ -61,12 +61,12 @@ const WHY = {
   too_short: "The dancer is seen for too short a time while there is music",
 };
 
-function lagInWords(clip, { clip_lag: lag, clip_lag_error: error, period }) {
+function lagInWords(clip, { clip_lag: lag, clip_lag_error: error, period, certain }) {
   const usual = payload.challenges[clips.challenge[clip]].usual_lag;
   const against = usual ? "against the challenge's usual" : "against the beat itself, for no other clip tells what is usual";
   if (lag == null) return "not known: the motion follows the beat too loosely to tell";
   const within = Math.abs(lag) <= 2 * error ? ", which may well be none" : "";
-  const half = Math.abs(Math.abs(lag) - period / 2) < 2 * error ? " So near to half a beat, late may as well be early." : "";
+  const half = !certain && Math.abs(Math.abs(lag) - period / 2) < 2 * error ? " So near to half a beat, late may as well be early." : "";
   return `${off(lag)}, ± ${number(error)} s, ${against}${within}.${half}`;
 }
 
@@ -82,7 +82,8 @@ function company(clip) {
   const others = track == null ? [] : everyClip().filter((one) => one !== clip && clips.same_sound[one] === track);
   if (!others.length) return "in no other clip of this report";
   const here = clipsOf(clips.challenge[clip]).filter((one) => others.includes(one)).length;
-  const where = challenges.length < 2 ? "" : here === others.length ? ", all of this challenge" : `, ${count(here)} of them of this challenge`;
+  const all = others.length === 1 ? ", of this challenge" : ", all of this challenge";
+  const where = challenges.length < 2 ? "" : here === others.length ? all : `, ${count(here)} of them of this challenge`;
   return `in ${plural(others.length, "other clip")}${where}`;
 }
 

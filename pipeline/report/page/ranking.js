@@ -90,9 +90,9 @@ function filters(changed) {
     text("creator", "Creator is", { list: "creators", onfocus: fill }), creators);
 }
 
-/** "0.05 ± 0.01 s late": where in the beat the challenge's dancers usually are. */
+/** "0.05 s late": where in the beat the challenge's dancers usually are. */
 function lagOf({ usual_lag: usual }) {
-  return usual ? `${number(Math.abs(usual[0]))} ± ${number(usual[1])} s ${usual[0] < 0 ? "early" : "late"}` : NOTHING;
+  return usual ? `${number(Math.abs(usual[0]))} s ${usual[0] < 0 ? "early" : "late"}` : NOTHING;
 }
 
 /** Each challenge in one line; its name shows its clips. */
@@ -102,9 +102,9 @@ function summary(pressed) {
     return h("tr", {},
       h("th", { scope: "row" }, h("button", { type: "button", class: "plain", onclick: () => pressed(place) }, challenge.name)),
       h("td", {}, count(challenge.clips)), h("td", {}, number(challenge.spearman) + between),
-      payload.data.sound ? [h("td", {}, challenge.tempo ? `${number(challenge.tempo[0], 0)} a minute` : NOTHING), h("td", {}, lagOf(challenge))] : null);
+      payload.data.sound ? [h("td", {}, challenge.tempo ? number(challenge.tempo[0], 0) : NOTHING), h("td", {}, lagOf(challenge))] : null);
   });
-  const head = ["challenge", "clips", "Spearman (95 %)", ...(payload.data.sound ? ["usual tempo", "usual lag"] : [])].map((title) => h("th", { scope: "col" }, title));
+  const head = ["challenge", "clips", "Spearman (95 %)", ...(payload.data.sound ? ["beats a minute", "usual lag"] : [])].map((title) => h("th", { scope: "col" }, title));
   return h("div", { class: "scrolled", role: "region", "aria-label": "How well each challenge is ordered", tabindex: "0" },
     h("table", {}, h("caption", {}, "How well each challenge is ordered"), h("thead", {}, h("tr", {}, head)), h("tbody", {}, rows)));
 }
