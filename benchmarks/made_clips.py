@@ -1,7 +1,7 @@
 """A dataset of as many clips as one likes, with features made up: real manifest, ingest, endings, shards, tables.
 
-Widths and rates are the `full` profile's: pose at 10 frames a second, face and appearance at 5, scene at 1; features of
-512 and 2,048 numbers. A clip is 10 to 20 s long and shows one person. There is nothing to learn in it.
+Widths and rates are the `full` profile's: pose at 10 frames a second, face and appearance at 5, scene and sound at 1;
+features of 512 and 2,048 numbers. A clip is 10 to 20 s long and shows one person. There is nothing to learn in it.
 """
 
 import hashlib
@@ -24,6 +24,7 @@ from pipeline.ingest.clip_table import read_ingest
 from pipeline.ingest.ingest_batch import run_ingest
 from pipeline.ingest.manifest import read_manifests
 from pipeline.modalities.appearance import AppearanceRows
+from pipeline.modalities.audio import MEL_BANDS, SPECTRA_HZ, AudioRows
 from pipeline.modalities.face import FaceRows
 from pipeline.modalities.pose import PoseRows
 from pipeline.modalities.record import Grid, ModalityRows
@@ -133,7 +134,28 @@ def make_clip(clip_id: str) -> dict[str, ModalityRows]:
         "appearance": AppearanceRows(
             clip_id, grids["appearance"], _activations(len(grids["appearance"].timestamp), rng)
         ),
+        "audio": _music(clip_id, float(seconds[-1]), rng),
     }
+
+
+def _music(clip_id: str, seconds: float, rng: np.random.Generator) -> AudioRows:
+    """Noise with beats."""
+    bpm, spectra = float(rng.uniform(90, 140)), int(seconds * SPECTRA_HZ)
+    beats = np.arange(0.2, seconds, 60 / bpm)
+    middles = np.arange(1.0, seconds, 1.0)
+    return AudioRows(
+        clip_id,
+        Grid(np.arange(len(middles), dtype=np.int32), middles.astype(np.float32)),
+        _activations(len(middles), rng),
+        rng.normal(-30, 10, (spectra, MEL_BANDS)).astype(np.float16),
+        rng.gamma(0.5, 2, spectra).astype(np.float32),
+        beats.astype(np.float32),
+        np.full(len(beats), 0.8, np.float32),
+        np.float32(bpm),
+        np.float32(0.8),
+        rng.integers(-(2**31), 2**31, int(20 * seconds)).astype(np.int32),
+        np.array([0, seconds], np.float32),
+    )
 
 
 def _dancer(frames: int, rng: np.random.Generator) -> Track:

@@ -8,16 +8,23 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from pipeline.core.errors import SOUND_CODES
 from pipeline.evaluation.predictors import CONTROL, EXPECTED_CHANCE, MODEL, predictors_in
 from pipeline.metrics.ranking import percentile_within
 from pipeline.report.page_file import MEDIA_BLOCK
 
-MODALITIES = ("pose", "appearance", "face", "scene")
+MODALITIES = ("pose", "appearance", "face", "scene", "audio", "synchrony")
+TITLES = {name: name for name in MODALITIES} | {"audio": "sound", "synchrony": "keeping the beat"}
+CURVES_HZ = 20
+UNHEARD = {4: "no_sound", 5: "silent"}  # of each 50 clips; others have music
 EMBEDDING = 16
 FRAMES = 130_000  # of skeletons in a whole page, as pipeline/report/skeletons.py allows
 FILMS = 120
 STRIP_FRAMES = 12
 _CHALLENGES = ("arms_up", "cross_arms", "hip_sway", "kick", "side_step", "spin_hands", "squat_drop", "wave")
+
+
+_WEIGHTS = (3, 2, 1, 1, 1, 2)
 
 
 @dataclass(frozen=True)
@@ -33,7 +40,8 @@ def make_payload(clips: int, names: Names | None = None, seed: int = 0) -> tuple
     """(payload, media) as make_page takes them.
 
     One clip in 50 failed, one in 30 is partial, one in ten is new (no likes), one in 20 lacks its face, a few are
-    copies of one another; challenges and creators are unequal in size. Without clips there is nothing measured.
+    copies of one another; challenges and creators are unequal in size; music is as `planted` says. Without clips there
+    is nothing measured.
     """
     rng = np.random.default_rng(seed)
     names = names or Names()
@@ -47,16 +55,18 @@ def make_payload(clips: int, names: Names | None = None, seed: int = 0) -> tuple
             "run": "0123456789abcdef", "name": "made by script", "made_at": "2026-01-02T03:04:05+00:00",
             "trained_at": "2026-01-02T03:00:00+00:00", "version": "0.1.0", "profile": "none", "label": "likes",
             "label_why": "asked for", "seed": seed, "trained_on": clips, "dataset": "fedcba9876543210",
-            "modalities": ["pose", "face", "scene", "appearance"], "untrained": False, "faces": "blur",
+            "modalities": list(MODALITIES), "untrained": False, "faces": "blur",
             "interval_level": 0.8,
             "context": True,
         },
         "data": _data(columns, clips, count),
         "quality": _quality(rng, clips, called),
         "modalities": list(MODALITIES),
+        "titles": TITLES,
         "challenges": [
             {"name": name, "clips": columns["challenge"].count(place), "judged": columns["challenge"].count(place),
-             "spearman": 0.6, "low": 0.4, "high": 0.75}
+             "spearman": 0.6, "low": 0.4, "high": 0.75, "tempo": [100 + 6 * place, 99 + 6 * place, 101 + 6 * place],
+             "tempo_clips": columns["challenge"].count(place), "usual_lag": [0.03, 0.01] if place != 1 else None}
             for place, name in enumerate(called)
         ],
         "clips": columns,
@@ -82,11 +92,16 @@ def _clips(rng: np.random.Generator, clips: int, challenges: int, names: Names) 
     label = np.where(new, np.nan, np.nan_to_num(score) + rng.normal(size=clips))
     modality_scores = {modality: np.where(decoded, score + rng.normal(size=clips), np.nan) for modality in MODALITIES}
     modality_scores["face"][7::20] = np.nan
-    attention = rng.dirichlet([3, 2, 1, 1], clips)
+    attention = rng.dirichlet(_WEIGHTS, clips)
     percentile = _percentile(score, challenge)
     expected = np.clip(0.2 + 0.6 * percentile, 0, 1)
     copies = np.full(clips, None, object)
     copies[3::97] = "group-0"
+    without = [UNHEARD.get(row % 50) if status[row] != "failed" else None for row in range(clips)]
+    same_sound = [
+        names.clip.format(int(one)) if row % 3 == 0 and decoded[row] and not without[row] else None
+        for row, one in enumerate(challenge)
+    ]
     (apart,) = rng.spawn(1)  # draws nothing from what all else is drawn from
     context = apart.normal(size=clips)
     return {
@@ -97,6 +112,8 @@ def _clips(rng: np.random.Generator, clips: int, challenges: int, names: Names) 
         "code": [{"ok": None, "partial": "corrupt", "failed": "missing"}[one] for one in status],
         "split": [("train", "train", "train", "val", "test")[one % 5] for one in creator.tolist()],
         "copies": copies.tolist(),
+        "same_sound": same_sound,
+        "without_sound": without,
         "likes": [None if unknown else int(np.exp(4 + 2 * value)) for unknown, value in zip(new, label, strict=True)],
         "followers": rng.integers(10, 100_000, clips).tolist(),
         "uploaded_at": [f"2025-{1 + row % 12:02d}-{1 + row % 28:02d}T12:00Z" for row in range(clips)],
@@ -132,8 +149,67 @@ def _media(rng: np.random.Generator, columns: dict, clips: int) -> dict[int, dic
         entries[row] = {
             "fps": 5.0, "joints": _packed(_dance(rng, frames)), "aspect": 0.6,
             "evidence": evidence if row < 1000 else None, "film": film if row < FILMS else None,
+            "music": None if columns["without_sound"][row] else made_music(planted(row), (frames - 1) / 5),
         }  # fmt: skip
+        if row % 50 == 6:  # nobody
+            entries[row] |= {"joints": "", "evidence": None, "film": None}
     return entries
+
+
+@dataclass(frozen=True)
+class PlantedMusic:
+    """What is to be read on a clip's page."""
+
+    bpm: float
+    lag_s: float | None  # None: not known
+    lag_error_s: float = 0.02
+    strength: float = 0.62
+    certain: bool = True
+    why: str = ""
+
+
+def planted(row: int) -> PlantedMusic:
+    """The music of a clip that has sound. Of each 50 clips 2 is without beats, 3 without a lag, 6 without a dancer."""
+    bpm = 112.0 + row % 7
+    special = {
+        0: PlantedMusic(112.0, 0.12),
+        1: PlantedMusic(bpm, -0.08, certain=False),
+        2: PlantedMusic(0.0, None, why="no_beats"),
+        3: PlantedMusic(bpm, None),
+        6: PlantedMusic(bpm, None, why="no_dancer"),
+    }
+    return special.get(row % 50, PlantedMusic(bpm, 0.01 * (row % 9 - 4), certain=row % 2 == 0))
+
+
+def made_music(music: PlantedMusic, seconds: float) -> dict:
+    """An entry as pipeline.report.music makes it: a stroke on every beat, limbs that rest so much later."""
+    times = np.arange(int(seconds * CURVES_HZ) + 1) / CURVES_HZ
+    beats = np.arange(0.2, seconds, 60 / music.bpm) if music.bpm else np.zeros(0)
+    phase = (times - 0.2) * music.bpm / 60
+    onsets = 255 * np.exp(-8 * (phase % 1)) if music.bpm else 40 * (1 + np.sin(9 * times))
+    rows = [90 + onsets / 2, onsets]
+    entry = {
+        "seconds": seconds, "hz": CURVES_HZ, "tempo": music.bpm or None, "tempo_confidence": 0.92 if music.bpm else 0.0,
+        "heard": [0.0, seconds], "beats": _packed(np.round(100 * beats).astype("<u2")),
+        "confidence": _packed(np.linspace(102, 255, len(beats)).astype(np.uint8)), "why": music.why, "dance": None,
+    }  # fmt: skip
+    if not music.why:
+        late = [(music.lag_s or 0.0) + 0.01 * place for place in range(6)]  # of the body and five limbs
+        rows += [1 + 254 * np.abs(np.sin(np.pi * (phase - by * music.bpm / 60))) for by in late]
+        kinematic = [(beats + by)[(beats + by >= 0) & (beats + by < seconds)] for by in late]
+        middle = np.arange(1.5, max(seconds - 1.5, 1.5) + 0.01, 0.5)
+        lag = np.full((3, len(middle)), -32768.0)
+        lag[0] = 100 * middle
+        if music.lag_s is not None:
+            lag[1:] = 1000 * music.lag_s + 20 * np.sin(middle), np.full(len(middle), 1000 * music.lag_error_s)
+        entry["dance"] = {
+            "top": [2.5, 3.1, 3.2, 1.4, 1.5, 0.9], "kinematic_counts": [len(one) for one in kinematic],
+            "kinematic": _packed(np.round(100 * np.concatenate(kinematic)).astype("<u2")),
+            "lag": _packed(np.round(lag).astype("<i2")), "clip_lag": music.lag_s,
+            "clip_lag_error": None if music.lag_s is None else music.lag_error_s, "strength": music.strength,
+            "at_beats": -0.8, "period": 60 / music.bpm, "certain": music.certain,
+        }  # fmt: skip
+    return entry | {"curves": _packed(np.stack(rows).astype(np.uint8))}
 
 
 # A standing figure in the box of the clip: COCO-17, x and y of 255.
@@ -177,6 +253,7 @@ def _checks(rng: np.random.Generator, columns: dict, clips: int) -> list[dict]:
 
 
 def _data(columns: dict, clips: int, challenges: int) -> dict:
+    unheard = [row for row in range(clips) if columns["without_sound"][row]]
     codes = []
     for code, meaning in (("corrupt", "decoding stopped at damaged data"), ("missing", "no file at the clip's uri")):
         those = [name for name, one in zip(columns["id"], columns["code"], strict=True) if one == code]
@@ -191,8 +268,24 @@ def _data(columns: dict, clips: int, challenges: int) -> dict:
         "usable": [
             {"modality": name, "subject": subject, "searched": clips, "clips": clips * 9 // 10}
             for name, subject in (("pose", "the lead dancer"), ("face", "the lead dancer's face"),
-                                  ("scene", "any frame"), ("appearance", "any frame"))
+                                  ("scene", "any frame"), ("appearance", "any frame"), ("audio", "the sound"),
+                                  ("synchrony", "the lead dancer's time against the music's"))
         ],
+        "sound": {
+            "decoded": clips - columns["status"].count("failed"),
+            "heard": clips - columns["status"].count("failed") - len(unheard),
+            "with_tempo": sum(planted(row).bpm > 0 for row in range(clips) if row not in unheard),
+            "codes": [
+                {"code": code, "meaning": meaning, "count": columns["without_sound"].count(code),
+                 "clips": [columns["id"][row] for row in unheard if columns["without_sound"][row] == code][:100]}
+                for code, meaning in SOUND_CODES.items() if code in columns["without_sound"]
+            ],
+            "same": {
+                "clips": sum(one is not None for one in columns["same_sound"]),
+                "tracks": len({one for one in columns["same_sound"] if one is not None}),
+                "held_out_of_other_challenges": 0,
+            },
+        },
     }  # fmt: skip
 
 
@@ -231,7 +324,7 @@ def _quality(rng: np.random.Generator, clips: int, challenges: list[str]) -> dic
              "spearman": [0.7 - place / 50, 0.6, 0.8], "difference": [-place / 50, -0.1, 0.05] if place else None}
             for place, what in enumerate(("the model", "no pyramid", "no refinement", "no temporal relations"))
         ],
-        "attention": [{"challenge": name} | dict(zip(MODALITIES, rng.dirichlet([3, 2, 1, 1]).tolist(), strict=True))
+        "attention": [{"challenge": name} | dict(zip(MODALITIES, rng.dirichlet(_WEIGHTS).tolist(), strict=True))
                       for name in challenges],
         "warnings": [
             {"id": "few_clips", "kind": "warning",

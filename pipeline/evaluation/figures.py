@@ -24,7 +24,7 @@ from pipeline.evaluation.calibration import calibration
 from pipeline.evaluation.predictors import CHANCE, CONTROL, FUSED, MODALITY, MODEL, NO_NETWORK, OTHER_FUSION, REDUCED
 from pipeline.evaluation.tables import TITLES
 from pipeline.metrics.significance import PRIMARY
-from pipeline.modalities.registry import modality_names
+from pipeline.modalities.registry import modality_names, title_of
 from pipeline.runs.run import ABLATIONS, METRICS, RUN, Run
 from pipeline.scoring.intervals import read_unseen
 
@@ -120,7 +120,7 @@ def training_figure(losses: Mapping[str, pd.DataFrame]) -> Figure | None:
         held_out = rows.dropna(subset=["held_out"])
         if len(held_out):
             axes.plot(held_out["epoch"] + 1, held_out["held_out"], color=ORANGE, linestyle="--", label="clips held out")
-        axes.set_title(modality)
+        axes.set_title(title_of(modality))
         axes.set_xlabel("epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
     panels[0].set_ylabel("loss")

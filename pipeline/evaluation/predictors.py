@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from models.virality.config import CONTEXT
+from pipeline.modalities.registry import title_of
 
 BASELINE, FUSION, PERMUTED = "baseline_", "fusion_", "permuted_"  # how columns of cross_validate start
 SCORE, FUSED = "score", "fused"  # the model's column and its id; a modality's are score_<modality> and <modality>
@@ -84,7 +85,9 @@ def predictors_in(columns: Iterable[str]) -> list[Predictor]:
     listed = [Predictor(MODEL, SCORE, f"{title}, with the context" if CONTEXT in modalities else title)]
     titles = {CONTEXT: "the context's part, not of the content"}
     listed += [
-        Predictor(MODALITY, f"{SCORE}_{name}", titles.get(name, name)) for name in modalities if len(modalities) > 1
+        Predictor(MODALITY, f"{SCORE}_{name}", titles.get(name, title_of(name)))
+        for name in modalities
+        if len(modalities) > 1
     ]
     for section, prefix in ((NO_NETWORK, BASELINE), (OTHER_FUSION, FUSION)):
         listed += _titled(section, prefix, [name for name in columns if name not in _REDUCED])
@@ -92,8 +95,13 @@ def predictors_in(columns: Iterable[str]) -> list[Predictor]:
     for section, prefix, form in ((SUBSET, f"{FUSION}only_", "{}"), (MISSING, f"{FUSION}without_", "without {}")):
         for name in columns:
             if name.startswith(prefix):
-                listed.append(Predictor(section, name, form.format(name.removeprefix(prefix).replace("+", " + "))))
+                listed.append(Predictor(section, name, form.format(_joined(name.removeprefix(prefix)))))
     return listed + _titled(CONTROL, PERMUTED, columns)
+
+
+def _joined(names: str) -> str:
+    """As people read it: `pose + sound` of pose+audio."""
+    return " + ".join(map(title_of, names.split("+")))
 
 
 def _titled(section: str, prefix: str, columns: Iterable[str]) -> list[Predictor]:

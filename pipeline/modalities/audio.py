@@ -65,6 +65,7 @@ class AudioEntry(Entry):
 
 class Audio(FeatureModality):
     name = "audio"
+    title = "sound"
     version = 1
     entry = AudioEntry
     rows = AudioRows

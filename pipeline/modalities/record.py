@@ -86,6 +86,11 @@ class Modality(ABC):
     subject = "any frame"  # what the model reads of a clip, as the report names it
     is_skeleton = False  # read by the pose network; all others are sequences of features
 
+    @property
+    def title(self) -> str:
+        """Its name as people read it."""
+        return self.name
+
     @abstractmethod
     def stored_width(self, rows: Any) -> int | None:
         """Width of the features that the model reads, as the dataset's statistics keep it; None: always the same."""

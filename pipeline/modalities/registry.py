@@ -72,6 +72,11 @@ def find_modality(name: str) -> Modality:
     raise ProfileError(f"modality {name!r} does not exist; use one of {', '.join(modality_names())}")
 
 
+def title_of(name: str) -> str:
+    """A modality's name as people read it; a name that is no modality's as it is."""
+    return next((modality.title for modality in MODALITIES if modality.name == name), name)
+
+
 def sources_of(name: str) -> tuple[str, ...]:
     """Names of the extracted modalities that one is made of; of an extracted one, its own.
 

@@ -49,6 +49,7 @@ class SynchronyRows(ModalityRows):
 
 class SynchronyModality(DerivedModality):
     name = "synchrony"
+    title = "keeping the beat"
     version = 1
     rows = SynchronyRows
     sources = ("pose", "audio")

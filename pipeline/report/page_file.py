@@ -145,6 +145,7 @@ def _environment() -> Environment:
         "estimate": sentences.estimate,
         "number": sentences.number,
         "percent": sentences.percent,
+        "signed": sentences.signed,
         "clip_link": sentences.clip_link,
         "zip": partial(zip, strict=True),
     }

@@ -13,7 +13,7 @@ from pipeline.core.errors import CLIP_CODES
 from pipeline.dataset.labels import TEST
 from pipeline.evaluation.predictors import FUSED
 from pipeline.metrics.ranking import percentile_within
-from pipeline.modalities.registry import find_modality
+from pipeline.modalities.registry import find_modality, title_of
 from pipeline.report.run_contents import RunContents
 from pipeline.report.similarity import nearest_better
 from pipeline.report.values import packed, plain
@@ -31,6 +31,8 @@ def build_payload(
     checks: Sequence[Mapping],
     quality: Mapping,
     has_media: np.ndarray,
+    sound: Mapping | None,
+    challenge_music: Mapping[str, Mapping],
 ) -> dict:
     """Everything but the media, ready for json.dumps; docs/report.md lists the fields.
 
@@ -41,14 +43,17 @@ def build_payload(
         checks: entries of the samples of the extraction.
         quality: as quality.measured_quality gives it, with `warnings`.
         has_media: bool [N]
+        sound: as music.sound_counts gives it.
+        challenge_music: as music.challenge_music gives it.
     """
     return plain(
         {
             "about": _about(contents, name, faces),
-            "data": _data(contents),
+            "data": _data(contents) | {"sound": sound},
             "quality": quality,
             "modalities": contents.scored_modalities,
-            "challenges": _challenges(contents),
+            "titles": {modality: title_of(modality) for modality in contents.modalities},
+            "challenges": [row | challenge_music[row["name"]] for row in _challenges(contents)],
             "clips": _clips(contents, vectors, has_media),
             "embedding": {"size": int(vectors.shape[1]), "values": packed(vectors)},
             "checks": list(checks),
@@ -160,6 +165,8 @@ def _clips(contents: RunContents, vectors: np.ndarray, has_media: np.ndarray) ->
         "code": table["code"].replace("", None),
         "split": table["split"],
         "copies": table["copies"],
+        "same_sound": table["same_sound"],
+        "without_sound": table.get("without_audio", pd.Series(None, table.index, object)),
         "likes": table["likes"],
         "followers": table["followers"],
         "uploaded_at": _times(table["uploaded_at"]),

@@ -1,6 +1,7 @@
 """The run's one-file HTML page: what was read, how good the scores are, who ranks where, and what each clip shows.
 
-run_contents -> payload (quality, warnings, similarity) and media (selection, skeletons, film, checks) -> page_file
+run_contents -> payload (quality, warnings, similarity) and media (selection, skeletons, music, film, checks)
+    -> page_file
 """
 
 from collections.abc import Callable, Mapping
@@ -19,6 +20,7 @@ from pipeline.modalities.face import FaceRows
 from pipeline.modalities.scene import SceneRows
 from pipeline.report.checks import check, moment, scene_names
 from pipeline.report.film import Pictures, Subject, failures, film
+from pipeline.report.music import MusicReader, PageMusic, challenge_music, sound_counts
 from pipeline.report.page_file import make_page, media_blocks
 from pipeline.report.payload import build_payload
 from pipeline.report.quality import measured_quality
@@ -32,7 +34,7 @@ from pipeline.runs.train import load_run
 from pipeline.scoring.embeddings import read_embeddings
 
 FILMS = 120  # clips that get one
-_NOTHING = {"fps": FPS, "joints": "", "aspect": 1.0, "evidence": None, "film": None}
+_NOTHING = {"fps": FPS, "joints": "", "aspect": 1.0, "evidence": None, "film": None, "music": None}
 R = TypeVar("R", FaceRows, SceneRows)
 Progress = Callable[[int, int], None]
 
@@ -54,6 +56,7 @@ class Media:
     entries: dict[int, dict]  # by row; clips without one have nothing to show
     checks: list[dict]
     film_failures: Mapping[str, int]  # clips whose film could not be had, by code
+    music: PageMusic
     no_heads: bool  # pictures are left out: no trained network looked for heads
 
 
@@ -105,7 +108,8 @@ def build(
     has_media[list(media.entries)] = True
     warnings = find_warnings(contents, faces, media.film_failures, media.no_heads)
     quality = measured_quality(contents) | {"warnings": [asdict(warning) for warning in warnings]}
-    payload = build_payload(contents, name, faces, vectors, media.checks, quality, has_media)
+    sound, by_challenge = sound_counts(contents, media.music), challenge_music(contents, media.music)
+    payload = build_payload(contents, name, faces, vectors, media.checks, quality, has_media, sound, by_challenge)
     return payload, media_blocks(media.entries, clips)
 
 
@@ -119,11 +123,17 @@ def make_media(
     sources: Sources,
     progress: Progress | None = None,
 ) -> Media:
-    """Reads every clip's poses once, and decodes the clips selected for pictures. model: the run's."""
+    """Reads every clip's poses and sound once, and decodes the clips selected for pictures. model: the run's."""
     no_heads = faces == "blur" and not _heads_known(contents)
     selection = select_clips(contents, 0 if no_heads or faces == "none" else films)
     pictured = {*selection.film, *selection.check}
-    entries, poses = make_skeletons(dataset_folder.workspace, contents, model, device, selection.evidence, pictured)
+    reader = MusicReader(dataset_folder, contents)
+    entries, poses = make_skeletons(
+        dataset_folder.workspace, contents, model, device, selection.evidence, pictured, see=reader.add
+    )
+    music = reader.finish()
+    for row, heard in music.entries.items():
+        entries.setdefault(row, dict(_NOTHING))["music"] = heard
     crops = _rows_by_clip(dataset_folder.workspace, contents, "face", FaceRows, pictured, crops=faces != "none")
     scenes = _rows_by_clip(dataset_folder.workspace, contents, "scene", SceneRows, pictured)
     clip_ids = contents.clips["clip_id"].astype(str).tolist()
@@ -152,7 +162,7 @@ def make_media(
         entry = check(poses.get(row), crops.get(row), scenes.get(row), names, lead, shown)
         second = None if picture.picture is None else picture.picture_s
         checks.append({"clip": row, "picture": picture.picture, **entry, "second": second})
-    return Media(entries, checks, failures(pictures.values()), no_heads)
+    return Media(entries, checks, failures(pictures.values()), music, no_heads)
 
 
 def _heads_known(contents: RunContents) -> bool:

@@ -1,6 +1,6 @@
 """Small moving skeletons of the lead dancers, and evidence for their scores: when, and at which joints."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ from pipeline.modalities.pose import PoseRows, read_lead
 from pipeline.modalities.record import Grid
 from pipeline.modalities.tracks import Track, lead_of
 from pipeline.report.run_contents import RunContents, read_rows
-from pipeline.report.values import packed
+from pipeline.report.values import Pace, pace, packed
 
 FPS = 5.0  # at most
 LEAST_FPS = 2.0  # below, the motion falls apart: rather a shorter piece of the clip
@@ -24,14 +24,6 @@ _EVIDENCE_SHARE = 0.6  # of FRAMES, for the clips with evidence
 _MARGIN = 0.03  # of the box, around what is seen
 _STRAYS = 0.5  # per cent at each end that do not stretch the box: a wild key point would shrink the dancer
 _BATCH = 16
-
-
-@dataclass(frozen=True)
-class Pace:
-    """How much of a clip's skeleton is shown."""
-
-    fps: float
-    seconds: float  # from the clip's start
 
 
 @dataclass(frozen=True)
@@ -67,6 +59,7 @@ def make_skeletons(
     device: torch.device,
     with_evidence: Sequence[int],
     keep_poses: set[int],
+    see: Callable[[int, PoseRows], None],
 ) -> tuple[dict[int, dict], dict[int, PoseRows]]:
     """Reads every clip's poses once.
 
@@ -74,6 +67,7 @@ def make_skeletons(
         model: the run's.
         with_evidence: rows of the clips that get evidence, and the larger share of the page's frames.
         keep_poses: rows of the clips whose poses are returned.
+        see: called with each clip's row and poses.
 
     Returns:
         The page's entries by row, without film, and poses by row.
@@ -88,6 +82,7 @@ def make_skeletons(
     poses: dict[int, PoseRows] = {}
     for row, pose in read_rows(workspace, contents.clips, "pose", rows):
         assert isinstance(pose, PoseRows)
+        see(row, pose)
         if row in keep_poses:
             poses[row] = pose
         shown = preview(lead_of(pose.tracks), pose.grid, fast if row in key else slow, model.config.min_joint_score)
@@ -95,7 +90,7 @@ def make_skeletons(
             previews[row] = shown
             if row in key and "pose" in model.modalities:
                 dancers.append((row, read_lead(pose.tracks, pose.grid.timestamp, model.config)))
-    entries = {row: shown.entry() | {"evidence": None, "film": None} for row, shown in previews.items()}
+    entries = {row: shown.entry() | {"evidence": None, "film": None, "music": None} for row, shown in previews.items()}
     for row, evidence in attribute_scores(model, dancers, device):
         entries[row]["evidence"] = evidence.entry(previews[row].seconds)
     return entries, poses
@@ -105,17 +100,8 @@ def _paces(seconds: np.ndarray, rows: Sequence[int], key: set[int]) -> tuple[Pac
     """Paces of the clips with evidence, and of the others."""
     of_key, of_others = ([seconds[row] for row in rows if (row in key) == wanted] for wanted in (True, False))
     share = _EVIDENCE_SHARE if of_others else 1.0
-    fast = pace(of_key, int(share * FRAMES))
-    return fast, pace(of_others, int((1 - share) * FRAMES)) if of_others else fast
-
-
-def pace(durations: Sequence[float], frames: int) -> Pace:
-    """The fastest and longest pace that fits into so many frames for all clips together. durations: seconds a clip."""
-    total = sum(duration + 1 / FPS for duration in durations)
-    fps = min(FPS, frames / total) if total else FPS
-    if fps >= LEAST_FPS:
-        return Pace(fps, max(durations, default=0.0) + 1.0)
-    return Pace(LEAST_FPS, frames / LEAST_FPS / len(durations))
+    fast = pace(of_key, int(share * FRAMES), FPS, LEAST_FPS)
+    return fast, pace(of_others, int((1 - share) * FRAMES), FPS, LEAST_FPS) if of_others else fast
 
 
 def preview(track: Track | None, grid: Grid, pace: Pace, min_score: float) -> Preview | None:
@@ -129,11 +115,11 @@ def preview(track: Track | None, grid: Grid, pace: Pace, min_score: float) -> Pr
     if not seen.any():
         return None
     times = grid.timestamp.astype(np.float64)
-    count = int(min(times[-1], pace.seconds) * pace.fps) + 1
-    seconds = np.arange(count) / pace.fps
+    count = int(min(times[-1], pace.seconds) * pace.rate) + 1
+    seconds = np.arange(count) / pace.rate
     nearest = np.abs(times[None, :] - seconds[:, None]).argmin(1)
     # A frame far from its moment, in a gap of the grid, is not shown in its place.
-    shown = seen[nearest] & (np.abs(times[nearest] - seconds) <= 1 / pace.fps)[:, None]
+    shown = seen[nearest] & (np.abs(times[nearest] - seconds) <= 1 / pace.rate)[:, None]
     places = track.keypoints[..., :2]
     low, high = np.percentile(places[seen], [_STRAYS, 100 - _STRAYS], axis=0)
     around = _MARGIN * (high - low).max() + 1.0
@@ -143,7 +129,7 @@ def preview(track: Track | None, grid: Grid, pace: Pace, min_score: float) -> Pr
     joints[..., :2] = np.where(shown[..., None], np.round(np.nan_to_num(inside) * 255), 0)
     joints[..., 2] = np.where(shown, 255, 0)
     width, height = high - low
-    return Preview(pace.fps, joints, float(width / height), seconds)
+    return Preview(pace.rate, joints, float(width / height), seconds)
 
 
 def attribute_scores(

@@ -1,8 +1,9 @@
-"""Values as the page's JSON holds them: few digits, null for what is not finite, arrays as base64."""
+"""Values as the page's JSON holds them: few digits, null for what is not finite, arrays as base64; and how many fit."""
 
 import base64
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -40,3 +41,25 @@ def _short(value: float) -> float | None:
 def packed(values: np.ndarray) -> str:
     """Base64 of the array's bytes, in C order."""
     return base64.b64encode(np.ascontiguousarray(values).tobytes()).decode()
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How much of a clip is shown."""
+
+    rate: float  # samples a second
+    seconds: float  # from the clip's start
+
+
+def pace(durations: Sequence[float], samples: int, most: float, least: float) -> Pace:
+    """The fastest and longest pace at which all clips together have so many samples. Below `least`, clips are cut.
+
+    Args:
+        durations: seconds of each clip.
+        most, least: samples a second.
+    """
+    total = sum(duration + 1 / most for duration in durations)
+    rate = min(most, samples / total) if total else most
+    if rate >= least:
+        return Pace(rate, max(durations, default=0.0) + 1.0)
+    return Pace(least, samples / least / len(durations))

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pipeline.evaluation.predictors import CONTROL, FUSED, MUST_BEAT
 from pipeline.metrics.significance import PRIMARY
+from pipeline.modalities.registry import title_of
 from pipeline.report.run_contents import RunContents
 from pipeline.runs.run import CONTEXT_SCORE
 
@@ -159,7 +160,7 @@ def missing_modalities(contents: RunContents) -> Iterator[ReportWarning]:
     for modality in contents.modalities:
         share = float((contents.clips.loc[decoded, f"quality_{modality}"] <= 0).mean()) if decoded.any() else 0.0
         if share > MANY_LACK:
-            lacking.append(f"{modality} in {share:.0%}")
+            lacking.append(f"{title_of(modality)} in {share:.0%}")
     if lacking:
         yield ReportWarning(
             "missing_modalities", "warning",
@@ -224,7 +225,8 @@ def one_modality(contents: RunContents) -> Iterator[ReportWarning]:
     weights = {modality: float(scored[f"attention_{modality}"].mean()) for modality in contents.scored_modalities}
     modality = max(weights, key=lambda name: weights[name])
     if weights[modality] > ONE_MODALITY:
-        text = f"The fused score is nearly the {modality} score alone: its mean weight is {weights[modality]:.0%}."
+        title, weight = title_of(modality), weights[modality]
+        text = f"The fused score is nearly that of {title} alone: its mean weight is {weight:.0%}."
         yield ReportWarning("one_modality", "note", text)
 
 

@@ -41,16 +41,16 @@ def test_everything_that_is_known_of_a_clip_is_there(opened: Opened) -> None:
     with opened(256, f"clip/{clips['id'][row]}") as page:
         text = page.locator("#clip").inner_text()
         better = clips["id"][clips["better"][row]]
-        scored = page.locator("#clip table").first.inner_text()
+        scored = page.locator("#clip [aria-label='How it is scored'] table").inner_text()
         for modality in payload["modalities"]:
-            assert modality.capitalize() in scored
+            assert payload["titles"][modality].capitalize() in scored
             assert f"{round(100 * clips['attention'][modality][row])} %" in scored
         for title, column in (("Content alone", "content"), ("Context: not of the content", "context")):
             (of_part,) = (line for line in scored.splitlines() if line.startswith(title))
             assert f"{round(100 * clips[column][row])} %" in of_part
         assert better in text
         assert page.locator("#clip canvas").count() == 6  # of both clips: skeleton, film, evidence over time
-        assert page.locator("#clip table").nth(1).locator("tbody tr").count() == 17
+        assert page.locator("#clip [aria-label='Evidence by joint'] table").locator("tbody tr").count() == 17
         assert page.locator("#clip .scale").count() == 1
         assert page.locator("#clip img.filmstrip").evaluate("img => img.decode().then(() => img.naturalWidth)") == 1080
 
@@ -94,7 +94,7 @@ def test_joints_have_the_colour_of_their_evidence(opened: Opened) -> None:
     row = next(row for row in range(256) if str(row) in media[row // 64])
     with opened(256, f"clip/{payload['clips']['id'][row]}") as page:
         joint = media[0][str(row)]["evidence"]["joint"]
-        table = page.locator("#clip table").nth(1)
+        table = page.locator("#clip [aria-label='Evidence by joint'] table")
         strongest = max(range(17), key=lambda place: abs(joint[place]))
         first = table.locator("tbody tr").first.inner_text()
         assert f"{joint[strongest]:+.2f}".replace("-", "−") in first

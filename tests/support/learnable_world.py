@@ -38,6 +38,7 @@ UPRIGHT = np.array(
 
 
 PICTURES = ("pose", "appearance", "face", "scene")  # modalities that are seen
+BPM = 112.0  # of the music of all clips
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class Clip:
     nobody: bool = False
     content: str = ""  # of its file; its id unless given
     film: int | None = None  # clips of one number show the same pictures
+    mute: str = ""  # a code of errors.SOUND_CODES: why nothing is heard; else music is
     sound: int | None = None  # clips of one number have the same track
     pose: PoseRows | None = None  # in place of a dance made from the rest
     audio: AudioRows | None = None  # in place of a sound made from the rest
@@ -124,7 +126,9 @@ def rows_of(modality: str, clip: Clip, seed: int = 0) -> ModalityRows:
     if modality == "scene":
         return scene_rows(clip.clip_id, frames=max(1, clip.frames // 10), width=16, seed=noise)
     if modality == "audio":
-        rows = clip.audio or audio_rows(clip.clip_id, windows=max(5, clip.frames // 10), width=20, seed=noise)
+        seconds = max(5, clip.frames // 10)
+        made = audio_rows(clip.clip_id, windows=seconds, width=20, seed=noise, beats=int(seconds * BPM / 60), bpm=BPM)
+        rows = clip.audio or made
         if clip.sound is None:
             return rows
         track = np.random.default_rng(clip.sound).integers(-(2**31), 2**31, 400).astype(np.int32)
@@ -181,8 +185,9 @@ def make_batch(
             order = [member.clip_id for member in members]
             with ShardWriter(shard_path(folder, shard), modality, order, metadata) as writer:
                 for clip_id in order:
-                    if by_id[clip_id].fails:
-                        writer.skip(clip_id, by_id[clip_id].fails)
+                    why = by_id[clip_id].fails or (by_id[clip_id].mute if modality == "audio" else "")
+                    if why:
+                        writer.skip(clip_id, why)
                     else:
                         writer.add(rows_of(modality, by_id[clip_id], seed))
     return BatchFiles(batch, ingest_path, endings_folder, folders)

@@ -2,6 +2,7 @@
 
 import { clipLink } from "report/dom";
 
+const PANEL_PX = 96; // of one of several charts beside each other, at least; else they go on below
 const SQUARE_PX = 340; // of a chart of two like scales, at most
 export const PAPER_PX = 640; // of a chart that is printed without ever having been in sight
 const drawn = new Map(); // element -> { spec, width, finalize }
@@ -26,7 +27,11 @@ function start() {
 /** The spec with sizes that fit into so many pixels. */
 function sized({ square, columns, ...spec }, width) {
   if (square) return { ...spec, width: Math.min(width - 70, SQUARE_PX), height: Math.min(width - 70, SQUARE_PX) };
-  if (columns) return { ...spec, width: Math.max(30, (width - 120) / columns - 12) };
+  if (columns) {
+    const across = Math.max(1, Math.min(columns, Math.floor((width - 120) / PANEL_PX)));
+    const facet = { ...spec.encoding.facet, columns: across };
+    return { ...spec, encoding: { ...spec.encoding, facet }, width: Math.max(30, (width - 120) / across - 12) };
+  }
   return { ...spec, width, autosize: { type: "fit-x", contains: "padding" } }; // its height follows from its lines
 }
 

@@ -1,22 +1,16 @@
 /** The page of one clip: how it moves, how it is scored and why, and the nearest better clip of its challenge beside it. */
 
-import { challenges, clipOf, clips, clipsOf, modalities, fairPercentile, layout, payload } from "report/data";
-import { barred, clipLink, h, picture } from "report/dom";
+import { challenges, clipOf, clips, clipsOf, modalities, fairPercentile, layout, payload, titleOf } from "report/data";
+import { barred, clipLink, h, picture, scrolled, table } from "report/dom";
 import { feedback, stretches } from "report/feedback";
 import { capital, count, day, NOTHING, percent, seconds, signed, words } from "report/format";
+import { musicSection } from "report/music";
 import { inWords, panel } from "report/panel";
 import { player } from "report/player";
 
 let running = null;
 
 const link = (clip, text = clips.id[clip]) => h("a", { href: clipLink(clips.id[clip]) }, text);
-
-const scrolled = (label, table) => h("div", { class: "scrolled", role: "region", "aria-label": label, tabindex: "0" }, table);
-
-function headTable(label, head, rows) {
-  const cells = head.map((title) => h("th", { scope: "col" }, title));
-  return scrolled(label, h("table", {}, h("caption", { class: "unseen" }, label), h("thead", {}, h("tr", {}, cells)), h("tbody", {}, rows)));
-}
 
 /** "Rank 3 of 32 in slide_step, by creator_9" */
 function place(clip) {
@@ -34,12 +28,13 @@ function neighbours(clip) {
     h("a", { href: "#challenges" }, "All clips"));
 }
 
-function stages(shown, panels) {
+/** music: what moves with the panels, or null. */
+function stages(shown, panels, music) {
   const titles = ["This clip", "The most alike of the clearly better ones"];
   const elements = shown.map((one, at) => h("section", { class: "panel" }, h("h2", {}, titles[at]),
     h("p", {}, at ? [link(one), `: ${place(one)}`] : "The skeleton as the networks saw it."), panels[at].element));
-  const moving = panels.some((one) => one.seconds > 0);
-  running = moving ? player(panels, stretches(shown[0])) : null;
+  const moving = [...panels, music].filter((one) => one?.seconds > 0);
+  running = moving.length ? player(moving, stretches(shown[0])) : null;
   const key = (name, text) => h("span", { "--key": `var(--${name})` }, text);
   const legend = panels.some((one) => one.media?.evidence)
     ? h("p", { class: "legend" }, key("accent", "raises the pose's part of the score"), key("against", "lowers it"), key("line", "neither"))
@@ -48,15 +43,14 @@ function stages(shown, panels) {
 }
 
 function scores(clip, better) {
-  const row = (name, value, weight) => h("tr", {}, h("th", { scope: "row" }, name),
-    h("td", {}, barred(value(clip), percent(value(clip)))), better < 0 ? null : h("td", {}, percent(value(better))),
-    h("td", {}, weight == null ? NOTHING : barred(weight, percent(weight))));
-  return headTable("How it is scored", ["modality", "this clip", ...(better < 0 ? [] : ["the better one"]), "weight in the score"], [
+  const row = (name, value, weight) => [name, barred(value(clip), percent(value(clip))), ...(better < 0 ? [] : [percent(value(better))]),
+    weight == null ? NOTHING : barred(weight, percent(weight))];
+  return table("How it is scored", ["modality", "this clip", ...(better < 0 ? [] : ["the better one"]), "weight in the score"], [
     row(payload.about.context ? "All, with the context" : "all, fused", fairPercentile, null),
     payload.about.context ? row("Content alone", (one) => clips.content[one], null) : null,
-    ...modalities.map((modality) => row(capital(modality), (one) => clips.modality_percentile[modality][one], clips.attention[modality][clip])),
+    ...modalities.map((modality) => row(capital(titleOf(modality)), (one) => clips.modality_percentile[modality][one], clips.attention[modality][clip])),
     payload.about.context ? row("Context: not of the content", (one) => clips.context[one], null) : null,
-  ]);
+  ].filter(Boolean));
 }
 
 function interval(clip) {
@@ -73,12 +67,12 @@ function interval(clip) {
 function evidence(media) {
   if (!media?.evidence) return [h("p", {}, "Not worked out for this clip, or no dancer was found: only the best and the worst of each challenge have it.")];
   const ordered = layout.joints.map((name, joint) => [name, media.evidence.joint[joint]]).sort((a, b) => Math.abs(b[1]) - Math.abs(a[1]));
-  const rows = ordered.map(([name, value]) => h("tr", {}, h("th", { scope: "row" }, words(name)), h("td", {}, signed(value)),
-    h("td", {}, h("span", { class: `signed ${value < 0 ? "against" : "for"}`, "aria-hidden": "true", "--value": value }))));
+  const rows = ordered.map(([name, value]) => [words(name), signed(value),
+    h("span", { class: `signed ${value < 0 ? "against" : "for"}`, "aria-hidden": "true", "--value": value })]);
   return [
     h("p", {}, `What the dancer's motion adds to the pose's part of the score, against standing still in the mean pose. Over time, ${inWords(media)}.`
       + " Numbers are shares of the clip's largest."),
-    headTable("Evidence by joint", ["joint", "evidence", "against | for"], rows),
+    table("Evidence by joint", ["joint", "evidence", "against | for"], rows),
   ];
 }
 
@@ -119,8 +113,10 @@ function show(id) {
   const shown = [clip, ...(better < 0 ? [] : [better])];
   const panels = shown.map((one) => panel(one, clips.id[one]));
   const { media } = panels[0];
+  const music = musicSection(clip, panels[0].seconds, (moment) => running.seek(moment));
   content.replaceChildren(
-    h("p", { class: "lead" }, place(clip)), neighbours(clip), ...stages(shown, panels),
+    h("p", { class: "lead" }, place(clip)), neighbours(clip), ...stages(shown, panels, music.moving),
+    music.element,
     h("section", {}, h("h2", {}, "What differs from the best clips"),
       feedback(clip, panels[0].seconds, (moment) => jump(panels[0], moment))),
     h("div", { class: "beside" },

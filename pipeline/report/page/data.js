@@ -6,6 +6,8 @@ export const payload = read("data");
 export const layout = read("layout"); // of the skeleton: joints [17] names, edges [[joint, joint]]
 export const clips = payload.clips;
 export const modalities = payload.modalities;
+/** Of a modality, its name as people read it; of other predictors their id. */
+export const titleOf = (name) => payload.titles[name] ?? name;
 export const count = clips.id.length;
 export const challenges = payload.challenges.map((challenge) => challenge.name);
 

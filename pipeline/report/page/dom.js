@@ -18,6 +18,23 @@ export function h(tag, attributes = {}, ...children) {
   return element;
 }
 
+/** As h, an element of an SVG. */
+export function svg(tag, attributes = {}, ...children) {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.append(...children.flat().filter((child) => child != null));
+  return element;
+}
+
+export const scrolled = (label, content) => h("div", { class: "scrolled", role: "region", "aria-label": label, tabindex: "0" }, content);
+
+/** A table that may be wider than the screen. head: titles; rows: lists of what stands in their cells, the first a name. */
+export function table(label, head, rows) {
+  const cells = head.map((title) => h("th", { scope: "col" }, title));
+  const lines = rows.map(([name, ...values]) => h("tr", {}, h("th", { scope: "row" }, name), values.map((value) => h("td", {}, value))));
+  return scrolled(label, h("table", {}, h("caption", { class: "unseen" }, label), h("thead", {}, h("tr", {}, cells)), h("tbody", {}, lines)));
+}
+
 export const clipLink = (id) => `#clip/${encodeURIComponent(id)}`;
 
 /** Announces a change of the page to screen readers. */

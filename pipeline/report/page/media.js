@@ -1,4 +1,4 @@
-/** Skeletons, evidence and film of single clips, read when one is looked at. */
+/** Skeletons, evidence, film and music of single clips, read when one is looked at. */
 
 import { bytes, clips } from "report/data";
 
@@ -16,7 +16,8 @@ function block(number) {
 
 /**
  * The media of a clip, or null: fps, aspect (of the box), joints (Uint8Array [frames, 17, 3]: x, y of 255 of the
- * box; 255 where seen), frames, evidence (time [frames], joint [17], -1..1) or null, film or null.
+ * box; 255 where seen), frames, evidence (time [frames], joint [17], -1..1) or null, film or null,
+ * music (read by music.unpack) or null.
  */
 export function mediaOf(clip) {
   if (!clips.media[clip]) return null;

@@ -9,7 +9,7 @@ const still = matchMedia("(prefers-reduced-motion: reduce)");
 
 /**
  * panels: [{ seconds (its length), draw(moment) }]. stretches: [{ start_s, end_s }] to mark on the time line. Returns
- * { element, stop(), jump(moment) }. Starts at once, unless the system asks for less motion.
+ * { element, stop(), jump(moment), seek(moment) }. Starts at once, unless the system asks for less motion.
  */
 export function player(panels, stretches) {
   const length = Math.max(...panels.map((panel) => panel.seconds));
@@ -52,6 +52,12 @@ export function player(panels, stretches) {
     at(moment);
     if (!still.matches && !state.request) play();
   }
+  /** Goes to the moment and stands still there. */
+  function seek(moment) {
+    pause();
+    slider.value = moment;
+    at(moment);
+  }
   function name(text) {
     button.textContent = text;
   }
@@ -68,5 +74,5 @@ export function player(panels, stretches) {
   const marks = stretches.filter((one) => one.start_s < length)
     .map((one) => h("span", { "--start": one.start_s / length, "--end": Math.min(1, one.end_s / length) }));
   const line = h("div", { class: "time" }, marks.length ? h("div", { class: "marks", "aria-hidden": "true" }, marks) : null, slider);
-  return { element: h("div", { class: "player" }, button, line, clock), stop, jump };
+  return { element: h("div", { class: "player" }, button, line, clock), stop, jump, seek };
 }

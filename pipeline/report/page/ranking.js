@@ -1,7 +1,7 @@
 /** The view of the challenges: how well each is ordered, the list of clips with filters, predicted against actual. */
 
 import { drawChart, PAPER_PX } from "report/charts";
-import { challenges, clips, clipsOf, count as all, modalities, everyClip, fairPercentile, payload } from "report/data";
+import { challenges, clips, clipsOf, count as all, modalities, everyClip, fairPercentile, payload, titleOf } from "report/data";
 import { announce, barred, clipLink, field, h, select } from "report/dom";
 import { capital, count, day, NOTHING, number, percent, plural } from "report/format";
 import { predictedAgainstActual } from "report/specs";
@@ -28,7 +28,7 @@ const COLUMNS = [
     cell: (clip) => barred(clips.actual[clip], percent(clips.actual[clip])) },
   { key: "expected", title: "Interval", value: (clip) => clips.expected[clip], cell: scale, optional: true },
   ...modalities.map((modality) => ({
-    key: `modality-${modality}`, title: capital(modality), value: (clip) => clips.modality_percentile[modality][clip],
+    key: `modality-${modality}`, title: capital(titleOf(modality)), value: (clip) => clips.modality_percentile[modality][clip],
     cell: (clip) => barred(clips.modality_percentile[modality][clip], percent(clips.modality_percentile[modality][clip])),
   })),
   ...(payload.about.context ? [{
@@ -90,15 +90,21 @@ function filters(changed) {
     text("creator", "Creator is", { list: "creators", onfocus: fill }), creators);
 }
 
+/** "0.05 s late": where in the beat the challenge's dancers usually are. */
+function lagOf({ usual_lag: usual }) {
+  return usual ? `${number(Math.abs(usual[0]))} s ${usual[0] < 0 ? "early" : "late"}` : NOTHING;
+}
+
 /** Each challenge in one line; its name shows its clips. */
 function summary(pressed) {
   const rows = payload.challenges.map((challenge, place) => {
     const between = challenge.low == null ? "" : ` (${number(challenge.low)} to ${number(challenge.high)})`;
     return h("tr", {},
       h("th", { scope: "row" }, h("button", { type: "button", class: "plain", onclick: () => pressed(place) }, challenge.name)),
-      h("td", {}, count(challenge.clips)), h("td", {}, number(challenge.spearman) + between));
+      h("td", {}, count(challenge.clips)), h("td", {}, number(challenge.spearman) + between),
+      payload.data.sound ? [h("td", {}, challenge.tempo ? number(challenge.tempo[0], 0) : NOTHING), h("td", {}, lagOf(challenge))] : null);
   });
-  const head = ["challenge", "clips", "Spearman (95 %)"].map((title) => h("th", { scope: "col" }, title));
+  const head = ["challenge", "clips", "Spearman (95 %)", ...(payload.data.sound ? ["beats a minute", "usual lag"] : [])].map((title) => h("th", { scope: "col" }, title));
   return h("div", { class: "scrolled", role: "region", "aria-label": "How well each challenge is ordered", tabindex: "0" },
     h("table", {}, h("caption", {}, "How well each challenge is ordered"), h("thead", {}, h("tr", {}, head)), h("tbody", {}, rows)));
 }

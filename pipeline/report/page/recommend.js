@@ -2,7 +2,7 @@
 
 import { drawChart, PAPER_PX } from "report/charts";
 import { task } from "report/command";
-import { bytes, challenges, clips, clipsOf, modalities, payload } from "report/data";
+import { bytes, challenges, clips, clipsOf, modalities, payload, titleOf } from "report/data";
 import { announce, clipLink, field, h, select, whenNear } from "report/dom";
 import { capital, NOTHING, number, percent, plural } from "report/format";
 import { pick, relevance, Similarity } from "report/mmr";
@@ -81,7 +81,7 @@ function tick(label, key, changed) {
 }
 
 function controls(changed) {
-  const weights = [FUSED, ...modalities].map((modality) => slider(modality === FUSED ? "All modalities, as the model weighs them" : capital(modality),
+  const weights = [FUSED, ...modalities].map((modality) => slider(modality === FUSED ? "All modalities, as the model weighs them" : capital(titleOf(modality)),
     asked.weights[modality], 3, (value) => { asked.weights[modality] = value; }, changed));
   return h("form", { class: "controls", "aria-label": "What to recommend", onsubmit: (event) => event.preventDefault() },
     field("Challenge", select(challenges.map((name, place) => [String(place), name]), String(asked.challenge), (value) => {
@@ -100,7 +100,7 @@ function controls(changed) {
 function shown({ clip, relevance: worth, similarity, nearest }) {
   const canvas = h("canvas", { "aria-hidden": "true" });
   whenNear(canvas, () => still(canvas, clip));
-  const values = [FUSED, ...modalities].map((modality) => h("span", {}, `${modality} ${percent(percentiles[modality][clip])}`));
+  const values = [FUSED, ...modalities].map((modality) => h("span", {}, `${titleOf(modality)} ${percent(percentiles[modality][clip])}`));
   const alike = nearest == null ? [] : [` Most like ${clips.id[nearest]} above (${number(similarity)}).`];
   return h("li", { class: "pick" }, canvas, h("div", {},
     h("a", { href: clipLink(clips.id[clip]) }, clips.id[clip]),

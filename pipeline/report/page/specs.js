@@ -1,6 +1,6 @@
 /** Specifications of the charts, in Vega-Lite. Colours are the page's own, so that they follow light, dark and paper. */
 
-import { clips, modalities, fairPercentile, payload } from "report/data";
+import { clips, modalities, fairPercentile, payload, titleOf } from "report/data";
 
 const { quality } = payload;
 const [INK, QUIET, ACCENT] = ["var(--ink)", "var(--quiet)", "var(--accent)"];
@@ -23,7 +23,7 @@ export function ablationChart() {
   const values = (quality.ablations ?? [])
     .filter((row) => row.difference?.[0] != null)
     .map(({ variant, what, predictor, difference: [value, low, high] }) =>
-      ({ id: `${variant} ${predictor}`, title: predictor === "fused" ? what : `${what} (${predictor})`, value, low, high }));
+      ({ id: `${variant} ${predictor}`, title: predictor === "fused" ? what : `${what} (${titleOf(predictor)})`, value, low, high }));
   return intervals(values, "Spearman less the model's", { value: ACCENT });
 }
 
@@ -66,14 +66,14 @@ function diagonal() {
 
 /** A small bar chart a modality, side by side, one line a challenge. */
 export function attentionChart() {
-  const values = quality.attention.flatMap((row) => modalities.map((modality) => ({ challenge: row.challenge, modality, weight: row[modality] })));
+  const values = quality.attention.flatMap((row) => modalities.map((modality) => ({ challenge: row.challenge, modality: titleOf(modality), weight: row[modality] })));
   return {
     data: { values },
     columns: modalities.length,
     mark: { type: "bar", color: ACCENT, height: 12 },
     height: { step: LINE_PX },
     encoding: {
-      column: { field: "modality", type: "nominal", sort: modalities, title: null, header: { labelColor: INK, labelFontWeight: 600 }, spacing: 12 },
+      facet: { field: "modality", type: "nominal", sort: modalities.map(titleOf), title: null, header: { labelColor: INK, labelFontWeight: 600 }, spacing: 12 },
       y: { field: "challenge", type: "nominal", sort: null, title: null, axis: { ticks: false, domain: false } },
       x: { field: "weight", type: "quantitative", title: null, scale: { domain: [0, 1] }, axis: { format: "%", values: [0, 0.5, 1], labelFlush: true } },
     },

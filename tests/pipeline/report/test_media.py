@@ -24,7 +24,8 @@ from pipeline.report.page_file import MEDIA_BLOCK, media_blocks
 from pipeline.report.render import Sources, render
 from pipeline.report.selection import CHECKS, ends_first, to_check
 from pipeline.report.similarity import CLEARLY, nearest_better, projected
-from pipeline.report.skeletons import FPS, LEAST_FPS, pace, preview
+from pipeline.report.skeletons import FPS, LEAST_FPS, preview
+from pipeline.report.values import Pace, pace
 from pipeline.runs.run import Run
 from tests.support.feature_rows import face_rows, pose_rows, scene_rows
 from tests.support.made_reports import CPU, DATASET, RUN, built, contents
@@ -73,7 +74,7 @@ def walking(frames: int) -> tuple[Track, Grid]:
 
 
 def test_a_preview_is_the_dancer_in_his_own_box_a_few_times_a_second() -> None:
-    shown = preview(*walking(41), pace([4.0], 1000), 0.3)
+    shown = preview(*walking(41), Pace(FPS, 5.0), 0.3)
     assert shown is not None
     assert shown.joints.shape == (21, 17, 3)
     assert (shown.joints[:, 16] == 0).all()
@@ -89,19 +90,19 @@ def test_a_preview_is_the_dancer_in_his_own_box_a_few_times_a_second() -> None:
 
 def test_nobody_gives_no_preview() -> None:
     track, grid = walking(10)
-    assert preview(None, grid, pace([1.0], 100), 0.3) is None
-    assert preview(track, grid, pace([1.0], 100), 1.5) is None
+    assert preview(None, grid, Pace(FPS, 2.0), 0.3) is None
+    assert preview(track, grid, Pace(FPS, 2.0), 1.5) is None
 
 
 @pytest.mark.parametrize("clips", [1, 100, 1000, 5000, 50_000])
 def test_however_many_clips_their_skeletons_fit(clips: int) -> None:
     seconds = np.random.default_rng(0).uniform(3, 60, clips)
-    chosen = pace(seconds.tolist(), 130_000)
-    assert LEAST_FPS <= chosen.fps <= FPS
-    frames = (np.minimum(seconds, chosen.seconds) * chosen.fps).astype(int) + 1
+    chosen = pace(seconds.tolist(), 130_000, FPS, LEAST_FPS)
+    assert LEAST_FPS <= chosen.rate <= FPS
+    frames = (np.minimum(seconds, chosen.seconds) * chosen.rate).astype(int) + 1
     assert frames.sum() <= 130_000 * 1.02 + clips
     if clips <= 100:
-        assert chosen.fps == FPS
+        assert chosen.rate == FPS
 
 
 def test_evidence_of_a_clip_is_as_long_as_its_skeleton_and_sums_to_what_the_model_says(

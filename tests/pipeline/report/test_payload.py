@@ -13,6 +13,7 @@ from scipy.stats import spearmanr
 from pipeline.dataset.folder import DatasetFolder
 from pipeline.evaluation.evaluate import evaluate_run
 from pipeline.files.folder import read_table
+from pipeline.modalities.registry import modality_names
 from pipeline.report.payload import spearman_interval
 from pipeline.report.values import plain
 from pipeline.runs.run import Run
@@ -23,7 +24,7 @@ from tests.support.whole_files import write_table
 COLUMNS = (
     "id", "challenge", "creator", "status", "code", "split", "copies", "likes", "followers", "uploaded_at", "new",
     "actual", "score", "rank", "percentile", "expected", "low", "high", "unseen",
-    "content", "context", "better", "media",
+    "content", "context", "better", "media", "same_sound", "without_sound",
 )  # fmt: skip
 
 
@@ -40,7 +41,7 @@ def test_every_clip_has_a_place_in_every_column(page_data: tuple[dict, list]) ->
     for name in COLUMNS:
         assert len(clips[name]) == 28, name
     for name in ("modality_percentile", "attention"):
-        assert set(clips[name]) == {"pose", "appearance", "face", "scene"}
+        assert set(clips[name]) == set(modality_names())
         assert {len(values) for values in clips[name].values()} == {28}
     assert [one["clips"] for one in payload["challenges"]] == [15, 13]
 
@@ -71,7 +72,9 @@ def test_what_is_not_known_is_null_and_a_clip_without_likes_has_no_actual_place(
     assert clips["later"]["code"] is None
     assert clips["broken"]["better"] == -1
     assert clips["nobody"]["score"] is not None
-    assert not clips["nobody"]["media"]
+    assert not clips["broken"]["media"]
+    (nobody,) = (block[str(at)] for at, name in enumerate(clips) if name == "nobody" for block in page_data[1])
+    assert not nobody["joints"]
     actual = [clips[f"clip{place:03d}"]["actual"] for place in range(0, 24, 2)]
     likes = [clips[f"clip{place:03d}"]["likes"] for place in range(0, 24, 2)]
     assert spearmanr(actual, likes).statistic == pytest.approx(1)
@@ -139,7 +142,7 @@ def test_a_manifests_html_stays_text_in_the_data(tmp_path: Path) -> None:
     assert payload["clips"]["creator"][2] == HTML + "2"
 
 
-@pytest.mark.parametrize("modalities", [("pose",), ("scene",), ("face", "appearance")])
+@pytest.mark.parametrize("modalities", [("pose",), ("scene",), ("appearance", "face")])
 def test_any_choice_of_modalities_gives_a_page(tmp_path: Path, modalities: tuple) -> None:
     payload, media = built(make(tmp_path / "ws", modalities=modalities))
     assert payload["about"]["modalities"] == list(modalities)

@@ -152,7 +152,7 @@ def test_a_run_with_nothing_wrong_with_it_has_no_warning() -> None:
             run(table=clips(attention_scene=0.9, attention_pose=0.1)),
             "one_modality",
             "note",
-            "nearly the scene score alone.* 90%",
+            "nearly that of scene alone.* 90%",
         ),
     ],
 )
