@@ -21,6 +21,7 @@ from pipeline.features.shards import ShardWriter
 from pipeline.ingest.clip_table import IngestedClip, read_ingest
 from pipeline.ingest.ingest_batch import run_ingest
 from pipeline.ingest.manifest import read_manifests
+from pipeline.modalities.audio import AudioRows
 from pipeline.modalities.face import FaceRows
 from pipeline.modalities.pose import PoseRows
 from pipeline.modalities.record import Grid, ModalityRows
@@ -56,6 +57,7 @@ class Clip:
     film: int | None = None  # clips of one number show the same pictures
     sound: int | None = None  # clips of one number have the same track
     pose: PoseRows | None = None  # in place of a dance made from the rest
+    audio: AudioRows | None = None  # in place of a sound made from the rest
 
 
 def dancing(clip: Clip, seed: int = 0) -> PoseRows:
@@ -122,7 +124,7 @@ def rows_of(modality: str, clip: Clip, seed: int = 0) -> ModalityRows:
     if modality == "scene":
         return scene_rows(clip.clip_id, frames=max(1, clip.frames // 10), width=16, seed=noise)
     if modality == "audio":
-        rows = audio_rows(clip.clip_id, windows=max(5, clip.frames // 10), width=20, seed=noise)
+        rows = clip.audio or audio_rows(clip.clip_id, windows=max(1, clip.frames // 10), width=20, seed=noise)
         if clip.sound is None:
             return rows
         track = np.random.default_rng(clip.sound).integers(-(2**31), 2**31, 400).astype(np.int32)
