@@ -25,6 +25,7 @@ from pipeline.modalities.audio import AudioRows
 from pipeline.modalities.face import FaceRows
 from pipeline.modalities.pose import PoseRows
 from pipeline.modalities.record import Grid, ModalityRows
+from pipeline.modalities.registry import extracted_names
 from pipeline.modalities.tracks import Track
 from tests.support.feature_rows import appearance_rows, audio_rows, face_rows, scene_rows
 
@@ -35,9 +36,6 @@ UPRIGHT = np.array(
     ],
     float,
 )  # px, COCO-17 of a standing person, origin at the pelvis; image right is the person's left  # fmt: skip
-
-
-PICTURES = ("pose", "appearance", "face", "scene")  # modalities that are seen
 
 
 @dataclass(frozen=True)
@@ -136,7 +134,7 @@ def make_batch(
     workspace: Path,
     clips: Sequence[Clip],
     name: str = "june",
-    modalities: Sequence[str] = PICTURES,
+    modalities: Sequence[str] = extracted_names(),
     weights: str = "sha256:00",
     seed: int = 0,
 ) -> BatchFiles:
