@@ -237,7 +237,7 @@ def by_librosa(judged: Sequence[Judged]) -> list[Judged]:
     others = []
     for one in judged:
         spectra = np.maximum(one.log_mel.astype(np.float32), one.log_mel.max() - 80.0)
-        onset = librosa.onset.onset_strength(S=spectra.T, sr=SAMPLE_HZ, hop_length=HOP)
+        onset = librosa.onset.onset_strength(S=spectra.T, sr=SAMPLE_HZ, hop_length=HOP, center=False)
         tempo, beats = librosa.beat.beat_track(onset_envelope=onset, sr=SAMPLE_HZ, hop_length=HOP, units="time")
         rhythm = dataclasses.replace(
             one.rhythm,

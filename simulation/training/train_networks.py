@@ -47,11 +47,11 @@ _BUDGETS = {
     "scene": Budget(steps=2_500, batch=32, learning_rate=2e-3),
     "appearance": Budget(steps=4_000, batch=32, learning_rate=2e-3),
     "face": Budget(steps=2_500, batch=32, learning_rate=2e-3),
-    "audio": Budget(steps=1_500, batch=32, learning_rate=3e-3),
+    "audio": Budget(steps=900, batch=16, learning_rate=3e-3),
 }
 _SAVES = 4  # on the way
 _FACE_FRAMES = 4_000  # of the training set, each with a face or two
-_SOUNDS, _SOUNDS_JUDGED = 1_500, 300
+_SOUNDS, _SOUNDS_JUDGED = 1_000, 200
 
 
 @dataclass(frozen=True)

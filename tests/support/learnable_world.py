@@ -25,6 +25,7 @@ from pipeline.modalities.audio import AudioRows
 from pipeline.modalities.face import FaceRows
 from pipeline.modalities.pose import PoseRows
 from pipeline.modalities.record import Grid, ModalityRows
+from pipeline.modalities.registry import extracted_names
 from pipeline.modalities.tracks import Track
 from tests.support.feature_rows import appearance_rows, audio_rows, face_rows, scene_rows
 
@@ -37,7 +38,6 @@ UPRIGHT = np.array(
 )  # px, COCO-17 of a standing person, origin at the pelvis; image right is the person's left  # fmt: skip
 
 
-PICTURES = ("pose", "appearance", "face", "scene")  # modalities that are seen
 BPM = 112.0  # of the music of all clips
 
 
@@ -126,7 +126,7 @@ def rows_of(modality: str, clip: Clip, seed: int = 0) -> ModalityRows:
     if modality == "scene":
         return scene_rows(clip.clip_id, frames=max(1, clip.frames // 10), width=16, seed=noise)
     if modality == "audio":
-        seconds = max(5, clip.frames // 10)
+        seconds = max(1, clip.frames // 10)
         made = audio_rows(clip.clip_id, windows=seconds, width=20, seed=noise, beats=int(seconds * BPM / 60), bpm=BPM)
         rows = clip.audio or made
         if clip.sound is None:
@@ -140,7 +140,7 @@ def make_batch(
     workspace: Path,
     clips: Sequence[Clip],
     name: str = "june",
-    modalities: Sequence[str] = PICTURES,
+    modalities: Sequence[str] = extracted_names(),
     weights: str = "sha256:00",
     seed: int = 0,
 ) -> BatchFiles:
