@@ -21,7 +21,7 @@ import torch
 from scipy.stats import spearmanr
 
 from benchmarks.common import save, table
-from models.extractors.audio_networks import HOP, SAMPLE_HZ, LogMel
+from models.extractors.audio.networks import HOP, SAMPLE_HZ, LogMel
 from pipeline.core.options import SamplingOptions
 from pipeline.dataset.folder import DatasetFolder
 from pipeline.dataset.rows import RowReader, read_usual

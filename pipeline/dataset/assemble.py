@@ -30,7 +30,7 @@ from pipeline.ingest.clip_table import IngestedClip, read_ingest
 from pipeline.modalities.audio import AudioRows
 from pipeline.modalities.face import FaceRows, find_lead_faces
 from pipeline.modalities.pose import PoseRows
-from pipeline.modalities.record import ExtractedModality, ModalityRows
+from pipeline.modalities.record import ModalityRows
 from pipeline.modalities.registry import derived_modalities, find_modality, with_derived
 from pipeline.music.fingerprint import same_sounds
 
@@ -234,8 +234,7 @@ def _clips_table(batches: Sequence[BatchFiles], rows: Sequence[_Row], modalities
     for modality in modalities:
         clips[f"shard_{modality}"] = pd.array([row.shards.get(modality) for row in rows], dtype="string")
         clips[f"quality_{modality}"] = [row.quality.get(modality, 0.0) for row in rows]
-        found = find_modality(modality)
-        if isinstance(found, ExtractedModality) and found.reads == "sound":
+        if find_modality(modality).reads == "sound":
             clips[f"without_{modality}"] = pd.array([row.without.get(modality) for row in rows], dtype="string")
     return clips
 
@@ -286,10 +285,7 @@ def _count_same_sounds(clips: pd.DataFrame) -> dict[str, int]:
     if "same_sound" not in clips:
         return {"clips": 0, "held_out_of_other_challenges": 0}
     shared = clips[clips["same_sound"].notna()]
-    trained = {
-        sound: set(challenges)
-        for sound, challenges in shared[shared["split"] == TRAIN].groupby("same_sound")["challenge"]
-    }
+    trained = {sound: set(of) for sound, of in shared[shared["split"] == TRAIN].groupby("same_sound")["challenge"]}
     held_out = shared[shared["split"] != TRAIN]
     elsewhere = sum(
         bool(trained.get(sound, set()) - {challenge})

@@ -179,7 +179,8 @@ def _correlations(strength: np.ndarray, expected: np.ndarray, window: tuple[int,
     around = strength[low - most : high + most]
     shared = sum(np.correlate(band, wanted, "valid") for band, wanted in zip(around.T, pattern.T, strict=True))
     # The deviation of what is under the window, by sums up to each moment.
-    sums, squares = (np.concatenate([np.zeros((1, around.shape[1])), values.cumsum(0)]) for values in (around, around**2))
+    zero = np.zeros((1, around.shape[1]))
+    sums, squares = (np.concatenate([zero, values.cumsum(0)]) for values in (around, around**2))
     size = high - low
     spread = (squares[size:] - squares[:-size] - (sums[size:] - sums[:-size]) ** 2 / size).sum(1)
     return shared / (np.sqrt(np.maximum(spread, 0)) * np.linalg.norm(pattern) + 1e-9)

@@ -24,11 +24,8 @@ from pipeline.ingest.manifest import read_manifests
 from pipeline.modalities.face import FaceRows
 from pipeline.modalities.pose import PoseRows
 from pipeline.modalities.record import Grid, ModalityRows
-from pipeline.modalities.registry import extracted_names
 from pipeline.modalities.tracks import Track
 from tests.support.feature_rows import appearance_rows, audio_rows, face_rows, scene_rows
-
-BPM = 112.0  # of the music of all clips
 
 UPRIGHT = np.array(
     [
@@ -37,6 +34,9 @@ UPRIGHT = np.array(
     ],
     float,
 )  # px, COCO-17 of a standing person, origin at the pelvis; image right is the person's left  # fmt: skip
+
+
+PICTURES = ("pose", "appearance", "face", "scene")  # modalities that are seen
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,10 @@ class Clip:
     frames: int = 40  # of the pose's grid
     fails: str = ""  # a code: at ingest not_a_video, in decoding anything else
     nobody: bool = False
-    sound: str = ""  # a code of errors.SOUND_CODES: why nothing is heard; else music is
     content: str = ""  # of its file; its id unless given
     film: int | None = None  # clips of one number show the same pictures
+    sound: int | None = None  # clips of one number have the same track
+    unheard: str = ""  # a code of errors.SOUND_CODES: why it has no sound
     pose: PoseRows | None = None  # in place of a dance made from the rest
 
 
@@ -122,8 +123,11 @@ def rows_of(modality: str, clip: Clip, seed: int = 0) -> ModalityRows:
     if modality == "scene":
         return scene_rows(clip.clip_id, frames=max(1, clip.frames // 10), width=16, seed=noise)
     if modality == "audio":
-        seconds = max(1, clip.frames // 10)
-        return audio_rows(clip.clip_id, windows=seconds, width=16, seed=noise, beats=int(seconds * BPM / 60), bpm=BPM)
+        rows = audio_rows(clip.clip_id, windows=max(5, clip.frames // 10), width=20, seed=noise)
+        if clip.sound is None:
+            return rows
+        track = np.random.default_rng(clip.sound).integers(-(2**31), 2**31, 400).astype(np.int32)
+        return replace(rows, fingerprint=track[noise % 9 :][:100])  # of 5 s, at any of its moments
     return appearance_rows(clip.clip_id, frames=max(1, clip.frames // 2), width=24, seed=noise)
 
 
@@ -131,7 +135,7 @@ def make_batch(
     workspace: Path,
     clips: Sequence[Clip],
     name: str = "june",
-    modalities: Sequence[str] = extracted_names(),
+    modalities: Sequence[str] = PICTURES,
     weights: str = "sha256:00",
     seed: int = 0,
 ) -> BatchFiles:
@@ -176,8 +180,8 @@ def make_batch(
             order = [member.clip_id for member in members]
             with ShardWriter(shard_path(folder, shard), modality, order, metadata) as writer:
                 for clip_id in order:
-                    why = by_id[clip_id].fails or (by_id[clip_id].sound if modality == "audio" else "")
-                    if why:
+                    clip = by_id[clip_id]
+                    if why := clip.fails or (clip.unheard if modality == "audio" else ""):
                         writer.skip(clip_id, why)
                     else:
                         writer.add(rows_of(modality, by_id[clip_id], seed))
