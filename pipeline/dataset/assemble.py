@@ -285,7 +285,8 @@ def _count_same_sounds(clips: pd.DataFrame) -> dict[str, int]:
     if "same_sound" not in clips:
         return {"clips": 0, "held_out_of_other_challenges": 0}
     shared = clips[clips["same_sound"].notna()]
-    trained = {sound: set(of) for sound, of in shared[shared["split"] == TRAIN].groupby("same_sound")["challenge"]}
+    by_sound = shared[shared["split"] == TRAIN].groupby("same_sound")["challenge"]
+    trained = {str(sound): set(challenges) for sound, challenges in by_sound}  # agg(set) gives lists where one is alone
     held_out = shared[shared["split"] != TRAIN]
     elsewhere = sum(
         bool(trained.get(sound, set()) - {challenge})

@@ -21,6 +21,7 @@ from pipeline.features.shards import ShardWriter
 from pipeline.ingest.clip_table import IngestedClip, read_ingest
 from pipeline.ingest.ingest_batch import run_ingest
 from pipeline.ingest.manifest import read_manifests
+from pipeline.modalities.audio import AudioRows
 from pipeline.modalities.face import FaceRows
 from pipeline.modalities.pose import PoseRows
 from pipeline.modalities.record import Grid, ModalityRows
@@ -57,6 +58,7 @@ class Clip:
     sound: int | None = None  # clips of one number have the same track
     unheard: str = ""  # a code of errors.SOUND_CODES: why it has no sound
     pose: PoseRows | None = None  # in place of a dance made from the rest
+    audio: AudioRows | None = None  # in place of a sound made from the rest
 
 
 def dancing(clip: Clip, seed: int = 0) -> PoseRows:
@@ -123,6 +125,8 @@ def rows_of(modality: str, clip: Clip, seed: int = 0) -> ModalityRows:
     if modality == "scene":
         return scene_rows(clip.clip_id, frames=max(1, clip.frames // 10), width=16, seed=noise)
     if modality == "audio":
+        if clip.audio is not None:
+            return clip.audio
         rows = audio_rows(clip.clip_id, windows=max(5, clip.frames // 10), width=20, seed=noise)
         if clip.sound is None:
             return rows

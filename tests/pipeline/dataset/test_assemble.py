@@ -21,6 +21,7 @@ from pipeline.features.shards import ShardWriter
 from pipeline.modalities.appearance import AppearanceRows
 from pipeline.modalities.face import FaceRows
 from pipeline.modalities.record import evenly
+from pipeline.modalities.registry import sources_of
 from pipeline.modalities.scene import CATEGORIES as SCENE_CATEGORIES
 from pipeline.modalities.scene import SceneRows
 from tests.support.learnable_world import Clip, dancing, lead_face, make_batch, rows_of
@@ -59,8 +60,8 @@ def test_every_clip_is_a_row_and_says_how_it_ended(workspace: Path) -> None:
     statistics = DatasetFolder(str(workspace), "datasets/one").read_statistics()
     assert statistics["status"] == {"ok": 5, "partial": 0, "failed": 2}
     assert statistics["codes"] == {"corrupt": 1, "not_a_video": 1}
-    assert statistics["features"] == {"face": 512, "scene": 16, "appearance": 24}
-    assert statistics["modalities"] == {"pose": 5, "face": 5, "scene": 5, "appearance": 5}
+    assert statistics["features"] == {"face": 512, "scene": 16, "appearance": 24, "audio": 20}
+    assert statistics["modalities"] == {"pose": 5, "face": 5, "scene": 5, "appearance": 5, "audio": 5, "synchrony": 3}
 
 
 def test_the_lead_dancers_faces_are_found_among_all(workspace: Path) -> None:
@@ -176,11 +177,12 @@ def test_a_clip_is_read_from_its_shard_once_for_all_epochs_and_views(
     dataset = ClipDataset(DatasetFolder(str(workspace), "datasets/one"), SMALL, training=True)
     for epoch in range(3):
         dataset[epoch, 0]
-    assert len(reads) == len(dataset.inputs)
+    shards = sum(len(sources_of(modality)) for modality in dataset.inputs)
+    assert len(reads) == shards == 5 + 2  # of synchrony, poses and sound
     scoring = dataset.view("pose", training=False)
     torch.testing.assert_close(scoring[0, 0].inputs["pose"].values, scoring[9, 0].inputs["pose"].values)
     assert list(scoring[0, 0].inputs) == ["pose"]
-    assert len(reads) == len(dataset.inputs)
+    assert len(reads) == shards
 
 
 def test_what_does_not_fit_in_memory_is_read_anew_and_is_the_same(

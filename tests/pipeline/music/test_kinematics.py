@@ -31,7 +31,7 @@ def test_a_limb_moves_against_the_joint_that_carries_it() -> None:
     carried = np.zeros((60, 17, 2))
     carried[:] = np.sin(SECONDS)[:, None, None]  # somebody who walks to and fro and holds still
     steps = limb_steps(SECONDS, carried, np.ones((60, 17), bool))
-    still = np.array([name != "trunk" for name in LIMBS])
+    still = np.array([name != "trunk" for name in LIMBS], bool)
     np.testing.assert_allclose(steps.speed[still], 0, atol=1e-12)
     np.testing.assert_allclose(steps.speed[~still][0], np.sqrt(2) * np.abs(np.diff(np.sin(SECONDS))) / 0.1)
 
@@ -53,8 +53,8 @@ def test_what_is_not_seen_has_no_speed_and_no_beats(joint: int) -> None:
     arm = LIMBS.index("left_arm")
     assert np.flatnonzero(np.isnan(steps.speed[arm])).tolist() == list(range(19, 35))
     curve = speed_curves(steps, 5.9)[arm]
-    hidden = np.arange(len(curve)) / RATE_HZ
-    hidden = (hidden > 1.9) & (hidden < 3.5)
+    times = np.arange(len(curve)) / RATE_HZ
+    hidden = (times > 1.9) & (times < 3.5)
     assert np.isnan(curve[hidden]).all()
     found = find_kinematic_beats(curve)
     assert len(found) == 7
