@@ -188,7 +188,7 @@ def made_music(music: PlantedMusic, seconds: float) -> dict:
     phase = (times - 0.2) * music.bpm / 60
     onsets = 255 * np.exp(-8 * (phase % 1)) if music.bpm else 40 * (1 + np.sin(9 * times))
     rows = [90 + onsets / 2, onsets]
-    entry = {
+    entry: dict = {
         "seconds": seconds, "hz": CURVES_HZ, "tempo": music.bpm or None, "tempo_confidence": 0.92 if music.bpm else 0.0,
         "heard": [0.0, seconds], "beats": _packed(np.round(100 * beats).astype("<u2")),
         "confidence": _packed(np.linspace(102, 255, len(beats)).astype(np.uint8)), "why": music.why, "dance": None,

@@ -30,7 +30,7 @@ from pipeline.ingest.clip_table import IngestedClip, read_ingest
 from pipeline.modalities.audio import AudioRows
 from pipeline.modalities.face import FaceRows, find_lead_faces
 from pipeline.modalities.pose import PoseRows
-from pipeline.modalities.record import ExtractedModality, ModalityRows
+from pipeline.modalities.record import ModalityRows
 from pipeline.modalities.registry import derived_modalities, find_modality, with_derived
 from pipeline.music.fingerprint import same_sounds
 
@@ -229,8 +229,7 @@ def _clips_table(batches: Sequence[BatchFiles], rows: Sequence[_Row], modalities
     for modality in modalities:
         clips[f"shard_{modality}"] = pd.array([row.shards.get(modality) for row in rows], dtype="string")
         clips[f"quality_{modality}"] = [row.quality.get(modality, 0.0) for row in rows]
-        found = find_modality(modality)
-        if isinstance(found, ExtractedModality) and found.reads == "sound":
+        if find_modality(modality).reads == "sound":
             clips[f"without_{modality}"] = pd.array([row.without.get(modality) for row in rows], dtype="string")
     return clips
 

@@ -53,7 +53,7 @@ def build_payload(
             "quality": quality,
             "modalities": contents.scored_modalities,
             "titles": {modality: title_of(modality) for modality in contents.modalities},
-            "challenges": [row | challenge_music[row["name"]] for row in _challenges(contents)],
+            "challenges": [{**row, **challenge_music[row["name"]]} for row in _challenges(contents)],
             "clips": _clips(contents, vectors, has_media),
             "embedding": {"size": int(vectors.shape[1]), "values": packed(vectors)},
             "checks": list(checks),

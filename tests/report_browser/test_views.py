@@ -68,7 +68,7 @@ def test_charts_look_predictors_and_variants_up_by_id_and_show_their_titles(open
         }""")
         assert before == after
         assert before[0].count('"model":true') == 1
-        assert before[0].count('"model":false') == 11
+        assert before[0].count('"model":false') == 13
 
 
 def test_a_page_without_clips_says_why_nothing_is_known(opened: Opened) -> None:

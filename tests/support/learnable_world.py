@@ -25,7 +25,6 @@ from pipeline.modalities.audio import AudioRows
 from pipeline.modalities.face import FaceRows
 from pipeline.modalities.pose import PoseRows
 from pipeline.modalities.record import Grid, ModalityRows
-from pipeline.modalities.registry import extracted_names
 from pipeline.modalities.tracks import Track
 from tests.support.feature_rows import appearance_rows, audio_rows, face_rows, scene_rows
 
@@ -38,7 +37,7 @@ UPRIGHT = np.array(
 )  # px, COCO-17 of a standing person, origin at the pelvis; image right is the person's left  # fmt: skip
 
 
-BPM = 112.0  # of the music of all clips
+PICTURES = ("pose", "appearance", "face", "scene")  # modalities that are seen
 
 
 @dataclass(frozen=True)
@@ -56,8 +55,8 @@ class Clip:
     nobody: bool = False
     content: str = ""  # of its file; its id unless given
     film: int | None = None  # clips of one number show the same pictures
-    mute: str = ""  # a code of errors.SOUND_CODES: why nothing is heard; else music is
     sound: int | None = None  # clips of one number have the same track
+    unheard: str = ""  # a code of errors.SOUND_CODES: why it has no sound
     pose: PoseRows | None = None  # in place of a dance made from the rest
     audio: AudioRows | None = None  # in place of a sound made from the rest
 
@@ -126,9 +125,9 @@ def rows_of(modality: str, clip: Clip, seed: int = 0) -> ModalityRows:
     if modality == "scene":
         return scene_rows(clip.clip_id, frames=max(1, clip.frames // 10), width=16, seed=noise)
     if modality == "audio":
-        seconds = max(1, clip.frames // 10)
-        made = audio_rows(clip.clip_id, windows=seconds, width=20, seed=noise, beats=int(seconds * BPM / 60), bpm=BPM)
-        rows = clip.audio or made
+        if clip.audio is not None:
+            return clip.audio
+        rows = audio_rows(clip.clip_id, windows=max(5, clip.frames // 10), width=20, seed=noise)
         if clip.sound is None:
             return rows
         track = np.random.default_rng(clip.sound).integers(-(2**31), 2**31, 400).astype(np.int32)
@@ -140,7 +139,7 @@ def make_batch(
     workspace: Path,
     clips: Sequence[Clip],
     name: str = "june",
-    modalities: Sequence[str] = extracted_names(),
+    modalities: Sequence[str] = PICTURES,
     weights: str = "sha256:00",
     seed: int = 0,
 ) -> BatchFiles:
@@ -185,8 +184,8 @@ def make_batch(
             order = [member.clip_id for member in members]
             with ShardWriter(shard_path(folder, shard), modality, order, metadata) as writer:
                 for clip_id in order:
-                    why = by_id[clip_id].fails or (by_id[clip_id].mute if modality == "audio" else "")
-                    if why:
+                    clip = by_id[clip_id]
+                    if why := clip.fails or (clip.unheard if modality == "audio" else ""):
                         writer.skip(clip_id, why)
                     else:
                         writer.add(rows_of(modality, by_id[clip_id], seed))

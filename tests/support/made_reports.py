@@ -23,7 +23,7 @@ HTML = "<script>alert(1)\u2028</script>&amp;"
 SMALL: dict[str, Any] = {"frames": 16, "samplings": 1, "width": 16}
 # Whatever a clip can lack.
 ODD = (
-    Clip("later", creator="zoe", speed=0.5, mute="silent"),
+    Clip("later", creator="zoe", speed=0.5, unheard="silent"),
     Clip("broken", creator="zoe", likes=5, fails="corrupt"),
     Clip("no-file", creator="yan", likes=5, fails="not_a_video"),
     Clip("nobody", "wave", creator="yan", likes=4, nobody=True),

@@ -111,8 +111,9 @@ def test_evidence_of_a_clip_is_as_long_as_its_skeleton_and_sums_to_what_the_mode
     payload, media = page_data
     entries = {int(row): entry for block in media for row, entry in block.items()}
     assert [row for row, has in enumerate(payload["clips"]["media"]) if has] == sorted(entries)
-    assert len(entries) == 25
-    for entry in entries.values():
+    seen = [entry for entry in entries.values() if entry["joints"]]
+    assert (len(entries), len(seen)) == (26, 25)
+    for entry in seen:
         frames = len(base64.b64decode(entry["joints"])) // 51
         assert len(entry["evidence"]["time"]) == frames
         assert len(entry["evidence"]["joint"]) == 17
@@ -247,7 +248,7 @@ def test_where_no_pictures_are_wanted_there_are_none_but_skeletons(
     payload, media = built(workspace, faces, films, sources)
     assert not any(entry["film"] for block in media for entry in block.values())
     assert not any(one["picture"] for one in payload["checks"])
-    assert sum(map(len, media)) == 25
+    assert sum(bool(entry["joints"]) for block in media for entry in block.values()) == 25
     if faces == "none":
         assert "data:image" not in json.dumps([payload, media])
 
