@@ -114,7 +114,8 @@ def judge(
 def judged_world(seed: int, clips: int) -> tuple[list[Judged], dict[str, int]]:
     """Clips with usable sound, and how many have none, by code."""
     uploads = make_world(WorldOptions(seed=seed, clips=clips, creators=-(-clips * 3 // 8)))
-    judged, without = [], {}
+    judged: list[Judged] = []
+    without: dict[str, int] = {}
     with tempfile.TemporaryDirectory() as folder:
         for script, sound in decoded_sounds([upload.script for upload in uploads], Path(folder)):
             if sound.code:

@@ -220,7 +220,9 @@ def _train_audio(setup: TrainingSetup, budget: Budget) -> TrainedNetwork:
     sounds = audio_training.Sounds(training, round(entry.window_s * SAMPLE_HZ / HOP), seed=0)
     task = audio_training.SoundTask(entry.architecture, seed=0)
     loss = partial(audio_training.sound_loss, device=setup.device)
-    state = state_to_bundle(_fit("audio", task, loss, sounds, setup, budget, bundled=attrgetter("embedding")).embedding)
+    averaged = _fit("audio", task, loss, sounds, setup, budget, bundled=attrgetter("embedding"))
+    assert isinstance(averaged, audio_training.SoundTask)
+    state = state_to_bundle(averaged.embedding)
     judged = audio_training.HELD_OUT_SOUNDS[: setup.sounds_judged]
     score = audio_training.evaluate_sound(_extractor("audio", setup, state), training[: setup.sounds_judged], judged)
     seconds = f"{audio_training.SECONDS:.0f} s of {len(training)} made sounds"
