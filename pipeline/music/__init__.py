@@ -1,5 +1,6 @@
-"""Music and motion of a clip as numbers: when kinematic beats fall against the music's.
+"""Music and motion of a clip as numbers: tempo, beats, fingerprint, the dancer against them.
 
-In: times, joint positions, beats and onset strength as arrays. Out: lags and strengths over time, with their errors.
+In: log-mel spectra, times and joint positions as arrays. Out: beats, fingerprints, lags and strengths over time, with
+confidences and errors.
 Never known here: files, networks, challenges, labels.
 """

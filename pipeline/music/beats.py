@@ -16,11 +16,12 @@ from pipeline.music.onsets import LATE_S, audible, is_silent, onset_bands
 from pipeline.music.tempo import SPECTRA_HZ, emphasised
 
 SHORTEST_S = 2.5  # of sound in which a tempo can be told
-MIN_CONFIDENCE = 0.4  # of the tempo; below, there is said to be none
+MIN_CONFIDENCE = 0.25  # of the tempo; below, there is said to be none
 _MOST_ODDS = 6.0  # logarithm; more is never believed
 _EDGE = 3  # spectra at the ends of what is heard, in which the sound's own beginning counts as an onset
 _WINDOW_BEATS, _STEP_BEATS = 8, 2  # in which departures from the grid are sought
 _CLEARLY = 0.15  # correlation by which a departure must be better than none
+_PASSES = 2
 _CROWDED = 0.6  # of a period: beats nearer than that are one, at a cut
 
 
@@ -84,7 +85,7 @@ def find_grid(bands: np.ndarray, spectra: np.ndarray) -> Grid | None:
     None: the sound is too short, or nothing comes again.
     """
     meter = find_meter(bands, spectra) if len(bands) >= SHORTEST_S * SPECTRA_HZ else None
-    return None if meter is None else Grid(meter, *_beats(emphasised(bands).sum(1), meter))
+    return None if meter is None else Grid(meter, *_beats(emphasised(bands), meter))
 
 
 def tempo_evidence(grid: Grid) -> np.ndarray:
@@ -115,10 +116,10 @@ def _log_odds(probability: float) -> float:
 def _beats(strength: np.ndarray, meter: Meter) -> tuple[np.ndarray, np.ndarray]:
     """Beats in spectra, float64 [B], and how well the sound around each repeats the clip's mean bar, -1..1.
 
-    strength: onset strength [S].
+    strength: onset strength [S, 5].
     """
     grid = np.arange(meter.first, len(strength), meter.period)
-    shift, fit = _departures(gaussian_filter1d(strength, 2.0), meter, grid)
+    shift, fit = _departures(gaussian_filter1d(strength, 2.0, axis=0), meter, grid)
     beats = grid + shift
     kept = np.append(True, np.diff(beats) > _CROWDED * meter.period) & (beats >= 0) & (beats < len(strength))
     return beats[kept], fit[kept]
@@ -127,33 +128,59 @@ def _beats(strength: np.ndarray, meter: Meter) -> tuple[np.ndarray, np.ndarray]:
 def _departures(strength: np.ndarray, meter: Meter, grid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """By how much the sound around each of B beats lags behind the grid, in spectra, and how well it fits there.
 
-    The mean bar of the clip is compared with windows of it, shifted by up to half a beat.
+    Windows of the clip are compared with its mean bar, shifted by up to half a beat. Where the clip was cut the mean is
+    of several phases, so it is first taken of the window that fits it best, and then of all where they belong.
     """
-    period, count = meter.period, len(strength)
-    bar = BEATS * period
-    most = int(period / 2)
-    phases = max(1, round(bar))
-    place = (np.round((np.arange(count) - meter.first) % bar).astype(int)) % phases
-    mean_bar = np.bincount(place, strength, phases) / np.maximum(np.bincount(place, minlength=phases), 1)
-    expected = mean_bar[place]
-    half = int(_WINDOW_BEATS / 2 * period)
-    centres = np.arange(0, count + _STEP_BEATS * period, _STEP_BEATS * period)
-    shifts, fits = [], []
-    for centre in centres:
-        low, high = max(most, int(centre) - half), min(count - most, int(centre) + half)
-        if high - low < 2 * period:
-            shifts.append(np.nan), fits.append(np.nan)
-            continue
-        pattern = expected[low:high] - expected[low:high].mean()
-        views = np.lib.stride_tricks.sliding_window_view(strength[low - most : high + most], high - low)
-        views = views - views.mean(1, keepdims=True)
-        correlation = views @ pattern / (np.linalg.norm(views, axis=1) * np.linalg.norm(pattern) + 1e-9)
-        best = int(correlation.argmax())
-        clear = correlation[best] > correlation[most] + _CLEARLY
-        shifts.append(best - most if clear else 0.0)
-        fits.append(correlation[best] if clear else correlation[most])
-    known = np.isfinite(shifts)
+    count, most = len(strength), int(meter.period / 2)
+    half = int(_WINDOW_BEATS / 2 * meter.period)
+    centres = np.arange(0, count + _STEP_BEATS * meter.period, _STEP_BEATS * meter.period)
+    bounds = [(max(most, int(centre) - half), min(count - most, int(centre) + half)) for centre in centres]
+    known = np.array([high - low >= 2 * meter.period for low, high in bounds])
     if not known.any():
         return np.zeros(len(grid)), np.zeros(len(grid))
-    smooth = median_filter(np.array(shifts)[known], 3, mode="nearest")
-    return np.interp(grid, centres[known], smooth), np.interp(grid, centres[known], np.array(fits)[known])
+    centres, windows = centres[known], [bound for bound, is_long in zip(bounds, known, strict=True) if is_long]
+    moments = np.arange(count)
+    place = _bar_place(moments, meter)
+    mean_bar = _mean_bar(strength, place, meter)
+    unshifted = [_correlations(strength, mean_bar[place], window, most)[most] for window in windows]
+    low, high = windows[int(np.argmax(unshifted))]
+    shifts, fits = np.zeros(len(windows)), np.array(unshifted)
+    mean_bar = _mean_bar(strength[low:high], place[low:high], meter)
+    for _ in range(_PASSES):
+        for index, window in enumerate(windows):
+            correlations = _correlations(strength, mean_bar[place], window, most)
+            best = int(correlations.argmax())
+            clear = correlations[best] > correlations[most] + _CLEARLY
+            shifts[index] = best - most if clear else 0
+            fits[index] = correlations[best] if clear else correlations[most]
+        shifts = median_filter(shifts, 3, mode="nearest")
+        moved = _bar_place(moments - np.interp(moments, centres, shifts), meter)
+        mean_bar = _mean_bar(strength, moved, meter)
+    return np.interp(grid, centres, shifts), np.interp(grid, centres, fits)
+
+
+def _bar_place(moments: np.ndarray, meter: Meter) -> np.ndarray:
+    """Place in the bar of each moment, int64, in whole spectra."""
+    bar = BEATS * meter.period
+    return np.round((moments - meter.first) % bar).astype(int) % max(1, round(bar))
+
+
+def _mean_bar(strength: np.ndarray, place: np.ndarray, meter: Meter) -> np.ndarray:
+    """[phases, 5] of onset strength [N, 5] at these places in the bar."""
+    size = max(1, round(BEATS * meter.period))
+    times = np.maximum(np.bincount(place, minlength=size), 1)
+    return np.stack([np.bincount(place, band, size) / times for band in strength.T], 1)
+
+
+def _correlations(strength: np.ndarray, expected: np.ndarray, window: tuple[int, int], most: int) -> np.ndarray:
+    """Correlation of a window of what is expected with the onset strength -most..most later, float64 [2 * most + 1]."""
+    low, high = window
+    pattern = expected[low:high] - expected[low:high].mean(0)
+    around = strength[low - most : high + most]
+    shared = sum(np.correlate(band, wanted, "valid") for band, wanted in zip(around.T, pattern.T, strict=True))
+    # The deviation of what is under the window, by sums up to each moment.
+    zero = np.zeros((1, around.shape[1]))
+    sums, squares = (np.concatenate([zero, values.cumsum(0)]) for values in (around, around**2))
+    size = high - low
+    spread = (squares[size:] - squares[:-size] - (sums[size:] - sums[:-size]) ** 2 / size).sum(1)
+    return shared / (np.sqrt(np.maximum(spread, 0)) * np.linalg.norm(pattern) + 1e-9)

@@ -16,7 +16,7 @@ from pipeline.music.tempo import SPECTRA_HZ
 
 WORDS_HZ = 20.0
 BITS = 32
-SAME = 0.19  # similarity from which on two clips have the same sound; `same_sounds` has what it costs
+SAME = 0.2  # similarity from which on two clips have the same sound; `same_sounds` has what it costs
 MIN_SHARED_S = 3.0  # of overlap in which it can be told
 
 _SMOOTH_S, _RISE_S = 0.075, 0.2  # deviation of a Gaussian; over which levels rise

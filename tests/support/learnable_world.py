@@ -53,6 +53,7 @@ class Clip:
     nobody: bool = False
     content: str = ""  # of its file; its id unless given
     film: int | None = None  # clips of one number show the same pictures
+    sound: int | None = None  # clips of one number have the same track
     pose: PoseRows | None = None  # in place of a dance made from the rest
     audio: AudioRows | None = None  # in place of a sound made from the rest
 
@@ -121,7 +122,11 @@ def rows_of(modality: str, clip: Clip, seed: int = 0) -> ModalityRows:
     if modality == "scene":
         return scene_rows(clip.clip_id, frames=max(1, clip.frames // 10), width=16, seed=noise)
     if modality == "audio":
-        return clip.audio or audio_rows(clip.clip_id, windows=max(1, clip.frames // 10), width=20, seed=noise)
+        rows = clip.audio or audio_rows(clip.clip_id, windows=max(1, clip.frames // 10), width=20, seed=noise)
+        if clip.sound is None:
+            return rows
+        track = np.random.default_rng(clip.sound).integers(-(2**31), 2**31, 400).astype(np.int32)
+        return replace(rows, fingerprint=track[noise % 9 :][:100])  # of 5 s, at any of its moments
     return appearance_rows(clip.clip_id, frames=max(1, clip.frames // 2), width=24, seed=noise)
 
 

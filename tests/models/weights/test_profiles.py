@@ -13,9 +13,9 @@ from models.weights.catalogue import is_available, resolve
 from models.weights.profiles import BatchSize, bundled_profiles
 from pipeline.core import options
 from pipeline.modalities.registry import (
-    find_extracted,
     build_extractor,
     extracted_names,
+    find_extracted,
     is_trained,
     load_profile,
     modality_identity,

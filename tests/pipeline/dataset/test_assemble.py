@@ -247,6 +247,34 @@ def test_copies_are_known_by_their_file_or_by_their_pictures(tmp_path: Path) -> 
     assert DatasetFolder(str(workspace), "datasets/one").read_statistics()["copies"] == {"of_a_file": 2, "near": 1}
 
 
+def test_clips_with_the_same_sound_are_known_and_those_held_out_of_other_challenges_counted(tmp_path: Path) -> None:
+    clips = [
+        Clip("first", creator="a", likes=1, sound=1, split="train"),
+        Clip("other", creator="b", likes=2, sound=2, split="train"),
+        Clip("same", creator="c", likes=3, sound=1, split="test"),
+        Clip("elsewhere", creator="d", likes=4, sound=1, split="test", challenge="wave"),
+        Clip("alone", creator="e", likes=5, split="test", challenge="wave"),
+        Clip("wave", creator="f", likes=6, sound=2, split="train", challenge="wave"),
+        Clip("broken", creator="g", likes=7, fails="corrupt"),
+    ]
+    workspace = tmp_path / "ws"
+    batch = make_batch(workspace, clips, modalities=("scene", "audio"))
+    dataset = DatasetFolder(str(workspace), "datasets/one")
+    assemble(dataset, [batch])
+    sounds = dataset.read_clips().set_index("clip_id")["same_sound"]
+    assert sounds.dropna().to_dict() == {
+        "first": "first", "same": "first", "elsewhere": "first", "other": "other", "wave": "other",
+    }  # fmt: skip
+    assert dataset.read_statistics()["same_sound"] == {"clips": 5, "held_out_of_other_challenges": 1}
+
+
+def test_a_dataset_without_sounds_has_none_the_same(tmp_path: Path) -> None:
+    dataset = DatasetFolder(str(tmp_path / "ws"), "datasets/one")
+    assemble(dataset, [make_batch(tmp_path / "ws", CLIPS, modalities=("pose", "scene"))])
+    assert dataset.read_clips()["same_sound"].isna().all()
+    assert dataset.read_statistics()["same_sound"] == {"clips": 0, "held_out_of_other_challenges": 0}
+
+
 def test_a_split_that_tears_near_copies_apart_is_refused(tmp_path: Path) -> None:
     sides = {"one": "train", "two": "test", "three": "train", "four": "test"}
     clips = [Clip(name, creator=name, likes=9, split=side, film=len(name)) for name, side in sides.items()]

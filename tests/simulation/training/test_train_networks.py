@@ -27,12 +27,15 @@ from tests.support.few_frames import few_frames
 @pytest.mark.parametrize("name", extracted_names())
 def test_a_network_is_trained_judged_and_written(name: str, tmp_path: Path) -> None:
     frames = few_frames()
-    run = TrainingSetup(frames, frames, load_profile("demo"), torch.device("cpu"), tmp_path, workers=0, processes=1)
+    run = TrainingSetup(
+        frames, frames, load_profile("demo"), torch.device("cpu"), tmp_path, workers=0, processes=1, sounds=8,
+        sounds_judged=8,
+    )  # fmt: skip
     train(name, run, Budget(steps=2, batch=4, learning_rate=1e-3))
     path = tmp_path / f"{name}.safetensors"
     assert is_finished(path)
     notes = read_notes(path)
-    assert "12 frames" in notes["trained on"]
+    assert ("10 s of 8 made sounds" if name == "audio" else "12 frames") in notes["trained on"]
     assert notes["score"]
     assert path.stat().st_size < 6e6
     state = load_state_dict(path)
@@ -81,7 +84,7 @@ def test_no_world_is_both_learned_from_and_judged_on() -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--only", "pose,hands"], "the networks are pose, appearance, face, scene"),
+        (["--only", "pose,hands"], "the networks are pose, appearance, face, scene, audio"),
         (["--worlds", "0"], "give 1 to 100"),
     ],
 )

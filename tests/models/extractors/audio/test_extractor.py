@@ -31,7 +31,8 @@ def windows_of(network: AudioExtractor, sound: torch.Tensor) -> list[AudioWindow
 
 @pytest.mark.parametrize(
     ("seconds", "centres"),
-    [(0.01, [1.0]), (1.9, [1.0]), (2.0, [1.0]), (2.4, [1.0]), (2.5, [1.0, 1.5]), (3.0, [1.0, 2.0]), (5.7, [1, 2, 3, 4, 4.7])],
+    [(0.01, [1.0]), (1.9, [1.0]), (2.0, [1.0]), (2.4, [1.0]), (2.5, [1.0, 1.5]), (3.0, [1.0, 2.0]),
+     (5.7, [1.0, 2.0, 3.0, 4.0, 4.7])],
 )  # fmt: skip
 def test_windows_begin_a_second_apart_and_leave_no_half_second_out(seconds: float, centres: list[float]) -> None:
     network = extractor()

@@ -100,7 +100,7 @@ def test_the_published_file_loads_with_the_numpy_state_beside_its_weights(tmp_pa
 
 def test_weights_for_other_spectra_are_refused() -> None:
     for filters in (mel_filters().flip(1), torch.rand(513, 64)):
-        with pytest.raises(WeightsError, match="64 from 50 to 8000 Hz .* take those whose name has 16k"):
+        with pytest.raises(WeightsError, match=r"64 from 50 to 8000 Hz .* take those whose name has 16k"):
             audio_network("cnn14-16k", published_state() | {"logmel_extractor.melW": filters}, seed=0)
 
 

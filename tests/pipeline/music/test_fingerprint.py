@@ -1,0 +1,91 @@
+"""Fingerprints: a track is known again under voices, low bit rates, other speeds and offsets, and no other one is."""
+
+import numpy as np
+import pytest
+
+from pipeline.music.fingerprint import SAME, WORDS_HZ, fingerprint, same_sounds, similarity
+from tests.support.made_sounds import SAMPLE_HZ, dulled, excerpt, log_mel, made_track, spoken_over
+
+SEEDS = (502, 507, 509, 514)
+
+
+def words(sound: np.ndarray, heard: tuple[float, float] | None = None) -> np.ndarray:
+    return fingerprint(log_mel(sound), heard or (0.0, len(sound) / SAMPLE_HZ))
+
+
+def part(seed: int, seconds: float = 10.0, start_beat: float = 8.0, speed: float = 1.0) -> np.ndarray:
+    return excerpt(made_track(seed), seconds, start_beat, speed)[0]
+
+
+def test_a_second_of_sound_has_twenty_words_of_32_bits() -> None:
+    found = words(part(SEEDS[0]))
+    assert found.dtype == np.int32
+    assert len(found) == pytest.approx(10 * WORDS_HZ, abs=0.3 * WORDS_HZ)
+    assert len(np.unique(found)) > 0.9 * len(found)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_same_part_of_a_track_is_known_again(seed: int) -> None:
+    original = words(part(seed))
+    assert similarity(original, original) == pytest.approx(1, abs=0.05)
+    changed = {
+        "softer": 0.1 * part(seed),
+        "dulled": dulled(part(seed), 3_500),
+        "faster": part(seed, speed=1.02),
+        "slower": part(seed, speed=0.98),
+        "later": part(seed, start_beat=12.4),
+        "under a voice": spoken_over(part(seed), loud=0.25),
+        "all of it": spoken_over(dulled(part(seed, start_beat=10.0, speed=1.015), 5_000), loud=0.15),
+    }
+    found = {name: similarity(original, words(sound)) for name, sound in changed.items()}
+    assert {name for name, value in found.items() if value < SAME} == set(), found
+
+
+def test_two_clips_of_opposite_speeds_are_known_again() -> None:
+    first, second = words(part(SEEDS[1], speed=0.98)), words(part(SEEDS[1], speed=1.02))
+    assert similarity(first, second) > SAME
+
+
+def test_other_tracks_are_not_taken_for_it() -> None:
+    found = [words(part(seed, seconds=8.0)) for seed in range(520, 536)]
+    values = [similarity(one, other) for place, one in enumerate(found) for other in found[:place]]
+    assert len(values) == 120
+    assert max(values) < SAME
+    assert np.median(values) < 0.1
+
+
+def test_what_overlaps_for_too_short_a_time_is_not_compared() -> None:
+    sound = part(SEEDS[0])
+    assert similarity(words(sound), words(sound[: 2 * SAMPLE_HZ])) == 0
+    assert similarity(words(sound), np.zeros(0, np.int32)) == 0
+
+
+def test_silence_has_no_words() -> None:
+    assert len(words(np.zeros(5 * SAMPLE_HZ))) == 0
+    assert len(words(part(SEEDS[0], seconds=0.1))) == 0
+
+
+def test_words_begin_where_sound_is_heard() -> None:
+    sound = part(SEEDS[0], seconds=6.0)
+    padded = np.concatenate([np.zeros(2 * SAMPLE_HZ), sound, np.zeros(SAMPLE_HZ)])
+    found = words(padded, heard=(2.0, 8.0))
+    assert len(found) == len(words(sound))
+    assert similarity(found, words(sound)) > 0.7
+
+
+def test_pairs_of_one_sound_are_found_among_others_and_the_short_and_silent_are_in_none() -> None:
+    first, second = SEEDS[0], SEEDS[1]
+    clips = [
+        words(part(first)), words(part(second)), np.zeros(0, np.int32),
+        words(part(first, seconds=6.0, start_beat=10.0)), words(part(SEEDS[2])),
+        words(part(second, seconds=14.0, speed=1.02)), words(part(first, seconds=2.0)),
+        words(spoken_over(part(first), loud=0.2)),
+    ]  # fmt: skip
+    unknown = [0.0] * len(clips)
+    assert same_sounds(clips, unknown) == [(0, 3), (0, 7), (1, 5), (3, 7)]
+    tempi = [made_track(first).style.bpm] * len(clips)
+    assert same_sounds(clips, tempi) == [(0, 3), (0, 7), (1, 5), (3, 7)]
+    tempi[3] *= 2  # an octave is an error of the tempo, no other track
+    tempi[7] *= 1.2
+    assert same_sounds(clips, tempi) == [(0, 3), (1, 5)]
+    assert same_sounds([], []) == []
