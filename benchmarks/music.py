@@ -114,7 +114,8 @@ def judge(
 def judged_world(seed: int, clips: int) -> tuple[list[Judged], dict[str, int]]:
     """Clips with usable sound, and how many have none, by code."""
     uploads = make_world(WorldOptions(seed=seed, clips=clips, creators=-(-clips * 3 // 8)))
-    judged, without = [], {}
+    judged: list[Judged] = []
+    without: dict[str, int] = {}
     with tempfile.TemporaryDirectory() as folder:
         for script, sound in decoded_sounds([upload.script for upload in uploads], Path(folder)):
             if sound.code:
@@ -237,7 +238,7 @@ def by_librosa(judged: Sequence[Judged]) -> list[Judged]:
     others = []
     for one in judged:
         spectra = np.maximum(one.log_mel.astype(np.float32), one.log_mel.max() - 80.0)
-        onset = librosa.onset.onset_strength(S=spectra.T, sr=SAMPLE_HZ, hop_length=HOP)
+        onset = librosa.onset.onset_strength(S=spectra.T, sr=SAMPLE_HZ, hop_length=HOP, center=False)
         tempo, beats = librosa.beat.beat_track(onset_envelope=onset, sr=SAMPLE_HZ, hop_length=HOP, units="time")
         rhythm = dataclasses.replace(
             one.rhythm,

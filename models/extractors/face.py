@@ -1,7 +1,6 @@
 """Faces of frames: box, landmarks and crop by MTCNN, and an embedding by a network trained on faces."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -16,26 +15,10 @@ from models.extractors.compiled import compiled
 from models.extractors.extractor import Extractor, Prepared, pad_batch
 from models.extractors.face_cascade import Detections, DetectorOptions, FaceCascade, best_per_frame
 from models.extractors.face_embedding import embedding_network, standardised
+from models.extractors.people import Face, FaceDetection
 
 CROP_SIDE = 160  # px, what InceptionResnetV1 was trained on
 _JPEG_QUALITY = 90
-
-
-@dataclass(frozen=True)
-class FaceDetection:
-    """A detected face."""
-
-    box: np.ndarray  # float32 [4] x1, y1, x2, y2 in pixels of the frame; may reach outside it
-    landmarks: np.ndarray  # float32 [5, 2] x, y of left eye, right eye, nose, left and right mouth corner, as seen
-    probability: float  # of O-Net, above the last threshold
-
-
-@dataclass(frozen=True)
-class Face(FaceDetection):
-    """A face with its picture and embedding."""
-
-    crop: bytes  # JPEG of 160 x 160 px
-    embedding: np.ndarray  # float16 [512], of length 1: the dot product of two is the similarity of the faces
 
 
 class FaceExtractor(Extractor):

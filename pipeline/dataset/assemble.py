@@ -97,12 +97,7 @@ def assemble(
 
     modalities = with_derived(batches[0].features) if batches else ()
     clips = _clips_table(batches, rows, modalities)
-    pairs = find_near_duplicates([row.sketch for row in rows])
-    originals = name_originals(clips["clip_id"].tolist(), clips["content_hash"].tolist(), pairs)
-    clips["copies"] = pd.array(originals, dtype="string")
-    sounds = same_sounds([row.sound for row in rows], [row.tempo for row in rows])
-    clips["same_sound"] = pd.array(name_originals(clips["clip_id"].tolist(), [""] * len(clips), sounds), dtype="string")
-    clips = with_records(clips, others)
+    clips = with_records(_with_copies(clips, rows), others)
     labels = make_labels(clips, options)
     clips["label"], clips["percentile"], clips["split"] = labels.label, labels.percentile, labels.split
     statistics = {
@@ -237,6 +232,18 @@ def _clips_table(batches: Sequence[BatchFiles], rows: Sequence[_Row], modalities
         if find_modality(modality).reads == "sound":
             clips[f"without_{modality}"] = pd.array([row.without.get(modality) for row in rows], dtype="string")
     return clips
+
+
+def _with_copies(clips: pd.DataFrame, rows: Sequence[_Row]) -> pd.DataFrame:
+    """The table with `copies` and `same_sound`: clip_id of the first of the clips that show, or sound, the same."""
+    clip_ids = clips["clip_id"].tolist()
+    pictures = find_near_duplicates([row.sketch for row in rows])
+    sounds = same_sounds([row.sound for row in rows], [row.tempo for row in rows])
+    copies = name_originals(clip_ids, clips["content_hash"].tolist(), pictures)
+    same_sound = name_originals(clip_ids, [""] * len(clips), sounds)
+    return clips.assign(
+        copies=pd.array(copies, dtype="string"), same_sound=pd.array(same_sound, dtype="string")
+    )  # fmt: skip
 
 
 def _faces_table(clip_ids: Sequence[str], rows: Sequence[_Row]) -> pa.Table:

@@ -14,7 +14,7 @@ from pipeline.music.synchrony import Synchrony
 
 MIN_OFF_S = 0.07  # viewers accept sound 0.045 s early to 0.125 s late (ITU-R BT.1359)
 MIN_REFERENCES = 3  # top clips with a lag that is known
-_SURE = 2.0  # standard deviations that a lag lies beyond the limit
+_SURE = 2.5  # standard deviations that the lag of some window of a finding lies beyond the limit
 _USUAL_SHARE, _WIDER = 0.75, 1.5  # limit: so many times what this share of the top clips' windows stay within
 _CORE_S = 1.0  # the middle of a window, which is what a finding is said to last
 _HALF_BEAT = 0.42  # of the period: a lag this near to half a beat is late as well as early, unless other clips tell
@@ -47,7 +47,7 @@ class BeatFinding:
 
     @property
     def meaning(self) -> str:
-        return f"the top clips keep within {self.limit_s:.2f} s of one another, the usual moment of the beat"
+        return f"the top clips keep within {self.limit_s:.2f} s of one moment of the beat"
 
 
 def find_off_beat(clip: Synchrony | None, references: Sequence[Synchrony | None]) -> list[BeatFinding]:
@@ -70,12 +70,14 @@ def find_off_beat(clip: Synchrony | None, references: Sequence[Synchrony | None]
     middle_error = float(np.median(away)) / np.sqrt(len(theirs))
     lag = _lags(clip) - middle
     error = np.hypot(clip.lag_error_s, middle_error)
-    sure = np.nan_to_num(np.abs(lag) - _SURE * error) > limit
+    off = np.abs(np.nan_to_num(lag)) > limit
     if not clip.beat_certain:
-        sure &= np.abs(np.nan_to_num(lag)) <= _HALF_BEAT * clip.period_s
+        off &= np.abs(np.nan_to_num(lag)) <= _HALF_BEAT * clip.period_s
+    sure = off & (np.abs(lag) - _SURE * error > limit)
     return [
         BeatFinding(*_bounds(clip, first, last), *_mean(lag[first : last + 1], error[first : last + 1]), limit)
-        for first, last in _runs(np.where(sure, np.sign(lag), 0.0))
+        for first, last in _runs(np.where(off, np.sign(lag), 0.0))
+        if sure[first : last + 1].any()
     ]
 
 

@@ -25,8 +25,8 @@ from pipeline.modalities.tracks import Track, lead_of, match_faces
 if TYPE_CHECKING:
     import torch
 
-    from models.extractors.face import Face as FaceResult
     from models.extractors.face import FaceExtractor
+    from models.extractors.people import Face as FaceResult
     from models.virality.inputs import InputSpec, ModalityInput
     from pipeline.modalities.record import StateDict
 

@@ -1,4 +1,4 @@
-"""Music and motion of a clip as numbers: its tempo and beats, its fingerprint, and the dancer's beats against them.
+"""Music and motion of a clip as numbers: tempo, beats, fingerprint, the dancer against them.
 
 In: log-mel spectra, times and joint positions as arrays. Out: beats, fingerprints, lags and strengths over time, with
 confidences and errors.

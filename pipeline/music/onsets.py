@@ -25,7 +25,7 @@ def audible(log_mel: np.ndarray) -> np.ndarray:
 
 def is_silent(log_mel: np.ndarray) -> bool:
     """Whether there is nothing to be heard in float [S, 64], decibels."""
-    return not len(log_mel) or _loudest(log_mel.astype(np.float32)) < SILENT_DB
+    return not len(log_mel) or bool(_loudest(log_mel.astype(np.float32)) < SILENT_DB)
 
 
 def _loudest(spectra: np.ndarray) -> np.float32:

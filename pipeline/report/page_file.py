@@ -120,12 +120,12 @@ def _scripts() -> Mapping[str, Markup]:
         "scripted": Markup('document.documentElement.classList.add("scripted");'),
         "modules": embedded({"imports": {f"report/{name}": _data_url(name) for name in module_names()}}),
         "first": Markup(_START),
-        "charts": _charts(),
+        "charts": charts_script(),
     }
 
 
 @cache
-def _charts() -> Markup:
+def charts_script() -> Markup:
     """Vega-Embed with Vega and Vega-Lite as one script."""
     source = vl_convert.javascript_bundle(_VEGA).replace("</script", "<\\/script")
     return Markup(f"(() => {{{source}}})();")

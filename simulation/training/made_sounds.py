@@ -47,7 +47,8 @@ def make_sound(seed: int, kind: str = "", seconds: float = 0.0) -> MadeSound:
     low, high = np.log(_SECONDS)
     length = float(np.exp(rng.uniform(low, high)))
     size = round((seconds or length) * SAMPLE_HZ)
-    samples, beats, downbeat, bpm, style = np.zeros(size, np.float32), np.zeros(0), 0, 0.0, None
+    samples: np.ndarray = np.zeros(size, np.float32)
+    beats, downbeat, bpm, style = np.zeros(0), 0, 0.0, None
     if kind in TRACKS:
         style = draw_style(seed)
         samples, beats, downbeat, bpm = _excerpt(style, size, rng)

@@ -105,7 +105,7 @@ def _minimised(loss: Callable[[Tensor], Tensor], width: int) -> np.ndarray:
         value.backward()
         return value
 
-    optimiser.step(closure)  # type: ignore[no-untyped-call]
+    optimiser.step(closure)
     return weights.detach().numpy()
 
 
@@ -135,7 +135,7 @@ def main(arguments: list[str] | None = None) -> None:
         weights = fit_choices([one for pair in musical if (one := choices_of(*pair)) is not None])
         pattern, tempo = np.round(weights[:-3].reshape(pattern.shape), 2), np.round(weights[-3:], 2)
     meter.PATTERN, meter.TEMPO = pattern.astype(np.float32), tempo.astype(np.float32)  # of which grids are made below
-    found = [one for pair in sounds(options.sounds, options.sounds) if (one := evidence_of(*pair)) is not None]
+    found = [given for pair in sounds(options.sounds, options.sounds) if (given := evidence_of(*pair)) is not None]
     tempo_odds = fit_odds(np.stack([tempo_evidence(grid) for grid, *_ in found]), np.array([ok for _, ok, _ in found]))
     evidence = [beat_evidence(grid, float(tempo_evidence(grid) @ tempo_odds)) for grid, *_ in found]
     beat_odds = fit_odds(np.concatenate(evidence), np.concatenate([right for *_, right in found]))

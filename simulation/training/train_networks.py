@@ -47,11 +47,11 @@ _BUDGETS = {
     "scene": Budget(steps=2_500, batch=32, learning_rate=2e-3),
     "appearance": Budget(steps=4_000, batch=32, learning_rate=2e-3),
     "face": Budget(steps=2_500, batch=32, learning_rate=2e-3),
-    "audio": Budget(steps=1_500, batch=32, learning_rate=3e-3),
+    "audio": Budget(steps=900, batch=16, learning_rate=3e-3),
 }
 _SAVES = 4  # on the way
 _FACE_FRAMES = 4_000  # of the training set, each with a face or two
-_SOUNDS, _SOUNDS_JUDGED = 1_500, 300
+_SOUNDS, _SOUNDS_JUDGED = 1_000, 200
 
 
 @dataclass(frozen=True)
@@ -220,7 +220,9 @@ def _train_audio(setup: TrainingSetup, budget: Budget) -> TrainedNetwork:
     sounds = audio_training.Sounds(training, round(entry.window_s * SAMPLE_HZ / HOP), seed=0)
     task = audio_training.SoundTask(entry.architecture, seed=0)
     loss = partial(audio_training.sound_loss, device=setup.device)
-    state = state_to_bundle(_fit("audio", task, loss, sounds, setup, budget, bundled=attrgetter("embedding")).embedding)
+    averaged = _fit("audio", task, loss, sounds, setup, budget, bundled=attrgetter("embedding"))
+    assert isinstance(averaged, audio_training.SoundTask)
+    state = state_to_bundle(averaged.embedding)
     judged = audio_training.HELD_OUT_SOUNDS[: setup.sounds_judged]
     score = audio_training.evaluate_sound(_extractor("audio", setup, state), training[: setup.sounds_judged], judged)
     seconds = f"{audio_training.SECONDS:.0f} s of {len(training)} made sounds"

@@ -1,11 +1,8 @@
 """Small rows of every modality as the extractors would make them, for any test that needs some."""
 
-import functools
-import io
 from collections.abc import Callable
 
 import numpy as np
-from PIL import Image
 
 from pipeline.modalities.appearance import AppearanceRows
 from pipeline.modalities.audio import AudioRows
@@ -14,6 +11,7 @@ from pipeline.modalities.pose import PoseRows
 from pipeline.modalities.record import Grid, ModalityRows
 from pipeline.modalities.scene import SceneRows
 from pipeline.modalities.tracks import Track
+from tests.support.pictures import jpeg
 
 WIDTH = 48  # of features, in place of the 2048 of a real network
 
@@ -109,11 +107,3 @@ def rows_of(modality: str, clip_id: str = "clip", seed: int = 0) -> ModalityRows
         "pose": pose_rows, "face": face_rows, "scene": scene_rows, "appearance": appearance_rows, "audio": audio_rows,
     }  # fmt: skip
     return make[modality](clip_id, seed=seed)
-
-
-@functools.cache
-def jpeg(tone: int) -> bytes:
-    """A 160 x 160 px JPEG of one grey tone, which decodes to exactly that tone."""
-    buffer = io.BytesIO()
-    Image.new("RGB", (160, 160), (tone, tone, tone)).save(buffer, "JPEG")
-    return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""Imports what a build imports, and does nothing else: for `warm_process` to load before it forks."""
+"""Imports what a build imports, and makes the charts' script: for `warm_process` to have before it forks."""
 
 # ruff: noqa: F401
 import facenet_pytorch
@@ -16,5 +16,7 @@ import pipeline.extraction.extract
 import pipeline.report.render
 import tasks
 from models.extractors.mmpose_compat import import_mmpose
+from pipeline.report.page_file import charts_script
 
 import_mmpose()
+charts_script()

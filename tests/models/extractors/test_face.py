@@ -10,9 +10,10 @@ from facenet_pytorch import InceptionResnetV1, extract_face, fixed_image_standar
 from PIL import Image
 
 from models.errors import ProfileError, WeightsError
-from models.extractors.face import Face, FaceExtractor, face_crop, select_faces
+from models.extractors.face import FaceExtractor, face_crop, select_faces
 from models.extractors.face_cascade import Detections
 from models.extractors.face_embedding import EMBEDDING_SIZE, embedding_network
+from models.extractors.people import Face
 from tests.support.real_frames import sampled
 
 CPU = torch.device("cpu")

@@ -15,7 +15,8 @@ import torch
 from benchmarks.counted_device import Counts, counted_device
 from models.extractors.appearance import AppearanceExtractor
 from models.extractors.extractor import Extractor, Prepared
-from models.extractors.face import Face, FaceExtractor
+from models.extractors.face import FaceExtractor
+from models.extractors.people import Face
 from models.extractors.pose import PoseExtractor
 from models.extractors.resnet import Preprocessing
 from models.extractors.scene import SceneExtractor

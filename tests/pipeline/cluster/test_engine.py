@@ -1,7 +1,6 @@
 """Extraction on a Ray cluster of two nodes, workspace on S3: the files of one machine, whatever dies meanwhile."""
 
 import importlib
-import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -13,7 +12,7 @@ import pytest
 import torch
 
 from benchmarks.tiny_clips import render_clip
-from models.extractors.extractor import Extractor, Prepared
+from models.extractors.extractor import Extractor
 from pipeline.cluster.engine import Cluster, extract_on_cluster
 from pipeline.core.errors import ProfileError
 from pipeline.decode.worker_process import WorkerError
@@ -21,12 +20,22 @@ from pipeline.extraction.extract import Extracted, Progress
 from pipeline.extraction.owners import Extraction
 from pipeline.features.plan import plan_shards
 from tests.end_to_end.workspaces import contents
+from tests.pipeline.cluster.traps import (
+    end_once,
+    in_vain,
+    kill,
+    kill_me,
+    plain,
+    run_out_of_memory,
+    signal_the_node,
+    trap,
+    wait_for_another,
+)
 from tests.support.extraction import (
     BATCH,
     CPU,
     LIMITS,
     SAMPLING,
-    SquareFinder,
     endings_by_clip,
     ingested,
     rows_by_clip,
@@ -37,73 +46,6 @@ from tests.support.ray_cluster import TwoNodes, two_nodes
 CLIPS = 6
 BIG = 2  # the clip that is of another size
 Build = Callable[[str, torch.device], Extractor]
-
-
-class Trap(SquareFinder):
-    """Does something before it looks at frames, told whether they are of the big clip; if that is true, sees nobody."""
-
-    def __init__(self, modality: str, spring: Callable[[bool], bool | None]):
-        super().__init__(modality)
-        self._spring = spring
-
-    def prepare(self, frames: torch.Tensor) -> Prepared:
-        blind = self._spring(frames.shape[1:3] == (192, 128))
-        return super().prepare(torch.zeros_like(frames) if blind else frames)
-
-
-def trap(spring: Callable[[bool], bool | None], modality: str, device: torch.device) -> Extractor:
-    return Trap(modality, spring) if modality == "pose" else SquareFinder(modality)
-
-
-def plain(modality: str, device: torch.device) -> Extractor:
-    return SquareFinder(modality)
-
-
-def wait_for_another(folder: str, is_big: bool) -> None:
-    """Until two processes have come here."""
-    Path(folder, str(os.getpid())).touch()
-    while len(os.listdir(folder)) < 2:
-        time.sleep(0.01)
-
-
-def in_vain(modality: str, device: torch.device) -> Extractor:
-    raise ProfileError(f"no {modality} on {device}")
-
-
-def end_once(end: Callable[[], None], folder: str, is_big: bool) -> None:
-    if is_big and not Path(folder, "ended").exists():
-        Path(folder, "ended").touch()
-        end()
-
-
-def kill_me() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def run_out_of_memory() -> None:
-    raise torch.OutOfMemoryError("CUDA out of memory")
-
-
-def kill(folder: str, is_big: bool) -> None:
-    if is_big:
-        Path(folder, str(time.monotonic_ns())).touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-
-
-def signal_the_node(number: int, head: str, folder: str, is_big: bool) -> bool:
-    """To the raylet of the node that is not the head, whose child this process is; on the head, wait for that.
-
-    Then the process waits to be killed, or to be let go on, which a file tells it, and sees nobody from then on.
-    """
-    import ray
-
-    on_head = ray.get_runtime_context().get_node_id() == head
-    if not on_head and not Path(folder, "signalled").exists():
-        os.kill(os.getppid(), number)
-        Path(folder, "signalled").touch()
-    while not Path(folder, "signalled" if on_head else "go on").exists():
-        time.sleep(0.01)
-    return not on_head
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,8 @@ from pipeline.cluster.staging import Staging
 from pipeline.core.errors import OptionError, WorkspaceError
 from pipeline.extraction.owners import Extraction
 from pipeline.features.plan import ShardPlan, plan_shards
-from tests.support.extraction import BATCH, LIMITS, SAMPLING, SquareFinder, ingested, shard_file, specs
+from tests.support.extraction import BATCH, LIMITS, SAMPLING, ingested, shard_file, specs
+from tests.support.square_finder import SquareFinder
 
 (POSE,) = specs("pose")
 

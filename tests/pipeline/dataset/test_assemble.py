@@ -268,8 +268,9 @@ def test_clips_with_the_same_sound_are_known_and_those_held_out_of_other_challen
     assert dataset.read_statistics()["same_sound"] == {"clips": 5, "held_out_of_other_challenges": 1}
 
 
-def test_a_dataset_without_sounds_has_none_the_same(workspace: Path) -> None:
-    dataset = DatasetFolder(str(workspace), "datasets/one")
+def test_a_dataset_without_sounds_has_none_the_same(tmp_path: Path) -> None:
+    dataset = DatasetFolder(str(tmp_path / "ws"), "datasets/one")
+    assemble(dataset, [make_batch(tmp_path / "ws", CLIPS, modalities=("pose", "scene"))])
     assert dataset.read_clips()["same_sound"].isna().all()
     assert dataset.read_statistics()["same_sound"] == {"clips": 0, "held_out_of_other_challenges": 0}
 

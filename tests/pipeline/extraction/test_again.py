@@ -15,7 +15,6 @@ from tests.support.extraction import (
     BATCH,
     CHEAP,
     SAMPLING,
-    SquareFinder,
     cheap,
     endings_by_clip,
     endings_file,
@@ -27,6 +26,7 @@ from tests.support.extraction import (
     specs,
     tiny,
 )
+from tests.support.square_finder import SquareFinder
 from tests.support.watched_store import WatchedStore
 
 

@@ -10,7 +10,6 @@ from benchmarks.tiny_clips import render_clip
 from pipeline.features.reader import ShardReader
 from tests.support.extraction import (
     CHEAP,
-    SquareFinder,
     bits,
     cheap,
     endings_by_clip,
@@ -20,6 +19,7 @@ from tests.support.extraction import (
     specs,
     tiny,
 )
+from tests.support.square_finder import SquareFinder
 
 
 def test_a_clip_whose_worker_died_once_has_each_frame_once(tmp_path: Path, hostile: None) -> None:

@@ -1,7 +1,6 @@
 """Several owners of networks: the files of one, whoever took which shard; one that fails or is killed ends them all."""
 
 import os
-import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -16,28 +15,10 @@ from pipeline.extraction.extract import Extracted, Progress
 from pipeline.extraction.owners import Extraction, extract_by_owners
 from pipeline.features.plan import plan_shards
 from tests.end_to_end.workspaces import contents
-from tests.support.extraction import BATCH, CPU, LIMITS, SAMPLING, SquareFinder, ingested, no_worker_is_left, specs
+from tests.pipeline.extraction.builders import COUNTS, build, build_for_the_last_time, build_in_vain
+from tests.support.extraction import BATCH, CPU, LIMITS, SAMPLING, ingested, no_worker_is_left, specs
 
 CLIPS, OWNERS = 7, 2
-COUNTS = "VDV_TEST_OWNERS"  # a folder in which each process that builds networks leaves a file
-
-
-def build(modality: str, device: torch.device) -> Extractor:
-    Path(os.environ[COUNTS], str(os.getpid())).touch()
-    return SquareFinder(modality)
-
-
-def build_in_vain(modality: str, device: torch.device) -> Extractor:
-    raise ProfileError(f"no {modality} on {device}")
-
-
-def build_for_the_last_time(modality: str, device: torch.device) -> Extractor:
-    """Of the second process that comes here; the first one builds."""
-    try:
-        Path(os.environ[COUNTS], "first").touch(exist_ok=False)
-    except FileExistsError:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return SquareFinder(modality)
 
 
 @pytest.fixture

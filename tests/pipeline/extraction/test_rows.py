@@ -23,15 +23,14 @@ from tests.support.extraction import (
     CPU,
     LIMITS,
     SAMPLING,
-    SquareFinder,
     bits,
     cheap,
     extract,
-    person_box,
     rows_by_clip,
     specs,
     tiny,
 )
+from tests.support.square_finder import SquareFinder, person_box
 
 
 def all_bits(workspace: Path | str, wanted: Any) -> dict[tuple[str, str], Any]:

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.extractors.face import Face
-from models.extractors.people import People
+from models.extractors.audio.extractor import AudioWindow
+from models.extractors.people import Face, People
 from models.extractors.scene import Scene
 from pipeline.decode.clips import Ending
 from pipeline.features.columns import to_batch
@@ -124,7 +124,10 @@ def test_features_keep_their_width_and_their_bits(width: int) -> None:
 
 
 def test_rows_of_a_clip_of_one_frame_can_be_stored() -> None:
-    results = {"pose": people(5, 9), "face": face(30), "scene": scene(), "appearance": scene().feature}
+    window = AudioWindow(scene().feature, RANDOM.normal(-30, 10, (40, 64)).astype(np.float16))
+    results = {
+        "pose": people(5, 9), "face": face(30), "scene": scene(), "appearance": scene().feature, "audio": window,
+    }  # fmt: skip
     for modality in extracted_names():
         rows = assemble(modality, ENDING, grid(1), indices(0), [results[modality]], 0.5)
         # A table's columns check shapes and types: what the rows promise.
@@ -135,6 +138,6 @@ def test_a_clip_without_frames_gives_rows_without_frames() -> None:
     for modality in extracted_names():
         rows = assemble(modality, ENDING, grid(0), indices(), [], 1.0)
         assert len(rows.grid.frame_index) == 0
-        if modality in ("scene", "appearance"):
+        if modality in ("scene", "appearance", "audio"):
             assert rows.feature.dtype == np.float16
             assert len(rows.feature) == 0
