@@ -196,7 +196,8 @@ def made_music(music: PlantedMusic, seconds: float) -> dict:
     if not music.why:
         late = [(music.lag_s or 0.0) + 0.01 * place for place in range(6)]  # of the body and five limbs
         rows += [1 + 254 * np.abs(np.sin(np.pi * (phase - by * music.bpm / 60))) for by in late]
-        kinematic = [(beats + by)[(beats + by >= 0) & (beats + by < seconds)] for by in late]
+        kinematic = [beats[: max(0, len(beats) - place)] + by for place, by in enumerate(late)]  # ever fewer
+        kinematic = [one[(one >= 0) & (one < seconds)] for one in kinematic]
         middle = np.arange(1.5, max(seconds - 1.5, 1.5) + 0.01, 0.5)
         lag = np.full((3, len(middle)), -32768.0)
         lag[0] = 100 * middle

@@ -134,9 +134,9 @@ def music_entry(audio: AudioRows, danced: SynchronyRows | None, why: str, usual:
 def _loudness(audio: AudioRows, times: np.ndarray, rate: float) -> np.ndarray:
     """uint8: amplitude (root mean square over all bands) around each moment, 255 at the loudest."""
     power = (10 ** (audio.log_mel.astype(np.float64) / 10)).mean(1)
-    amplitude = np.sqrt(_around(power, times, rate, np.mean))
     inside = (times >= audio.heard[0]) & (times <= audio.heard[1])
-    return _bytes(np.where(inside, amplitude, 0) / max(float(amplitude.max(initial=0)), 1e-9))
+    amplitude = np.where(inside, np.sqrt(_around(power, times, rate, np.mean)), 0)
+    return _bytes(amplitude / max(float(amplitude.max(initial=0)), 1e-9))
 
 
 def _onsets(audio: AudioRows, times: np.ndarray, rate: float) -> np.ndarray:

@@ -155,6 +155,9 @@ def test_curves_and_beats_of_the_motion_are_the_planted_ones(opened: Opened) -> 
         (loudness,) = marks(page, ".loudness")
         outline = points(loudness["d"])
         assert len(outline) == 2 * len(times)
+        (jagged,) = marks(page, ".onsets")
+        heights = points(jagged["d"])[:, 1]
+        assert (heights.max() - heights) / 60 == pytest.approx(np.exp(-8 * ((times - 0.2) * 112 / 60 % 1)), abs=0.01)
         half = np.abs(outline[: len(times), 1] - np.mean(outline[:, 1]))
         onsets = np.exp(-8 * ((times - 0.2) * 112 / 60 % 1))
         assert half / 30 == pytest.approx((90 + 127.5 * onsets) / 255, abs=0.01)
@@ -191,6 +194,7 @@ def test_each_limb_on_demand(opened: Opened) -> None:
         for place, limb in enumerate(limbs, start=1):
             first = float(marks(page, f"[data-line='{limb}'] .rest")[0]["data-at"])
             assert first == pytest.approx(0.2 + 0.12 + 0.01 * place, abs=0.006)
+            assert len(marks(page, f"[data-line='{limb}'] .rest")) == len(beats_of(0)) - place
         now = page.locator(DRAWING).bounding_box()
         assert high
         assert now
@@ -262,8 +266,10 @@ def test_the_line_moves_with_the_skeleton_and_the_players_slider_moves_it(opened
         assert at == pytest.approx(float(x_of(page, stood)), abs=9)
         page.locator(MOMENT).fill("5")
         assert float(marks(page, ".now")[0]["x1"]) == pytest.approx(float(x_of(page, 5)), abs=0.5)
+        page.get_by_role("button", name="Play", exact=True).click()
         page.locator(DRAWING).focus()
         page.keyboard.press("Home")
+        page.get_by_role("button", name="Play", exact=True).wait_for()
         page.wait_for_timeout(200)
         assert page.locator(MOMENT).input_value() == "0", "who goes somewhere is not carried away"
 

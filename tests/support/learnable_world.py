@@ -25,6 +25,7 @@ from pipeline.modalities.audio import AudioRows
 from pipeline.modalities.face import FaceRows
 from pipeline.modalities.pose import PoseRows
 from pipeline.modalities.record import Grid, ModalityRows
+from pipeline.modalities.registry import extracted_names
 from pipeline.modalities.tracks import Track
 from tests.support.feature_rows import appearance_rows, audio_rows, face_rows, scene_rows
 
@@ -35,9 +36,6 @@ UPRIGHT = np.array(
     ],
     float,
 )  # px, COCO-17 of a standing person, origin at the pelvis; image right is the person's left  # fmt: skip
-
-
-PICTURES = ("pose", "appearance", "face", "scene")  # modalities that are seen
 
 
 @dataclass(frozen=True)
@@ -125,9 +123,7 @@ def rows_of(modality: str, clip: Clip, seed: int = 0) -> ModalityRows:
     if modality == "scene":
         return scene_rows(clip.clip_id, frames=max(1, clip.frames // 10), width=16, seed=noise)
     if modality == "audio":
-        if clip.audio is not None:
-            return clip.audio
-        rows = audio_rows(clip.clip_id, windows=max(5, clip.frames // 10), width=20, seed=noise)
+        rows = clip.audio or audio_rows(clip.clip_id, windows=max(1, clip.frames // 10), width=20, seed=noise)
         if clip.sound is None:
             return rows
         track = np.random.default_rng(clip.sound).integers(-(2**31), 2**31, 400).astype(np.int32)
@@ -139,7 +135,7 @@ def make_batch(
     workspace: Path,
     clips: Sequence[Clip],
     name: str = "june",
-    modalities: Sequence[str] = PICTURES,
+    modalities: Sequence[str] = extracted_names(),
     weights: str = "sha256:00",
     seed: int = 0,
 ) -> BatchFiles:

@@ -32,13 +32,13 @@ WHOLE = Pace(CURVES_HZ, 100.0)
 
 
 def clicks(beats: np.ndarray) -> AudioRows:
-    """Sound at its beats, each a little louder than the one before, and silence between; heard from 0.5 s on."""
+    """Sound about its beats, each a little louder than the one before, and silence between; heard from 0.5 s on."""
     rows = audio_rows(windows=SECONDS, bpm=BPM)
-    level = np.full(100 * SECONDS, -90.0)
-    for number, beat in enumerate(beats):
-        level[int(100 * beat) : int(100 * beat) + 2] = -20 + number
+    level, at = np.full(100 * SECONDS, -90.0), np.round(100 * beats).astype(int)
+    level[10:20] = 0.0  # of silence that was put before the sound there is nothing to be shown
+    level[at - 2] = level[at - 1] = level[at] = level[at + 1] = -20 + np.arange(len(beats))
     onset = np.zeros(100 * SECONDS, np.float32)
-    onset[(100 * beats).astype(int)] = np.arange(1, len(beats) + 1)
+    onset[at] = np.arange(1, len(beats) + 1)
     return replace(
         rows,
         log_mel=np.repeat(level[:, None], 64, 1).astype(np.float16),
@@ -94,7 +94,9 @@ def test_loudness_and_onsets_are_where_they_are_heard() -> None:
         assert (curve[between] == 0).all()
         assert curve.argmax() == peaks[-1]
         assert curve.max() == 255
-    assert (np.diff(loudness[peaks].astype(int)) >= 0).all()
+    assert (loudness[peaks - 1] == 0).all()
+    assert (loudness[peaks + 1] == 0).all()
+    assert (np.diff(loudness[peaks].astype(int)) > 0).all()
     assert loudness[: int(0.5 * CURVES_HZ)].max() == 0, "before the sound begins"
     assert entry["heard"] == [0.5, SECONDS]
 
