@@ -13,6 +13,7 @@ import pytest
 
 from benchmarks.tiny_clips import tiny_world
 from pipeline.core.interrupt import EXIT_CODE
+from pipeline.modalities.registry import extracted_names
 from tests.end_to_end.workspaces import run, words
 from tests.support.orphans import still_running
 from tests.support.ray_cluster import TwoNodes, two_nodes
@@ -59,7 +60,7 @@ def test_a_command_extracts_on_a_cluster_and_leaves_no_process(cluster: TwoNodes
     assert done.code == 0, done.output
     assert "5 ok, 0 partial, 1 failed" in done.output
     made = fsspec.filesystem("s3").find(f"{s3}/workspace")
-    assert sum("/features/" in path and path.endswith(".parquet") for path in made) == 4 * 3
+    assert sum("/features/" in path and path.endswith(".parquet") for path in made) == 3 * len(extracted_names())
     assert not any("/attempts/" in path for path in made)
     assert not (folder.parent / "imported").exists()
 
