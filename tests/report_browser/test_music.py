@@ -179,6 +179,8 @@ def test_the_lag_is_drawn_with_its_error_late_above_the_line(opened: Opened) -> 
             assert edges[: len(lags), 1] == pytest.approx(drawn[:, 1] - 0.02 * 46 / 0.2, abs=0.2)
             assert edges[len(lags) :, 1][::-1] == pytest.approx(drawn[:, 1] + 0.02 * 46 / 0.2, abs=0.2)
             texts = page.locator(f"{DRAWING} text").all_text_contents()
+            behind = "the challenge's usual" if row == 0 else "the beat"
+            assert f"Lag behind {behind}" in texts
             at = {text: float(one["y"]) for text, one in zip(texts, marks(page, "text"), strict=True)}
             assert at["late"] < float(zero["y1"]) < at["early"]
 

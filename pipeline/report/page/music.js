@@ -61,9 +61,10 @@ const WHY = {
   too_short: "The dancer is seen for too short a time while there is music",
 };
 
+const usualLag = (clip) => payload.challenges[clips.challenge[clip]].usual_lag;
+
 function lagInWords(clip, { clip_lag: lag, clip_lag_error: error, period, certain }) {
-  const usual = payload.challenges[clips.challenge[clip]].usual_lag;
-  const against = usual ? "against the challenge's usual" : "against the beat itself, for no other clip tells what is usual";
+  const against = usualLag(clip) ? "against the challenge's usual" : "against the beat itself, for no other clip tells what is usual";
   if (lag == null) return "not known: the motion follows the beat too loosely to tell";
   const within = Math.abs(lag) <= 2 * error ? ", which may well be none" : "";
   const half = !certain && Math.abs(Math.abs(lag) - period / 2) < 2 * error ? " So near to half a beat, late may as well be early." : "";
@@ -136,7 +137,7 @@ export function musicSection(clip, length, seek) {
   const sound = unpack(entry);
   const shown = length || sound.seconds;
   if (!shown) return { element: section(facts(clip, entry)), moving: null };
-  const drawing = musicDrawing(sound, shown, seek);
+  const drawing = musicDrawing(sound, usualLag(clip) ? "the challenge's usual" : "the beat", shown, seek);
   const keys = KEYS.slice(0, sound.lines.length ? 4 : 3).map(([name, text], place) =>
     h("span", { "--key": `var(--${name})` }, place === 1 && !sound.lines.length ? "onsets (the jagged line)" : text));
   return {

@@ -23,8 +23,8 @@ function runs(values, known) {
   return found;
 }
 
-/** sound: as music.unpack gives it. Returns { element, seconds, draw(moment), showLimbs(yes) }. */
-export function musicDrawing(sound, shown, seek) {
+/** sound: as music.unpack gives it; against: what the lag is behind. Returns { element, seconds, draw(moment), showLimbs(yes) }. */
+export function musicDrawing(sound, against, shown, seek) {
   const now = svg("line", { class: "now" });
   const picture = svg("svg", { "aria-hidden": "true", focusable: "false" });
   const summary = `${sound.beats.length} beats of the music${sound.lines.length ? `, ${sound.lines[0].beats.length} of the body` : ""}`;
@@ -49,7 +49,7 @@ export function musicDrawing(sound, shown, seek) {
     for (const line of state.limbs ? sound.lines.slice(1) : sound.lines.slice(0, 1)) {
       lane(`Speed of the ${line.name}, up to ${number(line.top, 1)} trunk lengths a second`, state.limbs ? LIMB : BODY, (y, height) => drawSpeed(line, y, height));
     }
-    if (sound.lags.length) lane("Lag behind the challenge's usual", LAG, drawLag);
+    if (sound.lags.length) lane(`Lag behind ${against}`, LAG, drawLag);
     const through = sound.beats.filter((beat) => beat.at <= shown)
       .map((beat) => svg("line", { class: "through", x1: x(beat.at), x2: x(beat.at), y1: TITLE, y2: top }));
     set(picture, { viewBox: `0 0 ${state.width} ${top + AXIS}`, width: state.width, height: top + AXIS });
