@@ -18,7 +18,7 @@ from tests.support.ingest_world import Probing, World
 from tests.support.whole_files import flip
 
 # The tiny profile looks at 4 of the 9.5 s of a clip.
-MODALITIES = ("pose", "appearance", "face", "scene")
+MODALITIES = ("pose", "appearance", "face", "scene", "audio")
 
 
 @pytest.fixture

@@ -53,7 +53,8 @@ def test_the_cache_folder_may_come_from_the_environment(tmp_path: Path, monkeypa
     (tmp_path / "mine" / entry.file_name).write_bytes(b"another file")
     profile = tmp_path / "only-appearance.toml"
     head, _, table = TINY_PROFILE.read_text().partition("[appearance]")
-    profile.write_text(head + "[appearance]" + table.replace("untrained:0", "imagenet-resnet18-v1"))
+    table = table.replace("untrained:0", "imagenet-resnet18-v1", 1).replace("resnet10-w32", "resnet18", 1)
+    profile.write_text(head + "[appearance]" + table)
     done = luigi_command("FetchWeights", tmp_path, "--profile", str(profile))
     assert done.code not in (0, None)
     assert str(tmp_path / "mine" / entry.file_name) in done.output  # found there, and seen to be another file
