@@ -63,7 +63,7 @@ def test_it_is_said_in_words(opened: Opened) -> None:
         assert said["Tempo"] == "112 beats a minute, confidence 92 %"
         assert said["Keeps to the beat"].startswith("62 % ")
         assert said["Lag"] == "0.12 s behind the beat, ± 0.02 s, against the challenge's usual."
-        assert said["Number of the beat"].startswith("certain")
+        assert said["Number of the beat"].startswith("told by other clips")
         same = [row for row, one in enumerate(clips["same_sound"]) if one == clips["same_sound"][0]]
         assert said["The same track"] == f"in {len(same) - 1} other clips, all of this challenge"
         assert "This page holds no sound" in page.locator(SECTION).inner_text()
@@ -72,7 +72,7 @@ def test_it_is_said_in_words(opened: Opened) -> None:
         assert said["Tempo"].startswith("113 beats")
         assert said["Lag"].startswith("0.08 s ahead of the beat, ± 0.02 s, against the beat itself")
         assert clips["challenge"][1] == 1, "the challenge of which nothing usual is known"
-        assert said["Number of the beat"].startswith("not certain: the dancer may be off by whole beats (0.53 s")
+        assert said["Number of the beat"].startswith("not told: the dancer may be off by whole beats (0.53 s")
         assert said["The same track"] == "in no other clip of this report"
 
 

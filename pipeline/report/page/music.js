@@ -74,8 +74,8 @@ function lagInWords(clip, { clip_lag: lag, clip_lag_error: error, period, certai
 function beatInWords({ clip_lag: lag, certain, period }) {
   if (lag == null) return null;
   return certain
-    ? "certain: other clips of the challenge put the same poses on the same beats"
-    : `not certain: the dancer may be off by whole beats (${number(period)} s each), and other clips do not tell`;
+    ? "told by other clips of the challenge, which put the same poses on the same beats"
+    : `not told: the dancer may be off by whole beats (${number(period)} s each), and other clips do not tell`;
 }
 
 function company(clip) {
