@@ -33,6 +33,7 @@ _MIN_ODDS = 3.0  # log, by which another number of beats must beat the least lag
 _HABIT_S = 0.05
 _IN_TIME_S, _OUT_OF_TIME = 0.05, 0.3  # deviation of clips' lags from the usual one; share of clips of any lag
 _GRID_S = 0.002
+_SAME = 1e-3  # trunk lengths, decibels: above the rounding of another processor, far below what two clips differ by
 
 
 @dataclass(frozen=True)
@@ -160,9 +161,14 @@ def relate(synchrony: Synchrony, counted: CountedClip, usual: Usual) -> Synchron
 
 
 def beat_odds(clip: CountedClip, references: Sequence[CountedClip]) -> np.ndarray:
-    """Log probabilities, up to a constant, that the clip lags by -MAX_BEATS..MAX_BEATS beats more than it seems."""
+    """Log probabilities, up to a constant, that the clip lags by -MAX_BEATS..MAX_BEATS beats more than it seems.
+
+    A clip that is among the references, or a copy of it, tells nothing.
+    """
     odds = np.zeros(2 * MAX_BEATS + 1)
     for reference in references:
+        if _is_same(clip, reference):
+            continue
         (pose, same_dance), (sound, same_sound) = (
             _offsets(mine, other) for mine, other in ((clip.pose, reference.pose), (clip.sound, reference.sound))
         )
@@ -172,6 +178,11 @@ def beat_odds(clip: CountedClip, references: Sequence[CountedClip]) -> np.ndarra
             trust = (1 - _DOUBT) * same_dance * same_sound
             odds += np.log(trust * together / together.sum() + (1 - trust) / len(odds))
     return odds
+
+
+def _is_same(clip: CountedClip, other: CountedClip) -> bool:
+    pairs = ((clip.pose, other.pose), (clip.sound, other.sound))
+    return all(len(a) == len(b) and np.allclose(a, b, rtol=0, atol=_SAME, equal_nan=True) for a, b in pairs)
 
 
 def _offsets(clip: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, float]:

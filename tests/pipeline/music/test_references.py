@@ -109,6 +109,16 @@ def test_a_reference_that_is_late_itself_is_outvoted() -> None:
     assert abs(related.clip_lag_s) < 0.05
 
 
+def test_a_clip_that_is_a_reference_does_not_speak_for_itself() -> None:
+    period = clip(0).synchrony.period_s
+    late = clip(0, period)
+    related = relate(late.synchrony, late.counted, usual_of(late, clip(100)))
+    assert related.beat_certain
+    assert related.clip_lag_s == pytest.approx(period, abs=0.05)
+    rounded = replace(late.counted, sound=late.counted.sound + np.float32(1e-4))  # as another processor has it
+    assert not beat_odds(rounded, [late.counted]).any()
+
+
 def test_nothing_is_compared_where_a_lag_is_not_known_or_there_are_no_references(usual: Usual) -> None:
     on_time = clip(0)
     unknown = replace(on_time.synchrony, clip_lag_s=float("nan"))
