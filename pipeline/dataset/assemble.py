@@ -109,9 +109,8 @@ def assemble(
     dataset_folder.write_table(CLIPS, clips)
     dataset_folder.write_table(FACES, _faces_table(clips["clip_id"], rows))
     if references is None:
-        references = references_table(
-            dataset_folder.workspace, clips, (clips["split"] == TRAIN).to_numpy(bool), modalities
-        )
+        training = (clips["split"] == TRAIN).to_numpy(bool)
+        references = references_table(dataset_folder.workspace, clips, training, modalities)
     dataset_folder.write_table(REFERENCES, references)
     dataset_folder.write_json(STATISTICS, statistics)
 

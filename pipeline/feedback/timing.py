@@ -1,6 +1,6 @@
 """Findings on the beat: stretches in which the whole dancer is behind the music, or ahead of it, as top clips are not.
 
-Lags are those of pipeline.music.synchrony, against the challenge's usual one. Nothing is said where a clip has no
+Lags are those of pipeline.music.synchrony, against the top clips'. Nothing is said where a clip has no
 music, where the dancer follows no beat, or where a lag could as well be that of good clips, or half a beat.
 """
 
@@ -60,7 +60,7 @@ def find_off_beat(clip: Synchrony | None, references: Sequence[Synchrony | None]
     theirs = [one for one in references if one is not None and np.isfinite(one.clip_lag_s)]
     if clip is None or len(theirs) < MIN_REFERENCES:
         return []
-    usual = np.concatenate([_lags(one) for one in theirs])
+    usual = np.concatenate([one.lag_s for one in theirs]).astype(float)
     usual = usual[np.isfinite(usual)]
     if not len(usual):
         return []
@@ -68,7 +68,7 @@ def find_off_beat(clip: Synchrony | None, references: Sequence[Synchrony | None]
     away = np.abs(usual - middle)
     limit = max(MIN_OFF_S, _WIDER * float(np.quantile(away, _USUAL_SHARE)))
     middle_error = float(np.median(away)) / np.sqrt(len(theirs))
-    lag = _lags(clip) - middle
+    lag = clip.lag_s - middle
     error = np.hypot(clip.lag_error_s, middle_error)
     off = np.abs(np.nan_to_num(lag)) > limit
     if not clip.beat_certain:
@@ -79,10 +79,6 @@ def find_off_beat(clip: Synchrony | None, references: Sequence[Synchrony | None]
         for first, last in _runs(np.where(off, np.sign(lag), 0.0))
         if sure[first : last + 1].any()
     ]
-
-
-def _lags(synchrony: Synchrony) -> np.ndarray:
-    return synchrony.lag_s.astype(float) - synchrony.usual_lag_s
 
 
 def _runs(signs: np.ndarray) -> list[tuple[int, int]]:

@@ -55,9 +55,8 @@ def derived_modalities(extracted: Collection[str]) -> tuple[DerivedModality, ...
 
 
 def with_derived(extracted: Collection[str]) -> tuple[str, ...]:
-    """Names of these extracted modalities and of those that are derived from them, in order."""
-    names = {*extracted, *(modality.name for modality in derived_modalities(extracted))}
-    return tuple(name for name in modality_names() if name in names)
+    """Names of these extracted modalities, and of those that are derived from them behind."""
+    return (*extracted, *(modality.name for modality in derived_modalities(extracted)))
 
 
 def find_modality(name: str) -> Modality:

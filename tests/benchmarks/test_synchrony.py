@@ -46,7 +46,7 @@ def test_a_shift_moves_the_lag_the_other_way_and_a_swap_takes_it_away() -> None:
 
 def test_wrong_lags_make_bad_figures() -> None:
     clips = list(make_clips(WORLD))
-    judged = []
+    judged: list[Judged] = []
     for clip in clips:
         rows = derive(clip)
         synchrony = rows.synchrony if rows else None

@@ -16,7 +16,7 @@ from simulation.filming.shots import draw_shots
 from simulation.script import ClipScript, Person, Skill
 
 SECONDS = 8.0
-_BEFORE_S = 1.0  # of the dance, before the clip begins
+BEFORE_S = 1.0  # of the dance, before the clip begins
 
 
 @cache
@@ -36,14 +36,14 @@ def script(dance: str = "arms_up", number: int = 0, timing: float = 1.0) -> Clip
 def danced(made: ClipScript, late_s: float = 0.0) -> Posture:
     """The dancer as a pose network sees her, all she does `late_s` later."""
     seconds = np.arange(0, SECONDS, 0.1)
-    seen = film_keypoints(made, seconds + _BEFORE_S - late_s, np.random.default_rng(made.people[0].seed))
+    seen = film_keypoints(made, seconds + BEFORE_S - late_s, np.random.default_rng(made.people[0].seed))
     return normalise(seen, np.ones(len(seen), bool), seconds, 0.3)
 
 
 def beats_of(made: ClipScript, lag_s: float = 0.0) -> np.ndarray:
     """Beats of the music that is heard; the dance is `lag_s` behind it."""
     phase, beats_a_second = music_clock(made.dance, made.people[0])
-    phase += _BEFORE_S * beats_a_second
+    phase += BEFORE_S * beats_a_second
     numbers = np.arange(np.floor(phase) - 2, phase + SECONDS * beats_a_second + 3)
     beats = (numbers - phase) / beats_a_second - lag_s
     return beats[(beats >= 0) & (beats <= SECONDS)]

@@ -27,7 +27,14 @@ from tests.support.whole_files import read_json
 
 SPECS = {
     name: find_modality(name).input_spec(width)
-    for name, width in (("pose", None), ("appearance", 24), ("face", 8), ("scene", 16))
+    for name, width in (
+        ("pose", None),
+        ("appearance", 24),
+        ("face", 8),
+        ("scene", 16),
+        ("audio", 20),
+        ("synchrony", None),
+    )
 }
 
 

@@ -31,12 +31,16 @@ def test_a_planted_lag_is_found_between_the_samples(dance: str, lag_s: float) ->
 
 
 def test_errors_are_as_large_as_they_are_said_to_be() -> None:
-    ratios = []
+    ratios, of_limbs = [], []
     for number in range(40):
         made = script("cross_arms", number)
         found = synchrony_of(danced(made), music_of(beats_of(made)))
         ratios.append(found.clip_lag_s / found.clip_lag_error_s)
+        of_limbs.append(found.clip_limb_lag_s / found.clip_limb_lag_error_s)
     assert 0.4 < np.std(ratios) < 1.6
+    spread = np.median(np.abs(np.array(of_limbs) - np.median(of_limbs, axis=0)), axis=0)
+    assert (spread > 0.15).all()  # 0.67 of normal errors
+    assert (spread < 1.5).all()
 
 
 def test_each_limb_has_a_lag_of_its_own() -> None:

@@ -13,6 +13,7 @@ from scipy.stats import spearmanr
 from pipeline.dataset.folder import DatasetFolder
 from pipeline.evaluation.evaluate import evaluate_run
 from pipeline.files.folder import read_table
+from pipeline.modalities.registry import modality_names
 from pipeline.report.payload import spearman_interval
 from pipeline.report.values import plain
 from pipeline.runs.run import Run
@@ -40,7 +41,7 @@ def test_every_clip_has_a_place_in_every_column(page_data: tuple[dict, list]) ->
     for name in COLUMNS:
         assert len(clips[name]) == 28, name
     for name in ("modality_percentile", "attention"):
-        assert set(clips[name]) == {"pose", "appearance", "face", "scene"}
+        assert set(clips[name]) == set(modality_names())
         assert {len(values) for values in clips[name].values()} == {28}
     assert [one["clips"] for one in payload["challenges"]] == [15, 13]
 
