@@ -114,7 +114,10 @@ def sound_loss(network: nn.Module, batch: SoundBatch, device: torch.device) -> T
 
 
 def evaluate_sound(extractor: AudioExtractor, known: range, held_out: range) -> str:
-    """What linear readings of the embeddings, fitted to windows of known sounds, tell of those held out."""
+    """What linear readings of the embeddings, fitted to windows of known sounds, tell of those held out.
+
+    Neither may be sounds that the network was trained on, for of those it knows more.
+    """
     features, classes, numbers = _embedded(extractor, known)
     others, true_classes, true_numbers = _embedded(extractor, held_out)
     scores = []

@@ -223,8 +223,10 @@ def _train_audio(setup: TrainingSetup, budget: Budget) -> TrainedNetwork:
     averaged = _fit("audio", task, loss, sounds, setup, budget, bundled=attrgetter("embedding"))
     assert isinstance(averaged, audio_training.SoundTask)
     state = state_to_bundle(averaged.embedding)
-    judged = audio_training.HELD_OUT_SOUNDS[: setup.sounds_judged]
-    score = audio_training.evaluate_sound(_extractor("audio", setup, state), training[: setup.sounds_judged], judged)
+    read, judged = (
+        audio_training.HELD_OUT_SOUNDS[first : first + setup.sounds_judged] for first in (0, setup.sounds_judged)
+    )
+    score = audio_training.evaluate_sound(_extractor("audio", setup, state), read, judged)
     seconds = f"{audio_training.SECONDS:.0f} s of {len(training)} made sounds"
     return TrainedNetwork(state, f"{score}; of {len(judged)} sounds", seconds)
 
