@@ -61,28 +61,36 @@ def similarity(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def same_sounds(fingerprints: Sequence[np.ndarray], tempi: Sequence[float]) -> list[tuple[int, int]]:
-    """Pairs (i, j), i < j, of clips with the same sound.
+    """Pairs (i, j), i < j, of clips with the same sound: no more than join all clips of each sound.
+
+    Clips that hang together by others are not compared, so the work grows with clips times different sounds.
 
     Args:
         fingerprints: int32 [F] of each clip; an empty one is in no pair.
         tempi: beats a minute, 0: not known. Clips whose tempi differ by more than their speeds may, by octaves apart,
             are not compared.
     """
+    from scipy.cluster.hierarchy import DisjointSet  # here, for it takes a quarter of a second
+
     known = [place for place, words in enumerate(fingerprints) if len(words) >= MIN_SHARED_S * WORDS_HZ]
     known.sort(key=lambda place: (len(fingerprints[place]), place))  # of about one length together: less is padded
     coarse = [_thinned(_signs(fingerprints[place])) for place in known]
+    joined = DisjointSet(range(len(known)))
     pairs = []
     for row, place in enumerate(known):
-        later = [at for at in range(row + 1, len(known)) if _tempi_agree(tempi[place], tempi[known[at]])]
+        agree = [at for at in range(row + 1, len(known)) if _tempi_agree(tempi[place], tempi[known[at]])]
+        later = [at for at in agree if not joined.connected(row, at)]
+        stretched = [_stretched(coarse[row], 1 + speed) for speed in _COARSE_SPEEDS]
         for begin in range(0, len(later), _BLOCK):
             block = later[begin : begin + _BLOCK]
-            stretched = [_stretched(coarse[row], 1 + speed) for speed in _COARSE_SPEEDS]
             others = _padded([coarse[at] for at in block])
             lengths = np.array([len(coarse[at]) for at in block])
             looked = np.max([_best(one[None], others, WORDS_HZ / _COARSE, lengths) for one in stretched], axis=0)
-            for at in np.asarray(block)[looked >= _LOOKED_AT].tolist():
-                if similarity(fingerprints[place], fingerprints[known[at]]) >= SAME:
-                    pairs.append((min(place, known[at]), max(place, known[at])))
+            for at in (block[found] for found in np.argsort(-looked, kind="stable") if looked[found] >= _LOOKED_AT):
+                other = known[at]
+                if not joined.connected(row, at) and similarity(fingerprints[place], fingerprints[other]) >= SAME:
+                    joined.merge(row, at)
+                    pairs.append((min(place, other), max(place, other)))
     return sorted(pairs)
 
 

@@ -8,8 +8,6 @@ interpolated.
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.interpolate import CubicSpline
-from scipy.signal import find_peaks
 
 from models.virality.skeleton import COCO17
 
@@ -67,6 +65,8 @@ def limb_steps(seconds: np.ndarray, position: np.ndarray, seen: np.ndarray) -> L
 
 def speed_curves(steps: LimbSteps, end_s: float) -> np.ndarray:
     """Speeds float32 [V, S] at RATE_HZ from 0 s to `end_s`, by cubic splines; NaN where a limb is not seen."""
+    from scipy.interpolate import CubicSpline  # here, for planning imports this module and needs none of it
+
     at = np.arange(int(np.floor(end_s * RATE_HZ)) + 1) / RATE_HZ
     curves = np.full((len(steps.speed), len(at)), np.nan, np.float32)
     for limb, speed in enumerate(steps.speed):
@@ -88,6 +88,8 @@ def _runs(steps: LimbSteps, known: np.ndarray) -> list[np.ndarray]:
 
 def find_kinematic_beats(curve: np.ndarray) -> np.ndarray:
     """Kinematic beats float32 [K] s of one limb's speed curve at RATE_HZ."""
+    from scipy.signal import find_peaks
+
     known = np.isfinite(curve)
     if not known.any():
         return np.zeros(0, np.float32)

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import chi2
 
 from pipeline.music.kinematics import RATE_HZ, LimbSteps, find_kinematic_beats, limb_steps, speed_curves
 
@@ -268,7 +267,7 @@ class _SpeedModel:
         error = min(self._turn * angle_error, self._turn * 2 * np.pi / np.sqrt(12))  # at most that of any lag at all
         explained = float(np.var(self._design[used] @ coefficients) / max(np.var(row[used]), 1e-12))
         lag = self._turn * np.arctan2(-wave[1], -wave[0])
-        return _Wave(float(lag), float(error), float(chi2.sf(wald, 2)), float(np.sqrt(min(explained, 1.0))))
+        return _Wave(float(lag), float(error), float(np.exp(-wald / 2)), float(np.sqrt(min(explained, 1.0))))
 
     def _mean_lag(self, lag: np.ndarray, error: np.ndarray) -> tuple[float, float]:
         """Lag of the limbs' mean and its standard deviation: limbs count alike as far as their lags are known."""
