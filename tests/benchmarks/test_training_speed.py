@@ -32,6 +32,8 @@ def test_every_made_clip_has_every_modality_at_its_full_width(dataset: TimedData
         "appearance": 2048,
         "face": 512,
         "scene": 2048 + 365,
+        "audio": 2048 + 6,
+        "synchrony": 22,
     }
     for modality in extracted_names():
         batches = batches_in_memory(dataset, modality, np.arange(20), CPU)

@@ -84,7 +84,7 @@ def test_an_added_clip_costs_that_clip_only(built: Path) -> None:
     shards = names(new, "features/")
     assert len(shards) == len(extracted_names())
     for shard in shards:
-        if "/pose/" not in shard:
+        if "/pose/" not in shard and "/audio/" not in shard:  # perhaps nobody is seen, and the film has no sound
             assert pq.read_table(built / "workspace" / shard, columns=["clip_id"])["clip_id"].to_pylist() == ["new"]
     assert names(new, "datasets/")
     assert names(new, "runs/")

@@ -6,6 +6,7 @@ from pathlib import Path
 import fsspec
 
 from benchmarks.tiny_clips import tiny_world
+from pipeline.modalities.registry import extracted_names
 from tests.end_to_end.workspaces import run
 
 
@@ -24,7 +25,7 @@ def test_a_build_on_s3_is_whole_and_is_not_done_twice(tmp_path: Path, s3: str) -
     latest = json.loads(store.cat(f"{s3}/workspace/latest.json"))
     assert b"clip000" in store.cat(f"{s3}/workspace/{latest['report']}")
     made = store.find(f"{s3}/workspace")
-    assert sum("/features/" in path and path.endswith(".parquet") for path in made) == 4
+    assert sum("/features/" in path and path.endswith(".parquet") for path in made) == len(extracted_names())
 
     again = run("BuildVDV", empty, *options)
     assert "nothing to do" in again.output

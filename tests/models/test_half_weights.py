@@ -9,6 +9,7 @@ from pipeline.modalities.registry import build_extractor, load_profile
 from tests.end_to_end.workspaces import TINY_PROFILE
 
 CPU = torch.device("cpu")
+RTMO = "rtmo-t_8xb32-600e_body7-416x416"
 
 
 def outputs(modality: str, extractor: object) -> list[Tensor]:
@@ -26,7 +27,8 @@ def outputs(modality: str, extractor: object) -> list[Tensor]:
 
 @pytest.mark.parametrize("modality", ["pose", "face", "scene"])
 def test_no_bit_changes_by_it(modality: str) -> None:
-    extractor = build_extractor(modality, load_profile(TINY_PROFILE), CPU)
+    profile = load_profile(TINY_PROFILE).with_options("pose", architecture=RTMO, input_size=96)
+    extractor = build_extractor(modality, profile, CPU)
     whole = {"pose": "model", "face": "_network", "scene": "_network"}[modality]
     networks = {
         "pose": lambda of: (of.backbone, of.neck, of.head.head_module),

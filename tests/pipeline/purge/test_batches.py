@@ -22,7 +22,7 @@ CLIPS = [
     Clip("ann1", creator="ann"), Clip("bob1", creator="bob"), Clip("nobody", creator="bob", nobody=True),
     Clip("ann2", creator="ann", fails="corrupt"), Clip("broken", creator="bob", fails="truncated"),
 ]  # fmt: skip
-MODALITIES = ("pose", "face", "scene", "appearance")
+MODALITIES = ("pose", "face", "scene", "appearance", "audio")
 
 
 @pytest.fixture
