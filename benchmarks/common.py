@@ -11,7 +11,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import perf_counter
 
+from pipeline.modalities.registry import extracted_names, find_extracted
+
 RESULTS = Path(__file__).parent / "results"
+SEEN = tuple(name for name in extracted_names() if find_extracted(name).reads == "frames")  # modalities of pictures
 
 
 def machine() -> dict:

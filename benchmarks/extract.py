@@ -24,7 +24,7 @@ from time import perf_counter
 
 import torch
 
-from benchmarks.common import interleaved, median_ratio, save, table
+from benchmarks.common import SEEN, interleaved, median_ratio, save, table
 from benchmarks.stirred import some_frames, stir, to_stir
 from models.device import autocast, resolve_device
 from models.extractors.extractor import Extractor, pad_batch
@@ -40,7 +40,7 @@ from pipeline.features.plan import FeatureSpec, feature_spec, plan_shards
 from pipeline.ingest.clip_table import IngestedBatch, read_ingest
 from pipeline.ingest.ingest_batch import run_ingest
 from pipeline.ingest.manifest import read_manifests
-from pipeline.modalities.registry import build_extractor, extracted_names, load_profile, modality_identity
+from pipeline.modalities.registry import build_extractor, load_profile, modality_identity
 
 
 def network_of(extractor: Extractor) -> Callable[[torch.Tensor], object]:
@@ -81,10 +81,8 @@ def set_up(options: argparse.Namespace, folder: str) -> Work:
     sampling = SamplingOptions(**profile.sampling)
     sampling = replace(sampling, max_seconds=options.max_seconds or sampling.max_seconds)
     (batch,) = read_manifests(options.clips)
-    extractors = {modality: build_extractor(modality, profile, device) for modality in extracted_names()}
-    specs = [
-        feature_spec(m, sampling, profile.entry(m).stride, modality_identity(m, profile)) for m in extracted_names()
-    ]
+    extractors = {modality: build_extractor(modality, profile, device) for modality in SEEN}
+    specs = [feature_spec(m, sampling, profile.entry(m).stride, modality_identity(m, profile)) for m in SEEN]
     ingest = read_ingest(run_ingest(folder, batch, cores, DecodeLimits()))
     if stirred:
         frames = some_frames([clip for clip in ingest.clips if clip.shard], sampling, 3)

@@ -25,7 +25,7 @@ from unittest.mock import patch
 
 import torch
 
-from benchmarks.common import save, table
+from benchmarks.common import SEEN, save, table
 from benchmarks.counted_device import Counts, counted_device
 from benchmarks.stirred import some_frames, stir, to_stir
 from models.extractors import face
@@ -40,7 +40,7 @@ from pipeline.features.shards import ShardWriter
 from pipeline.ingest.clip_table import IngestedBatch, read_ingest
 from pipeline.ingest.ingest_batch import run_ingest
 from pipeline.ingest.manifest import read_manifests
-from pipeline.modalities.registry import extracted_names, find_extracted, load_profile, modality_identity
+from pipeline.modalities.registry import find_extracted, load_profile, modality_identity
 
 NETWORKS = "networks"
 REST = "engine"
@@ -140,7 +140,7 @@ def watch_rest(watch: Stopwatch, stack: ExitStack) -> None:
 
     part(face, "face_crop", "face: crops")
     part(face, "_jpeg", "face: JPEG")
-    for modality in extracted_names():
+    for modality in SEEN:
         part(find_extracted(modality), "assemble", "tracks" if modality == "pose" else "rows")
     for method in ("add", "skip", "close"):
         stack.enter_context(patch.object(ShardWriter, method, watch.timed("Parquet", getattr(ShardWriter, method))))
@@ -157,9 +157,7 @@ def measured(
     for extractor in extractors.values():
         for frames in pictures:
             extractor.prepare(frames.to(extractor.device))
-    specs = [
-        feature_spec(m, sampling, profile.entry(m).stride, modality_identity(m, profile)) for m in extracted_names()
-    ]
+    specs = [feature_spec(m, sampling, profile.entry(m).stride, modality_identity(m, profile)) for m in SEEN]
     with tempfile.TemporaryDirectory() as workspace, ExitStack() as stack:
         watch = Stopwatch(counts)
         if counts.operators:
@@ -181,7 +179,7 @@ def measured(
 def set_up(
     profile: Profile, stirred: bool, device: torch.device, batch: int, pictures: list[torch.Tensor]
 ) -> dict[str, Extractor]:
-    extractors = {modality: build(modality, profile, device, batch) for modality in extracted_names()}
+    extractors = {modality: build(modality, profile, device, batch) for modality in SEEN}
     if stirred:
         extractors["pose"].model.load_state_dict(stirred_state(profile, batch, pictures))  # type: ignore[attr-defined]
     return extractors

@@ -51,7 +51,7 @@ import numpy as np
 import torch
 import torchvision
 
-from benchmarks.common import median_ratio, save, table
+from benchmarks.common import SEEN, median_ratio, save, table
 from benchmarks.peer_chain import Chain, opencv_frames
 from benchmarks.stirred import some_frames, stir, to_stir
 from models.device import resolve_device
@@ -67,7 +67,7 @@ from pipeline.ingest.manifest import read_manifests
 from pipeline.modalities.appearance import AppearanceRows
 from pipeline.modalities.face import FaceRows
 from pipeline.modalities.pose import PoseRows
-from pipeline.modalities.registry import build_extractor, extracted_names, load_profile, modality_identity
+from pipeline.modalities.registry import build_extractor, load_profile, modality_identity
 from pipeline.modalities.scene import SceneRows
 
 CHECKED = 3  # frames a clip that are compared before the clock starts
@@ -233,10 +233,8 @@ def main() -> None:
     sampling = replace(sampling, max_seconds=min(sampling.max_seconds, options.max_seconds or sampling.max_seconds))
     max_side = 0 if options.full_size else sampling.max_side
     (batch,) = read_manifests(options.clips)
-    extractors = {modality: build_extractor(modality, profile, device) for modality in extracted_names()}
-    specs = {
-        m: feature_spec(m, sampling, profile.entry(m).stride, modality_identity(m, profile)) for m in extracted_names()
-    }
+    extractors = {modality: build_extractor(modality, profile, device) for modality in SEEN}
+    specs = {m: feature_spec(m, sampling, profile.entry(m).stride, modality_identity(m, profile)) for m in SEEN}
 
     with tempfile.TemporaryDirectory() as folder:
         ingest = read_ingest(run_ingest(folder, batch, cores, DecodeLimits()))
@@ -276,10 +274,10 @@ def main() -> None:
         counts: dict[str, int] = {}
         for turn in range(options.runs):
             place = f"{folder}/{turn}"
-            store, cost = timed(partial(ours, extracted_names(), f"{place}/all"))
+            store, cost = timed(partial(ours, SEEN, f"{place}/all"))
             costs["ours", "all at once"].append(cost)
             results: dict[str, dict[str, Any]] = {}
-            for stage in extracted_names():
+            for stage in SEEN:
                 index = {c.clip_id: store.read(stage, c.clip_id, crops=False).grid.frame_index for c in clips}
                 counts[stage] = sum(map(len, index.values()))
 
@@ -295,7 +293,7 @@ def main() -> None:
                 costs["chain", stage].append(cost)
                 _, cost = timed(partial(ours, [stage], f"{place}/{stage}"))
                 costs["ours", f"{stage} alone"].append(cost)
-            parts = [costs["chain", stage][turn] for stage in extracted_names()]
+            parts = [costs["chain", stage][turn] for stage in SEEN]
             costs["chain", "all in turn"].append(Cost(sum(p.wall_s for p in parts), sum(p.cpu_s for p in parts)))
             print(f"turn {turn + 1} of {options.runs} done", flush=True)
         agreed = agreement(clips, store, results, sampling.max_side, max_side)
@@ -312,7 +310,7 @@ def report(
     def wall(side: str, stage: str) -> list[float]:
         return [cost.wall_s for cost in costs[side, stage]]
 
-    lines = [(stage, stage, f"{stage} alone") for stage in extracted_names()] + [("all", "all in turn", "all at once")]
+    lines = [(stage, stage, f"{stage} alone") for stage in SEEN] + [("all", "all in turn", "all at once")]
     speedups, rows = {}, []
     for name, theirs, mine in lines:
         speedups[name] = median_ratio(wall("chain", theirs), wall("ours", mine))
