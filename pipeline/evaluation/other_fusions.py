@@ -1,6 +1,6 @@
 """Other readings of the same evidence, to compare the joint model with: only the joint model is fitted anew."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -39,13 +39,13 @@ def other_fusion_scores(fitted: Fitted, evidence: Mapping[str, Evidence], rows: 
 
     Returns:
         Columns, indexed by `rows`:
-        networks: the four networks' scores alone, weighted clip by clip: the paper's attentive fusion of predictions.
+        networks: the networks' scores alone, weighted clip by clip: the paper's attentive fusion of predictions.
         statistics: the statistics alone, without networks.
         no_gates: as if quality said nothing.
         content: without the context; only where the model has it.
         mean: of the modalities' parts, each in units of its spread.
         best_single: the modality whose part explains most of the training clips' labels.
-        only_<modality>+<modality>: the joint model fitted anew to these modalities, of each two and each three.
+        only_<modality>+<modality>: the joint model fitted anew to these modalities: to each two, and to all but one.
         without_<modality>: the model as it is, as if the clips lacked the modality.
         The last four only where there are two modalities or more.
     """
@@ -70,14 +70,19 @@ def other_fusion_scores(fitted: Fitted, evidence: Mapping[str, Evidence], rows: 
         fused["mean"] = _summed({name: parts[name] / spread[name] for name in modalities}, evidence)
         best = max(modalities, key=lambda name: spread[name])
         fused["best_single"] = _summed({best: parts[best]}, evidence)
-        for count in range(2, len(modalities)):
-            for chosen in combinations(modalities, count):
-                fused[f"only_{'+'.join(chosen)}"] = anew(chosen + context)
+        for chosen in subsets(modalities):
+            fused[f"only_{'+'.join(chosen)}"] = anew(chosen + context)
         for modality in modalities:
             fused[f"without_{modality}"] = _summed(
                 {name: part for name, part in parts.items() if name != modality}, evidence
             )
     return pd.DataFrame(fused, index=rows)
+
+
+def subsets(modalities: Sequence[str]) -> list[tuple[str, ...]]:
+    """Each two of the modalities, and all but each one; of six, all sets would be 56."""
+    counts = sorted({2, len(modalities) - 1} - {0, 1, len(modalities)})
+    return [chosen for count in counts for chosen in combinations(modalities, count)]
 
 
 def _summed(parts: Mapping[str, np.ndarray], evidence: Mapping[str, Evidence]) -> np.ndarray:

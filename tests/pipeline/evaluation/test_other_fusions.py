@@ -12,7 +12,7 @@ from models.virality.config import VdvConfig
 from models.virality.inputs import InputSpec
 from models.virality.joint import Evidence
 from models.virality.vdv import Vdv
-from pipeline.evaluation.other_fusions import other_fusion_scores
+from pipeline.evaluation.other_fusions import other_fusion_scores, subsets
 from pipeline.metrics.ranking import ranking_metrics
 from pipeline.training.fit import Fitted
 from pipeline.training.joint import TrainingClips, fit_joint
@@ -73,6 +73,15 @@ def fused(learned: Fitted) -> pd.DataFrame:
 def skill(fused: pd.DataFrame, name: str) -> float:
     known = fused[name].notna().to_numpy()
     return ranking_metrics(fused[name].to_numpy(float)[known], world(1).percentile[known])["spearman"]
+
+
+@pytest.mark.parametrize(
+    ("count", "sizes"), [(1, []), (2, []), (3, 3 * [2]), (4, 6 * [2] + 4 * [3]), (6, 15 * [2] + 6 * [5])]
+)
+def test_each_two_modalities_and_all_but_one_are_fitted_anew(count: int, sizes: list[int]) -> None:
+    found = subsets("abcdef"[:count])
+    assert [len(chosen) for chosen in found] == sizes
+    assert len(set(found)) == len(found)
 
 
 def test_every_set_of_modalities_is_fitted_anew_and_each_modality_and_kind_is_left_out(fused: pd.DataFrame) -> None:
