@@ -37,15 +37,7 @@ class Extractor(ABC):
 
     @abstractmethod
     def prepare(self, frames: Tensor) -> Prepared:
-        """frames: uint8 [N, H, W, 3] RGB of one clip, on the extractor's device; for a modality that reads sound all of
-        the clip's, float32 [N] in -1..1.
-        """
-
-    def grid(self, samples: int) -> tuple[np.ndarray, np.ndarray]:
-        """Windows that so many samples of sound are cut into: their numbers, int32 [T], and the times of their
-        centres in seconds, float32 [T]. Only of a modality that reads sound.
-        """
-        raise NotImplementedError(f"{type(self).__name__} reads frames, whose times come with them")
+        """frames: uint8 [N, H, W, 3] RGB of one clip, on the extractor's device."""
 
     @abstractmethod
     def launch(self, inputs: Tensor, extras: list[Any]) -> Any:
@@ -61,6 +53,20 @@ class Extractor(ABC):
     def infer(self, inputs: Tensor, extras: list[Any]) -> list[Any]:
         """M results, waited for: `launch` and `collect`."""
         return self.collect(self.launch(inputs, extras), extras)
+
+
+class SoundExtractor(Extractor):
+    """An extractor of a modality that reads sound."""
+
+    @abstractmethod
+    def prepare(self, sound: Tensor) -> Prepared:
+        """sound: all of one clip's, float32 [N] in -1..1, on the extractor's device."""
+
+    @abstractmethod
+    def grid(self, samples: int) -> tuple[np.ndarray, np.ndarray]:
+        """Windows that so many samples are cut into: their numbers, int32 [T], and the times of their centres in
+        seconds, float32 [T]. Sound has none of its own, as frames have.
+        """
 
 
 def pad_batch(inputs: Tensor, batch_size: int) -> Tensor:

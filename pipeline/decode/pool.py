@@ -76,9 +76,7 @@ class Sound:
 
     clip_id: str
     attempt: int  # 1..
-    samples: (
-        np.ndarray
-    )  # int16 [N] mono at SOUND_HZ, to the end of the last picture; read-only; N is 0 where it has a code
+    samples: np.ndarray  # int16 [N] mono at SOUND_HZ, to the end of the last picture; read-only; none with a code
     heard: tuple[float, float]  # s, from where to where the file has sound
     code: str  # empty: usable; else one of errors.SOUND_CODES
     reason: str

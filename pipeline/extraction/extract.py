@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from models.extractors.extractor import Extractor
+from models.extractors.extractor import Extractor, SoundExtractor
 from pipeline.core.background import WorkThread
 from pipeline.core.child_processes import spawned_pool
 from pipeline.core.memory import keep_blocks, trim
@@ -216,6 +216,7 @@ class _Owner:
         samples = on_device(sound.samples, self._device).float() / 32768
         for modality in reading:
             batcher = self._batchers[modality]
+            assert isinstance(batcher.extractor, SoundExtractor)
             self._collect(batcher.add(clip, samples, *batcher.extractor.grid(len(samples))))
 
     def take_ending(self, ending: Ending) -> None:

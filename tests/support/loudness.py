@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.extractors.extractor import Extractor, Prepared, pad_batch
+from models.extractors.extractor import Extractor, Prepared, SoundExtractor, pad_batch
 from models.weights.profiles import Entry
 from pipeline.core.options import SOUND_HZ
 from pipeline.modalities import registry
@@ -42,7 +42,7 @@ class LoudnessRows(ModalityRows):
     feature: np.ndarray  # float16 [T, 1] mean amplitude, 0..1; not a number where the file has no sound
 
 
-class LoudnessExtractor(Extractor):
+class LoudnessExtractor(SoundExtractor):
     modality = "loudness"
 
     def __init__(self, batch_size: int = 64):

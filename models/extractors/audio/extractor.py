@@ -13,7 +13,7 @@ from models.device import autocast, halve_weights
 from models.errors import ProfileError
 from models.extractors.audio.networks import HOP, SAMPLE_HZ, SILENCE_DB, LogMel, audio_network, embedding_size
 from models.extractors.compiled import compiled
-from models.extractors.extractor import Extractor, Prepared, pad_batch
+from models.extractors.extractor import Prepared, SoundExtractor, pad_batch
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class AudioWindow:
     log_mel: np.ndarray | None  # float16 [S, 64] of the whole clip, in decibels: with its first window
 
 
-class AudioExtractor(Extractor):
+class AudioExtractor(SoundExtractor):
     """Embeddings of the windows of a clip's sound, and its log-mel spectrogram."""
 
     modality = "audio"

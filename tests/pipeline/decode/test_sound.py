@@ -1,62 +1,32 @@
 """Sound of small films of every kind on the clock of their pictures: clicks are where they were put."""
 
-import io
-import os
 import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import av
 import numpy as np
 import pytest
 from av.stream import Disposition
 
-from pipeline.core.clip_source import Source
 from pipeline.core.errors import SOUND_CODES
-from pipeline.core.options import SOUND_HZ, DecodeLimits, SamplingOptions
-from pipeline.decode.container import fetch
-from pipeline.decode.decoders import ClipDecoding
-from pipeline.decode.sound import ClipSound, _Clock, _Mix, decode_sound
-from pipeline.decode.timeline import Timeline
-from tests.support.made_films import joined
+from pipeline.core.options import SOUND_HZ
+from tests.support.heard_films import (
+    CLICKS,
+    EARLY,
+    LATE,
+    NO_B,
+    OPUS,
+    PCM,
+    SAMPLING,
+    SECONDS,
+    CountedSource,
+    heard,
+    track,
+)
 from tests.support.sounded_films import FPS, SoundTrack, clicks, film, onsets_s
 
-SAMPLING = SamplingOptions()
-CLICKS = (0.25, 1.0, 2.25)  # s from the first picture
-SECONDS = 3.0  # of the pictures
-
-
-def heard(path: Path, sampling: SamplingOptions = SAMPLING, source: Source | None = None) -> ClipSound:
-    source = source or fetch(str(path))
-    decoding = ClipDecoding(source, sampling, DecodeLimits(), lambda _: False)
-    assert not list(decoding.frames())
-    timeline = decoding.cursor.timeline
-    assert timeline is not None
-    if isinstance(source, _Counted):
-        source.read = 0
-    sound = decode_sound(source, timeline, sampling.max_seconds)
-    if not sound.code:
-        assert sound.samples.dtype == np.int16
-        assert len(sound.samples) == round(min(timeline.end_s, sampling.max_seconds) * SOUND_HZ)
-        assert 0 <= sound.heard[0] < sound.heard[1] <= timeline.end_s + 1e-6
-    return sound
-
-
-def track(lead_s: float = 0.0, seconds: float = SECONDS, **kind: Any) -> SoundTrack:
-    """Clicks at CLICKS of the pictures, which start `lead_s` after the sound."""
-    of = SoundTrack(np.zeros((1, 0), np.float32), **kind)
-    channels = av.AudioLayout(of.layout).nb_channels
-    at_s = [click_s + lead_s for click_s in CLICKS if click_s + lead_s >= 0]
-    return replace(of, samples=clicks(at_s, seconds, of.rate, channels))
-
-
-OPUS: dict[str, Any] = {"rate": 48_000, "codec": "libopus"}
-NO_B = {"bf": "0", "preset": "ultrafast"}
-PCM: dict[str, Any] = {"codec": "pcm_s16le"}
-EARLY: dict[str, Any] = {"lead_s": 0.5, "seconds": SECONDS + 0.5}
-LATE: dict[str, Any] = {"lead_s": -0.5, "seconds": SECONDS - 0.5, "from_s": 0.5}
 WRAP_S = 2**33 // 90_000 - 1.0  # 1 s and more before the clock of MPEG streams begins again
 FILMS: dict[str, Callable[[Path], Path]] = {
     "aac.mp4": lambda path: film(path, track()),
@@ -212,113 +182,6 @@ def _spoil(path: Path, from_s: float, to_s: float = 1e9) -> None:
     path.write_bytes(data)
 
 
-# Timestamps
-
-
-def test_rates_and_channels_may_change_midway(tmp_path: Path) -> None:
-    kinds: list[dict[str, Any]] = [{"rate": 44_100}, {"rate": 48_000, "layout": "mono"}, {"rate": 32_000}]
-    parts = [film(tmp_path / f"{number}.ts", track(**kind)) for number, kind in enumerate(kinds)]
-    sound = heard(joined(tmp_path / "joined.ts", parts))
-    assert sound.code == ""
-    at_s = [click_s + SECONDS * part for part in range(3) for click_s in CLICKS]
-    np.testing.assert_allclose(onsets_s(sound.samples), at_s, atol=4e-3)
-
-
-def test_a_change_without_a_gap_leaves_none() -> None:
-    mix = _Mix(2.0)
-    for second, (rate, layout, channels) in enumerate([(48_000, "stereo", 2), (44_100, "mono", 1)]):
-        for start in range(0, rate, rate // 50):
-            times = (start + np.arange(rate // 50)) / rate
-            tone = 0.5 * np.sin(2 * np.pi * 440 * times).astype(np.float32)
-            frame = av.AudioFrame.from_ndarray(np.stack([tone] * channels), "fltp", layout)
-            frame.sample_rate = rate
-            assert mix.add(frame, second + start / rate)
-    mix.flush()
-    expected = 16384 * np.sin(2 * np.pi * 440 * np.arange(2 * SOUND_HZ) / SOUND_HZ)
-    away = np.abs(mix.mono()[100:-100] - expected[100:-100])
-    assert away[:15_000].max() < 200
-    assert away[16_800:].max() < 200
-    assert away.max() < 8000  # at the joint the filters of both ring
-
-
-def test_of_timestamps_that_wrap_around_the_near_ones_are_meant() -> None:
-    wrap_s = 2**33 / 90_000
-    timeline = Timeline(0.04, breaks=True, wrap_s=wrap_s)
-    list(timeline.place([(wrap_s - 1 + number / 25, 0.04, None) for number in range(50)]))
-    clock = _Clock(timeline)
-    assert clock.place(-1.2, None) == pytest.approx(-0.2)
-    assert clock.place(wrap_s - 0.9, -0.1) == pytest.approx(0.1)
-    assert clock.place(0.5, 1.4) == pytest.approx(1.5)
-
-
-@pytest.mark.parametrize("second_from_s", [0.0, 3600.0], ids=["anew", "an_hour_on"])
-def test_sound_follows_the_pictures_where_timestamps_start_anew(second_from_s: float, tmp_path: Path) -> None:
-    parts = [
-        film(tmp_path / f"{start}.ts", replace(track(**EARLY), from_s=start), pictures_from_s=start + 0.5)
-        for start in (0.0, second_from_s)
-    ]
-    sound = heard(joined(tmp_path / "joined.ts", parts))
-    at_s = [click_s + SECONDS * part for part in range(2) for click_s in CLICKS]
-    np.testing.assert_allclose(onsets_s(sound.samples), at_s, atol=4e-3)
-
-
-@pytest.mark.parametrize("name", ["gap.mkv", "gap.ts", "gap.mp4"])
-def test_a_gap_in_the_timestamps_is_zeros(name: str, tmp_path: Path) -> None:
-    noise = np.random.default_rng(1).uniform(-0.5, 0.5, (2, 2 * 44_100)).astype(np.float32)
-    path = film(tmp_path / name, SoundTrack(noise, gaps=[(1.0, 0.8)]))
-    sound = heard(path)
-    assert sound.heard == pytest.approx((0.0, 2.8), abs=0.03)
-    quiet = np.flatnonzero(sound.samples == 0)
-    longest = max(np.split(quiet, np.flatnonzero(np.diff(quiet) > 1) + 1), key=len)
-    limits = longest[[0, -1]] / SOUND_HZ
-    longest_but_last = longest if limits[1] < 2.7 else quiet[quiet < 2.7 * SOUND_HZ]
-    np.testing.assert_allclose(longest_but_last[[0, -1]] / SOUND_HZ, (1.0, 1.8), atol=0.06)
-
-
-def test_trembling_timestamps_leave_no_gaps(tmp_path: Path) -> None:
-    """As browsers record: 20 ms a packet, and times that are up to 9 ms off."""
-    tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(3 * 48_000) / 48_000).astype(np.float32)
-    shifts = np.random.default_rng(2).uniform(-0.009, 0.009, 150)
-    shifts[0] = 0.009
-    path = film(tmp_path / "a.mkv", SoundTrack(tone[None], 48_000, "pcm_s16le", "mono"), options=NO_B)
-    moved = _moved(path, tmp_path / "b.mkv", lambda number: float(shifts[number % len(shifts)]))
-    still, sound = heard(path).samples.astype(float), heard(moved).samples.astype(float)
-    lags = range(-200, 201)
-    best = max(lags, key=lambda lag: float((np.roll(still, lag) * sound)[1000:-1000].sum()))
-    assert abs(best) < 0.002 * SOUND_HZ  # the first packet alone is 9 ms late
-    assert np.abs(sound - np.roll(still, best))[1000:-1000].max() < 600
-
-
-def test_timestamps_that_stand_still_are_not_believed(tmp_path: Path) -> None:
-    path = film(tmp_path / "a.mkv", track(**PCM), options=NO_B)
-    sound = heard(_moved(path, tmp_path / "b.mkv", lambda number: -1e9))
-    np.testing.assert_allclose(onsets_s(sound.samples), CLICKS, atol=2e-3)
-
-
-def test_more_sound_than_there_is_time_for_ends_it(tmp_path: Path) -> None:
-    path = film(tmp_path / "a.mkv", track(seconds=90.0, **PCM), options=NO_B)
-    slow = _moved(path, tmp_path / "b.mkv", lambda number: number * (0.001 - 1024 / 44_100))
-    sound = heard(slow)
-    assert (sound.code, sound.reason) == ("", "its timestamps contradict each other")
-
-
-def _moved(path: Path, target: Path, shift_s: Callable[[int], float]) -> Path:
-    """The film with the packets of its sound moved in time, though never before 0."""
-    with av.open(str(path)) as given, av.open(str(target), "w") as container:
-        streams = {stream.index: container.add_stream_from_template(stream) for stream in given.streams}
-        number = 0
-        for packet in given.demux():
-            if packet.dts is None:
-                continue
-            if packet.stream.type == "audio" and packet.pts is not None:
-                pts = max(0, packet.pts + round(shift_s(number) / packet.time_base))
-                packet.pts = packet.dts = pts
-                number += 1
-            packet.stream = streams[packet.stream_index]
-            container.mux(packet)
-    return target
-
-
 # Which sound, and how much of it
 
 
@@ -369,7 +232,7 @@ def test_no_more_is_read_and_decoded_than_is_needed(tmp_path: Path) -> None:
     sound = track(seconds=1800.0, rate=8000, layout="mono", codec="pcm_s16le")
     paths = film(tmp_path / "a.mkv", sound), film(tmp_path / "a.mov", sound, movflags="faststart")
     for path in paths:
-        source = _Counted(path)
+        source = CountedSource(path)
         found = heard(path, source=source)
         np.testing.assert_allclose(onsets_s(found.samples), CLICKS, atol=2e-3)
         assert not found.reason
@@ -378,7 +241,7 @@ def test_no_more_is_read_and_decoded_than_is_needed(tmp_path: Path) -> None:
 
 def test_pictures_are_not_read_again_for_the_sound(tmp_path: Path) -> None:
     sound = track(rate=8000, layout="mono", codec="pcm_s16le")
-    source = _Counted(film(tmp_path / "a.mov", sound, size=(1920, 1080), codec="mjpeg", movflags="faststart"))
+    source = CountedSource(film(tmp_path / "a.mov", sound, size=(1920, 1080), codec="mjpeg", movflags="faststart"))
     np.testing.assert_allclose(onsets_s(heard(Path(source.name), source=source).samples), CLICKS, atol=2e-3)
     assert source.read < 0.75 * source.size_bytes
 
@@ -397,33 +260,3 @@ def test_sound_of_too_many_samples_a_second_is_not_decoded(tmp_path: Path) -> No
     bomb = heard(film(tmp_path / "a.mkv", sound, options=NO_B))
     assert bomb.code == "undecodable"
     assert bomb.reason == "64 channels of 768000 Hz are more than 8000000 samples a second"
-
-
-class _Counted(Source):
-    """A source that counts the bytes that are read for its sound."""
-
-    def __init__(self, path: Path):
-        super().__init__(os.open(path, os.O_RDONLY), str(path), str(path))
-        self.read = 0
-
-    def open(self) -> io.BufferedReader:
-        return io.BufferedReader(_CountingReader(self, super().open()), 1 << 16)
-
-
-class _CountingReader(io.RawIOBase):
-    def __init__(self, source: _Counted, file: io.BufferedReader):
-        self._source, self._file, self.name = source, file.raw, source.name
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        count = self._file.readinto(buffer) or 0
-        self._source.read += count
-        return count
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        return self._file.seek(offset, whence)
