@@ -1,0 +1,159 @@
+"""Synchrony of real dancers: poses by MediaPipe, sound and all else by vdv.
+
+    python -m venv poses && poses/bin/pip install mediapipe==0.10.21
+    python -m benchmarks.real_dancers --clips MANIFEST --mediapipe poses/bin/python
+
+No pose network for real people comes with vdv, and MediaPipe's wheel has one (BlazePose full, Apache-2.0). It needs
+another numpy than vdv, so it runs in a Python of its own on the frames that vdv's decoder samples.
+
+Nobody has labelled how these people keep time. What can be asked without labels, of each clip with a tempo:
+
+    known     a lag is known over the whole clip, and in how many windows
+    halves    the lags of the clip's halves agree
+    shifted   with the sound moved by 0.2 to 0.6 s, the lag moves as far, modulo a beat
+    swapped   with the sound of each other clip a lag is known, too: then it means nothing
+"""
+
+import argparse
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.common import save, table
+from benchmarks.synchrony import audio_rows, pose_rows
+from models.extractors.audio.networks import SAMPLE_HZ
+from pipeline.core.options import DecodeLimits, SamplingOptions
+from pipeline.decode.pool import Chunk, DecodeJob, DecodePool, Sound
+from pipeline.ingest.manifest import read_manifests
+from pipeline.modalities.audio import AudioRows
+from pipeline.modalities.pose import PoseRows
+from pipeline.modalities.synchrony import SYNCHRONY
+from pipeline.music.synchrony import Synchrony, wrapped
+
+SHIFTS_S = (-0.6, -0.5, -0.4, -0.3, -0.2, 0.2, 0.3, 0.4, 0.5, 0.6)
+CLOSE_S = 0.05  # lags this near one another agree
+# COCO-17 in MediaPipe's 33 landmarks. Of several people it follows one.
+_MEDIAPIPE = """
+import sys
+import mediapipe
+import numpy
+
+frames = numpy.load(sys.argv[1])
+joints = [0, 2, 5, 7, 8, 11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28]
+keypoints = numpy.zeros((len(frames), 17, 3), numpy.float32)
+with mediapipe.solutions.pose.Pose(model_complexity=1, smooth_landmarks=False) as network:
+    for place, frame in enumerate(frames):
+        landmarks = network.process(frame).pose_landmarks
+        if landmarks:
+            points = [landmarks.landmark[joint] for joint in joints]
+            keypoints[place] = [(p.x * frame.shape[1], p.y * frame.shape[0], p.visibility) for p in points]
+numpy.save(sys.argv[2], keypoints)
+"""
+
+
+@dataclass(frozen=True)
+class RealClip:
+    clip_id: str
+    pose: PoseRows
+    sound: np.ndarray  # float32 [N] at SAMPLE_HZ
+    heard: tuple[float, float]  # s
+
+    def audio(self) -> AudioRows:
+        return audio_rows(self.clip_id, self.sound, self.heard)
+
+    def with_sound(self, sound: np.ndarray, heard: tuple[float, float]) -> Synchrony | None:
+        rows: Any = SYNCHRONY.derive({"pose": self.pose, "audio": audio_rows(self.clip_id, sound, heard)})
+        return None if rows is None else rows.synchrony
+
+    def synchrony(self) -> Synchrony | None:
+        return self.with_sound(self.sound, self.heard)
+
+    def shifted(self, by_s: float) -> Synchrony | None:
+        silence = np.zeros(round(abs(by_s) * SAMPLE_HZ), np.float32)
+        parts = [silence, self.sound[: -len(silence)]] if by_s > 0 else [self.sound[len(silence) :], silence]
+        end_s = len(self.sound) / SAMPLE_HZ
+        start, end = (min(max(at + by_s, 0.0), end_s) for at in self.heard)
+        return self.with_sound(np.concatenate(parts), (start, end))
+
+    def swapped(self, other: "RealClip") -> Synchrony | None:
+        sound = other.sound[: len(self.sound)]
+        start, end = other.heard
+        return self.with_sound(sound, (start, min(end, len(sound) / SAMPLE_HZ)))
+
+
+def decoded(manifest: str) -> Iterator[tuple[str, np.ndarray, np.ndarray, Sound]]:
+    """Of each clip with sound: id, frames uint8 RGB [T, H, W, 3], seconds [T], and the sound, valid until the next."""
+    rows = [row for batch in read_manifests(manifest) for row in batch.rows.itertuples()]
+    jobs = [DecodeJob(str(row.clip_id), str(row.uri), (1,), sound=True) for row in rows]
+    frames: dict[str, list[np.ndarray]] = {}
+    seconds: dict[str, list[np.ndarray]] = {}
+    with DecodePool(SamplingOptions(max_side=640), DecodeLimits(), 1) as pool:
+        for event in pool.run(jobs):
+            if isinstance(event, Chunk):
+                frames.setdefault(event.clip_id, []).append(event.frames.copy())
+                seconds.setdefault(event.clip_id, []).append(event.timestamp.copy())
+            elif isinstance(event, Sound) and not event.code:
+                pictures, times = frames.pop(event.clip_id), seconds.pop(event.clip_id)
+                yield event.clip_id, np.concatenate(pictures), np.concatenate(times), event
+            if hasattr(event, "release"):
+                event.release()
+
+
+def clips(manifest: str, mediapipe: str) -> Iterator[RealClip]:
+    """The clips that have a sound, with the poses that MediaPipe, run by the Python `mediapipe`, finds in them."""
+    for clip_id, frames, seconds, sound in decoded(manifest):
+        with tempfile.TemporaryDirectory() as folder:
+            shown, found = Path(folder) / "frames.npy", Path(folder) / "keypoints.npy"
+            np.save(shown, frames)
+            subprocess.run([mediapipe, "-c", _MEDIAPIPE, str(shown), str(found)], check=True, stderr=subprocess.DEVNULL)
+            pose = pose_rows(clip_id, seconds, np.load(found))
+        yield RealClip(clip_id, pose, sound.samples.astype(np.float32) / 32768, sound.heard)
+
+
+def is_known(synchrony: Synchrony | None) -> bool:
+    return synchrony is not None and bool(np.isfinite(synchrony.clip_lag_s))
+
+
+def judge(clip: RealClip, others: list[RealClip]) -> dict[str, Any]:
+    """What can be asked of a clip without labels: see the module."""
+    audio, found = clip.audio(), clip.synchrony()
+    judged: dict[str, Any] = {
+        "clip": clip.clip_id, "tempo": float(audio.tempo), "lag known": is_known(found),
+        "swapped: lag known": f"{sum(is_known(clip.swapped(other)) for other in others)} of {len(others)}",
+    }  # fmt: skip
+    if found is None:
+        return judged
+    judged |= {"strength": found.clip_strength, "windows known": int(np.isfinite(found.lag_s).sum())}
+    judged |= {"windows": len(found.lag_s), "period s": found.period_s}
+    if is_known(found):
+        middle = len(found.lag_s) // 2
+        first, second = (np.nanmean(half) for half in (found.lag_s[:middle], found.lag_s[middle:]))
+        judged["halves agree"] = bool(abs(wrapped(first - second, found.period_s)) < CLOSE_S)
+        moved = [(by, clip.shifted(by)) for by in SHIFTS_S]
+        follows = [
+            other is not None and abs(wrapped(other.clip_lag_s - found.clip_lag_s + by, found.period_s)) < CLOSE_S
+            for by, other in moved
+        ]
+        judged["shifted: lag follows"] = f"{sum(follows)} of {len(follows)}"
+    return judged
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clips", required=True, help="a manifest of real clips")
+    parser.add_argument("--mediapipe", required=True, help="a Python that can import mediapipe")
+    arguments = parser.parse_args()
+    found = list(clips(arguments.clips, arguments.mediapipe))
+    judged = [judge(clip, [other for other in found if other is not clip]) for clip in found]
+    columns = list(dict.fromkeys(name for row in judged for name in row))
+    print(table([[row.get(name, "") for name in columns] for row in judged], columns))
+    save("real-dancers", {"clips": judged})
+
+
+if __name__ == "__main__":
+    main()
