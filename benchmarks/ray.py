@@ -24,7 +24,8 @@ from benchmarks.common import median_ratio, save, table
 from benchmarks.tiny_clips import PROFILE, tiny_world
 from models.extractors.extractor import Extractor, Prepared
 from models.extractors.people import People
-from pipeline.cluster.engine import Cluster, extract_on_cluster
+from pipeline.cluster.connection import Cluster
+from pipeline.cluster.engine import extract_on_cluster
 from pipeline.core.options import DecodeLimits, SamplingOptions
 from pipeline.extraction.owners import Extraction
 from pipeline.features.plan import feature_spec, plan_shards

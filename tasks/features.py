@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     import torch
 
     from models.extractors.extractor import Extractor
+    from pipeline.cluster.connection import Cluster
     from pipeline.extraction.extract import Extracted
     from pipeline.extraction.extract import Progress as Report
     from pipeline.extraction.owners import Extraction
@@ -68,15 +69,9 @@ class IngestBatch(WorkspaceTask):
         seen = only_batch(self)
         with Progress(self, f"ingest {seen.batch.name}") as progress:
             run_ingest(
-                self.workspace,
-                seen.batch,
-                self.worker_count,
-                self.limits,
-                self.shard_clips,
-                progress=progress,
-                retry=frozenset(seen.retry.clip_ids),
-                signatures=seen.signatures,
-            )
+                self.workspace, seen.batch, self.worker_count, self.limits, self.shard_clips, progress=progress,
+                retry=frozenset(seen.retry.clip_ids), signatures=seen.signatures,
+            )  # fmt: skip
         self.stage.measure(clips=progress.did, workers=self.worker_count)
 
     def summary(self) -> Summary:
@@ -84,8 +79,8 @@ class IngestBatch(WorkspaceTask):
         clips = ingest_table(path).clips
         failed = [clip for clip in clips if clip.status == "failed"]
         content = clip_counts({"readable": len(clips) - len(failed), "failed": len(failed)}, failed)
-        lines = clips_text(content, retry="give ExtractBatch or BuildVDV --retry-failed")
-        return Summary(lines, {"table_of_clips": path}, content)
+        retry = "give ExtractBatch or BuildVDV --retry-failed"
+        return Summary(clips_text(content, retry=retry), {"table_of_clips": path}, content)
 
 
 class ExtractOptions(WorkspaceTask):
@@ -103,7 +98,7 @@ class ExtractOptions(WorkspaceTask):
     )  # fmt: skip
     engine = luigi.ChoiceParameter(
         choices=["local", "ray"], default="local", significant=False,
-        description="where clips are extracted: local, on this machine, or ray, on a Ray cluster",
+        description="where clips are extracted and folds trained: local, on this machine, or ray, on a Ray cluster",
     )  # fmt: skip
     ray_address = luigi.Parameter(
         default="auto", significant=False, description="the Ray cluster: auto, host:port of its head, or local"
@@ -114,6 +109,14 @@ class ExtractOptions(WorkspaceTask):
     retry_failed = luigi.BoolParameter(
         significant=False, description="try clips again that failed for a reason that may pass"
     )
+
+    @property
+    def cluster(self) -> "Cluster | None":  # None: this machine
+        if self.engine == "local":
+            return None
+        from pipeline.cluster.connection import Cluster
+
+        return Cluster(self.ray_address, self.device, self.owners, self.decode_workers)
 
     def take_snapshot(self) -> Snapshot:
         features = self.choose_features()
@@ -218,8 +221,7 @@ class ExtractBatch(ExtractOptions):
             self.sampling, self.limits, self.worker_count, self.loaded_profile.name,
         )  # fmt: skip
         with Progress(self, f"extract {seen.batch.name}") as progress:
-            extract = self._on_cluster if self.engine == "ray" else self._here
-            extracted = extract(extraction, progress)
+            extracted = self._run(extraction, progress)
         decoded, modalities = shards_work(shards, self.sampling)
         self.stage.measure(
             profile=self.loaded_profile.name,
@@ -235,19 +237,17 @@ class ExtractBatch(ExtractOptions):
             parts={name: round(took, 3) for name, took in extracted.seconds.items()},
         )
 
-    def _here(self, extraction: "Extraction", progress: "Report") -> "Extracted":
+    def _run(self, extraction: "Extraction", progress: "Report") -> "Extracted":
+        if self.cluster:
+            from pipeline.cluster.engine import extract_on_cluster
+
+            return extract_on_cluster(extraction, self.cluster, progress)
         import torch
 
         from pipeline.extraction.owners import extract_by_owners
 
         devices = owner_devices(self.torch_device, self.owners, torch.cuda.device_count())
         return extract_by_owners(extraction, devices, progress)
-
-    def _on_cluster(self, extraction: "Extraction", progress: "Report") -> "Extracted":
-        from pipeline.cluster.engine import Cluster, extract_on_cluster
-
-        cluster = Cluster(self.ray_address, self.device, self.owners, self.decode_workers)
-        return extract_on_cluster(extraction, cluster, progress)
 
     def plan(self) -> Plan:
         """What is left to do."""

@@ -197,7 +197,7 @@ class CrossValidate(RunStage):
         with Progress(self, "cross-validate", unit="fold") as progress:
             cross_validate_run(
                 self.dataset_folder(), self.run_folder(), self.torch_device, self.protocol,
-                self.folds, self.fold_workers, progress, self.permuted,
+                self.folds, self.fold_workers, progress, self.permuted, self.cluster,
             )  # fmt: skip
 
     def amount(self) -> dict[str, Any]:
@@ -249,7 +249,7 @@ class RunAblations(RunStage):
         with Progress(self, "ablations", unit="training") as progress:
             run_ablations(
                 self.dataset_folder(), self.run_folder(), self.torch_device,
-                self.fold_workers, progress, self.ablation_seeds, self.ablation_names,
+                self.fold_workers, progress, self.ablation_seeds, self.ablation_names, self.cluster,
             )  # fmt: skip
 
 

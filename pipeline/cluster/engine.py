@@ -4,24 +4,19 @@ Frames never leave the machine that decodes them; Ray carries plans one way and 
 """
 
 import logging
-import os
-import signal
-import socket
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import chdir, contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from time import monotonic
 from typing import Any
 
 from pipeline.cluster.attempts import Attempt, Attempts, statuses
+from pipeline.cluster.connection import Cluster, connected, versions
 from pipeline.cluster.machines import Place, places_on
-from pipeline.cluster.owner import ClusterOwner, OwnerOptions, versions
+from pipeline.cluster.owner import ClusterOwner, OwnerOptions
 from pipeline.cluster.staging import Staging, absolute
-from pipeline.core.errors import OptionError
 from pipeline.decode.worker_process import WorkerError
 from pipeline.extraction.extract import Extracted, Progress
 from pipeline.extraction.owners import Extraction, combined
@@ -30,9 +25,7 @@ from pipeline.features.plan import ShardPlan, endings_folder, plan_again, shard_
 
 log = logging.getLogger(__name__)
 
-_PRODUCT = Path(__file__).resolve().parents[2]
 _HELD = 2  # plans an actor: the one that its networks see, and the one that its workers go on with
-_CONNECT_S = 10.0  # for the cluster's head to answer
 _LOOK_S = 0.2  # between looks at what the actors have done
 _COUNTS_S = 1.0  # between questions to an actor for its clips
 _MACHINES_S = 5.0  # between looks at which machines there are
@@ -40,16 +33,6 @@ _SILENCE_S, _AGAIN_S = 30.0, 600.0  # without an actor, before that is said, and
 _ENDING_S = 30.0  # that actors are waited for at the end
 _STARTS = 3  # of actors at one place that die before their networks are there
 _PUBLISHERS = 8  # threads: to publish a shard is a few requests to an object store
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """The cluster to use, and how much of it."""
-
-    address: str  # as ray.init takes it: auto, host:port, local
-    device: str  # auto, cpu or cuda
-    owners: int  # on each machine; 0: one a GPU, or one on a CPU
-    decode_workers: int  # on each machine; 0: one a processor core
 
 
 @dataclass
@@ -80,47 +63,10 @@ def extract_on_cluster(extraction: Extraction, cluster: Cluster, progress: Progr
         WorkerError: actors start on no machine. What an actor raises is raised here, too.
     """
     extraction = replace(extraction, workspace=absolute(extraction.workspace))
-    with _connected(cluster.address) as ray:
+    with connected(cluster.address) as ray:
         staging = Staging.begin(extraction.workspace, extraction.batch)
         with _Driver(ray, extraction, cluster, staging, progress) as driver:
             return driver.run()
-
-
-@contextmanager
-def _connected(address: str) -> Iterator[Any]:
-    """The module ray, connected to a cluster for as long as the block lasts."""
-    try:
-        import ray
-    except ImportError as error:
-        raise OptionError("--engine ray needs Ray; install it with pip install 'vdv[ray]'") from error
-    if ray.is_initialized():  # by a notebook, say
-        yield ray
-        return
-    on_main = threading.current_thread() is threading.main_thread()
-    handler = signal.getsignal(signal.SIGTERM)
-    try:
-        _check_answers(os.environ.get("RAY_ADDRESS", address) if address == "auto" else address)
-        with chdir(_PRODUCT):  # Ray has all workers import from the working folder, which others may have filled
-            ray.init(address, log_to_driver=False, logging_level=logging.WARNING)
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise OptionError(
-            f"--ray-address {address}: no Ray cluster can be used there ({reason}); start one with ray start --head"
-        ) from error
-    try:
-        yield ray
-    finally:
-        ray.shutdown()
-        if on_main:
-            signal.signal(signal.SIGTERM, handler)  # ray.init puts its own there
-
-
-def _check_answers(address: str) -> None:
-    """Raise OSError where nothing answers at host:port: Ray itself would try for ever."""
-    host, _, port = address.rpartition(":")
-    if host and port.isdigit():
-        with socket.create_connection((host, int(port)), _CONNECT_S):
-            pass
 
 
 class _Driver:

@@ -11,25 +11,19 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from queue import Empty, SimpleQueue
 
 import torch
 
+from pipeline.cluster.connection import check_versions
 from pipeline.cluster.staging import Staging
-from pipeline.core.errors import OptionError
 from pipeline.core.import_path import leave_out_working_folder
-from pipeline.extraction.extract import Extracted, decoder_versions
+from pipeline.extraction.extract import Extracted
 from pipeline.extraction.owners import Extraction
 from pipeline.features.plan import ShardPlan
 
 # After these a process is of no use: a device that failed stays failed, and memory that ran out is not all given back.
 _FATAL = (torch.OutOfMemoryError, torch.AcceleratorError, MemoryError)
-
-
-def versions() -> str:
-    """Versions of the packages whose results have to agree between machines."""
-    return f"vdv {version('vdv')}, {decoder_versions()}"
 
 
 @dataclass(frozen=True)
@@ -105,11 +99,7 @@ class ClusterOwner:
     def _extract(self) -> Extracted:
         options = self._options
         options.staging.check_reachable(options.machine)
-        if versions() != options.versions:
-            raise OptionError(
-                f"{options.machine} has {versions()}, and the driver has {options.versions}: install the same on all"
-                " machines of the cluster"
-            )
+        check_versions(options.machine, options.versions)
         own = replace(options.extraction, workspace=options.staging.of_process(options.number), plans=())
         device = torch.device("cuda" if options.on_gpu else "cpu")
         return own.by_one(device, options.workers, self._count, self._taken(), options.modalities, self._published)

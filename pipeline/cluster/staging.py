@@ -50,10 +50,7 @@ class Staging:
         """Raise WorkspaceError where the folder cannot be seen from here. machine: name of this one."""
         path = storage.join(self.folder, _TOKEN)
         if not storage.exists(path) or storage.read_bytes(path) != self.folder.encode():
-            raise WorkspaceError(
-                f"{self.workspace} cannot be seen from {machine}: with --engine ray the workspace has to be one that"
-                " all machines of the cluster reach, a URL (s3://bucket/vdv) or a folder that they share"
-            )
+            raise unseen(self.workspace, machine)
 
     def publish(self, plan: ShardPlan, number: int, sampling: SamplingOptions, profile: str) -> None:
         """Move a shard's files, whole in the folder of a process, to their places; its endings last.
@@ -87,3 +84,11 @@ def _begun(command: str) -> float:
 def absolute(workspace: str) -> str:
     """A workspace by a name that does not depend on the working folder."""
     return os.path.abspath(storage.local_path(workspace)) if storage.is_local(workspace) else workspace
+
+
+def unseen(workspace: str, machine: str) -> WorkspaceError:
+    """The error of a machine that does not see the workspace."""
+    return WorkspaceError(
+        f"{workspace} cannot be seen from {machine}: with --engine ray the workspace has to be one that all machines of"
+        " the cluster reach, a URL (s3://bucket/vdv) or a folder that they share"
+    )

@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 
 from models.virality.config import VdvConfig
+from pipeline.cluster.connection import Cluster
 from pipeline.core import storage
 from pipeline.core.errors import DataError, OptionError
 from pipeline.dataset.folder import DatasetFolder
@@ -105,6 +106,7 @@ def run_ablations(
     progress: Callable[[int, int], None] | None = None,
     seeds: int = 1,
     names: Sequence[str] = (),
+    cluster: Cluster | None = None,
 ) -> None:
     """Trains variants of a run on the run's folds; writes ablations.parquet, .md and .tex, then ablations.json.
 
@@ -116,6 +118,7 @@ def run_ablations(
         seeds: trainings of each variant and of the run's own configuration, with the run's seed and those that follow
             it; the folds stay the run's. The first training of its configuration is the run's cross-validation.
         names: of the variants; none: all.
+        cluster: as cross_validate takes it.
 
     Raises:
         DataError: the run has no folds.
@@ -140,6 +143,7 @@ def run_ablations(
         scores = cross_validate(
             dataset_folder, replace(other, seed=config.seed + seed), device, folds["asked"], workers, step,
             folds["protocol"], checkpoints=run_folder.file(ABLATIONS_CHECKPOINTS), split_seed=config.seed,
+            cluster=cluster,
         )  # fmt: skip
         trainings.setdefault(name, []).append(scores)
     table = ablation_table(chosen, trainings)
@@ -147,11 +151,7 @@ def run_ablations(
     text = as_text(table)
     storage.write_bytes(run_folder.file(f"{ABLATIONS}.md"), text.markdown().encode())
     storage.write_bytes(run_folder.file(f"{ABLATIONS}.tex"), text.latex().encode())
-    about = {
-        "seeds": seeds,
-        "variants": [variant.name for variant in chosen],
-        "all": chosen == variants(config),
-    }
+    about = {"seeds": seeds, "variants": [variant.name for variant in chosen], "all": chosen == variants(config)}
     about["files"] = run_folder.hashes(f"{ABLATIONS}.md", f"{ABLATIONS}.tex")
     run_folder.write_json(f"{ABLATIONS}.json", about)
     clear(run_folder.file(ABLATIONS_CHECKPOINTS))

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import as_completed
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -11,10 +11,13 @@ import pyarrow as pa
 import torch
 
 from models.virality.config import VdvConfig
+from pipeline.cluster.calls import call_on_cluster
+from pipeline.cluster.connection import Cluster
+from pipeline.cluster.staging import absolute
 from pipeline.core import storage
 from pipeline.core.child_processes import spawned_pool
 from pipeline.dataset.context import REACH
-from pipeline.dataset.folder import DatasetFolder
+from pipeline.dataset.folder import STATISTICS, DatasetFolder
 from pipeline.dataset.labels import ENGAGEMENT, LabelOptions
 from pipeline.dataset.loading import ClipDataset
 from pipeline.evaluation.baselines import BaselineInputs, Ridge, baseline_inputs, baseline_scores, fit_and_predict
@@ -57,6 +60,7 @@ def cross_validate(
     permuted: bool = False,
     checkpoints: str | None = None,
     split_seed: int | None = None,
+    cluster: Cluster | None = None,
 ) -> pd.DataFrame:
     """Scores of labelled clips by models that saw no clip of their creators and no copy of their files.
 
@@ -76,6 +80,8 @@ def cross_validate(
         checkpoints: folder, anywhere that pipeline.core.storage writes, that keeps finished folds and encoders; the
             caller clears it. What it holds is not trained again: of the same arguments nothing, and of a config that
             differs in one modality's network the other modalities' encoders. The frame is the same. None: none is kept.
+        cluster: the Ray cluster on whose machines folds are trained, each on a core or a GPU; `device` and `workers`
+            are not looked at. Processors of another kind give other last digits.
 
     Returns:
         One row a test clip, in the dataset's order; columns as `_score_fold` gives them. Scores of different folds come
@@ -83,12 +89,13 @@ def cross_validate(
 
     Raises:
         DataError: the protocol's folds cannot be made; a fold has nothing to learn from.
+        OptionError, WorkspaceError, WorkerError: of a cluster, as call_on_cluster has them.
     """
     clips = dataset_folder.read_clips()
     splits = make_folds(clips, protocol, folds, config.seed if split_seed is None else split_seed)
     parts = score_folds(
         dataset_folder, splits, config, device, workers, progress, baselines=baselines, permuted=permuted,
-        checkpoints=checkpoints,
+        checkpoints=checkpoints, cluster=cluster,
     )  # fmt: skip
     return pd.concat(parts).sort_index().reset_index(drop=True)
 
@@ -103,6 +110,7 @@ def score_folds(
     baselines: bool = False,
     permuted: bool = False,
     checkpoints: str | None = None,
+    cluster: Cluster | None = None,
 ) -> list[pd.DataFrame]:
     """A frame of each fold's test clips, in the order of the folds, indexed by row of the dataset.
 
@@ -119,7 +127,7 @@ def score_folds(
     parts: dict[int, pd.DataFrame] = {}
     if progress:
         progress(0, len(tasks))
-    for part in _run_all(tasks, workers):
+    for part in _run_on_cluster(tasks, cluster) if cluster else _run_all(tasks, workers):
         parts[int(part["fold"].iloc[0])] = part
         if progress:
             progress(len(parts), len(tasks))
@@ -152,6 +160,21 @@ def _run_all(tasks: Sequence[_FoldTask], workers: int) -> Iterator[pd.DataFrame]
             futures += [pool.submit(_run, task) for task in of_device]
         for done in as_completed(futures):
             yield done.result()
+
+
+def _run_on_cluster(tasks: Sequence[_FoldTask], cluster: Cluster) -> Iterator[pd.DataFrame]:
+    """The frame of each fold, as they end."""
+    place = tasks[0].dataset_folder
+    folder = replace(place, workspace=absolute(place.workspace))
+    tasks = [
+        replace(task, dataset_folder=folder, checkpoints=task.checkpoints and absolute(task.checkpoints))
+        for task in tasks
+    ]
+    return call_on_cluster(cluster, _run_there, tasks, folder.workspace, folder.file(STATISTICS))
+
+
+def _run_there(task: _FoldTask, device: torch.device) -> pd.DataFrame:
+    return _run(replace(task, device=device))
 
 
 def permute_engagement(clips: pd.DataFrame, seed: int, context: bool = False) -> pd.DataFrame:

@@ -7,6 +7,7 @@ import pandas as pd
 import torch
 
 from models.virality.config import VdvConfig
+from pipeline.cluster.connection import Cluster
 from pipeline.core import storage
 from pipeline.core.errors import DataError
 from pipeline.dataset.folder import DatasetFolder
@@ -31,6 +32,7 @@ def cross_validate_run(
     workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
     permuted: bool = False,
+    cluster: Cluster | None = None,
 ) -> None:
     """Cross-validates a run's configuration; writes folds.parquet, as `cross_validate` gives it, then folds.json.
 
@@ -46,7 +48,7 @@ def cross_validate_run(
     try:
         scores = cross_validate(
             dataset_folder, config, device, folds, workers, progress, protocol, baselines=True,
-            permuted=permuted, checkpoints=run_folder.file(CHECKPOINTS),
+            permuted=permuted, checkpoints=run_folder.file(CHECKPOINTS), cluster=cluster,
         )  # fmt: skip
     except DataError as error:
         about["reason"] = str(error)

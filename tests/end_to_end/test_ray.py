@@ -9,6 +9,7 @@ from pathlib import Path
 
 import fsspec
 import psutil
+import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.tiny_clips import tiny_world
@@ -63,6 +64,23 @@ def test_a_command_extracts_on_a_cluster_and_leaves_no_process(cluster: TwoNodes
     assert sum("/features/" in path and path.endswith(".parquet") for path in made) == 3 * len(extracted_names())
     assert not any("/attempts/" in path for path in made)
     assert not (folder.parent / "imported").exists()
+
+
+def test_folds_trained_on_a_cluster_are_those_of_one_machine(cluster: TwoNodes, tmp_path: Path) -> None:
+    tiny_world(tmp_path, 8)
+    options = ("--manifest", "tiny.csv", "--report-films", "0", "--folds", "2", "--decode-workers", "1")
+    tables = []
+    for engine in ((), ("--engine", "ray", "--ray-address", cluster.address)):
+        done = run("BuildVDV", tmp_path, *options, *engine)
+        assert done.code == 0, done.output
+        (path,) = tmp_path.glob("workspace/runs/*/folds.parquet")
+        tables.append(pq.read_table(path))
+        path.unlink()
+        path.with_suffix(".json").unlink()
+    assert tables[0].num_rows == 8
+    assert tables[1].equals(tables[0])
+    nowhere = run("BuildVDV", tmp_path, *options, "--engine", "ray", "--ray-address", "127.0.0.1:9")
+    assert "no Ray cluster can be used there" in nowhere.output
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])

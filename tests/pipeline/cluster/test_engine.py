@@ -13,7 +13,8 @@ import torch
 
 from benchmarks.tiny_clips import render_clip
 from models.extractors.extractor import Extractor
-from pipeline.cluster.engine import Cluster, extract_on_cluster
+from pipeline.cluster.connection import Cluster
+from pipeline.cluster.engine import extract_on_cluster
 from pipeline.core.errors import ProfileError
 from pipeline.decode.worker_process import WorkerError
 from pipeline.extraction.extract import Extracted, Progress

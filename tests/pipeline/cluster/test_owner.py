@@ -11,7 +11,8 @@ from torch import Tensor
 
 from benchmarks.tiny_clips import render_clip
 from models.extractors.extractor import Extractor
-from pipeline.cluster.owner import ClusterOwner, OwnerOptions, versions
+from pipeline.cluster.connection import versions
+from pipeline.cluster.owner import ClusterOwner, OwnerOptions
 from pipeline.cluster.staging import Staging
 from pipeline.core.errors import OptionError, WorkspaceError
 from pipeline.extraction.owners import Extraction

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.cluster import staging
-from pipeline.cluster.engine import Cluster, extract_on_cluster
+from pipeline.cluster.connection import Cluster
+from pipeline.cluster.engine import extract_on_cluster
 from pipeline.cluster.staging import Staging
 from pipeline.core import storage
 from pipeline.core.errors import OptionError, WorkspaceError
