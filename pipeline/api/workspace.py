@@ -244,12 +244,15 @@ class Workspace:
         """What is in the workspace, for people."""
         dataset = self._dataset()
         if dataset is None:
-            yield f"{sum(1 for _ in self._ingested())} clips ingested, no dataset yet"
+            yield f"{_counted(sum(1 for _ in self._ingested()), 'clip')} ingested, no dataset yet"
         else:
             about = dataset.read_json(STATISTICS)
             endings = ", ".join(f"{count} {status}" for status, count in about["status"].items())
-            yield f"{about['clips']} clips of {len(about['challenges'])} challenges: {endings}"
+            yield f"{_counted(about['clips'], 'clip')} of {_counted(len(about['challenges']), 'challenge')}: {endings}"
             yield "features: " + ", ".join(f"{name} of {count}" for name, count in about["modalities"].items())
         named = [f"{row['run']} ({row['name']})" if row["name"] else row["run"] for row in self._finished()]
-        plural = "" if len(named) == 1 else "s"
-        yield f"{len(named)} run{plural}: {', '.join(named)}" if named else "no run yet"
+        yield f"{_counted(len(named), 'run')}: {', '.join(named)}" if named else "no run yet"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"

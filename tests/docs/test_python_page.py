@@ -1,7 +1,6 @@
 """docs/python.md in a notebook's kernel: its examples run, bars are widgets, an interrupt ends a command in order."""
 
 import json
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -13,9 +12,10 @@ import pytest
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager
 
-from benchmarks.tiny_clips import tiny_world
 from pipeline.commands.command import COMMANDS
 from pipeline.core.interrupt import MESSAGE
+from simulation.render import write_options
+from simulation.world import WorldOptions
 from tests.docs.pages import ROOT, examples
 from tests.support.orphans import still_running
 from tests.support.warm_process import environment
@@ -36,6 +36,10 @@ class Shown:
     message: str = ""
     widgets: int = 0
     bars: list[str] = field(default_factory=list)  # texts of widgets
+
+
+class Killed(Exception):
+    """The kernel was."""
 
 
 class Kernel:
@@ -95,13 +99,13 @@ def _note(message: dict, shown: Shown) -> bool:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder as a reader of the page has it, of small clips."""
+    """A folder as a reader of the page has it, and a manifest of a broken clip."""
     folder = tmp_path_factory.mktemp("notebook")
-    shutil.copy(tiny_world(folder, 6), folder / "june.csv")
-    lines = (folder / "june.csv").read_text().splitlines()
-    (folder / "clips/broken.mp4").write_text("no film")
-    broken = [line.replace("clip000.mp4", "broken.mp4") for line in lines[:2]]
-    (folder / "broken.csv").write_text("\n".join([*broken, ""]))
+    demo = folder / "data_manifest/demo"  # as a clone has it, only smaller
+    demo.mkdir(parents=True)
+    write_options(demo, WorldOptions(seed=1010, clips=4, creators=4, challenges=1, seconds=(0.5, 0.5), broken=0))
+    (folder / "broken.mp4").write_text("no film")
+    (folder / "broken.csv").write_text("clip_id,uri,challenge\nbroken,broken.mp4,wave\n")
     (folder / "luigi.cfg").write_text(CONFIGURATION)
     return folder
 
@@ -132,8 +136,9 @@ def commands(kernel: Kernel) -> list[psutil.Process]:
 
 def test_the_page_s_examples_run_in_a_notebook(kernel: Kernel, shown: list[Shown]) -> None:
     assert [about.error for about in shown] == [""] * len(EXAMPLES) == [""] * 3
-    assert kernel.value("[len(clips), len(scores)]") == [6, 6]
+    assert kernel.value("[len(clips), len(scores)]") == [4, 4]
     assert kernel.value("[type(pose).__name__, list(pose.valid.shape)[1] > 0]") == ["PoseTensors", True]
+    assert kernel.value("pose.lead") is not None
     assert kernel.value("[ws.run('june') == ws.run(), ws.runs()['name'].tolist()]") == [True, ["june"]]
     assert shown[2].text.startswith("typo.csv: no such file or folder")
 
@@ -141,15 +146,15 @@ def test_the_page_s_examples_run_in_a_notebook(kernel: Kernel, shown: list[Shown
 def test_progress_is_a_widget_a_stage_and_what_the_command_prints_stands_below(shown: list[Shown]) -> None:
     built = shown[0]
     assert built.widgets >= 5
-    assert "ExtractBatch\u2007june:\u2007100%" in "\n".join(built.bars)
-    assert "clips: 6 ok" in built.text
-    assert "extract june after" not in built.text
+    assert "ExtractBatch\u2007demo:\u2007100%" in "\n".join(built.bars)
+    assert "clips: 4 ok" in built.text
+    assert "extract demo after" not in built.text
 
 
 def test_a_build_that_fails_raises_its_own_error_with_its_words_and_the_kernel_goes_on(
     kernel: Kernel, shown: list[Shown]
 ) -> None:
-    failed = kernel.run("ws.build('broken.csv', profile='demo')")
+    failed = kernel.run("ws.build('broken.csv')")
     assert failed.error == "TooManyFailed"
     assert failed.message.startswith("1 of 1 clips failed (1 not_a_video)")
     assert "Traceback" not in failed.text
@@ -168,7 +173,7 @@ def test_an_interrupted_kernel_ends_the_command_in_order_and_goes_on(
             children.extend(commands(kernel))
             kernel.manager.interrupt_kernel()
 
-    stopped = kernel.run("ws.build('june.csv', profile='demo', seed=1, epochs=100_000)", interrupt)
+    stopped = kernel.run("ws.build('data_manifest/demo', seed=1, epochs=100_000)", interrupt)
     assert stopped.error == "KeyboardInterrupt", stopped
     assert stopped.text.splitlines()[-1] == MESSAGE
     assert children
@@ -187,8 +192,8 @@ def test_a_command_dies_with_the_kernel(folder: Path, kernel: Kernel, shown: lis
         if not children and newest_log(folder)[0]["command"] != before:
             children.extend(commands(kernel))
             kernel.process.kill()
-        assert not children, "killed"
+            raise Killed
 
-    with pytest.raises(AssertionError, match="killed"):
-        kernel.run("ws.build('june.csv', profile='demo', seed=2, epochs=100_000)", kill)
+    with pytest.raises(Killed):
+        kernel.run("ws.build('data_manifest/demo', seed=2, epochs=100_000)", kill)
     assert not still_running(children)

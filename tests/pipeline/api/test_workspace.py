@@ -171,7 +171,7 @@ def test_a_path_without_a_workspace_is_named_by_all_that_reads(tmp_path: Path) -
             read()
     assert "holds no workspace" in repr(ws)
     with pytest.raises(OptionError, match="did you mean"):
-        ws.build(run_nane="june")  # type: ignore[call-arg]
+        ws.build(run_nane="june")  # type: ignore[call-overload]
     assert list(tmp_path.iterdir()) == [tmp_path / "june.csv"]
 
 
