@@ -50,6 +50,7 @@ def run_command(task: str, words: Sequence[str]) -> dict[str, Any]:
         output = stack.enter_context(tempfile.TemporaryFile())
         bars = stack.enter_context(Bars()) if are_seen() else None
         caller = Caller(os.getpid(), journal.fileno(), shows_progress=bars is not None)
+        said = _Said(journal, output, bars)
         process = subprocess.Popen(
             module_command("luigi", "--module", "tasks", task, *words),
             env={**module_environment(), **caller.environment()}, pass_fds=(journal.fileno(),),
@@ -57,7 +58,6 @@ def run_command(task: str, words: Sequence[str]) -> dict[str, Any]:
             # Ctrl-C and Jupyter interrupt a whole group; the command is to get one SIGINT, for a second one kills it.
             start_new_session=True,
         )  # fmt: skip
-        said = _Said(journal, output, bars)
         try:
             while process.poll() is None:
                 said.follow()

@@ -32,7 +32,7 @@ _EVERY_S, _EVERY_S_ELSEWHERE = 1.0, 5.0
 _PROBED = ("width", "height", "duration_s")
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, init=False, repr=False)
 class Workspace:
     """A workspace, read as it is when it is asked; nothing is kept, and nothing is written but by `build` and `score`.
 

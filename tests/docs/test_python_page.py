@@ -196,4 +196,7 @@ def test_a_command_dies_with_the_kernel(folder: Path, kernel: Kernel, shown: lis
 
     with pytest.raises(Killed):
         kernel.run("ws.build('data_manifest/demo', seed=2, epochs=100_000)", kill)
-    assert not still_running(children)
+    alive = still_running(children)
+    for child in alive:
+        child.kill()
+    assert not alive

@@ -87,7 +87,7 @@ def test_features_are_a_mapping_of_tensors_that_is_read_as_it_is_used(made: Path
     assert [clip_id for clip_id, _ in zip(pose, range(3), strict=False)] == list(pose)[:3]
     assert torch.equal(pickle.loads(pickle.dumps(pose))["twin0"].keypoints, twin.keypoints)
     assert pose.rows("twin0").clip_id == "twin0"
-    loaded = DataLoader(pose, sampler=["twin0", "new0"], batch_size=None, num_workers=1)  # type: ignore[arg-type]
+    loaded: DataLoader = DataLoader(pose, sampler=["twin0", "new0"], batch_size=None, num_workers=1)  # type: ignore[arg-type]
     assert torch.equal(next(iter(loaded)).keypoints, twin.keypoints)
 
 
