@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _INGESTED = ("clip_id", "status", "code", "reason", "content_hash")  # columns of a dataset's clips that ingest knows
-# Between two movements of the bars; the command's log is written as often.
-_EVERY_S, _EVERY_S_ELSEWHERE = 1.0, 5.0
 _PROBED = ("width", "height", "duration_s")
+# Between two movements of the bars; the command's log is written as often, elsewhere to an object store.
+_EVERY_S, _EVERY_S_ELSEWHERE = 1.0, 5.0
 
 
 @dataclass(frozen=True, init=False, repr=False)

@@ -1,6 +1,7 @@
 """A workspace read in Python: tables, tensors, runs, and what is said where there is none of it."""
 
 import pickle
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -73,6 +74,10 @@ def test_a_table_of_clips_is_there_before_a_dataset_is(own: Path) -> None:
     with pytest.raises(WorkspaceError, match="has no dataset yet"):
         ws.features("pose")
     assert ws.run().id == RUN.removeprefix("runs/")  # the one that ended last
+    shutil.rmtree(own / "runs")
+    assert ws.runs().empty
+    with pytest.raises(OptionError, match="has no run yet; `build` trains one"):
+        ws.run()
     assert "40 clips ingested, no dataset yet" in repr(ws)
 
 
