@@ -92,14 +92,14 @@ class Workspace:
         return ClipFeatures(self._made_dataset(run), modality)
 
     def runs(self) -> "pd.DataFrame":
-        """The finished runs, in the order in which they ended: run, name, finished_at, dataset, clips, label, profiles,
-        seed, purged (whether clips that the run was trained on were purged since).
+        """The finished runs, in the order in which they ended: run, name, finished_at, dataset, trained_on, label,
+        profiles, seed, purged (whether clips that the run was trained on were purged since).
 
         A run whose run.json is damaged is left out, with a warning.
         """
         import pandas as pd
 
-        columns = ["run", "name", "finished_at", "dataset", "clips", "label", "profiles", "seed", "purged"]
+        columns = ["run", "name", "finished_at", "dataset", "trained_on", "label", "profiles", "seed", "purged"]
         rows = sorted(self._finished(), key=lambda row: (row["finished_at"] or "", row["run"]))
         table = pd.DataFrame(rows, columns=columns)
         return table.assign(finished_at=pd.to_datetime(table["finished_at"]))
@@ -226,7 +226,7 @@ class Workspace:
                 "name": names.get(run_id),
                 "finished_at": about.get("finished_at"),  # runs of an older schema lack some
                 "dataset": about.get("dataset"),
-                "clips": about.get("trained_on"),
+                "trained_on": about.get("trained_on"),
                 "label": about.get("label", {}).get("kind"),
                 "profiles": ", ".join(about.get("profiles", ())),
                 "seed": about.get("seed"),
