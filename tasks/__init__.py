@@ -7,11 +7,13 @@ from pathlib import Path
 
 import luigi
 
+from pipeline.commands.caller import die_with_caller
 from pipeline.core.import_path import leave_out_working_folder
 from pipeline.core.interrupt import end_on_interrupt
 
 if "luigi.cmdline" in sys.modules:  # the command, not a notebook, whose own modules may lie in the working folder
     end_on_interrupt()
+    die_with_caller()
     leave_out_working_folder()
 
 from tasks.build import BuildVDV

@@ -12,10 +12,12 @@ from luigi.rpc import RPCError
 from tqdm import tqdm
 
 import pipeline.commands.progress
-from pipeline.commands.command import Command, Stage
+from pipeline.commands.caller import caller
+from pipeline.commands.command import Command, Stage, tell_caller
 from pipeline.commands.progress import EVERY_S, LogLines, Show, Standing
 from pipeline.commands.summary import end
-from pipeline.core.errors import VdvError
+from pipeline.core import errors
+from pipeline.core.errors import DataError, VdvError, WorkspaceError
 from pipeline.core.storage import disk_error
 from tasks.terminal_text import progress_text, times_text
 
@@ -80,13 +82,17 @@ class LuigiStatus:
 class Progress(pipeline.commands.progress.Progress):
     """How far a task is: a bar on a terminal, else lines; in Luigi's own task status; in the command's log.
 
+    A program that started the command, and shows the progress itself, reads it in the log.
+
     Call it with (done, total, counts or message).
     """
 
     def __init__(self, task: luigi.Task, title: str, unit: str = "clip"):
         is_terminal = sys.stderr.isatty()
         bar: list[Show] = [Bar()] if is_terminal else []
-        timed: list[Show] = [LuigiStatus(task)] if is_terminal else [Lines(), LuigiStatus(task)]
+        by = caller()
+        is_shown = is_terminal or (by is not None and by.shows_progress)
+        timed: list[Show] = [LuigiStatus(task)] if is_shown else [Lines(), LuigiStatus(task)]
         stage: Stage | None = getattr(task, "stage", None)
         if stage is not None and stage.command is not None:
             timed.append(LogLines(stage.command, stage.name, stage.of))
@@ -138,27 +144,34 @@ class UserErrors(logging.Filter):
 
     _UNFULFILLED = "Unfulfilled dependenc"  # Luigi's words where a task is no longer complete that was
     _HEADING = "Traceback (most recent call last):"
-    _IN_TRACEBACK = re.compile(r"^(?:pipeline\.core|models)\.errors\.\w+: ", re.MULTILINE)
+    _IN_TRACEBACK = re.compile(r"^(?:pipeline\.core|models)\.errors\.(\w+): ", re.MULTILINE)
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
         if isinstance(error, SystemExit):  # Ctrl-C in a process of --workers; pipeline.core.interrupt
             return False
-        if isinstance(error, VdvError):
-            message = "\n".join((str(error), *getattr(error, "__notes__", ())))
-        elif isinstance(error, RPCError):
-            message = f"{error}; start luigid there, or leave out --scheduler-host and its like: vdv needs none"
-        elif isinstance(error, RuntimeError) and str(error).startswith(self._UNFULFILLED):
-            message = f"{GONE} ({error})"
-        elif isinstance(error, OSError) and (words := disk_error(error)):  # of a library that writes files by itself
-            message = words
-        else:
-            # An error in complete() or requires() reaches the log as the text of its traceback: that of its cause
-            # first, so only what is behind the last heading is the error itself.
-            raised = "" if record.exc_info else record.getMessage().rpartition(self._HEADING)[2]
-            found = self._IN_TRACEBACK.search(raised)
-            if found is None:
-                return True
-            message = raised[found.end() :].strip()
+        if (found := self._code_and_message(error, record)) is None:
+            return True
+        code, message = found
+        if tell_caller(error={"code": code, "message": message}):  # raises it, so it is not said twice
+            return False
         record.msg, record.args, record.exc_info, record.exc_text = f"vdv: {message}", (), None, None
         return True
+
+    def _code_and_message(self, error: BaseException | None, record: logging.LogRecord) -> tuple[str, str] | None:
+        """Of an error that the user can act on; None: of another one, or of none."""
+        if isinstance(error, VdvError):
+            return error.code, "\n".join((str(error), *getattr(error, "__notes__", ())))
+        if isinstance(error, RPCError):
+            return VdvError.code, (
+                f"{error}; start luigid there, or leave out --scheduler-host and its like: vdv needs none"
+            )
+        if isinstance(error, RuntimeError) and str(error).startswith(self._UNFULFILLED):
+            return DataError.code, f"{GONE} ({error})"
+        if isinstance(error, OSError) and (words := disk_error(error)):  # of a library that writes files by itself
+            return WorkspaceError.code, words
+        # An error in complete() or requires() reaches the log as the text of its traceback: that of its cause first, so
+        # only what is behind the last heading is the error itself.
+        raised = "" if record.exc_info else record.getMessage().rpartition(self._HEADING)[2]
+        named = self._IN_TRACEBACK.search(raised)
+        return (getattr(errors, named[1]).code, raised[named.end() :].strip()) if named else None

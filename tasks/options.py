@@ -10,7 +10,7 @@ import luigi
 from luigi.task import flatten
 
 from pipeline.access.fetch_cache import CacheFolder
-from pipeline.commands.command import Command, Stage
+from pipeline.commands.command import Command, Stage, tell_caller
 from pipeline.commands.forecast import Forecast, StageWork, forecast
 from pipeline.commands.rates import Rates
 from pipeline.commands.summary import summaries
@@ -363,4 +363,6 @@ def _made(task: WorkspaceTask) -> None:
 @WorkspaceTask.event_handler(luigi.Event.DEPENDENCY_PRESENT)
 def _nothing_to_do(task: WorkspaceTask) -> None:
     if task.asked_for:
-        say(f"nothing to do: everything is up to date\n{task.summary().text()}")
+        summary = task.summary()
+        say(f"nothing to do: everything is up to date\n{summary.text()}")
+        tell_caller(results=summary.content.get("results", {}))

@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
+from pipeline.commands.caller import caller, journal_file
 from pipeline.core import storage
 from pipeline.core.errors import WorkspaceError
 from pipeline.core.locks import exclusive
@@ -34,7 +35,7 @@ _PAUSE_S = 1.0  # between writings of a log that nothing depends on: a thousand 
 
 # A line an event, of all commands that this process begins. Luigi's processes for --workers, however they were started,
 # open it by its name below /proc: they live no longer than the one that began the command.
-_JOURNAL = os.memfd_create("vdv-journal")
+_JOURNAL = journal_file()
 _writing = threading.Lock()
 _written: dict[str, float] = {}  # when this process last wrote the log of a command
 _said: set[str] = set()  # commands of which this process has said that their files could not be written
@@ -75,7 +76,7 @@ class Command:
     def note(self, event: str, **fields: Any) -> None:
         """Add an event to the log. The log reaches the workspace with the next `publish`."""
         about = {"command": self.id, "time": _text(datetime.now(UTC)), "seconds": self.seconds(), "event": event}
-        os.write(_opened(self.journal), (json.dumps(about | fields) + "\n").encode())
+        _add_line(self.journal, about | fields)
 
     def events(self, event: str) -> list[dict[str, Any]]:
         """The events of a kind, oldest first, of all the command's processes."""
@@ -124,6 +125,17 @@ class Command:
                 yield noted
 
 
+def tell_caller(**about: Any) -> bool:
+    """Tell the program that started this process, by a line that is in no log; False: a person did.
+
+    about: `results` of a command that went well, or `error`, with code and message.
+    """
+    if caller() is None:
+        return False
+    _add_line(f"/proc/{os.getpid()}/fd/{_JOURNAL}", {"command": None, "event": "told", **about})
+    return True
+
+
 class Stage:
     """A task at work for a command, from `began` to `stage_ended` in its log."""
 
@@ -167,6 +179,10 @@ def outcome(error: BaseException | None) -> dict[str, Any]:
 def without_message(about: Mapping[str, Any]) -> dict[str, Any]:
     """The same with no more of its error, if it has one, than the code."""
     return {**about, **({"error": {**about["error"], "message": WITHHELD}} if about.get("error") else {})}
+
+
+def _add_line(journal: str, content: Mapping[str, Any]) -> None:
+    os.write(_opened(journal), (json.dumps(content) + "\n").encode())
 
 
 @cache

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from numbers import Integral, Real
 from typing import Any, Protocol
 
-from pipeline.commands.command import COMMANDS, Command, outcome, without_message
+from pipeline.commands.command import COMMANDS, Command, outcome, tell_caller, without_message
 from pipeline.core import storage
 from pipeline.core.errors import CLIP_CODES, DamagedFile
 from pipeline.files.checksums import json_bytes
@@ -114,6 +114,8 @@ def end(command: Command, content: Mapping[str, Any], error: BaseException | Non
     command.write(name, lambda may_name: json_bytes(path, about if may_name else unnamed(about), allow_nan=False))
     command.note("ended", outcome=about["outcome"], error=about["error"])
     command.publish(at_once=True)
+    if error is None:
+        tell_caller(results=about["results"])
     return path
 
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from models.errors import OptionError, ProfileError, VdvError, WeightsError
 
 __all__ = [
-    "CLIP_CODES", "SOUND_CODES", "ClipCode", "ClipError", "DamagedFile", "DataError", "ManifestError", "OptionError",
-    "ProfileError", "TooManyFailed", "VdvError", "WeightsError", "WorkspaceError",
+    "CLIP_CODES", "SOUND_CODES", "ClipCode", "ClipError", "CommandFailed", "DamagedFile", "DataError", "ManifestError",
+    "OptionError", "ProfileError", "TooManyFailed", "VdvError", "WeightsError", "WorkspaceError",
 ]  # fmt: skip
 
 
@@ -44,6 +44,12 @@ class TooManyFailed(VdvError):
     """More clips failed than `max_failed` allows."""
 
     code = "too_many_failed"
+
+
+class CommandFailed(VdvError):
+    """A command that a program started and that ended by none of these errors: killed, interrupted, or by a defect."""
+
+    code = "command"
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pipeline.core.child_processes import die_with_parent
 
 EXIT_CODE = 128 + signal.SIGINT
 
-_MESSAGE = "vdv: interrupted; all that was finished is kept, and the same command goes on from there"
+MESSAGE = "vdv: interrupted; all that was finished is kept, and the same command goes on from there"
 
 
 def end_on_interrupt() -> None:
@@ -24,7 +24,7 @@ def end_on_interrupt() -> None:
     def interrupt(number: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGINT, _end_at_once)
         if os.getpid() == command:
-            print(f"\n{_MESSAGE}", file=sys.stderr, flush=True)
+            print(f"\n{MESSAGE}", file=sys.stderr, flush=True)
             raise KeyboardInterrupt
         raise SystemExit(EXIT_CODE)  # forked by Luigi for --workers
 

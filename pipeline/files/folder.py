@@ -99,6 +99,12 @@ class Folder:
         """A small Parquet file. Raises DamagedFile."""
         return read_table(self.file(name))
 
+    def read_arrow(self, name: str) -> "pa.Table":
+        """The same as an Arrow table. Raises DamagedFile."""
+        import pyarrow.parquet as pq
+
+        return pq.read_table(io.BytesIO(checked_table(self.file(name))))
+
     def read_table_if_there(self, name: str) -> "pd.DataFrame | None":
         """A small Parquet file; None where it is not there."""
         return self.read_table(name) if self.has(name) else None
@@ -149,6 +155,11 @@ def read_table(path: str) -> "pd.DataFrame":
     """A small Parquet file, on any filesystem. Raises DamagedFile."""
     import pandas as pd
 
+    return pd.read_parquet(io.BytesIO(checked_table(path)))
+
+
+def checked_table(path: str) -> bytes:
+    """A small Parquet file's bytes. Raises DamagedFile."""
     data = storage.read_bytes(path)
     check_parquet(path, data)
-    return pd.read_parquet(io.BytesIO(data))
+    return data

@@ -1,13 +1,16 @@
 """A run: the folder of one trained model and the names of its files."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from pipeline.core.errors import WorkspaceError
 from pipeline.files.folder import Folder
 
 if TYPE_CHECKING:
     import pandas as pd
+
+T = TypeVar("T")
 
 RUNS = "runs"
 RUN_SCHEMA = 7  # of run.json; raised when it or the files beside it change meaning
@@ -48,6 +51,38 @@ class Run(Folder):
                 f"{self.file(RUN)} is of schema {about['schema']}, this version reads {RUN_SCHEMA}; train anew"
             )
         return about
+
+    @property
+    def about(self) -> dict:
+        """What made the run: the same, as users of `Workspace.run` read it."""
+        return self.read_about()
+
+    @property
+    def report(self) -> str:
+        """Path or URL of the report, which RenderReport writes."""
+        return self.file(REPORT)
+
+    def scores(self) -> "pd.DataFrame":
+        """scores.parquet: a row a clip, as docs/running.md describes them of uploads, with `split` and `label`."""
+        return self._made_by("ScoreClips", self.read_table, SCORES)
+
+    def folds(self) -> "pd.DataFrame":
+        """folds.parquet: scores of each clip by models that had not seen its creator (docs/evaluation.md)."""
+        return self._made_by("CrossValidate, unless --folds is 0,", self.read_table, FOLDS)
+
+    def held_out(self) -> "pd.DataFrame":
+        """held_out.parquet: scores of the training clips by the joint model without their creators."""
+        return self._made_by("TrainFusion", self.read_table, HELD_OUT)
+
+    def metrics(self) -> dict:
+        """metrics.json: ranking metrics, by split and predictor (pipeline.evaluation.evaluate)."""
+        return self._made_by("EvaluateRun", self.read_json, METRICS)
+
+    def _made_by(self, command: str, read: Callable[[str], T], name: str) -> T:
+        try:
+            return read(name)
+        except FileNotFoundError as error:
+            raise WorkspaceError(f"{self.file(name)} is not there; {command} makes it, and so does BuildVDV") from error
 
 
 def content_score(scores: "pd.DataFrame") -> "pd.Series":

@@ -1,7 +1,8 @@
-"""The pages for users, and where on them something stands."""
+"""The pages for users, where on them something stands, and the Python on them."""
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,3 +24,18 @@ def find(pattern: str, *pages: Path) -> Iterator[Found]:
         for match in re.finditer(pattern, text, re.MULTILINE):
             line = text.count("\n", 0, match.start()) + 1
             yield Found(f"{page.relative_to(ROOT)}:{line}", match)
+
+
+@dataclass(frozen=True)
+class Example:
+    place: str  # of its first line: docs/parquet.md:75
+    code: str
+
+    def run(self, names: dict) -> None:
+        """Lines are counted as on the page, and named by it when the example fails."""
+        page, line = self.place.rsplit(":", 1)
+        exec(compile("\n" * (int(line) - 1) + self.code, str(ROOT / page), "exec"), names)
+
+
+def examples(page: Path) -> list[Example]:
+    return [Example(place, match[1]) for place, match in find(r"(?<=^```python\n)((?:.*\n)*?)```$", page)]

@@ -10,7 +10,7 @@ import pytest
 from benchmarks.reposts import Repost, repost
 from benchmarks.tiny_clips import render_clip, tiny_world, write_manifest
 from pipeline.modalities.registry import extracted_names
-from tests.end_to_end.workspaces import TINY_PROFILE, changed, run, run_cold, written
+from tests.end_to_end.workspaces import TINY_PROFILE, changed, run, written
 
 CLIPS = 10
 
@@ -20,7 +20,7 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A folder with a manifest of ten clips and the workspace that BuildVDV made of it, and a copy of both."""
     folder = tmp_path_factory.mktemp("built")
     tiny_world(folder / "world", CLIPS)
-    done = run_cold("BuildVDV", folder / "world", "--manifest", "tiny.csv")
+    done = run("BuildVDV", folder / "world", "--manifest", "tiny.csv")
     assert done.code == 0, done.output
     assert "10 ok" in done.output
     shutil.copytree(folder / "world", folder / "saved")

@@ -3,13 +3,17 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.tiny_clips import render_clip, tiny_world
+from pipeline import Workspace
 from pipeline.modalities.registry import extracted_names
-from tests.end_to_end.workspaces import Finished, changed, luigi, run, written
+from tests.docs.pages import ROOT, examples
+from tests.end_to_end.workspaces import TINY_PROFILE, Finished, changed, luigi, run, written
 from tests.support.whole_files import read_json, write_json
 
 NEW = ("new0", "new1", "far0", "broken")
@@ -72,6 +76,22 @@ def test_new_clips_are_extracted_and_scored_and_nothing_else_is_touched(built: P
     assert again.code == 0, again.output
     assert "nothing to do" in again.output
     assert written(built / "workspace") == before
+
+
+def test_uploads_are_scored_from_python_as_its_page_says(
+    built: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = run("ScoreUploads", built, "--manifest", "new.csv", "--run", "june")
+    assert done.code == 0, done.output
+    (built / "luigi.cfg").write_text(f"[ScoreUploads]\nprofile={TINY_PROFILE}\ndevice=cpu\n")
+    monkeypatch.chdir(built)
+    (example,) = [example for example in examples(ROOT / "docs/python.md") if "ws.score(" in example.code]
+    names: dict[str, Any] = {"ws": Workspace("workspace")}
+    example.run(names)
+    assert "nothing to do" in capsys.readouterr().err
+    (written,) = (built / "workspace/uploads").glob("*/scores.parquet")
+    pd.testing.assert_frame_equal(names["new"], pd.read_parquet(written))
+    assert set(names["best"]["clip_id"]) == set(NEW)
 
 
 def test_another_profile_or_a_run_that_is_not_there_starts_nothing_and_says_what_to_do(built: Path) -> None:

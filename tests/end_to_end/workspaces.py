@@ -3,8 +3,6 @@
 import hashlib
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -47,15 +45,6 @@ def run(
     if python_path:
         env["PYTHONPATH"] = os.pathsep.join([str(python_path), env.get("PYTHONPATH", "")])
     return luigi(words(task, folder, *options, profile=profile), folder, env)
-
-
-def run_cold(task: str, folder: Path, *options: str) -> Finished:
-    """As a user does: a new Python, which imports everything itself."""
-    command = [sys.executable, "-m", "luigi", *words(task, folder, *options)]
-    done = subprocess.run(
-        command, cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600
-    )
-    return Finished(done.returncode, done.stdout)
 
 
 def luigi(words: Sequence[str], folder: Path, env: dict[str, str] | None = None) -> Finished:
