@@ -139,5 +139,5 @@ class ContextPart(Part):
 
     def read_numbers(self, numbers: Tensor) -> Evidence:
         """numbers: [B, 2 * len(CONTEXT_NUMBERS)], NaN where not known."""
-        ones = torch.ones(len(numbers), device=numbers.device)
+        ones = torch.ones(numbers.shape[0], device=numbers.device)  # len() would fix the size of an exported graph
         return self.read(numbers, numbers[:, :0], ones, ones.bool())

@@ -31,7 +31,7 @@ def mix_channels(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tenso
     A 1x1 convolution as a matrix product a clip: with so few channels torch's own takes twice as long on a CPU, most of
     it for laying x out anew.
     """
-    each, flat = weight.expand(len(x), -1, -1), x.flatten(2)
+    each, flat = weight.expand(x.shape[0], -1, -1), x.flatten(2)
     mixed = torch.bmm(each, flat) if bias is None else torch.baddbmm(bias[:, None], each, flat)
     return mixed.unflatten(2, x.shape[2:])
 
@@ -257,10 +257,10 @@ class Psgcn(nn.Module):
             return absent_encoded(seen, streams, len(self.head), self.embedding_size)
         # Absent clips are left out rather than masked, so that they do not reach the norms' statistics.
         streams, seen = streams[present], seen[present]
-        scores, embedding, attention = self._encode(streams, seen)
+        scores, embedding, attention = self.encode_present(streams, seen)
         return encoded_batch(scores, embedding, attention, present)
 
-    def _encode(self, streams: Tensor, seen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def encode_present(self, streams: Tensor, seen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """All clips present -> the levels' scores, coarse first [N, 3], embedding [N, E], attention [N, T, V]."""
         frame = seen.any(2)
         x = self.input_norm(torch.where(seen[:, None], streams, 0.0), seen)

@@ -105,10 +105,10 @@ class Rtcn(nn.Module):
             return absent_encoded(mask, features, 1, self.embedding_size)
         mask = mask[present]
         features = torch.where(mask[..., None], features[present], 0.0)
-        score, embedding, attention = self._encode(features, mask)
+        score, embedding, attention = self.encode_present(features, mask)
         return encoded_batch(score, embedding, attention, present)
 
-    def _encode(self, features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def encode_present(self, features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """All clips present -> score [N, 1], embedding [N, E], attention [N, T]."""
         x = self.input(features) * mask[..., None]
         for number, layer in enumerate(self.layers, 1):
