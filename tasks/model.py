@@ -24,9 +24,10 @@ from pipeline.runs.run import (
     Run,
 )
 from pipeline.runs.runs import read_names
+from pipeline.training.loggers import parse_trackers
 from tasks.console import Progress, Summary, say
 from tasks.features import AssembleDataset, DatasetOptions
-from tasks.option_types import NumberOption
+from tasks.option_types import NumberOption, PatternsOption
 from tasks.terminal_text import dataset_text, not_judged_text
 
 MODEL_VERSION = 13  # raised when the networks, the training or the scores change meaning
@@ -89,6 +90,11 @@ class RunStage(DatasetOptions):
         description="which of the --ablations, comma-separated, by their names in ablations.parquet; default: all",
     )
 
+    logger = PatternsOption(
+        description="a service that the training is logged to, beside TensorBoard's logs in the run's folder:"
+        " mlflow:URI or wandb:PROJECT. May be given several times; changes no result"
+    )
+
     product = ""  # the file in the run's folder that says that this stage is done
     stages = 0  # how many of _STAGES are to be made
     shows_ablations = False  # whether the stage comes after them, where they are asked for
@@ -98,6 +104,10 @@ class RunStage(DatasetOptions):
         parts |= {"protocol": self.protocol, "folds": self.folds, "permuted": self.permuted,
                   "context": self.with_context}  # fmt: skip
         return Run.of(self.workspace, fingerprint(parts))
+
+    def check_options(self) -> None:
+        super().check_options()
+        parse_trackers(self.logger)  # a package that is missing is found before all the training
 
     @property
     def work(self) -> str:
@@ -176,7 +186,10 @@ class TrainFusion(RunStage):
         from pipeline.runs.train import train_fusion
 
         with Progress(self, "train", unit="network") as progress:
-            train_fusion(self.dataset_folder(), self.run_folder(), self.config(), self.torch_device, progress)
+            train_fusion(
+                self.dataset_folder(), self.run_folder(), self.config(), self.torch_device,
+                progress, parse_trackers(self.logger),
+            )  # fmt: skip
 
     def amount(self) -> dict[str, Any]:
         return self.trainings("clip and epoch")
@@ -275,7 +288,7 @@ class EvaluateRun(RunStage):
         if self.ablations:
             clear(self.run_folder().file(ABLATIONS_CHECKPOINTS))
         with Progress(self, "evaluate"):
-            evaluate_run(self.dataset_folder(), self.run_folder())
+            evaluate_run(self.dataset_folder(), self.run_folder(), parse_trackers(self.logger))
         table = self.run_folder().file(f"{TABLE}.md")
         if self.folds and storage.exists(table):
             say(f"the model and what it must beat: {table}")

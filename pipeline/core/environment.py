@@ -1,12 +1,17 @@
-"""Code, packages and machine that a run was made with, for `run.json`."""
+"""Code, packages and machine that a run was made with, for `run.json`; and packages that only some of vdv needs."""
 
 import platform
 import subprocess
 import sys
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
+from pipeline.core.errors import OptionError
+
+if TYPE_CHECKING:
+    import torch
 
 PACKAGES = ("torch", "torchvision", "lightning", "numpy", "pandas", "pyarrow", "scipy", "scikit-learn")
 _CHECKOUT = Path(__file__).resolve().parents[2]
@@ -29,8 +34,10 @@ def code_version(checkout: Path = _CHECKOUT) -> dict:
     return code | {"commit": commit, "dirty": None if changed is None else bool(changed)}
 
 
-def environment(device: torch.device) -> dict:
+def environment(device: "torch.device") -> dict:
     """Python, packages, system, processor and the device that is computed on; nothing that names the machine."""
+    import torch  # here: planning asks for packages alone
+
     cuda = device.type == "cuda"
     return {
         "python": platform.python_version(),
@@ -49,6 +56,15 @@ def cpu_model(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.machine()
+
+
+def require_packages(extra: str, *modules: str) -> None:
+    """Raise OptionError, which names vdv's extra to install, where one of the modules is not installed."""
+    missing = [module for module in modules if find_spec(module) is None]
+    if missing:
+        raise OptionError(
+            f"{', '.join(missing)} is not installed here, which this needs; install it with pip install 'vdv[{extra}]'"
+        )
 
 
 def _git(folder: Path, *command: str) -> str | None:

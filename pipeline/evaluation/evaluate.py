@@ -1,6 +1,6 @@
 """Evaluation of a run: `folds.parquet`, `metrics.json` and the tables beside them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -21,6 +21,7 @@ from pipeline.metrics.significance import PRIMARY, RESAMPLES, draw_creators, est
 from pipeline.runs.run import FOLDS, FOLDS_ABOUT, METRICS, RUN, SCORES, TABLE, Run
 from pipeline.scoring.intervals import coverage_of_run
 from pipeline.training.checkpoints import CHECKPOINTS, clear
+from pipeline.training.loggers import Tracker, flat_metrics, tracked
 
 
 def cross_validate_run(
@@ -60,7 +61,7 @@ def cross_validate_run(
     clear(run_folder.file(CHECKPOINTS))
 
 
-def evaluate_run(dataset_folder: DatasetFolder, run_folder: Run) -> None:
+def evaluate_run(dataset_folder: DatasetFolder, run_folder: Run, trackers: Sequence[Tracker] = ()) -> None:
     """Writes metrics.json from scores.parquet and, where there are folds, from folds.parquet.
 
     `splits`: by split, by predictor: ranking.ranking_metrics of each challenge, and their mean. The predictors are the
@@ -73,6 +74,8 @@ def evaluate_run(dataset_folder: DatasetFolder, run_folder: Run) -> None:
     compared with the model, as tables.as_json gives it. The table is written as table.md and table.tex, too.
 
     `files`: sha256 of these two.
+
+    trackers: services that are told the means over challenges, beside the training's log.
     """
     scores = run_folder.read_table(SCORES)
     followers = dataset_folder.read_clips().set_index("clip_id").loc[scores["clip_id"], "followers"]
@@ -100,6 +103,9 @@ def evaluate_run(dataset_folder: DatasetFolder, run_folder: Run) -> None:
     metrics["files"] = run_folder.hashes(*tables)
     path = run_folder.file(METRICS)
     storage.write_bytes(path, json_bytes(path, metrics, allow_nan=False))
+    with tracked(trackers, run_folder.id) as loggers:
+        for logger in loggers:
+            logger.log_metrics(flat_metrics(metrics))
 
 
 def _folds(run_folder: Run) -> tuple[dict, list[str]]:

@@ -9,7 +9,7 @@ runs/<id>/run.json             data, options, code and machine; written last, so
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,6 +30,7 @@ from pipeline.files.tensors import read_tensors, write_tensors
 from pipeline.runs.run import HELD_OUT, INTERVAL_LEVEL, MODEL, RUN, RUN_SCHEMA, WITH_ADJUSTED, Run
 from pipeline.training.checkpoints import CHECKPOINTS, clear
 from pipeline.training.fit import Fitted, fit
+from pipeline.training.loggers import Tracker, tracked
 
 log = logging.getLogger(__name__)
 
@@ -40,12 +41,15 @@ def train_fusion(
     config: VdvConfig,
     device: torch.device,
     progress: Callable[[int, int], None] = lambda *_: None,
+    trackers: Sequence[Tracker] = (),
 ) -> None:
     """Train on the dataset's training clips (see pipeline.training.fit) and write the run.
 
     Killed and called again, it resumes after the last whole epoch, to the same weights bit for bit on a CPU.
 
-    progress: called with encoders trained and encoders in all.
+    Args:
+        progress: called with encoders trained and encoders in all.
+        trackers: services that the training is logged to; they decide nothing of the result.
 
     Raises:
         DataError: there is nothing to learn from; the message says what to add. Or the context is asked for, and the
@@ -58,9 +62,11 @@ def train_fusion(
         raise DataError(WITH_ADJUSTED)
     start = time.perf_counter()
     folder = run_folder.path
-    with storage.temporary_folder() as temporary:
+    with storage.temporary_folder() as temporary, tracked(trackers, run_folder.id) as loggers:
+        for logger in loggers:
+            logger.log_hyperparams({**asdict(config), "dataset": dataset_folder.id, "clips": len(dataset.clips)})
         local = storage.local_path(folder) if storage.is_local(folder) else temporary
-        fitted = fit(dataset, config, device, str(local), run_folder.file(CHECKPOINTS), progress)
+        fitted = fit(dataset, config, device, str(local), run_folder.file(CHECKPOINTS), progress, loggers)
         if local == temporary:
             _upload(temporary, folder)
     write_tensors(run_folder.file(MODEL), fitted.model.state_dict())

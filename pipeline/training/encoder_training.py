@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -57,11 +58,13 @@ def fit_encoder(
     device: torch.device,
     logs: str | None = None,
     checkpoint: str | None = None,
+    loggers: Sequence[Logger] = (),
 ) -> FittedEncoder:
     """Train one modality's network on the labels of the clips of `rows`, int64 [n].
 
     Args:
         checkpoint: prefix of the paths of its checkpoints (pipeline.training.checkpoints); None: none are kept.
+        loggers: that are told of it beside the `logs`.
     """
     data = _TrainingData(dataset, modality, rows, config)
     with storage.temporary_folder() as folder:
@@ -74,7 +77,7 @@ def fit_encoder(
             return FittedEncoder(encoder.eval(), **stored[1])
         lightning.seed_everything(config.seed, workers=True, verbose=False)
         training = _Training(build_encoder(config, dataset.inputs[modality]), data)
-        _train(training, device, logs, scratch, f"{name}.ckpt" if name else None)
+        _train(training, device, logs, scratch, f"{name}.ckpt" if name else None, loggers)
         encoder = training.settled_encoder(device)
         fitted = FittedEncoder(encoder.eval().cpu(), training.last_loss)
         if name:
@@ -97,7 +100,14 @@ def _cache_key(data: _TrainingData, device: torch.device) -> str:
     )
 
 
-def _train(training: "_Training", device: torch.device, logs: str | None, scratch: str, checkpoint: str | None) -> None:
+def _train(
+    training: "_Training",
+    device: torch.device,
+    logs: str | None,
+    scratch: str,
+    checkpoint: str | None,
+    others: Sequence[Logger],
+) -> None:
     """Train the epochs that no checkpoint holds."""
     modality = training.data.modality
     local = fetch_epoch(checkpoint, scratch) if checkpoint else None
@@ -108,12 +118,12 @@ def _train(training: "_Training", device: torch.device, logs: str | None, scratc
             training.load_state_dict(state["state_dict"])
             return
     first = training.epochs_done
-    loggers: list[Logger] = []
+    loggers = [*others]
     if logs:
         if not first:
             _forget_logs(logs, modality)
         place = f"{modality}-from-{first}" if first else modality
-        loggers = [CSVLogger(logs, LOGS, f"csv/{place}"), TensorBoardLogger(logs, LOGS, f"tensorboard/{place}")]
+        loggers += [CSVLogger(logs, LOGS, f"csv/{place}"), TensorBoardLogger(logs, LOGS, f"tensorboard/{place}")]
     callbacks: list[Callback] = [_KeepEpoch(checkpoint, scratch)] if checkpoint else []
     terminal = sys.stderr.isatty()
     trainer = lightning.Trainer(
@@ -184,7 +194,9 @@ class _Training(lightning.LightningModule):
         levels = encoded.levels
         beside = levels if levels.shape[1] > 1 else levels[:, :0]  # a single one is the score
         loss = loss_of(encoded.score, beside, batch.percentile, batch.challenge, counted, config)
-        self.log(f"loss/{modality}", loss.detach(), batch_size=len(batch.row))
+        value, clips = loss.detach(), len(batch.row)
+        self.log(f"loss/{modality}", value, batch_size=clips)
+        self.log(f"epoch_loss/{modality}", value, on_step=False, on_epoch=True, batch_size=clips)
         self.last_loss = float(loss.detach())
         return loss
 

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
+from lightning.pytorch.loggers import Logger
 from torch import Tensor
 
 from models.virality.config import CONTEXT, VdvConfig
@@ -45,6 +46,7 @@ def fit(
     logs: str | None = None,
     checkpoints: str | None = None,
     progress: Callable[[int, int], None] = lambda *_: None,
+    loggers: Sequence[Logger] = (),
 ) -> Fitted:
     """Train a model on the dataset's training clips.
 
@@ -62,6 +64,7 @@ def fit(
             one in training (pipeline.training.checkpoints); the caller clears it. Encoders found in it are not trained
             again. None: no checkpoints.
         progress: called with encoders trained and encoders in all.
+        loggers: that are told of the training of the model's encoders beside the `logs`.
 
     Raises:
         DataError: there is nothing to learn from; says what to add. Or weights are not finite.
@@ -86,7 +89,7 @@ def fit(
         )
         for modality in modalities:
             prefix = _checkpoint_prefix(checkpoints, "all", modality)
-            fitted = _fit_encoder(dataset, modality, clips.row, config, device, prefix, logs)
+            fitted = _fit_encoder(dataset, modality, clips.row, config, device, prefix, logs, loggers)
             model.encoders[modality], loss[modality] = fitted.encoder, fitted.loss
             progress(next(trained), steps)
         evidence = {name: _calibrate(model, name, dataset, clips, unseen[name]) for name in modalities}
@@ -181,8 +184,9 @@ def _fit_encoder(
     device: torch.device,
     checkpoint: str | None,
     logs: str | None = None,
+    loggers: Sequence[Logger] = (),
 ) -> FittedEncoder:
-    fitted = fit_encoder(dataset, modality, rows, config, device, logs, checkpoint)
+    fitted = fit_encoder(dataset, modality, rows, config, device, logs, checkpoint, loggers)
     if not all(bool(value.isfinite().all()) for value in fitted.encoder.state_dict().values()):
         raise DataError("training ran into numbers that are not finite; try a smaller learning_rate")
     return fitted
