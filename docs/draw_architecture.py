@@ -16,8 +16,8 @@ TOPS = ("models", "pipeline", "simulation", "tasks")
 # The order of the data: a package imports those before it.
 STAGES = (
     "core", "files", "access", "decode", "music", "modalities", "ingest", "features", "extraction", "cluster",
-    "dataset", "training", "runs", "metrics", "scoring", "evaluation", "feedback", "report", "commands", "purge",
-    "api",
+    "dataset", "training", "runs", "metrics", "scoring", "evaluation", "feedback", "report", "export", "commands",
+    "purge", "api",
 )  # fmt: skip
 NEARLY_ALL = 0.8  # of the other stages: above, an arrow from each would hide the rest
 

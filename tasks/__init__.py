@@ -19,19 +19,20 @@ if "luigi.cmdline" in sys.modules:  # the command, not a notebook, whose own mod
 from tasks.build import BuildVDV
 from tasks.console import UserErrors
 from tasks.features import AssembleDataset, ExtractBatch, IngestBatch
+from tasks.finished.export import ExportDataset, ExportModel
+from tasks.finished.recommend import Recommend
+from tasks.finished.runs import ActionFeedback, CompareRuns, DeleteRun
 from tasks.model import CrossValidate, EvaluateRun, RenderReport, RunAblations, ScoreClips, TrainFusion
 from tasks.preparation import FetchWeights, MakeManifest
 from tasks.purge import PurgeClips
-from tasks.recommend import Recommend
-from tasks.runs import ActionFeedback, CompareRuns, DeleteRun
 from tasks.scheduler import core
 from tasks.score_uploads import ScoreUploads
 from tasks.world import RenderWorld
 
 __all__ = [
     "ActionFeedback", "AssembleDataset", "BuildVDV", "CompareRuns", "CrossValidate", "DeleteRun", "EvaluateRun",
-    "ExtractBatch", "FetchWeights", "IngestBatch", "MakeManifest", "PurgeClips", "Recommend", "RenderReport",
-    "RenderWorld", "RunAblations", "ScoreClips", "ScoreUploads", "TrainFusion",
+    "ExportDataset", "ExportModel", "ExtractBatch", "FetchWeights", "IngestBatch", "MakeManifest", "PurgeClips",
+    "Recommend", "RenderReport", "RenderWorld", "RunAblations", "ScoreClips", "ScoreUploads", "TrainFusion",
 ]  # fmt: skip
 
 # Ours comes before all that Luigi reads by itself: what is read later wins.

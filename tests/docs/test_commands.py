@@ -28,11 +28,13 @@ ROWS = [
         "recommend.md": "Recommend",
         "report.md": "RenderReport",
         "purge.md": "PurgeClips",
+        "export.md": "ExportDataset",
     }.items()
     for place, match in find(r"^\| (`--[a-z-]+`(?:, `--[a-z-]+`)*) \| (.*?) \| .*$(?!\n\|--)", ROOT / "docs" / page)
 ]
 IN_WORDS = {
-    "any": "", "each": "", "from the options": "", "none": "", "the run's own clips": "",
+    "any": "", "each": "", "the newest run": "", "all that were extracted": "",
+    "from the options": "", "none": "", "the run's own clips": "",
     "nobody": 0, "nothing": (), "nothing else": (), "off": False, "one a core": 0,
 }  # fmt: skip
 

@@ -17,6 +17,8 @@ from pipeline.commands.summary import clip_counts, end
 from pipeline.dataset.failures import Outcome
 from pipeline.dataset.folder import DatasetFolder
 from pipeline.evaluation.evaluate import evaluate_run
+from pipeline.export.dataset import FORMATS
+from pipeline.export.onnx_model import export_model
 from pipeline.files.folder import Folder
 from pipeline.modalities.registry import extracted_names
 from pipeline.runs.run import Run
@@ -25,6 +27,7 @@ from pipeline.scoring.embeddings import read_embeddings
 from pipeline.scoring.recommendation import write_recommendation
 from pipeline.scoring.recommendation_options import RecommendOptions
 from tests.docs.pages import PAGES, ROOT, Example, examples
+from tests.support.exports import export
 from tests.support.learnable_world import make_batch, speed_decides
 from tests.support.made_once import Workspaces
 from tests.support.small_run import RUN, make_run
@@ -54,7 +57,11 @@ def made(workspaces: Workspaces) -> dict[str, Any]:
     for modality in extracted_names():
         (shard,) = Path(files.features[modality]).glob("*.parquet")
         shutil.copy(shard, path / f"{modality}.parquet")
-    return {"workspace": str(workspace), "run": RUN, "name": "june", "path": str(path)}
+    exports = workspace.parent / "exports"
+    for kind in FORMATS:
+        export(workspace, kind, exports / kind, films=kind != "csv")
+    export_model(Run(str(workspace), RUN), exports / "onnx")
+    return {"workspace": str(workspace), "run": RUN, "name": "june", "path": str(path), "exports": str(exports)}
 
 
 @pytest.fixture
@@ -147,6 +154,17 @@ def test_the_clips_recommended_are_read_in_their_order(
     written = json.loads(Path(made["workspace"], RUN, "recommendations/june.json").read_text())["challenges"]
     expected = [[about["name"], *(clip["clip_id"] for clip in about["recommended"])] for about in written]
     assert [line.split() for line in capsys.readouterr().out.splitlines()] == expected
+
+
+def test_onnxruntime_scores_a_clip_as_the_run_does(
+    run_page: Callable[[str], dict], made: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = run_page("export.md")
+    scores = pd.read_parquet(f"{made['workspace']}/{RUN}/scores.parquet")
+    assert names["score"][0] == pytest.approx(scores["score"][0], abs=1e-4)
+    assert f"score {scores['score'][0]:+.3f}" in capsys.readouterr().out
+    assert {len(table) for table in names["clips"].values()} == {len(names["table"].query(f"split == '{split}'"))
+                                                                  for split in names["clips"]}  # fmt: skip
 
 
 def test_the_failures_of_the_newest_build_are_those_of_its_summary(

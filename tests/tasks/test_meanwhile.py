@@ -13,9 +13,9 @@ from pipeline.core.locks import exclusive
 from pipeline.ingest.ingest_batch import run_ingest
 from tasks.console import Summary
 from tasks.features import AssembleDataset, ExtractBatch, IngestBatch
+from tasks.finished.runs import DeleteRun
 from tasks.model import TrainFusion
 from tasks.options import WorkspaceTask
-from tasks.runs import DeleteRun
 from tasks.snapshots import Snapshot
 from tests.end_to_end.workspaces import TINY_PROFILE
 from tests.pipeline.evaluation.test_compare_runs import GOOD, add_run

@@ -17,8 +17,8 @@ from pipeline.core.errors import DataError, ManifestError, OptionError, ProfileE
 from pipeline.core.options import DecodeLimits
 from pipeline.modalities.registry import extracted_names
 from tasks.features import AssembleDataset, ExtractBatch, IngestBatch
-from tasks.recommend import Recommend
-from tasks.runs import ActionFeedback
+from tasks.finished.recommend import Recommend
+from tasks.finished.runs import ActionFeedback
 from tasks.snapshots import BatchSnapshot, take_snapshot
 from tests.end_to_end.workspaces import TINY_PROFILE
 

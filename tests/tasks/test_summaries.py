@@ -11,8 +11,8 @@ from pipeline.commands.command import COMMANDS
 from pipeline.core.errors import TooManyFailed
 from pipeline.ingest.tombstones import add_tombstones
 from tasks.features import AssembleDataset, ExtractBatch, IngestBatch
+from tasks.finished.runs import CompareRuns, DeleteRun
 from tasks.options import WorkspaceTask
-from tasks.runs import CompareRuns, DeleteRun
 from tests.end_to_end.workspaces import TINY_PROFILE
 from tests.pipeline.evaluation.test_compare_runs import GOOD, POOR, add_run
 from tests.support.ingest_world import Probing, World

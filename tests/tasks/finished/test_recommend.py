@@ -14,7 +14,7 @@ from pipeline.dataset.folder import DatasetFolder
 from pipeline.runs.run import Run
 from pipeline.runs.runs import name_run
 from pipeline.scoring.uploads import assemble_uploads, score_uploads
-from tasks.recommend import Recommend
+from tasks.finished.recommend import Recommend
 from tests.pipeline.runs.test_train import CPU
 from tests.support.learnable_world import Clip, make_batch
 from tests.support.made_once import Workspaces
@@ -36,7 +36,7 @@ def task(workspace: Path, **options: object) -> Recommend:
 def test_every_option_can_be_given_as_the_docs_write_it(workspace: Path) -> None:
     words = ["Recommend", "--run", "june", "--workspace", str(workspace), "--challenge", "wave", "--top", "3",
              "--weights", "pose=2,scene=1", "--diversity", "0.5", "--new-only", "--per-creator", "0"]  # fmt: skip
-    with CmdlineParser.global_instance(["--module", "tasks.recommend", *words]) as parser:
+    with CmdlineParser.global_instance(["--module", "tasks.finished.recommend", *words]) as parser:
         given = parser.get_task_obj()
     assert isinstance(given, Recommend)
     assert (given.run_id, given.top, given.diversity, given.new_only, given.per_creator) == ("june", 3, 0.5, True, 0)

@@ -10,7 +10,7 @@ from luigi.cmdline_parser import CmdlineParser
 from pipeline.core.errors import DataError, OptionError
 from pipeline.runs.runs import latest, name_run, read_names
 from tasks.build import BuildVDV
-from tasks.runs import CompareRuns, DeleteRun
+from tasks.finished.runs import CompareRuns, DeleteRun
 from tasks.score_uploads import ScoreUploads
 from tasks.terminal_text import comparison_text
 from tests.end_to_end.workspaces import TINY_PROFILE

@@ -1,0 +1,1 @@
+"""Tasks on finished runs: nothing is extracted or trained."""
