@@ -118,12 +118,12 @@ def _train(
             training.load_state_dict(state["state_dict"])
             return
     first = training.epochs_done
-    loggers = [*others]
+    loggers: list[Logger] = []
     if logs:
         if not first:
             _forget_logs(logs, modality)
         place = f"{modality}-from-{first}" if first else modality
-        loggers += [CSVLogger(logs, LOGS, f"csv/{place}"), TensorBoardLogger(logs, LOGS, f"tensorboard/{place}")]
+        loggers = [CSVLogger(logs, LOGS, f"csv/{place}"), TensorBoardLogger(logs, LOGS, f"tensorboard/{place}")]
     callbacks: list[Callback] = [_KeepEpoch(checkpoint, scratch)] if checkpoint else []
     terminal = sys.stderr.isatty()
     trainer = lightning.Trainer(
@@ -133,7 +133,7 @@ def _train(
         max_epochs=training.data.config.epochs,
         gradient_clip_val=training.data.config.clip_norm,
         deterministic="warn",  # a few CUDA kernels have no deterministic form; on a CPU all have
-        logger=loggers,
+        logger=[*loggers, *others],
         callbacks=[*callbacks, TQDMProgressBar()] if terminal else callbacks,
         enable_progress_bar=terminal,
         enable_model_summary=False,
