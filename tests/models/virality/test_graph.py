@@ -19,20 +19,25 @@ def made_model(config: VdvConfig = CONFIG) -> Vdv:
     """A model whose every number counts, though nobody trained it."""
     torch.manual_seed(0)
     model = Vdv(config, SPECS)
-    for tensor in [*model.parameters(), *model.buffers()]:
-        if tensor.is_floating_point() and tensor.dtype == torch.float32:
-            tensor.data = tensor.abs() + 0.1 * torch.rand_like(tensor) if tensor.ndim < 2 else tensor + 0.1
+    for parameter in model.parameters():  # some layers start as zeros
+        parameter.data += 0.05 * torch.randn_like(parameter)
+    fitted = [*model.parts.buffers(), *(model.context.buffers() if model.context is not None else ())]
+    for tensor in (tensor for tensor in fitted if tensor.dtype == torch.float32):
+        bounded = torch.where(tensor.abs() < 100, tensor, 0.5)
+        tensor.copy_(bounded.abs() + 0.1 * torch.rand_like(tensor))
     return model.eval()
 
 
 def made_inputs(clips: int = CLIPS) -> dict[str, ModalityInput]:
-    """The second clip lacks one modality after the other, the last one all; what is masked is NaN."""
+    """Each of the first three clips lacks a modality, the last one all; what is masked is NaN."""
     generator = torch.Generator().manual_seed(1)
     inputs = {}
     for place, (name, spec) in enumerate(SPECS.items()):
         shape = (clips, 2, CONFIG.frames, 17) if spec.is_skeleton else (clips, FRAMES)
         mask = torch.rand(*shape, generator=generator) > 0.3
         mask[place], mask[-1] = False, False
+        if spec.is_skeleton:
+            mask[4, 0] = False  # one of its samplings shows nobody
         values = torch.randn(*shape[:2], spec.width, *shape[2:], generator=generator)
         if not spec.is_skeleton:
             values = torch.randn(*shape, spec.width, generator=generator)
