@@ -176,7 +176,8 @@ def test_the_row_without_a_modality_is_what_a_run_without_it_gives(
 ) -> None:
     config = replace(ONE_EPOCH, modalities=("pose",))
     alone = cross_validate(DatasetFolder(workspace, "datasets/one"), config, CPU, 2, checkpoints=checkpoints)
-    np.testing.assert_allclose(with_baselines["fusion_only_pose"].astype(float), alone["score"].astype(float), atol=1e-5)
+    without = with_baselines["fusion_only_pose"].astype(float)
+    np.testing.assert_allclose(without, alone["score"].astype(float), atol=1e-5)
 
 
 def test_hand_made_statistics_see_what_decides(with_baselines: pd.DataFrame) -> None:
