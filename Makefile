@@ -1,28 +1,35 @@
 # make test    installs what it needs into .venv, then lint, types and every test
 # make check   lint, types, and the unit tests of what is not committed yet; of a branch: make check SINCE=main
 # make demo    the same set-up, then the main job on the bundled demo world
+# make TORCH=cpu demo    the same with a torch that has no CUDA libraries (docs/installation.md); likewise for the others
 PYTHON ?= python3
 VENV ?= .venv
+TORCH ?= $(patsubst $(VENV)/.installed-%,%,$(wildcard $(VENV)/.installed-*))
+TORCH_INDEX ?= https://download.pytorch.org/whl/$(TORCH)
 BIN := $(VENV)/bin
 WORKSPACE ?= workspace
 SINCE ?= HEAD
+INSTALLED := $(VENV)/.installed$(TORCH:%=-%)
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # One process a core, each with whole files of tests. To debug one: make test PYTEST_ARGS='-n 0 tests/...'
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: test check demo demo-weights lint lock
 
-$(VENV)/.installed: setup.cfg constraints.txt requirements-openmmlab.txt
+$(INSTALLED): setup.cfg constraints.txt requirements-openmmlab.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else f"vdv needs Python 3.11, 3.12 or 3.13; {sys.executable} is {v[0]}.{v[1]}. Try: make PYTHON=python3.12 ...")'
-	@echo "Installing into $(VENV): torch with its CUDA libraries and the rest, about 5 GB. This takes minutes, once."
+	@echo "Installing into $(VENV): $(if $(TORCH),torch for $(TORCH),torch with its CUDA libraries) and the rest, about $(if $(TORCH),3,8) GB. This takes minutes, once."
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-openmmlab.txt
+	$(if $(TORCH),$(PIP) --no-deps -c constraints.txt --index-url $(TORCH_INDEX) torch torchvision)
+	$(PIP) -c constraints.txt -e '.[dev]'
+	$(PIP) --no-deps -r requirements-openmmlab.txt
 	touch $@
 
-lint: $(VENV)/.installed
+lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/hadolint Dockerfile
 
 test: lint
 	$(PYTEST) $(PYTEST_ARGS)
@@ -39,14 +46,15 @@ check: lint
 	$(if $(UNIT_TESTS),$(PYTEST) $(PYTEST_ARGS) $(UNIT_TESTS),@echo "No unit tests of what changed.")
 	$(if $(UNNAMED),@echo "Tested by no file of their name: $(UNNAMED). Run the tests of their folder: see CONTRIBUTING.md.")
 
-demo: $(VENV)/.installed
+demo: $(INSTALLED)
 	$(BIN)/luigi --module tasks BuildVDV --workspace '$(WORKSPACE)'
 
 # Trains the networks of the profile demo that are not finished: two hours on two cores, minutes on a GPU. TRAIN_ARGS:
 # see `python -m simulation.training.train_networks --help`; with --again it trains what is finished, too.
-demo-weights: $(VENV)/.installed
+demo-weights: $(INSTALLED)
 	$(BIN)/python -m simulation.training.train_networks $(TRAIN_ARGS)
 
 # Writes constraints.txt anew from what .venv holds, after an upgrade that passes `make test`.
-lock: $(VENV)/.installed
+lock: $(INSTALLED)
+	$(if $(TORCH),$(error make lock takes PyPI's torch, whose CUDA libraries it pins, and $(VENV) has torch for $(TORCH)))
 	$(BIN)/python -m pip freeze --exclude-editable | grep -v -E '^(mmpose|mmdet|mmcv-lite|mmengine)==' > constraints.txt

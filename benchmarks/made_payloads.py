@@ -14,6 +14,7 @@ from pipeline.metrics.ranking import percentile_within
 from pipeline.report.page_file import MEDIA_BLOCK
 
 MODALITIES = ("pose", "appearance", "face", "scene", "audio", "synchrony")
+LOOKS = ["appearance", "face", "scene"]
 TITLES = {name: name for name in MODALITIES} | {"audio": "sound", "synchrony": "keeping the beat"}
 CURVES_HZ = 20
 UNHEARD = {4: "no_sound", 5: "silent"}  # of each 50 clips; others have music
@@ -60,7 +61,7 @@ def make_payload(clips: int, names: Names | None = None, seed: int = 0) -> tuple
             "context": True,
         },
         "data": _data(columns, clips, count),
-        "quality": _quality(rng, clips, called),
+        "quality": _quality(rng, columns["id"], called),
         "modalities": list(MODALITIES),
         "titles": TITLES,
         "challenges": [
@@ -290,10 +291,12 @@ def _data(columns: dict, clips: int, challenges: int) -> dict:
     }  # fmt: skip
 
 
-def _quality(rng: np.random.Generator, clips: int, challenges: list[str]) -> dict:
+def _quality(rng: np.random.Generator, ids: list[str], challenges: list[str]) -> dict:
+    clips = len(ids)
     nothing: dict = {"note": "nothing was judged", "folds": {"protocol": "kfold", "asked": 5, "folds": 0, "clips": 0,
                "reason": "2 labelled clips are too few"}, "table": [], "splits": [], "coverage": None,
-               "calibration": [], "ablations": None, "attention": [], "warnings": []}  # fmt: skip
+               "calibration": [], "ablations": None, "attention": [], "warnings": [],
+               "left_out": {"read": LOOKS, "not_read": [], "rows": []}}  # fmt: skip
     if clips < 50:
         return nothing
     columns = ("score", *(f"score_{name}" for name in MODALITIES), "baseline_followers", "baseline_ridge_means",
@@ -327,11 +330,28 @@ def _quality(rng: np.random.Generator, clips: int, challenges: list[str]) -> dic
         ],
         "attention": [{"challenge": name} | dict(zip(MODALITIES, rng.dirichlet(_WEIGHTS).tolist(), strict=True))
                       for name in challenges],
+        "left_out": {"read": LOOKS, "not_read": [], "rows": [_left_out(names, ids, challenges)
+                     for names in (*([name] for name in LOOKS), LOOKS)]},
         "warnings": [
             {"id": "few_clips", "kind": "warning",
              "text": "Only few clips were judged: look at the ends of the intervals."},
             {"id": "made", "kind": "note", "text": "These data are made by script."},
         ],
+    }  # fmt: skip
+
+
+def _left_out(left_out: list[str], ids: list[str], challenges: list[str]) -> dict:
+    """The more is left out, the more changes; without a face one clip has no score."""
+    change = 0.05 * len(left_out)
+    moved = [
+        {"clip_id": name, "challenge": challenges[place % len(challenges)], "before": 0.9, "after": 0.9 - 4 * change}
+        for place, name in enumerate(ids[:8])
+    ]
+    return {
+        "left_out": left_out, "clips": len(ids), "unscored": int(left_out == ["face"]), "agreement": 1 - change,
+        "least_agreement": 1 - 2 * change, "top": len(ids) // 10, "top_changed": len(left_out), "median_move": change,
+        "far_move": 3 * change, "moved": moved, "spearman": {"with": [0.7, 0.6, 0.8],
+        "without": [0.7 - change, 0.6 - change, 0.8 - change], "better_by": [change, change - 0.1, change + 0.1]},
     }  # fmt: skip
 
 

@@ -87,9 +87,12 @@ def refusal(uri: str, why: str) -> ClipError:
     )
 
 
-def _kernel_devices() -> frozenset[int]:
-    """Devices of the filesystems that the kernel makes up: some of their files block, or are as long as all memory."""
-    return frozenset(os.stat(path).st_dev for path in ("/proc", "/sys") if os.path.exists(path))
+def kernel_devices(*places: str) -> frozenset[int]:
+    """Devices of the filesystems that the kernel makes up: some of their files block, or are as long as all memory.
+
+    places: where they are mounted. One that is not, as in a bare container, is a folder of a disk.
+    """
+    return frozenset(os.stat(place).st_dev for place in places if os.path.ismount(place))
 
 
-_KERNEL = _kernel_devices()
+_KERNEL = kernel_devices("/proc", "/sys")

@@ -12,6 +12,7 @@ from models.virality.config import CONTEXT
 from models.virality.joint import Evidence
 from models.virality.vdv import Vdv, encode
 from pipeline.dataset.loading import ClipDataset
+from pipeline.modalities.registry import find_modality
 from pipeline.training.fit import Fitted
 from pipeline.training.joint import NETWORK, WITHOUT_NETWORKS, fit_joint, read_context
 
@@ -45,7 +46,8 @@ def other_fusion_scores(fitted: Fitted, evidence: Mapping[str, Evidence], rows: 
         content: without the context; only where the model has it.
         mean: of the modalities' parts, each in units of its spread.
         best_single: the modality whose part explains most of the training clips' labels.
-        only_<modality>+<modality>: the joint model fitted anew to these modalities: to each two, and to all but one.
+        only_<modality>+<modality>: the joint model fitted anew to these modalities: to each two, to all but one, and to
+            those that `looks_left_out` keeps.
         without_<modality>: the model as it is, as if the clips lacked the modality.
         The last four only where there are two modalities or more.
     """
@@ -70,8 +72,8 @@ def other_fusion_scores(fitted: Fitted, evidence: Mapping[str, Evidence], rows: 
         fused["mean"] = _summed({name: parts[name] / spread[name] for name in modalities}, evidence)
         best = max(modalities, key=lambda name: spread[name])
         fused["best_single"] = _summed({best: parts[best]}, evidence)
-        for chosen in subsets(modalities):
-            fused[f"only_{'+'.join(chosen)}"] = anew(chosen + context)
+        for chosen in dict.fromkeys([*subsets(modalities), *looks_left_out(modalities).values()]):
+            fused[only(chosen)] = anew(chosen + context)
         for modality in modalities:
             fused[f"without_{modality}"] = _summed(
                 {name: part for name, part in parts.items() if name != modality}, evidence
@@ -83,6 +85,22 @@ def subsets(modalities: Sequence[str]) -> list[tuple[str, ...]]:
     """Each two of the modalities, and all but each one; of six, all sets would be 56."""
     counts = sorted({2, len(modalities) - 1} - {0, 1, len(modalities)})
     return [chosen for count in counts for chosen in combinations(modalities, count)]
+
+
+def looks_left_out(modalities: Sequence[str]) -> dict[tuple[str, ...], tuple[str, ...]]:
+    """What is left of the modalities without each that shows looks, then without all of these, by what is left out.
+
+    A set that would leave none is not there.
+    """
+    looks = tuple(name for name in modalities if find_modality(name).shows_looks)
+    sets = dict.fromkeys([*((name,) for name in looks), looks])
+    kept = {left_out: tuple(name for name in modalities if name not in left_out) for left_out in sets if left_out}
+    return {left_out: names for left_out, names in kept.items() if names}
+
+
+def only(modalities: Sequence[str]) -> str:
+    """Column of the joint model fitted anew to these modalities."""
+    return f"only_{'+'.join(modalities)}"
 
 
 def _summed(parts: Mapping[str, np.ndarray], evidence: Mapping[str, Evidence]) -> np.ndarray:

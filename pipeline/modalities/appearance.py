@@ -45,6 +45,7 @@ class AppearanceEntry(Entry):
 
 class Appearance(FeatureModality):
     name = "appearance"
+    shows_looks = True
     version = 1
     entry = AppearanceEntry
     rows = AppearanceRows

@@ -73,6 +73,7 @@ class FaceEntry(Entry):
 
 class Face(ClipModality):
     name = "face"
+    shows_looks = True
     version = 1
     entry = FaceEntry
     rows = FaceRows

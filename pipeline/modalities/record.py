@@ -85,6 +85,9 @@ class Modality(ABC):
     reads = ""  # of a clip itself: nothing, "frames" or "sound"
     subject = "any frame"  # what the model reads of a clip, as the report names it
     is_skeleton = False  # read by the pose network; all others are sequences of features
+    # It tells what people and rooms look like, which can stand in for age, skin, body, disability, income: the report
+    # says what the ranking is without it.
+    shows_looks = False
 
     @property
     def title(self) -> str:

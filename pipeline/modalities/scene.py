@@ -58,6 +58,7 @@ class SceneEntry(Entry):
 
 class Scene(FeatureModality):
     name = "scene"
+    shows_looks = True
     version = 1
     entry = SceneEntry
     rows = SceneRows

@@ -20,6 +20,7 @@ from markupsafe import Markup
 
 from models.virality.skeleton import COCO17
 from pipeline.evaluation.predictors import MODEL, MUST_BEAT
+from pipeline.modalities.registry import title_of
 from pipeline.report import sentences
 
 MEDIA_BLOCK = 64  # clips in one of the media blocks
@@ -147,6 +148,7 @@ def _environment() -> Environment:
         "percent": sentences.percent,
         "signed": sentences.signed,
         "clip_link": sentences.clip_link,
+        "title_of": title_of,
         "zip": partial(zip, strict=True),
     }
     return environment

@@ -1,9 +1,14 @@
 """Measurements of the model, in the shape that the page draws."""
 
+from dataclasses import asdict
+
 import pandas as pd
 
 from pipeline.evaluation.calibration import calibration
+from pipeline.evaluation.left_out import ranking_changes
+from pipeline.evaluation.predictors import SCORE
 from pipeline.metrics.significance import PRIMARY
+from pipeline.modalities.registry import MODALITIES
 from pipeline.report.run_contents import RunContents
 
 _ELSEWHERE = ("predictors", "table")  # of the folds: in the payload's challenges, and beside `folds`
@@ -22,6 +27,7 @@ def measured_quality(contents: RunContents) -> dict:
         "calibration": calibration(contents.judged, contents.run["interval_level"]),
         "ablations": _ablations(contents.ablations),
         "attention": _attention(contents),
+        "left_out": _left_out(contents),
     }
 
 
@@ -78,3 +84,23 @@ def _attention(contents: RunContents) -> list[dict]:
     scored = contents.clips[contents.clips["score"].notna()]
     means = scored.groupby("challenge")[list(names)].mean().rename(columns=names)
     return [{"challenge": str(name), **row} for name, row in means.to_dict("index").items()]
+
+
+def _left_out(contents: RunContents) -> dict:
+    """The ranking without modalities that show looks, beside how well it and the model's predict the label.
+
+    `read`, `not_read`: such modalities that the model has, and has not. `rows`: one a set of modalities that is left
+    out; none without folds. Estimates are [value, low, high].
+    """
+    looks = [modality.name for modality in MODALITIES if modality.shows_looks]
+    read = [name for name in looks if name in contents.scored_modalities]
+    rows = []
+    if contents.folds is not None:
+        table = {row["name"]: row for row in contents.metrics["folds"]["table"]}
+        for change in ranking_changes(contents.folds, contents.scored_modalities):
+            row = asdict(change)
+            alone = table[row.pop("column")]
+            better = alone["model_better_by"]
+            skill = {"with": table[SCORE][PRIMARY], "without": alone[PRIMARY], "better_by": better[PRIMARY]}
+            rows.append({**row, PRIMARY: skill})
+    return {"read": read, "not_read": [name for name in looks if name not in read], "rows": rows}

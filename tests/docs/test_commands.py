@@ -16,6 +16,7 @@ COMMANDS = [pytest.param(match[1], id=place) for place, match in find(r"luigi --
 MENTIONS = [(place, match[1]) for place, match in find(r"`(--[a-z][a-z-]*)")]
 OTHER_PROGRAMS = {  # options of benchmarks, of python -m simulation.training.train_networks, and of yt-dlp
     "README.md": {"--write-info-json"},
+    "installation.md": {"--gpus", "--seed", "--torch-backend", "--user"},  # of docker and uv
     "scale.md": {"--num-cpus"},  # of ray start
     "benchmarks.md": {"--ablations", "--device", "--full-size", "--seeds", "--subjects"},
     "weights.md": {"--device", "--seconds"},

@@ -53,6 +53,27 @@ def test_every_module_is_in_the_page_and_small() -> None:
     assert len(imports) > 10
 
 
+def test_the_page_says_what_the_order_is_without_faces_or_why_it_does_not() -> None:
+    payload, media = make_payload(60)
+
+    def said(**changed: Any) -> str:
+        left_out = payload["quality"]["left_out"] | changed
+        source = make_page(payload | {"quality": payload["quality"] | {"left_out": left_out}}, media)
+        section = source.split('id="left-out-title"')[1].split("</section>")[0]
+        return " ".join(re.sub(r"<[^>]+>", " ", section).split())
+
+    measured = said()
+    assert "face 0.95 0.90 1 of 6 5 % 15 %" in measured
+    assert "face 0.65 (0.55 to 0.75) +0.05 (−0.05 to +0.15)" in measured
+    assert "appearance, face, scene 0.85 0.70 3 of 6 15 % 45 %" in measured
+    assert "Clips that move most without face clip-00000 (arms_up): from 90 % to 70 %" in measured
+    assert "Clips that have no score without face: 1." in measured
+    assert "takes clips that were judged by folds" in said(rows=[])
+    assert "reads neither faces nor scenes" in said(rows=[], read=[])
+    assert "nothing but" in said(rows=[], read=payload["modalities"])
+    assert "not told here: face." in said(rows=[], not_read=["face"])
+
+
 def row(title: str, section: str, spearman: float, by: tuple | None = None, pairs: tuple = (None, None, None)) -> dict:
     better = None if by is None else {"spearman": list(by)}
     ids = {"section_id": section, "predictor_id": "fused" if section == "model" else title}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.access.rules import check_file, check_uri, is_public, matches, scheme
+from pipeline.access.rules import check_file, check_uri, is_public, kernel_devices, matches, scheme
 from pipeline.core.errors import ClipError
 
 READ = ["/data/a.mp4", "a.mp4", "file:///data/a.mp4", "s3://b/a", "gs://b/a", "abfs://c@h/a", "https://host/a.mp4"]
@@ -76,6 +76,11 @@ def test_a_file_that_is_not_on_a_disk_is_not_read_unless_allowed(kind: str, tmp_
         check_file(path, os.stat(path), ())
     assert caught.value.code == "not_allowed"
     check_file(path, os.stat(path), (path,))
+
+
+def test_where_no_such_filesystem_is_mounted_the_disk_is_not_taken_for_one(tmp_path: Path) -> None:
+    assert kernel_devices("/proc") == {os.stat("/proc/self").st_dev}
+    assert kernel_devices(str(tmp_path), str(tmp_path / "sys")) == frozenset()
 
 
 def test_a_file_on_a_disk_and_a_folder_pass(tmp_path: Path) -> None:

@@ -154,8 +154,8 @@ def test_baselines_are_scored_on_the_same_clips_and_change_nothing_of_the_model(
     assert {
         "baseline_ridge_means", "baseline_boosting_means", "baseline_trees_pose", "baseline_ridge_all",
         "baseline_trees_all", "fusion_networks", "fusion_statistics", "fusion_no_gates", "fusion_mean",
-        "fusion_best_single", "fusion_concatenation", "fusion_without_pose", "fusion_without_scene", "permuted_ridge",
-        "permuted_fused", "label_permuted",
+        "fusion_best_single", "fusion_concatenation", "fusion_only_pose", "fusion_without_pose", "fusion_without_scene",
+        "permuted_ridge", "permuted_fused", "label_permuted",
     } == set(with_baselines) - set(plain)  # fmt: skip
     seen = with_baselines[with_baselines["clip_id"] != "broken"]
     assert seen[sorted(set(with_baselines) - set(plain))].notna().all().all()
@@ -169,6 +169,15 @@ def test_the_papers_row_is_what_training_without_statistics_gives(
     config = replace(ONE_EPOCH, statistics=False)
     alone = cross_validate(DatasetFolder(workspace, "datasets/one"), config, CPU, 2, checkpoints=checkpoints)
     np.testing.assert_allclose(with_baselines["fusion_networks"], alone["score"], atol=1e-5)
+
+
+def test_the_row_without_a_modality_is_what_a_run_without_it_gives(
+    workspace: str, checkpoints: str, with_baselines: pd.DataFrame
+) -> None:
+    config = replace(ONE_EPOCH, modalities=("pose",))
+    alone = cross_validate(DatasetFolder(workspace, "datasets/one"), config, CPU, 2, checkpoints=checkpoints)
+    without = with_baselines["fusion_only_pose"].astype(float)
+    np.testing.assert_allclose(without, alone["score"].astype(float), atol=1e-5)
 
 
 def test_hand_made_statistics_see_what_decides(with_baselines: pd.DataFrame) -> None:

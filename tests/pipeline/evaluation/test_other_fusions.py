@@ -12,7 +12,7 @@ from models.virality.config import VdvConfig
 from models.virality.inputs import InputSpec
 from models.virality.joint import Evidence
 from models.virality.vdv import Vdv
-from pipeline.evaluation.other_fusions import other_fusion_scores, subsets
+from pipeline.evaluation.other_fusions import looks_left_out, other_fusion_scores, subsets
 from pipeline.metrics.ranking import ranking_metrics
 from pipeline.training.fit import Fitted
 from pipeline.training.joint import TrainingClips, fit_joint
@@ -84,10 +84,29 @@ def test_each_two_modalities_and_all_but_one_are_fitted_anew(count: int, sizes: 
     assert len(set(found)) == len(found)
 
 
+@pytest.mark.parametrize(
+    ("modalities", "left"),
+    [
+        ("pose appearance face scene audio",
+         {"appearance": "pose face scene audio", "face": "pose appearance scene audio",
+          "scene": "pose appearance face audio", "appearance face scene": "pose audio"}),
+        ("pose face", {"face": "pose"}),
+        ("face scene", {"face": "scene", "scene": "face"}),
+        ("pose audio", {}),
+        ("face", {}),
+    ],
+)  # fmt: skip
+def test_what_shows_looks_is_left_out_one_by_one_and_all_at_once_as_long_as_something_is_left(
+    modalities: str, left: dict[str, str]
+) -> None:
+    found = {" ".join(names): " ".join(kept) for names, kept in looks_left_out(modalities.split()).items()}
+    assert found == left
+
+
 def test_every_set_of_modalities_is_fitted_anew_and_each_modality_and_kind_is_left_out(fused: pd.DataFrame) -> None:
     assert list(fused) == [
         "networks", "statistics", "no_gates", "mean", "best_single", "only_pose+face", "only_pose+scene",
-        "only_face+scene", "without_pose", "without_face", "without_scene",
+        "only_face+scene", "only_pose", "without_pose", "without_face", "without_scene",
     ]  # fmt: skip
 
 

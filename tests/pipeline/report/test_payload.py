@@ -103,6 +103,36 @@ def test_codes_say_what_they_mean_and_name_their_clips(page_data: tuple[dict, li
     assert usable["scene"]["clips"] == 26
 
 
+def test_the_order_without_what_shows_looks_is_that_of_the_folds(page_data: tuple[dict, list], workspace: str) -> None:
+    left_out = page_data[0]["quality"]["left_out"]
+    assert (left_out["read"], left_out["not_read"]) == (["appearance", "face", "scene"], [])
+    rows = {tuple(row["left_out"]): row for row in left_out["rows"]}
+    assert list(rows) == [("appearance",), ("face",), ("scene",), ("appearance", "face", "scene")]
+    folds = read_table(f"{workspace}/{RUN}/folds.parquet")
+    table = json.loads(Path(workspace, RUN, "metrics.json").read_text())["folds"]["table"]
+    of_each = {row["name"]: row for row in table}
+    column = "fusion_only_pose+appearance+scene+audio+synchrony"
+    alike = [spearmanr(one["score"], one[column]).statistic for _, one in folds.groupby("challenge")]
+    face = rows[("face",)]
+    assert face["agreement"] == pytest.approx(np.mean(alike), abs=1e-3)
+    assert face["clips"] == len(folds)
+    skill = face["spearman"]
+    assert skill["with"] == pytest.approx(of_each["score"]["spearman"], rel=1e-3)
+    assert skill["without"] == pytest.approx(of_each[column]["spearman"], rel=1e-3)
+    assert skill["better_by"] == pytest.approx(of_each[column]["model_better_by"]["spearman"], rel=1e-3)
+
+
+def test_a_run_without_faces_or_without_folds_says_that_it_cannot_tell(tmp_path: Path) -> None:
+    clips = [Clip(f"clip{place}", creator=f"creator{place % 4}", likes=place, speed=place / 8) for place in range(8)]
+    make(tmp_path / "few", clips, modalities=("pose", "scene"))
+    left_out = built(str(tmp_path / "few"))[0]["quality"]["left_out"]
+    assert (left_out["read"], left_out["not_read"]) == (["scene"], ["appearance", "face"])
+    assert [row["left_out"] for row in left_out["rows"]] == [["scene"]]
+    make(tmp_path / "unjudged", clips, modalities=("face",), folds=0)
+    left_out = built(str(tmp_path / "unjudged"))[0]["quality"]["left_out"]
+    assert left_out == {"read": ["face"], "not_read": ["appearance", "scene"], "rows": []}
+
+
 def test_numbers_are_as_short_as_what_can_be_seen() -> None:
     assert plain([1 / 3, -0.0, float("nan"), np.float32(12345.678), np.int64(7), pd.NA, True]) == [
         0.3333, 0.0, None, 12350.0, 7, None, True,
