@@ -12,7 +12,7 @@ from pipeline.dataset.folder import DatasetFolder
 from pipeline.modalities.registry import extracted_names
 from pipeline.runs.run import EMBEDDINGS, Run
 from pipeline.scoring.embeddings import read_embeddings
-from tasks.runs import DeleteRun
+from tasks.finished.runs import DeleteRun
 from tests.docs.pages import ROOT
 from tests.support.made_once import Workspaces
 from tests.support.made_reports import CPU, DATASET, RUN, make
