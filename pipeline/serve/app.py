@@ -186,7 +186,7 @@ class Service:
             )
         finally:
             gone.cancel()
-            waiting.cancel()  # without effect where it is done
+            outcome.cancel()  # without effect where it is done
         if waiting in done:
             return waiting.result()
         if gone in done:
