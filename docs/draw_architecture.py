@@ -17,7 +17,7 @@ TOPS = ("models", "pipeline", "simulation", "tasks")
 STAGES = (
     "core", "files", "access", "decode", "music", "modalities", "ingest", "features", "extraction", "cluster",
     "dataset", "training", "runs", "metrics", "scoring", "evaluation", "feedback", "report", "export", "commands",
-    "purge", "api",
+    "purge", "api", "serve",
 )  # fmt: skip
 NEARLY_ALL = 0.8  # of the other stages: above, an arrow from each would hide the rest
 

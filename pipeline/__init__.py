@@ -1,8 +1,8 @@
 """The work between a manifest and a report, one package a stage, in the order of the data.
 
 core, files, access, decode, music, modalities, ingest, features, extraction, cluster, dataset, training, runs, metrics,
-scoring, evaluation, feedback, report, export, commands, purge, api: a package imports those before it, never those
-after it (tests/test_architecture.py). None of them knows Luigi.
+scoring, evaluation, feedback, report, export, commands, purge, api, serve: a package imports those before it, never
+those after it (tests/test_architecture.py). None of them knows Luigi.
 
 `from pipeline import Workspace` opens what all of them left (docs/python.md).
 """

@@ -15,6 +15,7 @@ from pipeline.core.errors import OptionError
 from pipeline.core.fingerprint import fingerprint
 from pipeline.core.options import SamplingOptions
 from pipeline.dataset.folder import CLIPS, FACES, REFERENCES, STATISTICS, BatchFiles, DatasetFolder
+from pipeline.features.chosen import Features
 from pipeline.features.plan import (
     FeatureSpec,
     Plan,
@@ -33,7 +34,7 @@ from pipeline.runs.run import WITH_ADJUSTED
 from tasks.console import Progress, Summary
 from tasks.option_types import DeviceOption, NumberOption
 from tasks.options import WorkspaceTask, changed_meanwhile
-from tasks.snapshots import BatchSnapshot, Features, Retry, Snapshot, failed_before, ingest_table, take_snapshot
+from tasks.snapshots import BatchSnapshot, Retry, Snapshot, failed_before, ingest_table, take_snapshot
 from tasks.terminal_text import clips_text, dataset_text, demo_profile_text
 from tasks.world import DEMO, world_of
 
@@ -285,7 +286,6 @@ class DatasetOptions(ExtractOptions):
     max_followers = NumberOption(
         int, 0, 10**12, default=0, description="leave bigger creators' clips unlabelled; 0: nobody's"
     )
-
     with_context = luigi.BoolParameter(
         description="forecast likes, with the creator's reach and record in the score, rather than judge the content"
     )

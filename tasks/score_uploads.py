@@ -4,18 +4,18 @@ from typing import Any, Self
 
 import luigi
 
-from pipeline.core.errors import DataError, ProfileError
+from models.weights.profiles import Profile
 from pipeline.core.fingerprint import fingerprint
 from pipeline.dataset.folder import CLIPS, FACES, REFERENCES, STATISTICS, DatasetFolder
-from pipeline.modalities.registry import load_profile
+from pipeline.features.chosen import Features
 from pipeline.runs.purged import purged_text
 from pipeline.runs.run import SCORES, SCORES_ABOUT, SCORES_CSV, Run
 from pipeline.runs.runs import find_run
+from pipeline.scoring.run_features import run_features, run_profile
 from tasks.console import Progress, Summary
 from tasks.features import ExtractOptions, batch_files, extractions
 from tasks.option_types import RUN_HELP, NumberOption
 from tasks.options import changed_meanwhile
-from tasks.snapshots import Features
 from tasks.terminal_text import uploads_text
 
 UPLOADS_VERSION = 5  # raised when what is written changes meaning
@@ -45,13 +45,11 @@ class ScoreUploads(ExtractOptions):
         return ",".join(self.run_folder.read_about()["data"]["features"])
 
     def choose_features(self) -> Features:
-        features = Features.of(load_profile(self._profile()), self.modalities)
-        self._refuse_other_features(features)
-        return features
+        return run_features(self.run_folder, self.run_id, self._profile())
 
     def with_snapshot(self, **options: Any) -> Self:
         # A name may be given to another run meanwhile.
-        return super().with_snapshot(run_id=self.run_folder.id, profile=self._profile(), **options)
+        return super().with_snapshot(run_id=self.run_folder.id, profile=self.profile or self._profile().name, **options)
 
     @property
     def work(self) -> str:
@@ -88,13 +86,13 @@ class ScoreUploads(ExtractOptions):
 
     def make(self) -> None:
         from pipeline.dataset.failures import refuse_too_many
-        from pipeline.scoring.uploads import assemble_uploads, score_uploads
+        from pipeline.scoring.uploads import Compared, assemble_uploads, score_uploads
 
         files = [batch_files(self, seen) for seen in self.snapshot.batches]
         refuse_too_many(files, self.max_failed)
         folder = self.uploads_folder()
         with Progress(self, "assemble and score") as progress:
-            assemble_uploads(folder, files, progress, self.run_folder)
+            assemble_uploads(folder, files, progress, Compared.of(self.run_folder))
             score_uploads(folder, self.run_folder, self.torch_device, self.level or None)
 
     def amount(self) -> dict[str, Any]:
@@ -108,26 +106,5 @@ class ScoreUploads(ExtractOptions):
         content = {**self.clip_endings(), "results": {"uploads": folder.id, "run": self.run_folder.id}}
         return Summary(lines, {"scores": [folder.file(SCORES), folder.file(SCORES_CSV)]}, content)
 
-    def _profile(self) -> str:
-        if self.profile:
-            return self.profile
-        name = " and ".join(self.run_folder.read_about()["profiles"])
-        try:
-            return load_profile(name).name
-        except ProfileError as error:
-            raise DataError(
-                f"run {self.run_id} was made with the profile {name!r}, which is none of vdv's own; give its TOML file"
-                " with --profile"
-            ) from error
-
-    def _refuse_other_features(self, features: Features) -> None:
-        run = self.run_folder.read_about()
-        made = run["data"]["features"]
-        others = [spec.modality for spec in features.specs if made[spec.modality] not in (None, spec.fingerprint)]
-        if others:
-            raise DataError(
-                f"run {self.run_id} learned from other {', '.join(others)} features than the profile"
-                f" {features.profile.name} makes now: it was made with {' and '.join(run['profiles'])},"
-                " and since then the profile, its weights or vdv's features have changed. Give the run's own profile"
-                " with --profile, or train a new run with BuildVDV"
-            )
+    def _profile(self) -> Profile:
+        return run_profile(self.run_folder, self.run_id, self.profile)

@@ -8,19 +8,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
-from models.weights.profiles import Profile
 from pipeline.core import storage
-from pipeline.core.errors import DamagedFile, ProfileError
+from pipeline.core.errors import DamagedFile
 from pipeline.core.fingerprint import fingerprint
 from pipeline.core.options import DecodeLimits, SamplingOptions
-from pipeline.features.plan import FeatureSpec, endings_folder, feature_spec
+from pipeline.features.chosen import Features
+from pipeline.features.plan import endings_folder
 from pipeline.files.folder import discard
 from pipeline.ingest.clip_table import IngestedBatch, newest_file, read_ingest
 from pipeline.ingest.ingest_batch import ingest_fingerprint, without_purged
 from pipeline.ingest.manifest import Batch, read_manifests
 from pipeline.ingest.signatures import clip_signatures, file_signature
 from pipeline.ingest.tombstones import NO_TOMBSTONES, Tombstones
-from pipeline.modalities.registry import extracted_names, modality_identity, modality_names, sources_of, with_derived
 from tasks.option_types import AskedOption
 
 
@@ -47,44 +46,6 @@ class BatchSnapshot:
         """Hash of all of it."""
         retry = [*self.retry.clip_ids, self.retry.after]
         return fingerprint([self.batch.path, self.batch.content_hash, self.ingest, retry])
-
-
-@dataclass(frozen=True)
-class Features:
-    """A profile and the modalities chosen from it."""
-
-    profile: Profile
-    sampling: SamplingOptions
-    specs: tuple[FeatureSpec, ...]  # one a chosen modality, in the order of extracted_names()
-
-    @property
-    def modalities(self) -> tuple[str, ...]:
-        """Those chosen, and those that are derived from them, in order."""
-        return with_derived([spec.modality for spec in self.specs])
-
-    @classmethod
-    def of(cls, profile: Profile, modalities: str) -> "Features":
-        """modalities: comma-separated.
-
-        Raises:
-            ProfileError: one that does not exist, or none; or a derived one without those that it is derived from.
-        """
-        chosen = {name.strip() for name in modalities.split(",") if name.strip()}
-        if not chosen or not chosen <= set(modality_names()):
-            raise ProfileError(f"--modalities {modalities!r}: choose from {', '.join(modality_names())}")
-        if lacking := chosen - set(with_derived(chosen & set(extracted_names()))):
-            (name, *_) = sorted(lacking)
-            raise ProfileError(
-                f"--modalities {modalities!r}: {name} is derived from {' and '.join(sources_of(name))}; name"
-                " these as well"
-            )
-        sampling = SamplingOptions(**profile.sampling)
-        specs = (
-            feature_spec(name, sampling, profile.entry(name).stride, modality_identity(name, profile))
-            for name in extracted_names()
-            if name in chosen
-        )
-        return cls(profile, sampling, tuple(specs))
 
 
 @dataclass(frozen=True, eq=False)

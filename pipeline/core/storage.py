@@ -20,7 +20,7 @@ from pipeline.core.errors import WorkspaceError
 
 _STAGED = ".staged-"  # prefix of a local file that is still being written; it ends in .part, so *.parquet leaves it out
 _OUTBOX = "vdv-outbox-"  # prefix of temporary folders
-_FRESH_S = 60.0  # a temporary folder younger than this may belong to a process that has yet to lock it
+FRESH_S = 60.0  # a temporary folder younger than this may belong to a process that has yet to lock it
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
@@ -298,7 +298,7 @@ def remove_stale_folders() -> int:
     """Remove the temporary folders that killed processes left; return how many files were in them."""
     removed = 0
     for outbox in Path(tempfile.gettempdir()).glob(f"{_OUTBOX}*"):
-        if _is_private(outbox) and _age_s(outbox) >= _FRESH_S and _deserted(outbox):
+        if _is_private(outbox) and _age_s(outbox) >= FRESH_S and _deserted(outbox):
             removed += sum(len(files) for _, _, files in os.walk(outbox))
             shutil.rmtree(outbox, ignore_errors=True)  # another process may be at it, too
     return removed

@@ -155,10 +155,13 @@ class DecodePool:
             elif (sound := _sound(event, parts)) is not None:
                 yield sound
 
-    def probe(self, clips: Iterable[tuple[str, str]]) -> Iterator[Probe]:
-        """Describe clips, (clip_id, uri) each, in any order: even a header may be hostile."""
+    def probe(self, clips: Iterable[tuple[str, str] | None]) -> Iterator[Probe]:
+        """Describe clips, (clip_id, uri) each, in any order: even a header may be hostile.
+
+        clips: as the jobs of `run`.
+        """
         hashed: dict[str, dict] = {}
-        for event in self._stream(_Job(clip_id, {"op": "probe", "uri": uri}) for clip_id, uri in clips):
+        for event in self._stream(_Job(clip[0], {"op": "probe", "uri": clip[1]}) if clip else None for clip in clips):
             if event.event["event"] == "hashed":
                 hashed[event.job.clip_id] = event.event
             else:

@@ -13,7 +13,7 @@ of outputs, and the results of the clips in flight.
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
-from contextlib import ExitStack, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from time import perf_counter
@@ -96,16 +96,16 @@ def extract_shards(
     keep_blocks()
     lacked = dict.fromkeys([*modalities, *(spec.modality for plan in plans for spec in plan.missing)])
     batchers = {modality: Batcher(build(modality)) for modality in lacked}
+    ahead = _LINKED_AHEAD * (workers // _WORKERS_A_LINKER + 1)
     with (
-        ExitStack() as writers,  # ends last: what a writer still holds is thrown away when nothing writes any more
         _linking_processes(device, workers) as linkers,
+        # Ends behind the thread: what a writer still holds is thrown away when nothing writes any more.
+        closing(_Shards(workspace, batch, sampling, profile, linkers, ahead, published)) as shards,
         WorkThread("results", _WAITING) as thread,
     ):
-        ahead = _LINKED_AHEAD * (workers // _WORKERS_A_LINKER + 1)
-        shards = _Shards(workspace, batch, sampling, profile, linkers, ahead, published)
         owner = _Owner(plans, device, batchers, shards, thread)
         with DecodePool(sampling, limits, workers) as pool:
-            events = _Timed(pool.run(owner.jobs(iter(plans) if taken is None else taken, writers)))
+            events = _Timed(pool.run(owner.jobs(iter(plans) if taken is None else taken)))
             if progress:
                 progress(0, sum(len(plan.clips) for plan in plans), owner.counts)
             for event in events:
@@ -157,14 +157,14 @@ class _Owner:
         self._shards = shards
         self._thread = thread  # that of `_shards`
 
-    def jobs(self, plans: Iterator[ShardPlan | None], writers: ExitStack) -> Iterator[DecodeJob | None]:
-        """Clips to decode, shard after shard; each shard's writers are opened on `writers` when its turn comes."""
+    def jobs(self, plans: Iterator[ShardPlan | None]) -> Iterator[DecodeJob | None]:
+        """Clips to decode, shard after shard; each shard's writers are opened when its turn comes."""
         for plan in plans:
             if plan is None:
                 self._thread.raise_error()  # no clip may come any more for which it would be raised
                 yield None
                 continue
-            self._shards.open(plan, writers)
+            self._shards.open(plan)
             failed = {ending.clip_id: ending for ending in plan.failed}
             seen, heard = by_reading(plan, "frames"), by_reading(plan, "sound")
             strides = tuple(sorted({spec.stride for spec in seen}))
@@ -263,12 +263,13 @@ class _Shards:
         self._linkers = linkers
         self._ahead = ahead
         self._published = published
+        self._open: dict[str, _ShardInFlight] = {}  # by the shard's name
         self._shard_of: dict[str, _ShardInFlight] = {}  # by clip_id
         self._assembled: deque[tuple[ClipInFlight, dict[str, ModalityRows | Future]]] = deque()
 
-    def open(self, plan: ShardPlan, writers: ExitStack) -> None:
-        """Open a shard's writers on `writers`."""
-        shard = _open_shard(self._workspace, self._batch, plan, self._profile, writers)
+    def open(self, plan: ShardPlan) -> None:
+        """Open a shard's writers."""
+        shard = self._open[plan.shard] = _open_shard(self._workspace, self._batch, plan, self._profile)
         self._shard_of |= {clip.clip_id: shard for clip in plan.clips}
 
     def of(self, clip: ClipInFlight) -> _ShardInFlight:
@@ -290,6 +291,12 @@ class _Shards:
     def finish(self) -> None:
         """Write what is still being assembled."""
         self._write_assembled(0)
+
+    def close(self) -> None:
+        """Throw away what was written of shards that are not whole."""
+        for shard in self._open.values():
+            for writer in shard.writers.values():
+                writer.discard()
 
     def _assemble(self, clip: ClipInFlight) -> None:
         """Begin to turn a clip's results into rows."""
@@ -327,6 +334,7 @@ class _Shards:
         shard.remaining -= 1
         if shard.remaining == 0:
             _close_shard(self._workspace, self._batch, shard, self._sampling, self._profile)
+            del self._open[shard.plan.shard]  # an extraction may go on for as long as a service does
             if self._published:
                 self._published(shard.plan, Counter(ending.status for ending in shard.endings))
         self.written.append(ending.status)
@@ -355,12 +363,12 @@ class _Timed(Iterator[Any]):
             self.seconds += perf_counter() - start
 
 
-def _open_shard(workspace: str, batch: str, plan: ShardPlan, profile: str, stack: ExitStack) -> _ShardInFlight:
+def _open_shard(workspace: str, batch: str, plan: ShardPlan, profile: str) -> _ShardInFlight:
     writers = {}
     for spec in plan.missing:
         path = shard_path(features_folder(workspace, batch, spec), plan.shard)
         writer = ShardWriter(path, spec.modality, plan.members, _provenance(spec, profile))
-        writers[spec.modality] = stack.enter_context(writer)
+        writers[spec.modality] = writer
         for removed in set(plan.members) - {clip.clip_id for clip in plan.clips}:
             writer.skip(removed, "no longer in the manifest")
     return _ShardInFlight(plan, writers, remaining=len(plan.clips), undecoded=len(plan.clips))

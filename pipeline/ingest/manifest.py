@@ -6,7 +6,7 @@ import os
 import posixpath
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
@@ -17,7 +17,7 @@ import pandera.pandas as pa
 
 from pipeline.core import storage
 from pipeline.core.errors import ManifestError, WorkspaceError
-from pipeline.core.text import quoted, visible
+from pipeline.core.text import quoted, stripped, visible
 from pipeline.ingest.ids import CLIP_ID, NAME, canonical_id, has_lost_digits, look_alikes, spreadsheet_zeros
 from pipeline.ingest.manifest_files import (
     BATCH_NAME,
@@ -70,11 +70,40 @@ def read_manifests(spec: str) -> tuple[Batch, ...]:
     Raises:
         ManifestError: lists every problem of every file, one a line (the first 50, and how many more there are).
     """
-    paths = _manifest_paths(spec)
-    problems: list[Problem] = []
-    files = [read_file(position, path) for position, path in enumerate(paths)]
+    files = [read_file(position, path) for position, path in enumerate(_manifest_paths(spec))]
+    typed, problems, warnings = _checked(files)
+    if problems:
+        raise ManifestError(_message(files, problems))
+    for warning in _listed(files, warnings):
+        log.warning(f"warning: {warning}")
+    batches = []
     for file in files:
-        problems += file.problems
+        typed_rows = typed[typed["file"] == file.position].drop(columns="file")
+        removed = typed_rows["removed"]
+        rows = typed_rows[~removed].drop(columns="removed").reset_index(drop=True)
+        batches.append(Batch(file.name, file.path, file.content_hash, rows, tuple(typed_rows["clip_id"][removed])))
+    return tuple(batches)
+
+
+def clip_batch(cells: Mapping[str, str]) -> Batch:
+    """The batch of one clip that is in no manifest file, by the rules of manifests.
+
+    cells: by column; REQUIRED are among them.
+
+    Raises:
+        ManifestError: what is wrong with which column, one a line.
+    """
+    row = {column: stripped(cells.get(column, "")) or None for column in COLUMNS}
+    table = pd.DataFrame([row], dtype="string").assign(line=1)
+    typed, problems, _ = _checked([ManifestFile(0, "", "clip", "", table, frozenset(), [])])
+    if problems:
+        raise ManifestError("\n".join(problem.text for problem in problems))
+    return Batch("clip", "", "", typed.drop(columns=["file", "removed"]), ())
+
+
+def _checked(files: list[ManifestFile]) -> tuple[pd.DataFrame, list[Problem], list[Problem]]:
+    """Typed rows of all files with `file`, its position; problems, with which the rows are none; and warnings."""
+    problems = [problem for file in files for problem in file.problems]
     problems += _name_problems(files)
     cells = pd.concat([file.cells.assign(file=file.position) for file in files], ignore_index=True)
     ids = cells.assign(**{name: cells[name].map(canonical_id, na_action="ignore").astype("string") for name in IDS})
@@ -84,19 +113,12 @@ def read_manifests(spec: str) -> tuple[Batch, ...]:
     problems += _spreadsheet_problems(files, ids)
     problems += _look_alikes(files, cells, ids, ["challenge"])
     if problems:
-        raise ManifestError(_message(files, problems))
-    for warning in _listed(files, list(_look_alikes(files, cells, ids, ["clip_id", "creator_id"]))):
-        log.warning(f"warning: {warning}")
-    typed = _typed(ids, times)
-    typed["uri"] = [resolve_uri(uri, paths[file]) for uri, file in zip(typed["uri"], cells["file"], strict=True)]
-    typed["uri"] = typed["uri"].astype("string")
-    batches = []
-    for file in files:
-        typed_rows = typed[cells["file"] == file.position]
-        removed = typed_rows["removed"]
-        rows = typed_rows[~removed].drop(columns="removed").reset_index(drop=True)
-        batches.append(Batch(file.name, file.path, file.content_hash, rows, tuple(typed_rows["clip_id"][removed])))
-    return tuple(batches)
+        return cells[:0], problems, []
+    warnings = list(_look_alikes(files, cells, ids, ["clip_id", "creator_id"]))
+    typed = _typed(ids, times).assign(file=cells["file"])
+    uris = [resolve_uri(uri, files[file].path) for uri, file in zip(typed["uri"], cells["file"], strict=True)]
+    typed["uri"] = pd.array(uris, dtype="string")
+    return typed, problems, warnings
 
 
 def resolve_uri(uri: str, manifest_path: str) -> str:

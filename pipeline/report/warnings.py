@@ -18,6 +18,11 @@ MANY_FAILED = 0.02
 WIDE = 0.6  # mean width of the intervals
 ONE_MODALITY = 0.8  # mean weight of a modality that decides nearly alone
 NAMED = 4  # in one sentence; more are counted
+CONTEXT_TEXT = (
+    "The score is a forecast, and no judgement of the content: the context is a part of it (the creator's reach and"
+    " record, age, length), so who has many likes already is scored higher. The part that is not of the content is the"
+    " row and column `context`."
+)
 
 
 @dataclass(frozen=True)
@@ -51,11 +56,14 @@ def find_warnings(
 
 def untrained(contents: RunContents) -> Iterator[ReportWarning]:
     if names := contents.statistics["untrained"]:
-        yield ReportWarning(
-            "untrained", "warning",
-            f"Untrained weights: the {_and(names)} features come from networks with random weights. Scores, rankings"
-            " and figures of this run mean nothing; use --profile full for real ones.",
-        )  # fmt: skip
+        yield ReportWarning("untrained", "warning", untrained_text(names))
+
+
+def untrained_text(modalities: Sequence[str]) -> str:
+    return (
+        f"Untrained weights: the {_and(modalities)} features come from networks with random weights. Scores, rankings"
+        " and figures of this run mean nothing; use --profile full for real ones."
+    )
 
 
 def purged(contents: RunContents) -> Iterator[ReportWarning]:
@@ -187,12 +195,7 @@ def creators(contents: RunContents) -> Iterator[ReportWarning]:
 def label(contents: RunContents) -> Iterator[ReportWarning]:
     kind, why = contents.statistics["label"]["kind"], contents.statistics["label"]["why"]
     if CONTEXT_SCORE in contents.clips:
-        yield ReportWarning(
-            "context", "warning",
-            "The score is a forecast, and no judgement of the content: the context is a part of it (the creator's reach"
-            " and record, age, length), so who has many likes already is scored higher. The part that is not of the"
-            " content is the row and column `context`.",
-        )  # fmt: skip
+        yield ReportWarning("context", "warning", CONTEXT_TEXT)
     elif kind != "adjusted":
         yield ReportWarning(
             "label", "note",

@@ -37,6 +37,7 @@ def score_clips(dataset_folder: DatasetFolder, run_folder: Run, device: torch.de
         DataError: the dataset's features are of another width than the run's.
     """
     model, run = load_run(run_folder, device)
+    warn_if_untrained(run)
     table = score_table(dataset_folder, run_folder, model, run, device)
     unseen, _ = read_unseen(run_folder)
     score = table["score"].astype("float64")
@@ -51,7 +52,6 @@ def score_table(
     dataset_folder: DatasetFolder, run_folder: Run, model: Vdv, run: Mapping, device: torch.device
 ) -> pd.DataFrame:
     """The table of `score_clips` without expected percentiles. model, run: as train.load_run gives them."""
-    warn_if_untrained(run)
     dataset = ClipDataset(dataset_folder, model.config, training=False)
     for modality, spec in dataset.inputs.items():
         if spec != model.inputs[modality]:

@@ -10,6 +10,7 @@ import pytest
 from luigi.cmdline_parser import CmdlineParser
 
 import tasks
+from pipeline.serve.options import parser
 from tests.docs.pages import ROOT, find
 
 COMMANDS = [pytest.param(match[1], id=place) for place, match in find(r"luigi --module tasks (\w+.*?)(?:`| &&|$)")]
@@ -17,6 +18,7 @@ MENTIONS = [(place, match[1]) for place, match in find(r"`(--[a-z][a-z-]*)")]
 OTHER_PROGRAMS = {  # options of benchmarks, of python -m simulation.training.train_networks, and of yt-dlp
     "README.md": {"--write-info-json"},
     "installation.md": {"--gpus", "--seed", "--torch-backend", "--user"},  # of docker and uv
+    "serve.md": {word for action in parser()._actions for word in action.option_strings},  # of python -m pipeline.serve
     "scale.md": {"--num-cpus"},  # of ray start
     "benchmarks.md": {"--ablations", "--device", "--full-size", "--seeds", "--subjects"},
     "weights.md": {"--device", "--seconds"},

@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.core import storage
 from pipeline.core.errors import ManifestError
-from pipeline.ingest.manifest import COLUMNS, COUNTS, read_manifests, resolve_uri
+from pipeline.ingest.manifest import COLUMNS, COUNTS, clip_batch, read_manifests, resolve_uri
 
 HEADER = (
     "clip_id,uri,challenge,creator_id,uploaded_at,likes,views,comments,shares,followers,creator_likes,creator_videos,"
@@ -344,3 +344,16 @@ def test_ten_thousand_rows_are_checked_in_seconds(tmp_path: Path) -> None:
     (batch,) = read_manifests(path)
     assert time.process_time() - start < 2
     assert len(batch.rows) == 10_000
+
+
+def test_a_clip_that_is_in_no_file_is_read_by_the_same_rules(tmp_path: Path) -> None:
+    cells = dict(zip(HEADER.split(","), GOOD.split(","), strict=True)) | {"uri": "/films/a.mp4", "removed": ""}
+    path = _write(tmp_path / "m.csv", HEADER, ",".join(cells.values()))
+    (batch,) = read_manifests(path)
+    pd.testing.assert_frame_equal(clip_batch(cells).rows.assign(line=2).astype({"line": "Int64"}), batch.rows)
+    with pytest.raises(ManifestError) as refused:
+        clip_batch(cells | {"likes": "12k", "challenge": ""})
+    assert str(refused.value).splitlines() == [
+        "column 'challenge': value '' : must not be empty",
+        "column 'likes': value '12k' : must be a whole number >= 0 (of at most 18 digits)",
+    ]

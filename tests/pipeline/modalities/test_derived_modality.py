@@ -21,6 +21,7 @@ from models.virality.config import VdvConfig
 from models.virality.inputs import InputSpec, ModalityInput
 from pipeline.dataset.folder import DatasetFolder
 from pipeline.dataset.loading import ClipDataset
+from pipeline.features.chosen import Features
 from pipeline.features.reader import FeatureStore
 from pipeline.modalities import registry
 from pipeline.modalities.appearance import AppearanceRows
@@ -28,7 +29,6 @@ from pipeline.modalities.record import DerivedModality, ModalityRows, sequence_i
 from pipeline.modalities.registry import load_profile, with_derived
 from pipeline.modalities.scene import SceneRows
 from tasks import BuildVDV, ScoreUploads
-from tasks.snapshots import Features
 from tests.end_to_end.workspaces import TINY_PROFILE
 from tests.support.purging import purge
 

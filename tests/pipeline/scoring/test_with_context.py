@@ -24,7 +24,7 @@ from pipeline.runs.train import train_fusion
 from pipeline.scoring.recommendation import read_candidates
 from pipeline.scoring.recommendation_options import RecommendOptions
 from pipeline.scoring.scores import score_clips
-from pipeline.scoring.uploads import assemble_uploads, score_uploads
+from pipeline.scoring.uploads import Compared, assemble_uploads, score_uploads
 from tests.pipeline.runs.test_train import CPU, ONE_EPOCH
 from tests.support.learnable_world import Clip, make_batch
 
@@ -66,7 +66,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> str:
     run.write_json(FOLDS_ABOUT, {"protocol": "kfold", "asked": 2, "folds": 2, "clips": len(folds)})
     score_clips(dataset, run, CPU)
     new = make_batch(workspace, NEW, name="july", modalities=("pose", "scene"))
-    assemble_uploads(DatasetFolder(str(workspace), "uploads/one"), [new], run_folder=run)
+    assemble_uploads(DatasetFolder(str(workspace), "uploads/one"), [new], compared=Compared.of(run))
     score_uploads(DatasetFolder(str(workspace), "uploads/one"), run, CPU)
     return str(workspace)
 

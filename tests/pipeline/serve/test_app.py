@@ -1,0 +1,356 @@
+"""What the service takes over HTTP, and what it answers, with clips scored at a word."""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.serve_clients import (
+    HOSTILE,
+    Raw,
+    Reply,
+    ask,
+    endless,
+    gone_midway,
+    gone_while_waiting,
+    huge_by_its_word,
+    silent,
+    slow,
+    stalled,
+)
+from pipeline.ingest.manifest import Batch
+from pipeline.serve import server
+from pipeline.serve.answers import Judged, RunFacts
+from pipeline.serve.app import STATUSES, Service, make_app
+from pipeline.serve.fetches import Fetches
+from pipeline.serve.line import Job
+from pipeline.serve.options import ServeOptions, parse_options
+from pipeline.serve.scorer import decode_limits
+from tests.docs.pages import ROOT, find
+from tests.support.web_server import WebServer
+
+WORDS = ["--run", "june", "--port", "0", "--max-mb", "1", "--queue", "2", "--body-s", "1", "--answer-s", "20"]
+GOOD = Judged(
+    "ok", "", "", 10, 10,
+    {"known_challenge": True, "score": 1.5, "expected_percentile": 0.75, "low": 0.5, "high": 1.0, "abstained": False,
+     "score_pose": 1.5, "attention_pose": 1.0, "score_audio": None, "attention_audio": 0.0},
+    {"quality_pose": 0.5, "quality_audio": 0.0, "without_audio": "no_sound"},
+)  # fmt: skip
+FILM = b"a film" * 1000
+
+
+class ScoredAtAWord:
+    """Takes clips as a Scorer does, and scores them when told to."""
+
+    is_well = True
+
+    def __init__(self, queue: int):
+        self.queue, self.jobs = queue, list[Job]()
+        self.films: list[bytes] = []
+        self.result: Judged | Exception | None = GOOD  # None: later
+
+    @property
+    def waiting(self) -> int:
+        return sum(not job.outcome.done() for job in self.jobs)
+
+    def submit(self, batch: Batch, release: Callable[[], None]) -> Job | None:
+        if self.waiting >= self.queue:
+            return None
+        job = Job(batch, release)
+        self.films.append(Path(job.path).read_bytes())
+        self.jobs.append(job)
+        release()
+        if self.result is not None:
+            job.settle(self.result)
+        return job
+
+
+class Served:
+    """A service on a port of its own."""
+
+    def __init__(self, folder: Path, *words: str, environment: dict[str, str] | None = None):
+        self.options: ServeOptions = parse_options([*WORDS, *words], environment or {})
+        self.scorer, self.folder = ScoredAtAWord(self.options.queue), folder
+        self.fetches = Fetches(decode_limits(self.options), self.options.queue)
+        self._server = server.Server(self.options.host, 0, self.options.body_s + self.options.answer_s)
+        facts = RunFacts("a" * 16, 0.8, (), None)
+        app = make_app(Service(self.scorer, self.fetches, facts, self.options, folder), self.options)
+        self._thread = threading.Thread(target=self._server.serve_until_stopped, args=(app,), daemon=True)
+        self._thread.start()
+        while not self._server.started:
+            time.sleep(0.01)
+
+    @property
+    def address(self) -> str:
+        return self._server.address
+
+    def post(self, body: bytes, kind: str = "video/mp4", query: str = "", **headers: str) -> Reply:
+        return ask(self.address, "POST", f"/score{query}", body, content_type=kind, **headers)
+
+    def close(self) -> None:
+        self._server.fail()
+        self._thread.join()
+        self.fetches.close()
+
+
+@pytest.fixture
+def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
+    monkeypatch.setattr(server, "HEAD_S", 1.0)
+    with closing(Served(tmp_path)) as made:
+        yield made
+        assert not list(tmp_path.iterdir()), "a request's file is left"
+
+
+def is_logged(caplog: pytest.LogCaptureFixture, text: str) -> bool:
+    """Whether the log has a text, at the latest soon after the answer."""
+    until = time.monotonic() + 5
+    while text not in caplog.text and time.monotonic() < until:
+        time.sleep(0.01)
+    return text in caplog.text
+
+
+@contextmanager
+def form(*parts: tuple[str, str]) -> Iterator[tuple[bytes, str]]:
+    lines = [f"--x\r\nContent-Disposition: form-data; {about}\r\n\r\n{content}\r\n" for about, content in parts]
+    yield ("".join(lines) + "--x--\r\n").encode(), "multipart/form-data; boundary=x"
+
+
+def test_a_film_as_the_body_is_scored_and_forgotten(served: Served) -> None:
+    reply = served.post(FILM, query="?challenge=wave&followers=12")
+    assert reply.status == 200
+    assert {name: reply.content[name] for name in ("challenge", "score", "expected_percentile", "low", "high")} == {
+        "challenge": "wave", "score": 1.5, "expected_percentile": 0.75, "low": 0.5, "high": 1.0,
+    }  # fmt: skip
+    assert served.scorer.films == [FILM]
+    assert served.scorer.jobs[0].batch.rows[["challenge", "followers"]].iloc[0].tolist() == ["wave", 12]
+
+
+def test_parts_and_what_is_missing_are_told_as_numbers_and_in_words(served: Served) -> None:
+    content = served.post(FILM).content
+    assert [(part["modality"], part["score"], part["code"]) for part in content["parts"]] == [
+        ("pose", 1.5, None), ("audio", None, "no_sound"),
+    ]  # fmt: skip
+    assert [reason["text"] for reason in content["reasons"]] == [
+        "The clip is judged by its other modalities, and its score is drawn to the middle.",
+        "Pose adds 1.50 to the score; its weight is 100 %.",
+        "Sound is not judged: the file has no audio stream.",
+    ]
+
+
+def test_a_form_s_file_is_taken_whatever_it_is_called(served: Served) -> None:
+    with form(('name="clip"; filename="../../etc/cron.d/x"', "film"), ('name="creator_id"', "ann")) as (body, kind):
+        assert served.post(body, kind).status == 200
+    assert served.scorer.films == [b"film"]
+    assert served.scorer.jobs[0].batch.rows["creator_id"].iat[0] == "ann"
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ([('name="chalenge"', "wave"), ('name="clip"; filename="a"', "film")], "chalenge is no field"),
+        ([('name="clip"', "no file")], "no file `clip`"),
+        ([('name="clip"; filename="a"', "film"), ('name="x"; filename="b"', "film")], "Too many files"),
+        ([('name="clip"; filename="a"', "film")] + [('name="challenge"', "wave")] * 2, "a field twice"),
+    ],
+)
+def test_a_form_that_is_not_as_described_is_refused(served: Served, parts: list, said: str) -> None:
+    with form(*parts) as (body, kind):
+        reply = served.post(body, kind)
+    assert (reply.status, reply.content["code"]) == (400, "form")
+    assert said in reply.content["detail"]
+    assert not served.scorer.jobs
+
+
+def test_fields_obey_the_rules_of_manifests_and_are_named_where_they_do_not(served: Served) -> None:
+    for query, said in (
+        ("?followers=12k", "followers"), ("?chalenge=wave", "chalenge"), ("?uploaded_at=yesterday", "ISO 8601"),
+        ("?challenge=%01", "'challenge'"),
+    ):  # fmt: skip
+        reply = served.post(FILM, query=query)
+        assert (reply.status, reply.content["code"]) == (422, "fields"), query
+        assert said in reply.content["detail"], query
+    assert not served.scorer.jobs
+
+
+def test_a_clip_that_ended_badly_is_answered_with_its_code(served: Served) -> None:
+    served.scorer.result = Judged("failed", "no_frames", "not one frame decodes")
+    reply = served.post(FILM)
+    assert (reply.status, reply.content["code"], reply.content["detail"]) == (422, "no_frames", "not one frame decodes")
+    served.scorer.result = GOOD
+    assert served.post(FILM).status == 200
+
+
+def test_a_clip_without_any_evidence_has_no_score_and_says_so(served: Served) -> None:
+    nothing = {"score": None, "expected_percentile": None, "low": None, "high": None, "abstained": True}
+    scores = {**GOOD.scores, **nothing, "score_pose": None, "known_challenge": False}
+    served.scorer.result = replace(GOOD, status="partial", code="truncated", reason="it ends", scores=scores)
+    content = served.post(FILM).content
+    assert (content["score"], content["abstained"], content["status"]) == (None, True, "partial")
+    warned = [reason["code"] for reason in content["reasons"] if reason["kind"] == "warning"]
+    assert warned == ["abstained", "unknown_challenge", "truncated"]
+
+
+def test_an_error_of_the_service_is_answered_as_such_and_the_next_clip_is_scored(
+    served: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    served.scorer.result = ZeroDivisionError("secret")
+    reply = served.post(FILM)
+    assert (reply.status, reply.content["code"]) == (500, "error")
+    assert "secret" not in json.dumps(reply.content)
+    assert is_logged(caplog, f"request {reply.content['request_id']}: ZeroDivisionError")
+    served.scorer.result = GOOD
+    assert served.post(FILM).status == 200
+
+
+def test_who_finds_the_queue_full_is_told_when_to_come_again_and_nobody_else_is_lost(served: Served) -> None:
+    served.scorer.result = None
+    with ThreadPoolExecutor(2) as threads:
+        taken = [threads.submit(served.post, FILM) for _ in range(served.options.queue)]
+        while served.scorer.waiting < served.options.queue:
+            time.sleep(0.01)
+        assert ask(served.address, "GET", "/ready").status == 503
+        with Raw(served.address) as raw:
+            raw.send(b"POST /score HTTP/1.1\r\nHost: x\r\nContent-Length: 6\r\n\r\na film")
+            answered = raw._socket.recv(4096).decode()
+        assert answered.startswith("HTTP/1.1 503")
+        assert "retry-after: 5" in answered
+        for job in served.scorer.jobs:
+            job.settle(GOOD)
+        assert [future.result().status for future in taken] == [200, 200]
+    assert ask(served.address, "GET", "/ready").status == 200
+
+
+def test_a_client_that_goes_away_is_dropped_from_the_queue(served: Served) -> None:
+    served.scorer.result = None
+    gone_while_waiting(served.address, FILM)
+    gone_midway(served.address, FILM)
+    until = time.monotonic() + 10
+    while not (served.scorer.jobs and served.scorer.jobs[0].outcome.cancelled()):
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    assert len(served.scorer.jobs) == 1
+    served.scorer.result = GOOD
+    assert served.post(FILM).status == 200
+
+
+def test_who_waits_too_long_is_told_so(tmp_path: Path) -> None:
+    with closing(Served(tmp_path, "--answer-s", "0.3")) as served:
+        served.scorer.result = None
+        reply = served.post(FILM)
+        assert (reply.status, reply.content["code"]) == (504, "answer_deadline")
+        assert served.scorer.jobs[0].outcome.cancelled()
+
+
+@pytest.mark.parametrize("client", [huge_by_its_word, endless, slow, stalled, silent], ids=lambda one: one.__name__)
+def test_a_body_without_end_or_beyond_the_limit_is_refused(served: Served, client: Callable[[str, bytes], int]) -> None:
+    start = time.monotonic()
+    assert client(served.address, FILM) in HOSTILE[client]
+    assert time.monotonic() - start < 20
+    assert not served.scorer.jobs
+    assert served.post(FILM).status == 200
+
+
+def test_a_film_of_just_the_limit_is_taken_and_one_of_a_byte_more_is_not(served: Served) -> None:
+    assert served.post(bytes(2**20)).status == 200
+    assert served.post(bytes(2**20 + 1)).status == 413
+    for blocks, status in (([bytes(2**20)], 200), ([bytes(2**20), b"x"], 413)):  # of a length that is not stated
+        assert ask(served.address, "POST", "/score", iter(blocks), content_type="video/mp4").status == status
+    for extra, status in ((0, 200), (1, 413)):
+        with form(('name="clip"; filename="a"', "x" * (2**20 + extra))) as (body, kind):
+            assert served.post(body, kind).status == status
+
+
+@pytest.mark.parametrize(
+    ("kind", "headers", "status"),
+    [
+        ("text/html", {}, 415), ("application/x-www-form-urlencoded", {}, 415), ("VIDEO/WebM; codecs=vp9", {}, 200),
+        ("video/mp4", {"content_encoding": "gzip"}, 415), ("application/json", {}, 400),
+        ("multipart/form-data", {}, 400),
+    ],
+)  # fmt: skip
+def test_content_types_are_taken_at_their_word(served: Served, kind: str, headers: dict, status: int) -> None:
+    assert served.post(FILM, kind, **headers).status == status
+
+
+def test_errors_are_problems_of_one_form_with_the_id_that_is_in_the_log(
+    served: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    for reply in (
+        ask(served.address, "GET", "/nowhere"),
+        ask(served.address, "GET", "/docs"),
+        ask(served.address, "GET", "/score"),
+        served.post(b"[" * 10**4, "application/json"),
+    ):
+        assert set(reply.content) == {"type", "title", "status", "code", "detail", "request_id"}
+        assert reply.content["status"] == reply.status
+        assert is_logged(caplog, f"request {reply.content['request_id']}: ")
+
+
+def test_the_page_has_every_status_of_the_description(served: Served) -> None:
+    described = ask(served.address, "GET", "/openapi.json").content["paths"]["/score"]["post"]["responses"]
+    assert {int(status) for status in described} == {200, *STATUSES} - {401}
+    rows = find(r"^\| ([\d, ]+) \|", ROOT / "docs/serve.md")
+    on_page = {int(status) for _, match in rows for status in match[1].split(",")}
+    assert on_page == {*STATUSES, 404, 405}
+
+
+def test_a_token_is_asked_for_where_the_environment_holds_one(tmp_path: Path) -> None:
+    with closing(Served(tmp_path, environment={"VDV_SERVE_TOKEN": "secret"})) as served:
+        assert served.post(FILM).status == 401
+        assert served.post(FILM, authorization="Bearer other").status == 401
+        assert served.post(FILM, authorization="Bearer secret").status == 200
+        assert ask(served.address, "GET", "/health").status == 200
+        description = ask(served.address, "GET", "/openapi.json").content
+        assert "401" in description["paths"]["/score"]["post"]["responses"]
+
+
+class TestUris:
+    """Clips that the service fetches."""
+
+    @pytest.fixture
+    def films(self, tmp_path: Path) -> Iterator[WebServer]:
+        folder = tmp_path / "web"
+        folder.mkdir()
+        (folder / "a.mp4").write_bytes(FILM)
+        (folder / "large.mp4").write_bytes(bytes(2**20 + 1))
+        server = WebServer(folder)
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield server
+        server.stopping.set()
+        server.shutdown()
+        thread.join()
+
+    def asked(self, served: Served, uri: str) -> Any:
+        reply = served.post(json.dumps({"uri": uri, "challenge": "wave"}).encode(), "application/json")
+        return reply.status, reply.content.get("code")
+
+    def test_what_is_allowed_is_fetched_and_forgotten_and_nothing_else_is_asked_for(
+        self, tmp_path: Path, films: WebServer
+    ) -> None:
+        (tmp_path / "scratch").mkdir()
+        local = tmp_path / "web"
+        words = ("--allow-uri", f"{films.url}/*", "--allow-uri", "https://*", "--allow-uri", f"{local}/*")
+        with closing(Served(tmp_path / "scratch", *words)) as served:
+            assert self.asked(served, f"{films.url}/a.mp4") == (200, "")
+            assert self.asked(served, f"{local}/a.mp4") == (200, "")
+            assert served.scorer.films == [FILM, FILM]
+            assert self.asked(served, f"{films.url}/large.mp4") == (413, "oversized")
+            assert self.asked(served, f"{films.url}/missing.mp4") == (422, "missing")
+            elsewhere = f"http://localhost:{films.server_port}/a.mp4"
+            assert self.asked(served, f"{films.url}/to/{elsewhere}") == (403, "not_allowed")
+            before = films.connections
+            for uri in (elsewhere, "/etc/hostname", f"{films.url}/../a.mp4",
+                        f"https://127.0.0.1:{films.server_port}/a.mp4", "ftp://example.org/a"):  # fmt: skip
+                assert self.asked(served, uri) == (403, "not_allowed"), uri
+            assert films.connections == before
+            assert (local / "a.mp4").exists()
+            assert served.fetches._count == 0
