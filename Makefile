@@ -11,10 +11,11 @@ WORKSPACE ?= workspace
 SINCE ?= HEAD
 INSTALLED := $(VENV)/.installed$(TORCH:%=-%)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-# One process a core, each with whole files of tests. To debug one: make test PYTEST_ARGS='-n 0 tests/...'
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# A process more than there are cores, for some tests wait; each has whole files. To debug one: make test PYTEST_ARGS='-n 0 tests/...'
+PROCESSES := $(shell cores=$$(nproc); echo $$((cores < 4 ? cores + 1 : 5)))
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
-.PHONY: test check demo demo-weights lint lock
+.PHONY: test run-tests check demo demo-weights lint lock
 
 $(INSTALLED): setup.cfg constraints.txt requirements-openmmlab.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else f"vdv needs Python 3.11, 3.12 or 3.13; {sys.executable} is {v[0]}.{v[1]}. Try: make PYTHON=python3.12 ...")'
@@ -31,7 +32,11 @@ lint: $(INSTALLED)
 	$(BIN)/mypy
 	$(BIN)/hadolint Dockerfile
 
-test: lint
+# Side by side: mypy takes a minute of one core.
+test: $(INSTALLED)
+	$(MAKE) --no-print-directory -j 2 lint run-tests
+
+run-tests: $(INSTALLED)
 	$(PYTEST) $(PYTEST_ARGS)
 
 # The unit tests of x/y.py are tests/x/test_y*.py.
