@@ -9,15 +9,15 @@ import pandas as pd
 import pyarrow as pa
 
 from pipeline.core import storage
-from pipeline.core.errors import OptionError
-from pipeline.dataset.folder import DatasetFolder
+from pipeline.core.errors import OptionError, WorkspaceError
+from pipeline.dataset.folder import CLIPS, STATISTICS, DatasetFolder
 from pipeline.features.reader import ReaderCache
 from pipeline.modalities.audio import AudioRows
 from pipeline.modalities.face import FaceRows
 from pipeline.modalities.pose import PoseRows
 from pipeline.modalities.record import ModalityRows
 from pipeline.modalities.registry import extracted_names
-from pipeline.runs.run import FOLDS, SCORES, Run
+from pipeline.runs.run import FOLDS, Run
 
 OPEN_SHARDS = 16
 FAILED = "failed"
@@ -70,16 +70,18 @@ def read_contents(run_folder: Run, modalities: Sequence[str] = (), biometrics: b
 
     Raises:
         OptionError: the dataset does not have a modality.
-        WorkspaceError: the run is of another schema, or a file is damaged.
+        WorkspaceError: the run is of another schema, or a file is damaged or not there, as of a run not yet scored.
     """
     run = run_folder.read_about()
     dataset = DatasetFolder.of(run_folder.workspace, run["dataset"])
+    if lacking := [name for name in (CLIPS, STATISTICS) if not dataset.has(name)]:
+        raise WorkspaceError(f"{dataset.file(lacking[0])} is not there; BuildVDV makes it again")
     clips, statistics = dataset.read_clips(), dataset.read_statistics()
     there = [name for name in extracted_names() if f"shard_{name}" in clips]
     if unknown := [name for name in modalities if name not in there]:
         raise OptionError(f"--modalities {','.join(unknown)}: the dataset of the run has {', '.join(there)}")
     chosen = tuple(name for name in there if not modalities or name in modalities)
-    about = about_clips(clips, run_folder.read_table(SCORES), run_folder.read_table_if_there(FOLDS))
+    about = about_clips(clips, run_folder.scores(), run_folder.read_table_if_there(FOLDS))
     return Contents(run_folder, run, statistics, clips, about, chosen, biometrics)
 
 

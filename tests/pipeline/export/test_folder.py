@@ -36,8 +36,10 @@ def names(folder: Path) -> list[str]:
 
 
 def test_an_export_appears_when_it_is_whole_and_replaces_an_earlier_one(tmp_path: Path) -> None:
-    write(tmp_path / "out", "first")
-    (tmp_path / "out/stale").touch()
+    with whole_folder(tmp_path / "out") as folder:
+        (folder / ABOUT).write_text("{}")
+        (folder / "data").mkdir()
+        (folder / "data/stale").touch()
     write(tmp_path / "out", "second")
     assert names(tmp_path) == ["out"]
     assert names(tmp_path / "out") == ["text", ABOUT]
@@ -78,13 +80,56 @@ def test_a_folder_that_was_filled_meanwhile_is_left_alone(tmp_path: Path) -> Non
 
     def fill() -> None:
         with whole_folder(out) as folder:
-            (folder / ABOUT).touch()
+            (folder / ABOUT).write_text("{}")
             out.mkdir()
             (out / "thesis").touch()
 
     with pytest.raises(WorkspaceError, match=f"cannot write {re.escape(str(out))}"):
         fill()
     assert names(out) == ["thesis"]
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "data/film.mp4", "workspace/latest.json", "link"])
+def test_what_others_put_into_an_earlier_export_is_not_lost(name: str, tmp_path: Path) -> None:
+    out, other = tmp_path / "out", tmp_path / "out" / name
+    write(out, "first")
+
+    def put() -> None:
+        other.parent.mkdir(parents=True, exist_ok=True)
+        other.symlink_to(tmp_path) if name == "link" else other.write_text("precious")
+
+    def export_meanwhile() -> None:
+        with whole_folder(out) as folder:
+            (folder / ABOUT).write_text("{}")
+            put()
+
+    with pytest.raises(OptionError, match=f"holds {name}, which the earlier export there did not write"):
+        export_meanwhile()
+    with pytest.raises(OptionError, match=f"holds {name}, which the earlier export there did not write"):
+        check_out(str(out), str(tmp_path / "workspace"))
+    assert other.exists()
+    assert names(tmp_path) == ["out"]
+    (out / ABOUT).write_text("{}")
+    with pytest.raises(OptionError, match="did not write"):
+        check_out(str(out), str(tmp_path / "workspace"))
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ("x" * 300, "File name too long"),
+        ("a\0b", "embedded null byte"),
+        ("circle", "Symlink loop|Too many levels of symbolic links"),
+        ("/proc", "is where a filesystem is mounted"),
+    ],
+)
+def test_a_place_that_no_folder_can_have_is_refused_in_words(
+    given: str, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    with pytest.raises(OptionError, match=why):
+        check_out(given, "workspace")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from luigi.cmdline_parser import CmdlineParser
 
-from pipeline.core.errors import OptionError
+from pipeline.core.errors import OptionError, WorkspaceError
 from pipeline.runs.runs import LATEST, latest, name_run
 from tasks.finished.export import ExportDataset, ExportModel
 from tests.support.made_once import Workspaces
@@ -103,6 +103,17 @@ def test_a_wrong_option_is_an_error_before_anything_is_written(
 def test_a_modality_that_the_run_lacks_is_named_with_those_that_it_has(workspace: Path, tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="--modalities face: the dataset of the run has pose, scene"):
         task(workspace, tmp_path / "out", modalities="pose, face").run()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("gone", [f"{RUN}/scores.parquet", "datasets/one/clips.parquet"])
+def test_what_a_run_lacks_is_named_with_the_command_that_makes_it(workspace: Path, tmp_path: Path, gone: str) -> None:
+    (workspace / gone).rename(tmp_path / "aside")
+    try:
+        with pytest.raises(WorkspaceError, match=rf"{gone} is not there; .*BuildVDV"):
+            task(workspace, tmp_path / "out").run()
+    finally:
+        (tmp_path / "aside").rename(workspace / gone)
     assert not list(tmp_path.iterdir())
 
 
