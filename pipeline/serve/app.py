@@ -5,9 +5,11 @@ import hmac
 import logging
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any, Protocol, TypeVar
@@ -36,6 +38,7 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
+F = TypeVar("F", bound=Fields)
 Release = Callable[[], None]  # of a clip's file
 
 _JSON_BYTES = 2**16
@@ -92,24 +95,43 @@ class Service:
 
     async def score(self, request: Request, fields: Annotated[Fields, Query()]) -> Answer:
         """Score one clip: a film as the body or in a form, or the uri of one as JSON."""
-        with self._arrival():
-            clip_id = uuid.uuid4().hex
-            path, release, told = await self._receive(request, fields, self._folder / clip_id)
-            owned = True
-            try:
-                cells = {"challenge": clip_id, **told.cells(), "clip_id": clip_id, "uri": path}
-                batch = await asyncio.to_thread(clip_batch, cells)
-                job = self._scorer.submit(batch, release)
-                if job is None:
-                    raise _full("the queue")
-                owned = False
-            finally:
-                if owned:
-                    release()
+        _check_once(name for name, _ in request.query_params.multi_items())
+        kind = request.headers.get("content-type", "application/octet-stream").split(";")[0].strip().lower()
+        if request.headers.get("content-encoding", "identity").lower() != "identity":
+            raise Refused(415, "content_encoding", "the body is compressed; send it without Content-Encoding")
+        clip_id, shown = uuid.uuid4().hex, "the clip"
+        if kind == "application/json":
+            with self._arrival():  # not while the uri is fetched: servers that do not answer are to keep no film out
+                body = await bodies.read_small(request, _JSON_BYTES, self._options.body_s)
+            told: Fields = _merged(fields, asked := _told(ScoreUri, body))
+            shown = asked.uri
+            path, release = await self._fetch(request, asked.uri)
+            job = await self._submit(clip_id, path, release, told)
+        else:
+            with self._arrival():
+                path, release, told = await self._receive(request, kind, fields, self._folder / clip_id)
+                job = await self._submit(clip_id, path, release, told)
         judged = await self._outcome(request, job.outcome)
+        judged = replace(
+            judged, reason=judged.reason.replace(path, visible(shown))
+        )  # where it lay is nobody's business
         if judged.status == "failed":
             raise ClipError(judged.code, judged.reason)
         return answer(request.state.request_id, told.challenge, self._facts, judged)
+
+    async def _submit(self, clip_id: str, path: str, release: Release, told: Fields) -> Submitted:
+        """Have the scorer take a clip; its file is let go of where it does not."""
+        job = None
+        try:
+            cells = {"challenge": clip_id, **told.cells(), "clip_id": clip_id, "uri": path}
+            batch = await asyncio.to_thread(clip_batch, cells)
+            job = self._scorer.submit(batch, release)
+        finally:
+            if job is None:
+                release()
+        if job is None:
+            raise _full("the queue")
+        return job
 
     async def health(self) -> Health:
         """Whether the service works."""
@@ -136,14 +158,8 @@ class Service:
         finally:
             self._arriving -= 1
 
-    async def _receive(self, request: Request, fields: Fields, path: Path) -> tuple[str, Release, Fields]:
+    async def _receive(self, request: Request, kind: str, fields: Fields, path: Path) -> tuple[str, Release, Fields]:
         """Path of the clip's file, the function that lets go of it, and what is told of the clip."""
-        kind = request.headers.get("content-type", "application/octet-stream").split(";")[0].strip().lower()
-        if request.headers.get("content-encoding", "identity").lower() != "identity":
-            raise Refused(415, "content_encoding", "the body is compressed; send it without Content-Encoding")
-        if kind == "application/json":
-            asked = _told(ScoreUri, await bodies.read_small(request, _JSON_BYTES, self._options.body_s))
-            return (*await self._fetch(request, asked.uri), asked)
         if kind != "multipart/form-data" and kind != "application/octet-stream" and not kind.startswith("video/"):
             raise Refused(
                 415, "content_type",
@@ -153,7 +169,8 @@ class Service:
         limit, body_s = self._options.max_bytes, self._options.body_s
         try:
             if kind == "multipart/form-data":
-                fields = _told(Fields, await bodies.write_form(request, path, FIELDS, limit, body_s))
+                form = await bodies.write_form(request, path, FIELDS, limit, body_s)
+                fields = _merged(fields, _told(Fields, form))
             else:
                 await bodies.write_file(bodies.chunks(request, limit, body_s), path)
         except BaseException:
@@ -249,6 +266,18 @@ def _told(model: type[M], given: bytes | dict) -> M:
         if any(one["type"] == "json_invalid" for one in error.errors()):
             raise Refused(400, "json", "the body is no JSON") from error
         raise RequestValidationError(error.errors()) from error
+
+
+def _check_once(names: Iterable[str]) -> None:
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise Refused(422, "fields", f"{visible(twice[0][:100])}: it is told twice")
+
+
+def _merged(of_query: Fields, told: F) -> F:
+    """What the body tells of a clip, with what the query does."""
+    more = of_query.model_dump(exclude_none=True)
+    _check_once([*more, *told.model_dump(exclude_none=True)])
+    return told.model_copy(update=more)
 
 
 def _full(what: str) -> Refused:

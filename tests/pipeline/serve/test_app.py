@@ -1,6 +1,7 @@
 """What the service takes over HTTP, and what it answers, with clips scored at a word."""
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -55,6 +56,7 @@ class ScoredAtAWord:
         self.queue, self.jobs = queue, list[Job]()
         self.films: list[bytes] = []
         self.result: Judged | Exception | None = GOOD  # None: later
+        self.judge: Callable[[Job], Judged] | None = None
 
     @property
     def waiting(self) -> int:
@@ -68,7 +70,7 @@ class ScoredAtAWord:
         self.jobs.append(job)
         release()
         if self.result is not None:
-            job.settle(self.result)
+            job.settle(self.judge(job) if self.judge else self.result)
         return job
 
 
@@ -177,6 +179,21 @@ def test_fields_obey_the_rules_of_manifests_and_are_named_where_they_do_not(serv
         assert (reply.status, reply.content["code"]) == (422, "fields"), query
         assert said in reply.content["detail"], query
     assert not served.scorer.jobs
+
+
+def test_what_is_told_counts_in_the_query_and_in_the_body_and_twice_nowhere(served: Served) -> None:
+    with form(('name="clip"; filename="x"', "a film")) as (body, kind):
+        assert served.post(body, kind, "?challenge=wave").content["challenge"] == "wave"
+    with form(('name="clip"; filename="x"', "a film"), ('name="challenge"', "wave")) as (body, kind):
+        both = served.post(body, kind, "?challenge=wave")
+        assert served.post(body, kind, "?creator_id=ann").content["challenge"] == "wave"
+    for reply in (both, served.post(FILM, query="?challenge=a&challenge=b")):
+        assert (reply.status, reply.content["detail"]) == (422, "challenge: it is told twice")
+
+
+def test_a_client_is_not_told_where_its_clip_lay(served: Served) -> None:
+    served.scorer.judge = lambda job: replace(GOOD, status="failed", code="empty", reason=f"{job.path} holds 0 bytes")
+    assert served.post(FILM).content["detail"] == "the clip holds 0 bytes"
 
 
 def test_a_clip_that_ended_badly_is_answered_with_its_code(served: Served) -> None:
@@ -354,3 +371,15 @@ class TestUris:
             assert films.connections == before
             assert (local / "a.mp4").exists()
             assert served.fetches._count == 0
+
+    def test_servers_that_do_not_answer_keep_no_film_out(self, tmp_path: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as deaf:
+            address = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+            words = ("--allow-uri", f"{address}/*", "--answer-s", "2")
+            with closing(Served(tmp_path, *words)) as served, ThreadPoolExecutor(2) as threads:
+                asked = [threads.submit(self.asked, served, f"{address}/a") for _ in range(served.options.queue)]
+                while served.fetches._count < served.options.queue:
+                    time.sleep(0.01)
+                assert served.post(FILM).status == 200
+                assert self.asked(served, f"{address}/a") == (503, "full")
+                assert [future.result() for future in asked] == [(504, "answer_deadline")] * served.options.queue
