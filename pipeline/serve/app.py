@@ -325,7 +325,7 @@ def _named(error: Exception, options: ServeOptions) -> tuple[int, str, str]:
         return 408, "slow", f"the body did not come in time: {stated}"
     if isinstance(error, bodies.BadForm):
         return 400, "form", str(error)
-    if isinstance(error, OSError) and error.errno in storage.DISK_FULL:
+    if storage.is_disk_full(error):
         return 503, "disk_full", "the service's disk is full; ask again later"
     return 500, "error", "an error of the service; its log has it under the request's id"
 

@@ -210,7 +210,7 @@ class Scorer:
         with self._lock:
             self._jobs -= 1
             if result is not None:
-                self._failed_in_row = self._failed_in_row + 1 if isinstance(result, Exception) else 0
+                self._failed_in_row = self._failed_in_row + 1 if is_defect(result) else 0
         if result is not None:
             job.settle(result)
 
@@ -236,6 +236,14 @@ class Scorer:
 
     def _uploads(self, job: Job) -> DatasetFolder:
         return DatasetFolder(self._workspace, f"uploads/{job.clip_id}")
+
+
+def is_defect(result: object) -> bool:
+    """Whether a clip's outcome is an error of this program, which may be gone when it is started anew.
+
+    A full disk is none: it would be as full then.
+    """
+    return isinstance(result, Exception) and not storage.is_disk_full(result)
 
 
 def _ingested(job: Job) -> IngestedClip:

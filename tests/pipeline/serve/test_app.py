@@ -1,5 +1,6 @@
 """What the service takes over HTTP, and what it answers, with clips scored at a word."""
 
+import errno
 import json
 import socket
 import threading
@@ -26,6 +27,7 @@ from benchmarks.serve_clients import (
     slow,
     stalled,
 )
+from pipeline.core import storage
 from pipeline.ingest.manifest import Batch
 from pipeline.serve import server
 from pipeline.serve.answers import Judged, RunFacts
@@ -33,7 +35,7 @@ from pipeline.serve.app import STATUSES, Service, make_app
 from pipeline.serve.fetches import Fetches
 from pipeline.serve.line import Job
 from pipeline.serve.options import ServeOptions, parse_options
-from pipeline.serve.scorer import decode_limits
+from pipeline.serve.scorer import decode_limits, is_defect
 from tests.docs.pages import ROOT, find
 from tests.support.web_server import WebServer
 
@@ -224,6 +226,19 @@ def test_an_error_of_the_service_is_answered_as_such_and_the_next_clip_is_scored
     assert is_logged(caplog, f"request {reply.content['request_id']}: ZeroDivisionError")
     served.scorer.result = GOOD
     assert served.post(FILM).status == 200
+
+
+def test_a_disk_that_fills_while_a_clip_is_worked_on_is_told_as_such_and_no_reason_to_start_anew(
+    served: Served,
+) -> None:
+    full = storage.workspace_error("write", "x.parquet", OSError(errno.ENOSPC, "No space left on device"))
+    full.__cause__ = OSError(errno.ENOSPC, "No space left on device")
+    served.scorer.result = full
+    reply = served.post(FILM)
+    assert (reply.status, reply.content["code"]) == (503, "disk_full")
+    assert not is_defect(full)
+    assert not is_defect(GOOD)
+    assert is_defect(ZeroDivisionError())
 
 
 def test_who_finds_the_queue_full_is_told_when_to_come_again_and_nobody_else_is_lost(served: Served) -> None:
