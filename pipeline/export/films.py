@@ -16,8 +16,9 @@ from pipeline.core.errors import ClipError, WorkspaceError
 from pipeline.core.options import DecodeLimits
 from pipeline.decode.container import fetch, fetched
 from pipeline.ingest.clip_table import newest_file, read_ingest
+from pipeline.ingest.exports.clip_files import ENDINGS
 
-_SUFFIX = re.compile(r"\.[A-Za-z0-9]{2,4}$")
+_SUFFIX = re.compile(r"\.[a-z0-9]{2,4}$")
 USUAL_SUFFIX = ".mp4"
 
 
@@ -31,9 +32,12 @@ class Film:
 
     @property
     def suffix(self) -> str:
-        """Ending of the film's name, with its dot, in lower case."""
-        found = _SUFFIX.search(self.uri.split("?")[0].split("#")[0])
-        return found[0].lower() if found else USUAL_SUFFIX
+        """Ending of the film's name, with its dot, in lower case; the usual one where it is none that films have.
+
+        A film called a.json would have the name of another file of its clip in a WebDataset.
+        """
+        found = _SUFFIX.search(self.uri.split("?")[0].split("#")[0].lower())
+        return found[0] if found and found[0] in ENDINGS else USUAL_SUFFIX
 
 
 def find_films(workspace: str, clips: pd.DataFrame) -> dict[str, Film]:

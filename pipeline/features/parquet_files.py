@@ -94,7 +94,7 @@ def reading(path: str) -> Iterator[None]:
     except WorkspaceError:
         raise
     except FileNotFoundError as error:
-        raise WorkspaceError(f"{path} is missing; run the same command again to make it") from error
+        raise WorkspaceError(f"{path} is missing; BuildVDV makes it again, and of uploads ScoreUploads") from error
     except Exception as error:
         what = (str(error).splitlines() or [type(error).__name__])[0]
         # Damage shows as an error of Arrow's, as an OSError without a number, or as columns that do not fit together.

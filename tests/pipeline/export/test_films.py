@@ -50,6 +50,8 @@ def test_a_clip_that_no_manifest_names_has_no_film(tmp_path: Path) -> None:
         ("s3://b/a.webm", ".webm"),
         ("https://c.org/a.mp4?t=x.y", ".mp4"),
         ("/films/a.b c", ".mp4"),
+        ("https://c.org/a.json", ".mp4"),
+        ("/films/a.npz", ".mp4"),
     ],
 )
 def test_a_film_keeps_its_ending(uri: str, suffix: str) -> None:

@@ -187,7 +187,7 @@ def test_a_pickled_store_takes_its_index_along(store: FeatureStore) -> None:
 
 def test_a_missing_shard_is_named(tmp_path: Path) -> None:
     path = str(tmp_path / "gone.parquet")
-    with pytest.raises(WorkspaceError, match=rf"{path} is missing; run the same command again"):
+    with pytest.raises(WorkspaceError, match=rf"{path} is missing; BuildVDV makes it again"):
         ShardReader(path).clip_ids  # noqa: B018
     with pytest.raises(WorkspaceError, match=r"gone\.parquet is missing"):
         ShardReader("memory://nowhere/gone.parquet").clip_ids  # noqa: B018
