@@ -72,8 +72,15 @@ def refuse_unknown(options: Mapping[str, Any], known: type, of: str) -> None:
 
 
 def words(options: Mapping[str, Any]) -> Iterator[str]:
-    """What stands on the command line. None and False leave an option as it is without it."""
+    """What stands on the command line. None and False leave an option as it is without it.
+
+    Raises:
+        OptionError: no manifest or an empty list is named, which the command takes for the demo world, or for all.
+    """
     for name, value in options.items():
+        empty_list = isinstance(value, Sequence) and not isinstance(value, str) and not value
+        if (empty_list and name not in _REPEATED) or (name == "manifest" and value == ""):
+            raise OptionError(f"{name} is empty: {value!r}; name something, or leave it away")
         option = "--" + name.replace("_", "-")
         if value is True:
             yield option

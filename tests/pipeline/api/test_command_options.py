@@ -39,3 +39,10 @@ def test_values_reach_the_command_as_they_are_meant() -> None:
     assert given.allow_uri == ("file:///a,b/*", "s3://c/*")
     assert (given.folds, given.retry_failed, given.with_context, given.max_failed) == (0, True, False, 0.5)
     assert given.run_name == ""
+
+
+@pytest.mark.parametrize(("name", "value"), [("manifest", ""), ("modalities", []), ("ablation_variants", ())])
+def test_what_is_empty_by_mistake_is_not_taken_for_the_demo_world_or_for_all(name: str, value: object) -> None:
+    with pytest.raises(OptionError, match=rf"^{name} is empty: "):
+        list(words({name: value}))
+    assert list(words({"allow_uri": [], "run_name": ""})) == ["--run-name="]
