@@ -11,7 +11,7 @@ from typing import Any, TypedDict
 from pipeline.core.errors import OptionError
 
 FileName = str | os.PathLike[str]
-_REPEATED = {"allow_uri"}  # given once for each text; other texts in one option have commas in between
+_REPEATED = {"allow_uri", "logger"}  # given once for each text; other texts in one option have commas in between
 
 
 class ExtractionOptions(TypedDict, total=False):
@@ -53,6 +53,7 @@ class BuildOptions(ExtractionOptions, total=False):
     report_faces: str
     report_films: int
     run_name: str
+    logger: str | Sequence[str]
 
 
 class ScoreOptions(ExtractionOptions, total=False):
@@ -75,12 +76,16 @@ def words(options: Mapping[str, Any]) -> Iterator[str]:
     """What stands on the command line. None and False leave an option as it is without it.
 
     Raises:
-        OptionError: no manifest or an empty list is named, which the command takes for the demo world, or for all.
+        OptionError: a manifest is no path; an empty list is named, which the command takes for all; a text that no
+            command line can hold.
     """
     for name, value in options.items():
-        empty_list = isinstance(value, Sequence) and not isinstance(value, str) and not value
-        if (empty_list and name not in _REPEATED) or (name == "manifest" and value == ""):
+        if name == "manifest" and value is not None:
+            _check_path(name, value)
+        if isinstance(value, Sequence) and not isinstance(value, str) and not value and name not in _REPEATED:
             raise OptionError(f"{name} is empty: {value!r}; name something, or leave it away")
+        if "\0" in str(value):
+            raise OptionError(f"{name} holds a byte 0: {value!r}")
         option = "--" + name.replace("_", "-")
         if value is True:
             yield option
@@ -92,3 +97,10 @@ def words(options: Mapping[str, Any]) -> Iterator[str]:
             yield f"{option}={','.join(map(str, value))}"
         elif value is not None and value is not False:
             yield f"{option}={value}"
+
+
+def _check_path(name: str, value: object) -> None:
+    if not isinstance(value, str | os.PathLike):
+        raise OptionError(f"{name} is a {type(value).__name__}; it takes the path of a file or folder, or a glob")
+    if not os.fspath(value):  # the command would build the demo world
+        raise OptionError(f"{name} is empty: {value!r}; name something, or leave it away")

@@ -156,6 +156,8 @@ class Workspace:
             options: those of ScoreUploads. Raises what `build` does.
         """
         refuse_unknown(options, ScoreOptions, "score")
+        if manifest is None:  # as a variable that was not set
+            raise OptionError("manifest is None; name the manifest of the clips to score")
         run_id = self._run(run).id
         results = self._command("ScoreUploads", {"manifest": manifest, "run_id": run_id, **options})
         return Folder(self.path, f"uploads/{results['uploads']}").read_table(SCORES)
