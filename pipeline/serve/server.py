@@ -34,6 +34,12 @@ class BoundedProtocol(H11Protocol):
             self._seen = self.cycle
             self._bound(float(self.config.timeout_graceful_shutdown or 0))
 
+    def send_400_response(self, msg: str) -> None:
+        super().send_400_response(msg)
+        if self.cycle is not None:  # of a body that is no HTTP: what the app answers would be a second answer
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+
     def on_response_complete(self) -> None:
         self._bound(HEAD_S)
         super().on_response_complete()  # which may begin the next request

@@ -289,6 +289,16 @@ def test_a_body_without_end_or_beyond_the_limit_is_refused(served: Served, clien
     assert served.post(FILM).status == 200
 
 
+def test_a_body_that_is_no_http_is_no_error_of_the_service(served: Served, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    with Raw(served.address) as raw:
+        raw.send(b"POST /nowhere HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nno number\r\n")
+        assert raw._socket.recv(4096).startswith(b"HTTP/1.1 400 ")
+    assert is_logged(caplog, "POST /nowhere")
+    assert served.post(FILM).status == 200
+    assert not [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+
+
 def test_a_film_of_just_the_limit_is_taken_and_one_of_a_byte_more_is_not(served: Served) -> None:
     assert served.post(bytes(2**20)).status == 200
     assert served.post(bytes(2**20 + 1)).status == 413
