@@ -366,15 +366,6 @@ def workspace_error(doing: str, path: str, error: Exception) -> WorkspaceError:
     return WorkspaceError(f"cannot {doing} {path}: {what}; {_advice(path, error)}")
 
 
-def is_disk_full(error: BaseException | None) -> bool:
-    """Whether an error was raised, or has been raised from one, for want of room on a disk."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in DISK_FULL:
-            return True
-        error = error.__cause__
-    return False
-
-
 def disk_error(error: OSError) -> str | None:
     """A message about a disk that is full or read-only, for an error that does not say where; None: it is another."""
     if error.errno not in {*DISK_FULL, errno.EROFS}:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pipeline.core import storage
 from pipeline.core.errors import CLIP_CODES, SOUND_CODES
 from pipeline.modalities.registry import title_of
 from pipeline.report.sentences import percent
@@ -162,3 +163,12 @@ def _warnings(facts: RunFacts, judged: Judged, parts: list[Part]) -> Iterator[tu
         yield judged.code, f"Only a part of the clip is used: {CLIP_CODES[judged.code].meaning} ({judged.reason})."
     if judged.scores.get(CONTEXT_SCORE) is not None:
         yield "context", CONTEXT_TEXT
+
+
+def is_disk_full(error: BaseException | None) -> bool:
+    """Whether an error was raised, or has been raised from one, for want of room on a disk."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in storage.DISK_FULL:
+            return True
+        error = error.__cause__
+    return False

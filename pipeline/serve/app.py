@@ -28,7 +28,7 @@ from pipeline.core.errors import ClipError, ManifestError
 from pipeline.core.text import visible
 from pipeline.ingest.manifest import Batch, clip_batch
 from pipeline.serve import bodies
-from pipeline.serve.answers import Answer, Health, Judged, Problem, RunFacts, answer
+from pipeline.serve.answers import Answer, Health, Judged, Problem, RunFacts, answer, is_disk_full
 from pipeline.serve.fetches import Fetches
 from pipeline.serve.options import ServeOptions
 from pipeline.serve.schema import FIELDS, PROBLEM, Fields, ScoreUri, complete, request_body
@@ -325,7 +325,7 @@ def _named(error: Exception, options: ServeOptions) -> tuple[int, str, str]:
         return 408, "slow", f"the body did not come in time: {stated}"
     if isinstance(error, bodies.BadForm):
         return 400, "form", str(error)
-    if storage.is_disk_full(error):
+    if is_disk_full(error):
         return 503, "disk_full", "the service's disk is full; ask again later"
     return 500, "error", "an error of the service; its log has it under the request's id"
 

@@ -32,7 +32,7 @@ from pipeline.ingest.tombstones import read_tombstones, refused
 from pipeline.modalities.registry import build_extractor
 from pipeline.runs.run import Run
 from pipeline.scoring.uploads import Compared, Judge, assemble_uploads
-from pipeline.serve.answers import Judged
+from pipeline.serve.answers import Judged, is_disk_full
 from pipeline.serve.line import Job, Line
 from pipeline.serve.options import ServeOptions
 from pipeline.serve.uris import trusted
@@ -243,7 +243,7 @@ def is_defect(result: object) -> bool:
 
     A full disk is none: it would be as full then.
     """
-    return isinstance(result, Exception) and not storage.is_disk_full(result)
+    return isinstance(result, Exception) and not is_disk_full(result)
 
 
 def _ingested(job: Job) -> IngestedClip:
