@@ -8,14 +8,24 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from time import perf_counter
 from types import TracebackType
+from typing import Protocol, TypeVar
 
 import torch
 
-from pipeline.extraction.batches import Batcher, Launched
+Result = TypeVar("Result")
+
+
+class Timed(Protocol):
+    """Whatever runs a network; hashed by identity."""
+
+    seconds: float  # that it took so far
+
+
+Caller = TypeVar("Caller", bound=Timed)
 
 
 class SideBySide:
-    """Runs what batchers have to do in threads, for use in a `with` block; on a GPU or one core, one after another.
+    """Runs networks in threads, for use in a `with` block; on a GPU or one core, one after another.
 
     Args:
         device: of the networks.
@@ -36,23 +46,21 @@ class SideBySide:
             self._threads.shutdown(cancel_futures=True)
             torch.set_num_threads(self._cores)  # what threads to come begin with was set by those of the pool
 
-    def run(self, calls: Mapping[Batcher, Callable[[], list[Launched]]]) -> list[Launched]:
-        """The batches that the calls launch, in the order of the calls; returns, or raises, when all have ended.
+    def run(self, calls: Mapping[Caller, Callable[[], list[Result]]]) -> list[Result]:
+        """What the calls return, in their order; returns, or raises, when all have ended.
 
-        A batcher's `seconds` grow by its share of the time that all of them took.
+        A caller's `seconds` grow by its share of the time that all of them took.
         """
         if self._threads is None or len(calls) < 2:
-            return [launched for call in calls.values() for launched in call()]
-        before = {batcher: batcher.seconds for batcher in calls}
+            return [result for call in calls.values() for result in call()]
+        before = {caller: caller.seconds for caller in calls}
         start = perf_counter()
         # What takes longest begins first.
-        order = sorted(calls, key=lambda batcher: -batcher.seconds)
-        futures: dict[Batcher, Future[list[Launched]]] = {
-            batcher: self._threads.submit(calls[batcher]) for batcher in order
-        }
+        order = sorted(calls, key=lambda caller: -caller.seconds)
+        futures: dict[Caller, Future[list[Result]]] = {caller: self._threads.submit(calls[caller]) for caller in order}
         wait(futures.values())  # also where one raises: the others read memory that is given back then
         took = perf_counter() - start
-        summed = sum(batcher.seconds - before[batcher] for batcher in calls) or 1.0
-        for batcher in calls:
-            batcher.seconds = before[batcher] + (batcher.seconds - before[batcher]) * took / summed
-        return [launched for batcher in calls for launched in futures[batcher].result()]
+        summed = sum(caller.seconds - before[caller] for caller in calls) or 1.0
+        for caller in calls:
+            caller.seconds = before[caller] + (caller.seconds - before[caller]) * took / summed
+        return [result for caller in calls for result in futures[caller].result()]
