@@ -4,7 +4,7 @@
 
 The owner is the thread that calls this module's `extract_shards`. It only feeds the networks: their results are waited
 for, made into rows and written by a thread beside it, and tracks, which are Python and would hold its lock, are linked
-by other processes where the networks run on a GPU.
+by other processes where the networks run on a GPU. On a CPU the networks run side by side.
 
 What all of them hold at any time is bounded: the workers' slots, one batch of prepared inputs a modality, a few batches
 of outputs, and the results of the clips in flight.
@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 from time import perf_counter
 from typing import Any
@@ -30,6 +31,7 @@ from pipeline.core.options import DecodeLimits, SamplingOptions
 from pipeline.decode.clips import Ending
 from pipeline.decode.pool import Chunk, DecodeJob, DecodePool, Sound
 from pipeline.extraction.batches import Batcher, ClipInFlight, Launched, Partial, by_reading, on_device, picked
+from pipeline.extraction.side_by_side import SideBySide
 from pipeline.features.endings import add_endings, read_endings
 from pipeline.features.plan import FeatureSpec, ShardPlan, endings_folder, features_folder, shard_path
 from pipeline.features.shards import ShardWriter, provenance
@@ -102,8 +104,9 @@ def extract_shards(
         # Ends behind the thread: what a writer still holds is thrown away when nothing writes any more.
         closing(_Shards(workspace, batch, sampling, profile, linkers, ahead, published)) as shards,
         WorkThread("results", _WAITING) as thread,
+        SideBySide(device, len(batchers)) as together,
     ):
-        owner = _Owner(plans, device, batchers, shards, thread)
+        owner = _Owner(plans, device, batchers, shards, thread, together)
         with DecodePool(sampling, limits, workers) as pool:
             events = _Timed(pool.run(owner.jobs(iter(plans) if taken is None else taken)))
             if progress:
@@ -142,13 +145,9 @@ class _Owner:
     """Feeds the networks of one device: everything that the thread which holds them does."""
 
     def __init__(
-        self,
-        plans: Sequence[ShardPlan],
-        device: torch.device,
-        batchers: Mapping[str, Batcher],
-        shards: "_Shards",
-        thread: WorkThread,
-    ) -> None:
+        self, plans: Sequence[ShardPlan], device: torch.device, batchers: Mapping[str, Batcher], shards: "_Shards",
+        thread: WorkThread, together: SideBySide,
+    ) -> None:  # fmt: skip
         self.counts: Counter[str] = Counter()  # clips written, by status
         self.in_flight: dict[str, ClipInFlight] = {}  # clips that are being decoded
         self._plans = plans
@@ -156,6 +155,7 @@ class _Owner:
         self._batchers = batchers
         self._shards = shards
         self._thread = thread  # that of `_shards`
+        self._together = together
 
     def jobs(self, plans: Iterator[ShardPlan | None]) -> Iterator[DecodeJob | None]:
         """Clips to decode, shard after shard; each shard's writers are opened when its turn comes."""
@@ -190,11 +190,14 @@ class _Owner:
             clip.restart(chunk.attempt)
         clip.scale = chunk.scale
         frames = on_device(chunk.frames, self._device)
+        calls: dict[Batcher, Callable[[], list[Launched]]] = {}
         for spec in by_reading(self._shards.of(clip).plan, "frames"):
             keep = np.flatnonzero(chunk.position % spec.stride == 0)
             if len(keep):
                 grid = (chunk.frame_index[keep], chunk.timestamp[keep])
-                self._collect(self._batchers[spec.modality].add(clip, picked(frames, keep), *grid))
+                batcher = self._batchers[spec.modality]
+                calls[batcher] = partial(batcher.add, clip, picked(frames, keep), *grid)
+        self._collect(self._together.run(calls))
 
     def take_sound(self, sound: Sound) -> None:
         """Give a clip's sound to every extractor that reads it, and its memory back to the decode worker."""
@@ -227,8 +230,7 @@ class _Owner:
         shard.undecoded -= 1
         if shard.undecoded == 0:
             # Batches are not filled beyond a shard: a kill then costs this shard only.
-            for batcher in self._batchers.values():
-                self._collect(batcher.flush())
+            self._collect(self._together.run({batcher: batcher.flush for batcher in self._batchers.values()}))
 
     def _collect(self, batches: Sequence[Launched]) -> None:
         for launched in batches:
