@@ -11,6 +11,7 @@ import pyarrow as pa
 from pipeline.core import storage
 from pipeline.core.errors import OptionError, WorkspaceError
 from pipeline.dataset.folder import CLIPS, STATISTICS, DatasetFolder
+from pipeline.features.plan import FEATURES
 from pipeline.features.reader import ReaderCache
 from pipeline.modalities.audio import AudioRows
 from pipeline.modalities.face import FaceRows
@@ -65,7 +66,8 @@ def read_contents(run_folder: Run, modalities: Sequence[str] = (), biometrics: b
     """The run's clips.
 
     Args:
-        modalities: whose features go along; (): all extracted ones that the dataset has.
+        modalities: whose features go along; (): all extracted ones that the dataset has, but those whose
+            folder was removed (docs/responsible-use.md).
         biometrics: whether embeddings and crops of faces do; without them faces are boxes, landmarks, probabilities.
 
     Raises:
@@ -78,9 +80,11 @@ def read_contents(run_folder: Run, modalities: Sequence[str] = (), biometrics: b
         raise WorkspaceError(f"{dataset.file(lacking[0])} is not there; BuildVDV makes it again")
     clips, statistics = dataset.read_clips(), dataset.read_statistics()
     there = [name for name in extracted_names() if f"shard_{name}" in clips]
-    if unknown := [name for name in modalities if name not in there]:
-        raise OptionError(f"--modalities {','.join(unknown)}: the dataset of the run has {', '.join(there)}")
-    chosen = tuple(name for name in there if not modalities or name in modalities)
+    kept = [name for name in there if any(storage.listing(storage.join(run_folder.workspace, FEATURES, name)))]
+    if unknown := [name for name in modalities if name not in kept]:
+        gone = "; its features were removed since" if set(unknown) <= set(there) else ""
+        raise OptionError(f"--modalities {','.join(unknown)}: the dataset of the run has {', '.join(kept)}{gone}")
+    chosen = tuple(name for name in kept if not modalities or name in modalities)
     about = about_clips(clips, run_folder.scores(), run_folder.read_table_if_there(FOLDS))
     return Contents(run_folder, run, statistics, clips, about, chosen, biometrics)
 

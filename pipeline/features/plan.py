@@ -42,7 +42,7 @@ def feature_spec(modality: str, sampling: SamplingOptions, stride: int, identity
 
 
 def features_folder(workspace: str, batch: str, spec: FeatureSpec) -> str:
-    return storage.join(workspace, "features", spec.modality, spec.fingerprint, batch)
+    return storage.join(workspace, FEATURES, spec.modality, spec.fingerprint, batch)
 
 
 def endings_folder(workspace: str, batch: str, sampling: SamplingOptions) -> str:
@@ -55,6 +55,7 @@ def endings_folder(workspace: str, batch: str, sampling: SamplingOptions) -> str
     return storage.join(workspace, "clips", batch, "endings", fingerprint(values))
 
 
+FEATURES = "features"  # folder of a workspace: a folder a modality
 ATTEMPTS = "attempts"  # a workspace's folder of shards that have no place yet (pipeline.cluster.staging)
 SIZES = ".sizes.json"  # in each folder of shards: {file name: bytes}
 
