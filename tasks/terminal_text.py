@@ -197,7 +197,7 @@ def uploads_text(table: "pd.DataFrame", top: int = TOP) -> list[str]:
             line = f"  {place:>3}  {clip.clip_id:<24} score {clip.score:+.2f}"
             if not pd.isna(clip.expected_percentile):
                 expected, low, high = (round(100 * end) for end in (clip.expected_percentile, clip.low, clip.high))
-                line += f"   percentile {expected} ({low} to {high})"
+                line += f"   expected percentile {expected} ({low} to {high})"
             lines.append(line)
     abstained = table[table["abstained"]]
     if len(abstained):
