@@ -66,18 +66,24 @@ class PurgeClips(luigi.Task):
         finish(command, Summary(lines, {}, {"results": results}))
 
     def _dry_run_lines(self) -> Iterator[str]:
+        from pipeline.purge.commands import recorded_exports
         from pipeline.purge.purge import find_places
 
         purge = self._planned()
         yield dry_run_text(self.task_family, self.workspace)
         yield from purge_text(purge.job, purge.interrupted, self._manifest_lines(purge))
         yield from places_text(find_places(self.workspace, purge))
+        yield from exports_text(recorded_exports(self.workspace))
 
     def _purge(self, results: Counter[str]) -> Sequence[str]:
         """Do what was asked, and what an interrupted purge left to do; lines on the proofs. Counts into the results."""
+        from pipeline.purge.commands import recorded_exports
         from pipeline.purge.purge import carry_out, conclude, jobs
 
         lines = []
+        exports = recorded_exports(self.workspace)  # now: records of those whose folder names a clip are deleted
+        results["exports"] = len(exports)
+        say("\n".join(exports_text(exports)))
         for purge in jobs(self._planned()):
             job = purge.job
             say("\n".join(purge_text(job, purge.interrupted, self._manifest_lines(purge))))
@@ -110,11 +116,11 @@ class PurgeClips(luigi.Task):
 
 def purge_text(job: "Job", interrupted: "Job | None", manifest_lines: Iterable[str]) -> list[str]:
     """What is purged, what goes with it and what does not, and where the user's own files still name it."""
-    lines = [f"purging {len(job.clip_ids)} clip{'' if len(job.clip_ids) == 1 else 's'}: {_few(job.clip_ids)}"]
+    lines = [f"purging {_clips(len(job.clip_ids))}: {_few(job.clip_ids)}"]
     if interrupted == job:
         lines.append("this purge was interrupted before, and goes on")
     elif interrupted is not None:
-        lines.append(f"before it, the purge that was interrupted: {len(interrupted.clip_ids)} clips")
+        lines.append(f"before it, the purge that was interrupted: {_clips(len(interrupted.clip_ids))}")
     if job.copies:
         lines.append(f"of them not asked for, but the same file as one that was: {_few(job.copies)}")
     if job.alike:
@@ -134,6 +140,17 @@ def places_text(places: Iterable["Place"]) -> list[str]:
     counts = Counter(place.action for place in listed)
     total = ", ".join(f"{count} {action}" for action, count in sorted(counts.items())) or "nothing to change"
     return [*lines, f"files: {total}"]
+
+
+def exports_text(places: Sequence[str]) -> list[str]:
+    """That nobody looks into exports, and which there were; nothing where no record tells of one."""
+    if not places:
+        return []
+    return [f"not searched: exports, which may still hold what is purged: {_few(places)}; delete them, or export anew"]
+
+
+def _clips(count: int) -> str:
+    return f"{count} clip{'' if count == 1 else 's'}"
 
 
 def _few(ids: Sequence[str]) -> str:

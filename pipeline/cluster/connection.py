@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pipeline.core.errors import OptionError
+from pipeline.core.errors import OptionError, how_to_install
 from pipeline.extraction.extract import decoder_versions
 
 _PRODUCT = Path(__file__).resolve().parents[2]
@@ -35,7 +35,7 @@ def connected(address: str) -> Iterator[Any]:
     try:
         import ray
     except ImportError as error:
-        raise OptionError("--engine ray needs Ray; install it with pip install 'vdv[ray]'") from error
+        raise OptionError(f"--engine ray needs Ray: {how_to_install('ray')}") from error
     if ray.is_initialized():  # by a notebook, say
         yield ray
         return

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.core.errors import OptionError
+from pipeline.core.errors import OptionError, how_to_install
 
 if TYPE_CHECKING:
     import torch
@@ -59,12 +59,10 @@ def cpu_model(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
 
 
 def require_packages(extra: str, *modules: str) -> None:
-    """Raise OptionError, which names vdv's extra to install, where one of the modules is not installed."""
+    """Raise OptionError, which says what to install, where one of the modules is not installed."""
     missing = [module for module in modules if find_spec(module) is None]
     if missing:
-        raise OptionError(
-            f"{', '.join(missing)} is not installed here, which this needs; install it with pip install 'vdv[{extra}]'"
-        )
+        raise OptionError(f"this needs {' and '.join(missing)}, not installed here: {how_to_install(extra)}")
 
 
 def _git(folder: Path, *command: str) -> str | None:

@@ -1,12 +1,14 @@
 """Every error that a user may meet, each with a code that also appears in `clips/`, in the report and in the docs."""
 
+import shlex
 from dataclasses import dataclass
+from importlib.metadata import requires
 
 from models.errors import OptionError, ProfileError, VdvError, WeightsError
 
 __all__ = [
     "CLIP_CODES", "SOUND_CODES", "ClipCode", "ClipError", "CommandFailed", "DamagedFile", "DataError", "ManifestError",
-    "OptionError", "ProfileError", "TooManyFailed", "VdvError", "WeightsError", "WorkspaceError",
+    "OptionError", "ProfileError", "TooManyFailed", "VdvError", "WeightsError", "WorkspaceError", "how_to_install",
 ]  # fmt: skip
 
 
@@ -106,3 +108,16 @@ class ClipError(VdvError):
     @property
     def retryable(self) -> bool:
         return CLIP_CODES[self.code].retryable
+
+
+def how_to_install(extra: str) -> str:
+    """What to type for one of vdv's extras: its packages, which pip finds for a checkout and an installed vdv alike."""
+    from packaging.requirements import Requirement  # here: it takes long to import
+
+    wanted = [Requirement(text) for text in requires("vdv") or ()]
+    named = [
+        one for one in wanted
+        if one.marker and one.marker.evaluate({"extra": extra}) and not one.marker.evaluate({"extra": ""})
+    ]  # fmt: skip
+    packages = shlex.join(f"{one.name}{one.specifier}" for one in named)
+    return f"pip install {packages} (in vdv's checkout with -c constraints.txt)"

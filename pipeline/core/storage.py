@@ -16,7 +16,7 @@ from typing import IO, Any
 from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 
-from pipeline.core.errors import WorkspaceError
+from pipeline.core.errors import WorkspaceError, how_to_install
 
 _STAGED = ".staged-"  # prefix of a local file that is still being written; it ends in .part, so *.parquet leaves it out
 _OUTBOX = "vdv-outbox-"  # prefix of temporary folders
@@ -378,7 +378,7 @@ def _advice(path: str, error: Exception) -> str:
     scheme = path.split("://", 1)[0] if "://" in path else "file"
     if isinstance(error, ImportError | ValueError) and not is_local(path):
         extra = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}.get(scheme)
-        return f"install it with pip install 'vdv[{extra}]'" if extra else f"check the {scheme}:// at its start"
+        return how_to_install(extra) if extra else f"check the {scheme}:// at its start"
     if isinstance(error, OSError) and error.errno in DISK_FULL:
         where = "there" if is_local(path) else f"in {tempfile.gettempdir()}"  # from which it was to be uploaded
         return f"free some space {where} and run again; what was finished is kept"

@@ -9,16 +9,17 @@ from pipeline.export.contents import Contents, count_columns
 from pipeline.modalities.registry import title_of
 
 LOADING = {
-    "huggingface": 'from datasets import load_dataset\n\nclips = load_dataset("{folder}")',
+    # Not ".": datasets names what it loads by the last part of the path.
+    "huggingface": (
+        "from pathlib import Path\n\nfrom datasets import load_dataset\n\nclips = load_dataset(str(Path.cwd()))"
+    ),
     "webdataset": (
-        "import webdataset\n\nclips = webdataset.WebDataset("
-        '"{folder}/train-000000.tar", shardshuffle=False).decode()'
+        'import webdataset\n\nclips = webdataset.WebDataset("train-000000.tar", shardshuffle=False).decode()'
     ),
     "fiftyone": (
-        'import fiftyone\n\nclips = fiftyone.Dataset.from_dir("{folder}",'
-        " dataset_type=fiftyone.types.FiftyOneDataset)"
+        'import fiftyone\n\nclips = fiftyone.Dataset.from_dir(".", dataset_type=fiftyone.types.FiftyOneDataset)'
     ),
-    "csv": 'import pandas\n\nclips = pandas.read_csv("{folder}/clips.csv")',
+    "csv": 'import pandas\n\nclips = pandas.read_csv("clips.csv")',
 }  # fmt: skip
 _MEANINGS = {
     "clip_id": "the clip", "challenge": "the challenge that it was uploaded to", "creator_id": "who uploaded it",
@@ -69,13 +70,14 @@ def plain_card(contents: Contents, kind: str, films: bool) -> str:
     splits = ", ".join(f"{split} {len(contents.rows_of(split))}" for split in contents.splits)
     names = [*contents.about, *count_columns(contents.modalities), *(["film"] if films else [])]
     rows = [f"| `{name}` | {meaning_of(name, contents.modalities)} |" for name in names]
+    holds = "label (`{}`) and scores" if kind == "csv" else "label (`{}`), scores and features"
     parts = [
         f"# Clips of run {contents.run_folder.id}",
-        f"{len(contents.clips)} dance clips ({splits}) with their label (`{label}`), scores and features, exported by"
-        " vdv.",
-        "## Loading", f"```python\n{LOADING[kind].format(folder='.')}\n```",
+        f"{len(contents.clips)} dance clips ({splits}) with their {holds.format(label)}, exported by vdv.",
+        "## Loading", f"In this folder:\n\n```python\n{LOADING[kind]}\n```",
         "## Columns", "| column | |\n|---|---|\n" + "\n".join(rows),
-        "Features are described in vdv's docs/export.md and docs/parquet.md.",
+        "There are no features in it." if kind == "csv" else "Features are described in vdv's docs/export.md and"
+        " docs/parquet.md.",
         "## The people shown", _people(contents, films),
         "## Licence", "None is stated here: the clips are their makers'. Whoever passes this on states the terms.",
     ]  # fmt: skip
@@ -90,7 +92,7 @@ def meaning_of(name: str, modalities: Sequence[str] = ()) -> str:
     for prefix, text in _BY_PREFIX.items():
         if name.startswith(prefix):
             return text.format(title_of(name.removeprefix(prefix)))
-    return f"{name.replace('_', ' ')}, as the manifest says, or as counted from it"
+    return f"{name.replace('_', ' ')}, as the manifest gives them"
 
 
 def _people(contents: Contents, films: bool) -> str:

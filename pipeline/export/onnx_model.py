@@ -215,7 +215,7 @@ import numpy as np
 import onnxruntime
 
 session = onnxruntime.InferenceSession(f"{folder}/model.onnx", providers=["CPUExecutionProvider"])
-clip = np.load(f"{folder}-clip.npz")  # arrays by the names of inputs.json
+clip = np.load(f"{folder}/clip.npz")  # arrays by the names of inputs.json
 score, parts, present = session.run(["score", "parts", "present"], dict(clip))
 for modality, part, there in zip(json.load(open(f"{folder}/inputs.json"))["modalities"], parts[0], present[0]):
     print(modality, f"{part:+.3f}" if there else "missing")
@@ -233,6 +233,6 @@ def _readme(about: Mapping[str, Any], exported: ExportedModel) -> str:
         f" and parts differ from torch's by {exported.difference:.1g} at most.", "",
         "| | | |", "|---|---|---|", *rows, "",
         "What is masked, False, has no influence. Any number of clips goes at a time, and sequences may be of any"
-        " length from 1. vdv's docs/export.md says how inputs are made of a clip.", "",
+        " length from 1. vdv's docs/export.md says how inputs are made of a clip: `clip.npz`, here in this folder.", "",
         "```python", 'folder = "."', EXAMPLE, "```", "",
     ])  # fmt: skip

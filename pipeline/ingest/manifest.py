@@ -245,7 +245,8 @@ _RULES = {
         ),
         pa.Check(
             _uses_only(_is_installed),
-            error="needs a package that is not installed: for s3:// pip install 'vdv[s3]', for gs:// 'vdv[gcs]'",
+            error="needs a package that is not installed: pip install s3fs for s3://, gcsfs for gs:// (in vdv's"
+            " checkout with -c constraints.txt)",
         ),
     ],
     "challenge": _id_checks(*NAME),

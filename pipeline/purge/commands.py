@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from pipeline.commands.command import COMMANDS, FILE
+from pipeline.commands.summary import summaries
 from pipeline.core import storage
 from pipeline.core.errors import DamagedFile
 from pipeline.files.folder import Folder
@@ -29,6 +30,15 @@ def command_steps(workspace: str, needles: Needles) -> Iterator[Step]:
     for ids, why in ((hits, "names a purged clip"), (damaged, "its summary is damaged")):
         if ids:
             yield deleting(folder, [name for name in names if _id(name) in ids], why, COMMANDS)
+
+
+def recorded_exports(workspace: str) -> list[str]:
+    """Folders to which the workspace's clips were exported, as far as its summaries of commands go back; sorted.
+
+    They lie outside the workspace: nobody looks whether they are still there, or what is in them.
+    """
+    told = (about["places"].get("written") for about in summaries(workspace) if about["task"] == "ExportDataset")
+    return sorted({place for place in told if place})
 
 
 def _id(name: str) -> str:

@@ -107,7 +107,8 @@ def _mark(run: Run, about: dict, dataset: DatasetFolder, finding: Finding) -> St
     trained_on = about["trained_on"] - _left(held_out, finding) if held_out is not None else about["trained_on"]
     clips = about["data"]["clips"] - _left(scores, finding) if scores is not None else trained_on
     command = retrain_command(run, about, dataset)
-    why = f"its model was trained on {trained_on} purged clips; train it again: {command}"
+    clips_trained_on = f"{trained_on} purged clip{'' if trained_on == 1 else 's'}"
+    why = f"its model was trained on {clips_trained_on}; train it again: {command}"
     place = Place(f"{run.place}/{PURGED}", "marked", why)
     return Step((run.place,), (place,), partial(mark_purged, run, trained_on, clips, command))
 

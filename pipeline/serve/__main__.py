@@ -1,6 +1,5 @@
 """Main program of the service: `python -m pipeline.serve --run june --workspace workspace`. docs/serve.md says more."""
 
-import importlib.util
 import logging
 import os
 import signal
@@ -11,7 +10,8 @@ from contextlib import ExitStack, closing
 
 from models.device import resolve_device
 from pipeline.core import storage
-from pipeline.core.errors import OptionError, VdvError
+from pipeline.core.environment import require_packages
+from pipeline.core.errors import VdvError
 from pipeline.core.import_path import leave_out_working_folder
 from pipeline.runs.purged import purged_text, warn_if_purged
 from pipeline.runs.run import Run
@@ -47,8 +47,7 @@ def main(words: list[str] | None = None, started: Callable[[str], None] = lambda
 
 def serve(options: ServeOptions, started: Callable[[str], None]) -> int:
     """Raises VdvError: nothing is served."""
-    if lacking := [name for name in _PACKAGES if importlib.util.find_spec(name) is None]:
-        raise OptionError(f"{' and '.join(lacking)} not installed: pip install 'vdv[serve]'")
+    require_packages("serve", *_PACKAGES)
     run_folder = Run.of(options.workspace, find_run(options.workspace, options.run))
     features = run_features(run_folder, options.run, run_profile(run_folder, options.run, options.profile))
     # Seconds of imports: not before what is wrong has been said.

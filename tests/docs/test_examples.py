@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,11 +23,11 @@ from pipeline.export.onnx_model import export_model
 from pipeline.files.folder import Folder
 from pipeline.modalities.registry import extracted_names
 from pipeline.runs.run import Run
-from pipeline.runs.runs import LATEST, latest
+from pipeline.runs.runs import LATEST, latest, name_run
 from pipeline.scoring.embeddings import read_embeddings
 from pipeline.scoring.recommendation import write_recommendation
 from pipeline.scoring.recommendation_options import RecommendOptions
-from tests.docs.pages import PAGES, ROOT, Example, examples
+from tests.docs.pages import PAGES, ROOT, Example, examples, find
 from tests.support.exports import export
 from tests.support.learnable_world import make_batch, speed_decides
 from tests.support.made_once import Workspaces
@@ -37,6 +38,10 @@ CELLS = [cell for cell in json.loads(NOTEBOOK.read_text())["cells"] if cell["cel
 
 
 IN_A_NOTEBOOK = "python.md"  # its examples are run by test_python_page.py
+EXPORTS = [
+    (place, match.groups())
+    for place, match in find(r"Export\w+ --run june --to (\w+) (--with-films )?--out (\S+)$", ROOT / "docs/export.md")
+]
 WITH_EXAMPLES = {page.name: examples(page) for page in PAGES if examples(page)}
 
 
@@ -57,15 +62,28 @@ def made(workspaces: Workspaces) -> dict[str, Any]:
     for modality in extracted_names():
         (shard,) = Path(files.features[modality]).glob("*.parquet")
         shutil.copy(shard, path / f"{modality}.parquet")
-    exports = workspace.parent / "exports"
-    for kind in FORMATS:
-        export(workspace, kind, exports / kind, films=kind != "csv")
-    export_model(Run(str(workspace), RUN), exports / "onnx")
-    return {"workspace": str(workspace), "run": RUN, "name": "june", "path": str(path), "exports": str(exports)}
+    return {"workspace": str(workspace), "run": RUN, "name": "june", "path": str(path)}
+
+
+@pytest.fixture(scope="module")
+def exports(made: dict[str, Any]) -> dict[str, Path]:
+    """What the commands of docs/export.md write, by the names that they give it; the run is `june`, as they have it."""
+    workspace = Path(made["workspace"])
+    name_run(str(workspace), RUN.removeprefix("runs/"), "june")
+    written: dict[str, Path] = {}
+    for _, (kind, films, name) in EXPORTS:
+        written[name] = workspace.parent / "exports" / name
+        if kind == "onnx":
+            export_model(Run(str(workspace), RUN), written[name])
+        else:
+            export(workspace, kind, written[name], films=bool(films))
+    return written
 
 
 @pytest.fixture
-def run_page(made: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], dict]:
+def run_page(
+    made: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Callable[[str], dict]:
     """Runs a page's examples from top to bottom, as a reader would in one session; gives the names they leave."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
@@ -73,6 +91,11 @@ def run_page(made: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     def run(page: str) -> dict:
         names = dict(made)
+        if page == "export.md":
+            (tmp_path / "workspace").symlink_to(made["workspace"])
+            for name, folder in request.getfixturevalue("exports").items():
+                (tmp_path / name).symlink_to(folder)
+            names = {}
         for example in WITH_EXAMPLES[page]:
             example.run(names)
         return names
@@ -165,6 +188,23 @@ def test_onnxruntime_scores_a_clip_as_the_run_does(
     assert f"score {scores['score'][0]:+.3f}" in capsys.readouterr().out
     assert {len(table) for table in names["clips"].values()} == {len(names["table"].query(f"split == '{split}'"))
                                                                   for split in names["clips"]}  # fmt: skip
+
+
+def test_the_page_exports_in_every_format() -> None:
+    assert {kind for _, (kind, _, _) in EXPORTS} == {*FORMATS, "onnx"}
+
+
+@pytest.mark.parametrize("name", [name for _, (kind, _, name) in EXPORTS if kind != "fiftyone"])
+def test_a_readme_s_snippet_runs_in_the_folder_that_it_lies_in(
+    name: str, exports: dict[str, Path], run_page: Callable[[str], dict], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if name == "june-onnx":
+        run_page("export.md")  # writes clip.npz
+    monkeypatch.chdir(exports[name])
+    (code,) = re.findall(r"```python\n(.*?)\n```", Path("README.md").read_text(), re.DOTALL)
+    names: dict = {}
+    exec(code, names)
+    assert len(names["score"]) == 1 if name == "june-onnx" else next(iter(names["clips"])) is not None
 
 
 def test_the_failures_of_the_newest_build_are_those_of_its_summary(

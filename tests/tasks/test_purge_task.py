@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from luigi.cmdline_parser import CmdlineParser
 
-from pipeline.commands.command import COMMANDS, WITHHELD
+from pipeline.commands.command import COMMANDS, WITHHELD, Command
+from pipeline.commands.summary import end
 from pipeline.core.errors import DataError, OptionError
 from pipeline.dataset.folder import DatasetFolder
 from pipeline.ingest.tombstones import JOB
@@ -77,6 +78,30 @@ def test_a_purge_says_what_it_did_and_the_proof(workspace: Path, capsys: pytest.
     files = sum(path.is_file() for path in workspace.rglob("*")) - 1  # the summary comes after the proof
     assert f"proof: {files} files of {workspace} read (" in said
     assert "none of 3 ids, 3 content hashes, 1 creator is in them" in said
+
+
+def test_exports_of_the_workspace_are_named_as_not_searched_and_counted(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for task, place in (("ExportDataset", "/out/june-csv"), ("ExportDataset", "/out/of-zoe"),
+                        ("ExportDataset", "/out/june-csv"), ("ExportModel", "/out/june-onnx")):  # fmt: skip
+        end(Command.begin(str(workspace), task), {"places": {"written": place}})
+    for dry_run in (True, False):
+        PurgeClips(creators=("zoe",), workspace=str(workspace), dry_run=dry_run).run()
+        said = capsys.readouterr().err
+        assert "not searched: exports, which may still hold what is purged: /out/june-csv, /out/of-zoe; delete" in said
+    (summary,) = (workspace / COMMANDS).glob("*-PurgeClips-*.json")
+    assert read_json(summary)["results"]["exports"] == 2
+    assert "/out/" not in summary.read_text()
+
+
+def test_a_purge_says_nothing_of_exports_where_there_were_none(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    PurgeClips(clips=("clip000",), workspace=str(workspace), dry_run=True).run()
+    said = capsys.readouterr().err
+    assert "exports" not in said
+    assert "its model was trained on 1 purged clip; train it again" in said
 
 
 def test_a_proof_that_fails_ends_the_command_with_the_files_and_places(workspace: Path) -> None:

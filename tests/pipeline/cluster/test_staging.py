@@ -76,7 +76,10 @@ def test_folders_of_commands_that_were_killed_long_ago_are_removed(tmp_path: Pat
 
 @pytest.mark.parametrize(
     ("address", "words"),
-    [("127.0.0.1:1", "--ray-address 127.0.0.1:1: no Ray cluster"), ("auto", r"pip install 'vdv\[ray\]'")],
+    [
+        ("127.0.0.1:1", "--ray-address 127.0.0.1:1: no Ray cluster"),
+        ("auto", r"Ray: pip install 'ray>=[\d.]+' \("),
+    ],
 )
 def test_a_cluster_that_is_not_there_and_ray_that_is_not_are_errors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str, words: str

@@ -1,13 +1,16 @@
 """Code and machine in run.json."""
 
 import json
+import shlex
 import subprocess
+from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
 import torch
 
-from pipeline.core.environment import PACKAGES, code_version, cpu_model, environment
+from pipeline.core.environment import PACKAGES, code_version, cpu_model, environment, require_packages
+from pipeline.core.errors import OptionError, how_to_install
 
 
 @pytest.fixture
@@ -67,3 +70,19 @@ def test_the_processor_is_named_as_the_kernel_does(tmp_path: Path) -> None:
     (tmp_path / "cpuinfo").write_text("processor\t: 0\nmodel name\t: Fast One @ 3 GHz\n\nprocessor\t: 1\n")
     assert cpu_model(tmp_path / "cpuinfo") == "Fast One @ 3 GHz"
     assert cpu_model(tmp_path / "none")
+
+
+def test_packages_that_are_missing_are_named_and_what_pip_finds_of_their_extra() -> None:
+    require_packages("onnx", "json")
+    with pytest.raises(OptionError, match=r"needs no_such and nor_this, not installed here: pip install onnx onnxs"):
+        require_packages("onnx", "no_such", "json", "nor_this")
+
+
+def test_every_extra_s_packages_are_those_of_setup_cfg() -> None:
+    setup = ConfigParser()
+    setup.read(Path(__file__).parents[3] / "setup.cfg")
+    for extra, packages in setup["options.extras_require"].items():
+        asked = shlex.split(how_to_install(extra).removeprefix("pip install ").partition(" (")[0])
+        assert {name for name in asked if not name.startswith("moto")} == {
+            name for name in packages.split() if not name.startswith("moto")
+        }

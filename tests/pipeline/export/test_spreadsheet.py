@@ -70,3 +70,10 @@ def test_parts_that_are_written_one_after_the_other_are_one_table(
     export(hard, "csv", tmp_path / "out")
     assert (tmp_path / "out/clips.csv").read_bytes() == path.read_bytes()
     assert len(pd.read_csv(path)) == len(HARD_CLIPS)
+
+
+def test_the_readme_claims_no_features_and_says_whose_counts_the_likes_are(path: Path) -> None:
+    readme = (path.parent / "README.md").read_text()
+    assert "label (`likes`) and scores, exported" in readme
+    assert "There are no features in it." in readme
+    assert "| `likes` | likes, as the manifest gives them |" in readme
