@@ -36,7 +36,7 @@ ROWS = [
     for place, match in find(r"^\| (`--[a-z-]+`(?:, `--[a-z-]+`)*) \| (.*?) \| .*$(?!\n\|--)", ROOT / "docs" / page)
 ]
 IN_WORDS = {
-    "any": "", "each": "", "the newest run": "", "all that were extracted": "",
+    "any": "", "each": "", "the newest run": "", "all that were extracted": "", "all whose features are there": "",
     "from the options": "", "none": "", "the run's own clips": "",
     "nobody": 0, "nothing": (), "nothing else": (), "off": False, "one a core": 0,
 }  # fmt: skip
