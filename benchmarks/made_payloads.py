@@ -59,6 +59,7 @@ def make_payload(clips: int, names: Names | None = None, seed: int = 0) -> tuple
             "modalities": list(MODALITIES), "untrained": False, "faces": "blur",
             "interval_level": 0.8,
             "context": True,
+            "luigi": ".venv/bin/luigi",
         },
         "data": _data(columns, clips, count),
         "quality": _quality(rng, columns["id"], called),
@@ -313,7 +314,7 @@ def _quality(rng: np.random.Generator, ids: list[str], challenges: list[str]) ->
         })  # fmt: skip
     return {
         "note": "test clips are of creators that training did not see; train shows the fit, not the skill",
-        "folds": {"protocol": "kfold", "asked": 5, "folds": 5, "clips": clips},
+        "folds": {"protocol": "kfold", "asked": 5, "folds": 5, "clips": clips, "scored": clips - 2},
         "table": table,
         "splits": [
             {"split": split, "predictor": predictor, "spearman": 0.6, "kendall": 0.4, "pairwise": 0.7, "ndcg": 0.9,

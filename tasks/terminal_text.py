@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from models.task_command import task_command
 from pipeline.core.text import visible
 from pipeline.scoring.recommendation_options import RecommendOptions
 
@@ -29,7 +30,7 @@ def demo_profile_text(manifest: str) -> str:
     """What somebody should know who builds from real clips with the networks of the demo, before hours are spent."""
     return (
         f"NOTE: the profile demo is of networks trained on rendered dancers, and the clips of {manifest} are none: what"
-        " it finds in them says little. For the official weights: luigi --module tasks FetchWeights --profile full;"
+        f" it finds in them says little. For the official weights: {task_command('FetchWeights', '--profile', 'full')};"
         " then the same command with --profile full"
     )
 

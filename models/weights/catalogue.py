@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from models.errors import WeightsError
+from models.task_command import task_command
 
 CACHE_VARIABLE = "VDV_WEIGHTS"
 _CATALOGUE = Path(__file__).with_name("catalogue.toml")
@@ -179,7 +180,7 @@ def resolve(weights: str, cache: str | Path | None = None, *, profile: str = "<n
     if not path.is_file():
         raise WeightsError(
             f"the weights {weights} are not here. Fetch them with\n"
-            f"    luigi --module tasks FetchWeights --profile {profile}\n" + placing_hint(entry, path)
+            f"    {task_command('FetchWeights', '--profile', profile)}\n" + placing_hint(entry, path)
         )
     verify(entry, path)
     return replace(described, identity=entry.identity, path=path, licence=entry.licence, url=entry.url)

@@ -9,6 +9,7 @@ from importlib.metadata import version
 import numpy as np
 import pandas as pd
 
+from models.task_command import luigi_program
 from pipeline.core.errors import CLIP_CODES
 from pipeline.dataset.labels import TEST
 from pipeline.evaluation.predictors import FUSED
@@ -81,6 +82,7 @@ def _about(contents: RunContents, name: str | None, faces: str) -> dict:
         "faces": faces,
         "interval_level": run["interval_level"],
         "context": run["config"]["context"],
+        "luigi": luigi_program(),
     }
 
 

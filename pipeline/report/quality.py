@@ -9,7 +9,7 @@ from pipeline.evaluation.left_out import ranking_changes
 from pipeline.evaluation.predictors import SCORE
 from pipeline.metrics.significance import PRIMARY
 from pipeline.modalities.registry import MODALITIES
-from pipeline.report.run_contents import RunContents
+from pipeline.report.run_contents import RunContents, scored_clips
 
 _ELSEWHERE = ("predictors", "table")  # of the folds: in the payload's challenges, and beside `folds`
 _SHORT = {"spearman": "spearman", "kendall_tau_b": "kendall", "pairwise_accuracy": "pairwise", "ndcg_10": "ndcg"}
@@ -20,7 +20,12 @@ def measured_quality(contents: RunContents) -> dict:
     folds = contents.metrics.get("folds")
     return {
         "note": contents.metrics["note"],
-        "folds": None if folds is None else {key: value for key, value in folds.items() if key not in _ELSEWHERE},
+        "folds": None
+        if folds is None
+        else {
+            **{key: value for key, value in folds.items() if key not in _ELSEWHERE},
+            "scored": scored_clips(contents),
+        },
         "table": folds["table"] if folds else [],
         "splits": _splits(contents.metrics),
         "coverage": _coverage(contents.metrics.get("coverage")),

@@ -73,6 +73,11 @@ class RunContents:
         return sorted(str(name) for name in self.clips["challenge"].unique())
 
 
+def scored_clips(contents: RunContents) -> int:
+    """Clips that the folds judged: of those with a label, those that could be read and so have a score."""
+    return 0 if contents.folds is None else int(contents.folds["score"].notna().sum())
+
+
 def read_run_contents(dataset_folder: DatasetFolder, run_folder: Run) -> RunContents:
     """The run's files. dataset_folder: the run's own.
 

@@ -7,7 +7,7 @@ from typing import Literal
 from pipeline.evaluation.predictors import CONTROL, FUSED, MUST_BEAT
 from pipeline.metrics.significance import PRIMARY
 from pipeline.modalities.registry import title_of
-from pipeline.report.run_contents import RunContents
+from pipeline.report.run_contents import RunContents, scored_clips
 from pipeline.runs.run import CONTEXT_SCORE
 
 FEW_CLIPS = 100  # judged in all: below, the interval of a mean Spearman is wider than about 0.4
@@ -86,8 +86,9 @@ def judging(contents: RunContents) -> Iterator[ReportWarning]:
         text = f"The training could not be judged by folds: {folds['reason']}."
         yield ReportWarning("folds_impossible", "warning", text)
         return
-    if folds["clips"] < FEW_CLIPS:
-        text = f"Only {folds['clips']} clips were judged: look at the ends of the intervals, not at the figures."
+    scored = scored_clips(contents)
+    if scored < FEW_CLIPS:
+        text = f"Only {scored} clips were judged: look at the ends of the intervals, not at the figures."
         yield ReportWarning("few_clips", "warning", text)
     if folds["protocol"] == "leave-challenge-out":
         text = "The training was judged on challenges that it did not know."

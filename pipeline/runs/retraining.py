@@ -1,7 +1,6 @@
 """The command that trains the like of a run again, from what the run says it was made with."""
 
-import shlex
-
+from models.task_command import task_command
 from pipeline.core import storage
 from pipeline.dataset.folder import CLIPS, DatasetFolder
 from pipeline.files.checksums import read_footer
@@ -17,7 +16,7 @@ USUAL = {  # what BuildVDV takes by itself; tests/pipeline/runs/test_purged.py c
 
 
 def retrain_command(run: Run, about: dict, dataset: DatasetFolder) -> str:
-    """`luigi --module tasks BuildVDV` with the run's options; those that BuildVDV takes by itself are left out.
+    """The command of BuildVDV with the run's options; those that BuildVDV takes by itself are left out.
 
     about: run.json.
     """
@@ -35,9 +34,9 @@ def retrain_command(run: Run, about: dict, dataset: DatasetFolder) -> str:
         "protocol": folds["protocol"],
         "folds": folds["asked"],
     }
-    given = (f"--{name} {shlex.quote(str(value))}" for name, value in options.items() if USUAL.get(name) != value)
+    given = [(f"--{name}", str(value)) for name, value in options.items() if USUAL.get(name) != value]
     context = ["--with-context"] if config["context"] else []
-    return " ".join(["luigi --module tasks BuildVDV", *given, *context])
+    return task_command("BuildVDV", *(word for pair in given for word in pair), *context)
 
 
 def _manifest(run: Run, dataset: DatasetFolder) -> str:

@@ -10,6 +10,7 @@ import pytest
 from luigi.cmdline import luigi_run
 
 from benchmarks.tiny_clips import render_clip
+from models.task_command import task_command
 from pipeline.commands.command import COMMANDS
 from pipeline.core.locks import LOCKS
 from pipeline.ingest.tombstones import add_tombstones
@@ -131,7 +132,10 @@ def test_a_purged_creator_is_nowhere_does_not_come_back_and_costs_no_extraction(
 
     old = luigi(["--module", "tasks", "Recommend", "--run", "june", "--workspace", "workspace"], built)
     assert old.code == 0, old.output
-    assert "was trained on 2 clips that were purged since. Train it again without: luigi --module" in old.output
+    assert (
+        f"was trained on 2 clips that were purged since. Train it again without: {task_command('BuildVDV')}"
+        in old.output
+    )
 
 
 @pytest.mark.timeout(600)

@@ -19,7 +19,7 @@ from tests.report_browser.conftest import (
 MOMENT = "#clip .player input"
 CLOCK = "#clip .player output"
 SECTION = "#clip section:has(> h2:text-is('What differs from the best clips'))"
-COMMAND = "luigi --module tasks ActionFeedback --run 'made by script' --clip clip-00002"
+COMMAND = ".venv/bin/luigi --module tasks ActionFeedback --workspace WORKSPACE --run 'made by script' --clip clip-00002"
 ENDS = """() => [...document.querySelectorAll('#clip .marks span')].map((mark) => {
   const [line, { left, right }] = [mark.parentElement.getBoundingClientRect(), mark.getBoundingClientRect()];
   return [left, right].map((end) => (end - line.left) / line.width);
@@ -140,7 +140,7 @@ def test_whatever_a_clip_is_called_the_shell_gets_its_name(opened: Opened) -> No
             odd,
         )
     for name, command in zip(odd, commands, strict=True):
-        given = shlex.split(command)[6:]
+        given = shlex.split(command)[8:]
         assert given in ([f"--clip={name}"], ["--clip", name])
         assert (len(given) == 1) == name.startswith("-"), "else it would be taken for an option"
     assert commands[8].endswith(" --clip plain-1.mp4"), "nothing is quoted that need not be"
@@ -154,7 +154,7 @@ def test_a_run_without_a_name_is_called_by_its_id(opened: Opened) -> None:
           payload.about.name = null;
           return task("ActionFeedback", {});
         }""")
-        assert command == "luigi --module tasks ActionFeedback --run 0123456789abcdef"
+        assert command == ".venv/bin/luigi --module tasks ActionFeedback --workspace WORKSPACE --run 0123456789abcdef"
 
 
 def test_a_clip_without_a_skeleton_has_no_command(opened: Opened) -> None:

@@ -62,8 +62,8 @@ def test_it_is_said_in_words(opened: Opened) -> None:
         said = facts(page)
         assert said["Tempo"] == "112 beats a minute, confidence 92 %"
         assert said["Keeps to the beat"].startswith("62 % ")
-        assert said["Lag"] == "0.12 s behind the beat, ± 0.02 s, against the challenge's usual."
-        assert said["Number of the beat"].startswith("told by other clips")
+        assert said["Lag"] == "0.12 s behind the beat, ± 0.02 s, against the challenge's usual lag."
+        assert said["Which beat"].startswith("settled by other clips")
         same = [row for row, one in enumerate(clips["same_sound"]) if one == clips["same_sound"][0]]
         assert said["The same track"] == f"in {len(same) - 1} other clips, all of this challenge"
         assert "This page holds no sound" in page.locator(SECTION).inner_text()
@@ -72,7 +72,7 @@ def test_it_is_said_in_words(opened: Opened) -> None:
         assert said["Tempo"].startswith("113 beats")
         assert said["Lag"].startswith("0.08 s ahead of the beat, ± 0.02 s, against the beat itself")
         assert clips["challenge"][1] == 1, "the challenge of which nothing usual is known"
-        assert said["Number of the beat"].startswith("not told: the dancer may be off by whole beats (0.53 s")
+        assert said["Which beat"].startswith("not settled: the dancer may be off by whole beats (0.53 s")
         assert said["The same track"] == "in no other clip of this report"
 
 
@@ -87,7 +87,7 @@ def test_where_the_error_is_as_large_the_lag_may_be_none_and_half_a_beat_may_be_
             return musicSection(0, 0, () => {}).element.textContent;
           });
         }""")
-        assert [("may well be none" in one, "half a beat" in one) for one in lags] == [
+        assert [("may be zero" in one, "half a beat" in one) for one in lags] == [
             (False, False), (True, False), (False, False), (False, True),
         ]  # fmt: skip
 
@@ -114,7 +114,7 @@ def test_where_there_is_nothing_to_draw_the_reason_is_said_and_no_chart_is_empty
             assert page.get_by_label("Each limb's speed").count() == 0
         show(page, 3)
         assert facts(page)["Lag"].startswith("not known: the motion follows the beat too loosely")
-        assert "Number of the beat" not in facts(page)
+        assert "Which beat" not in facts(page)
         assert "too loosely to tell" in str(page.locator(f"{DRAWING} svg").text_content())
 
 

@@ -67,7 +67,7 @@ def test_sliders_change_the_picks_at_once(opened: Opened) -> None:
     payload, _ = make_payload(256)
     with opened(256, "recommend") as page:
         assert page.locator(PICKS).all_inner_texts() == of_pipeline(payload, 0, {"fused": 1}, 0.3, 10, False, True)
-        page.get_by_label("Scene").fill("2.5")
+        page.get_by_role("slider", name="Scene").fill("2.5")
         page.get_by_label("All modalities, as the model weighs them").fill("0")
         page.get_by_label("Diversity").fill("0.6")
         page.get_by_label("How many").select_option("5")
@@ -77,7 +77,7 @@ def test_sliders_change_the_picks_at_once(opened: Opened) -> None:
         assert page.locator(PICKS).all_inner_texts() == of_pipeline(payload, 0, {"scene": 2.5}, 0.6, 5, True, False)
         command = page.locator("#recommend code").inner_text()
         for part in (
-            "--run 'made by script'",
+            ".venv/bin/luigi --module tasks Recommend --workspace WORKSPACE --run 'made by script'",
             "--weights scene=2.5",
             "--diversity 0.6",
             "--top 5",
@@ -110,7 +110,7 @@ def test_the_curve_says_what_diversity_costs_and_gives(opened: Opened) -> None:
     payload, _ = make_payload(256)
     row_of = {name: row for row, name in enumerate(payload["clips"]["id"])}
     with opened(256, "recommend") as page:
-        page.get_by_label("Scene").fill("2.5")
+        page.get_by_role("slider", name="Scene").fill("2.5")
         page.get_by_label("All modalities, as the model weighs them").fill("0")
         rows = page.locator("#recommend details tbody tr")
         page.get_by_text("The curve's numbers").click()
@@ -133,5 +133,5 @@ def test_the_curve_says_what_diversity_costs_and_gives(opened: Opened) -> None:
         unlike = [float(rows.nth(step).inner_text().split("\t")[2].split()[0]) for step in (0, 10)]
         assert unlike[1] > unlike[0]
         page.get_by_label("All modalities, as the model weighs them").fill("0")
-        page.get_by_label("Scene").fill("0")
+        page.get_by_role("slider", name="Scene").fill("0")
         page.locator("#recommend figure").wait_for(state="hidden")

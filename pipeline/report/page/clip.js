@@ -1,6 +1,6 @@
 /** The page of one clip: how it moves, how it is scored and why, and the nearest better clip of its challenge beside it. */
 
-import { challenges, clipOf, clips, clipsOf, modalities, fairPercentile, layout, payload, titleOf } from "report/data";
+import { challenges, clipOf, clips, clipsOf, modalities, layout, payload, titleOf } from "report/data";
 import { barred, clipLink, h, picture, scrolled, table } from "report/dom";
 import { feedback, stretches } from "report/feedback";
 import { capital, count, day, NOTHING, percent, seconds, signed, words } from "report/format";
@@ -8,15 +8,17 @@ import { musicSection } from "report/music";
 import { inWords, panel } from "report/panel";
 import { player } from "report/player";
 
+const UNSEEING = "a model that had not seen the creator";
 let running = null;
 
 const link = (clip, text = clips.id[clip]) => h("a", { href: clipLink(clips.id[clip]) }, text);
 
-/** "Rank 3 of 32 in slide_step, by creator_9" */
+/** "Rank 3 of 32 in slide_step by the final model; creator: creator_9" */
 function place(clip) {
   const members = clipsOf(clips.challenge[clip]);
   const ranked = clips.rank[clip] == null ? "No score" : `Rank ${count(clips.rank[clip])} of ${count(members.length)}`;
-  return `${ranked} in ${challenges[clips.challenge[clip]]}, by ${clips.creator[clip] ?? "an unknown creator"}`;
+  const by = clips.rank[clip] == null ? "" : " by the final model";
+  return `${ranked} in ${challenges[clips.challenge[clip]]}${by}; creator: ${clips.creator[clip] ?? "unknown"}`;
 }
 
 function neighbours(clip) {
@@ -45,12 +47,19 @@ function stages(shown, panels, music) {
 function scores(clip, better) {
   const row = (name, value, weight) => [name, barred(value(clip), percent(value(clip))), ...(better < 0 ? [] : [percent(value(better))]),
     weight == null ? NOTHING : barred(weight, percent(weight))];
-  return table("How it is scored", ["modality", "this clip", ...(better < 0 ? [] : ["the better one"]), "weight in the score"], [
-    row(payload.about.context ? "All, with the context" : "all, fused", fairPercentile, null),
-    payload.about.context ? row("Content alone", (one) => clips.content[one], null) : null,
+  const judged = clips.unseen[clip] != null;
+  const all = payload.about.context ? "All, with the context" : "All, fused";
+  const fair = (values) => (one) => (judged && clips.unseen[one] == null ? null : values[one]);
+  const scored = table("How it is scored", ["modality", "this clip", ...(better < 0 ? [] : ["the better one"]), "weight in the score"], [
+    row(judged ? `${all}, by the final model` : all, (one) => clips.percentile[one], null),
+    judged ? row(`${all}, by ${UNSEEING}`, fair(clips.unseen), null) : null,
+    payload.about.context ? row(judged ? `Content alone, by ${UNSEEING}` : "Content alone", fair(clips.content), null) : null,
     ...modalities.map((modality) => row(capital(titleOf(modality)), (one) => clips.modality_percentile[modality][one], clips.attention[modality][clip])),
     payload.about.context ? row("Context: not of the content", (one) => clips.context[one], null) : null,
   ].filter(Boolean));
+  const whose = "Rank, modalities and weights are the final model's, which may have learned from these clips' own likes;"
+    + " what a model says that had not seen the creator can differ much.";
+  return [scored, judged ? h("p", { class: "quiet" }, whose) : null].filter(Boolean);
 }
 
 function interval(clip) {
@@ -58,7 +67,7 @@ function interval(clip) {
   if (at == null || low == null) return h("p", {}, "Nothing is expected of this clip: it has no score, or too little is known.");
   const ended = clips.actual[clip] == null ? "" : ` It ended above ${percent(clips.actual[clip])}.`;
   return h("div", {},
-    h("p", {}, `Expected to end above ${percent(at)} of its challenge, between ${percent(low)} and ${percent(high)}: of ten clips`
+    h("p", {}, `By the final model, expected to end above ${percent(at)} of its challenge, between ${percent(low)} and ${percent(high)}: of ten clips`
       + ` ${Math.round(10 * payload.about.interval_level)} are to end within their interval.${ended}`),
     h("span", { class: "scale large", "aria-hidden": "true", "--low": low, "--high": high, "--at": at }),
     h("div", { class: "ends", "aria-hidden": "true" }, h("span", {}, "worst"), h("span", {}, "best")));
@@ -120,7 +129,7 @@ function show(id) {
     h("section", {}, h("h2", {}, "What differs from the best clips"),
       feedback(clip, panels[0].seconds, (moment) => jump(panels[0], moment))),
     h("div", { class: "beside" },
-      h("section", {}, h("h2", {}, "How it is scored"), scores(clip, better)),
+      h("section", {}, h("h2", {}, "How it is scored"), ...scores(clip, better)),
       h("section", {}, h("h2", {}, "Where it is expected to end"), interval(clip))),
     ...filmstrip(media),
     h("div", { class: "beside" },

@@ -8,10 +8,15 @@ const COPIED_MS = 3000; // for which the button shows the outcome
 /** Quoted for a shell where it must be. */
 const quoted = (text) => (/^[\w.,=-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
 
-/** task("Recommend", { "--top": 5, "--new-only": true }) -> "luigi --module tasks Recommend --run june --top 5 --new-only" */
+/**
+ * task("Recommend", { "--top": 5, "--new-only": true }) ->
+ *   ".venv/bin/luigi --module tasks Recommend --workspace WORKSPACE --run june --top 5 --new-only"
+ *
+ * WORKSPACE is for the reader to fill in: a page may be passed on, and is not to say where it was made.
+ */
 export function task(name, options) {
-  const all = Object.entries({ "--run": payload.about.name ?? payload.about.run, ...options });
-  return ["luigi --module tasks", name, ...all.filter(([, value]) => value !== false).map(([option, value]) => {
+  const all = Object.entries({ "--workspace": "WORKSPACE", "--run": payload.about.name ?? payload.about.run, ...options });
+  return [payload.about.luigi, "--module tasks", name, ...all.filter(([, value]) => value !== false).map(([option, value]) => {
     if (value === true) return option;
     // A value with a hyphen in front would be taken for an option itself.
     return `${option}${String(value).startsWith("-") ? "=" : " "}${quoted(String(value))}`;
@@ -32,7 +37,8 @@ export function commandBox(text) {
       announce(""); // so that the next press is announced, too
     }, COPIED_MS);
   }
-  return h("div", { class: "command" }, code, button);
+  return h("div", { class: "command" }, code, button,
+    h("p", { class: "quiet" }, "WORKSPACE: the folder or URL that the run lies in. To be run where vdv is installed."));
 }
 
 async function copied(text) {

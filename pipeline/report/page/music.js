@@ -64,9 +64,9 @@ const WHY = {
 const usualLag = (clip) => payload.challenges[clips.challenge[clip]].usual_lag;
 
 function lagInWords(clip, { clip_lag: lag, clip_lag_error: error, period, certain }) {
-  const against = usualLag(clip) ? "against the challenge's usual" : "against the beat itself, for no other clip tells what is usual";
+  const against = usualLag(clip) ? "against the challenge's usual lag" : "against the beat itself, for no other clip tells what is usual";
   if (lag == null) return "not known: the motion follows the beat too loosely to tell";
-  const within = Math.abs(lag) <= 2 * error ? ", which may well be none" : "";
+  const within = Math.abs(lag) <= 2 * error ? ", which may be zero" : "";
   const half = !certain && Math.abs(Math.abs(lag) - period / 2) < 2 * error ? " So near to half a beat, late may as well be early." : "";
   return `${off(lag)}, ± ${number(error)} s, ${against}${within}.${half}`;
 }
@@ -74,8 +74,8 @@ function lagInWords(clip, { clip_lag: lag, clip_lag_error: error, period, certai
 function beatInWords({ clip_lag: lag, certain, period }) {
   if (lag == null) return null;
   return certain
-    ? "told by other clips of the challenge, which put the same poses on the same beats"
-    : `not told: the dancer may be off by whole beats (${number(period)} s each), and other clips do not tell`;
+    ? "settled by other clips of the challenge, which put the same poses on the same beats"
+    : `not settled: the dancer may be off by whole beats (${number(period)} s each), and other clips do not tell`;
 }
 
 function company(clip) {
@@ -96,7 +96,7 @@ function facts(clip, entry) {
     dance ? ["Keeps to the beat", dance.strength == null ? "not known"
       : `${percent(dance.strength)} (multiple correlation of the limbs' speeds with the beat; 0 %: not at all)`] : null,
     dance ? ["Lag", lagInWords(clip, dance)] : ["Lag", WHY[why]],
-    dance && beatInWords(dance) ? ["Number of the beat", beatInWords(dance)] : null,
+    dance && beatInWords(dance) ? ["Which beat", beatInWords(dance)] : null,
     ["The same track", company(clip)],
     late ? ["Sound", `the file has some from ${seconds(heard[0])} to ${seconds(heard[1])} only`] : null,
   ].filter(Boolean);

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from models.errors import ProfileError, WeightsError
+from models.task_command import task_command
 from models.weights import profiles
 from models.weights.catalogue import is_available, resolve
 from models.weights.profiles import BatchSize, bundled_profiles
@@ -224,6 +225,6 @@ def test_missing_weights_stop_a_build_with_the_command_that_fetches_them(tmp_pat
     with pytest.raises(WeightsError) as caught:
         build_extractor("scene", load_profile("full"), torch.device("cpu"), tmp_path)
     message = str(caught.value)
-    assert "luigi --module tasks FetchWeights --profile full" in message
+    assert task_command("FetchWeights", "--profile", "full") in message
     assert "http://places2.csail.mit.edu/models_places365/resnet50_places365.pth.tar" in message
     assert str(tmp_path / "resnet50_places365.pth.tar") in message

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
+from models.task_command import task_command
 from pipeline.dataset.assemble import count_clips
 from pipeline.dataset.folder import DatasetFolder
 from pipeline.feedback.references import choose_references
@@ -127,7 +128,7 @@ def test_a_model_that_was_trained_on_purged_clips_is_marked_with_the_command_tha
     purge(workspace, *TRAINED[:2])
     mark = read_json(workspace / RUN / "purged.json")
     assert (mark["trained_on"], mark["clips"]) == (2, 2)
-    assert mark["retrain"].startswith("luigi --module tasks BuildVDV --manifest /")
+    assert mark["retrain"].startswith(task_command("BuildVDV", "--manifest") + " /")
     assert "/workspace-source/june.csv --workspace" in mark["retrain"]
     text = purged_text(run)
     assert text is not None

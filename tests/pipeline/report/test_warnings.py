@@ -46,8 +46,12 @@ def some(share: float, one: Any, other: Any, count: int = 60) -> list:
 
 def run(measured: dict | None = None, table: pd.DataFrame | None = None, **statistics: Any) -> RunContents:
     known = {"untrained": [], "label": {"kind": "adjusted", "why": "known"}, **statistics}
-    none = pd.DataFrame()
-    return RunContents("id", {}, known, measured or metrics(), clips() if table is None else table, None, none, None)
+    none, measured = pd.DataFrame(), measured or metrics()
+    # As in a run, the folds deal in all labelled clips; one of them was not readable.
+    scores = (
+        pd.DataFrame({"score": [np.nan, *[0.5] * (measured["folds"]["clips"] - 1)]}) if "folds" in measured else None
+    )
+    return RunContents("id", {}, known, measured, clips() if table is None else table, scores, none, None)
 
 
 def warnings(
@@ -71,7 +75,7 @@ def test_a_run_with_nothing_wrong_with_it_has_no_warning() -> None:
             "warning",
             "could not be judged by folds: one creator",
         ),
-        (run(metrics(clips=99)), "few_clips", "warning", "Only 99 clips were judged"),
+        (run(metrics(clips=100)), "few_clips", "warning", "Only 99 clips were judged"),
         (run(metrics(protocol="leave-challenge-out")), "unknown_challenges", "note", "challenges that it did not know"),
         (
             run(metrics(table=[row(spearman=(0.1, -0.05, 0.3))])),
@@ -165,7 +169,7 @@ def test_what_is_wrong_is_said_and_nothing_else(contents: RunContents, id: str, 
 @pytest.mark.parametrize(
     "contents",
     [
-        run(metrics(clips=100)),
+        run(metrics(clips=101)),
         run(metrics(row("trees", "no_network", better=(0.01, -0.3, 0.4)))),
         run(metrics(row("pose + scene", "subset", better=(-0.2, -0.3, -0.1)))),
         run(metrics(row("chance", "control", (0.0, None, None)), row("permuted", "control", (0.2, -0.1, 0.5)))),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from models.task_command import task_command
 from models.virality.config import VdvConfig
 from pipeline.core.errors import OptionError
 from pipeline.dataset.folder import DatasetFolder
@@ -67,7 +68,7 @@ def test_the_command_leaves_out_what_a_build_takes_by_itself(workspace: str) -> 
     write_json(Path(run.path) / "folds.json", {"protocol": "kfold", "asked": 3})
     made = about(epochs=BuildVDV.epochs.task_value("BuildVDV", "epochs"))
     command = retrain_command(run, made, DatasetFolder.of(workspace, "none"))
-    assert command == f"luigi --module tasks BuildVDV --manifest MANIFEST --workspace {workspace}"
+    assert command == task_command("BuildVDV", "--manifest", "MANIFEST", "--workspace", workspace)
 
 
 def test_the_command_names_what_the_run_was_made_with_otherwise(workspace: str) -> None:
