@@ -7,6 +7,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -103,7 +104,12 @@ def test_one_that_stalls_costs_itself_only(server: WebServer) -> None:
 
 
 def fetchers() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if "pipeline.access.fetcher" in child.cmdline()]
+    found = []
+    for child in psutil.Process().children():
+        with suppress(psutil.Error):  # one that was killed ends meanwhile
+            if "pipeline.access.fetcher" in child.cmdline():
+                found.append(child)
+    return found
 
 
 def test_a_process_that_dies_is_replaced_and_what_it_was_at_asked_again(server: WebServer) -> None:

@@ -4,6 +4,7 @@ import importlib
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -90,7 +91,11 @@ def stored(workspace: str, folder: str) -> dict[str, bytes]:
     store = fsspec.filesystem("s3")
     store.invalidate_cache()
     root = f"{workspace.removeprefix('s3://')}/{folder}"
-    return {path.removeprefix(f"{root}/"): store.cat(path) for path in store.find(root)}
+    contents = {}
+    for path in store.find(root):
+        with suppress(FileNotFoundError):  # moved to its place since it was listed
+            contents[path.removeprefix(f"{root}/")] = store.cat(path)
+    return contents
 
 
 def features_are_those_of(local: Path, workspace: str) -> bool:
