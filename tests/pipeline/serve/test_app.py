@@ -2,22 +2,18 @@
 
 import errno
 import json
-import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from benchmarks.serve_clients import (
     HOSTILE,
     Raw,
-    Reply,
     ask,
     endless,
     gone_midway,
@@ -28,80 +24,12 @@ from benchmarks.serve_clients import (
     stalled,
 )
 from pipeline.core import storage
-from pipeline.ingest.manifest import Batch
 from pipeline.serve import server
-from pipeline.serve.answers import Judged, RunFacts
-from pipeline.serve.app import STATUSES, Service, make_app
-from pipeline.serve.fetches import Fetches
-from pipeline.serve.line import Job
-from pipeline.serve.options import ServeOptions, parse_options
-from pipeline.serve.scorer import decode_limits, is_defect
+from pipeline.serve.answers import Judged
+from pipeline.serve.app import STATUSES
+from pipeline.serve.scorer import is_defect
 from tests.docs.pages import ROOT, find
-from tests.support.web_server import WebServer
-
-WORDS = ["--run", "june", "--port", "0", "--max-mb", "1", "--queue", "2", "--body-s", "1", "--answer-s", "20"]
-GOOD = Judged(
-    "ok", "", "", 10, 10,
-    {"known_challenge": True, "score": 1.5, "expected_percentile": 0.75, "low": 0.5, "high": 1.0, "abstained": False,
-     "score_pose": 1.5, "attention_pose": 1.0, "score_audio": None, "attention_audio": 0.0},
-    {"quality_pose": 0.5, "quality_audio": 0.0, "without_audio": "no_sound"},
-)  # fmt: skip
-FILM = b"a film" * 1000
-
-
-class ScoredAtAWord:
-    """Takes clips as a Scorer does, and scores them when told to."""
-
-    is_well = True
-
-    def __init__(self, queue: int):
-        self.queue, self.jobs = queue, list[Job]()
-        self.films: list[bytes] = []
-        self.result: Judged | Exception | None = GOOD  # None: later
-        self.judge: Callable[[Job], Judged] | None = None
-
-    @property
-    def waiting(self) -> int:
-        return sum(not job.outcome.done() for job in self.jobs)
-
-    def submit(self, batch: Batch, release: Callable[[], None]) -> Job | None:
-        if self.waiting >= self.queue:
-            return None
-        job = Job(batch, release)
-        self.films.append(Path(job.path).read_bytes())
-        self.jobs.append(job)
-        release()
-        if self.result is not None:
-            job.settle(self.judge(job) if self.judge else self.result)
-        return job
-
-
-class Served:
-    """A service on a port of its own."""
-
-    def __init__(self, folder: Path, *words: str, environment: dict[str, str] | None = None):
-        self.options: ServeOptions = parse_options([*WORDS, *words], environment or {})
-        self.scorer, self.folder = ScoredAtAWord(self.options.queue), folder
-        self.fetches = Fetches(decode_limits(self.options), self.options.queue)
-        self._server = server.Server(self.options.host, 0, self.options.body_s + self.options.answer_s)
-        facts = RunFacts("a" * 16, 0.8, (), None)
-        app = make_app(Service(self.scorer, self.fetches, facts, self.options, folder), self.options)
-        self._thread = threading.Thread(target=self._server.serve_until_stopped, args=(app,), daemon=True)
-        self._thread.start()
-        while not self._server.started:
-            time.sleep(0.01)
-
-    @property
-    def address(self) -> str:
-        return self._server.address
-
-    def post(self, body: bytes, kind: str = "video/mp4", query: str = "", **headers: str) -> Reply:
-        return ask(self.address, "POST", f"/score{query}", body, content_type=kind, **headers)
-
-    def close(self) -> None:
-        self._server.fail()
-        self._thread.join()
-        self.fetches.close()
+from tests.support.served import FILM, GOOD, Served
 
 
 @pytest.fixture
@@ -352,59 +280,3 @@ def test_a_token_is_asked_for_where_the_environment_holds_one(tmp_path: Path) ->
         assert ask(served.address, "GET", "/health").status == 200
         description = ask(served.address, "GET", "/openapi.json").content
         assert "401" in description["paths"]["/score"]["post"]["responses"]
-
-
-class TestUris:
-    """Clips that the service fetches."""
-
-    @pytest.fixture
-    def films(self, tmp_path: Path) -> Iterator[WebServer]:
-        folder = tmp_path / "web"
-        folder.mkdir()
-        (folder / "a.mp4").write_bytes(FILM)
-        (folder / "large.mp4").write_bytes(bytes(2**20 + 1))
-        server = WebServer(folder)
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield server
-        server.stopping.set()
-        server.shutdown()
-        thread.join()
-
-    def asked(self, served: Served, uri: str) -> Any:
-        reply = served.post(json.dumps({"uri": uri, "challenge": "wave"}).encode(), "application/json")
-        return reply.status, reply.content.get("code")
-
-    def test_what_is_allowed_is_fetched_and_forgotten_and_nothing_else_is_asked_for(
-        self, tmp_path: Path, films: WebServer
-    ) -> None:
-        (tmp_path / "scratch").mkdir()
-        local = tmp_path / "web"
-        words = ("--allow-uri", f"{films.url}/*", "--allow-uri", "https://*", "--allow-uri", f"{local}/*")
-        with closing(Served(tmp_path / "scratch", *words)) as served:
-            assert self.asked(served, f"{films.url}/a.mp4") == (200, "")
-            assert self.asked(served, f"{local}/a.mp4") == (200, "")
-            assert served.scorer.films == [FILM, FILM]
-            assert self.asked(served, f"{films.url}/large.mp4") == (413, "oversized")
-            assert self.asked(served, f"{films.url}/missing.mp4") == (422, "missing")
-            elsewhere = f"http://localhost:{films.server_port}/a.mp4"
-            assert self.asked(served, f"{films.url}/to/{elsewhere}") == (403, "not_allowed")
-            before = films.connections
-            for uri in (elsewhere, "/etc/hostname", f"{films.url}/../a.mp4",
-                        f"https://127.0.0.1:{films.server_port}/a.mp4", "ftp://example.org/a"):  # fmt: skip
-                assert self.asked(served, uri) == (403, "not_allowed"), uri
-            assert films.connections == before
-            assert (local / "a.mp4").exists()
-            assert served.fetches._count == 0
-
-    def test_servers_that_do_not_answer_keep_no_film_out(self, tmp_path: Path) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as deaf:
-            address = f"http://127.0.0.1:{deaf.getsockname()[1]}"
-            words = ("--allow-uri", f"{address}/*", "--answer-s", "2")
-            with closing(Served(tmp_path, *words)) as served, ThreadPoolExecutor(2) as threads:
-                asked = [threads.submit(self.asked, served, f"{address}/a") for _ in range(served.options.queue)]
-                while served.fetches._count < served.options.queue:
-                    time.sleep(0.01)
-                assert served.post(FILM).status == 200
-                assert self.asked(served, f"{address}/a") == (503, "full")
-                assert [future.result() for future in asked] == [(504, "answer_deadline")] * served.options.queue
