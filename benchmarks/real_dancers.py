@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common import save, table
-from benchmarks.synchrony import audio_rows, pose_rows
+from benchmarks.synchrony import audio_rows, moved, pose_rows
 from models.extractors.audio.networks import SAMPLE_HZ
 from pipeline.core.options import DecodeLimits, SamplingOptions
 from pipeline.decode.pool import Chunk, DecodeJob, DecodePool, Sound
@@ -74,11 +74,7 @@ class RealClip:
         return self.with_sound(self.sound, self.heard)
 
     def shifted(self, by_s: float) -> Synchrony | None:
-        silence = np.zeros(round(abs(by_s) * SAMPLE_HZ), np.float32)
-        parts = [silence, self.sound[: -len(silence)]] if by_s > 0 else [self.sound[len(silence) :], silence]
-        end_s = len(self.sound) / SAMPLE_HZ
-        start, end = (min(max(at + by_s, 0.0), end_s) for at in self.heard)
-        return self.with_sound(np.concatenate(parts), (start, end))
+        return self.with_sound(*moved(self.sound, self.heard, by_s))
 
     def swapped(self, other: "RealClip") -> Synchrony | None:
         sound = other.sound[: len(self.sound)]
@@ -134,10 +130,10 @@ def judge(clip: RealClip, others: list[RealClip]) -> dict[str, Any]:
         middle = len(found.lag_s) // 2
         first, second = (np.nanmean(half) for half in (found.lag_s[:middle], found.lag_s[middle:]))
         judged["halves agree"] = bool(abs(wrapped(first - second, found.period_s)) < CLOSE_S)
-        moved = [(by, clip.shifted(by)) for by in SHIFTS_S]
+        later = [(by, clip.shifted(by)) for by in SHIFTS_S]
         follows = [
             other is not None and abs(wrapped(other.clip_lag_s - found.clip_lag_s + by, found.period_s)) < CLOSE_S
-            for by, other in moved
+            for by, other in later
         ]
         judged["shifted: lag follows"] = f"{sum(follows)} of {len(follows)}"
     return judged

@@ -117,14 +117,17 @@ def derive(clip: MadeClip, sound: np.ndarray | None = None, heard: tuple[float, 
     return SYNCHRONY.derive({"pose": clip.pose, "audio": audio})
 
 
+def moved(sound: np.ndarray, heard: tuple[float, float], by_s: float) -> tuple[np.ndarray, tuple[float, float]]:
+    """A sound `by_s` later, as long as before, and from where to where it is heard."""
+    silence = np.zeros(round(abs(by_s) * SAMPLE_HZ), np.float32)
+    parts = [silence, sound[: -len(silence)]] if by_s > 0 else [sound[len(silence) :], silence]
+    end_s = len(sound) / SAMPLE_HZ
+    return np.concatenate(parts), (max(0.0, heard[0] + by_s), min(end_s, heard[1] + by_s))
+
+
 def shifted(clip: MadeClip, shift_s: float) -> SynchronyRows | None:
     """The clip's synchrony with its sound `shift_s` later."""
-    by = round(abs(shift_s) * SAMPLE_HZ)
-    silence = np.zeros(by, np.float32)
-    parts = [silence, clip.sound[:-by]] if shift_s > 0 else [clip.sound[by:], silence]
-    start, end = heard_interval(clip.script)
-    end_s = len(clip.sound) / SAMPLE_HZ
-    return derive(clip, np.concatenate(parts), (max(0.0, start + shift_s), min(end_s, end + shift_s)))
+    return derive(clip, *moved(clip.sound, heard_interval(clip.script), shift_s))
 
 
 def swapped(clip: MadeClip, other: MadeClip) -> SynchronyRows | None:
