@@ -59,7 +59,7 @@ def main() -> None:
     options = parser.parse_args()
     workspace = options.workspace or f"{options.folder}-workspace"
     run = Run.of("", find_run(workspace, options.run)).place if options.run else build(options, workspace)
-    dataset = f"datasets/{Run(workspace, run).read_about()['dataset']}"
+    dataset = f"datasets/{Run(workspace, run).about['dataset']}"
     candidates = read_candidates(Run(workspace, run), RecommendOptions())
     if not candidates.clips["unseen"].all():
         raise SystemExit(

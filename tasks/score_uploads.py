@@ -42,7 +42,7 @@ class ScoreUploads(ExtractOptions):
 
     @property
     def modalities(self) -> str:  # type: ignore[override]  # here no option: the run's
-        return ",".join(self.run_folder.read_about()["data"]["features"])
+        return ",".join(self.run_folder.about["data"]["features"])
 
     def choose_features(self) -> Features:
         return run_features(self.run_folder, self.run_id, self._profile())
@@ -75,7 +75,7 @@ class ScoreUploads(ExtractOptions):
         batches = self.ingested()
         if batches is None:
             return None
-        run = [self.run_folder.id, self.run_folder.read_about()["finished_at"]]
+        run = [self.run_folder.id, self.run_folder.about["finished_at"]]
         return fingerprint({"version": UPLOADS_VERSION, "run": run, "batches": batches, "level": self.level})
 
     def uploads_folder(self) -> DatasetFolder:

@@ -55,7 +55,7 @@ def compare_runs(workspace: str, first: str, second: str, resamples: int = RESAM
     """
     if first == second:
         raise DataError(f"{first} was named twice; comparing takes two runs")
-    runs = [Run.of(workspace, run_id).read_about() for run_id in (first, second)]
+    runs = [Run.of(workspace, run_id).about for run_id in (first, second)]
     kinds = [run["label"]["kind"] for run in runs]
     if kinds[0] != kinds[1]:
         raise DataError(

@@ -74,7 +74,7 @@ def read_contents(run_folder: Run, modalities: Sequence[str] = (), biometrics: b
         OptionError: the dataset does not have a modality.
         WorkspaceError: the run is of another schema, or a file is damaged or not there, as of a run not yet scored.
     """
-    run = run_folder.read_about()
+    run = run_folder.about
     dataset = DatasetFolder.of(run_folder.workspace, run["dataset"])
     if lacking := [name for name in (CLIPS, STATISTICS) if not dataset.has(name)]:
         raise WorkspaceError(f"{dataset.file(lacking[0])} is not there; BuildVDV makes it again")

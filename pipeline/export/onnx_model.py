@@ -140,7 +140,7 @@ def graph_inputs(model: Vdv, run_folder: Run, rows: list[int] | None = None) -> 
 
     rows: of the run's dataset; None: CHECKED_CLIPS of them, evenly.
     """
-    folder = DatasetFolder.of(run_folder.workspace, run_folder.read_about()["dataset"])
+    folder = DatasetFolder.of(run_folder.workspace, run_folder.about["dataset"])
     dataset = ClipDataset(folder, model.config, training=False)
     dataset.inputs = model.inputs
     chosen = evenly(len(dataset.clips), CHECKED_CLIPS).tolist() if rows is None else rows

@@ -34,7 +34,7 @@ def choose_references(run_folder: Run, clip_id: str) -> References:
         OptionError: no such clip, or the run has no skeletons.
         DataError: the clip shows nobody, or its challenge has too few clips to compare it with.
     """
-    run = run_folder.read_about()
+    run = run_folder.about
     if "pose" not in run["config"]["modalities"] or "pose" not in run["features"]:
         raise OptionError(
             f"{run_folder.place} was made without the pose modality: feedback needs skeletons; train a run with pose"

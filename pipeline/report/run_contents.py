@@ -90,7 +90,7 @@ def read_run_contents(dataset_folder: DatasetFolder, run_folder: Run) -> RunCont
     clips = clips.rename(columns={"percentile": "trained_towards"})
     return RunContents(
         run_id=run_folder.id,
-        run=run_folder.read_about(),
+        run=run_folder.about,
         statistics=dataset_folder.read_statistics(),
         metrics=run_folder.read_json(METRICS),
         clips=pd.concat([clips, scores.reset_index(drop=True)], axis=1),

@@ -39,7 +39,8 @@ class Run(Folder):
     def of(cls, workspace: str, run_id: str) -> "Run":
         return cls(workspace, f"{RUNS}/{run_id}")
 
-    def read_about(self) -> dict:
+    @property
+    def about(self) -> dict:
         """Content of run.json, as written by pipeline.runs.train.
 
         Raises:
@@ -51,11 +52,6 @@ class Run(Folder):
                 f"{self.file(RUN)} is of schema {about['schema']}, this version reads {RUN_SCHEMA}; train anew"
             )
         return about
-
-    @property
-    def about(self) -> dict:
-        """What made the run: the same, as users of `Workspace.run` read it."""
-        return self.read_about()
 
     @property
     def report(self) -> str:

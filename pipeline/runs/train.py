@@ -145,7 +145,7 @@ def load_run(run_folder: Run, device: torch.device) -> tuple[Vdv, dict]:
     Raises:
         WorkspaceError: the run is of another schema or damaged, or its files do not belong together.
     """
-    run = run_folder.read_about()
+    run = run_folder.about
     model = Vdv(VdvConfig.from_dict(run["config"]), {name: InputSpec(**spec) for name, spec in run["features"].items()})
     weights, _ = read_tensors(run_folder.file(MODEL))
     try:

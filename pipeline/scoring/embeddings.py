@@ -40,7 +40,7 @@ def read_embeddings(dataset_folder: DatasetFolder, run_folder: Run, device: "tor
         DataError: the run was trained on another dataset.
         WorkspaceError: a file is missing, damaged or of another schema.
     """
-    run = run_folder.read_about()
+    run = run_folder.about
     dataset_id = dataset_folder.id
     if run["dataset"] != dataset_id:
         raise DataError(
@@ -62,7 +62,7 @@ def read_upload_embeddings(
         DataError: another run scored the uploads.
         WorkspaceError: as `read_embeddings`.
     """
-    run = run_folder.read_about()
+    run = run_folder.about
     of_run = _layers_of_run(run_folder, run, device)
     layers, scores = _encode(uploads_folder, run_folder, device)
     table = uploads_folder.read_table(SCORES)

@@ -61,7 +61,7 @@ def read_candidates(run_folder: Run, options: RecommendOptions) -> Candidates:
     its likes were seen: where there are folds by creator, the score of the fold's model replaces it, which saw nothing
     of the creator (`unseen`). What a run has learned of the context is left out: it is not of the content.
     """
-    run = run_folder.read_about()
+    run = run_folder.about
     folder = options.folder(run_folder.workspace, run)
     clips = folder.read_clips()
     scores = (folder if options.uploads else run_folder).read_table(SCORES).set_index("clip_id")

@@ -119,7 +119,7 @@ def check_options(run_folder: Run, options: RecommendOptions) -> None:
     """
     from pipeline.dataset.folder import CLIPS
 
-    run = run_folder.read_about()
+    run = run_folder.about
     folder = options.folder(run_folder.workspace, run)
     scores_folder = folder if options.uploads else run_folder
     if options.uploads and not scores_folder.has(SCORES):

@@ -20,7 +20,7 @@ def run_profile(run_folder: Run, name: str, given: str = "") -> Profile:
     """
     if given:
         return load_profile(given)
-    stated = " and ".join(run_folder.read_about()["profiles"])
+    stated = " and ".join(run_folder.about["profiles"])
     try:
         return load_profile(stated)
     except ProfileError as error:
@@ -39,7 +39,7 @@ def run_features(run_folder: Run, name: str, profile: Profile) -> Features:
     Raises:
         DataError: the run learned from others.
     """
-    run = run_folder.read_about()
+    run = run_folder.about
     made = run["data"]["features"]
     features = Features.of(profile, ",".join(made))
     others = [spec.modality for spec in features.specs if made[spec.modality] not in (None, spec.fingerprint)]

@@ -37,7 +37,7 @@ class Compared:
 
     @classmethod
     def of(cls, run_folder: Run) -> "Compared":
-        run = run_folder.read_about()
+        run = run_folder.about
         dataset = DatasetFolder.of(run_folder.workspace, run["dataset"])
         table = dataset.read_table_if_there(REFERENCES)
         references = None if table is None else pa.Table.from_pandas(table, REFERENCES_SCHEMA, preserve_index=False)

@@ -66,7 +66,7 @@ class Recommend(luigi.Task):
         from pipeline.scoring.embeddings import read_embeddings, read_upload_embeddings
         from pipeline.scoring.recommendation import write_recommendation
 
-        run = run_folder.read_about()
+        run = run_folder.about
         if run["untrained"]:
             from pipeline.runs.train import warn_if_untrained
 

@@ -74,7 +74,7 @@ class ActionFeedback(luigi.Task):
 
         run_folder = Run.of(self.workspace, find_run(self.workspace, self.run_id))
         command = Command.begin(self.workspace, self.task_family)
-        run = run_folder.read_about()
+        run = run_folder.about
         if run["untrained"]:
             from pipeline.runs.train import warn_if_untrained
 

@@ -92,7 +92,7 @@ def test_a_model_that_scores_otherwise_is_not_kept(
         path.write_bytes((exported / "model.onnx").read_bytes())
 
     monkeypatch.setattr(onnx_model, "write_graph", write_other)
-    monkeypatch.setattr(onnx_model, "load_run", lambda *_: (other, run.read_about()))
+    monkeypatch.setattr(onnx_model, "load_run", lambda *_: (other, run.about))
     with pytest.raises(DataError, match="is not kept"):
         export_model(run, tmp_path / "out")
     assert not list(tmp_path.iterdir())

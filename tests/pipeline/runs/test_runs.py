@@ -152,4 +152,4 @@ def test_links_are_not_followed_out_of_the_runs_folder(tmp_path: Path) -> None:
 def test_a_run_of_another_schema_is_not_read(tmp_path: Path) -> None:
     add_run(str(tmp_path), A, schema=2)
     with pytest.raises(WorkspaceError, match=f"schema 2, this version reads {RUN_SCHEMA}; train anew"):
-        Run(str(tmp_path), f"runs/{A}").read_about()
+        _ = Run(str(tmp_path), f"runs/{A}").about
