@@ -86,10 +86,11 @@ def pretend_done(folder: Path, clips: int) -> None:
                 Path(shard_path(place, shard)).touch()
             record_sizes(place)
     dataset_folder, run_folder = build.dataset_folder(), build.run_folder()
-    statistics = {"status": {"ok": 0, "partial": 0, "failed": 0}, "copies": {"of_a_file": 0, "near": 0}}
+    status = {"ok": 0, "partial": 0, "failed": 0}
+    statistics = {"status": status, "without": {}, "copies": {"of_a_file": 0, "near": 0}}
     dataset_folder.write_json("statistics.json", statistics)
     rows = pa.table({"clip_id": [f"clip{place}" for place in range(clips)]})
-    for name in ("clips.parquet", "faces.parquet"):
+    for name in ("clips.parquet", "faces.parquet", "references.parquet"):
         dataset_folder.write_table(name, rows)
     for name in ("held_out.parquet", "folds.parquet", "scores.parquet"):
         run_folder.write_table(name, rows)

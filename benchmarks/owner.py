@@ -126,7 +126,8 @@ def watch_extractor(watch: Stopwatch, extractor: Any, stack: ExitStack) -> None:
             part(extractor._cascade, network, NETWORKS)
         part(extractor, "_cascade", "face: search")
     else:
-        part(extractor._network, "_run", NETWORKS)
+        part(extractor._network, "_embed", NETWORKS)
+        part(extractor._network._head, "forward", NETWORKS)
     part(extractor, "prepare", f"{modality}: input")
     part(extractor, "launch", f"{modality}: launch")
     part(extractor, "collect", f"{modality}: results")

@@ -1,8 +1,8 @@
 """Networks compiled for a processor by OpenVINO: up to twice as fast as torch runs them, equal but for rounding.
 
 torch's graph is read by OpenVINO's front end for it; batch norms, activations and constants are folded into the
-convolutions, and weights laid out once as the kernels read them. Numbers are float32 throughout, also on processors
-that could round them to bfloat16. On a GPU networks stay torch's own.
+convolutions, and weights laid out once as the kernels read them. Numbers are float32, but for networks that give up
+some of their digits for speed on processors that compute in bfloat16. On a GPU networks stay torch's own.
 """
 
 import warnings
@@ -15,15 +15,19 @@ from torch import Tensor, nn
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 
-def compiled(network: nn.Module, device: torch.device, sides_vary: bool = False) -> Callable[[Tensor], Any]:
+def compiled(
+    network: nn.Module, device: torch.device, sides_vary: bool = False, embeds: bool = False
+) -> Callable[[Tensor], Any]:
     """A function that computes what `network` computes from one tensor: compiled on a CPU, else `network` itself.
 
     Args:
         network: in eval mode, on `device`, its weights final by the first call and without gradients. Its results are
             tensors, or tuples and lists of them and of None.
         sides_vary: whether inputs [B, C, H, W] have many heights and widths, which costs a tenth of the speed.
+        embeds: whether results are embeddings, which bear bfloat16 (1 - cosine about 1e-5) where the processor has it;
+            coordinates and what is held against a threshold do not.
     """
-    return CompiledNetwork(network, sides_vary) if device.type == "cpu" else network
+    return CompiledNetwork(network, sides_vary, embeds) if device.type == "cpu" else network
 
 
 class CompiledNetwork:
@@ -32,23 +36,24 @@ class CompiledNetwork:
     For one thread at a time. It uses as many processor cores as torch did at the first call.
     """
 
-    def __init__(self, network: nn.Module, sides_vary: bool = False):
+    def __init__(self, network: nn.Module, sides_vary: bool = False, embeds: bool = False):
         self._network = network
         self._sides_vary = sides_vary
+        self._precision = "bf16" if embeds and computes_bfloat16() else "f32"
         self._compiled: dict[Sequence[int], _Compiled] = {}
 
     def __call__(self, inputs: Tensor) -> Any:
         """What the network returns. inputs: float32 [B, C, H, W], in memory contiguous or channels last."""
         shape = tuple(inputs.shape[:2]) if self._sides_vary else tuple(inputs.shape)
         if shape not in self._compiled:
-            self._compiled[shape] = _Compiled(self._network, inputs, self._sides_vary)
+            self._compiled[shape] = _Compiled(self._network, inputs, self._sides_vary, self._precision)
         return self._compiled[shape](inputs)
 
 
 class _Compiled:
     """A network compiled for one shape of inputs, or for all with its batch and channels."""
 
-    def __init__(self, network: nn.Module, example: Tensor, sides_vary: bool):
+    def __init__(self, network: nn.Module, example: Tensor, sides_vary: bool, precision: str):
         import openvino
         from openvino.frontend import FrontEndManager
         from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
@@ -65,7 +70,7 @@ class _Compiled:
         shape = [*example.shape[:2], -1, -1] if sides_vary else list(example.shape)
         model.reshape({model.inputs[0]: openvino.PartialShape(shape)})
         options = {
-            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_PRECISION_HINT": precision,
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
             "NUM_STREAMS": 1,
             "ENABLE_CPU_PINNING": False,  # decode workers and other owners need the same cores
@@ -97,6 +102,11 @@ class _Flat:
         leaves, self.tree = tree_flatten(self._network(inputs))
         self.leaves = [isinstance(leaf, Tensor) for leaf in leaves]
         return tuple(leaf for leaf in leaves if isinstance(leaf, Tensor))
+
+
+def computes_bfloat16() -> bool:
+    """Whether this machine's processor multiplies in bfloat16: Intel's from 2020 (Cooper Lake) on, AMD's from Zen 4."""
+    return "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 @cache

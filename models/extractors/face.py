@@ -62,7 +62,7 @@ class FaceExtractor(Extractor):
         network = embedding_network(architecture, state, seed)
         self._network = network.to(device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
         halve_weights(self._network, device)
-        self._embed = compiled(self._network, device)
+        self._embed = compiled(self._network, device, embeds=True)
 
     @torch.inference_mode()
     def prepare(self, frames: Tensor) -> Prepared:

@@ -96,16 +96,6 @@ def _statistics(device: torch.device) -> tuple[Tensor, Tensor]:
     return mean, std
 
 
-class _FeatureAndLogits(nn.Module):
-    def __init__(self, trunk: nn.Module, head: nn.Module):
-        super().__init__()
-        self.trunk, self.head = trunk, head
-
-    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        feature = self.trunk(inputs)
-        return feature, self.head(feature)
-
-
 class ResNet:
     """A ResNet that returns the pooled feature and the logits; it pads batches to one shape."""
 
@@ -147,7 +137,7 @@ class ResNet:
         self._head = head.to(device).eval().requires_grad_(False)
         for part in (self._trunk, self._head):
             halve_weights(part, device)
-        self._run = compiled(_FeatureAndLogits(self._trunk, self._head), device)
+        self._embed = compiled(self._trunk, device, embeds=True)
 
     @torch.inference_mode()
     def __call__(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
@@ -156,5 +146,6 @@ class ResNet:
         batch = pad_batch(inputs, self.batch_size).to(self.device).contiguous(memory_format=torch.channels_last)
         batch = normalised(batch)
         with autocast(self.device):
-            feature, logits = self._run(batch)
+            feature = self._embed(batch)
+            logits = self._head(feature)
         return feature[:count].float(), logits[:count].float()

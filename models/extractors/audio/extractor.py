@@ -61,7 +61,7 @@ class AudioExtractor(SoundExtractor):
         network.eval().requires_grad_(False)
         halve_weights(network, device)
         self._network = network
-        self._run = compiled(network, device)
+        self._run = compiled(network, device, embeds=True)
 
     def grid(self, samples: int) -> tuple[np.ndarray, np.ndarray]:
         """Number int32 [T] and centre float32 [T], seconds, of each window of so many samples."""

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import torch
 
 from models.extractors.appearance import AppearanceExtractor
@@ -6,6 +7,7 @@ from models.extractors.resnet import Preprocessing
 from tests.models.extractors.test_resnet import PUBLISHERS, feature_and_logits, trained
 
 CPU = torch.device("cpu")
+pytestmark = pytest.mark.usefixtures("float32")
 
 
 def test_every_frame_gives_the_feature_that_torchvisions_network_passes_to_its_classifier() -> None:

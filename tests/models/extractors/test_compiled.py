@@ -6,8 +6,11 @@ import pytest
 import torch
 from openvino_telemetry import Telemetry
 from torch import Tensor, nn
+from torch.nn import functional
 
-from models.extractors.compiled import CompiledNetwork, compiled
+from models.extractors.audio.extractor import AudioExtractor
+from models.extractors.compiled import CompiledNetwork, compiled, computes_bfloat16
+from pipeline.modalities.registry import build_extractor, load_profile
 
 CPU = torch.device("cpu")
 
@@ -74,6 +77,38 @@ def test_the_inputs_are_left_as_they_are_and_a_picture_does_not_depend_on_the_ot
     assert torch.equal(inputs, given)
     for part, turned in zip(whole[0] + whole[2], run(inputs.flip(0))[0] + run(inputs.flip(0))[2], strict=True):
         assert torch.equal(part, turned.flip(0))
+
+
+def inputs_of(extractor: Any) -> tuple[Tensor, list[None]]:
+    """A batch of what an extractor's network reads: smooth noise, as pictures are and sounds' spectra."""
+    generator = torch.Generator().manual_seed(2)
+    coarse = torch.rand((4, 1 if isinstance(extractor, AudioExtractor) else 3, 8, 8), generator=generator)
+    if isinstance(extractor, AudioExtractor):
+        return 60 * functional.interpolate(coarse, size=(100, 64), mode="bicubic") - 80, [None] * 4
+    return (255 * functional.interpolate(coarse, size=(160, 160), mode="bicubic").clip(0, 1)).byte(), [None] * 4
+
+
+@pytest.mark.skipif(not computes_bfloat16(), reason="this processor does not compute in bfloat16")
+@pytest.mark.parametrize("modality", ["appearance", "scene", "face", "audio"])
+def test_embeddings_of_trained_networks_bear_bfloat16(modality: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def embeddings() -> Tensor:
+        extractor = build_extractor(modality, load_profile("demo"), CPU)
+        found = extractor.launch(*inputs_of(extractor))
+        return (found if isinstance(found, Tensor) else found[0]).double()
+
+    rounded = embeddings()
+    monkeypatch.setattr("models.extractors.compiled.computes_bfloat16", lambda: False)
+    exact = embeddings()
+    assert not torch.equal(rounded, exact)
+    assert 1 - torch.cosine_similarity(rounded, exact).min() < 1e-4
+    apart = torch.pdist(exact)  # in float16 alone a thousandth of it would be lost
+    assert (rounded - exact).norm(dim=1).max() < 0.05 * apart.min()
+
+
+def test_what_is_no_embedding_keeps_its_digits(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("models.extractors.compiled.computes_bfloat16", lambda: True)
+    inputs = pictures(2, 3, 12, 12)
+    assert_equal(compiled(network, CPU)(inputs), network(inputs))
 
 
 def test_other_devices_run_the_network_itself(network: Network) -> None:

@@ -33,7 +33,7 @@ def trained() -> InceptionResnetV1:
 
 
 @pytest.fixture(scope="module")
-def extractor() -> FaceExtractor:
+def extractor(float32: None) -> FaceExtractor:
     return FaceExtractor(trained().state_dict(), device=CPU, batch_size=4)
 
 

@@ -14,6 +14,7 @@ from models.extractors.scene import SCENE_PREPROCESSING
 from tests.support.real_frames import sampled
 
 CPU = torch.device("cpu")
+pytestmark = pytest.mark.usefixtures("float32")
 SIZES = ["mmdeploy_dance", "animatex_dance_1", "mmhuman3d_single"]  # 640x368, 512x758, 1080x1920
 
 

@@ -8,6 +8,7 @@ from models.extractors.scene import SceneExtractor
 from tests.models.extractors.test_resnet import PUBLISHERS, feature_and_logits, trained
 
 CPU = torch.device("cpu")
+pytestmark = pytest.mark.usefixtures("float32")
 
 
 def test_the_table_holds_the_publishers_365_categories() -> None:

@@ -23,6 +23,7 @@ from models.extractors.scene import SceneExtractor
 from tests.support.real_frames import sampled
 
 CPU = torch.device("cpu")
+pytestmark = pytest.mark.usefixtures("float32")
 RTMO = "rtmo-t_8xb32-600e_body7-416x416"
 # The face search waits after each of three networks and three suppressions.
 FACE_WAITS = 6
