@@ -37,15 +37,20 @@ def machine() -> dict:
     }
 
 
+def result_path(name: str) -> Path:
+    """results/<name>-<machine>.json of this machine."""
+    about = machine()
+    slug = re.sub(r"[^a-z0-9]+", "-", f"{about['gpu'] or about['cpu']} {about['cores']} cores".lower()).strip("-")
+    return RESULTS / f"{name}-{slug}.json"
+
+
 def save(name: str, results: dict, keep_others: bool = False) -> Path:
     """Writes results/<name>-<machine>.json and says where.
 
     keep_others: what an earlier run found and this one did not ask for stays as it was.
     """
-    about = machine()
-    slug = re.sub(r"[^a-z0-9]+", "-", f"{about['gpu'] or about['cpu']} {about['cores']} cores".lower()).strip("-")
+    about, path = machine(), result_path(name)
     RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}-{slug}.json"
     before = json.loads(path.read_text()) if keep_others and path.exists() else {}
     path.write_text(json.dumps({**before, "machine": about, **results}, indent=1) + "\n")
     print(f"written: benchmarks/results/{path.name}")

@@ -6,6 +6,7 @@ cpu        extraction on a CPU: every operation is the owner's
 counted    extraction on a make-believe device (benchmarks.counted_device), on which the code does as beside a GPU. What
            a GPU would compute is left out of the times; in its place stands how many operators it is given, and how
            often the owner waits for it.
+cuda       where there is a GPU, in place of both: the owner's own time beside it, in which its waits are spent awake
 
 Times are of the owner's main thread, the one that feeds the networks; `other threads` are the rest of its process,
 which share Python's lock with it. Decode workers and other processes are not counted. Untrained pose weights are
@@ -212,9 +213,9 @@ def main() -> None:
         ingest = read_ingest(run_ingest(folder, batch, 1, DecodeLimits()))
         clips = [clip for clip in ingest.clips if clip.shard]
         pictures = [torch.from_numpy(frames) for frames in some_frames(clips, sampling, 3).values()]
-        for side in ("cpu", "counted"):
+        for side in ("cuda",) if torch.cuda.is_available() else ("cpu", "counted"):
             with ExitStack() as stack:
-                device, counts = torch.device("cpu"), Counts()
+                device, counts = torch.device("cpu" if side == "counted" else side), Counts()
                 if side == "counted":
                     device, counts = stack.enter_context(counted_device())
                 extractors = set_up(profile, stirred, device, options.batch, pictures)
