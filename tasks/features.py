@@ -32,7 +32,7 @@ from pipeline.ingest.tombstones import read_tombstones
 from pipeline.modalities.registry import derived_modalities, extracted_names, load_profile
 from pipeline.runs.run import WITH_ADJUSTED
 from tasks.console import Progress, Summary
-from tasks.option_types import DeviceOption, NumberOption
+from tasks.option_types import ChoiceOption, DeviceOption, NumberOption
 from tasks.options import WorkspaceTask, changed_meanwhile
 from tasks.snapshots import BatchSnapshot, Retry, Snapshot, failed_before, ingest_table, take_snapshot
 from tasks.terminal_text import clips_text, dataset_text, demo_profile_text
@@ -97,9 +97,8 @@ class ExtractOptions(WorkspaceTask):
         description="processes that run the extractors' networks and share the decode processes, on each machine; 0:"
         " one a GPU of --device, or one on a CPU",
     )  # fmt: skip
-    engine = luigi.ChoiceParameter(
-        choices=["local", "ray"], default="local", significant=False,
-        description="where clips are extracted and folds trained: local, on this machine, or ray, on a Ray cluster",
+    engine = ChoiceOption(
+        "local", "ray", default="local", significant=False, description="where clips are extracted and folds trained"
     )  # fmt: skip
     ray_address = luigi.Parameter(
         default="auto", significant=False, description="the Ray cluster: auto, host:port of its head, or local"
@@ -153,6 +152,7 @@ class ExtractOptions(WorkspaceTask):
         return clip_counts(counts, clips)
 
     def check_options(self) -> None:
+        self.choose_features()  # the snapshot does, which comes after the rendering of a world
         if self.device not in ("auto", "cpu"):
             resolve_device(self.device)
 

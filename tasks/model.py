@@ -27,7 +27,7 @@ from pipeline.runs.runs import read_names
 from pipeline.training.loggers import parse_trackers
 from tasks.console import Progress, Summary, say
 from tasks.features import AssembleDataset, DatasetOptions
-from tasks.option_types import NumberOption, PatternsOption
+from tasks.option_types import ChoiceOption, NumberOption, PatternsOption
 from tasks.terminal_text import dataset_text, not_judged_text
 
 MODEL_VERSION = 14  # raised when the networks, the training or the scores change meaning
@@ -64,8 +64,10 @@ class RunStage(DatasetOptions):
         int, 0, 2**31 - 1, default=0, description="of the model's initialisation and of the order of training"
     )
     epochs = NumberOption(int, 1, 100_000, default=9, description="passes over the training clips")
-    protocol = luigi.ChoiceParameter(
-        choices=["kfold", "time", "leave-challenge-out"],
+    protocol = ChoiceOption(
+        "kfold",
+        "time",
+        "leave-challenge-out",
         default="kfold",
         description="how the training is judged: by folds of creators; on the latest 1/folds of the uploads, trained on"
         " those before; or on one challenge at a time, trained on the others",
@@ -300,11 +302,13 @@ class ReportOptions(RunStage):
     Another name does not even that: the page says what the run was called when it was made, and its id.
     """
 
-    report_faces = luigi.ChoiceParameter(
-        choices=["blur", "none", "show"],
+    report_faces = ChoiceOption(
+        "blur",
+        "none",
+        "show",
         default="blur",
         significant=False,
-        description="faces in the report: blur; none: no pictures of clips at all, only skeletons; show: as they are",
+        description="faces in the report; none: no pictures of clips at all, only skeletons; show: as they are",
     )
     report_films = NumberOption(
         int, 0, 10_000, default=120, significant=False,

@@ -24,6 +24,10 @@ T = TypeVar("T")
 RUN_HELP = "id or name of a run; --run for short"
 
 
+def _option(parameter: luigi.Parameter[Any]) -> str:
+    return "--" + parameter._attribute_name.replace("_", "-")  # Luigi notes it when the task's class is made
+
+
 class NumberOption(luigi.Parameter[NumberT], Generic[NumberT]):
     """A number from `minimum` to `maximum`, both included.
 
@@ -51,9 +55,21 @@ class NumberOption(luigi.Parameter[NumberT], Generic[NumberT]):
         return x
 
     def _wrong(self, given: object) -> OptionError:
-        option = "--" + self._attribute_name.replace("_", "-")  # Luigi notes it when the task's class is made
         what = "a whole number" if self._kind is int else "a number"
-        return OptionError(f"{option} is {given}; it takes {what} from {self._minimum} to {self._maximum}")
+        return OptionError(f"{_option(self)} is {given}; it takes {what} from {self._minimum} to {self._maximum}")
+
+
+class ChoiceOption(luigi.Parameter[str]):
+    """One of several words."""
+
+    def __init__(self, *choices: str, description: str, **rest: Any):
+        super().__init__(description=f"{' or '.join(choices)}: {description}", **rest)
+        self._choices = choices
+
+    def normalize(self, x: str) -> str:
+        if x not in self._choices:
+            raise OptionError(f"{_option(self)} is {x}; choose from {', '.join(self._choices)}")
+        return x
 
 
 class DeviceOption(luigi.Parameter[str]):

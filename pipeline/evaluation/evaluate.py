@@ -55,7 +55,7 @@ def cross_validate_run(
         about["reason"] = str(error)
         storage.remove(run_folder.file(FOLDS))
     else:
-        about |= {"folds": int(scores["fold"].nunique()), "clips": len(scores)}
+        about |= {"folds": int(scores["fold"].nunique()), "clips": int(scores[SCORE].notna().sum())}
         run_folder.write_table(FOLDS, scores)
     run_folder.write_json(FOLDS_ABOUT, about)
     clear(run_folder.file(CHECKPOINTS))

@@ -13,7 +13,7 @@ from pipeline.runs.purged import warn_if_purged
 from pipeline.runs.run import Run
 from pipeline.runs.runs import LATEST, find_run
 from tasks.console import Progress, Summary, finish
-from tasks.option_types import RUN_HELP, AskedOption, PatternsOption, progress_option
+from tasks.option_types import RUN_HELP, AskedOption, ChoiceOption, PatternsOption, progress_option
 
 OUT_HELP = "folder to write to, outside the workspace; it is not there, empty, or an earlier export, which is replaced"
 
@@ -57,8 +57,11 @@ class ExportDataset(ExportTask):
     films, go along only where they are asked for.
     """
 
-    to = luigi.ChoiceParameter(
-        choices=["huggingface", "webdataset", "fiftyone", "csv"],
+    to = ChoiceOption(
+        "huggingface",
+        "webdataset",
+        "fiftyone",
+        "csv",
         description="huggingface: a folder for datasets.load_dataset; webdataset: tar shards; fiftyone: a"
         " FiftyOneDataset on disk; csv: one table, for spreadsheets and R",
     )
@@ -111,7 +114,7 @@ class ExportModel(ExportTask):
     run's own clips differ.
     """
 
-    to = luigi.ChoiceParameter(choices=["onnx"], description="onnx: a model.onnx with a description of its inputs")
+    to = ChoiceOption("onnx", description="a model.onnx with a description of its inputs")
 
     def run(self) -> None:
         from pipeline.export.onnx_model import export_model

@@ -16,6 +16,7 @@ from luigi.cmdline_parser import CmdlineParser
 from pipeline.core.errors import DataError, ManifestError, OptionError, ProfileError
 from pipeline.core.options import DecodeLimits
 from pipeline.modalities.registry import extracted_names
+from tasks.build import BuildVDV
 from tasks.features import AssembleDataset, ExtractBatch, IngestBatch
 from tasks.finished.recommend import Recommend
 from tasks.finished.runs import ActionFeedback
@@ -327,6 +328,36 @@ def test_a_number_that_an_option_does_not_take_is_named_with_what_it_takes(
         parser.get_task_obj()
     shown = float(value) if "a number" in wanted else value
     assert str(caught.value) == f"{option} is {shown}; it takes {wanted}"
+
+
+@pytest.mark.parametrize(
+    ("task", "option", "choices"),
+    [
+        ("BuildVDV", "--engine", "local, ray"),
+        ("BuildVDV", "--protocol", "kfold, time, leave-challenge-out"),
+        ("BuildVDV", "--report-faces", "blur, none, show"),
+        ("ExportDataset", "--to", "huggingface, webdataset, fiftyone, csv"),
+        ("ExportModel", "--to", "onnx"),
+    ],
+)
+def test_a_word_that_an_option_does_not_take_is_named_with_those_it_takes(
+    task: str, option: str, choices: str
+) -> None:
+    arguments = [task, "--run-id", "june", "--out", "out"] if task.startswith("Export") else [task]
+    with CmdlineParser.global_instance([*arguments, option, "other"]) as parser, pytest.raises(OptionError) as caught:
+        parser.get_task_obj()
+    assert str(caught.value) == f"{option} is other; choose from {choices}"
+
+
+@pytest.mark.parametrize(("option", "value"), [("profile", "none.toml"), ("modalities", "pose,smell")])
+def test_features_that_cannot_be_made_are_refused_before_a_world_is_rendered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str, value: str
+) -> None:
+    monkeypatch.chdir(tmp_path)  # the demo world is not there
+    task = BuildVDV(workspace="workspace", **{option: value})
+    assert not task.complete()
+    with pytest.raises((OptionError, ProfileError), match=f"{value}|smell"):
+        task.requires()
 
 
 def test_a_mistyped_number_ends_luigi_with_one_line_and_no_traceback(tmp_path: Path) -> None:
