@@ -6,35 +6,50 @@
 No pose network for real people comes with vdv, and MediaPipe's wheel has one (BlazePose full, Apache-2.0). It needs
 another numpy than vdv, so it runs in a Python of its own on the frames that vdv's decoder samples.
 
-Nobody has labelled how these people keep time. What can be asked without labels, of each clip with a tempo:
+Nobody has labelled how these people keep time. What can be asked without labels, of each clip with a tempo (of one
+without, a show that changes its music, of its pieces of 10 s):
 
     known     a lag is known over the whole clip, and in how many windows
     halves    the lags of the clip's halves agree
     shifted   with the sound moved by 0.2 to 0.6 s, the lag moves as far, modulo a beat
     swapped   with the sound of each other clip a lag is known, too: then it means nothing
+    by chance with a steady beat that parts from the music's by a beat and more, a lag is known: 5 % at most
+    p of ...  the F test of a wave of one, two and four beats in the limbs' mean speed, and of one in the trunk's ups
+              and downs, against the frequencies beside it
+    apart     by how much the two halves of a clip differ in the phase of the wave of one beat, s
 """
 
 import argparse
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.stats import f as f_distribution
 
 from benchmarks.common import save, table
 from benchmarks.synchrony import audio_rows, moved, pose_rows
 from models.extractors.audio.networks import SAMPLE_HZ
+from models.virality.config import VdvConfig
+from models.virality.skeleton import COCO17, normalise
 from pipeline.core.options import DecodeLimits, SamplingOptions
 from pipeline.decode.pool import Chunk, DecodeJob, DecodePool, Sound
 from pipeline.ingest.manifest import read_manifests
 from pipeline.modalities.audio import AudioRows
 from pipeline.modalities.pose import PoseRows
 from pipeline.modalities.synchrony import SYNCHRONY
-from pipeline.music.synchrony import Synchrony, wrapped
+from pipeline.modalities.tracks import lead_of
+from pipeline.music.kinematics import limb_steps
+from pipeline.music.synchrony import Music, Pulse, Synchrony, find_pulse, wrapped
 
+PIECE_S = 10.0
+CHANCE_PERIODS_S = np.linspace(0.38, 0.75, 30)  # of steady beats that are not the music's
+WAVES_BEATS = (1, 2, 4)
+TRUNK = [COCO17.joints.index(f"{side}_{joint}") for side in ("left", "right") for joint in ("shoulder", "hip")]
+_NEIGHBOURS = (-2, -1, 1, 2)  # frequencies that the noise is taken from, in units of one over the clip's duration
 SHIFTS_S = (-0.6, -0.5, -0.4, -0.3, -0.2, 0.2, 0.3, 0.4, 0.5, 0.6)
 CLOSE_S = 0.05  # lags this near one another agree
 # COCO-17 in MediaPipe's 33 landmarks. Of several people it follows one.
@@ -81,6 +96,31 @@ class RealClip:
         start, end = other.heard
         return self.with_sound(sound, (start, min(end, len(sound) / SAMPLE_HZ)))
 
+    def by_chance(self, own: Synchrony) -> list[bool]:
+        """Whether a lag is known with steady beats that part from the music's by a beat and more, of each of them."""
+        audio, end_s = self.audio(), float(own.end_s[-1])
+        found = []
+        for period_s in CHANCE_PERIODS_S[np.abs(1 / CHANCE_PERIODS_S - 1 / own.period_s) * end_s >= 1]:
+            beats = np.arange(0, end_s, period_s).astype(np.float32)
+            steady = replace(audio, beats=beats, beat_confidence=np.ones_like(beats))
+            rows: Any = SYNCHRONY.derive({"pose": self.pose, "audio": steady})
+            found.append(rows is not None and is_known(rows.synchrony))
+        return found
+
+    def pieces(self) -> list["RealClip"]:
+        """The clip, or, where its music changes and has no tempo, its pieces of PIECE_S."""
+        if self.audio().tempo > 0 or self.heard[1] < 2 * PIECE_S:
+            return [self]
+        (lead,), seconds = self.pose.tracks, self.pose.grid.timestamp
+        cut = []
+        for start in np.arange(self.heard[0], self.heard[1] - PIECE_S, PIECE_S):
+            inside = (seconds >= start) & (seconds < start + PIECE_S)
+            pose = pose_rows(f"{self.clip_id} from {start:.0f} s", seconds[inside] - start, lead.keypoints[inside])
+            at = round(start * SAMPLE_HZ)
+            sound = self.sound[at : at + round(PIECE_S * SAMPLE_HZ)]
+            cut.append(RealClip(pose.clip_id, pose, sound, (0.0, PIECE_S)))
+        return cut
+
 
 def decoded(manifest: str) -> Iterator[tuple[str, np.ndarray, np.ndarray, Sound]]:
     """Of each clip with sound: id, frames uint8 RGB [T, H, W, 3], seconds [T], and the sound, valid until the next."""
@@ -115,6 +155,54 @@ def is_known(synchrony: Synchrony | None) -> bool:
     return synchrony is not None and bool(np.isfinite(synchrony.clip_lag_s))
 
 
+def local_test(beat: np.ndarray, row: np.ndarray, beats: float) -> tuple[float, float]:
+    """Test of a wave against the frequencies beside its own: p, of as strong a one in a flat spectrum; phase, radians.
+
+    Args:
+        beat: [N] the music's phase.
+        row: [N] of motion.
+        beats: the wave's period.
+    """
+
+    def fitted(frequency: float) -> np.ndarray:
+        angle = 2 * np.pi * frequency * beat
+        design = np.stack([np.ones_like(angle), np.cos(angle), np.sin(angle)], 1)
+        return np.linalg.lstsq(design, row, rcond=None)[0][1:]
+
+    apart = 1 / np.ptp(beat)
+    own, noise = fitted(1 / beats), [fitted(1 / beats + place * apart) for place in _NEIGHBOURS]
+    ratio = (own**2).sum() / max(np.mean([(wave**2).sum() for wave in noise]), 1e-12)
+    return float(f_distribution.sf(ratio, 2, 2 * len(noise))), float(np.arctan2(own[1], own[0]))
+
+
+def motion_rows(clip: RealClip, pulse: Pulse) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of the steps that are seen: the music's phase, the limbs' mean root speed, the trunk's speed down; [N] each."""
+    lead = lead_of(clip.pose.tracks)
+    assert lead is not None
+    posture = normalise(lead.keypoints, lead.valid, clip.pose.grid.timestamp, VdvConfig().min_joint_score)
+    steps = limb_steps(posture.seconds, posture.position, posture.seen)
+    roots = np.sqrt(steps.speed)
+    roots = (roots - np.nanmean(roots, 1, keepdims=True)) / (np.nanstd(roots, 1, keepdims=True) + 1e-9)
+    down = np.diff(posture.position[:, TRUNK, 1].mean(1)) / steps.duration_s
+    phase = pulse.phase(steps.seconds)
+    known = np.isfinite(roots).all(0) & np.isfinite(phase)
+    return phase[known], roots[:, known].mean(0), down[known]
+
+
+def judge_waves(clip: RealClip, audio: AudioRows) -> dict[str, Any]:
+    """Where in the motion the beat is: p of waves of the limbs' speed and of the trunk, and how far halves differ."""
+    pulse = find_pulse(Music(audio.beats, audio.beat_confidence, audio.onset, clip.heard))
+    assert pulse is not None
+    beat, speed, trunk = motion_rows(clip, pulse)
+    judged: dict[str, Any] = {f"p of {beats}": local_test(beat, speed, beats)[0] for beats in WAVES_BEATS}
+    judged["p of trunk"], _ = local_test(beat, trunk, 1)
+    early = beat < (beat[0] + beat[-1]) / 2
+    for name, row in (("speeds", speed), ("trunk", trunk)):
+        first, second = (local_test(beat[half], row[half], 1)[1] for half in (early, ~early))
+        judged[f"apart: {name}"] = abs(float(wrapped(first - second, 2 * np.pi))) / (2 * np.pi) * pulse.period_s
+    return judged
+
+
 def judge(clip: RealClip, others: list[RealClip]) -> dict[str, Any]:
     """What can be asked of a clip without labels: see the module."""
     audio, found = clip.audio(), clip.synchrony()
@@ -126,6 +214,8 @@ def judge(clip: RealClip, others: list[RealClip]) -> dict[str, Any]:
         return judged
     judged |= {"strength": found.clip_strength, "windows known": int(np.isfinite(found.lag_s).sum())}
     judged |= {"windows": len(found.lag_s), "period s": found.period_s}
+    chance = clip.by_chance(found)
+    judged |= {"by chance": f"{sum(chance)} of {len(chance)}"} | judge_waves(clip, audio)
     if is_known(found):
         middle = len(found.lag_s) // 2
         first, second = (np.nanmean(half) for half in (found.lag_s[:middle], found.lag_s[middle:]))
@@ -144,8 +234,11 @@ def main() -> None:
     parser.add_argument("--clips", required=True, help="a manifest of real clips")
     parser.add_argument("--mediapipe", required=True, help="a Python that can import mediapipe")
     arguments = parser.parse_args()
-    found = list(clips(arguments.clips, arguments.mediapipe))
-    judged = [judge(clip, [other for other in found if other is not clip]) for clip in found]
+    found = [clip.pieces() for clip in clips(arguments.clips, arguments.mediapipe)]
+    judged = []
+    for pieces in found:
+        others = [other for clip in found if clip is not pieces for other in clip]
+        judged += [judge(piece, others) for piece in pieces]
     columns = list(dict.fromkeys(name for row in judged for name in row))
     print(table([[row.get(name, "") for name in columns] for row in judged], columns))
     save("real-dancers", {"clips": judged})

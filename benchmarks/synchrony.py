@@ -191,17 +191,27 @@ def judge_sounds(judged: Sequence[Judged]) -> dict[str, float]:
 
 
 def judge_changes(clips: Sequence[MadeClip], judged: Sequence[Judged], usuals: dict, seed: int) -> dict[str, Any]:
-    """How often synchrony falls with the sound shifted or swapped, of the clips whose lag is known."""
+    """How often synchrony falls with the sound shifted or swapped, of the clips whose lag is known.
+
+    A shift brings some late dancers nearer, whose agreement has to rise: `shifted_would_fall` is in how many it would
+    fall of a perfect measure, `shifted_as_true` in how many it goes the way of the true lag. With the tracks that part
+    from the dance by a beat and more, a lag is known by chance only: `other_tempo_known`, of all clips.
+    """
     rng = np.random.default_rng((seed, 1))
-    shifts, swaps = [], []
+    shifts, swaps, by_chance = [], [], []
     for clip, one in zip(clips, judged, strict=True):
         shift = float(rng.choice((-1, 1)) * rng.uniform(*SHIFT_S))
         others = [other for other in clips if other.script.sound.track not in ("", clip.script.sound.track)]
         other = others[int(rng.integers(len(others)))]
-        if one.kind not in IN_TIME or one.found is None or not np.isfinite(one.found.clip_lag_s):
+        if one.kind not in IN_TIME or one.found is None:
             continue
         usual = usuals[clip.script.dance, half(clip)]
-        moved, alien = relate(shifted(clip, shift), usual), relate(swapped(clip, other), usual)
+        alien = relate(swapped(clip, other), usual)
+        if alien is not None and drift_beats(one.found, alien) >= 1:
+            by_chance.append(np.isfinite(alien.clip_lag_s))
+        if not np.isfinite(one.found.clip_lag_s):
+            continue
+        moved = relate(shifted(clip, shift), usual)
         shifts.append((one.true_s, one.true_s - shift, agreement(moved) < one.found.agreement))
         swaps.append(agreement(alien) < one.found.agreement)
     before, after, falls = (np.array(column) for column in zip(*shifts, strict=True))
@@ -209,13 +219,22 @@ def judge_changes(clips: Sequence[MadeClip], judged: Sequence[Judged], usuals: d
     return {
         "clips": len(falls),
         "shifted_falls": float(falls.mean()),
+        "shifted_would_fall": float(farther.mean()),
+        "shifted_as_true": float((falls == farther).mean()),
         "shifted_in_time": int(in_time.sum()),
         "shifted_in_time_falls": float(falls[in_time].mean()),
         "shifted_away": int(farther.sum()),
         "shifted_away_falls": float(falls[farther].mean()),
         "swapped_falls": float(np.mean(swaps)),
         "swapped_in_time_falls": float(np.mean(np.array(swaps)[in_time])),
+        "other_tempo": len(by_chance),
+        "other_tempo_known": float(np.mean(by_chance)),
     }
+
+
+def drift_beats(own: Synchrony, alien: Synchrony) -> float:
+    """Beats by which the alien music parts from the own while it is heard."""
+    return float(abs(1 / alien.period_s - 1 / own.period_s) * (alien.beats[-1] - alien.beats[0]))
 
 
 def judge_words(judged: Sequence[Judged]) -> dict[str, float]:

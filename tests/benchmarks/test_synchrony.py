@@ -27,6 +27,10 @@ def test_figures_of_a_small_world_are_good() -> None:
     assert lags["median_error_s"] < 0.02
     assert changes["shifted_in_time_falls"] > 0.85
     assert changes["swapped_in_time_falls"] > 0.85
+    assert changes["shifted_as_true"] > 0.85
+    assert abs(changes["shifted_would_fall"] - changes["shifted_falls"]) < 0.1
+    assert changes["other_tempo"] > 20
+    assert changes["other_tempo_known"] < 0.15
     assert figures["agreement"]["music"] > 0.3
     assert figures["agreement"].get("other_track", 0) < 0.15
 
