@@ -121,7 +121,7 @@ def _results_without_compiling(path: str, threads: int) -> None:
     torch.save(results(), path)
 
 
-HARMS: dict[str, Callable[[Path], None]] = {
+HARMS: dict[str, Callable[[Path], object]] = {
     "cut": lambda path: cut(path, 0.6),
     "empty": lambda path: path.write_bytes(b""),
     "flipped": lambda path: flip(path, path.stat().st_size // 2),
