@@ -42,7 +42,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "world").mkdir()
     write_options(folder / "world", WORLD)
     write_manifest(folder / "world", make_world(WORLD))
-    done = build(folder, "--decode-workers", "2")  # and so two folds at a time
+    done = build(folder)
     assert "report:" in done.output
     assert re.search(r"ranking: Spearman -?0\.\d\d \(.* to .*\) within a challenge, on 15 clips", done.output), (
         done.output
@@ -90,7 +90,7 @@ def test_the_same_seeds_give_the_same_scores_twice(built: Path) -> None:
     for path in sorted((built / "workspace" / latest["run"]).iterdir()):
         if path.is_file():
             path.unlink()
-    build(built)  # the folds one after the other, too
+    build(built)
     assert read_table(str(scores)).equals(before)
     assert read_table(str(scores.with_name("folds.parquet"))).equals(folds)
 
