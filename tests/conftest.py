@@ -8,7 +8,7 @@ import pytest
 
 # Before luigi.cmdline: where that is loaded already, it takes this process for the command and changes its import path.
 import tasks  # noqa: F401
-from tests.support.made_once import Workspaces
+from tests.support.made_once import Workspaces, shared_folder
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -47,6 +47,14 @@ def hard_clips() -> Path:
 def upload_clips() -> Path:
     """Folder of films as people upload them: mirrored, HDR, several streams, ...; `base.mp4` is the plain one."""
     return _folder("clips/uploads")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_networks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Networks are compiled once a test run, and not found compiled by another."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VDV_COMPILED", str(shared_folder(tmp_path_factory) / "compiled"))
+        yield
 
 
 @pytest.fixture(scope="session")

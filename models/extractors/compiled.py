@@ -5,6 +5,7 @@ convolutions, and weights laid out once as the kernels read them. Numbers are fl
 some of their digits for speed on processors that compute in bfloat16. On a GPU networks stay torch's own.
 """
 
+import logging
 import warnings
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -13,6 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
+
+from models.extractors import compiled_files
+from models.extractors.compiled_files import CompiledFile
+
+log = logging.getLogger(__name__)
 
 
 def compiled(
@@ -51,39 +57,67 @@ class CompiledNetwork:
 
 
 class _Compiled:
-    """A network compiled for one shape of inputs, or for all with its batch and channels."""
+    """A network compiled for one shape of inputs, or for all with its batch and channels; once a machine."""
 
     def __init__(self, network: nn.Module, example: Tensor, sides_vary: bool, precision: str):
-        import openvino
-        from openvino.frontend import FrontEndManager
-        from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
-
-        flat = _Flat(network)
-        with torch.inference_mode(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what a trace fixes: shapes, which are the same in every call
-            decoder = TorchScriptPythonDecoder(
-                torch.jit.trace(lambda inputs: flat(inputs), (example,), check_trace=False)
-            )
-        # By the front end rather than openvino.convert_model, which reports its use to the publisher.
-        front_end = FrontEndManager().load_by_framework("pytorch")
-        model = front_end.convert(front_end.load(decoder))
         shape = [*example.shape[:2], -1, -1] if sides_vary else list(example.shape)
-        model.reshape({model.inputs[0]: openvino.PartialShape(shape)})
         options = {
             "INFERENCE_PRECISION_HINT": precision,
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
             "NUM_STREAMS": 1,
             "ENABLE_CPU_PINNING": False,  # decode workers and other owners need the same cores
         }
-        self._request = _core().compile_model(model, "CPU", options).create_infer_request()
+        key = compiled_files.cache_key(network, shape=shape, options=options, processor=_processor())
+        kept = compiled_files.read(key)
+        model = _imported(kept, options) if kept else None
+        if kept is None or model is None:
+            model, leaves, tree = _compile(network, example, shape, options)
+            kept = CompiledFile(model.export_model().getvalue(), leaves, tree)
+            compiled_files.write(key, kept)
+        self._request = model.create_infer_request()
         self._outputs = range(len(model.outputs))
-        self._leaves, self._tree = flat.leaves, flat.tree
+        self._leaves, self._tree = kept.leaves, kept.tree
 
     def __call__(self, inputs: Tensor) -> Any:
         self._request.infer([inputs.contiguous().numpy()], share_inputs=True)
         # Copied, for the next call writes to the same memory.
         found = (torch.from_numpy(self._request.get_output_tensor(place).data.copy()) for place in self._outputs)
         return tree_unflatten([next(found) if is_tensor else None for is_tensor in self._leaves], self._tree)
+
+
+def _compile(
+    network: nn.Module, example: Tensor, shape: list[int], options: dict[str, Any]
+) -> tuple[Any, list[bool], TreeSpec]:
+    """OpenVINO's model; which of the network's results are tensors; and how they belong together."""
+    import openvino
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+    flat = _Flat(network)
+    with torch.inference_mode(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what a trace fixes: shapes, which are the same in every call
+        decoder = TorchScriptPythonDecoder(torch.jit.trace(lambda inputs: flat(inputs), (example,), check_trace=False))
+    # By the front end rather than openvino.convert_model, which reports its use to the publisher.
+    front_end = FrontEndManager().load_by_framework("pytorch")
+    model = front_end.convert(front_end.load(decoder))
+    model.reshape({model.inputs[0]: openvino.PartialShape(shape)})
+    return _core().compile_model(model, "CPU", options), flat.leaves, flat.tree
+
+
+def _imported(kept: CompiledFile, options: dict[str, Any]) -> Any:
+    """OpenVINO's model; None where it does not take what was kept."""
+    try:
+        return _core().import_model(kept.model, "CPU", options)
+    except RuntimeError as error:
+        log.warning("a compiled network is made again, for OpenVINO does not take it: %s", error)
+        return None
+
+
+@cache
+def _processor() -> str:
+    """Processors of one name and abilities run one compiled network."""
+    names = ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")
+    return str([_core().get_property("CPU", name) for name in names])
 
 
 class _Flat:

@@ -247,6 +247,8 @@ def test_what_is_kept_is_not_done_again(
 ) -> None:
     command = ["external", "--data", str(archive), "--work", str(tmp_path), "--seeds", "1", "--only", "1 subject"]
     monkeypatch.setattr("sys.argv", [*command, "--subjects", "2"])
+    monkeypatch.setattr(external, "SETTINGS", tuple(replace(setting, epochs=1) for setting in external.SETTINGS))
+    monkeypatch.setattr(external, "TREES", 20)
     external.main()
     first = capsys.readouterr().out
     kept = sorted((tmp_path / "2-subjects").iterdir())

@@ -9,10 +9,7 @@ from pipeline.commands.command import COMMANDS
 from tests.end_to_end.workspaces import Finished, contents, run
 from tests.support.whole_files import read_json
 
-OPTIONS = (
-    *("--manifest", "tiny.csv", "--shard-clips", "2", "--report-films", "0"),
-    *("--folds", "2", "--decode-workers", "1"),  # one after the other: two new processes would import for ten seconds
-)
+OPTIONS = ("--manifest", "tiny.csv", "--shard-clips", "2", "--report-films", "0", "--folds", "2")
 # The same work in other words: what is made depends on neither.
 OTHERWISE = ("--manifest", "./tiny.csv", "--max-failed", "0.1", *OPTIONS[2:])
 

@@ -12,10 +12,8 @@ from tests.end_to_end.workspaces import build_and_save, restored, run
 from tests.support.whole_files import cut, flip
 
 CLIPS = 10
-OPTIONS = (
-    *("--manifest", "tiny.csv", "--shard-clips", "5", "--report-films", "0", "--run-name", "june"),
-    *("--folds", "2", "--decode-workers", "1"),  # one after the other: two new processes would import for ten seconds
-)
+DATASET = ("--manifest", "tiny.csv", "--shard-clips", "5", "--modalities", "pose,face,scene")
+OPTIONS = (*DATASET, "--report-films", "0", "--run-name", "june", "--folds", "2")
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +103,7 @@ def test_a_shard_that_is_damaged_within_is_made_again_by_whoever_reads_it(built:
     before = results(built)
     (shard,) = damaged(built / "workspace", lambda path: flip(path, 200), "features/scene/*/*/00000-*.parquet")
     shutil.rmtree(built / "workspace/datasets")
-    done = run("AssembleDataset", built, "--manifest", "tiny.csv", "--shard-clips", "5")
+    done = run("AssembleDataset", built, *DATASET)
     assert done.code == 0, done.output
     assert f"{shard.relative_to(built)} is damaged" in done.output
     assert results(built) == before

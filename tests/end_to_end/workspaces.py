@@ -28,9 +28,11 @@ class Finished:
 
 
 def words(task: str, folder: Path, *options: str, profile: Path | str = TINY_PROFILE) -> list[str]:
-    """What stands behind `luigi` on the command line."""
+    """What stands behind `luigi` on the command line. One decode worker, unless `options` say otherwise: each imports
+    for a third of a second, longer than it takes to decode such clips.
+    """
     return [
-        *("--module", "tasks", task, "--profile", str(profile), "--device", "cpu"),
+        *("--module", "tasks", task, "--profile", str(profile), "--device", "cpu", "--decode-workers", "1"),
         *(("--epochs", "1", "--folds", "0") if task == "BuildVDV" else ()),  # what is learned is not looked at here
         *(() if "--workspace" in options else ("--workspace", str(folder / "workspace"))),
         *options,

@@ -285,9 +285,10 @@ def _profile_with(tmp_path: Path, table: str, weights: Path) -> Profile:
     return load_profile(path)
 
 
-def test_a_places365_file_becomes_the_scene_extractor(tmp_path: Path) -> None:
+def test_a_places365_file_becomes_the_scene_extractor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from torchvision.models import resnet50
 
+    monkeypatch.setattr("models.extractors.compiled.computes_bfloat16", lambda: False)
     torch.manual_seed(5)
     network = resnet50(num_classes=365).eval()
     path = tmp_path / "resnet50_places365.pth.tar"

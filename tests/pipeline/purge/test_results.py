@@ -25,7 +25,7 @@ from pipeline.scoring.scores import score_clips
 from pipeline.scoring.uploads import assemble_uploads, score_uploads
 from tests.end_to_end.workspaces import contents
 from tests.support.learnable_world import Clip, make_batch
-from tests.support.made_once import Workspaces
+from tests.support.made_once import Workspaces, begins_with
 from tests.support.purging import purge
 from tests.support.small_run import RUN, make_run
 from tests.support.whole_files import cut, read_json, write_json
@@ -36,9 +36,9 @@ BOB = ("twin0", "twin1")  # one file of two creators
 TRAINED = ("clip000", "clip004", "clip005")  # trained on
 
 
+@begins_with(make_run)
 def make_full_run(workspace: Path) -> Path:
     """The small run with embeddings, recommendations, feedback, a report, checkpoints, logs and uploads."""
-    make_run(workspace)
     run = Run(str(workspace), RUN)
     dataset = DatasetFolder(str(workspace), "datasets/one")
     about = read_json(workspace / RUN / "run.json")
