@@ -40,9 +40,13 @@ class CompiledFile:
 
 
 def folder() -> Path:
-    """$VDV_COMPILED, else a folder in the user's cache."""
+    """$VDV_COMPILED, else a folder in the platform's cache folder for vdv."""
     chosen = os.environ.get(FOLDER_VARIABLE)
-    return Path(chosen or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "vdv" / "compiled").expanduser()
+    if chosen:
+        return Path(chosen).expanduser()
+    import pooch  # as the catalogue of weights does, and as late
+
+    return Path(pooch.os_cache("vdv")) / "compiled"
 
 
 def cache_key(network: nn.Module, **options: object) -> str:
