@@ -33,10 +33,10 @@ from benchmarks.common import save, table
 from benchmarks.peers import run_extractor
 from benchmarks.stirred import some_frames
 from models.extractors.compiled import CompiledNetwork, computes_bfloat16
-from models.extractors.compiled_files import FOLDER_VARIABLE
 from models.extractors.face_embedding import embedding_network
 from models.extractors.pose import PoseExtractor
 from models.extractors.resnet import new_trunk
+from models.weights.compiled_files import FOLDER_VARIABLE
 from models.weights.profiles import Profile
 from pipeline.core.options import DecodeLimits, SamplingOptions
 from pipeline.ingest.clip_table import read_ingest

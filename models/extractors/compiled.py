@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
-from models.extractors import compiled_files
-from models.extractors.compiled_files import CompiledFile
+from models.weights import compiled_files
+from models.weights.compiled_files import CompiledFile
 
 log = logging.getLogger(__name__)
 

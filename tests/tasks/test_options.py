@@ -340,9 +340,7 @@ def test_a_number_that_an_option_does_not_take_is_named_with_what_it_takes(
         ("ExportModel", "--to", "onnx"),
     ],
 )
-def test_a_word_that_an_option_does_not_take_is_named_with_those_it_takes(
-    task: str, option: str, choices: str
-) -> None:
+def test_a_word_that_an_option_does_not_take_is_named_with_those_it_takes(task: str, option: str, choices: str) -> None:
     arguments = [task, "--run-id", "june", "--out", "out"] if task.startswith("Export") else [task]
     with CmdlineParser.global_instance([*arguments, option, "other"]) as parser, pytest.raises(OptionError) as caught:
         parser.get_task_obj()

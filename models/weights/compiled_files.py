@@ -88,7 +88,7 @@ def _described(value: object) -> Iterator[bytes]:
             yield from _described(item)
     elif isinstance(value, NoneType | bool | int | float | str | torch.dtype | torch.device):
         yield f"{value!r},".encode()
-    else:  # a function or an object, whose code is that of a library or of this package
+    else:  # a function or an object, whose code is that of a library or of the extractors
         yield f"{_name_of(value if hasattr(value, '__qualname__') else type(value))},".encode()
 
 
@@ -98,9 +98,10 @@ def _name_of(thing: object) -> str:
 
 @cache
 def _code() -> str:
-    """Digest of this package's source and of the versions of what it runs."""
+    """Digest of the extractors' source, of this module's, and of the versions of what they run."""
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
+    extractors = Path(__file__).parents[1] / "extractors"
+    for path in (Path(__file__), *sorted(extractors.rglob("*.py"))):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     for name in _LIBRARIES:
         with suppress(PackageNotFoundError):  # mmcv comes as one of two

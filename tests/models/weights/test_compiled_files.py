@@ -10,9 +10,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.extractors import compiled, compiled_files
+from models.extractors import compiled
 from models.extractors.compiled import CompiledNetwork
-from models.extractors.compiled_files import CompiledFile, cache_key
+from models.weights import compiled_files
+from models.weights.compiled_files import CompiledFile, cache_key
 from tests.support.warm_process import ended, environment, start
 from tests.support.whole_files import cut, flip
 
