@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.core.errors import OptionError
 from pipeline.runs.run import Run
 from tasks.build import BuildVDV
 from tasks.model import EvaluateRun, RenderReport, RunStage
@@ -92,5 +93,5 @@ def test_a_build_passes_the_choice_on_and_is_not_done_before_the_report_is(works
 
 def test_faces_are_blurred_unless_asked_otherwise(tmp_path: Path) -> None:
     assert report(tmp_path).report_faces == "blur"
-    with pytest.raises(ValueError, match="blur"):
-        RenderReport.report_faces.parse("pixelate")
+    with pytest.raises(OptionError, match="blur"):
+        RenderReport.report_faces.normalize("pixelate")

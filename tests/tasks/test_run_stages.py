@@ -7,6 +7,7 @@ import pytest
 from luigi.task import flatten
 
 from pipeline.core.errors import OptionError
+from pipeline.dataset.folder import DatasetFolder
 from pipeline.runs.run import Run
 from pipeline.training.checkpoints import ABLATIONS_CHECKPOINTS, CHECKPOINTS
 from tasks.build import BuildVDV
@@ -47,6 +48,15 @@ def ablated(workspace: Path, seeds: int, variants: list[str], whole: bool) -> No
 def test_clips_are_scored_after_the_folds_and_without_folds_after_training(workspace: Path) -> None:
     assert isinstance(stage(ScoreClips, workspace).needs(), CrossValidate)
     assert isinstance(stage(ScoreClips, workspace, folds=0).needs(), TrainFusion)
+
+
+def test_folds_are_trained_side_by_side_on_a_cpus_cores(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Any] = []
+    monkeypatch.setattr(RunStage, "dataset_folder", lambda self: DatasetFolder(self.workspace, "datasets/one"))
+    monkeypatch.setattr("pipeline.evaluation.evaluate.cross_validate_run", lambda *arguments: given.append(arguments))
+    for workers in (1, 3):
+        stage(CrossValidate, workspace, folds=5, decode_workers=workers, device="cpu").make()
+    assert [arguments[3:6] for arguments in given] == [("kfold", 5, 1), ("kfold", 5, 3)]
 
 
 def test_checkpoints_that_a_killed_process_could_not_clear_go_with_the_next_stage(
@@ -151,9 +161,9 @@ def test_the_command_line_offers_the_protocols_there_are() -> None:
     from pipeline.evaluation.protocol import PROTOCOLS
 
     (protocol,) = [option for name, option in RunStage.get_params() if name == "protocol"]
-    assert [protocol.parse(name) for name in PROTOCOLS] == list(PROTOCOLS)
-    with pytest.raises(ValueError, match="leave-challenge-out"):
-        protocol.parse("bootstrap")
+    assert [protocol.normalize(name) for name in PROTOCOLS] == list(PROTOCOLS)
+    with pytest.raises(OptionError, match="leave-challenge-out"):
+        protocol.normalize("bootstrap")
 
 
 def test_uploads_that_are_there_twice_are_told_of_by_kind() -> None:
