@@ -67,7 +67,7 @@ class _Compiled:
             "NUM_STREAMS": 1,
             "ENABLE_CPU_PINNING": False,  # decode workers and other owners need the same cores
         }
-        key = compiled_files.cache_key(network, shape=shape, options=options, processor=_processor())
+        key = compiled_files.cache_key(network, shape=shape, options=options, processor=compiled_files.processor())
         kept = compiled_files.read(key)
         model = _imported(kept, options) if kept else None
         if kept is None or model is None:
@@ -111,13 +111,6 @@ def _imported(kept: CompiledFile, options: dict[str, Any]) -> Any:
     except RuntimeError as error:
         log.warning("a compiled network is made again, for OpenVINO does not take it: %s", error)
         return None
-
-
-@cache
-def _processor() -> str:
-    """Processors of one name and abilities run one compiled network."""
-    names = ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")
-    return str([_core().get_property("CPU", name) for name in names])
 
 
 class _Flat:

@@ -8,14 +8,19 @@ import hashlib
 import json
 import logging
 import os
-import tempfile
-from collections.abc import Iterator, Mapping
+import platform
+import re
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
+from enum import Enum
+from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from types import NoneType
+from types import CodeType, FunctionType, MethodType, ModuleType, NoneType
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +28,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import TreeSpec, treespec_dumps, treespec_loads
 
 FOLDER_VARIABLE = "VDV_COMPILED"
+_PART = ".part-"  # begins the name of what is being written
+_STALE_S = 3600.0  # after which nobody writes to it any more
 MAX_BYTES = 2 * 2**30  # of the folder; the five networks of the largest profile take 0.4 GB
 _LIBRARIES = (
     "openvino", "torch", "torchvision", "facenet-pytorch", "mmcv", "mmcv-lite", "mmdet", "mmengine", "mmpose"
@@ -43,7 +50,7 @@ def folder() -> Path:
     """$VDV_COMPILED, else a folder in the platform's cache folder for vdv."""
     chosen = os.environ.get(FOLDER_VARIABLE)
     if chosen:
-        return Path(chosen).expanduser()
+        return Path(os.path.expanduser(chosen))  # unlike Path's, it leaves a ~ alone where there is no home
     import pooch  # as the catalogue of weights does, and as late
 
     return Path(pooch.os_cache("vdv")) / "compiled"
@@ -55,41 +62,55 @@ def cache_key(network: nn.Module, **options: object) -> str:
     options: how it is compiled, and for which processor.
     """
     digest = hashlib.sha256(f"{_code()} {sorted(options.items())}".encode())
-    for name, module in network.named_modules():
-        parts = {
-            key: value for key, value in vars(module).items() if key not in ("_parameters", "_buffers", "_modules")
-        }
-        digest.update(f"\n{name} {_name_of(type(module))} ".encode())
-        for part in _described(parts):
-            digest.update(part)
-    for kind in (network.named_parameters(), network.named_buffers()):
-        for name, tensor in kind:
-            digest.update(f"\n{name} ".encode())
-            for part in _described(tensor):
-                digest.update(part)
+    for part in _described(network, set()):
+        digest.update(part)
     return digest.hexdigest()
 
 
-def _described(value: object) -> Iterator[bytes]:
-    """Whatever of a layer's attributes may decide what it computes, as bytes that differ where it differs."""
-    if isinstance(value, Tensor):
-        array = value.detach().contiguous()
+def _described(value: object, within: set[int]) -> Iterator[bytes]:
+    """Whatever of a network may decide what it computes, as bytes that differ where it differs.
+
+    within: ids of the values that this one is a part of.
+    """
+    if isinstance(value, NoneType | bool | int | float | complex | str | bytes | slice | range | Enum | np.generic):
+        yield f"{type(value).__name__} {value!r},".encode()
+    elif isinstance(value, torch.dtype | torch.device | torch.Size):
+        yield f"{value!r},".encode()
+    elif isinstance(value, Tensor):
+        array = value.detach().cpu().contiguous()
         yield f"{array.dtype} {tuple(array.shape)} ".encode()
         yield array.reshape(-1).view(torch.uint8).numpy().tobytes()
-    elif isinstance(value, np.ndarray):
+    elif isinstance(value, np.ndarray) and value.dtype != object:
         yield f"{value.dtype} {value.shape} ".encode() + value.tobytes()
-    elif isinstance(value, Mapping):
-        for key in sorted(value, key=str):
-            yield f"{{{key!r}:".encode()
-            yield from _described(value[key])
-    elif isinstance(value, list | tuple):
-        yield f"{len(value)}[".encode()
-        for item in value:
-            yield from _described(item)
-    elif isinstance(value, NoneType | bool | int | float | str | torch.dtype | torch.device):
-        yield f"{value!r},".encode()
-    else:  # a function or an object, whose code is that of a library or of the extractors
-        yield f"{_name_of(value if hasattr(value, '__qualname__') else type(value))},".encode()
+    elif id(value) in within:
+        yield b"<itself>,"
+    else:
+        yield f"\n{_name_of(value if hasattr(value, '__qualname__') else type(value))}(".encode()
+        for part in _parts(value):
+            yield from _described(part, within | {id(value)})
+        yield b")"
+
+
+def _parts(value: Any) -> Iterable[object]:
+    """What a value consists of; of classes and built-in functions nothing, which are their names."""
+    if isinstance(value, Mapping):
+        return [part for key in sorted(value, key=str) for part in (key, value[key])]
+    if isinstance(value, set | frozenset):
+        return sorted(value, key=repr)
+    if isinstance(value, list | tuple | np.ndarray):
+        return list(value)
+    if isinstance(value, partial):
+        return value.func, value.args, value.keywords
+    if isinstance(value, MethodType):
+        return value.__func__, value.__self__
+    if isinstance(value, CodeType):
+        return value.co_code, value.co_consts, value.co_names
+    if isinstance(value, FunctionType):
+        cells = [cell.cell_contents for cell in value.__closure__ or ()]
+        return value.__code__, value.__defaults__, value.__kwdefaults__, cells
+    if isinstance(value, type | ModuleType):
+        return ()
+    return [vars(value)] if hasattr(value, "__dict__") else ()
 
 
 def _name_of(thing: object) -> str:
@@ -98,10 +119,9 @@ def _name_of(thing: object) -> str:
 
 @cache
 def _code() -> str:
-    """Digest of the extractors' source, of this module's, and of the versions of what they run."""
-    digest = hashlib.sha256()
-    extractors = Path(__file__).parents[1] / "extractors"
-    for path in (Path(__file__), *sorted(extractors.rglob("*.py"))):
+    """Digest of this module's and the extractors' source, and of the versions of what that runs."""
+    digest, here = hashlib.sha256(), Path(__file__)
+    for path in (here, *sorted((here.parents[1] / "extractors").rglob("*.py"))):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     for name in _LIBRARIES:
         with suppress(PackageNotFoundError):  # mmcv comes as one of two
@@ -109,21 +129,30 @@ def _code() -> str:
     return digest.hexdigest()
 
 
+def processor() -> str:
+    """What a compiled network depends on of a processor: one with other instructions may not run it."""
+    described = Path("/proc/cpuinfo")
+    lines = described.read_text().splitlines() if described.exists() else []
+    flags = next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())
+    return f"{platform.machine()} {flags} {os.environ.get('ONEDNN_MAX_CPU_ISA', '')}"
+
+
 def read(key: str) -> CompiledFile | None:
     """What is kept under a key; None where there is nothing, or nothing whole."""
     path = folder() / key
     try:
+        if not path.is_file():  # to read a pipe would take for ever
+            return None
         content = path.read_bytes()
-        os.utime(path)  # the file that was not used for the longest time goes first
-    except FileNotFoundError:
-        return None
     except OSError as error:
-        log.info("%s cannot be read (%s): the network is compiled", path, error.strerror)
+        _warn(f"{path.parent} cannot be read ({error.strerror}): each process compiles its networks")
         return None
     checksum, _, rest = content.partition(b"\n")
-    if hashlib.sha256(rest).hexdigest().encode() != checksum:
+    if checksum != _checksum(key, rest):
         log.warning("%s is damaged: the network is compiled again", path)
         return None
+    with suppress(OSError):  # nor need the folder be one's own
+        os.utime(path)  # the file that was not used for the longest time goes first
     about, _, model = rest.partition(b"\n")
     described = json.loads(about)
     return CompiledFile(model, described["leaves"], treespec_loads(described["tree"]))
@@ -131,32 +160,51 @@ def read(key: str) -> CompiledFile | None:
 
 def write(key: str, file: CompiledFile) -> None:
     """Keep a network under a key, whole or not at all; where that cannot be, processes compile as they need."""
-    about = json.dumps({"leaves": file.leaves, "tree": treespec_dumps(file.tree)}).encode()
-    rest = about + b"\n" + file.model
     try:
-        folder().mkdir(parents=True, exist_ok=True)
-        handle, part = tempfile.mkstemp(prefix=".part-", dir=folder())
+        about = json.dumps({"leaves": file.leaves, "tree": treespec_dumps(file.tree)}).encode()
+    except NotImplementedError:  # torch writes down no tree with a type of the network's own
+        return
+    rest = about + b"\n" + file.model
+    part = folder() / f"{_PART}{uuid.uuid4().hex}"
+    try:
+        part.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with os.fdopen(handle, "wb") as opened:
-                opened.write(hashlib.sha256(rest).hexdigest().encode() + b"\n")
+            with part.open("xb") as opened:
+                opened.write(_checksum(key, rest) + b"\n")
                 opened.write(rest)
             os.replace(part, folder() / key)
         except BaseException:
-            os.unlink(part)
+            part.unlink(missing_ok=True)
             raise
-        _remove_oldest(keep=key)
     except OSError as error:
-        log.info("%s cannot be written to (%s): each process compiles its networks", folder(), error.strerror)
+        _warn(f"{part.parent} cannot be written to ({error.strerror}): each process compiles its networks")
+    else:
+        _remove_oldest(keep=key)
+
+
+def _checksum(key: str, rest: bytes) -> bytes:
+    """64 hex of a file's content and of the key that it is for."""
+    return hashlib.sha256(key.encode() + b"\n" + rest).hexdigest().encode()
+
+
+@cache
+def _warn(text: str) -> None:
+    """Log a warning, once a process."""
+    log.warning(text)
 
 
 def _remove_oldest(keep: str) -> None:
-    """Delete files until all together are no larger than MAX_BYTES."""
+    """Delete what vdv has written until all of it together is no larger than MAX_BYTES, and what was half written."""
     files = []
-    for path in folder().iterdir():
-        with suppress(FileNotFoundError):  # another process is doing the same
-            files.append((path.stat().st_mtime_ns, path.stat().st_size, path))
-    total = sum(size for _, size, _ in files)
-    for _, size, path in sorted(files):
-        if total > MAX_BYTES and path.name != keep:
-            path.unlink(missing_ok=True)
-            total -= size
+    with suppress(OSError):
+        for path in folder().iterdir():
+            if re.fullmatch(r"[0-9a-f]{64}", path.name) or path.name.startswith(_PART):
+                with suppress(FileNotFoundError):  # another process is doing the same
+                    found = path.stat()
+                    files.append((found.st_mtime, found.st_size, path))
+    total, stale = sum(size for _, size, _ in files), time.time() - _STALE_S
+    for used, size, path in sorted(files):
+        if used < stale if path.name.startswith(_PART) else total > MAX_BYTES and path.name != keep:
+            with suppress(OSError):  # somebody else's in a folder that is shared
+                path.unlink()
+                total -= size

@@ -1,11 +1,16 @@
 """Compiled networks on disk: the bits of one that was compiled, for this very network, whatever became of the file."""
 
-import logging
+import errno
 import os
+import shutil
+import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -30,10 +35,20 @@ class Network(nn.Module):
         self.plain = torch.full((1,), 2.0)
         self.scales = {"levels": [1.0, 0.5]}
         self.function = torch.relu
+        self.bound = partial(torch.clamp, min=-9.0)
+        self.shifted = _shifted(0.0)
+        self.kinds = {"a", "b"}
+        self.number = np.float32(1)
+        self.object = SimpleNamespace(scale=1.0)
+        self.unseen = [nn.Linear(2, 2)]  # no module of this one to torch
 
     def forward(self, inputs: Tensor) -> tuple[list[Tensor], None]:
         features = self.function(self.first(inputs) * self.table)
         return [features * self.plain, *(features.mean((2, 3)) * scale for scale in self.scales["levels"])], None
+
+
+def _shifted(by: float) -> Callable[[Tensor], Tensor]:
+    return lambda values: values + by
 
 
 @pytest.fixture
@@ -92,6 +107,13 @@ CHANGES: dict[str, Callable[[Any], object]] = {
     "a tensor that is no buffer": lambda net: net.plain.add_(1),
     "a number in a list in a mapping": lambda net: net.scales["levels"].__setitem__(1, 0.25),
     "a function": lambda net: setattr(net, "function", torch.tanh),
+    "what a function was given beforehand": lambda net: setattr(net, "bound", partial(torch.clamp, min=-1.0)),
+    "what a function closes over": lambda net: setattr(net, "shifted", _shifted(1.0)),
+    "a set": lambda net: net.kinds.add("c"),
+    "a number of numpy's": lambda net: setattr(net, "number", np.float32(2)),
+    "an object's attribute": lambda net: setattr(net.object, "scale", 2.0),
+    "a weight of a layer in a list": lambda net: net.unseen[0].weight.data.add_(1),
+    "a function's own numbers": lambda net: setattr(net, "function", lambda values: values * 3),
     "a layer's option": lambda net: setattr(net.first[0], "stride", (2, 2)),
     "a layer's kind": lambda net: net.first.__setitem__(2, nn.SiLU()),
     "the order of layers": lambda net: setattr(net, "first", nn.Sequential(net.first[0], net.first[2], net.first[1])),
@@ -148,27 +170,82 @@ def test_a_damaged_file_is_told_of_and_made_again(folder: Path, harm: str, caplo
     assert list(folder.iterdir()) == [path]
 
 
-def test_where_nothing_can_be_kept_networks_run_all_the_same(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-    folder.write_text("no folder")
-    caplog.set_level(logging.INFO)
-    torch.testing.assert_close(results(), network()(INPUTS)[0], atol=1e-5, rtol=1e-5)
-    assert "cannot be written to" in caplog.text
+def test_another_networks_file_under_its_name_is_not_taken(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    wanted = results()
+    (path,) = folder.iterdir()
+    other = network()
+    other.plain.add_(1)
+    CompiledNetwork(other)(INPUTS)
+    (foreign,) = set(folder.iterdir()) - {path}
+    shutil.copy(foreign, path)
+    assert equal(results(), wanted)
+    assert "compiled again" in caplog.text
+
+
+def test_a_file_that_cannot_be_marked_as_used_is_used(
+    folder: Path, untraced: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = results()
+    (path,) = folder.iterdir()
+    assert path.stat().st_mode & 0o777 == 0o666 & ~umask(), "others who share the folder read it, too"
+    untraced()
+
+    def refuse(*_: Any) -> None:
+        raise PermissionError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(os, "utime", refuse)
+    assert equal(results(), wanted)
+
+
+def umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+@pytest.mark.parametrize("place", ["a file", "nobody's home", "a pipe"])
+def test_where_nothing_can_be_kept_networks_run_all_the_same(
+    folder: Path, place: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where a home that there is not would be taken for a folder's name
+    if place == "a file":
+        folder.write_text("no folder")
+    elif place == "nobody's home":
+        monkeypatch.setenv(compiled_files.FOLDER_VARIABLE, "~nobody-of-this-name/compiled")
+    else:
+        wanted = results()
+        (path,) = folder.iterdir()
+        path.unlink()
+        os.mkfifo(path)
+        assert equal(results(), wanted)
+    for _ in range(2):
+        torch.testing.assert_close(results(), network()(INPUTS)[0], atol=1e-5, rtol=1e-5)
+    assert caplog.text.count("cannot be written to") == (place == "a file"), "told once"
 
 
 def test_those_not_used_for_the_longest_time_go_first(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def write(key: str) -> None:
         compiled_files.write(key, CompiledFile(bytes(1000), [], torch.utils._pytree.tree_flatten(())[1]))
 
-    for age, name in enumerate(("new", "old", "older")):
+    new, old, older, newest, large = (letter * 64 for letter in "abcde")
+    for age, name in enumerate((new, old, older)):
         write(name)
         os.utime(folder / name, (1000 - age, 1000 - age))
-    assert compiled_files.read("older") is not None
-    monkeypatch.setattr(compiled_files, "MAX_BYTES", 3 * (folder / "new").stat().st_size + 10)
-    write("newest")
-    assert {path.name for path in folder.iterdir()} == {"new", "older", "newest"}
+    assert compiled_files.read(older) is not None
+    (folder / "thesis.tex").write_bytes(bytes(5000))  # nothing of vdv's
+    (folder / "subfolder").mkdir()
+    for name in ("thesis.tex", "subfolder"):
+        os.utime(folder / name, (1, 1))
+    (folder / ".part-killed").write_bytes(b"half")
+    os.utime(folder / ".part-killed", (time.time() - 7200,) * 2)
+    (folder / ".part-now").write_bytes(b"half")
+    monkeypatch.setattr(compiled_files, "MAX_BYTES", 3 * (folder / new).stat().st_size + 10)
+    write(newest)
+    left = {"thesis.tex", "subfolder", ".part-now"}
+    assert {path.name for path in folder.iterdir()} == left | {new, older, newest}
     monkeypatch.setattr(compiled_files, "MAX_BYTES", 10)
-    write("large")
-    assert [path.name for path in folder.iterdir()] == ["large"]
+    write(large)
+    assert {path.name for path in folder.iterdir()} == left | {large}
 
 
 def test_the_folder_is_the_users_own_unless_chosen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
