@@ -286,6 +286,7 @@ class _Converter:
         """
         try:
             if frame is not None:
+                frame = _finite(frame)
                 frame.pts = None  # pieces follow each other, whatever their timestamps say
             given = [frame] if self._together is None else _pulled(self._together, frame)
             converted = [out for piece in given for out in self._resampler.resample(piece) if out is not None]
@@ -294,6 +295,19 @@ class _Converter:
                 raise MemoryError from error
             raise _Unusable(f"FFmpeg does not convert {' '.join(map(str, self._kind))}: {error.strerror}") from error
         return [out.to_ndarray() for out in converted]
+
+
+def _finite(frame: Any) -> Any:
+    """The piece of sound with silence for what is no number or infinite, which FFmpeg makes clicks of full scale."""
+    if frame.format.name.rstrip("p") not in ("flt", "dbl"):
+        return frame
+    samples = frame.to_ndarray()
+    if np.isfinite(samples).all():
+        return frame
+    finite = np.where(np.isfinite(samples), samples, 0).astype(samples.dtype)
+    mended = av.AudioFrame.from_ndarray(finite, format=frame.format.name, layout=frame.layout.name)
+    mended.sample_rate = frame.sample_rate
+    return mended
 
 
 def _kind(frame: Any) -> tuple[str, str, int]:

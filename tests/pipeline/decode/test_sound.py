@@ -227,6 +227,17 @@ def test_channels_out_of_phase_do_not_cancel(tmp_path: Path) -> None:
     assert np.abs(alike.samples.astype(int)).max() == pytest.approx(0.7 * 32768, rel=0.1)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("rate", [SOUND_HZ, 44_100])
+def test_samples_that_are_no_numbers_are_silence(value: float, rate: int, tmp_path: Path) -> None:
+    samples = clicks(CLICKS, SECONDS, rate)
+    samples[:, rate // 10 : rate // 5] = value
+    sound = heard(film(tmp_path / "some.mkv", SoundTrack(samples, rate, "pcm_f32le")))
+    np.testing.assert_allclose(onsets_s(sound.samples), CLICKS, atol=2e-3)
+    samples[:] = value
+    assert heard(film(tmp_path / "all.mkv", SoundTrack(samples, rate, "pcm_f32le"))).code == "silent"
+
+
 def test_no_more_is_read_and_decoded_than_is_needed(tmp_path: Path) -> None:
     """Half an hour of sound under three seconds of pictures."""
     sound = track(seconds=1800.0, rate=8000, layout="mono", codec="pcm_s16le")
