@@ -102,9 +102,9 @@ def _tempi_agree(one: float, other: float) -> bool:
 
 
 def _signs(words: np.ndarray) -> np.ndarray:
-    """float32 [F, 32] of +1 and -1."""
+    """float32 [F, 32] of +1 and -1; of 0 where nothing rises, as in silence or a tone, which sounds do not share."""
     bits = np.unpackbits(words.astype("<i4").view(np.uint8).reshape(-1, 4), axis=1, bitorder="little")
-    return bits.astype(np.float32) * 2 - 1
+    return np.where(words[:, None] == 0, 0, bits.astype(np.float32) * 2 - 1).astype(np.float32)
 
 
 def _thinned(signs: np.ndarray) -> np.ndarray:

@@ -1,5 +1,7 @@
 """Fingerprints: a track is known again under voices, low bit rates, other speeds and offsets, and no other one is."""
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 
@@ -54,6 +56,20 @@ def test_other_tracks_are_not_taken_for_it() -> None:
     assert len(values) == 120
     assert max(values) < SAME
     assert np.median(values) < 0.1
+
+
+def test_what_does_not_change_is_not_shared() -> None:
+    """A tone, and two sounds that are silent but for a moment."""
+    time_s = np.arange(10 * SAMPLE_HZ) / SAMPLE_HZ
+    tone = 0.3 * np.sin(2 * np.pi * 440 * time_s)
+    early, late = (np.where(abs(time_s - at) < 1, noise, 0) for at, noise in zip((1.5, 8.0), noises(2), strict=True))
+    found = [words(sound.astype(np.float32)) for sound in (tone, early, late)]
+    assert max(similarity(*pair) for pair in combinations(found, 2)) < SAME
+    assert similarity(found[1], found[1]) >= SAME
+
+
+def noises(count: int) -> np.ndarray:
+    return np.random.default_rng(0).normal(0, 0.1, (count, 10 * SAMPLE_HZ))
 
 
 def test_what_overlaps_for_too_short_a_time_is_not_compared() -> None:
