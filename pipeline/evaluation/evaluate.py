@@ -37,7 +37,7 @@ def cross_validate_run(
 ) -> None:
     """Cross-validates a run's configuration; writes folds.parquet, as `cross_validate` gives it, then folds.json.
 
-    folds.json: protocol, folds `asked` for, folds made, clips scored.
+    folds.json: protocol, folds `asked` for, folds made, clips dealt into them, of which some may have no score.
 
     Too few clips or creators to cross-validate are no error of the run: folds.json then gives the `reason`, and there
     is no folds.parquet. The other arguments are cross_validate's. Killed and called again, finished folds are not
@@ -55,7 +55,7 @@ def cross_validate_run(
         about["reason"] = str(error)
         storage.remove(run_folder.file(FOLDS))
     else:
-        about |= {"folds": int(scores["fold"].nunique()), "clips": int(scores[SCORE].notna().sum())}
+        about |= {"folds": int(scores["fold"].nunique()), "clips": len(scores)}
         run_folder.write_table(FOLDS, scores)
     run_folder.write_json(FOLDS_ABOUT, about)
     clear(run_folder.file(CHECKPOINTS))

@@ -114,7 +114,7 @@ class ExportModel(ExportTask):
     run's own clips differ.
     """
 
-    to = ChoiceOption("onnx", description="a model.onnx with a description of its inputs")
+    to = ChoiceOption("onnx", description="onnx: a model.onnx with a description of its inputs")
 
     def run(self) -> None:
         from pipeline.export.onnx_model import export_model
