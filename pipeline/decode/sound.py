@@ -28,6 +28,7 @@ __all__ = ["NO_SOUND", "SOUND_HZ", "ClipSound", "decode_sound"]
 # no gap; a packet that is lost leaves one of 20 ms at least, in all usual codecs.
 _JITTER_S = 0.0199
 _BREAK_S = 0.5  # a longer step of the timestamps may be one at which they start anew
+_BEHIND_S = 1.0  # of sound behind the last picture after which no more is looked at: one timestamp may be wrong
 _PART_S = 2.0  # how far the sound of a part of the stream may lie outside of its pictures
 _WARM_UP_S = 1.0  # of sound before the first picture that is decoded for what follows
 _MOST_AHEAD_S = 60.0  # of sound before the first picture, where timestamps start anew and so do not tell
@@ -77,7 +78,7 @@ def decode_sound(source: Source, timeline: Timeline, max_seconds: float) -> Clip
 
 
 def _outcome(mix: "_Mix", problem: str) -> ClipSound:
-    if mix.at_s is None:
+    if mix.at_s is None and not mix.behind_s:
         return _none("undecodable", problem or "the audio stream is empty")
     if mix.heard is None:
         return _none("silent", "no sound lies in the time of the pictures")
@@ -140,7 +141,7 @@ class _Clock:
 
     Where timestamps start anew, they do so for sound and pictures, a little earlier or later in the file: sound whose
     timestamps break off goes on with the next part of the film whose time they are in. Where there is none, it goes on
-    after what was heard last, or after a gap.
+    after what was heard last, or after a gap. A single timestamp that breaks off is wrong: the next goes on as before.
     """
 
     def __init__(self, timeline: Timeline):
@@ -150,6 +151,8 @@ class _Clock:
         self._part = 0
         self._last_s: float | None = None  # timestamp of the piece before
         self._offset_s = self._parts[0][1] - self._parts[0][0]
+        # Part, offset and end of what came before the last piece, where that one's timestamp broke off or was the first.
+        self._before: tuple[int, float, float] | None = 0, self._offset_s, 0.0
 
     def is_early(self, packet: Any) -> bool:
         """Whether nothing of a packet's sound is needed, for it lies long before the first picture."""
@@ -168,8 +171,15 @@ class _Clock:
         time_s = self._time(stamp_s, follows_s or 0.0)
         unwrapped_s = time_s - self._offset_s
         stands_still, self._last_s = self._last_s is not None and unwrapped_s <= self._last_s, unwrapped_s
-        if follows_s is None or abs(time_s - follows_s) <= _BREAK_S:
-            return follows_s if stands_still and follows_s is not None else time_s
+        if follows_s is None:
+            return time_s
+        before, self._before = self._before, None
+        if abs(time_s - follows_s) <= _BREAK_S:
+            return follows_s if stands_still else time_s
+        if before is not None and abs(self._time(stamp_s, before[2], before[1]) - before[2]) <= _BREAK_S:
+            self._part, self._offset_s, follows_s = before
+            return self._time(stamp_s, follows_s)
+        self._before = self._part, self._offset_s, follows_s
         if time_s > follows_s and time_s < self._ends_s[self._part]:
             return time_s  # a gap
         for part in range(self._part + 1, len(self._parts)):
@@ -182,9 +192,9 @@ class _Clock:
             self._offset_s += follows_s - time_s
         return max(time_s, follows_s)
 
-    def _time(self, stamp_s: float, near_s: float) -> float:
+    def _time(self, stamp_s: float, near_s: float, offset_s: float | None = None) -> float:
         """Time of a timestamp in the part at hand; of those that wrap around the one that is near."""
-        time_s = stamp_s + self._offset_s
+        time_s = stamp_s + (self._offset_s if offset_s is None else offset_s)
         return time_s - self._wrap_s * round((time_s - near_s) / self._wrap_s) if self._wrap_s else time_s
 
 
@@ -194,11 +204,13 @@ class _Mix:
     Attributes:
         at_s: where the sound so far ends, in seconds from the first picture; None: none came.
         heard: from where to where there is sound among the pictures; None: nowhere.
+        behind_s: length of the sound that came for times behind all pictures.
     """
 
     def __init__(self, end_s: float):
         self.at_s: float | None = None
         self.heard: tuple[float, float] | None = None
+        self.behind_s = 0.0
         self._end_s = end_s
         self._samples = np.zeros((2, max(1, round(end_s * SOUND_HZ))), np.int16)
         self._decoded_s = 0.0
@@ -214,11 +226,12 @@ class _Mix:
         Raises:
             _Unusable: more sound than there is time for.
         """
+        if time_s >= self._end_s:
+            self.behind_s += frame.samples / frame.sample_rate
+            return self.behind_s < _BEHIND_S
         if self.at_s is None or abs(time_s - self.at_s) > _JITTER_S:
             self.flush()
             self._start_s, self._length_s, self.at_s = time_s, 0.0, time_s
-        if time_s >= self._end_s:
-            return False
         self._decoded_s += frame.samples / frame.sample_rate
         if self._decoded_s > 2 * self._end_s + _MOST_AHEAD_S:
             raise _Unusable("its timestamps contradict each other")

@@ -66,7 +66,7 @@ class AudioEntry(Entry):
 class Audio(FeatureModality):
     name = "audio"
     title = "sound"
-    version = 1
+    version = 2
     entry = AudioEntry
     rows = AudioRows
     columns = (

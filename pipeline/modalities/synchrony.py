@@ -50,7 +50,7 @@ class SynchronyRows(ModalityRows):
 class SynchronyModality(DerivedModality):
     name = "synchrony"
     title = "keeping the beat"
-    version = 1
+    version = 2
     rows = SynchronyRows
     sources = ("pose", "audio")
     subject = "the lead dancer's time against the music's"

@@ -8,7 +8,7 @@ when a track was cut or played by people, beats follow it.
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d, median_filter
+from scipy.ndimage import gaussian_filter1d, maximum_filter1d, median_filter, uniform_filter1d
 
 from pipeline.music.meter import BEATS, Meter, find_meter
 from pipeline.music.meter_pattern import BEAT_ODDS, TEMPO_ODDS
@@ -23,6 +23,10 @@ _WINDOW_BEATS, _STEP_BEATS = 8, 2  # in which departures from the grid are sough
 _CLEARLY = 0.15  # correlation by which a departure must be better than none
 _PASSES = 2
 _CROWDED = 0.6  # of a period: beats nearer than that are one, at a cut
+_STRUCK_DB, _STRUCK_S = 6.0, 0.07  # rise of a band at a beat that is struck; most of music's are, few of noise's
+_REST_BEATS = 4  # for which beats go on where none is struck
+_STRENGTH = (0.02, 0.4)  # of a tempo, beyond which it says no more
+_OCTAVE_ODDS = 1.5  # the most of a tempo's log odds in terms of those that its beats are not the places between
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ def find_rhythm(log_mel: np.ndarray, heard: tuple[float, float]) -> Rhythm:
     grid = find_grid(bands, spectra)
     if grid is None:
         return Rhythm(onset, none, none, 0.0, 0.0)
-    odds = float(tempo_evidence(grid) @ TEMPO_ODDS)
+    odds = tempo_odds(grid, TEMPO_ODDS)
     confidence = 1 / (1 + np.exp(-odds))
     if confidence < MIN_CONFIDENCE:
         return Rhythm(onset, none, none, 0.0, 0.0)
@@ -77,6 +81,7 @@ class Grid:
     meter: Meter
     beats: np.ndarray  # float64 [B] spectra from where the sound is heard on
     fit: np.ndarray  # float64 [B] correlation of the sound around each with the clip's mean bar, -1..1
+    struck: np.ndarray  # bool [B] whether there is an onset
 
 
 def find_grid(bands: np.ndarray, spectra: np.ndarray) -> Grid | None:
@@ -85,26 +90,36 @@ def find_grid(bands: np.ndarray, spectra: np.ndarray) -> Grid | None:
     None: the sound is too short, or nothing comes again.
     """
     meter = find_meter(bands, spectra) if len(bands) >= SHORTEST_S * SPECTRA_HZ else None
-    return None if meter is None else Grid(meter, *_beats(emphasised(bands), meter))
+    if meter is None:
+        return None
+    beats, fit = _beats(emphasised(bands), meter)
+    loudest = maximum_filter1d(bands.max(1), 2 * round(_STRUCK_S * SPECTRA_HZ) + 1)
+    struck = loudest[np.minimum(np.round(beats).astype(int), len(bands) - 1)] >= _STRUCK_DB
+    if not struck.any():
+        return None
+    going_on = maximum_filter1d(struck, 2 * _REST_BEATS + 1, mode="constant")
+    return Grid(meter, beats[going_on], fit[going_on], struck[going_on])
 
 
 def tempo_evidence(grid: Grid) -> np.ndarray:
-    """float64 [5]: what speaks for the tempo, for a logistic regression; the first is 1."""
-    meter, beats = grid.meter, max(len(grid.beats), 1)
-    return np.array(
-        [1.0, meter.strength, meter.agreement / 10, _log_odds(meter.tempo_probability), np.log2(beats / 16)]
-    )
+    """float64 [4]: what speaks for the tempo, for a logistic regression; the first is 1."""
+    strength = np.log2(np.clip(grid.meter.strength, *_STRENGTH))
+    return np.array([1.0, strength, _log_odds(grid.meter.tempo_probability), grid.struck.mean()])
 
 
-def beat_evidence(grid: Grid, tempo_odds: float) -> np.ndarray:
-    """float64 [B, 4]: what speaks for each beat, for a logistic regression; the first is 1.
+def tempo_odds(grid: Grid, weights: np.ndarray) -> float:
+    """Logarithm of the odds that the tempo is right; weights: of `tempo_evidence`.
 
-    tempo_odds: logarithm of those of the tempo.
+    Where strokes between beats are as strong as those on them, nothing tells the tempo from its double.
     """
-    count = len(grid.beats)
-    phase = _log_odds(grid.meter.beat_probability)
-    shared = np.tile([1.0, min(tempo_odds, _MOST_ODDS), phase], (count, 1))
-    return np.column_stack([shared, grid.fit])
+    return min(float(tempo_evidence(grid) @ weights), _OCTAVE_ODDS * _log_odds(grid.meter.beat_probability))
+
+
+def beat_evidence(grid: Grid, odds: float) -> np.ndarray:
+    """float64 [B, 4]: what speaks for each beat, for a logistic regression; the first is 1. odds: `tempo_odds`."""
+    shared = np.tile([1.0, min(odds, _MOST_ODDS)], (len(grid.beats), 1))
+    struck = uniform_filter1d(grid.struck.astype(float), 2 * _REST_BEATS + 1, mode="nearest")
+    return np.column_stack([shared, grid.fit, struck])
 
 
 def _log_odds(probability: float) -> float:
@@ -183,4 +198,4 @@ def _correlations(strength: np.ndarray, expected: np.ndarray, window: tuple[int,
     sums, squares = (np.concatenate([zero, values.cumsum(0)]) for values in (around, around**2))
     size = high - low
     spread = (squares[size:] - squares[:-size] - (sums[size:] - sums[:-size]) ** 2 / size).sum(1)
-    return shared / (np.sqrt(np.maximum(spread, 0)) * np.linalg.norm(pattern) + 1e-9)
+    return shared / (np.sqrt(np.maximum(spread, 1.0)) * np.linalg.norm(pattern) + 1e-9)  # 1: nearly silent

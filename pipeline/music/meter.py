@@ -74,7 +74,6 @@ class Meter:
     period: float  # of a beat, in spectra
     first: float  # a beat, in spectra, 0..period
     strength: float  # of the tempo's candidate
-    agreement: float  # of the bar with the mean pattern, a score
     tempo_probability: float  # of this period among the candidates'
     beat_probability: float  # of this phase among the four that the period leaves
 
@@ -93,7 +92,6 @@ def find_meter(bands: np.ndarray, spectra: np.ndarray) -> Meter | None:
         chosen.period,
         (firsts[which] + residue * chosen.period / 4) % chosen.period,
         chosen.strength,
-        float((features[which, :, : PATTERN.size] @ PATTERN.ravel()).max()),
         float(odds[which].sum()),
         float(odds[which, residue] / odds[which].sum()),
     )

@@ -30,5 +30,5 @@ PATTERN = np.array(
 )
 TEMPO = np.array([11.51, 0.36, -8.10], np.float32)  # strength, octaves above tempo.PREFERRED_BPM, their square
 # Logistic regressions of beats.tempo_evidence and beats.beat_evidence.
-TEMPO_ODDS = np.array([-3.99, 10.19, 1.72, 0.97, 0.44])
-BEAT_ODDS = np.array([-3.64, 0.53, 0.83, 2.13])
+TEMPO_ODDS = np.array([-4.45, 1.01, 0.71, 8.84])
+BEAT_ODDS = np.array([-2.73, 0.92, 1.02, 2.89])

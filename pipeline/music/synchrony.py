@@ -222,6 +222,7 @@ class _SpeedModel:
         self.known = np.isfinite(roots)  # bool [V, N]
         # One row more: the mean of all limbs, each in units of its own. Limbs move together, so it is the clearest.
         self._rows = np.vstack([roots, _mean_of_limbs(roots)])
+        self._beats = len(np.unique(self._beat[self.known.any(0)]))
         self._scatter = [self._beat_scatter(row) for row in self._rows]
 
     def fit(self, used: np.ndarray) -> _Fit:
@@ -267,7 +268,10 @@ class _SpeedModel:
         error = min(self._turn * angle_error, self._turn * 2 * np.pi / np.sqrt(12))  # at most that of any lag at all
         explained = float(np.var(self._design[used] @ coefficients) / max(np.var(row[used]), 1e-12))
         lag = self._turn * np.arctan2(-wave[1], -wave[0])
-        return _Wave(float(lag), float(error), float(np.exp(-wald / 2)), float(np.sqrt(min(explained, 1.0))))
+        # Of Wald's statistic over 2 by the F distribution of 2 and the beats but one, for the scatter is an estimate.
+        freedom = max(self._beats - 1, 1)
+        probability = (1 + wald / freedom) ** (-freedom / 2)
+        return _Wave(float(lag), float(error), float(probability), float(np.sqrt(min(explained, 1.0))))
 
     def _mean_lag(self, lag: np.ndarray, error: np.ndarray) -> tuple[float, float]:
         """Lag of the limbs' mean and its standard deviation: limbs count alike as far as their lags are known."""

@@ -21,6 +21,8 @@ _SHARES = (0.54, 0.18, 0.06, 0.10, 0.05, 0.07)
 _SECONDS = (4.0, 30.0)
 _SPEED = 0.03  # of a track as heard; its pitch follows
 _IN_ROOM, _LOW_RATE = 0.2, 0.25  # shares
+_STROKES = 12  # most of a sound that has no rhythm
+_METRONOME_BPM = (40.0, 160.0)
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,26 @@ def _pulse(size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray,
         for at in np.round(moments[moments < size / SAMPLE_HZ] * SAMPLE_HZ).astype(int):
             samples[at : at + len(stroke)] += np.float32(loudness) * stroke
     return samples[:size], beats, bpm
+
+
+def make_strokes(seed: int) -> MadeSound:
+    """A few strokes at random moments, or those of a metronome, which may stop, in silence or over noise."""
+    rng = np.random.default_rng((seed, 52))
+    seconds = float(np.exp(rng.uniform(*np.log(_SECONDS))))
+    bpm = 0.0
+    if rng.random() < 0.5:
+        moments = np.sort(rng.uniform(0, seconds, rng.integers(1, _STROKES + 1)))
+    else:
+        bpm = float(np.exp(rng.uniform(*np.log(_METRONOME_BPM))))
+        moments = np.arange(rng.uniform(0, 60 / bpm), seconds * rng.choice((1.0, rng.uniform(0.3, 1))), 60 / bpm)
+    size, length = round(seconds * SAMPLE_HZ), round(0.3 * SAMPLE_HZ)
+    samples = rng.choice((0.0, 1e-4, 3e-3)) * rng.normal(size=size + length)
+    decay_s = np.exp(rng.uniform(*np.log((0.004, 0.1))))
+    stroke = 0.3 * rng.normal(size=length) * np.exp(-np.arange(length) / (decay_s * SAMPLE_HZ))
+    for at in np.round(moments * SAMPLE_HZ).astype(int):
+        samples[at : at + length] += stroke
+    beats = moments if bpm else np.zeros(0)
+    return MadeSound(np.clip(samples[:size], -1, 1).astype(np.float32), "strokes", None, beats, 0, bpm)
 
 
 def _street(size: int, rng: np.random.Generator) -> np.ndarray:

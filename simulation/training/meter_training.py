@@ -9,6 +9,7 @@ with its 16 rotations, one is right. Confidences are logistic regressions on oth
 import argparse
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +19,14 @@ from torch import Tensor
 import pipeline.music
 from models.extractors.audio.networks import LogMel
 from pipeline.music import meter, meter_pattern
-from pipeline.music.beats import Grid, beat_evidence, find_grid, tempo_evidence
+from pipeline.music.beats import Grid, beat_evidence, find_grid, tempo_evidence, tempo_odds
 from pipeline.music.meter import SIXTEENTHS, find_choices
 from pipeline.music.onsets import LATE_S, audible, onset_bands
 from pipeline.music.tempo import SPECTRA_HZ
-from simulation.training.made_sounds import TRAINING_TRACKS, MadeSound, make_sound
+from simulation.training.made_sounds import TRAINING_TRACKS, MadeSound, make_sound, make_strokes
 
 _SOUNDS = 800  # for the pattern, and as many others for the confidences
+_A_SOUND_OF_STROKES = 8  # one to so many others, for the confidences
 _CLOSE = 0.02  # share by which a tempo that is right may be off
 _NEAR_S = 0.07  # by which a beat may
 _RIDGE = 0.01
@@ -42,9 +44,12 @@ class Choices:
 
 def sounds(count: int, first: int) -> Iterable[tuple[MadeSound, np.ndarray]]:
     """Sounds of training with their log-mel spectra [S, 64] as they are stored."""
+    yield from with_spectra(make_sound(seed) for seed in TRAINING_TRACKS[first : first + count])
+
+
+def with_spectra(made: Iterable[MadeSound]) -> Iterable[tuple[MadeSound, np.ndarray]]:
     log_mel = LogMel()
-    for seed in TRAINING_TRACKS[first : first + count]:
-        sound = make_sound(seed)
+    for sound in made:
         with torch.inference_mode():
             yield sound, log_mel(torch.from_numpy(sound.samples)).half().numpy()
 
@@ -135,15 +140,17 @@ def main(arguments: list[str] | None = None) -> None:
         weights = fit_choices([one for pair in musical if (one := choices_of(*pair)) is not None])
         pattern, tempo = np.round(weights[:-3].reshape(pattern.shape), 2), np.round(weights[-3:], 2)
     meter.PATTERN, meter.TEMPO = pattern.astype(np.float32), tempo.astype(np.float32)  # of which grids are made below
-    found = [given for pair in sounds(options.sounds, options.sounds) if (given := evidence_of(*pair)) is not None]
-    tempo_odds = fit_odds(np.stack([tempo_evidence(grid) for grid, *_ in found]), np.array([ok for _, ok, _ in found]))
-    evidence = [beat_evidence(grid, float(tempo_evidence(grid) @ tempo_odds)) for grid, *_ in found]
-    beat_odds = fit_odds(np.concatenate(evidence), np.concatenate([right for *_, right in found]))
-    options.output.write_text(_module(pattern, tempo, tempo_odds, beat_odds), encoding="utf-8")
+    strokes = with_spectra(map(make_strokes, TRAINING_TRACKS[: options.sounds // _A_SOUND_OF_STROKES]))
+    heard = chain(sounds(options.sounds, options.sounds), strokes)
+    found = [given for pair in heard if (given := evidence_of(*pair)) is not None]
+    of_tempo = fit_odds(np.stack([tempo_evidence(grid) for grid, *_ in found]), np.array([ok for _, ok, _ in found]))
+    evidence = [beat_evidence(grid, tempo_odds(grid, of_tempo)) for grid, *_ in found]
+    of_beats = fit_odds(np.concatenate(evidence), np.concatenate([right for *_, right in found]))
+    options.output.write_text(_module(pattern, tempo, of_tempo, of_beats), encoding="utf-8")
     print(f"{options.output}: tempo right in {np.mean([ok for _, ok, _ in found]):.3f} of {len(found)} sounds")
 
 
-def _module(pattern: np.ndarray, tempo: np.ndarray, tempo_odds: np.ndarray, beat_odds: np.ndarray) -> str:
+def _module(pattern: np.ndarray, tempo: np.ndarray, of_tempo: np.ndarray, of_beats: np.ndarray) -> str:
     def numbers(values: np.ndarray) -> str:
         return "[" + ", ".join(f"{value:.2f}" for value in values) + "]"
 
@@ -164,8 +171,8 @@ PATTERN = np.array(
 )
 TEMPO = np.array({numbers(tempo)}, np.float32)  # strength, octaves above tempo.PREFERRED_BPM, their square
 # Logistic regressions of beats.tempo_evidence and beats.beat_evidence.
-TEMPO_ODDS = np.array({numbers(tempo_odds)})
-BEAT_ODDS = np.array({numbers(beat_odds)})
+TEMPO_ODDS = np.array({numbers(of_tempo)})
+BEAT_ODDS = np.array({numbers(of_beats)})
 '''
 
 

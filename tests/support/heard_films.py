@@ -2,6 +2,7 @@
 
 import io
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -80,3 +81,18 @@ def track(lead_s: float = 0.0, seconds: float = SECONDS, **kind: Any) -> SoundTr
     channels = av.AudioLayout(of.layout).nb_channels
     at_s = [click_s + lead_s for click_s in CLICKS if click_s + lead_s >= 0]
     return replace(of, samples=clicks(at_s, seconds, of.rate, channels))
+
+
+def restamped(path: Path, change: Callable[[int], int]) -> Path:
+    """A Flash film with other timestamps, ms, of its pieces of sound but for the first, which is the codec's header."""
+    data = bytearray(path.read_bytes())
+    at = 13  # header, and the size of no tag
+    while at < len(data):
+        kind, size = data[at], int.from_bytes(data[at + 1 : at + 4], "big")
+        stamp = int.from_bytes(data[at + 4 : at + 7], "big") | data[at + 7] << 24
+        if kind == 8 and data[at + 12]:  # AAC; 0: its header
+            stamp = change(stamp)
+            data[at + 4 : at + 8] = [*(stamp & 0xFFFFFF).to_bytes(3, "big"), stamp >> 24]
+        at += 11 + size + 4
+    path.write_bytes(data)
+    return path

@@ -23,6 +23,7 @@ from tests.support.heard_films import (
     SECONDS,
     CountedSource,
     heard,
+    restamped,
     track,
 )
 from tests.support.sounded_films import FPS, SoundTrack, clicks, film, onsets_s
@@ -142,6 +143,23 @@ def test_a_damaged_sound_is_used_as_far_as_it_goes(name: str, kind: dict, tmp_pa
     end = round(sound.heard[1] * SOUND_HZ)
     np.testing.assert_array_equal(sound.samples[: end - 100], whole[: end - 100])
     assert not sound.samples[end + 100 :].any()
+
+
+@pytest.mark.parametrize("step_ms", [100_000, 1_000, -1_200])
+@pytest.mark.parametrize("at_ms", [0, 1_500])
+def test_one_wrong_timestamp_costs_its_piece_of_sound_at_most(at_ms: int, step_ms: int, tmp_path: Path) -> None:
+    wrong: list[int] = []
+
+    def change(stamp_ms: int) -> int:
+        if wrong or stamp_ms < at_ms:
+            return stamp_ms
+        wrong.append(stamp_ms)
+        return max(0, stamp_ms + step_ms)
+
+    sound = heard(restamped(film(tmp_path / "a.flv", track()), change))
+    assert wrong
+    np.testing.assert_allclose(onsets_s(sound.samples), CLICKS, atol=2e-3)
+    assert sound.heard[1] > SECONDS - 0.03
 
 
 def test_damage_before_the_first_sound_is_passed_over(tmp_path: Path) -> None:

@@ -92,6 +92,38 @@ def test_noise_and_speech_have_hardly_a_beat() -> None:
     assert all(len(one.beats) == len(one.beat_confidence) == 0 for one in found if one.tempo == 0)
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 6])
+def test_a_few_strokes_are_no_rhythm(count: int) -> None:
+    draws = [np.random.default_rng(seed) for seed in range(12)]
+    found = [rhythm(strokes(10.0, np.sort(rng.uniform(0.3, 9.7, count)), decay_s=0.02)) for rng in draws]
+    assert sum(one.tempo > 0 for one in found) <= 2
+    assert max(one.tempo_confidence for one in found) < 0.9
+
+
+@pytest.mark.parametrize("bpm", [40.0, 60.0, 180.0, 240.0])
+def test_strokes_that_a_tempo_and_its_double_explain_leave_it_uncertain(bpm: float) -> None:
+    found = rhythm(strokes(10.0, np.arange(0.2, 10.0, 60 / bpm)))
+    assert 0.25 < found.tempo_confidence < 0.95
+    assert rhythm(strokes(10.0, np.arange(0.2, 10.0, 60 / 110))).tempo_confidence > 0.98
+
+
+@pytest.mark.parametrize("quiet", [0.0, 1e-4])
+def test_beats_end_a_bar_after_the_music(quiet: float) -> None:
+    sound, beats = excerpt(made_track(503), 6.0)
+    found = rhythm(np.concatenate([sound, quiet * np.random.default_rng(0).normal(size=6 * SAMPLE_HZ)]))
+    bar_s = 4 * 60 / made_track(503).style.bpm
+    assert np.abs(errors(found.beats[found.beats < 6.0], beats)).max() < 0.02
+    assert 6.0 < found.beats.max() < 6.0 + bar_s + 0.1
+    assert found.beat_confidence[0] > 0.97
+
+
+def test_beats_that_go_on_in_the_noise_of_a_room_are_the_less_certain() -> None:
+    sound, _ = excerpt(made_track(503), 6.0)
+    found = rhythm(np.concatenate([sound, 3e-3 * np.random.default_rng(0).normal(size=6 * SAMPLE_HZ)]))
+    assert found.beat_confidence[found.beats < 4.0].min() > 0.97
+    assert (found.beat_confidence[found.beats > 8.5] < 0.9).all()
+
+
 @pytest.mark.parametrize("seconds", [0.0, 0.01, 0.3, 2.0])
 def test_a_sound_too_short_to_tell_has_no_tempo(seconds: float) -> None:
     sound = excerpt(made_track(501), 8.0)[0][: round(seconds * SAMPLE_HZ)]

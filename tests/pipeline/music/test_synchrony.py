@@ -84,6 +84,20 @@ def test_without_the_beat_of_the_dance_no_lag_is_known() -> None:
     assert np.mean(unknown) >= 0.8
 
 
+def test_motion_that_knows_of_no_beat_follows_one_by_chance_in_a_twentieth() -> None:
+    """Of short clips, whose few beats tell their own scatter badly."""
+    seconds = np.arange(0, 3.5, 0.1)
+    found = []
+    for seed in range(240):
+        rng = np.random.default_rng(seed)
+        position = rng.normal(size=(17, 2)) + 0.1 * rng.normal(size=(len(seconds), 17, 2))
+        music = music_of(np.arange(rng.uniform(0, 0.5), 3.5, 0.55), (0.0, 3.5))
+        found.append(measure_synchrony(seconds, position, np.ones((len(seconds), 17), bool), music))
+    known = [np.isfinite(one.clip_lag_s) for one in found if one is not None]
+    assert len(known) > 200
+    assert 0.01 < np.mean(known) < 0.09
+
+
 def test_a_shift_by_less_than_a_beat_takes_the_agreement_away() -> None:
     made = script("hip_sway")
     usual = synchrony_of(danced(made), music_of(beats_of(made)))

@@ -47,4 +47,4 @@ def test_the_module_that_is_written_holds_what_was_fitted(tmp_path: Path) -> Non
     written = runpy.run_path(str(path))
     assert written["PATTERN"].shape == PATTERN.shape
     assert written["PATTERN"].any()
-    assert [len(written[name]) for name in ("TEMPO", "TEMPO_ODDS", "BEAT_ODDS")] == [3, 5, 4]
+    assert [len(written[name]) for name in ("TEMPO", "TEMPO_ODDS", "BEAT_ODDS")] == [3, 4, 4]
