@@ -151,7 +151,7 @@ class _Clock:
         self._part = 0
         self._last_s: float | None = None  # timestamp of the piece before
         self._offset_s = self._parts[0][1] - self._parts[0][0]
-        # Part, offset and end of what came before the last piece, where that one's timestamp broke off or was the first.
+        # Part, offset and end of what came before the last piece, where that one broke off or was the first.
         self._before: tuple[int, float, float] | None = 0, self._offset_s, 0.0
 
     def is_early(self, packet: Any) -> bool:
