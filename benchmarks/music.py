@@ -5,6 +5,7 @@
     world    clips of the simulated worlds of these seeds, their sound encoded as uploads are (AAC and Opus at several
              rates, rooms, voices, gaps), in files with a grey picture, decoded by the workers of an extraction
     tracks   excerpts of random tracks that no challenge dances to and nothing was fitted to
+    none     sounds without a rhythm, and metronomes, of seeds that nothing was fitted to: what is told of them
     latency  of beats and of the onset curve, of strokes of noise over noise
     cost     an extraction of a manifest's clips with and without audio, in turn, on a CPU; and each step of audio's
 
@@ -18,7 +19,7 @@ import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, pairwise
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -42,11 +43,14 @@ from simulation.music.styles import draw_style
 from simulation.music.timing import tempo_bpm, true_beats
 from simulation.music.tracks import synthesise
 from simulation.script import ClipScript
+from simulation.training.made_sounds import make_sound, make_strokes
 from simulation.world import WorldOptions, make_world
 
 _RIGHT = 0.02
 _TRACK_SECONDS = 9.0
 _FIRST_TRACK = 3_000_000  # of the random ones; training's begin at 1,000,000
+_METRONOMES_BPM = (40, 60, 75, 140, 160, 200, 240)  # edges of groups
+_CERTAIN = 0.9
 _GREY = 64  # px
 _LOW_RATE = 48_000  # bits a second, up to which an encoding counts as low
 
@@ -140,6 +144,33 @@ def judged_tracks(count: int) -> list[Judged]:
         heard = resampled(part, RATE, SAMPLE_HZ)
         judged.append(judge(track.style.style, heard, (0.0, _TRACK_SECONDS), track.style.bpm, beats))
     return judged
+
+
+def judged_without_rhythm(count: int) -> dict[str, dict[str, float]]:
+    """Of each kind of sound: how many have a tempo, at _CERTAIN and more, and of those how many a wrong one."""
+    of_kind: dict[str, list[tuple[float, Rhythm]]] = {}
+    rng = np.random.default_rng(_FIRST_TRACK)
+    for seed in range(_FIRST_TRACK, _FIRST_TRACK + count):
+        made = {kind: make_sound(seed, kind) for kind in ("voice", "noise", "street")}
+        made["strokes"] = make_strokes(seed, 0.0)
+        for low, high in pairwise(_METRONOMES_BPM):
+            made[f"metronome, {low} to {high}"] = make_strokes(seed, rng.uniform(low, high))
+        for kind, sound in made.items():
+            heard = (0.0, len(sound.samples) / SAMPLE_HZ)
+            rhythm = judge(kind, sound.samples, heard, sound.bpm, sound.beats).rhythm
+            of_kind.setdefault(kind, []).append((sound.bpm, rhythm))
+    return {kind: _told(judged) for kind, judged in of_kind.items()}
+
+
+def _told(judged: Sequence[tuple[float, Rhythm]]) -> dict[str, float]:
+    bpm = np.array([bpm for bpm, _ in judged])
+    tempo = np.array([rhythm.tempo for _, rhythm in judged])
+    certain = np.array([rhythm.tempo_confidence for _, rhythm in judged]) >= _CERTAIN
+    right = np.abs(tempo - bpm) < _RIGHT * bpm
+    return {
+        "sounds": len(judged), "told": float((tempo > 0).mean()), "right": float(right.mean()),
+        "certain": float(certain.mean()), "certain_and_wrong": float((certain & ~right).mean()),
+    }  # fmt: skip
 
 
 def summary_of(judged: Sequence[Judged]) -> dict[str, float]:
@@ -260,7 +291,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", default="1000,1001,1002,1003")
     parser.add_argument("--clips", type=int, default=96, help="of each world")
-    parser.add_argument("--tracks", type=int, default=100)
+    parser.add_argument("--tracks", type=int, default=100, help="and sounds of each kind without a rhythm")
     parser.add_argument("--cost", help="manifest of clips with sound; default: no cost is measured")
     parser.add_argument("--profile", default="demo", help="of the cost")
     parser.add_argument("--runs", type=int, default=3, help="of each side of the cost")
@@ -287,8 +318,11 @@ def main() -> None:
     results["confidence"] = {name: calibration(groups[name]) for name in ("world", "tracks")}
     results["fingerprints"] = dict(zip(map(str, seeds), prints, strict=True))
     results["latency"] = latency()
+    results["none"] = judged_without_rhythm(options.tracks)
     rows = [[name, *values.values()] for name, values in results["rhythm"].items()]
     print(table(rows, ["", *next(iter(results["rhythm"].values()))]))
+    rows = [[name, *values.values()] for name, values in results["none"].items()]
+    print(table(rows, ["", *next(iter(results["none"].values()))]))
     for part in ("without_sound", "confidence", "fingerprints", "latency"):
         print(f"{part}: {json.dumps(results[part])}")
     if options.cost:

@@ -104,7 +104,9 @@ def find_grid(bands: np.ndarray, spectra: np.ndarray) -> Grid | None:
 def tempo_evidence(grid: Grid) -> np.ndarray:
     """float64 [4]: what speaks for the tempo, for a logistic regression; the first is 1."""
     strength = np.log2(np.clip(grid.meter.strength, *_STRENGTH))
-    return np.array([1.0, strength, _log_odds(grid.meter.tempo_probability), grid.struck.mean()])
+    # Where every other beat alone is struck, the tempo may be half of it.
+    struck = min(float(half.mean()) if len(half) else 0.0 for half in (grid.struck[::2], grid.struck[1::2]))
+    return np.array([1.0, strength, _log_odds(grid.meter.tempo_probability), struck])
 
 
 def tempo_odds(grid: Grid, weights: np.ndarray) -> float:

@@ -30,7 +30,8 @@ _PULSE_S = (0.36, 1.1)
 CLOSE_S = 0.1  # lag by which closeness falls to 0.6; viewers accept 0.045 s early to 0.125 s late (ITU-R BT.1359)
 _MIN_BEATS = 4  # in a window; below, nothing is said of it
 _MIN_STEPS = 8  # speeds that a fit is made of
-_LEVEL = 0.05  # of the test that the speeds follow the beat at all; above, there is no lag
+# Of the test that the speeds follow the beat at all; above, there is no lag. Of dancers to another beat 2 % pass it.
+_LEVEL = 0.08
 _LIMB_SPREAD_S = 0.03  # by which a dancer's limbs differ in lag, so that no limb is all that counts
 _MIN_CONFIDENCE = 0.2  # of a beat
 _BEYOND = 2.0  # beats that the pulse goes on for before the first beat and behind the last

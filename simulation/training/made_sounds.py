@@ -102,15 +102,18 @@ def _pulse(size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray,
     return samples[:size], beats, bpm
 
 
-def make_strokes(seed: int) -> MadeSound:
-    """A few strokes at random moments, or those of a metronome, which may stop, in silence or over noise."""
+def make_strokes(seed: int, bpm: float | None = None) -> MadeSound:
+    """The strokes of a metronome, which may stop, or of bpm 0 a few at random moments; in silence or over noise.
+
+    bpm: None: any.
+    """
     rng = np.random.default_rng((seed, 52))
     seconds = float(np.exp(rng.uniform(*np.log(_SECONDS))))
-    bpm = 0.0
-    if rng.random() < 0.5:
+    drawn = float(np.exp(rng.uniform(*np.log(_METRONOME_BPM)))) if rng.random() < 0.5 else 0.0
+    bpm = drawn if bpm is None else bpm
+    if not bpm:
         moments = np.sort(rng.uniform(0, seconds, rng.integers(1, _STROKES + 1)))
     else:
-        bpm = float(np.exp(rng.uniform(*np.log(_METRONOME_BPM))))
         moments = np.arange(rng.uniform(0, 60 / bpm), seconds * rng.choice((1.0, rng.uniform(0.3, 1))), 60 / bpm)
     size, length = round(seconds * SAMPLE_HZ), round(0.3 * SAMPLE_HZ)
     samples = rng.choice((0.0, 1e-4, 3e-3)) * rng.normal(size=size + length)
