@@ -48,6 +48,7 @@ from pipeline.music.synchrony import Music, Pulse, Synchrony, find_pulse, wrappe
 PIECE_S = 10.0
 CHANCE_PERIODS_S = np.linspace(0.38, 0.75, 30)  # of steady beats that are not the music's
 WAVES_BEATS = (1, 2, 4)
+_LEAST_STEPS = 40  # in sight while there is a beat, below which waves are not looked for
 TRUNK = [COCO17.joints.index(f"{side}_{joint}") for side in ("left", "right") for joint in ("shoulder", "hip")]
 _NEIGHBOURS = (-2, -1, 1, 2)  # frequencies that the noise is taken from, in units of one over the clip's duration
 SHIFTS_S = (-0.6, -0.5, -0.4, -0.3, -0.2, 0.2, 0.3, 0.4, 0.5, 0.6)
@@ -194,6 +195,8 @@ def judge_waves(clip: RealClip, audio: AudioRows) -> dict[str, Any]:
     pulse = find_pulse(Music(audio.beats, audio.beat_confidence, audio.onset, clip.heard))
     assert pulse is not None
     beat, speed, trunk = motion_rows(clip, pulse)
+    if len(beat) < _LEAST_STEPS:
+        return {}
     judged: dict[str, Any] = {f"p of {beats}": local_test(beat, speed, beats)[0] for beats in WAVES_BEATS}
     judged["p of trunk"], _ = local_test(beat, trunk, 1)
     early = beat < (beat[0] + beat[-1]) / 2
