@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -139,10 +140,10 @@ def main(arguments: list[str] | None = None) -> None:
         musical = ((sound, spectra) for sound, spectra in sounds(options.sounds, 0) if len(sound.beats))
         weights = fit_choices([one for pair in musical if (one := choices_of(*pair)) is not None])
         pattern, tempo = np.round(weights[:-3].reshape(pattern.shape), 2), np.round(weights[-3:], 2)
-    meter.PATTERN, meter.TEMPO = pattern.astype(np.float32), tempo.astype(np.float32)  # of which grids are made below
     strokes = with_spectra(map(make_strokes, TRAINING_TRACKS[: options.sounds // _A_SOUND_OF_STROKES]))
     heard = chain(sounds(options.sounds, options.sounds), strokes)
-    found = [given for pair in heard if (given := evidence_of(*pair)) is not None]
+    with patch.multiple(meter, PATTERN=pattern.astype(np.float32), TEMPO=tempo.astype(np.float32)):
+        found = [given for pair in heard if (given := evidence_of(*pair)) is not None]
     of_tempo = fit_odds(np.stack([tempo_evidence(grid) for grid, *_ in found]), np.array([ok for _, ok, _ in found]))
     evidence = [beat_evidence(grid, tempo_odds(grid, of_tempo)) for grid, *_ in found]
     of_beats = fit_odds(np.concatenate(evidence), np.concatenate([right for *_, right in found]))
