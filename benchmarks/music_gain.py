@@ -40,12 +40,13 @@ def main() -> None:
     parser.add_argument("--measured-workspace", required=True)
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--seeds", type=int, default=1, help="trainings, of the same folds")
+    parser.add_argument("--epochs", type=int, default=VdvConfig().epochs, help="of the networks, which take the time")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--workers", type=int, default=1, help="trainings side by side")
     options = parser.parse_args()
     errors = measure_errors(options.measured, options.measured_workspace, newest_dataset(options.measured_workspace))
     folder, workspace = options.folder / "default", str(options.folder / "workspace")
-    results: dict = {"folds": options.folds, "seeds": options.seeds}
+    results: dict = {"folds": options.folds, "seeds": options.seeds, "epochs": options.epochs}
     for name, world in (("default", None), ("music", MUSIC)):
         add_options(options.folder / name, options.clips, options.world_seed, world)
         made = thin_world(
@@ -60,9 +61,9 @@ def main() -> None:
 def compare(world: ExtractedWorld, options: argparse.Namespace) -> list[dict]:
     """Rows of ablations.ablation_table of the primary metric; prints the table."""
     dataset = DatasetFolder(world.workspace, world.dataset)
-    modalities = VdvConfig().modalities
-    kept = {name: tuple(m for m in modalities if m not in out) for name, out in LEFT_OUT.items()}
-    configs = {ablations.DEFAULT: VdvConfig()} | {name: VdvConfig(modalities=left) for name, left in kept.items()}
+    config = VdvConfig(epochs=options.epochs)
+    kept = {name: tuple(m for m in config.modalities if m not in out) for name, out in LEFT_OUT.items()}
+    configs = {ablations.DEFAULT: config} | {name: replace(config, modalities=left) for name, left in kept.items()}
     trainings = {}
     for name, config in configs.items():
 
