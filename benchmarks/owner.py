@@ -1,33 +1,40 @@
 """Processor time of the owner outside of the networks' forward passes, by stage: what limits a GPU.
 
-    python -m benchmarks.owner --clips MANIFEST [--profile untrained] [--max-seconds 6] [--batch 32] [--version NAME]
+    python -m benchmarks.owner --clips MANIFEST [--profile untrained] [--max-seconds 6] [--batch 32] [--repeats 5]
+                               [--version NAME]
 
 cpu        extraction on a CPU: every operation is the owner's
-counted    extraction on a make-believe device (benchmarks.counted_device), on which the code does as beside a GPU. What
-           a GPU would compute is left out of the times; in its place stands how many operators it is given, and how
-           often the owner waits for it.
+counted    extraction on a make-believe device (benchmarks.counted_device), on which the code does as beside a GPU. It is
+           recorded once, what a GPU would compute included, and then played again, which computes nothing. What a
+           played operator takes longer than the same operator on a few numbers in memory is left out, so an operator
+           counts as what torch itself needs to dispatch it; a GPU's driver needs more to launch it. Beside it stands how
+           many operators the device is given, and how often the owner would wait for it.
 cuda       where there is a GPU, in place of both: the owner's own time beside it, in which its waits are spent awake
 
 Times are of the owner's main thread, the one that feeds the networks; `other threads` are the rest of its process,
-which share Python's lock with it. Decode workers and other processes are not counted. Untrained pose weights are
-stirred (benchmarks/stirred.py). The JSON keeps the figures of other versions of the code under their `--version`.
+which share Python's lock with it. Decode workers and other processes are not counted. Each is the median of the
+repeats. Untrained pose weights are stirred (benchmarks/stirred.py). The JSON keeps the figures of other versions of the
+code under their `--version`.
 """
 
 import argparse
+import gc
+import statistics
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from threading import get_ident
 from time import process_time, thread_time
 from typing import Any
 from unittest.mock import patch
 
 import torch
+from torch.utils._python_dispatch import _disable_current_modes
 
 from benchmarks.common import SEEN, save, table
-from benchmarks.counted_device import Counts, counted_device
+from benchmarks.counted_device import Counts, Tape, counted_device
 from benchmarks.stirred import some_frames, stir, to_stir
 from models.extractors import face
 from models.extractors.extractor import Extractor
@@ -43,18 +50,32 @@ from pipeline.ingest.ingest_batch import run_ingest
 from pipeline.ingest.manifest import read_manifests
 from pipeline.modalities.registry import find_extracted, load_profile, modality_identity
 
+import os
+SIDES = os.environ.get("SIDES", "cpu counted").split()
 NETWORKS = "networks"
 REST = "engine"
-_CALIBRATION = 5000  # operators
+_CALIBRATION = 400  # times each of the operators of _mix
+_CALIBRATIONS = 15
 PERSONS = 10  # kept a frame, as the profile `full` has it
+
+
+@dataclass(frozen=True)
+class Overhead:
+    """Processor seconds by which an operator takes longer where the make-believe device is."""
+
+    operator: float = 0.0  # of those that are played, compared with the same one on a few numbers in memory
+    host_operator: float = 0.0  # of those on tensors of the host
+
+
+NO_OVERHEAD = Overhead()
 
 
 class Stopwatch:
     """Processor time of one thread by stage, what stages inside of it take left out."""
 
-    def __init__(self, counts: Counts) -> None:
+    def __init__(self, counts: Counts, overhead: Overhead) -> None:
         self.counts = counts  # of the device; zeros on a CPU
-        self.counting_s = 0.0  # that counting an operator takes outside of it, left out of all times
+        self.overhead = overhead  # left out of all times
         self.seconds: dict[str, float] = defaultdict(float)
         self.operators: dict[str, int] = defaultdict(int)
         self.waits: dict[str, int] = defaultdict(int)
@@ -62,17 +83,9 @@ class Stopwatch:
         self._before = self._now()
 
     def _now(self) -> tuple[float, int, int]:
-        operators = self.counts.operators
-        return thread_time() - self.counts.seconds - operators * self.counting_s, operators, self.counts.waits
-
-    def calibrate(self, device: torch.device) -> None:
-        """Measure what the counting itself takes."""
-        (before, operators, _), values = self._now(), torch.zeros(1).to(device)
-        for _ in range(_CALIBRATION):
-            values.view(1, 1)
-        after, more, _ = self._now()
-        self.counting_s = (after - before) / (more - operators)
-        self._before = self._now()
+        counts, overhead = self.counts, self.overhead
+        left_out = counts.operators * overhead.operator + counts.host_operators * overhead.host_operator
+        return thread_time() - counts.seconds - left_out, counts.operators, counts.waits
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -102,6 +115,44 @@ class Stopwatch:
                 return function(*arguments, **options)
 
         return call
+
+
+def _mix(values: torch.Tensor, index: torch.Tensor) -> None:
+    """Operators of several kinds."""
+    values.view(-1)
+    values[:, 1:]
+    values.float()
+    values + 1
+    values > values
+    torch.cat([values, values])
+    values.index_select(0, index)
+    values.clamp(min=0)
+    values.sum(1)
+
+
+def calibrated(device: torch.device, counts: Counts) -> Overhead:
+    """What playing and counting operators takes on this machine."""
+    values, index = torch.ones(2, 2), torch.tensor([0, 1])
+    on_device, index_there = values.to(device), index.to(device)
+    counts.tape = Tape()
+    for _ in range(_CALIBRATION):
+        _mix(on_device, index_there)
+    rounds = []
+    for _ in range(_CALIBRATIONS):
+        counts.tape.rewind()
+        times = []
+        for arguments, modes in (((values, index), False), ((values, index), True), ((on_device, index_there), True)):
+            with ExitStack() as stack:
+                if not modes:
+                    stack.enter_context(_disable_current_modes())
+                start = thread_time()
+                for _ in range(_CALIBRATION):
+                    _mix(*arguments)
+                times.append(thread_time() - start)
+        rounds.append(times)
+    plain, host, played = (statistics.median(times) / len(counts.tape.steps) for times in zip(*rounds, strict=True))
+    counts.tape = None
+    return Overhead(played - plain, host - plain)
 
 
 def build(modality: str, profile: Profile, device: torch.device, batch: int) -> Extractor:
@@ -148,34 +199,48 @@ def watch_rest(watch: Stopwatch, stack: ExitStack) -> None:
         stack.enter_context(patch.object(ShardWriter, method, watch.timed("Parquet", getattr(ShardWriter, method))))
 
 
-def measured(
-    profile: Profile, sampling: SamplingOptions, batch: str, ingest: IngestedBatch, extractors: dict[str, Any],
-    counts: Counts, pictures: list[torch.Tensor],
-) -> tuple[Stopwatch, float]:  # fmt: skip
-    """One extraction: its stages, and the seconds of the owner's other threads.
+@dataclass(frozen=True)
+class Extraction:
+    """What is extracted, and by which networks."""
 
-    pictures: frames of each clip's size, for what is kept of a size to be there, as it is after the first clip of many.
+    profile: Profile
+    sampling: SamplingOptions
+    batch: str
+    ingest: IngestedBatch
+    extractors: dict[str, Any]
+    counts: Counts
+
+    def measured(self, overhead: Overhead = NO_OVERHEAD) -> tuple[Stopwatch, float]:
+        """One extraction: its stages, and the seconds of the owner's other threads."""
+        profile, sampling, extractors = self.profile, self.sampling, self.extractors
+        specs = [feature_spec(m, sampling, profile.entry(m).stride, modality_identity(m, profile)) for m in SEEN]
+        with tempfile.TemporaryDirectory() as workspace, ExitStack() as stack:
+            watch = Stopwatch(self.counts, overhead)
+            for extractor in extractors.values():
+                watch_extractor(watch, extractor, stack)
+            watch_rest(watch, stack)
+            plans = plan_shards(workspace, self.batch, self.ingest, specs, sampling).shards
+            gc.collect()
+            gc.freeze()  # a tape holds thousands of objects that no owner has
+            process, thread = process_time(), thread_time()
+            with watch.stage(REST):
+                extract.extract_shards(
+                    workspace, self.batch, plans, extractors.__getitem__, sampling, DecodeLimits(),
+                    workers=1, device=extractors["pose"].device, profile=profile.name,
+                )  # fmt: skip
+            others = (process_time() - process) - (thread_time() - thread)
+        return watch, others
+
+
+def warm_up(extractors: dict[str, Any], pictures: list[torch.Tensor]) -> None:
+    """Have all there that is kept, of the sizes of frames and of batches, as it is after the first clips of many.
+
+    pictures: frames of each clip's size.
     """
     for extractor in extractors.values():
         for frames in pictures:
-            extractor.prepare(frames.to(extractor.device))
-    specs = [feature_spec(m, sampling, profile.entry(m).stride, modality_identity(m, profile)) for m in SEEN]
-    with tempfile.TemporaryDirectory() as workspace, ExitStack() as stack:
-        watch = Stopwatch(counts)
-        if counts.operators:
-            watch.calibrate(extractors["pose"].device)
-        for extractor in extractors.values():
-            watch_extractor(watch, extractor, stack)
-        watch_rest(watch, stack)
-        plans = plan_shards(workspace, batch, ingest, specs, sampling).shards
-        process, thread = process_time(), thread_time()
-        with watch.stage(REST):
-            extract.extract_shards(
-                workspace, batch, plans, extractors.__getitem__, sampling, DecodeLimits(),
-                workers=1, device=extractors["pose"].device, profile=profile.name,
-            )  # fmt: skip
-        others = (process_time() - process) - (thread_time() - thread)
-    return watch, others
+            prepared = extractor.prepare(frames.to(extractor.device))
+            extractor.launch(prepared.inputs, prepared.extras)
 
 
 def set_up(
@@ -200,6 +265,7 @@ def main() -> None:
     parser.add_argument("--profile", default="untrained")
     parser.add_argument("--max-seconds", type=float, default=6.0, help="of each clip")
     parser.add_argument("--batch", type=int, default=32, help="inputs a forward pass of every network")
+    parser.add_argument("--repeats", type=int, default=5, help="extractions that are timed (default: %(default)s)")
     parser.add_argument("--version", default="now", help="name of this version of the code in the JSON")
     options = parser.parse_args()
 
@@ -213,34 +279,59 @@ def main() -> None:
         ingest = read_ingest(run_ingest(folder, batch, 1, DecodeLimits()))
         clips = [clip for clip in ingest.clips if clip.shard]
         pictures = [torch.from_numpy(frames) for frames in some_frames(clips, sampling, 3).values()]
-        for side in ("cuda",) if torch.cuda.is_available() else ("cpu", "counted"):
+        for side in ("cuda",) if torch.cuda.is_available() else SIDES:
             with ExitStack() as stack:
                 device, counts = torch.device("cpu" if side == "counted" else side), Counts()
                 if side == "counted":
                     device, counts = stack.enter_context(counted_device())
                 extractors = set_up(profile, stirred, device, options.batch, pictures)
-                watch, others = measured(profile, sampling, batch.name, ingest, extractors, counts, pictures)
-            figures[side] = report(side, watch, others, len(clips))
+                warm_up(extractors, pictures)
+                extraction = Extraction(profile, sampling, batch.name, ingest, extractors, counts)
+                timed = repeated(extraction, options.repeats)
+            figures[side] = report(side, timed, len(clips))
     about = {"profile": profile.name, "max_seconds": options.max_seconds, "batch": options.batch, "clips": len(clips),
-             "frames": sum(len(picture) for picture in pictures)}  # fmt: skip
+             "repeats": options.repeats, "frames": sum(len(picture) for picture in pictures)}  # fmt: skip
     save("owner", {options.version: {**about, **figures}}, keep_others=True)
 
 
-def report(side: str, watch: Stopwatch, others: float, clips: int) -> dict[str, Any]:
+def repeated(extraction: Extraction, repeats: int) -> list[tuple[Stopwatch, float]]:
+    """As many measured extractions; on the make-believe device, of one that was recorded."""
+    counts, device = extraction.counts, extraction.extractors["pose"].device
+    if device.type != "counted":
+        return [extraction.measured() for _ in range(repeats)]
+    overhead = calibrated(device, counts)
+    print(f"left out of every operator: {1e6 * overhead.operator:.1f} us, on the host {1e6 * overhead.host_operator:.1f}")
+    counts.tape = Tape()
+    extraction.measured()
+    timed = []
+    for _ in range(repeats):
+        counts.tape.rewind()
+        timed.append(extraction.measured(overhead))
+    return timed
+
+
+def report(side: str, timed: list[tuple[Stopwatch, float]], clips: int) -> dict[str, Any]:
     """Print a side's table; its figures for the JSON, each a clip."""
-    stages = sorted((name for name in watch.seconds if name != NETWORKS), key=lambda name: -watch.seconds[name])
+    watches = [watch for watch, _ in timed]
+    ms = {name: [1000 * watch.seconds[name] / clips for watch in watches] for name in watches[0].seconds}
+    ms.pop(NETWORKS)
+    stages = sorted(ms, key=lambda name: -statistics.median(ms[name]))
     rows: list[list[Any]] = [
-        [name, 1000 * watch.seconds[name] / clips, watch.operators[name] / clips, watch.waits[name] / clips]
+        [name, statistics.median(ms[name]), watches[0].operators[name] / clips, watches[0].waits[name] / clips]
         for name in stages
     ]
     columns = ("ms", "operators", "waits")
-    totals = [sum(float(row[place]) for row in rows) for place in (1, 2, 3)]
-    rest: list[list[Any]] = [["all of these", *totals], ["other threads", 1000 * others / clips, "", ""]]
+    sums = [sum(times) for times in zip(*ms.values(), strict=True)]
+    total = dict(zip(columns, (statistics.median(sums), sum(row[2] for row in rows), sum(row[3] for row in rows)),
+                     strict=True))  # fmt: skip
+    others = statistics.median(1000 * seconds / clips for _, seconds in timed)
+    rest: list[list[Any]] = [["all of these", *total.values()], ["least", min(sums)], ["most", max(sums)],
+                             ["other threads", others]]  # fmt: skip
     print(f"\n{side}, a clip")
-    print(table([*rows, *rest], ["stage", *columns]))
+    print(table([row + [""] * (4 - len(row)) for row in [*rows, *rest]], ["stage", *columns]))
     by_stage = {column: {row[0]: row[place] for row in rows} for place, column in enumerate(columns, 1)}
-    total = dict(zip(columns, totals, strict=True))
-    return {**by_stage, "total": total, "ms_of_other_threads": 1000 * others / clips}
+    spread = {"least_ms": min(sums), "most_ms": max(sums)}
+    return {**by_stage, "total": {**total, **spread}, "ms_of_other_threads": others}
 
 
 if __name__ == "__main__":
