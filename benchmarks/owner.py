@@ -174,7 +174,8 @@ def watch_extractor(watch: Stopwatch, extractor: Any, stack: ExitStack) -> None:
         part(extractor._outputs, "_network", NETWORKS)
     elif modality == "face":
         part(extractor, "_embed", NETWORKS)
-        for network in ("_pnet", "_rnet", "_onet"):
+        part(extractor._cascade._pyramid, "pnet", NETWORKS)
+        for network in ("_rnet", "_onet"):
             part(extractor._cascade, network, NETWORKS)
         part(extractor, "_cascade", "face: search")
     else:

@@ -13,7 +13,7 @@ from models.device import autocast, halve_weights
 from models.errors import ProfileError
 from models.extractors.compiled import compiled
 from models.extractors.extractor import Extractor, Prepared, pad_batch
-from models.extractors.face_cascade import Detections, DetectorOptions, FaceCascade, best_per_frame
+from models.extractors.face_search.cascade import Detections, DetectorOptions, FaceCascade, best_per_frame
 from models.extractors.face_embedding import embedding_network, standardised
 from models.extractors.people import Face, FaceDetection
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.extractors.face_cascade import DetectorOptions, FaceCascade
+from models.extractors.face_search.cascade import DetectorOptions, FaceCascade
 from simulation.dancers.body import NEUTRAL, POSE_INDEX, draw_body, place_joints
 from simulation.dancers.figure import PosedPerson, draw_people
 from simulation.dancers.looks import HAIR_STYLES, SKINS, draw_face, draw_outfit

@@ -11,7 +11,7 @@ from PIL import Image
 
 from models.errors import ProfileError, WeightsError
 from models.extractors.face import FaceExtractor, face_crop, select_faces
-from models.extractors.face_cascade import Detections
+from models.extractors.face_search.cascade import Detections
 from models.extractors.face_embedding import EMBEDDING_SIZE, embedding_network
 from models.extractors.people import Face
 from tests.support.real_frames import sampled

@@ -13,9 +13,10 @@ from facenet_pytorch import MTCNN
 from torch.nn.functional import interpolate
 from torchvision.ops import nms
 
-import models.extractors.face_cascade as cascade_module
+import models.extractors.face_search.cascade as cascade_module
 from models.errors import ProfileError
-from models.extractors.face_cascade import Detections, DetectorOptions, FaceCascade, resampled, summed_area
+from models.extractors.face_search.cascade import Detections, DetectorOptions, FaceCascade
+from models.extractors.face_search.pyramid import resampled, summed_area
 from tests.support.real_frames import sampled
 
 CPU = torch.device("cpu")
