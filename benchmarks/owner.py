@@ -4,11 +4,11 @@
                                [--version NAME]
 
 cpu        extraction on a CPU: every operation is the owner's
-counted    extraction on a make-believe device (benchmarks.counted_device), on which the code does as beside a GPU. It is
-           recorded once, what a GPU would compute included, and then played again, which computes nothing. What a
+counted    extraction on a make-believe device (benchmarks.counted_device), on which the code does as beside a GPU. It
+           is recorded once, what a GPU would compute included, and then played again, which computes nothing. What a
            played operator takes longer than the same operator on a few numbers in memory is left out, so an operator
-           counts as what torch itself needs to dispatch it; a GPU's driver needs more to launch it. Beside it stands how
-           many operators the device is given, and how often the owner would wait for it.
+           counts as what torch itself needs to dispatch it; a GPU's driver needs more to launch it. Beside it stands
+           how many operators the device is given, and how often the owner would wait for it.
 cuda       where there is a GPU, in place of both: the owner's own time beside it, in which its waits are spent awake
 
 Times are of the owner's main thread, the one that feeds the networks; `other threads` are the rest of its process,
@@ -19,6 +19,7 @@ code under their `--version`.
 
 import argparse
 import gc
+import os
 import statistics
 import tempfile
 from collections import defaultdict
@@ -50,7 +51,6 @@ from pipeline.ingest.ingest_batch import run_ingest
 from pipeline.ingest.manifest import read_manifests
 from pipeline.modalities.registry import find_extracted, load_profile, modality_identity
 
-import os
 SIDES = os.environ.get("SIDES", "cpu counted").split()
 NETWORKS = "networks"
 REST = "engine"
@@ -123,7 +123,7 @@ def _mix(values: torch.Tensor, index: torch.Tensor) -> None:
     values[:, 1:]
     values.float()
     values + 1
-    values > values
+    values.gt(0)
     torch.cat([values, values])
     values.index_select(0, index)
     values.clamp(min=0)
@@ -192,7 +192,7 @@ def watch_rest(watch: Stopwatch, stack: ExitStack) -> None:
     def part(owner: Any, attribute: str, name: str) -> None:
         stack.enter_context(patch.object(owner, attribute, watch.timed(name, getattr(owner, attribute))))
 
-    part(face, "face_crop", "face: crops")
+    part(face, "face_crops", "face: crops")
     part(face, "_jpeg", "face: JPEG")
     for modality in SEEN:
         part(find_extracted(modality), "assemble", "tracks" if modality == "pose" else "rows")
@@ -301,7 +301,9 @@ def repeated(extraction: Extraction, repeats: int) -> list[tuple[Stopwatch, floa
     if device.type != "counted":
         return [extraction.measured() for _ in range(repeats)]
     overhead = calibrated(device, counts)
-    print(f"left out of every operator: {1e6 * overhead.operator:.1f} us, on the host {1e6 * overhead.host_operator:.1f}")
+    print(
+        f"left out of every operator: {1e6 * overhead.operator:.1f} us, on the host {1e6 * overhead.host_operator:.1f}"
+    )
     counts.tape = Tape()
     extraction.measured()
     timed = []

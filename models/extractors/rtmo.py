@@ -122,8 +122,8 @@ def suppressed(boxes: Tensor, valid: Tensor, threshold: float, most: int) -> tup
     """
     low, high = boxes.split(2, dim=2)
     area = (high - low).prod(2, keepdim=True)
-    shared = (torch.minimum(high[:, :, None], high[:, None]) - torch.maximum(low[:, :, None], low[:, None])).clamp(min=0)
-    shared = shared.prod(3)
+    sides = torch.minimum(high[:, :, None], high[:, None]) - torch.maximum(low[:, :, None], low[:, None])
+    shared = sides.clamp(min=0).prod(3)
     # [B, K, K]; two empty boxes, whose overlap is NaN, leave each other alone.
     apart = ~(shared / (area + area.mT - shared) > threshold)
     apart.diagonal(dim1=1, dim2=2).fill_(False)  # a box goes when it is chosen, also an empty one

@@ -193,9 +193,10 @@ def _cut(
     columns, rows = (stop - start).float().unbind(1)
     x, y = ends.unbind(1)
     y = (y + (frame * sums.shape[1]).view(-1, 1, 1)) * sums.shape[2]
-    parts = x.view(-1, 1, 1, 2, side), y.view(-1, 2, side, 1, 1), columns.view(-1, 1, side, 1), rows.view(-1, side, 1, 1)
+    corners = x.view(-1, 1, 1, 2, side), y.view(-1, 2, side, 1, 1)
+    spans = columns.view(-1, 1, side, 1), rows.view(-1, side, 1, 1)
     table, pictures = sums.flatten(0, 2), []
-    for x, y, columns, rows in zip(*(values.split(batch) for values in parts), strict=True):
+    for x, y, columns, rows in zip(*(values.split(batch) for values in (*corners, *spans)), strict=True):
         total = table.index_select(0, (y + x).flatten()).view(-1, 2, side, 2, side, sums.shape[3])
         top, bottom = total.unbind(1)
         left, right = (bottom - top).unbind(2)

@@ -16,7 +16,7 @@ from torchvision.ops import nms
 import models.extractors.face_search.cascade as cascade_module
 from models.errors import ProfileError
 from models.extractors.face_search.cascade import Detections, DetectorOptions, FaceCascade
-from models.extractors.face_search.pyramid import resampled, summed_area
+from models.extractors.face_search.pyramid import summed_area
 from tests.support.real_frames import sampled
 
 CPU = torch.device("cpu")
@@ -159,18 +159,6 @@ def test_overlaps_are_resolved_within_each_frame_only(monkeypatch: pytest.Monkey
     assert len(kept) < 300
     alone = [(frame == index).nonzero()[:, 0] for index in range(5)]
     assert torch.equal(kept, torch.cat([part[nms(box[part], score[part], 0.5)] for part in alone]))
-
-
-@pytest.mark.parametrize("size", [(24, 24), (7, 99), (150, 80), (12, 12)])
-def test_summed_areas_resample_exactly_as_area_interpolation_does(size: tuple[int, int]) -> None:
-    frames = torch.randint(0, 256, (2, 97, 61, 3), dtype=torch.uint8)
-    want = interpolate(frames.permute(0, 3, 1, 2).float(), size=size, mode="area")
-    assert torch.equal(resampled(summed_area(frames), size), want)
-
-
-def test_summed_areas_hold_where_their_sums_pass_32_bits() -> None:
-    frames = torch.full((1, 4000, 4000, 3), 255, dtype=torch.uint8)
-    assert torch.equal(resampled(summed_area(frames), (10, 10)), torch.full((1, 3, 10, 10), 255.0))
 
 
 def test_impossible_options_are_refused() -> None:
