@@ -14,7 +14,7 @@ from models.errors import ProfileError
 from models.extractors.compiled import compiled
 from models.extractors.extractor import Extractor, Prepared, pad_batch
 from models.extractors.face_embedding import embedding_network, standardised
-from models.extractors.face_search.cascade import Detections, DetectorOptions, FaceCascade, best_per_frame
+from models.extractors.face_search.cascade import Detections, DetectorOptions, FaceCascade
 from models.extractors.people import Face, FaceDetection
 
 CROP_SIDE = 160  # px, what InceptionResnetV1 was trained on
@@ -72,11 +72,11 @@ class FaceExtractor(Extractor):
         """
         frames = frames.contiguous()
         faces = select_faces(self._cascade(frames), frames.shape[1], frames.shape[2], self.max_faces)
-        box, landmarks, frame = faces.box.numpy(), faces.landmarks.numpy(), faces.frame.tolist()
+        frame = faces.frame.tolist()
         if not frame:
             return Prepared(frames.new_empty((0, 3, CROP_SIDE, CROP_SIDE)))
-        crops = face_crops(frames, frame, box)
-        detections = map(FaceDetection, box, landmarks, faces.probability.tolist())
+        crops = face_crops(frames, frame, faces.box)
+        detections = map(FaceDetection, faces.box, faces.landmarks, faces.probability.tolist())
         return Prepared(crops, frame, list(detections))
 
     @torch.inference_mode()
@@ -105,12 +105,13 @@ def select_faces(faces: Detections, height: int, width: int, most: int) -> Detec
 
     Boxes without a whole pixel inside the frame are left out: there is nothing to crop.
     """
-    left_top = faces.box[:, :2].clamp(min=0)
-    right_bottom = torch.minimum(faces.box[:, 2:], torch.tensor([width, height]))
-    sides = (right_bottom.trunc() - left_top.trunc()).clamp(min=0)
+    sides = np.minimum(np.trunc(faces.box[:, 2:]), (width, height)) - np.maximum(np.trunc(faces.box[:, :2]), 0)
+    sides = sides.astype(np.float32).clip(min=0)
     weight = faces.probability * sides[:, 0] * sides[:, 1]
-    inside = (weight > 0).nonzero()[:, 0]
-    return faces.at(inside[best_per_frame(faces.frame[inside], weight[inside], most)])
+    order = np.lexsort((-weight, faces.frame))  # by frame, then by weight; equal ones keep their order
+    order = order[weight[order] > 0]
+    frame = faces.frame[order]
+    return faces.at(order[np.arange(len(order)) - np.searchsorted(frame, frame) < most])
 
 
 def face_crops(frames: Tensor, index: Sequence[int], boxes: np.ndarray) -> Tensor:

@@ -57,14 +57,14 @@ class DetectorOptions:
 
 
 class Detections(NamedTuple):
-    """The faces of some frames, ordered by frame, then by probability, highest first; tensors on the host."""
+    """The faces of some frames, ordered by frame, then by probability, highest first."""
 
-    frame: Tensor  # int64 [K]
-    box: Tensor  # float32 [K, 4] x1, y1, x2, y2 in pixels of the frame; may reach outside it
-    landmarks: Tensor  # float32 [K, 5, 2] x, y of left eye, right eye, nose, left and right mouth corner (in the image)
-    probability: Tensor  # float32 [K]
+    frame: np.ndarray  # int64 [K]
+    box: np.ndarray  # float32 [K, 4] x1, y1, x2, y2 in pixels of the frame; may reach outside it
+    landmarks: np.ndarray  # float32 [K, 5, 2] x, y of left eye, right eye, nose, left and right mouth corner (as seen)
+    probability: np.ndarray  # float32 [K]
 
-    def at(self, index: Tensor) -> "Detections":
+    def at(self, index: np.ndarray) -> "Detections":
         return Detections(*(values[index] for values in self))
 
 
@@ -111,7 +111,7 @@ class FaceCascade:
         for start in range(0, count, at_once or 1):
             part = self._detect(frames[start : start + at_once], at_once)
             parts.append(part._replace(frame=part.frame + start))
-        return Detections(*_concatenated(parts)) if parts else _no_faces()
+        return Detections(*map(np.concatenate, zip(*parts, strict=True))) if parts else _no_faces()
 
     def _detect(self, frames: Tensor, batch: int) -> Detections:
         height, width = frames.shape[1:3]
@@ -134,18 +134,19 @@ class FaceCascade:
         cut, inside = _cut(sums, candidates.frame, boxes, height, width, _ONET_SIDE, self._onet_batch)
         shift, points, probability = self._in_batches(self._onet, cut, self._onet_batch)
         rows = [candidates.frame[:, None], inside[:, None], probability[:, 1:], boxes, shift, points]
-        return self._faces(torch.cat(rows, dim=1).cpu())
+        return self._faces(torch.cat(rows, dim=1).cpu().numpy())
 
-    def _faces(self, rows: Tensor) -> Detections:
+    def _faces(self, rows: np.ndarray) -> Detections:
         """The faces among O-Net's candidates, which are few: from here on all is done on the host.
 
         rows: float32 [K, 21] frame, whether inside it, probability, box, correction, landmarks.
         """
-        rows = rows[(rows[:, 1] > 0) & (rows[:, 2] > self.options.thresholds[2])]
-        frame, _, probability, box, shift, points = rows.split((1, 1, 1, 4, 4, 10), dim=1)
-        landmarks = _landmarks(box, points)
-        faces = Detections(frame[:, 0].long(), _shifted(box, shift, side_offset=1), landmarks, probability[:, 0])
-        return faces.at(_without_nested(faces.frame, faces.box, faces.probability))
+        rows = rows[(rows[:, 1] > 0) & (rows[:, 2] > np.float32(self.options.thresholds[2]))]
+        frame, probability, box = rows[:, 0].astype(np.int64), rows[:, 2], rows[:, 3:7]
+        sides = box[:, 2:] - box[:, :2] + 1
+        landmarks = rows[:, 11:].reshape(-1, 2, 5).transpose(0, 2, 1) * sides[:, None] + box[:, None, :2] - 1
+        moved = box + rows[:, 7:11] * np.tile(sides, 2)
+        return Detections(frame, moved, landmarks, probability).at(_without_nested(frame, moved, probability))
 
     def _propose(self, sums: Tensor, height: int, width: int, batch: int) -> _Candidates | None:
         """Candidates of P-Net over the pyramid; None: nothing in any frame looks like a face."""
@@ -227,12 +228,6 @@ def _squared(box: Tensor) -> Tensor:
     return torch.cat([corner, corner + side], dim=1)
 
 
-def _landmarks(box: Tensor, points: Tensor) -> Tensor:
-    """O-Net's points (five x, five y, in box sides) -> [K, 5, 2] in pixels."""
-    sides = box[:, 2:] - box[:, :2] + 1
-    return points.view(-1, 2, 5).permute(0, 2, 1) * sides[:, None] + box[:, None, :2] - 1
-
-
 def _without_overlap(group: Tensor, box: Tensor, score: Tensor, overlap: float) -> Tensor:
     """Indices of the boxes that no better one of their group overlaps, by group, then by score, best first."""
     box, score = box.double(), score.double()  # so that the offset that keeps groups apart costs no precision
@@ -262,26 +257,26 @@ def best_per_frame(frame: Tensor, score: Tensor, most: int) -> Tensor:
     return order[rank < most]
 
 
-def _without_nested(frame: Tensor, box: Tensor, score: Tensor) -> Tensor:
+def _without_nested(frame: np.ndarray, box: np.ndarray, score: np.ndarray) -> np.ndarray:
     """Indices of the faces, by frame, then by score, without those that a better face of their frame contains.
 
     A face goes when more than 0.7 of the smaller of the two boxes lies in the other; among equal scores the later one
     wins, as in facenet-pytorch.
     """
-    frames, boxes, scores = frame.numpy(), box.numpy(), score.numpy()
-    area = (boxes[:, 2] - boxes[:, 0] + 1) * (boxes[:, 3] - boxes[:, 1] + 1)
+    area = (box[:, 2] - box[:, 0] + 1) * (box[:, 3] - box[:, 1] + 1)
     kept: list[int] = []
-    for index in np.unique(frames):
-        others = np.flatnonzero(frames == index)
-        others = others[np.argsort(scores[others], kind="stable")[::-1]]
+    for index in np.unique(frame):
+        others = np.flatnonzero(frame == index)
+        others = others[np.argsort(score[others], kind="stable")[::-1]]
         while len(others):
             best, others = others[0], others[1:]
             kept.append(int(best))
-            corner = np.maximum(boxes[best, :2], boxes[others, :2])
-            sides = np.maximum(np.float32(0), np.minimum(boxes[best, 2:], boxes[others, 2:]) - corner + 1)
+            corner = np.maximum(box[best, :2], box[others, :2])
+            sides = np.maximum(np.float32(0), np.minimum(box[best, 2:], box[others, 2:]) - corner + 1)
             others = others[sides[:, 0] * sides[:, 1] / np.minimum(area[best], area[others]) <= np.float32(_OVERLAP)]
-    return torch.tensor(kept, dtype=torch.long)
+    return np.array(kept, dtype=np.int64)
 
 
 def _no_faces() -> Detections:
-    return Detections(torch.zeros(0, dtype=torch.long), torch.zeros(0, 4), torch.zeros(0, 5, 2), torch.zeros(0))
+    rows = np.zeros((0, 15), np.float32)
+    return Detections(np.zeros(0, np.int64), rows[:, :4], rows[:, 4:14].reshape(0, 5, 2), rows[:, 14])

@@ -135,7 +135,8 @@ def test_no_more_than_the_largest_and_surest_faces_of_a_frame_are_kept() -> None
     )
     frame = torch.tensor([0, 0, 0, 1, 0])
     probability = torch.tensor([0.9, 0.8, 0.99, 0.7, 1.0])
-    detections = Detections(frame, box, torch.zeros(5, 5, 2), probability)
+    landmarks = torch.zeros(5, 5, 2)
+    detections = Detections(*(values.numpy() for values in (frame, box, landmarks, probability)))
     # In a frame of 60 x 80 px the third box keeps (80 - 50) x (60 - 50) = 300 px2, x 0.99 = 297.
     kept = select_faces(detections, 60, 80, most=2)
     assert kept.frame.tolist() == [0, 0, 1]
