@@ -20,8 +20,8 @@ CELL = 12  # px: P-Net's window, so the smallest face that a pyramid level shows
 STRIDE = 2  # px between P-Net's windows
 _FACTOR = 0.709  # between pyramid levels: about sqrt(1/2), half the area
 
-# Frame sizes whose pyramid is kept, and sizes of its levels. 4 MB at 720p, and the canvas of a GPU 20 MB there.
-_FRAME_SIZES, _LEVEL_SIDES = 16, 512
+# Frame sizes whose windows are kept, 4 MB at 720p; on a GPU also whose canvas is, 20 MB there; and sides of levels.
+_FRAME_SIZES, _CANVASES, _LEVEL_SIDES = 16, 8, 512
 
 
 def pyramid(height: int, width: int, min_face_size: int) -> list[float]:
@@ -100,7 +100,7 @@ class Pyramid:
         self._min_face_size = min_face_size
         self._device = device
         self._places = lru_cache(_FRAME_SIZES)(self._new_places)
-        self._canvas = lru_cache(_FRAME_SIZES)(self._new_canvas)
+        self._canvas = lru_cache(_CANVASES)(self._new_canvas)
 
     def __call__(self, sums: Tensor, batch: int) -> tuple[Tensor, Tensor] | None:
         """Probabilities of a face [N, S] and corrections of boxes [N, 4, S] of S windows; None: there are no levels.
@@ -215,7 +215,8 @@ def _packed(sides: list[tuple[int, int]]) -> tuple[list[tuple[int, int]], tuple[
     more than their own area.
     """
     room = sides[0][0] + sides[0][0] % 2
-    corners, columns, right = [], [], 0  # a column: its left, and where it is free from
+    columns: list[list[int]] = []  # of each its left, and where it is free from
+    corners, right = [], 0
     for height, width in sides:
         column = next((column for column in columns if column[1] + height <= room), None)
         if column is None:
