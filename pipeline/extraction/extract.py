@@ -393,6 +393,6 @@ def _provenance(spec: FeatureSpec, profile: str) -> dict[str, str]:
     return provenance(profile=profile, weights=weights, decoder=decoder_versions(), options=spec.identity)
 
 
-@cache  # a tenth of a second of files that are read for each
+@cache  # files of metadata are read for it, milliseconds each
 def decoder_versions() -> str:
     return ", ".join(f"{name} {version(name)}" for name in ("av", "decord"))
