@@ -29,7 +29,7 @@ def run(name: str, *words: str) -> bool:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--clips", required=True, help="a manifest file of local clips")
+    parser.add_argument("--clips", required=True, help="a manifest file of local clips, two at least")
     parser.add_argument("--max-seconds", default="6", help="of each clip (default: %(default)s)")
     parser.add_argument("--runs", default="2", help="turns of each side (default: %(default)s)")
     parser.add_argument("--device", default="cuda", help="default: %(default)s")
