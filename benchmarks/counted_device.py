@@ -3,6 +3,9 @@
 So the code that runs beside a GPU runs, and is tested and measured, where there is none: every branch on the device's
 type is taken as for CUDA, but for streams, pinned memory and half precision. Built on torch's hook for devices that are
 written in Python.
+
+Its operators are computed by the thread that asks for them, between whose steps they leave cold caches and memory to
+give back. To time that thread, what it asks for is kept on a Tape, and asked for again: then nothing is computed.
 """
 
 import sys
@@ -29,6 +32,80 @@ _WAITING = (
 _AS_COPY = ("_to_copy", "to", "cpu")
 
 
+@dataclass(frozen=True)
+class _Step:
+    """One operator that a thread gave the device."""
+
+    func: Any
+    result: Any  # tensors of the device without values; the host's values
+    waits: int
+    uploads: int
+
+
+class TapeError(RuntimeError):
+    """The thread asks for another operator than it did when the tape was recorded."""
+
+
+class Tape:
+    """The operators of the thread of `counted_device`, in order, with what the host gets to see of their results."""
+
+    def __init__(self) -> None:
+        self.steps: list[_Step] = []
+        self.position: int | None = None  # of the next step that is played; None while recording
+        self._results: list[Any] = []  # of the steps
+
+    def rewind(self) -> None:
+        """Play from the first step."""
+        self.position = 0
+        # Anew each time: torch writes on a tensor what it is a view of.
+        self._results = [tree_map(_fresh, step.result) for step in self.steps]
+
+    def record(self, func: Any, args: Any, kwargs: dict[str, Any], result: Any, waits: int, uploads: int) -> None:
+        if func._schema.name == "aten::copy_" and not isinstance(args[0], CountedTensor):
+            kept = args[0].clone()  # the host's values, which were written in place
+        else:
+            kept = tree_map(lambda value: _kept(value, args, kwargs), result)
+        self.steps.append(_Step(func, kept, waits, uploads))
+
+    def play(self, func: Any, args: Any, kwargs: dict[str, Any], counts: "Counts") -> Any:
+        """The recorded result of the next operator."""
+        assert self.position is not None
+        step = self.steps[self.position] if self.position < len(self.steps) else None
+        if step is None or step.func is not func:
+            recorded = step.func if step else "none"
+            raise TapeError(f"operator {self.position} is {func}, and was {recorded} when the tape was recorded")
+        result = self._results[self.position]
+        self.position += 1
+        counts.operators += 1
+        counts.waits += step.waits
+        counts.uploads += step.uploads
+        if type(result) is CountedTensor:
+            self._results[self.position - 1] = None  # so that it lives as long as the caller has it
+            return result
+        if isinstance(result, Tensor):
+            return args[0].copy_(result) if func._schema.name == "aten::copy_" else result.clone()
+        if result is _GIVEN:
+            return args[0] if args and isinstance(args[0], CountedTensor) else kwargs["out"]
+        return result
+
+
+_GIVEN = object()  # in place of a result that is the tensor given
+
+
+def _kept(value: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    """What a tape keeps of one result."""
+    if not isinstance(value, CountedTensor):
+        return value.clone() if isinstance(value, Tensor) else value
+    if (args and value is args[0]) or value is kwargs.get("out"):
+        return _GIVEN
+    value.kept = CountedTensor(value, _Held(None, value.held.counts))
+    return value.kept
+
+
+def _fresh(value: Any) -> Any:
+    return CountedTensor(value, value.held) if isinstance(value, CountedTensor) else value
+
+
 @dataclass
 class Counts:
     """What the device was asked for."""
@@ -36,7 +113,9 @@ class Counts:
     operators: int = 0  # about as many kernels as a GPU would be given
     waits: int = 0  # times that the processor would wait for the device: a copy to the host, or a shape of data
     uploads: int = 0  # copies from memory of the processor
+    host_operators: int = 0  # of a tape that is played: those on tensors of the host, which pass by here, too
     seconds: float = 0.0  # processor time of this thread spent in the operators, which a GPU would do
+    tape: Tape | None = None  # where they are recorded, or played from
     thread: int = field(default_factory=get_ident)
     computing: bool = False
 
@@ -57,8 +136,8 @@ class Counts:
 class _Held:
     """A tensor in memory, whose release is no time of the processor's: a GPU's memory comes from a pool."""
 
-    def __init__(self, values: Tensor, counts: Counts) -> None:
-        self.values: Any = values  # a tensor
+    def __init__(self, values: Tensor | None, counts: Counts) -> None:
+        self.values: Any = values  # a tensor, or None
         self.counts = counts
 
     def __del__(self, at_exit: Callable[[], bool] = sys.is_finalizing) -> None:
@@ -71,22 +150,31 @@ class CountedTensor(Tensor):
     """A tensor on the make-believe device; `held` has its values."""
 
     held: _Held
+    kept: "CountedTensor | None" = None  # what a tape keeps of it
     __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
     @staticmethod
-    def __new__(cls, inner: Tensor, counts: Counts) -> "CountedTensor":
+    def __new__(cls, inner: Tensor, held: _Held) -> "CountedTensor":
         with torch.inference_mode(False):  # a view of an ordinary tensor must not be one of inference
             return torch.Tensor._make_wrapper_subclass(
                 cls, inner.size(), strides=inner.stride(), storage_offset=inner.storage_offset(), dtype=inner.dtype,
                 device=torch.device(NAME, 0),
             )  # fmt: skip
 
-    def __init__(self, inner: Tensor, counts: Counts) -> None:
-        self.held = _Held(inner, counts)
+    def __init__(self, inner: Tensor, held: _Held) -> None:
+        """
+        Args:
+            inner: has its shape and type.
+            held: has its values.
+        """
+        self.held = held
 
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
         # Another thread than that of counted_device(): what it waits for holds nobody up.
+        for value in tree_flatten((args, kwargs))[0]:
+            if isinstance(value, CountedTensor) and value.kept is not None:
+                value.kept.held = value.held  # for the values to be there when the tape is played
         return _run(func, args, kwargs or {}, Counts())
 
     def tolist(self) -> Any:
@@ -102,14 +190,24 @@ class _Counting(TorchDispatchMode):
         self.counts = counts
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return _run(func, args, kwargs or {}, self.counts)
+        tape = self.counts.tape
+        if tape is None or tape.position is None:
+            return _run(func, args, kwargs or {}, self.counts)
+        if types or (kwargs and any(map(_is_counted, kwargs.values()))):
+            return tape.play(func, args, kwargs or {}, self.counts)
+        self.counts.host_operators += 1
+        return func(*args, **(kwargs or {}))
 
 
 def _run(func: Any, args: Any, kwargs: dict[str, Any], counts: Counts) -> Any:
     values, _ = tree_flatten((args, kwargs))
     if any(isinstance(value, CountedTensor) or _is_counted(value) for value in values):
         with counts.computed():
-            return _computed(func, args, kwargs, counts)
+            before = counts.waits, counts.uploads
+            result = _computed(func, args, kwargs, counts)
+            if counts.tape is not None:
+                counts.tape.record(func, args, kwargs, result, counts.waits - before[0], counts.uploads - before[1])
+            return result
     return func(*args, **kwargs)
 
 
@@ -147,7 +245,7 @@ def _computed(func: Any, args: Any, kwargs: dict[str, Any], counts: Counts) -> A
     def wrapped(value: Any) -> Any:
         if id(value) in owner:
             return owner[id(value)]
-        return CountedTensor(value, counts) if isinstance(value, Tensor) else value
+        return CountedTensor(value, _Held(value, counts)) if isinstance(value, Tensor) else value
 
     return tree_map(wrapped, result)
 

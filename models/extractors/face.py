@@ -1,6 +1,6 @@
 """Faces of frames: box, landmarks and crop by MTCNN, and an embedding by a network trained on faces."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import cv2
@@ -13,8 +13,8 @@ from models.device import autocast, halve_weights
 from models.errors import ProfileError
 from models.extractors.compiled import compiled
 from models.extractors.extractor import Extractor, Prepared, pad_batch
-from models.extractors.face_cascade import Detections, DetectorOptions, FaceCascade, best_per_frame
 from models.extractors.face_embedding import embedding_network, standardised
+from models.extractors.face_search.cascade import Detections, DetectorOptions, FaceCascade
 from models.extractors.people import Face, FaceDetection
 
 CROP_SIDE = 160  # px, what InceptionResnetV1 was trained on
@@ -72,11 +72,11 @@ class FaceExtractor(Extractor):
         """
         frames = frames.contiguous()
         faces = select_faces(self._cascade(frames), frames.shape[1], frames.shape[2], self.max_faces)
-        box, landmarks, frame = faces.box.numpy(), faces.landmarks.numpy(), faces.frame.tolist()
+        frame = faces.frame.tolist()
         if not frame:
             return Prepared(frames.new_empty((0, 3, CROP_SIDE, CROP_SIDE)))
-        crops = torch.stack([face_crop(frames[index], corners) for index, corners in zip(frame, box, strict=True)])
-        detections = map(FaceDetection, box, landmarks, faces.probability.tolist())
+        crops = face_crops(frames, frame, faces.box)
+        detections = map(FaceDetection, faces.box, faces.landmarks, faces.probability.tolist())
         return Prepared(crops, frame, list(detections))
 
     @torch.inference_mode()
@@ -105,29 +105,43 @@ def select_faces(faces: Detections, height: int, width: int, most: int) -> Detec
 
     Boxes without a whole pixel inside the frame are left out: there is nothing to crop.
     """
-    left_top = faces.box[:, :2].clamp(min=0)
-    right_bottom = torch.minimum(faces.box[:, 2:], torch.tensor([width, height]))
-    sides = (right_bottom.trunc() - left_top.trunc()).clamp(min=0)
+    sides = np.minimum(np.trunc(faces.box[:, 2:]), (width, height)) - np.maximum(np.trunc(faces.box[:, :2]), 0)
+    sides = sides.astype(np.float32).clip(min=0)
     weight = faces.probability * sides[:, 0] * sides[:, 1]
-    inside = (weight > 0).nonzero()[:, 0]
-    return faces.at(inside[best_per_frame(faces.frame[inside], weight[inside], most)])
+    order = np.lexsort((-weight, faces.frame))  # by frame, then by weight; equal ones keep their order
+    order = order[weight[order] > 0]
+    frame = faces.frame[order]
+    return faces.at(order[np.arange(len(order)) - np.searchsorted(frame, frame) < most])
 
 
-def face_crop(frame: Tensor, box: np.ndarray) -> Tensor:
-    """One face, uint8 [3, 160, 160], cut from a frame uint8 [H, W, 3] as facenet-pytorch's extract_face does it.
+def face_crops(frames: Tensor, index: Sequence[int], boxes: np.ndarray) -> Tensor:
+    """Faces, uint8 [M, 3, 160, 160], cut from frames uint8 [N, H, W, 3] as facenet-pytorch's extract_face does it.
 
     Of that function's three ways of resizing, this is the one for PIL images (bilinear, antialiased), the library's
     documented use; the one for tensors turns small faces into steps, and most faces in a dance clip are small.
+
+    index: of each face's frame. boxes: float32 [M, 4], each with a pixel inside its frame.
     """
-    height, width = frame.shape[:2]
-    left, top = int(max(box[0], 0)), int(max(box[1], 0))
-    right, bottom = int(min(box[2], width)), int(min(box[3], height))
-    face = frame[top:bottom, left:right].permute(2, 0, 1)[None].float()
+    height, width = frames.shape[1:3]
+    low = np.maximum(boxes[:, :2], 0).astype(np.int64).tolist()
+    high = np.minimum(boxes[:, 2:], (width, height)).astype(np.int64).tolist()
+    pictures = frames.permute(0, 3, 1, 2)
     # Pillow resizes columns first, keeps whole levels, then rows: done at once, one value in six would be 1 off.
-    for size in ((bottom - top, CROP_SIDE), (CROP_SIDE, CROP_SIDE)):
-        face = interpolate(face, size=size, mode="bilinear", antialias=True, align_corners=False)
-        face = (face + 0.5).floor().clamp(0, 255)
-    return face[0].byte()
+    narrow = [
+        _resized(pictures[frame : frame + 1, :, top:bottom, left:right].float(), (bottom - top, CROP_SIDE))
+        for frame, (left, top), (right, bottom) in zip(index, low, high, strict=True)
+    ]
+    # Levels of all are rounded together, one below the other: a GPU is given a third of the operators.
+    parts = _whole_levels(torch.cat(narrow, dim=2)).split([part.shape[2] for part in narrow], dim=2)
+    return _whole_levels(torch.cat([_resized(part, (CROP_SIDE, CROP_SIDE)) for part in parts])).byte()
+
+
+def _resized(picture: Tensor, size: tuple[int, int]) -> Tensor:
+    return interpolate(picture, size=size, mode="bilinear", antialias=True, align_corners=False)
+
+
+def _whole_levels(values: Tensor) -> Tensor:
+    return (values + 0.5).floor_().clamp_(0, 255)
 
 
 def _jpeg(picture: np.ndarray) -> bytes:

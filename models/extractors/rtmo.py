@@ -42,7 +42,7 @@ class PeopleDecoder:
         self._score_threshold = score_threshold
         self._nms_threshold = nms_threshold
         self._input_size = input_size
-        self._anchors: tuple[list[torch.Size], Tensor, Tensor] | None = None  # sizes of the maps, places, strides
+        self._anchors: tuple[list[torch.Size], tuple[Tensor, Tensor, Tensor]] | None = None  # with sizes of the maps
 
     def __call__(self, outputs: tuple[list[Tensor], ...]) -> Tensor:
         """float32 [B, max_persons, 56], best score first: 17 x (x, y), 17 scores of joints, the box and its score.
@@ -53,11 +53,11 @@ class PeopleDecoder:
 
         head = self._head
         score_maps, box_maps, _, joint_maps, pose_maps = outputs
-        places, strides = self._anchors_of(score_maps)
+        places, strides, limits = self._anchors_of(score_maps)
         score = head._flatten_predictions(score_maps).sigmoid()[..., 0]  # [B, N]: one class
         # A sort, not topk: equal scores then keep their order on every device.
         score, candidate = (part[:, : self._max_candidates] for part in score.sort(dim=1, descending=True, stable=True))
-        boxes = _at(head.decode_bbox(head._flatten_predictions(box_maps), places, strides), candidate)
+        boxes = _at(_boxes(head._flatten_predictions(box_maps), places, strides), candidate)
         chosen, present = suppressed(boxes, score > self._score_threshold, self._nms_threshold, self._max_persons)
         candidate, score, boxes = candidate.gather(1, chosen), score.gather(1, chosen), _at(boxes, chosen)
         found = (
@@ -67,11 +67,7 @@ class PeopleDecoder:
         )
         keypoints = self._keypoints(found, present)
         joints = _at(head._flatten_predictions(joint_maps).sigmoid(), candidate)  # of the few, rounded otherwise
-        width, height = self._input_size
-        boxes = torch.stack(
-            [boxes[..., 0].clamp(0, width), boxes[..., 1].clamp(0, height),
-             boxes[..., 2].clamp(0, width), boxes[..., 3].clamp(0, height)], dim=2
-        )  # fmt: skip
+        boxes = boxes.clamp(min=0).minimum(limits)
         score = score.masked_fill(~present, NOBODY)
         return torch.cat([keypoints, joints, boxes, score[..., None]], dim=2)
 
@@ -86,15 +82,23 @@ class PeopleDecoder:
             keypoints[picture, :count] = decode(*(values[picture, :count] for values in found)).flatten(1)
         return keypoints
 
-    def _anchors_of(self, maps: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Places [N, 2] and strides [N] of the anchors, kept for the next batch."""
+    def _anchors_of(self, maps: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Places [N, 2] and strides [N, 1] of the anchors, and what a box is cut to [4]; kept for the next batch."""
         sizes = [scores.shape[2:] for scores in maps]
         if self._anchors is None or self._anchors[0] != sizes:
             levels = self._head.prior_generator.grid_priors(sizes, dtype=maps[0].dtype, device=maps[0].device)
             pairs = zip(levels, self._head.featmap_strides, strict=True)
-            strides = torch.cat([level.new_full((len(level),), stride) for level, stride in pairs])
-            self._anchors = sizes, torch.cat(levels), strides
-        return self._anchors[1:]
+            strides = torch.cat([level.new_full((len(level), 1), stride) for level, stride in pairs])
+            limits = torch.tensor(self._input_size * 2, dtype=maps[0].dtype).to(maps[0].device)
+            self._anchors = sizes, (torch.cat(levels), strides, limits)
+        return self._anchors[1]
+
+
+def _boxes(predicted: Tensor, places: Tensor, strides: Tensor) -> Tensor:
+    """[B, N, 4] x1, y1, x2, y2 of boxes given by the head's offsets and logarithms of sides, as its decode_bbox."""
+    centre = predicted[..., :2] * strides + places
+    half = predicted[..., 2:].exp() * strides / 2
+    return torch.cat([centre - half, centre + half], dim=2)
 
 
 def _at(values: Tensor, index: Tensor) -> Tensor:
@@ -116,20 +120,18 @@ def suppressed(boxes: Tensor, valid: Tensor, threshold: float, most: int) -> tup
         index: int64 [B, most] into the K; any where nobody is left.
         present: bool [B, most].
     """
-    sides = (boxes[..., 2:] - boxes[..., :2]).unbind(2)
-    area = sides[0] * sides[1]
-    low = torch.maximum(boxes[:, :, None, :2], boxes[:, None, :, :2])
-    high = torch.minimum(boxes[:, :, None, 2:], boxes[:, None, :, 2:])
-    shared = (high - low).clamp(min=0).prod(3)
+    low, high = boxes.split(2, dim=2)
+    area = (high - low).prod(2, keepdim=True)
+    sides = torch.minimum(high[:, :, None], high[:, None]) - torch.maximum(low[:, :, None], low[:, None])
+    shared = sides.clamp(min=0).prod(3)
     # [B, K, K]; two empty boxes, whose overlap is NaN, leave each other alone.
-    beside = ~(shared / (area[:, :, None] + area[:, None] - shared) > threshold)
-    # A box goes when it is chosen, also where it is empty and so overlaps not even itself.
-    beside &= ~torch.eye(boxes.shape[1], dtype=torch.bool, device=boxes.device)
+    apart = ~(shared / (area + area.mT - shared) > threshold)
+    apart.diagonal(dim1=1, dim2=2).fill_(False)  # a box goes when it is chosen, also an empty one
     picture = torch.arange(len(boxes), device=boxes.device)
     index, present = [], []
     for _ in range(most):
-        best = valid.byte().argmax(1)  # the first that is left: they are sorted
+        is_left, best = valid.max(1)  # the first that is left: they are sorted
         index.append(best)
-        present.append(valid[picture, best])
-        valid = valid & beside[picture, best]
+        present.append(is_left)
+        valid = valid & apart[picture, best]
     return torch.stack(index, 1), torch.stack(present, 1)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import version
 from time import perf_counter
 from typing import Any
@@ -393,5 +393,6 @@ def _provenance(spec: FeatureSpec, profile: str) -> dict[str, str]:
     return provenance(profile=profile, weights=weights, decoder=decoder_versions(), options=spec.identity)
 
 
+@cache  # files of metadata are read for it, milliseconds each
 def decoder_versions() -> str:
     return ", ".join(f"{name} {version(name)}" for name in ("av", "decord"))

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
+from functools import cache
 from importlib.metadata import version
 
 import pyarrow as pa
@@ -48,8 +49,13 @@ def provenance(
         "weights": canonical_json(weights),
         "decoder": decoder,
         "options": canonical_json(options),
-        "code_version": code_version or version("vdv"),
+        "code_version": code_version or _own_version(),
     }
+
+
+@cache
+def _own_version() -> str:
+    return version("vdv")
 
 
 class ShardWriter:

@@ -94,7 +94,7 @@ class Face(ClipModality):
 
     def build_extractor(self, entry: FaceEntry, state: "StateDict | None", **common: Any) -> "FaceExtractor":
         from models.extractors.face import FaceExtractor
-        from models.extractors.face_cascade import DetectorOptions
+        from models.extractors.face_search.cascade import DetectorOptions
 
         return FaceExtractor(
             state,

@@ -12,8 +12,8 @@ from torch.nn.functional import cross_entropy, linear, normalize
 from tqdm import tqdm
 
 from models.extractors.face import FaceExtractor
-from models.extractors.face_cascade import DetectorOptions
 from models.extractors.face_embedding import EMBEDDING_SIZE, FaceResNet, standardised
+from models.extractors.face_search.cascade import DetectorOptions
 from pipeline.core.child_processes import spawned_pool
 from simulation.training.augment import jitter_colours, random_affine
 from simulation.training.fitting import training_autocast

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from models.device import resolve_device
 from models.extractors.appearance import OUTFIT_ATTRIBUTES, count_classes
 from models.extractors.audio.networks import HOP, SAMPLE_HZ
-from models.extractors.face_cascade import DetectorOptions
+from models.extractors.face_search.cascade import DetectorOptions
 from models.extractors.resnet import Preprocessing, new_trunk
 from models.weights.catalogue import BUNDLED_FOLDER
 from models.weights.profiles import Profile

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.extractors.face_cascade import DetectorOptions, FaceCascade
+from models.extractors.face_search.cascade import DetectorOptions, FaceCascade
 from simulation.dancers.body import NEUTRAL, POSE_INDEX, draw_body, place_joints
 from simulation.dancers.figure import PosedPerson, draw_people
 from simulation.dancers.looks import HAIR_STYLES, SKINS, draw_face, draw_outfit
@@ -158,11 +158,11 @@ def test_mtcnn_finds_frontal_faces_where_the_truth_says() -> None:
         kept, packed = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 60])
         assert kept
         faces = cascade(torch.from_numpy(cv2.imdecode(packed, cv2.IMREAD_COLOR))[None])
-        overlap = [_overlap(box, seen[0].face_box) for box in faces.box.numpy()]
+        overlap = [_overlap(box, seen[0].face_box) for box in faces.box]
         if overlap and max(overlap) > 0.5:
             found += 1
             overlaps.append(max(overlap))
-            off = faces.landmarks[int(np.argmax(overlap))].numpy() - seen[0].landmarks
+            off = faces.landmarks[int(np.argmax(overlap))] - seen[0].landmarks
             apart = np.linalg.norm(seen[0].landmarks[0] - seen[0].landmarks[1])
             errors.append(np.linalg.norm(off, axis=1).mean() / apart)
     assert found >= tried - 1

@@ -10,9 +10,9 @@ from facenet_pytorch import InceptionResnetV1, extract_face, fixed_image_standar
 from PIL import Image
 
 from models.errors import ProfileError, WeightsError
-from models.extractors.face import FaceExtractor, face_crop, select_faces
-from models.extractors.face_cascade import Detections
+from models.extractors.face import FaceExtractor, face_crops, select_faces
 from models.extractors.face_embedding import EMBEDDING_SIZE, embedding_network
+from models.extractors.face_search.cascade import Detections
 from models.extractors.people import Face
 from tests.support.real_frames import sampled
 
@@ -100,10 +100,13 @@ def test_the_stored_crop_is_the_face_in_its_colours(dance_clips: Path, extractor
 
 
 def test_crops_of_every_position_and_size_equal_extract_face() -> None:
-    picture = torch.randint(0, 256, (90, 120, 3), dtype=torch.uint8)
-    for box in ([10.7, 5.2, 60.9, 70.3], [-8.0, -3.5, 20, 30], [100, 60, 150, 120], [4, 4, 5, 5], [0, 0, 120, 90]):
-        want = extract_face(Image.fromarray(picture.numpy()), np.array(box))
-        off = (face_crop(picture, np.array(box)).float() - want).abs()
+    pictures = torch.randint(0, 256, (2, 90, 120, 3), dtype=torch.uint8)
+    boxes = np.array([[10.7, 5.2, 60.9, 70.3], [-8, -3.5, 20, 30], [100, 60, 150, 120], [4, 4, 5, 5], [0, 0, 120, 90]])
+    frame = [0, 1, 1, 0, 1]
+    crops = face_crops(pictures, frame, boxes)
+    assert crops.shape == (5, 3, 160, 160)
+    for index, box, crop in zip(frame, boxes, crops, strict=True):
+        off = (crop.float() - extract_face(Image.fromarray(pictures[index].numpy()), box)).abs()
         assert off.max() <= 1
         assert (off > 0).float().mean() < 1e-3, "Pillow's fixed point may round a value in a thousand the other way"
 
@@ -132,7 +135,8 @@ def test_no_more_than_the_largest_and_surest_faces_of_a_frame_are_kept() -> None
     )
     frame = torch.tensor([0, 0, 0, 1, 0])
     probability = torch.tensor([0.9, 0.8, 0.99, 0.7, 1.0])
-    detections = Detections(frame, box, torch.zeros(5, 5, 2), probability)
+    landmarks = torch.zeros(5, 5, 2)
+    detections = Detections(*(values.numpy() for values in (frame, box, landmarks, probability)))
     # In a frame of 60 x 80 px the third box keeps (80 - 50) x (60 - 50) = 300 px2, x 0.99 = 297.
     kept = select_faces(detections, 60, 80, most=2)
     assert kept.frame.tolist() == [0, 0, 1]

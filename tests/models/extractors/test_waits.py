@@ -27,6 +27,8 @@ pytestmark = pytest.mark.usefixtures("float32")
 RTMO = "rtmo-t_8xb32-600e_body7-416x416"
 # The face search waits after each of three networks and three suppressions.
 FACE_WAITS = 6
+# Most operators that a GPU is given for four frames, those of the networks too: the owner launches each.
+MOST = {"pose": 620, "scene": 100, "appearance": 95, "face": 350}
 
 
 @pytest.fixture
@@ -60,7 +62,7 @@ def test_nothing_is_waited_for_until_results_are_collected(modality: str, counte
     prepared = extractor.prepare(frames)
     outputs = extractor.launch(prepared.inputs, prepared.extras)
     assert (counts.waits, counts.uploads) == (before.waits, before.uploads)
-    assert counts.operators > before.operators
+    assert 0 < counts.operators - before.operators <= MOST[modality]
     again = extractor.collect(outputs, prepared.extras)
     fields = 4 if modality == "scene" else 1
     assert counts.waits == before.waits + fields
@@ -102,6 +104,7 @@ def test_the_face_search_waits_as_often_for_many_frames_as_for_one_and_finds_the
         assert len(found.frame)
         assert counts.waits - before.waits == FACE_WAITS
         assert counts.uploads - before.uploads == 1  # the frames
+        assert counts.operators - before.operators <= MOST["face"]
     assert found.frame == expected.frame
     for ours, theirs in zip(found.extras, expected.extras, strict=True):
         np.testing.assert_allclose(ours.box, theirs.box, atol=1e-2)

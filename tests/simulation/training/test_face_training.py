@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.extractors.face_cascade import DetectorOptions
+from models.extractors.face_search.cascade import DetectorOptions
 from simulation.training.face_training import DetectedFaces, FaceTask, detect_faces, evaluate_faces, match
 from tests.support.few_frames import few_frames
 

@@ -13,9 +13,10 @@ from facenet_pytorch import MTCNN
 from torch.nn.functional import interpolate
 from torchvision.ops import nms
 
-import models.extractors.face_cascade as cascade_module
+import models.extractors.face_search.cascade as cascade_module
 from models.errors import ProfileError
-from models.extractors.face_cascade import Detections, DetectorOptions, FaceCascade, resampled, summed_area
+from models.extractors.face_search.cascade import Detections, DetectorOptions, FaceCascade
+from models.extractors.face_search.pyramid import summed_area
 from tests.support.real_frames import sampled
 
 CPU = torch.device("cpu")
@@ -41,9 +42,9 @@ def reference() -> Callable[[Path, int], list[tuple[Any, Any, Any]]]:
 def largest_first(detections: Detections, frame: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """One frame's faces in the order of MTCNN.detect."""
     mine = detections.frame == frame
-    box = detections.box[mine].numpy()
+    box = detections.box[mine]
     order = np.argsort((box[:, 2] - box[:, 0]) * (box[:, 3] - box[:, 1]))[::-1]
-    return box[order], detections.probability[mine].numpy()[order], detections.landmarks[mine].numpy()[order]
+    return box[order], detections.probability[mine][order], detections.landmarks[mine][order]
 
 
 @pytest.mark.parametrize("at_once", ["one frame at a time", "all frames at once"])
@@ -133,7 +134,7 @@ def test_a_picture_that_is_all_candidates_costs_bounded_work(monkeypatch: pytest
     assert time.perf_counter() - start < 20
     assert 60 < seen["rnet"] <= 2 * 60
     assert 10 < seen["onet"] <= 2 * 10
-    assert max(torch.bincount(detections.frame)) <= 10
+    assert max(np.bincount(detections.frame)) <= 10
 
 
 def test_candidates_wholly_outside_the_frame_are_dropped_with_their_own_scores() -> None:
@@ -158,18 +159,6 @@ def test_overlaps_are_resolved_within_each_frame_only(monkeypatch: pytest.Monkey
     assert len(kept) < 300
     alone = [(frame == index).nonzero()[:, 0] for index in range(5)]
     assert torch.equal(kept, torch.cat([part[nms(box[part], score[part], 0.5)] for part in alone]))
-
-
-@pytest.mark.parametrize("size", [(24, 24), (7, 99), (150, 80), (12, 12)])
-def test_summed_areas_resample_exactly_as_area_interpolation_does(size: tuple[int, int]) -> None:
-    frames = torch.randint(0, 256, (2, 97, 61, 3), dtype=torch.uint8)
-    want = interpolate(frames.permute(0, 3, 1, 2).float(), size=size, mode="area")
-    assert torch.equal(resampled(summed_area(frames), size), want)
-
-
-def test_summed_areas_hold_where_their_sums_pass_32_bits() -> None:
-    frames = torch.full((1, 4000, 4000, 3), 255, dtype=torch.uint8)
-    assert torch.equal(resampled(summed_area(frames), (10, 10)), torch.full((1, 3, 10, 10), 255.0))
 
 
 def test_impossible_options_are_refused() -> None:

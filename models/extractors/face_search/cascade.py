@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 import torch
 from facenet_pytorch import MTCNN
@@ -28,10 +27,8 @@ from torchvision.ops import nms
 from models.errors import ProfileError
 from models.extractors.compiled import compiled
 from models.extractors.extractor import pad_batch
+from models.extractors.face_search.pyramid import CELL, Pyramid, normalised, summed_area
 
-_CELL = 12  # px: P-Net's window, so the smallest face that a pyramid level shows
-_STRIDE = 2  # px between P-Net's windows
-_FACTOR = 0.709  # between pyramid levels: about sqrt(1/2), half the area
 _RNET_SIDE, _ONET_SIDE = 24, 48  # px, what the second and the third network look at
 _OVERLAP_IN_SCALE, _OVERLAP = 0.5, 0.7  # intersection over union above which the less probable box goes
 
@@ -39,9 +36,6 @@ _OVERLAP_IN_SCALE, _OVERLAP = 0.5, 0.7  # intersection over union above which th
 MAX_PER_SCALE = 2048  # of P-Net, a pyramid level, before overlaps are resolved (which costs their square)
 MAX_FOR_RNET = 4096
 MAX_FOR_ONET = 256
-
-# Frame sizes whose pyramid is kept, with the sizes of its levels: 4 MB at 720p.
-_FRAME_SIZES, _LEVEL_SIDES = 16, 512
 
 # Boxes of several frames whose overlaps are resolved in one call; its memory is their square over 8 bytes: 50 MB.
 _BOXES_AT_ONCE = 20_000
@@ -56,21 +50,21 @@ class DetectorOptions:
 
     def __post_init__(self) -> None:
         # Below a window's size the pyramid would enlarge the frame: more work than the frame has pixels, no more faces.
-        if self.min_face_size < _CELL:
-            raise ProfileError(f"min_face_size is {self.min_face_size} px; MTCNN finds no face under {_CELL} px")
+        if self.min_face_size < CELL:
+            raise ProfileError(f"min_face_size is {self.min_face_size} px; MTCNN finds no face under {CELL} px")
         if len(self.thresholds) != 3 or not all(0 < threshold < 1 for threshold in self.thresholds):
             raise ProfileError(f"face thresholds are {self.thresholds}; give three between 0 and 1")
 
 
 class Detections(NamedTuple):
-    """The faces of some frames, ordered by frame, then by probability, highest first; tensors on the host."""
+    """The faces of some frames, ordered by frame, then by probability, highest first."""
 
-    frame: Tensor  # int64 [K]
-    box: Tensor  # float32 [K, 4] x1, y1, x2, y2 in pixels of the frame; may reach outside it
-    landmarks: Tensor  # float32 [K, 5, 2] x, y of left eye, right eye, nose, left and right mouth corner (in the image)
-    probability: Tensor  # float32 [K]
+    frame: np.ndarray  # int64 [K]
+    box: np.ndarray  # float32 [K, 4] x1, y1, x2, y2 in pixels of the frame; may reach outside it
+    landmarks: np.ndarray  # float32 [K, 5, 2] x, y of left eye, right eye, nose, left and right mouth corner (as seen)
+    probability: np.ndarray  # float32 [K]
 
-    def at(self, index: Tensor) -> "Detections":
+    def at(self, index: np.ndarray) -> "Detections":
         return Detections(*(values[index] for values in self))
 
 
@@ -99,15 +93,14 @@ class FaceCascade:
         self.device = device
         networks = (bundled.pnet, bundled.rnet, bundled.onet)
         pnet, rnet, onet = (network.eval().requires_grad_(False) for network in networks)
-        self._pnet = compiled(pnet, device, sides_vary=True)  # every level of the pyramid
+        self._pyramid = Pyramid(compiled(pnet, device, sides_vary=True), options.min_face_size, device)
         self._rnet, self._onet = compiled(rnet, device), compiled(onet, device)
         # Batches have fixed sizes, so that a frame's faces do not depend on the frames around it. On a CPU one frame
         # at a time is the fastest: a second one only leaves the cache sooner.
         on_cpu = device.type == "cpu"
         self._pixels_at_once = 0 if on_cpu else 16 << 20
-        self._rnet_batch = 64 if on_cpu else 512
-        self._onet_batch = 16 if on_cpu else 128
-        self._places = lru_cache(_FRAME_SIZES)(self._new_places)
+        self._rnet_batch = 64 if on_cpu else 2048
+        self._onet_batch = 16 if on_cpu else 256
 
     @torch.inference_mode()
     def __call__(self, frames: Tensor) -> Detections:
@@ -118,7 +111,7 @@ class FaceCascade:
         for start in range(0, count, at_once or 1):
             part = self._detect(frames[start : start + at_once], at_once)
             parts.append(part._replace(frame=part.frame + start))
-        return Detections(*_concatenated(parts)) if parts else _no_faces()
+        return Detections(*map(np.concatenate, zip(*parts, strict=True))) if parts else _no_faces()
 
     def _detect(self, frames: Tensor, batch: int) -> Detections:
         height, width = frames.shape[1:3]
@@ -141,36 +134,30 @@ class FaceCascade:
         cut, inside = _cut(sums, candidates.frame, boxes, height, width, _ONET_SIDE, self._onet_batch)
         shift, points, probability = self._in_batches(self._onet, cut, self._onet_batch)
         rows = [candidates.frame[:, None], inside[:, None], probability[:, 1:], boxes, shift, points]
-        return self._faces(torch.cat(rows, dim=1).cpu())
+        return self._faces(torch.cat(rows, dim=1).cpu().numpy())
 
-    def _faces(self, rows: Tensor) -> Detections:
+    def _faces(self, rows: np.ndarray) -> Detections:
         """The faces among O-Net's candidates, which are few: from here on all is done on the host.
 
         rows: float32 [K, 21] frame, whether inside it, probability, box, correction, landmarks.
         """
-        rows = rows[(rows[:, 1] > 0) & (rows[:, 2] > self.options.thresholds[2])]
-        frame, _, probability, box, shift, points = rows.split((1, 1, 1, 4, 4, 10), dim=1)
-        landmarks = _landmarks(box, points)
-        faces = Detections(frame[:, 0].long(), _shifted(box, shift, side_offset=1), landmarks, probability[:, 0])
-        return faces.at(_without_nested(faces.frame, faces.box, faces.probability))
+        rows = rows[(rows[:, 1] > 0) & (rows[:, 2] > np.float32(self.options.thresholds[2]))]
+        frame, probability, box = rows[:, 0].astype(np.int64), rows[:, 2], rows[:, 3:7]
+        sides = box[:, 2:] - box[:, :2] + 1
+        landmarks = rows[:, 11:].reshape(-1, 2, 5).transpose(0, 2, 1) * sides[:, None] + box[:, None, :2] - 1
+        moved = box + rows[:, 7:11] * np.tile(sides, 2)
+        return Detections(frame, moved, landmarks, probability).at(_without_nested(frame, moved, probability))
 
     def _propose(self, sums: Tensor, height: int, width: int, batch: int) -> _Candidates | None:
         """Candidates of P-Net over the pyramid; None: nothing in any frame looks like a face."""
-        count, scales = len(sums), pyramid(height, width, self.options.min_face_size)
-        if not scales:
+        searched = self._pyramid(sums, batch)
+        if searched is None:
             return None
-        scores, shifts, sizes = [], [], []
-        for scale in scales:
-            level = _normalised(resampled(sums, (int(height * scale + 1), int(width * scale + 1))))
-            shift, probability = self._pnet(pad_batch(level, batch))
-            sizes.append(tuple(shift.shape[2:]))
-            scores.append(probability[:count, 1].flatten(1))
-            shifts.append(shift[:count].flatten(2))
-        score, shift = torch.cat(scores, dim=1), torch.cat(shifts, dim=2)  # [N, S], [N, 4, S] of S places in all levels
+        count, (score, shift) = len(sums), searched
         frame, place = (score >= self.options.thresholds[0]).nonzero(as_tuple=True)
         if not len(frame):
             return None
-        box, level_of = self._places(tuple(scales), tuple(sizes))
+        box, level_of = self._pyramid.places(height, width)
         candidates = _Candidates(frame, box[place], score[frame, place], shift[frame, :, place])
         group = level_of[place] * count + frame
         if len(group) > MAX_PER_SCALE:
@@ -179,72 +166,15 @@ class FaceCascade:
         candidates = candidates.at(_without_overlap(group, candidates.box, candidates.score, _OVERLAP_IN_SCALE))
         return candidates.at(_without_overlap(candidates.frame, candidates.box, candidates.score, _OVERLAP))
 
-    def _new_places(self, scales: tuple[float, ...], sizes: tuple[tuple[int, int], ...]) -> tuple[Tensor, Tensor]:
-        """P-Net's windows, level after level: boxes float32 [S, 4] in pixels of the frame, and levels int64 [S].
-
-        sizes: height, width of the network's output at each of the scales.
-        """
-        boxes, levels = [], []
-        for level, (scale, size) in enumerate(zip(scales, sizes, strict=True)):
-            row, column = (index.flatten() for index in torch.meshgrid(*map(torch.arange, size), indexing="ij"))
-            corner = torch.stack([column, row], dim=1).float()
-            boxes.append(torch.cat([_STRIDE * corner + 1, _STRIDE * corner + _CELL], dim=1).div(scale).floor())
-            levels.append(torch.full((len(corner),), level))
-        return torch.cat(boxes).to(self.device), torch.cat(levels).to(self.device)
-
     def _in_batches(self, network: Callable[[Tensor], Any], cut: list[Tensor], batch: int) -> list[Tensor]:
         """The network's outputs for pictures given in batches, each padded to `batch`."""
-        outputs = [[out[: len(part)] for out in network(pad_batch(_normalised(part), batch))] for part in cut]
+        outputs = [[out[: len(part)] for out in network(pad_batch(normalised(part), batch))] for part in cut]
         return _concatenated(outputs)
 
 
 def _concatenated(parts: Iterable[Iterable[Tensor]]) -> list[Tensor]:
     """The tensors of several parts joined, first with first, second with second."""
     return [torch.cat(column) for column in zip(*parts, strict=True)]
-
-
-def pyramid(height: int, width: int, min_face_size: int) -> list[float]:
-    """The scales at which a frame is searched, largest picture first; empty where no face of that size fits."""
-    scale = _CELL / min_face_size
-    side = min(height, width) * scale
-    scales = []
-    while side >= _CELL:
-        scales.append(scale)
-        scale *= _FACTOR
-        side *= _FACTOR
-    return scales
-
-
-def summed_area(frames: Tensor) -> Tensor:
-    """uint8 [N, H, W, C] -> int32 [N, H+1, W+1, C]: the sum of all values above and to the left.
-
-    Sums of very large frames wrap around in int32; the differences taken of them wrap back, since no window that is
-    averaged holds 2^31 / 255 = 8 million pixels.
-    """
-    if frames.device.type == "cpu":
-        tables = [torch.from_numpy(cv2.integral(frame.numpy())) for frame in frames]  # five times as fast as cumsum
-        return torch.stack(tables) if len(tables) > 1 else tables[0][None]
-    count, height, width, channels = frames.shape
-    sums = frames.new_zeros((count, height + 1, width + 1, channels), dtype=torch.int32)
-    sums[:, 1:, 1:] = frames.cumsum(1, dtype=torch.int32).cumsum(2, dtype=torch.int32)
-    return sums
-
-
-def resampled(sums: Tensor, size: tuple[int, int]) -> Tensor:
-    """Whole frames at another size, float32 [N, C, h, w]: equal to interpolate(mode="area")."""
-    top, bottom, heights = _windows(sums.shape[1] - 1, size[0], sums.device)
-    left, right, widths = _windows(sums.shape[2] - 1, size[1], sums.device)
-    rows = sums.index_select(1, bottom).sub_(sums.index_select(1, top))
-    total = rows.index_select(2, right).sub_(rows.index_select(2, left)).float()
-    return total.div_(heights.view(-1, 1, 1)).div_(widths.view(-1, 1)).permute(0, 3, 1, 2)
-
-
-@lru_cache(_LEVEL_SIDES)
-def _windows(source: int, target: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """First and past-the-end source pixel of every target pixel, as in adaptive average pooling; their distance."""
-    index = torch.arange(target)
-    first, last = index * source // target, ((index + 1) * source + target - 1) // target
-    return first.to(device), last.to(device), (last - first).to(device)
 
 
 def _cut(
@@ -254,59 +184,48 @@ def _cut(
 
     Also returns bool [K]: whether the candidate has at least a pixel inside its frame; else its picture is any.
     """
-    whole = box.trunc().long()
-    left, top = whole[:, 0].clamp(1, width) - 1, whole[:, 1].clamp(1, height) - 1
-    right, bottom = whole[:, 2].clamp(max=width), whole[:, 3].clamp(max=height)
-    inside = (right > left) & (bottom > top) & (whole[:, 0] <= width) & (whole[:, 1] <= height)
-    right, bottom = torch.maximum(right, left + 1), torch.maximum(bottom, top + 1)
-    table = sums.view(-1, sums.shape[3])
-    index = torch.arange(side, device=box.device)
-
-    def windows(start: Tensor, stop: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        length = (stop - start)[:, None]
-        first = index * length // side
-        last = ((index + 1) * length + side - 1) // side
-        return start[:, None] + first, start[:, None] + last, (last - first).float()
-
-    pictures = []
-    for start in range(0, len(box), batch):
-        part = slice(start, start + batch)
-        y0, y1, rows = windows(top[part], bottom[part])
-        x0, x1, columns = windows(left[part], right[part])
-        base = frame[part, None] * sums.shape[1]
-
-        def at(y: Tensor, x: Tensor, base: Tensor = base) -> Tensor:
-            return table[(((base + y) * sums.shape[2])[:, :, None] + x[:, None, :]).flatten()]
-
-        total = (at(y1, x1) - at(y0, x1) - at(y1, x0) + at(y0, x0)).view(len(y0), side, side, sums.shape[3]).float()
-        mean = total / rows[:, :, None, None] / columns[:, None, :, None]
-        pictures.append(mean.permute(0, 3, 1, 2))
+    limits, factors, rounding = _cut_constants(height, width, side, box.device)
+    low, high = box.long().view(-1, 2, 2, 1, 1).unbind(1)  # [K, 2 axes, 1, 1]
+    high, first = high.minimum(limits), low.clamp(min=1).minimum(limits) - 1
+    inside = ((high > first) & (low <= limits)).flatten(1).all(dim=1)
+    # Of the areas along x and along y the first pixel, and that past the last.
+    ends = ((high - first).clamp(min=1) * factors + rounding) // side + first  # [K, 2 axes, 2, side]
+    start, stop = ends.unbind(2)
+    columns, rows = (stop - start).float().unbind(1)
+    x, y = ends.unbind(1)
+    y = (y + (frame * sums.shape[1]).view(-1, 1, 1)) * sums.shape[2]
+    corners = x.view(-1, 1, 1, 2, side), y.view(-1, 2, side, 1, 1)
+    spans = columns.view(-1, 1, side, 1), rows.view(-1, side, 1, 1)
+    table, pictures = sums.flatten(0, 2), []
+    for x, y, columns, rows in zip(*(values.split(batch) for values in (*corners, *spans)), strict=True):
+        total = table.index_select(0, (y + x).flatten()).view(-1, 2, side, 2, side, sums.shape[3])
+        top, bottom = total.unbind(1)
+        left, right = (bottom - top).unbind(2)
+        pictures.append((right - left).float().div_(rows).div_(columns).permute(0, 3, 1, 2))
     return pictures, inside
 
 
-def _normalised(values: Tensor) -> Tensor:
-    return (values - 127.5) * 0.0078125
+@lru_cache
+def _cut_constants(height: int, width: int, side: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Width and height [2, 1, 1]; what a length is multiplied by, and what is added, before it is divided by `side`."""
+    index = torch.arange(side)
+    limits, rounding = torch.tensor([width, height]).view(2, 1, 1), torch.tensor([[0], [side - 1]])
+    return limits.to(device), torch.stack([index, index + 1]).to(device), rounding.to(device)
 
 
 def _shifted(box: Tensor, shift: Tensor, *, side_offset: int) -> Tensor:
     """Boxes moved by a network's correction. `side_offset`: pixels that a side counts more."""
-    width = box[:, 2] - box[:, 0] + side_offset
-    height = box[:, 3] - box[:, 1] + side_offset
-    return box + shift * torch.stack([width, height, width, height], dim=1)
+    sides = box[:, 2:] - box[:, :2]
+    return box + shift * (sides + side_offset if side_offset else sides).repeat(1, 2)
 
 
 def _squared(box: Tensor) -> Tensor:
     """Squares around the boxes' centres, as long as their longer side."""
-    width, height = box[:, 2] - box[:, 0], box[:, 3] - box[:, 1]
-    side = torch.maximum(width, height)
-    x, y = box[:, 0] + width * 0.5 - side * 0.5, box[:, 1] + height * 0.5 - side * 0.5
-    return torch.stack([x, y, x + side, y + side], dim=1)
-
-
-def _landmarks(box: Tensor, points: Tensor) -> Tensor:
-    """O-Net's points (five x, five y, in box sides) -> [K, 5, 2] in pixels."""
-    sides = box[:, 2:] - box[:, :2] + 1
-    return points.view(-1, 2, 5).permute(0, 2, 1) * sides[:, None] + box[:, None, :2] - 1
+    low, high = box.split(2, dim=1)
+    sides = high - low
+    side = sides.amax(1, keepdim=True)
+    corner = low + sides * 0.5 - side * 0.5
+    return torch.cat([corner, corner + side], dim=1)
 
 
 def _without_overlap(group: Tensor, box: Tensor, score: Tensor, overlap: float) -> Tensor:
@@ -316,7 +235,8 @@ def _without_overlap(group: Tensor, box: Tensor, score: Tensor, overlap: float) 
         parts = [(group == index).nonzero()[:, 0] for index in group.unique().tolist()]
         return torch.cat([part[nms(box[part], score[part], overlap)] for part in parts])
     if len(box):
-        box = box + (group * (box.max() - box.min() + 1))[:, None]
+        least, most = box.aminmax()
+        box = box + (group * (most - least + 1)).unsqueeze(1)
     kept = nms(box, score, overlap)
     return kept[group[kept].argsort(stable=True)]
 
@@ -337,26 +257,26 @@ def best_per_frame(frame: Tensor, score: Tensor, most: int) -> Tensor:
     return order[rank < most]
 
 
-def _without_nested(frame: Tensor, box: Tensor, score: Tensor) -> Tensor:
+def _without_nested(frame: np.ndarray, box: np.ndarray, score: np.ndarray) -> np.ndarray:
     """Indices of the faces, by frame, then by score, without those that a better face of their frame contains.
 
     A face goes when more than 0.7 of the smaller of the two boxes lies in the other; among equal scores the later one
     wins, as in facenet-pytorch.
     """
-    frames, boxes, scores = frame.numpy(), box.numpy(), score.numpy()
-    area = (boxes[:, 2] - boxes[:, 0] + 1) * (boxes[:, 3] - boxes[:, 1] + 1)
+    area = (box[:, 2] - box[:, 0] + 1) * (box[:, 3] - box[:, 1] + 1)
     kept: list[int] = []
-    for index in np.unique(frames):
-        others = np.flatnonzero(frames == index)
-        others = others[np.argsort(scores[others], kind="stable")[::-1]]
+    for index in np.unique(frame):
+        others = np.flatnonzero(frame == index)
+        others = others[np.argsort(score[others], kind="stable")[::-1]]
         while len(others):
             best, others = others[0], others[1:]
             kept.append(int(best))
-            corner = np.maximum(boxes[best, :2], boxes[others, :2])
-            sides = np.maximum(np.float32(0), np.minimum(boxes[best, 2:], boxes[others, 2:]) - corner + 1)
+            corner = np.maximum(box[best, :2], box[others, :2])
+            sides = np.maximum(np.float32(0), np.minimum(box[best, 2:], box[others, 2:]) - corner + 1)
             others = others[sides[:, 0] * sides[:, 1] / np.minimum(area[best], area[others]) <= np.float32(_OVERLAP)]
-    return torch.tensor(kept, dtype=torch.long)
+    return np.array(kept, dtype=np.int64)
 
 
 def _no_faces() -> Detections:
-    return Detections(torch.zeros(0, dtype=torch.long), torch.zeros(0, 4), torch.zeros(0, 5, 2), torch.zeros(0))
+    rows = np.zeros((0, 15), np.float32)
+    return Detections(np.zeros(0, np.int64), rows[:, :4], rows[:, 4:14].reshape(0, 5, 2), rows[:, 14])
