@@ -121,11 +121,15 @@ def test_a_training_killed_three_times_gives_the_same_model(workspace: Path, epo
     assert [epoch.number for epoch in epochs_trained] == [0, 1, 2] * 6
     batches = [epoch.batches for epoch in epochs_trained]
     assert min(batches) > 1
-    killed(workspace, "runs/killed", THREE_EPOCHS, "training_step", batches[0] + 2)  # amid the first encoder's second epoch
+    killed(
+        workspace, "runs/killed", THREE_EPOCHS, "training_step", batches[0] + 2
+    )  # amid the first encoder's second epoch
     assert kept(workspace, "runs/killed") == ["fold-0.pose.ckpt"]
     killed(workspace, "runs/killed", THREE_EPOCHS, "write_encoder", 2)  # when it is trained, but not kept yet
     assert kept(workspace, "runs/killed") == ["fold-0.pose.safetensors", "fold-0.scene.ckpt"]
-    killed(workspace, "runs/killed", THREE_EPOCHS, "training_step", sum(batches[6:14]) + 2)  # in the last epoch of a final one
+    killed(
+        workspace, "runs/killed", THREE_EPOCHS, "training_step", sum(batches[6:14]) + 2
+    )  # in the last epoch of a final one
     assert kept(workspace, "runs/killed") == [
         "all.pose.ckpt", "fold-0.pose.safetensors", "fold-0.scene.safetensors", "fold-1.pose.safetensors",
         "fold-1.scene.safetensors",
