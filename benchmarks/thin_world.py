@@ -195,8 +195,8 @@ def extracted_pictures(folder: Path, workspace: str, processes: int, progress: P
     seen = Seen.of(folder, workspace)
     run_ingest(workspace, seen.batch, processes, DecodeLimits())
     plans = seen.plans()
-    calls = [(seen, plan) for plan in plans]
-    for done, _ in enumerate(called_in_processes(processes, Seen.extract, calls, ONE_THREAD), 1):
+    extractions = [(seen, plan) for plan in plans]
+    for done, _ in enumerate(called_in_processes(processes, Seen.extract, extractions, ONE_THREAD), 1):
         progress("extracted", done, len(plans))
     return seen
 
