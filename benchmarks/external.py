@@ -13,7 +13,6 @@ import argparse
 import os
 import time
 from collections.abc import Sequence
-from concurrent.futures import as_completed
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -43,7 +42,7 @@ from benchmarks.ui_prmd import (
 )
 from models.virality.config import VdvConfig
 from pipeline.core import storage
-from pipeline.core.child_processes import spawned_pool
+from pipeline.core.child_processes import called_in_processes
 from pipeline.training.joint import CURVES, KINDS
 
 # Chosen on subjects 1 to 5 alone. A movement done with the left is another one than with the right: nothing is
@@ -149,13 +148,8 @@ def main() -> None:
 
 def run(jobs: Sequence[Job], workers: int) -> None:
     """Runs the jobs and keeps their scores; ends with the first that fails."""
-    if workers == 1:
-        for job in jobs:
-            print(_run_job(job), flush=True)
-        return
-    with spawned_pool(workers) as pool:
-        for done in as_completed([pool.submit(_run_job, job) for job in jobs]):
-            print(done.result(), flush=True)
+    for done in called_in_processes(workers, _run_job, [(job,) for job in jobs]):
+        print(done, flush=True)
 
 
 def _run_job(job: Job) -> str:

@@ -8,14 +8,13 @@ shot. A fault is drawn anew where it can hardly be seen: where, from the front, 
 import csv
 import subprocess
 import sys
-from concurrent.futures import as_completed
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 
-from pipeline.core.child_processes import spawned_pool
+from pipeline.core.child_processes import called_in_processes
 from simulation.dancers.body import draw_body
 from simulation.dancers.looks import draw_face, draw_outfit
 from simulation.dancers.performance import perform
@@ -107,10 +106,9 @@ def render(folder: Path, scripts: list[ClipScript], workers: int) -> Path:
     (folder / "clips").mkdir(parents=True, exist_ok=True)
     (folder / "truth/people").mkdir(parents=True, exist_ok=True)
     missing = [upload for upload in uploads if not (folder / f"truth/people/{upload.script.clip_id}.parquet").exists()]
-    with spawned_pool(workers) as pool:
-        for place, task in enumerate(as_completed([pool.submit(render_clip, folder, upload) for upload in missing])):
-            task.result()
-            print(f"\rrendered {place + 1} of {len(missing)}", end="", flush=True)
+    calls = [(folder, upload) for upload in missing]
+    for done, _ in enumerate(called_in_processes(workers, render_clip, calls), 1):
+        print(f"\rrendered {done} of {len(missing)}", end="", flush=True)
     manifest = folder / f"{folder.name}.csv"
     with manifest.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")

@@ -20,9 +20,9 @@ is resumed.
 import argparse
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import as_completed
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +32,7 @@ from benchmarks.pose_errors import PROFILE, PoseErrors, error_table, measure_err
 from benchmarks.world import ExtractedWorld, newest_dataset
 from models.weights.profiles import Profile
 from pipeline.core import storage
-from pipeline.core.child_processes import spawned_pool
+from pipeline.core.child_processes import called_in_processes
 from pipeline.core.fingerprint import fingerprint
 from pipeline.core.options import DecodeLimits, SamplingOptions
 from pipeline.dataset.assemble import assemble
@@ -79,6 +79,7 @@ THIN_VERSION = 1  # raised when the same options give other features
 POSE = "pose"
 SEEN = tuple(name for name in extracted_names() if name != POSE)  # extracted from thin films
 
+ONE_THREAD = partial(torch.set_num_threads, 1)
 Progress = Callable[[str, int, int], None]  # stage, done, of
 
 
@@ -189,28 +190,15 @@ def extracted_pictures(folder: Path, workspace: str, processes: int, progress: P
         if Path(upload.uri).name not in films or people_path(folder, upload.script.clip_id).name not in people
     ]
     calls = [(folder, upload) for upload in missing]
-    for done in _in_processes(processes, render_thinly, calls):
+    for done, _ in enumerate(called_in_processes(processes, render_thinly, calls), 1):
         progress("drawn", len(uploads) - len(missing) + done, len(uploads))
     seen = Seen.of(folder, workspace)
     run_ingest(workspace, seen.batch, processes, DecodeLimits())
     plans = seen.plans()
-    for done in _in_processes(processes, Seen.extract, [(seen, plan) for plan in plans]):
+    extractions = [(seen, plan) for plan in plans]
+    for done, _ in enumerate(called_in_processes(processes, Seen.extract, extractions, ONE_THREAD), 1):
         progress("extracted", done, len(plans))
     return seen
-
-
-def _in_processes(processes: int, function: Callable[..., None], calls: Sequence[tuple]) -> Iterator[int]:
-    """Call a module's function with each of the arguments; yields how many are done. One process: this one."""
-    if processes == 1:
-        for done, arguments in enumerate(calls, 1):
-            function(*arguments)
-            yield done
-        return
-    with spawned_pool(processes, torch.set_num_threads, (1,)) as pool:
-        tasks = [pool.submit(function, *arguments) for arguments in calls]
-        for done, task in enumerate(as_completed(tasks), 1):
-            task.result()
-            yield done
 
 
 def film_grid(script: ClipScript, sampling: SamplingOptions) -> Grid:

@@ -9,7 +9,7 @@ import json
 import logging
 import tomllib
 from collections.abc import Callable, Iterator
-from concurrent.futures import as_completed
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.core import storage
-from pipeline.core.child_processes import spawned_pool
+from pipeline.core.child_processes import called_in_processes
 from pipeline.core.errors import DataError
 from pipeline.core.fingerprint import fingerprint
 from simulation.filming.film import film, frame_times
@@ -102,7 +102,7 @@ def render_world(folder: Path, workers: int, progress: Progress | None = None) -
 
     Args:
         folder: holds world.toml (write_options).
-        workers: number of processes.
+        workers: number of processes; 1: this one.
         progress: called after every clip.
     """
     options = read_options(folder)
@@ -120,20 +120,14 @@ def render_world(folder: Path, workers: int, progress: Progress | None = None) -
         write_manifest(folder, uploads)
     missing = _missing(folder, uploads)
     done = len(uploads) - len(missing)
-    with spawned_pool(max(1, min(workers, len(missing)))) as pool:
-        tasks = [pool.submit(render_clip, folder, upload) for upload in missing]
-        for task in as_completed(tasks):
-            task.result()
-            done += 1
-            if progress:
-                progress(done, len(uploads), "")
+    for _ in called_in_processes(workers, render_clip, [(folder, upload) for upload in missing]):
+        done += 1
+        if progress:
+            progress(done, len(uploads), "")
 
 
 def render_clip(folder: Path, upload: Upload) -> None:
     """Render one clip's file and its truth."""
-    import cv2
-
-    cv2.setNumThreads(1)  # clips are rendered side by side
     seconds = frame_times(upload.script)
     labels: list[list[PersonLabels]] = []
 
@@ -143,9 +137,23 @@ def render_clip(folder: Path, upload: Upload) -> None:
             yield picture
 
     damage = upload.script.phone.damage
-    record(folder / upload.uri, pictures(), seconds, upload.script.phone, clip_sound(upload.script))
+    with _one_thread():  # clips are rendered side by side
+        record(folder / upload.uri, pictures(), seconds, upload.script.phone, clip_sound(upload.script))
     # A damaged file shows nothing, or an unknown part.
     write_people(folder, upload, seconds[: len(labels)] if not damage else seconds[:0], labels if not damage else [])
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """OpenCV computes in one thread."""
+    import cv2
+
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(threads)
 
 
 def _missing(folder: Path, uploads: tuple[Upload, ...]) -> list[Upload]:

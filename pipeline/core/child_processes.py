@@ -4,13 +4,15 @@ import ctypes
 import os
 import signal
 import sys
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing.context import SpawnContext, SpawnProcess
 from multiprocessing.process import BaseProcess
-from typing import Any
+from typing import Any, TypeVar
 
 from pipeline.core.import_path import working_folder_left_out
+
+Result = TypeVar("Result")
 
 _PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 
@@ -60,6 +62,25 @@ def spawned_pool(workers: int, start: Callable[..., None] | None = None, argumen
     """
     with working_folder_left_out():  # its queues start a process that keeps count of semaphores
         return _Pool(workers, _Context(), _start, (os.getpid(), start, arguments))
+
+
+def called_in_processes(
+    workers: int, function: Callable[..., Result], calls: Iterable[tuple], start: Callable[..., None] | None = None
+) -> Iterator[Result]:
+    """Results of calls, as they come; of a single worker or call in this process, for another has all to import.
+
+    Args:
+        function: a module's, and its results, which can be pickled.
+        calls: the arguments of each.
+        start: as of `spawned_pool`.
+    """
+    calls = list(calls)
+    if min(workers, len(calls)) <= 1:
+        yield from (function(*arguments) for arguments in calls)
+        return
+    with spawned_pool(min(workers, len(calls)), start) as pool:
+        for done in as_completed([pool.submit(function, *arguments) for arguments in calls]):
+            yield done.result()
 
 
 def _start(parent: int, start: Callable[..., None] | None, arguments: tuple) -> None:

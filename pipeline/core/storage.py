@@ -11,12 +11,12 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
-
-from fsspec import AbstractFileSystem
-from fsspec.core import url_to_fs
+from typing import IO, TYPE_CHECKING, Any
 
 from pipeline.core.errors import WorkspaceError, how_to_install
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
 
 _STAGED = ".staged-"  # prefix of a local file that is still being written; it ends in .part, so *.parquet leaves it out
 _OUTBOX = "vdv-outbox-"  # prefix of temporary folders
@@ -30,14 +30,14 @@ def is_local(path: str) -> bool:
 
 def local_path(path: str) -> Path:
     """The filesystem path of a local `path` (plain or file://)."""
-    return Path(url_to_fs(path)[1]) if "://" in path else Path(path)
+    return Path(remote(path)[1]) if "://" in path else Path(path)
 
 
 def join(base: str, *parts: str) -> str:
     return "/".join([base.rstrip("/"), *(part.strip("/") for part in parts)])
 
 
-def remote(path: str, **options: Any) -> tuple[AbstractFileSystem, str]:
+def remote(path: str, **options: Any) -> "tuple[AbstractFileSystem, str]":
     """The filesystem of a URL and the path inside it. Listings that fsspec remembers are forgotten first.
 
     options: of the filesystem.
@@ -45,6 +45,8 @@ def remote(path: str, **options: Any) -> tuple[AbstractFileSystem, str]:
     Raises:
         WorkspaceError: no such filesystem, or its package is not installed.
     """
+    from fsspec.core import url_to_fs  # here, for a decode worker needs none, and starts in a seventh less time
+
     with _explained("use", path):
         filesystem, inner = url_to_fs(path, **options)
         filesystem.invalidate_cache()  # else what another process wrote since would not be seen

@@ -8,7 +8,6 @@ import functools
 import io
 import zipfile
 from collections.abc import Iterable, Sequence
-from concurrent.futures import as_completed
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -17,7 +16,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from pipeline.core.child_processes import spawned_pool
+from pipeline.core.child_processes import called_in_processes
 from pipeline.core.errors import DataError
 from simulation.script import Outfit
 from simulation.training.labelled_frames import LabelledFrame, LabelledPerson, labelled_frames
@@ -87,10 +86,8 @@ def render_frame_set(folder: Path, seeds: Sequence[int], clips: int, frames_a_cl
     missing = [(path, seed) for seed, path in paths.items() if not path.exists()]
     if missing:
         render = functools.partial(_render, clips=clips, frames_a_clip=frames_a_clip)
-        with spawned_pool(processes) as pool:
-            tasks = [pool.submit(render, path, seed) for path, seed in missing]
-            for task in tqdm(as_completed(tasks), "rendering worlds", len(tasks)):
-                task.result()
+        for _ in tqdm(called_in_processes(processes, render, missing), "rendering worlds", len(missing)):
+            pass
     return _joined([_read(path) for path in paths.values()])
 
 

@@ -1,8 +1,6 @@
 """The external benchmark measures what it says, and no test episode's label reaches a training."""
 
-from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +12,7 @@ from benchmarks import external, external_training
 from benchmarks.external_metrics import auc_and_interval, mean_and_interval, pairs_of_subjects, pairwise_within
 from benchmarks.external_training import joint_scores
 from benchmarks.ui_prmd import Episodes, Split, leave_movements_out, leave_subjects_out, load_episodes, only_subjects
+from models.virality.config import VdvConfig
 from models.virality.skeleton import KINECT22
 
 MOVEMENTS, SUBJECTS, REPETITIONS = 2, 4, 4
@@ -151,13 +150,13 @@ def split_of(episodes: Episodes, training: int | None) -> Split:
     return (leave_movements_out(episodes) if training is None else leave_subjects_out(episodes, training))[0]
 
 
-def predictions(episodes: Episodes, split: Split, known: bool) -> dict[str, np.ndarray]:
+def predictions(episodes: Episodes, split: Split, known: bool, config: VdvConfig = CONFIG) -> dict[str, np.ndarray]:
     """What each way says of a split's test rows."""
     numbers = external_training.motion_numbers(external_training.fixed_draws(episodes, external.MOTION))
     of_trees = external_training.tree_statistics(episodes)
-    fixed = external_training.fixed_draws(episodes, CONFIG)
+    fixed = external_training.fixed_draws(episodes, config)
     trees = external_training.predict_by_trees(episodes, of_trees, split, 0, known, trees=30)
-    network = external_training.predict_by_network(episodes, fixed, split, CONFIG, known)
+    network = external_training.predict_by_network(episodes, fixed, split, config, known)
     return {
         "trees": trees.test,
         "network": network.test,
@@ -167,36 +166,23 @@ def predictions(episodes: Episodes, split: Split, known: bool) -> dict[str, np.n
     }
 
 
-Predicted = Callable[[int | None], dict[str, np.ndarray]]
-
-
-@pytest.fixture(scope="module")
-def predicted(episodes: Episodes) -> Predicted:
-    """What each way says of the test rows, by how many subjects train it."""
-    return cache(lambda training: predictions(episodes, split_of(episodes, training), known=training is not None))
-
-
 # One subject is eight episodes a movement.
 @pytest.mark.parametrize(("training", "least"), [(3, 0.9), (1, 0.75)])
-def test_each_way_learns_to_tell_right_from_wrong(
-    episodes: Episodes, predicted: Predicted, training: int, least: float
-) -> None:
+def test_each_way_learns_to_tell_right_from_wrong(episodes: Episodes, training: int, least: float) -> None:
     split = split_of(episodes, training)
-    for way, score in predicted(training).items():
+    for way, score in predictions(episodes, split, known=True).items():
         accuracy = np.mean(list(pairwise_within(episodes, split.test, score).values()))
         assert accuracy > least, f"{way} orders {accuracy:.2f} of the pairs"
 
 
 @pytest.mark.parametrize("training", [3, 1, None])
-def test_an_episode_is_judged_by_itself_and_whatever_its_label(
-    episodes: Episodes, predicted: Predicted, training: int | None
-) -> None:
-    split, known = split_of(episodes, training), training is not None
-    before = predicted(training)
+def test_an_episode_is_judged_by_itself_and_whatever_its_label(episodes: Episodes, training: int | None) -> None:
+    split, known, config = split_of(episodes, training), training is not None, replace(CONFIG, epochs=2)
+    before = predictions(episodes, split, known, config)
     unknown = episodes.correct.copy()
     unknown[split.test] = 0
     some = np.arange(0, len(split.test), 3)
-    after = predictions(replace(episodes, correct=unknown), replace(split, test=split.test[some]), known)
+    after = predictions(replace(episodes, correct=unknown), replace(split, test=split.test[some]), known, config)
     for way, score in before.items():
         np.testing.assert_allclose(after[way], score[some], rtol=1e-4, atol=1e-5, err_msg=way)
 

@@ -24,7 +24,7 @@ from tests.support.warm_process import environment
 EXAMPLES = [example.code for example in examples(ROOT / "docs/python.md") if "ws.score(" not in example.code]
 WIDGET = "application/vnd.jupyter.widget-view+json"
 # Of the page's builds: what is learned is not looked at here.
-CONFIGURATION = "[BuildVDV]\nepochs=1\nfolds=0\nmodalities=pose\nreport_films=0\n"
+CONFIGURATION = "[BuildVDV]\nepochs=1\nfolds=0\nmodalities=pose\nreport_films=0\n[RenderWorld]\nprocesses=1\n"
 
 WITHOUT_WIDGETS = """
 import sys

@@ -9,7 +9,10 @@ from pipeline.commands.command import COMMANDS
 from tests.end_to_end.workspaces import Finished, contents, run
 from tests.support.whole_files import read_json
 
-OPTIONS = ("--manifest", "tiny.csv", "--shard-clips", "2", "--report-films", "0", "--folds", "2")
+OPTIONS = (
+    *("--manifest", "tiny.csv", "--shard-clips", "2", "--report-films", "0", "--folds", "2"),
+    *("--modalities", "pose,face,scene"),
+)
 # The same work in other words: what is made depends on neither.
 OTHERWISE = ("--manifest", "./tiny.csv", "--max-failed", "0.1", *OPTIONS[2:])
 

@@ -15,7 +15,8 @@ from tests.end_to_end.workspaces import environment, run, words
 from tests.support.orphans import still_running
 
 SAID = "vdv: interrupted; all that was finished is kept, and the same command goes on from there"
-OPTIONS = ("--manifest", "tiny.csv", "--folds", "2", "--epochs", "8", "--shard-clips", "2")
+TINY = ("--manifest", "tiny.csv", "--modalities", "pose,scene")
+OPTIONS = (*TINY, "--folds", "2", "--epochs", "8", "--shard-clips", "2")
 
 
 def interrupted(folder: Path, moment: str, whole_group: bool) -> tuple[int, str]:
@@ -50,7 +51,7 @@ def interrupted(folder: Path, moment: str, whole_group: bool) -> tuple[int, str]
 @pytest.mark.timeout(600)
 def test_processes_of_workers_end_with_a_command_that_is_killed(tmp_path: Path) -> None:
     tiny_world(tmp_path, 6)
-    options = ("--manifest", "tiny.csv", "--folds", "0", "--epochs", "5000", "--workers", "2")
+    options = (*TINY, "--folds", "0", "--epochs", "5000", "--workers", "2")
     command = [sys.executable, "-m", "luigi", *words("TrainFusion", tmp_path, *options)]
     with subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.DEVNULL) as process:
         deadline = time.monotonic() + 200

@@ -68,7 +68,10 @@ def test_a_command_extracts_on_a_cluster_and_leaves_no_process(cluster: TwoNodes
 
 def test_folds_trained_on_a_cluster_are_those_of_one_machine(cluster: TwoNodes, tmp_path: Path) -> None:
     tiny_world(tmp_path, 8)
-    options = ("--manifest", "tiny.csv", "--report-films", "0", "--folds", "2", "--decode-workers", "1")
+    options = (
+        *("--manifest", "tiny.csv", "--modalities", "pose,scene", "--report-films", "0", "--folds", "2"),
+        *("--decode-workers", "1"),
+    )
     tables = []
     for engine in ((), ("--engine", "ray", "--ray-address", cluster.address)):
         done = run("BuildVDV", tmp_path, *options, *engine)

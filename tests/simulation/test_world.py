@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,8 +17,8 @@ from simulation import world as world_module
 from simulation.ceiling import ceilings, mean_spearman
 from simulation.filming.film import film, frame_times
 from simulation.filming.recording import record
-from simulation.render import is_rendered, manifest_path, read_options, render_world, write_options
-from simulation.truth import clips_table, people_path, read_clips_truth, read_people
+from simulation.render import is_rendered, manifest_path, read_options, render_clip, render_world, write_options
+from simulation.truth import PEOPLE, clips_table, people_path, read_clips_truth, read_people
 from simulation.world import LikesOptions, WorldOptions, content_log_likes, expected_log_likes, make_world
 
 SMALL = WorldOptions(seed=5, clips=8, creators=3, seconds=(0.5, 0.8), broken=0.25)
@@ -216,6 +217,19 @@ def test_another_world_in_the_folder_takes_the_place_of_the_old_one(tmp_path: Pa
     assert not is_rendered(folder)
     render_world(folder, workers=1)
     assert (folder / make_world(one)[0].uri).read_bytes() != old
+
+
+def test_rendering_here_leaves_opencv_its_threads(tmp_path: Path) -> None:
+    (upload,) = make_world(WorldOptions(seed=1, clips=1, creators=1, seconds=(0.5, 0.5), broken=0))
+    for name in ("clips", PEOPLE):
+        (tmp_path / name).mkdir(parents=True)
+    threads = cv2.getNumThreads()
+    try:
+        cv2.setNumThreads(2)
+        render_clip(tmp_path, upload)
+        assert cv2.getNumThreads() == 2
+    finally:
+        cv2.setNumThreads(threads)
 
 
 def test_likes_that_a_user_edited_stay(rendered: Path) -> None:

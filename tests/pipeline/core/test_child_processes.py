@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline.core.child_processes import spawned_pool
+from pipeline.core.child_processes import called_in_processes, spawned_pool
 from tests.support.orphans import still_running
 
 PROGRAM = """
@@ -26,6 +26,14 @@ if __name__ == "__main__":
 def test_a_pool_works(tmp_path: Path) -> None:
     with spawned_pool(2) as pool:
         assert list(pool.map(abs, [-1, -2])) == [1, 2]
+
+
+@pytest.mark.parametrize(("workers", "here"), [(1, True), (2, False)])
+def test_calls_for_one_process_are_made_in_this_one(workers: int, here: bool) -> None:
+    assert sorted(called_in_processes(workers, abs, [(-1,), (-2,)])) == [1, 2]
+    processes = set(called_in_processes(workers, os.getpid, [(), ()]))
+    assert (processes == {os.getpid()}) is here
+    assert list(called_in_processes(2, os.getpid, [()])) == [os.getpid()], "a single call has nobody to share with"
 
 
 def test_an_error_after_the_pool_was_shut_down_is_the_one_that_is_seen() -> None:

@@ -255,7 +255,7 @@ def test_a_network_that_is_down_says_what_to_do(s3_server: str, monkeypatch: pyt
         endpoint_url=f"http://127.0.0.1:{port}", config_kwargs={"retries": {"total_max_attempts": 1}}, use_ssl=False
     )
     down.retries = 1
-    monkeypatch.setattr(storage, "url_to_fs", lambda path: (down, path.removeprefix("s3://")))
+    monkeypatch.setattr("fsspec.core.url_to_fs", lambda path: (down, path.removeprefix("s3://")))
     for act in (
         lambda: storage.listing("s3://bucket/folder"),
         lambda: storage.read_bytes("s3://bucket/file"),

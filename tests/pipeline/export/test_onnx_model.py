@@ -26,9 +26,9 @@ from tests.support.exports import clips_of
 
 @pytest.fixture(scope="module")
 def run(workspace: Path) -> Run:
-    """Of scenes and the context."""
+    """Of scenes and the context; the time that an export takes goes by the layers."""
     run = Run(str(workspace), "runs/scenes")
-    config = replace(ONE_EPOCH, modalities=("scene",), context=True)
+    config = replace(ONE_EPOCH, modalities=("scene",), context=True, dilations=(1, 2), relations_after=(2,))
     train_fusion(DatasetFolder(str(workspace), "datasets/one"), run, config, CPU)
     return run
 

@@ -28,7 +28,7 @@ from pipeline.scoring.uploads import Compared, assemble_uploads, score_uploads
 from tests.pipeline.runs.test_train import CPU, ONE_EPOCH
 from tests.support.learnable_world import Clip, make_batch
 
-WITH = replace(ONE_EPOCH, context=True)
+WITH = replace(ONE_EPOCH, context=True, samplings=1)
 CREATORS = 18
 FAME = np.random.default_rng(2).normal(0, 1.5, CREATORS)
 

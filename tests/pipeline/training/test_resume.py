@@ -35,9 +35,10 @@ from tests.support.learnable_world import make_small_dataset
 from tests.support.made_once import Workspaces
 from tests.support.warm_process import ended, start
 
-# Six encoders of three epochs of some batches each; with a single modality three.
-PLAIN = replace(ONE_EPOCH, epochs=3, inner_folds=2, batch_clips=4)
+# Six encoders of an epoch of some batches each; with a single modality three.
+PLAIN = replace(ONE_EPOCH, inner_folds=2, batch_clips=4)
 SCENE = replace(PLAIN, modalities=("scene",))
+THREE_EPOCHS = replace(PLAIN, epochs=3)
 MODULE = "pipeline.training.encoder_training"
 
 
@@ -116,21 +117,25 @@ def kept(workspace: Path, run: str) -> list[str]:
 
 
 def test_a_training_killed_three_times_gives_the_same_model(workspace: Path, epochs_trained: list[Epoch]) -> None:
-    train_fusion(DatasetFolder(str(workspace), "datasets/one"), Run(str(workspace), "runs/whole"), PLAIN, CPU)
+    train_fusion(DatasetFolder(str(workspace), "datasets/one"), Run(str(workspace), "runs/whole"), THREE_EPOCHS, CPU)
     assert [epoch.number for epoch in epochs_trained] == [0, 1, 2] * 6
     batches = [epoch.batches for epoch in epochs_trained]
     assert min(batches) > 1
-    killed(workspace, "runs/killed", PLAIN, "training_step", batches[0] + 2)  # amid the first encoder's second epoch
+    killed(
+        workspace, "runs/killed", THREE_EPOCHS, "training_step", batches[0] + 2
+    )  # amid the first encoder's second epoch
     assert kept(workspace, "runs/killed") == ["fold-0.pose.ckpt"]
-    killed(workspace, "runs/killed", PLAIN, "write_encoder", 2)  # when it is trained, but not kept yet
+    killed(workspace, "runs/killed", THREE_EPOCHS, "write_encoder", 2)  # when it is trained, but not kept yet
     assert kept(workspace, "runs/killed") == ["fold-0.pose.safetensors", "fold-0.scene.ckpt"]
-    killed(workspace, "runs/killed", PLAIN, "training_step", sum(batches[6:14]) + 2)  # in the last epoch of a final one
+    killed(
+        workspace, "runs/killed", THREE_EPOCHS, "training_step", sum(batches[6:14]) + 2
+    )  # in the last epoch of a final one
     assert kept(workspace, "runs/killed") == [
         "all.pose.ckpt", "fold-0.pose.safetensors", "fold-0.scene.safetensors", "fold-1.pose.safetensors",
         "fold-1.scene.safetensors",
     ]  # fmt: skip
     epochs_trained.clear()
-    train_fusion(DatasetFolder(str(workspace), "datasets/one"), Run(str(workspace), "runs/killed"), PLAIN, CPU)
+    train_fusion(DatasetFolder(str(workspace), "datasets/one"), Run(str(workspace), "runs/killed"), THREE_EPOCHS, CPU)
     left = [(epoch.modality, epoch.number) for epoch in epochs_trained]
     assert left == [("pose", 2), ("scene", 0), ("scene", 1), ("scene", 2)]
     assert_same(files(workspace, "runs/whole"), files(workspace, "runs/killed"))
