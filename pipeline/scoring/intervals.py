@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import isotonic_regression
 from scipy.stats import binomtest
+from sklearn.isotonic import IsotonicRegression
 
 from pipeline.dataset.folds import assign_folds
 from pipeline.runs.run import FOLDS, FOLDS_ABOUT, HELD_OUT, INTERVAL_LEVEL, RUN, Run
@@ -37,7 +37,7 @@ class Calibration:
         Returns:
             expected_percentile, low, high: float64, 0..1, NaN where there is no score or the challenge is unknown.
         """
-        above = score.to_numpy(float) - np.array([self.centre.get(name, np.nan) for name in challenge])
+        above = score.astype("float64") - challenge.map(self.centre).astype("float64")
         expected = np.interp(above, self.score, self.percentile) if len(self.score) else np.full(len(above), np.nan)
         ends = {"low": expected - self.half_width, "high": expected + self.half_width}
         columns = {"expected_percentile": expected} | {name: np.clip(end, 0, 1) for name, end in ends.items()}
@@ -146,30 +146,16 @@ def read_unseen(run_folder: Run) -> tuple[pd.DataFrame, str]:
 
 
 def _fit(unseen: pd.DataFrame, half_width: float) -> Calibration:
-    _, creator, clips = np.unique(unseen["group"].to_numpy(), return_inverse=True, return_counts=True)
-    names, challenge = np.unique(unseen["challenge"].to_numpy(str), return_inverse=True)
-    score, weight = unseen["score"].to_numpy(float), 1 / clips[creator]
-    centre = np.bincount(challenge, score * weight) / np.bincount(challenge, weight)
-    knots = _isotonic(score - centre[challenge], unseen["percentile"].to_numpy(float), weight)
-    return Calibration(half_width, dict(zip(names.tolist(), centre.tolist(), strict=True)), *knots)
-
-
-def _isotonic(score: np.ndarray, percentile: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Knots of the regression: scores, ascending, and percentiles. All float64.
-
-    As sklearn's IsotonicRegression has them, which takes thirty times as long for a few clips, to check its arguments.
-    """
-    if not len(score):
-        return score, percentile
-    order = np.lexsort((percentile, score))
-    knots, place = np.unique(score[order], return_inverse=True)
-    weights = np.bincount(place, weight[order])
-    fitted = isotonic_regression(np.bincount(place, (percentile * weight)[order]) / weights, weights=weights).x.clip(
-        0, 1
-    )
-    bends = np.ones(len(knots), bool)
-    bends[1:-1] = (fitted[1:-1] != fitted[:-2]) | (fitted[1:-1] != fitted[2:])
-    return knots[bends], fitted[bends]
+    weight = 1 / unseen.groupby("group")["group"].transform("size")
+    total = (unseen["score"] * weight).groupby(unseen["challenge"]).sum()
+    centre = total / weight.groupby(unseen["challenge"]).sum()
+    scores, percentiles = np.zeros(0), np.zeros(0)
+    if len(unseen):
+        above = unseen["score"] - unseen["challenge"].map(centre)
+        isotonic = IsotonicRegression(y_min=0, y_max=1).fit(above, unseen["percentile"], sample_weight=weight)
+        scores, percentiles = isotonic.X_thresholds_, isotonic.y_thresholds_
+    centres = {str(name): float(value) for name, value in centre.items()}
+    return Calibration(half_width, centres, scores, percentiles)
 
 
 def _with_parts(unseen: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import norm
-from sklearn.isotonic import IsotonicRegression
 
 import pipeline.scoring.intervals as intervals
 from pipeline.runs.run import RUN_SCHEMA, Run
@@ -92,19 +91,6 @@ def test_each_error_is_that_of_a_map_that_was_fitted_without_the_clips_fold(monk
     monkeypatch.setattr(intervals, "creator_quantile", lambda errors, group, level: float(np.nanmean(errors)))
     learned_by_heart = unseen(20, folds=20, skill=0.0)  # no score says anything: only a map's own clips look near it
     assert calibrate(learned_by_heart).half_width > (learned_by_heart["percentile"] - 0.5).abs().mean()
-
-
-@pytest.mark.parametrize("digits", [0, 1, 8])  # the fewer, the more clips share a score
-def test_the_map_is_the_isotonic_regression_of_sklearn_with_a_weight_a_creator(digits: int) -> None:
-    clips = unseen(offset=0).assign(challenge="shuffle")
-    clips["score"] = clips["score"].round(digits)
-    weight = 1 / clips.groupby("group")["group"].transform("size")
-    above = clips["score"] - np.average(clips["score"], weights=weight)
-    theirs = IsotonicRegression(y_min=0, y_max=1).fit(above, clips["percentile"], sample_weight=weight)
-    ours = calibrate(clips)
-    np.testing.assert_allclose(ours.score, theirs.X_thresholds_, atol=1e-12)
-    np.testing.assert_allclose(ours.percentile, theirs.y_thresholds_, atol=1e-12)
-    assert len(ours.score) > 2
 
 
 def test_more_is_expected_of_higher_scores_and_nothing_beyond_the_ends() -> None:
