@@ -117,6 +117,8 @@ def _fill(mix: "_Mix", container: Any, stream: Any, clock: "_Clock") -> None:
         except av.FFmpegError as error:
             if error.errno == errno.ENOMEM:
                 raise MemoryError from error
+            if mix.behind_s:
+                break
             damage = f"damaged {max(0.0, mix.at_s or 0.0):.2f} s into the clip: {error.strerror}"
             if mix.at_s is not None:
                 raise _Unusable(damage) from error
@@ -204,7 +206,7 @@ class _Mix:
     Attributes:
         at_s: where the sound so far ends, in seconds from the first picture; None: none came.
         heard: from where to where there is sound among the pictures; None: nowhere.
-        behind_s: length of the sound that came for times behind all pictures.
+        behind_s: length of the sound that came last, for times behind all pictures.
     """
 
     def __init__(self, end_s: float):
@@ -229,6 +231,7 @@ class _Mix:
         if time_s >= self._end_s:
             self.behind_s += frame.samples / frame.sample_rate
             return self.behind_s < _BEHIND_S
+        self.behind_s = 0.0
         if self.at_s is None or abs(time_s - self.at_s) > _JITTER_S:
             self.flush()
             self._start_s, self._length_s, self.at_s = time_s, 0.0, time_s

@@ -23,7 +23,10 @@ _WINDOW_BEATS, _STEP_BEATS = 8, 2  # in which departures from the grid are sough
 _CLEARLY = 0.15  # correlation by which a departure must be better than none
 _PASSES = 2
 _CROWDED = 0.6  # of a period: beats nearer than that are one, at a cut
-_STRUCK_DB, _STRUCK_S = 6.0, 0.07  # rise of a band at a beat that is struck; most of music's are, few of noise's
+# A beat is struck where a band rises by more, within so long, than it does at most moments of the clip, and by more
+# than a share of the clip's strongest rise: noise between strokes is none.
+_STRUCK_S, _STRUCK_PERCENT, _STRUCK_SHARE, _STRUCK_DB = 0.02, 80.0, 0.15, 1.0
+_LEAST_STRUCK = 4  # beats, for a tempo
 _REST_BEATS = 4  # for which beats go on where none is struck
 _STRENGTH = (0.02, 0.4)  # of a tempo, beyond which it says no more
 _OCTAVE_ODDS = 1.5  # the most of a tempo's log odds in terms of those that its beats are not the places between
@@ -87,15 +90,16 @@ class Grid:
 def find_grid(bands: np.ndarray, spectra: np.ndarray) -> Grid | None:
     """The likeliest beats of onset strength [S, 5] and `onsets.audible` spectra [S, 64].
 
-    None: the sound is too short, or nothing comes again.
+    None: the sound is too short, nothing comes again, or hardly a beat is struck.
     """
     meter = find_meter(bands, spectra) if len(bands) >= SHORTEST_S * SPECTRA_HZ else None
     if meter is None:
         return None
     beats, fit = _beats(emphasised(bands), meter)
     loudest = maximum_filter1d(bands.max(1), 2 * round(_STRUCK_S * SPECTRA_HZ) + 1)
-    struck = loudest[np.minimum(np.round(beats).astype(int), len(bands) - 1)] >= _STRUCK_DB
-    if not struck.any():
+    usual = max(float(np.percentile(loudest, _STRUCK_PERCENT)), _STRUCK_SHARE * float(loudest.max()), _STRUCK_DB)
+    struck = loudest[np.minimum(np.round(beats).astype(int), len(bands) - 1)] > usual
+    if struck.sum() < _LEAST_STRUCK:
         return None
     going_on = maximum_filter1d(struck, 2 * _REST_BEATS + 1, mode="constant")
     return Grid(meter, beats[going_on], fit[going_on], struck[going_on])

@@ -30,5 +30,5 @@ PATTERN = np.array(
 )
 TEMPO = np.array([11.51, 0.36, -8.10], np.float32)  # strength, octaves above tempo.PREFERRED_BPM, their square
 # Logistic regressions of beats.tempo_evidence and beats.beat_evidence.
-TEMPO_ODDS = np.array([-2.35, 1.42, 0.65, 9.30])
-BEAT_ODDS = np.array([-3.31, 0.78, 2.31, 2.71])
+TEMPO_ODDS = np.array([-1.21, 0.74, 0.71, 6.73])
+BEAT_ODDS = np.array([-1.56, 0.85, 1.61, 1.38])

@@ -162,6 +162,27 @@ def test_one_wrong_timestamp_costs_its_piece_of_sound_at_most(at_ms: int, step_m
     assert sound.heard[1] > SECONDS - 0.03
 
 
+def test_timestamps_behind_the_pictures_time_and_again_end_no_sound(tmp_path: Path) -> None:
+    """By 100 s, in one piece of ten: more than a second of sound in all."""
+    seconds, seen = 16.0, iter(range(10_000))
+    track_of = track(seconds=seconds, rate=8000, layout="mono")
+    path = film(tmp_path / "a.flv", track_of, seconds=seconds)
+    sound = heard(restamped(path, lambda stamp_ms: stamp_ms + (100_000 if next(seen) % 10 == 9 else 0)))
+    assert sound.heard[1] > seconds - 0.3
+
+
+@pytest.mark.parametrize("kind", [{}, PCM])
+def test_damage_behind_the_last_picture_is_none_of_the_clip(kind: dict, tmp_path: Path) -> None:
+    path = film(tmp_path / "a.mkv", track(seconds=2 * SECONDS, **kind))
+    whole = heard(path)
+    data = bytearray(path.read_bytes())
+    for at in range(int(0.6 * len(data)), len(data), 7):
+        data[at] = 0xFF
+    path.write_bytes(data)
+    sound = heard(path)
+    assert (sound.code, sound.reason) == (whole.code, whole.reason) == ("", "")
+
+
 def test_damage_before_the_first_sound_is_passed_over(tmp_path: Path) -> None:
     path = film(tmp_path / "a.mp4", track())
     _spoil(path, 0.0, 0.1)

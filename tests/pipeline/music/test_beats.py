@@ -96,8 +96,28 @@ def test_noise_and_speech_have_hardly_a_beat() -> None:
 def test_a_few_strokes_are_no_rhythm(count: int) -> None:
     draws = [np.random.default_rng(seed) for seed in range(12)]
     found = [rhythm(strokes(10.0, np.sort(rng.uniform(0.3, 9.7, count)), decay_s=0.02)) for rng in draws]
-    assert sum(one.tempo > 0 for one in found) <= 2
+    assert sum(one.tempo > 0 for one in found) <= 3
     assert max(one.tempo_confidence for one in found) < 0.9
+
+
+def test_applause_is_no_rhythm() -> None:
+    found = []
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        of_each = [np.arange(rng.uniform(0, 0.3), 8, 1 / rng.uniform(3, 5)) for _ in range(8)]  # at a pace of their own
+        claps = np.concatenate([steady + rng.normal(0, 0.02, len(steady)) for steady in of_each])
+        found.append(rhythm(strokes(8.0, claps[(claps > 0) & (claps < 8)])))
+    assert max(one.tempo_confidence for one in found) < 0.9
+    assert np.median([one.tempo_confidence for one in found]) < 0.5
+
+
+def test_most_music_without_drums_has_its_tempo(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("simulation.music.tracks.drum", lambda *_: np.zeros(1, np.float32))
+    tracks = [made_track(seed) for seed in TRACKS]
+    found = [(rhythm(excerpt(track, 10.0, start_beat=2.0)[0]).tempo, track.style.bpm) for track in tracks]
+    told = [abs(tempo / bpm - 1) for tempo, bpm in found if tempo]
+    assert len(told) >= 4
+    assert max(told) < 0.005
 
 
 @pytest.mark.parametrize("bpm", [40.0, 60.0, 180.0, 240.0])
