@@ -5,6 +5,7 @@ ARG PYTHON=python:3.11-slim-bookworm
 ARG TORCH=cpu
 
 FROM ${PYTHON} AS venv
+ENV PIP_CACHE_DIR=/var/cache/pip
 WORKDIR /vdv
 RUN python3 -m venv .venv
 COPY constraints.txt requirements-openmmlab.txt ./
@@ -13,7 +14,7 @@ FROM venv AS torch-cuda
 # The torch that the last step takes from PyPI brings CUDA's libraries.
 
 FROM venv AS torch-cpu
-RUN --mount=type=cache,target=/root/.cache/pip \
+RUN --mount=type=cache,target=/var/cache/pip \
     .venv/bin/pip install --no-deps -c constraints.txt --index-url https://download.pytorch.org/whl/cpu torch torchvision
 
 # hadolint ignore=DL3006
@@ -24,7 +25,7 @@ COPY models models
 COPY pipeline pipeline
 COPY simulation simulation
 COPY tasks tasks
-RUN --mount=type=cache,target=/root/.cache/pip \
+RUN --mount=type=cache,target=/var/cache/pip \
     .venv/bin/pip install -c constraints.txt . && \
     .venv/bin/pip install --no-deps -r requirements-openmmlab.txt
 

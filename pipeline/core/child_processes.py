@@ -72,7 +72,7 @@ def called_in_processes(
     Args:
         function: a module's, and its results, which can be pickled.
         calls: the arguments of each.
-        start: as of `spawned_pool`.
+        start: as of `spawned_pool`; not called in this process.
     """
     calls = list(calls)
     if min(workers, len(calls)) <= 1:

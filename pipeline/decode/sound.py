@@ -7,6 +7,7 @@ sound; what is left to do here is in `_Clock` and `_Mix`.
 """
 
 import errno
+import math
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -118,7 +119,7 @@ def _fill(mix: "_Mix", container: Any, stream: Any, clock: "_Clock") -> None:
             if error.errno == errno.ENOMEM:
                 raise MemoryError from error
             if mix.behind_s:
-                break
+                break  # damage behind the pictures is none of the clip's
             damage = f"damaged {max(0.0, mix.at_s or 0.0):.2f} s into the clip: {error.strerror}"
             if mix.at_s is not None:
                 raise _Unusable(damage) from error
@@ -151,7 +152,7 @@ class _Clock:
         self._ends_s = [*(at_s for _, at_s in self._parts[1:]), timeline.end_s]
         self._wrap_s = timeline.wrap_s
         self._part = 0
-        self._last_s: float | None = None  # timestamp of the piece before
+        self._last_s = -math.inf  # timestamp of the piece before
         self._offset_s = self._parts[0][1] - self._parts[0][0]
         # Part, offset and end of what came before the last piece, where that one broke off or was the first.
         self._before: tuple[int, float, float] | None = 0, self._offset_s, 0.0
@@ -172,12 +173,12 @@ class _Clock:
             return follows_s or 0.0
         time_s = self._time(stamp_s, follows_s or 0.0)
         unwrapped_s = time_s - self._offset_s
-        stands_still, self._last_s = self._last_s is not None and unwrapped_s <= self._last_s, unwrapped_s
+        back_s, self._last_s = self._last_s - unwrapped_s, unwrapped_s
         if follows_s is None:
             return time_s
         before, self._before = self._before, None
         if abs(time_s - follows_s) <= _BREAK_S:
-            return follows_s if stands_still else time_s
+            return follows_s if 0 <= back_s <= _BREAK_S else time_s
         if before is not None and abs(self._time(stamp_s, before[2], before[1]) - before[2]) <= _BREAK_S:
             self._part, self._offset_s, follows_s = before
             return self._time(stamp_s, follows_s)

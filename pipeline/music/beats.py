@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import gaussian_filter1d, maximum_filter1d, median_filter, uniform_filter1d
 
-from pipeline.music.meter import BEATS, Meter, find_meter
+from pipeline.music.meter import BEATS, WEIGHTS, Meter, find_meter
 from pipeline.music.meter_pattern import BEAT_ODDS, TEMPO_ODDS
 from pipeline.music.onsets import LATE_S, audible, is_silent, onset_bands
 from pipeline.music.tempo import SPECTRA_HZ, emphasised
@@ -87,22 +87,27 @@ class Grid:
     struck: np.ndarray  # bool [B] whether there is an onset
 
 
-def find_grid(bands: np.ndarray, spectra: np.ndarray) -> Grid | None:
+def find_grid(bands: np.ndarray, spectra: np.ndarray, weights: np.ndarray = WEIGHTS) -> Grid | None:
     """The likeliest beats of onset strength [S, 5] and `onsets.audible` spectra [S, 64].
 
-    None: the sound is too short, nothing comes again, or hardly a beat is struck.
+    weights: of the meter. None: the sound is too short, nothing comes again, or hardly a beat is struck.
     """
-    meter = find_meter(bands, spectra) if len(bands) >= SHORTEST_S * SPECTRA_HZ else None
+    meter = find_meter(bands, spectra, weights) if len(bands) >= SHORTEST_S * SPECTRA_HZ else None
     if meter is None:
         return None
     beats, fit = _beats(emphasised(bands), meter)
-    loudest = maximum_filter1d(bands.max(1), 2 * round(_STRUCK_S * SPECTRA_HZ) + 1)
-    usual = max(float(np.percentile(loudest, _STRUCK_PERCENT)), _STRUCK_SHARE * float(loudest.max()), _STRUCK_DB)
-    struck = loudest[np.minimum(np.round(beats).astype(int), len(bands) - 1)] > usual
+    struck = _struck(bands, beats)
     if struck.sum() < _LEAST_STRUCK:
         return None
     going_on = maximum_filter1d(struck, 2 * _REST_BEATS + 1, mode="constant")
     return Grid(meter, beats[going_on], fit[going_on], struck[going_on])
+
+
+def _struck(bands: np.ndarray, beats: np.ndarray) -> np.ndarray:
+    """Whether the sound rises at each beat, bool [B], by more than it does at most moments."""
+    loudest = maximum_filter1d(bands.max(1), 2 * round(_STRUCK_S * SPECTRA_HZ) + 1)
+    usual = max(float(np.percentile(loudest, _STRUCK_PERCENT)), _STRUCK_SHARE * float(loudest.max()), _STRUCK_DB)
+    return loudest[np.minimum(np.round(beats).astype(int), len(bands) - 1)] > usual
 
 
 def tempo_evidence(grid: Grid) -> np.ndarray:

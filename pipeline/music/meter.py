@@ -20,6 +20,7 @@ SIXTEENTHS = 16  # a bar
 _FLOOR = np.array([0.15, 0.15, 0.15, 0.15, 0.15, 0.15, 0.9], np.float32)
 _CHORDS, _BASS = slice(3, 40), slice(0, 3)  # mel bands
 _SUBDIVISION = 24  # phases of a sixteenth
+WEIGHTS = np.concatenate([PATTERN.ravel(), TEMPO])  # of the features of `find_choices`
 
 
 def find_sixteenths(bands: np.ndarray, period: float) -> float:
@@ -78,12 +79,15 @@ class Meter:
     beat_probability: float  # of this phase among the four that the period leaves
 
 
-def find_meter(bands: np.ndarray, spectra: np.ndarray) -> Meter | None:
-    """The likeliest meter of onset strength [S, 5] and `onsets.audible` spectra [S, 64]; None: nothing comes again."""
+def find_meter(bands: np.ndarray, spectra: np.ndarray, weights: np.ndarray = WEIGHTS) -> Meter | None:
+    """The likeliest meter of onset strength [S, 5] and `onsets.audible` spectra [S, 64]; None: nothing comes again.
+
+    weights: of the features of `find_choices`.
+    """
     candidates, firsts, features = find_choices(bands, spectra)
     if not candidates:
         return None
-    scores = features @ np.concatenate([PATTERN.ravel(), TEMPO])  # [K, 16]
+    scores = features @ weights  # [K, 16]
     odds = np.exp(scores - scores.max())
     odds = (odds / odds.sum()).reshape(len(candidates), BEATS, 4).sum(1)  # by tempo and phase
     which = int(odds.sum(1).argmax())

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -19,9 +18,9 @@ from torch import Tensor
 
 import pipeline.music
 from models.extractors.audio.networks import LogMel
-from pipeline.music import meter, meter_pattern
+from pipeline.music import meter_pattern
 from pipeline.music.beats import Grid, beat_evidence, find_grid, tempo_evidence, tempo_odds
-from pipeline.music.meter import SIXTEENTHS, find_choices
+from pipeline.music.meter import SIXTEENTHS, WEIGHTS, find_choices
 from pipeline.music.onsets import LATE_S, audible, onset_bands
 from pipeline.music.tempo import SPECTRA_HZ
 from simulation.training.made_sounds import TRAINING_TRACKS, MadeSound, make_sound, make_strokes
@@ -115,10 +114,12 @@ def _minimised(loss: Callable[[Tensor], Tensor], width: int) -> np.ndarray:
     return weights.detach().numpy()
 
 
-def evidence_of(sound: MadeSound, log_mel: np.ndarray) -> tuple[Grid, bool, np.ndarray] | None:
+def evidence_of(
+    sound: MadeSound, log_mel: np.ndarray, weights: np.ndarray = WEIGHTS
+) -> tuple[Grid, bool, np.ndarray] | None:
     """The grid that is found, whether its tempo is right, and which beats are, bool [B]; None: no grid."""
     spectra = audible(log_mel)
-    grid = find_grid(onset_bands(spectra), spectra)
+    grid = find_grid(onset_bands(spectra), spectra, weights)
     if grid is None:
         return None
     if not len(sound.beats):
@@ -142,8 +143,8 @@ def main(arguments: list[str] | None = None) -> None:
         pattern, tempo = np.round(weights[:-3].reshape(pattern.shape), 2), np.round(weights[-3:], 2)
     strokes = with_spectra(map(make_strokes, TRAINING_TRACKS[: options.sounds // _A_SOUND_OF_STROKES]))
     heard = chain(sounds(options.sounds, options.sounds), strokes)
-    with patch.multiple(meter, PATTERN=pattern.astype(np.float32), TEMPO=tempo.astype(np.float32)):
-        found = [given for pair in heard if (given := evidence_of(*pair)) is not None]
+    fitted = np.concatenate([pattern.ravel(), tempo]).astype(np.float32)
+    found = [given for pair in heard if (given := evidence_of(*pair, fitted)) is not None]
     of_tempo = fit_odds(np.stack([tempo_evidence(grid) for grid, *_ in found]), np.array([ok for _, ok, _ in found]))
     evidence = [beat_evidence(grid, tempo_odds(grid, of_tempo)) for grid, *_ in found]
     of_beats = fit_odds(np.concatenate(evidence), np.concatenate([right for *_, right in found]))
