@@ -20,6 +20,11 @@ from models.weights.compiled_files import CompiledFile
 
 log = logging.getLogger(__name__)
 
+# Of what a trace fixes: shapes, which are the same in every call; and of the tracer's age. For good, because networks
+# are compiled in several threads, and a filter that one of them set for a while would go when another still needs it.
+warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
+warnings.filterwarnings("ignore", message="`torch.jit.trace` is deprecated", category=FutureWarning)
+
 
 def compiled(
     network: nn.Module, device: torch.device, sides_vary: bool = False, embeds: bool = False
@@ -94,8 +99,7 @@ def _compile(
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
     flat = _Flat(network)
-    with torch.inference_mode(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of what a trace fixes: shapes, which are the same in every call
+    with torch.inference_mode():
         decoder = TorchScriptPythonDecoder(torch.jit.trace(lambda inputs: flat(inputs), (example,), check_trace=False))
     # By the front end rather than openvino.convert_model, which reports its use to the publisher.
     front_end = FrontEndManager().load_by_framework("pytorch")

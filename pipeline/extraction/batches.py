@@ -19,6 +19,10 @@ from pipeline.decode.clips import Ending
 from pipeline.features.plan import FeatureSpec, ShardPlan
 from pipeline.modalities.registry import find_extracted
 
+# Frames lie in memory that only decode workers write to. For good, because a filter that is taken back would take those
+# back that other threads set meanwhile.
+warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+
 
 @dataclass
 class Partial:
@@ -147,9 +151,7 @@ def by_reading(plan: ShardPlan, what: str) -> list[FeatureSpec]:
 
 def on_device(frames: np.ndarray, device: torch.device) -> torch.Tensor:
     """Frames, or sound, in shared memory as a tensor on the device; on a CPU, that memory itself."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")  # no extractor writes to it
-        shared = torch.from_numpy(frames)
+    shared = torch.from_numpy(frames)
     if device.type == "cuda":
         # From pinned memory the copy waits its turn beside the owner; else the owner would wait for all that is queued.
         return shared.pin_memory().to(device, non_blocking=True)

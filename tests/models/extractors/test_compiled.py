@@ -1,5 +1,9 @@
 """Networks compiled for a processor: torch's numbers, in the network's own structure, whatever shape comes."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -121,3 +125,28 @@ def test_nobody_is_told_of_it(network: Network, monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(Telemetry, "start_session", tell)  # as openvino.convert_model does
     CompiledNetwork(network)(pictures(1, 3, 8, 8))
+
+
+WARNED = """
+import warnings
+import torch
+from models.extractors.compiled import compiled
+
+filters = warnings.catch_warnings()  # of another thread, which ends while this one traces
+filters.__enter__()
+
+class Network(torch.nn.Module):
+    def forward(self, inputs):
+        if torch.jit.is_tracing():
+            filters.__exit__(None, None, None)
+        return inputs * int(inputs.sum())
+
+print(compiled(Network().eval(), torch.device("cpu"))(torch.ones(1, 3)).tolist())
+"""
+
+
+def test_no_warning_of_a_trace_is_shown_whatever_other_threads_do(tmp_path: Path) -> None:
+    environment = os.environ | {"VDV_COMPILED": str(tmp_path)}
+    command = [sys.executable, "-c", WARNED]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("[[3.0, 3.0, 3.0]]\n", "")
