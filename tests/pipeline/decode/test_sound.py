@@ -176,11 +176,12 @@ def test_damage_behind_the_last_picture_is_none_of_the_clip(kind: dict, tmp_path
     path = film(tmp_path / "a.mkv", track(seconds=2 * SECONDS, **kind))
     whole = heard(path)
     data = bytearray(path.read_bytes())
-    for at in range(int(0.6 * len(data)), len(data), 7):
-        data[at] = 0xFF
+    behind = min(start for start, _ in _places(path, SECONDS + 0.1))
+    data[behind::7] = b"\xff" * len(data[behind::7])  # packets and what the container says of them
     path.write_bytes(data)
     sound = heard(path)
     assert (sound.code, sound.reason) == (whole.code, whole.reason) == ("", "")
+    np.testing.assert_array_equal(sound.samples, whole.samples)
 
 
 def test_damage_before_the_first_sound_is_passed_over(tmp_path: Path) -> None:
@@ -210,15 +211,19 @@ def test_a_file_that_is_cut_off_is_heard_to_where_it_is(tmp_path: Path) -> None:
 
 def _spoil(path: Path, from_s: float, to_s: float = 1e9) -> None:
     """Fill the file's packets of sound from one time to another with ones."""
+    data = bytearray(path.read_bytes())
+    for start, size in _places(path, from_s, to_s):
+        data[start : start + size] = b"\xff" * size
+    path.write_bytes(data)
+
+
+def _places(path: Path, from_s: float, to_s: float = 1e9) -> list[tuple[int, int]]:
+    """First byte and length of the file's packets of sound from one time to another."""
+    data = path.read_bytes()
     with av.open(str(path)) as container:
         (stream,) = container.streams.audio
         packets = [p for p in container.demux(stream) if p.size and from_s <= float((p.pts or 0) * p.time_base) < to_s]
-        places = [(p.pos, p.size) for p in packets]
-        data = bytearray(path.read_bytes())
-        for (pos, size), packet in zip(places, packets, strict=True):
-            start = data.index(bytes(packet), pos)
-            data[start : start + size] = b"\xff" * size
-    path.write_bytes(data)
+        return [(data.index(bytes(packet), packet.pos), packet.size) for packet in packets]
 
 
 # Which sound, and how much of it
