@@ -54,6 +54,7 @@ class Chunk:
     clip_id: str
     attempt: int  # 1..
     frames: np.ndarray  # uint8 [n, H, W, 3] RGB, upright; read-only, in shared memory
+    taken: Any  # what the pool's `take` made of the frames
     position: np.ndarray  # int32 [n] in the sequence of the clip's sampled frames, ascending
     frame_index: np.ndarray  # int32 [n] in the source stream
     timestamp: np.ndarray  # float32 [n] seconds from the clip's first frame
@@ -101,6 +102,7 @@ class _Event:
     job: _Job
     attempt: int
     event: dict
+    taken: Any = None
 
 
 class DecodePool:
@@ -114,12 +116,16 @@ class DecodePool:
 
     Args:
         workers: processes, each of one thread; one a core.
+        take: called with the frames of each chunk in one thread a worker, beside the thread that consumes them.
     """
 
-    def __init__(self, sampling: SamplingOptions, limits: DecodeLimits, workers: int):
+    def __init__(
+        self, sampling: SamplingOptions, limits: DecodeLimits, workers: int,
+        take: Callable[[np.ndarray], Any] | None = None,
+    ):  # fmt: skip
         if workers < 1:
             raise ValueError(f"workers is {workers}; it takes 1 at least")
-        self._sampling, self._limits, self._workers = sampling, limits, workers
+        self._sampling, self._limits, self._workers, self._take = sampling, limits, workers, take
         self._stop = threading.Event()
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._events: queue.SimpleQueue[_Event | BaseException | None] = queue.SimpleQueue()  # None: a clip was fetched
@@ -258,7 +264,8 @@ class DecodePool:
                     content_hash = event.get("content_hash", content_hash)
                     if event["event"] == "done":
                         self._give_back(job, event, content_hash if attempt == 1 else "")
-                    self._events.put(_Event(worker, job, attempt, event))
+                    taken = self._take(_frames(worker, event)) if self._take and event["event"] == "chunk" else None
+                    self._events.put(_Event(worker, job, attempt, event, taken))
         except Stopped:
             pass
         except BaseException as error:  # whatever it is, it is raised where the pool is used
@@ -286,12 +293,15 @@ def probe_clips(clips: Iterable[tuple[str, str]], limits: DecodeLimits, workers:
         yield from pool.probe(clips)
 
 
+def _frames(worker: WorkerProcess, chunk: dict) -> np.ndarray:
+    size = int(np.prod(chunk["shape"]))
+    return np.frombuffer(worker.memory, np.uint8, size, chunk["slot"] * worker.slot_bytes).reshape(chunk["shape"])
+
+
 def _chunk(event: _Event) -> Chunk:
     worker, chunk = event.worker, event.event
-    size = int(np.prod(chunk["shape"]))
-    frames = np.frombuffer(worker.memory, np.uint8, size, chunk["slot"] * worker.slot_bytes).reshape(chunk["shape"])
     return Chunk(
-        event.job.clip_id, event.attempt, frames, np.array(chunk["position"], np.int32),
+        event.job.clip_id, event.attempt, _frames(worker, chunk), event.taken, np.array(chunk["position"], np.int32),
         np.array(chunk["frame_index"], np.int32), np.array(chunk["timestamp"], np.float32),
         chunk["scale"], chunk["width"], chunk["height"], _release_once(worker, chunk["slot"]),
     )  # fmt: skip

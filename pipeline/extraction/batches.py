@@ -4,7 +4,6 @@ What the owner adds to a clip's results (frames, inputs) and what the collecting
 fields, and completeness is asked for only once the clip's last frame is in: so neither waits for the other.
 """
 
-import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,10 +17,6 @@ from models.extractors.extractor import Extractor
 from pipeline.decode.clips import Ending
 from pipeline.features.plan import FeatureSpec, ShardPlan
 from pipeline.modalities.registry import find_extracted
-
-# Frames lie in memory that only decode workers write to. For good, because a filter that is taken back would take those
-# back that other threads set meanwhile.
-warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
 
 
 @dataclass
@@ -147,15 +142,6 @@ def _name_clips(modality: str, clips: Iterable[ClipInFlight]) -> Iterator[None]:
 def by_reading(plan: ShardPlan, what: str) -> list[FeatureSpec]:
     """Those of a plan's missing modalities that read `what`: frames or sound."""
     return [spec for spec in plan.missing if find_extracted(spec.modality).reads == what]
-
-
-def on_device(frames: np.ndarray, device: torch.device) -> torch.Tensor:
-    """Frames, or sound, in shared memory as a tensor on the device; on a CPU, that memory itself."""
-    shared = torch.from_numpy(frames)
-    if device.type == "cuda":
-        # From pinned memory the copy waits its turn beside the owner; else the owner would wait for all that is queued.
-        return shared.pin_memory().to(device, non_blocking=True)
-    return shared.to(device)
 
 
 def picked(frames: torch.Tensor, keep: np.ndarray) -> torch.Tensor:

@@ -30,8 +30,9 @@ from pipeline.core.memory import keep_blocks, trim
 from pipeline.core.options import DecodeLimits, SamplingOptions
 from pipeline.decode.clips import Ending
 from pipeline.decode.pool import Chunk, DecodeJob, DecodePool, Sound
-from pipeline.extraction.batches import Batcher, ClipInFlight, Launched, Partial, by_reading, on_device, picked
+from pipeline.extraction.batches import Batcher, ClipInFlight, Launched, Partial, by_reading, picked
 from pipeline.extraction.side_by_side import SideBySide
+from pipeline.extraction.uploads import Uploads, on_device
 from pipeline.features.endings import add_endings, read_endings
 from pipeline.features.plan import FeatureSpec, ShardPlan, endings_folder, features_folder, shard_path
 from pipeline.features.shards import ShardWriter, provenance
@@ -107,7 +108,8 @@ def extract_shards(
         SideBySide(device, len(batchers)) as together,
     ):
         owner = _Owner(plans, device, batchers, shards, thread, together)
-        with DecodePool(sampling, limits, workers) as pool:
+        take = Uploads(device).begin if device.type == "cuda" else None
+        with DecodePool(sampling, limits, workers, take) as pool:
             events = _Timed(pool.run(owner.jobs(iter(plans) if taken is None else taken)))
             if progress:
                 progress(0, sum(len(plan.clips) for plan in plans), owner.counts)
@@ -189,7 +191,7 @@ class _Owner:
         if chunk.attempt > clip.attempt:
             clip.restart(chunk.attempt)
         clip.scale = chunk.scale
-        frames = on_device(chunk.frames, self._device)
+        frames = chunk.taken.arrived() if chunk.taken else on_device(chunk.frames, self._device)
         calls: dict[Batcher, Callable[[], list[Launched]]] = {}
         for spec in by_reading(self._shards.of(clip).plan, "frames"):
             keep = np.flatnonzero(chunk.position % spec.stride == 0)
