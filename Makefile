@@ -11,8 +11,8 @@ WORKSPACE ?= workspace
 SINCE ?= HEAD
 INSTALLED := $(VENV)/.installed$(TORCH:%=-%)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-# A process more than there are cores, for some tests wait; each has whole files. To debug one: make test PYTEST_ARGS='-n 0 tests/...'
-PROCESSES := $(shell cores=$$(nproc); echo $$((cores < 4 ? cores + 1 : 5)))
+# Two processes more than there are cores, for some tests wait; each has whole files. To debug one: make test PYTEST_ARGS='-n 0 tests/...'
+PROCESSES := $(shell cores=$$(nproc); echo $$((cores < 4 ? cores + 2 : 6)))
 # Bytecode is kept though the machine may be set not to: hundreds of processes would compile the same sources.
 PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 

@@ -9,6 +9,7 @@ import pytest
 # Before luigi.cmdline: where that is loaded already, it takes this process for the command and changes its import path.
 import tasks  # noqa: F401
 from tests.support.made_once import Workspaces, shared_folder
+from tests.support.warm_process import server, warm_pools
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -18,6 +19,11 @@ def _folder(name: str) -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs the real clips of ../shared/{name}, which is not beside this checkout")
     return folder
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("numprocesses", None):  # the process that starts the others; in those it is None
+        server()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -54,6 +60,13 @@ def compiled_networks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
     """Networks are compiled once a test run, and not found compiled by another."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VDV_COMPILED", str(shared_folder(tmp_path_factory) / "compiled"))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def pools() -> Iterator[None]:
+    """Processes of pools begin with everything imported; spawning is tested in core/test_child_processes.py."""
+    with warm_pools():
         yield
 
 
