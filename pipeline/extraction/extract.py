@@ -32,7 +32,7 @@ from pipeline.decode.clips import Ending
 from pipeline.decode.pool import Chunk, DecodeJob, DecodePool, Sound
 from pipeline.extraction.batches import Batcher, ClipInFlight, Launched, Partial, by_reading, picked
 from pipeline.extraction.side_by_side import SideBySide
-from pipeline.extraction.uploads import Uploads, on_device
+from pipeline.extraction.uploads import Uploads
 from pipeline.features.endings import add_endings, read_endings
 from pipeline.features.plan import FeatureSpec, ShardPlan, endings_folder, features_folder, shard_path
 from pipeline.features.shards import ShardWriter, provenance
@@ -107,9 +107,9 @@ def extract_shards(
         WorkThread("results", _WAITING) as thread,
         SideBySide(device, len(batchers)) as together,
     ):
-        owner = _Owner(plans, device, batchers, shards, thread, together)
-        take = Uploads(device).begin if device.type == "cuda" else None
-        with DecodePool(sampling, limits, workers, take) as pool:
+        uploads = Uploads(device)
+        owner = _Owner(plans, uploads, batchers, shards, thread, together)
+        with DecodePool(sampling, limits, workers, uploads.take) as pool:
             events = _Timed(pool.run(owner.jobs(iter(plans) if taken is None else taken)))
             if progress:
                 progress(0, sum(len(plan.clips) for plan in plans), owner.counts)
@@ -147,13 +147,13 @@ class _Owner:
     """Feeds the networks of one device: everything that the thread which holds them does."""
 
     def __init__(
-        self, plans: Sequence[ShardPlan], device: torch.device, batchers: Mapping[str, Batcher], shards: "_Shards",
+        self, plans: Sequence[ShardPlan], uploads: Uploads, batchers: Mapping[str, Batcher], shards: "_Shards",
         thread: WorkThread, together: SideBySide,
     ) -> None:  # fmt: skip
         self.counts: Counter[str] = Counter()  # clips written, by status
         self.in_flight: dict[str, ClipInFlight] = {}  # clips that are being decoded
         self._plans = plans
-        self._device = device
+        self._uploads = uploads
         self._batchers = batchers
         self._shards = shards
         self._thread = thread  # that of `_shards`
@@ -191,7 +191,7 @@ class _Owner:
         if chunk.attempt > clip.attempt:
             clip.restart(chunk.attempt)
         clip.scale = chunk.scale
-        frames = chunk.taken.arrived() if chunk.taken else on_device(chunk.frames, self._device)
+        frames = self._uploads.frames(chunk)
         calls: dict[Batcher, Callable[[], list[Launched]]] = {}
         for spec in by_reading(self._shards.of(clip).plan, "frames"):
             keep = np.flatnonzero(chunk.position % spec.stride == 0)
@@ -218,7 +218,7 @@ class _Owner:
         if sound.code:
             clip.without = dict.fromkeys(reading, sound.code)
             return
-        samples = on_device(sound.samples, self._device).float() / 32768
+        samples = self._uploads.sound(sound.samples).float() / 32768
         for modality in reading:
             batcher = self._batchers[modality]
             assert isinstance(batcher.extractor, SoundExtractor)

@@ -1,49 +1,53 @@
 """Frames and sound on their way from memory shared with decode workers to the device that computes on them.
 
-What a GPU is given is copied into pinned memory first and from there on a stream beside that of the networks, both by
-the threads of the decode workers: their owner neither copies nor waits. Networks on a CPU read the shared memory.
+What a GPU is given lies in pinned memory first, where the threads of the decode workers copy frames to. From there the
+GPU copies them on a stream beside that of its networks: their owner neither copies nor waits. Networks on a CPU read
+the shared memory itself.
 """
 
 import warnings
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import numpy as np
 import torch
+
+from pipeline.decode.pool import Chunk
 
 # Frames lie in memory that only decode workers write to. For good, because a filter that is taken back would take those
 # back that other threads set meanwhile.
 warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
 
 
-@dataclass(frozen=True)
-class Upload:
-    """A copy that a GPU makes, or has made."""
-
-    _copy: torch.Tensor
-    _end: torch.cuda.Event
-
-    def arrived(self) -> torch.Tensor:
-        """The copy, for the stream at hand, which waits for it; the caller does not."""
-        stream = torch.cuda.current_stream(self._copy.device)
-        stream.wait_event(self._end)
-        self._copy.record_stream(stream)  # else its memory were given out again, once it is let go, behind the other
-        return self._copy
-
-
 class Uploads:
-    """Takes frames to a GPU; for any thread."""
+    """The way to one device.
+
+    Attributes:
+        take: as of DecodePool.
+    """
 
     def __init__(self, device: torch.device):
-        self._stream = torch.cuda.Stream(device)
+        self._device = device
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self.take: Callable[[np.ndarray], torch.Tensor] | None = self._pinned if self._stream else None
 
-    def begin(self, frames: np.ndarray) -> Upload:
-        """Copy frames, uint8 [N, H, W, 3]; their memory is free when this returns."""
+    def frames(self, chunk: Chunk) -> torch.Tensor:
+        """Frames of a chunk on the device, uint8 [n, H, W, 3], for the stream at hand."""
+        if self._stream is None:
+            return torch.from_numpy(chunk.frames).to(self._device)
+        networks = torch.cuda.current_stream(self._stream.device)
         with torch.cuda.stream(self._stream):
-            copy = torch.from_numpy(frames).pin_memory().to(self._stream.device, non_blocking=True)
-            return Upload(copy, self._stream.record_event())
+            copy = chunk.taken.to(self._stream.device, non_blocking=True)
+        networks.wait_stream(self._stream)
+        copy.record_stream(networks)  # else its memory would be given out again while the networks may still read it
+        return copy
 
+    def sound(self, samples: np.ndarray) -> torch.Tensor:
+        """Samples on the device, int16 [N], for the stream at hand: too few for another thread to copy."""
+        if self._stream is None:
+            return torch.from_numpy(samples).to(self._device)
+        return self._pinned(samples).to(self._stream.device, non_blocking=True)
 
-def on_device(values: np.ndarray, device: torch.device) -> torch.Tensor:
-    """Frames or sound as a tensor on the device, copied by this thread; on a CPU, the memory itself."""
-    shared = torch.from_numpy(values)
-    return (shared.pin_memory() if device.type == "cuda" else shared).to(device, non_blocking=True)
+    def _pinned(self, values: np.ndarray) -> torch.Tensor:
+        assert self._stream is not None
+        with torch.cuda.device(self._stream.device):
+            return torch.from_numpy(values).pin_memory()

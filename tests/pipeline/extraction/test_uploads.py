@@ -1,4 +1,4 @@
-"""Frames on their way to a device. The way to a GPU is tested where there is one."""
+"""Frames and sound on their way to a device. The way to a GPU is tested where there is one."""
 
 import threading
 
@@ -6,41 +6,44 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.extraction.uploads import Upload, Uploads, on_device
+from pipeline.decode.pool import Chunk
+from pipeline.extraction.uploads import Uploads
 
 with_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA GPU to copy frames to")
 
 
-def some_frames(seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, (9, 48, 64, 3), dtype=np.uint8)
+def chunk(seed: int, uploads: Uploads, shared: np.ndarray) -> Chunk:
+    """Random frames as a pool delivers them; taken by another thread, as there."""
+    shared[:] = np.random.default_rng(seed).integers(0, 256, shared.shape, dtype=np.uint8)
+    taken: list[torch.Tensor] = []
+    if uploads.take:
+        thread = threading.Thread(target=lambda take: taken.append(take(shared)), args=(uploads.take,))
+        thread.start()
+        thread.join()
+    grid = np.arange(len(shared))
+    return Chunk("c", 1, shared, taken[0] if taken else None, grid, grid, grid / 8, 1.0, 64, 48, lambda: None)
 
 
 def test_networks_on_a_cpu_read_the_shared_memory_itself() -> None:
-    frames = some_frames(0)
-    given = on_device(frames, torch.device("cpu"))
-    frames[3] += 1
-    np.testing.assert_array_equal(given.numpy(), frames)
+    uploads, shared = Uploads(torch.device("cpu")), np.zeros((9, 48, 64, 3), np.uint8)
+    frames, samples = uploads.frames(chunk(0, uploads, shared)), np.arange(9, dtype=np.int16)
+    sound = uploads.sound(samples)
+    shared[3] += 1
+    samples[3] = 100
+    np.testing.assert_array_equal(frames.numpy(), shared)
+    np.testing.assert_array_equal(sound.numpy(), samples)
 
 
 @with_gpu
-def test_memory_is_free_when_a_copy_has_begun_and_the_copy_is_whole_when_it_is_read() -> None:
-    uploads, shared = Uploads(torch.device("cuda")), np.zeros_like(some_frames(0))
-    begun: list[Upload] = []
-
-    def worker() -> None:
-        for seed in range(20):
-            shared[:] = some_frames(seed)
-            begun.append(uploads.begin(shared))
-
-    thread = threading.Thread(target=worker)
-    thread.start()
-    thread.join()
+def test_frames_arrive_on_a_gpu_whole_though_their_memory_is_filled_again() -> None:
+    uploads, shared = Uploads(torch.device("cuda")), np.zeros((9, 48, 64, 3), np.uint8)
+    chunks, wanted = [], []
+    for seed in range(20):
+        chunks.append(chunk(seed, uploads, shared))
+        wanted.append(int(shared.sum()))
     shared[:] = 0
-    sums = [upload.arrived().sum(dtype=torch.int64) for upload in begun]
-    assert [int(total) for total in sums] == [int(some_frames(seed).sum()) for seed in range(20)]
-
-
-@with_gpu
-def test_what_the_owner_copies_arrives() -> None:
-    frames = some_frames(1)
-    np.testing.assert_array_equal(on_device(frames, torch.device("cuda")).cpu().numpy(), frames)
+    sums = []
+    while chunks:
+        sums.append(uploads.frames(chunks.pop(0)).sum(dtype=torch.int64))
+    assert [int(total) for total in sums] == wanted
+    np.testing.assert_array_equal(uploads.sound(np.arange(9, dtype=np.int16)).cpu().numpy(), np.arange(9))
