@@ -3,13 +3,15 @@
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
 # Before luigi.cmdline: where that is loaded already, it takes this process for the command and changes its import path.
 import tasks  # noqa: F401
+from pipeline.core import child_processes
 from tests.support.made_once import Workspaces, shared_folder
-from tests.support.warm_process import server, warm_pools
+from tests.support.warm_process import SPAWN, server, warm_pools
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -22,7 +24,8 @@ def _folder(name: str) -> Path:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if config.getoption("numprocesses", None):  # the process that starts the others; in those it is None
+    # The process that starts the others: in those there is no number of processes.
+    if config.getoption("numprocesses", None) and not config.option.collectonly and not config.option.help:
         server()
 
 
@@ -64,9 +67,16 @@ def compiled_networks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
 
 
 @pytest.fixture(scope="session", autouse=True)
-def pools() -> Iterator[None]:
-    """Processes of pools begin with everything imported; spawning is tested in core/test_child_processes.py."""
+def forked_pools() -> Iterator[None]:
+    """Processes of pools begin with everything imported."""
     with warm_pools():
+        yield
+
+
+@pytest.fixture
+def spawned_pools() -> Iterator[None]:
+    """Processes of this process's pools are started as the product starts them."""
+    with patch.object(child_processes._Process, "_Popen", staticmethod(SPAWN)):
         yield
 
 

@@ -108,8 +108,8 @@ class _Event:
 class DecodePool:
     """Decode workers, for use in a `with` block; leaving it, in whichever way, kills them all.
 
-    Memory: workers x limits.slots x limits.slot_mb of shared memory, touched only as far as frames fill it, and what
-    each worker needs, at most limits.memory_limit_mb.
+    Memory: workers x limits.slots x limits.slot_mb of shared memory, touched only as far as frames fill it, what `take`
+    makes of that, and what each worker needs, at most limits.memory_limit_mb.
 
     Clips elsewhere are fetched ahead, many at a time, and given to a worker once they are here. Those that were fetched
     to be probed are kept in limits.fetch_cache until they are decoded, by this pool or another.

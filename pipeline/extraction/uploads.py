@@ -35,7 +35,8 @@ class Uploads:
         if self._stream is None:
             return torch.from_numpy(chunk.frames).to(self._device)
         networks = torch.cuda.current_stream(self._stream.device)
-        with torch.cuda.stream(self._stream):
+        # The stream alone would leave GPU 0 as this thread's, and a context of its own on it.
+        with torch.cuda.device(self._stream.device), torch.cuda.stream(self._stream):
             copy = chunk.taken.to(self._stream.device, non_blocking=True)
         networks.wait_stream(self._stream)
         copy.record_stream(networks)  # else its memory would be given out again while the networks may still read it
@@ -50,4 +51,6 @@ class Uploads:
     def _pinned(self, values: np.ndarray) -> torch.Tensor:
         assert self._stream is not None
         with torch.cuda.device(self._stream.device):
-            return torch.from_numpy(values).pin_memory()
+            pinned = torch.empty(values.shape, dtype=torch.from_numpy(values).dtype, pin_memory=True)
+        np.copyto(pinned.numpy(), values)  # torch would start threads on all cores for each thread that copies
+        return pinned

@@ -1,6 +1,10 @@
 """Imports what a build imports, and makes what each one makes alike: for `warm_process` to have before it forks."""
 
 # ruff: noqa: F401
+import errno
+import multiprocessing.reduction
+import socket
+
 import facenet_pytorch
 import luigi.cmdline
 import matplotlib.backends.backend_agg
@@ -32,6 +36,18 @@ from models.extractors.mmpose_compat import import_mmpose
 from pipeline.core.source_code import code_hash
 from pipeline.report.page_file import charts_script
 
+receive = multiprocessing.reduction.recvfds
+
+
+def receive_or_refuse(sock: socket.socket, size: int) -> list[int]:
+    """`recvfds`, by whose EOFError a client that is killed while it asks for a process would end the server."""
+    try:
+        return receive(sock, size)
+    except EOFError as error:
+        raise ConnectionAbortedError(errno.ECONNABORTED, "the client has ended") from error
+
+
+multiprocessing.reduction.recvfds = receive_or_refuse
 import_mmpose()
 PIL.Image.init()
 charts_script()

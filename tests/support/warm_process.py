@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import chdir, contextmanager
 from functools import cache
-from multiprocessing import forkserver, popen_forkserver
+from multiprocessing import forkserver, popen_forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
@@ -23,6 +23,7 @@ from pipeline.core import child_processes
 from pipeline.core.import_path import working_folder_left_out
 
 WARM = "tests.support.warm_imports"
+SPAWN = child_processes._Process._Popen  # how the product's pools start processes
 _SHARED = "VDV_TEST_FORK_SERVER"  # address of the test run's server
 
 
@@ -39,7 +40,9 @@ def start(
     Args:
         output: the file that takes what it writes to stdout and stderr.
     """
-    process = server().Process(target=_call, args=(target, arguments, str(folder), env, str(output)))
+    context = server()
+    env = env | {_SHARED: os.environ[_SHARED]}
+    process = context.Process(target=_call, args=(target, arguments, str(folder), env, str(output)))
     process.start()
     return process
 
@@ -75,7 +78,7 @@ def _use_server(address: str) -> None:
     server: Any = forkserver._forkserver
     server._forkserver_address = address
     _, server._forkserver_alive_fd = os.pipe()  # by which the server would see that its users have ended
-    server.ensure_running = lambda: None
+    server.ensure_running = resource_tracker.ensure_running
 
 
 def _call(
@@ -103,14 +106,11 @@ def warm_pools() -> Iterator[None]:
 
 
 def _popen(process: Any) -> popen_forkserver.Popen:
-    begin = (dict(os.environ), Connection(os.dup(1)), Connection(os.dup(2)))
-    process._target, process._args, process._kwargs = (
-        _begin,
-        (*begin, process._target, process._args, process._kwargs),
-        {},
-    )
     server()
     with working_folder_left_out():
+        begin = (dict(os.environ), Connection(os.dup(1)), Connection(os.dup(2)))
+        process._args = (*begin, process._target, process._args, process._kwargs)
+        process._target, process._kwargs = _begin, {}
         return popen_forkserver.Popen(process)
 
 

@@ -146,7 +146,7 @@ print(compiled(Network().eval(), torch.device("cpu"))(torch.ones(1, 3)).tolist()
 
 
 def test_no_warning_of_a_trace_is_shown_whatever_other_threads_do(tmp_path: Path) -> None:
-    environment = os.environ | {"VDV_COMPILED": str(tmp_path)}
+    environment = os.environ | {"VDV_COMPILED": str(tmp_path), "PYTHONWARNINGS": ""}
     command = [sys.executable, "-c", WARNED]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("[[3.0, 3.0, 3.0]]\n", "")

@@ -4,18 +4,15 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from unittest.mock import patch
 
 import psutil
 import pytest
 
-from pipeline.core import child_processes
 from pipeline.core.child_processes import called_in_processes, spawned_pool
 from tests.support.orphans import still_running
 
-SPAWN = child_processes._Process._Popen
+pytestmark = pytest.mark.usefixtures("spawned_pools")
 PROGRAM = """
 import sys, time
 from pipeline.core.child_processes import spawned_pool
@@ -25,13 +22,6 @@ if __name__ == "__main__":
         print("busy", flush=True)
         pool.submit(time.sleep, 120).result()
 """
-
-
-@pytest.fixture(autouse=True)
-def spawned() -> Iterator[None]:
-    """The product's own way to start processes, in place of the tests' quicker one."""
-    with patch.object(child_processes._Process, "_Popen", staticmethod(SPAWN)):
-        yield
 
 
 def test_a_pool_works(tmp_path: Path) -> None:

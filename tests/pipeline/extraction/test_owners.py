@@ -19,6 +19,7 @@ from tests.pipeline.extraction.builders import COUNTS, build, build_for_the_last
 from tests.support.extraction import BATCH, CPU, LIMITS, SAMPLING, ingested, no_worker_is_left, specs
 
 CLIPS, OWNERS = 7, 2
+pytestmark = pytest.mark.usefixtures("spawned_pools")
 
 
 @pytest.fixture

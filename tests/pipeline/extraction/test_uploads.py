@@ -35,15 +35,18 @@ def test_networks_on_a_cpu_read_the_shared_memory_itself() -> None:
 
 
 @with_gpu
-def test_frames_arrive_on_a_gpu_whole_though_their_memory_is_filled_again() -> None:
-    uploads, shared = Uploads(torch.device("cuda")), np.zeros((9, 48, 64, 3), np.uint8)
-    chunks, wanted = [], []
-    for seed in range(20):
-        chunks.append(chunk(seed, uploads, shared))
-        wanted.append(int(shared.sum()))
-    shared[:] = 0
-    sums = []
-    while chunks:
-        sums.append(uploads.frames(chunks.pop(0)).sum(dtype=torch.int64))
-    assert [int(total) for total in sums] == wanted
-    np.testing.assert_array_equal(uploads.sound(np.arange(9, dtype=np.int16)).cpu().numpy(), np.arange(9))
+@pytest.mark.parametrize("late", ["networks", "copies"])
+def test_frames_arrive_on_a_gpu_whole_though_their_memory_is_filled_again(late: str) -> None:
+    """However late networks read, and copies are made, beside the thread that asks for both."""
+    device = torch.device("cuda", torch.cuda.device_count() - 1)
+    uploads, shared = Uploads(device), np.zeros((64, 180, 320, 3), np.uint8)
+    sums, wanted = [], []
+    with torch.cuda.device(device):
+        with torch.cuda.stream(uploads._stream if late == "copies" else torch.cuda.current_stream()):
+            torch.cuda._sleep(10**9)
+        for seed in range(6):
+            sums.append(uploads.frames(chunk(seed, uploads, shared)).sum(dtype=torch.int64))
+            wanted.append(int(shared.sum(dtype=np.int64)))
+        shared[:] = 0
+        assert [int(total) for total in sums] == wanted
+        np.testing.assert_array_equal(uploads.sound(np.arange(9, dtype=np.int16)).cpu().numpy(), np.arange(9))
