@@ -118,7 +118,7 @@ def _fill(mix: "_Mix", container: Any, stream: Any, clock: "_Clock") -> None:
         except av.FFmpegError as error:
             if error.errno == errno.ENOMEM:
                 raise MemoryError from error
-            if mix.behind_s:
+            if mix.complete:
                 break  # damage behind the pictures is none of the clip's
             damage = f"damaged {max(0.0, mix.at_s or 0.0):.2f} s into the clip: {error.strerror}"
             if mix.at_s is not None:
@@ -247,6 +247,11 @@ class _Mix:
         self._length_s += frame.samples / frame.sample_rate
         self.at_s = self._start_s + self._length_s
         return True
+
+    @property
+    def complete(self) -> bool:
+        """Whether the sound that came last reaches the end of the pictures."""
+        return self.behind_s > 0 or (self.at_s or 0.0) >= self._end_s
 
     def flush(self) -> None:
         """End the run: it lies where most of its pieces are by their timestamps."""

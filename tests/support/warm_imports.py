@@ -1,4 +1,7 @@
-"""Imports what a build imports, and makes what each one makes alike: for `warm_process` to have before it forks."""
+"""Imports what a build imports, and makes what each one makes alike: for `warm_process` to have before it forks.
+
+In the server it also mends what would end that one with a client.
+"""
 
 # ruff: noqa: F401
 import errno
