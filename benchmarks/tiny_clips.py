@@ -44,9 +44,9 @@ def write_manifest(path: Path, names: list[str], likes: dict[str, int] | None = 
     return path
 
 
-def tiny_world(folder: Path, count: int) -> Path:
-    """`count` clips with a manifest; returns the manifest's path."""
-    names = [f"clip{place:03d}" for place in range(count)]
-    for place, name in enumerate(names):
-        render_clip(folder / "clips" / f"{name}.mp4", seed=place, frames=6 + place % 5)
+def tiny_world(folder: Path, count: int, first: int = 0) -> Path:
+    """`count` clips with a manifest, their numbers counted from `first`; returns the manifest's path."""
+    names = [f"clip{number:03d}" for number in range(first, first + count)]
+    for number, name in enumerate(names, first):
+        render_clip(folder / "clips" / f"{name}.mp4", seed=number, frames=6 + number % 5)
     return write_manifest(folder / "tiny.csv", names)

@@ -1,5 +1,6 @@
 """A Ray cluster from the command line, workspace and clips on S3."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -66,24 +67,43 @@ def test_a_command_extracts_on_a_cluster_and_leaves_no_process(cluster: TwoNodes
     assert not (folder.parent / "imported").exists()
 
 
-def test_folds_trained_on_a_cluster_are_those_of_one_machine(cluster: TwoNodes, tmp_path: Path) -> None:
+def test_folds_are_trained_and_uploads_scored_on_a_cluster_as_on_one_machine(
+    cluster: TwoNodes, tmp_path: Path
+) -> None:
     tiny_world(tmp_path, 8)
     options = (
         *("--manifest", "tiny.csv", "--modalities", "pose,scene", "--report-films", "0", "--folds", "2"),
-        *("--decode-workers", "1"),
+        *("--decode-workers", "1", "--run-name", "june"),
     )
-    tables = []
-    for engine in ((), ("--engine", "ray", "--ray-address", cluster.address)):
+    ray = ("--engine", "ray", "--ray-address", cluster.address)
+    folds, scores = [], []
+    for engine in ((), ray):
         done = run("BuildVDV", tmp_path, *options, *engine)
         assert done.code == 0, done.output
         (path,) = tmp_path.glob("workspace/runs/*/folds.parquet")
-        tables.append(pq.read_table(path))
+        folds.append(pq.read_table(path))
         path.unlink()
         path.with_suffix(".json").unlink()
-    assert tables[0].num_rows == 8
-    assert tables[1].equals(tables[0])
-    nowhere = run("BuildVDV", tmp_path, *options, "--engine", "ray", "--ray-address", "127.0.0.1:9")
-    assert "no Ray cluster can be used there" in nowhere.output
+    assert folds[0].num_rows == 8
+    assert folds[1].equals(folds[0])
+    nowhere = ("--engine", "ray", "--ray-address", "127.0.0.1:9")
+    assert "no Ray cluster can be used there" in run("BuildVDV", tmp_path, *options, *nowhere).output
+
+    tiny_world(tmp_path / "new", 3, first=90)
+    uploads = ("--manifest", "new/tiny.csv", "--run", "june")
+    workspace = tmp_path / "workspace"
+    shutil.copytree(workspace, tmp_path / "saved")
+    assert "no Ray cluster can be used there" in run("ScoreUploads", tmp_path, *uploads, *nowhere).output
+    for engine in ((), ray):
+        shutil.rmtree(workspace)
+        shutil.copytree(tmp_path / "saved", workspace)
+        done = run("ScoreUploads", tmp_path, *uploads, *engine)
+        assert done.code == 0, done.output
+        (path,) = workspace.glob("uploads/*/scores.parquet")
+        scores.append(pq.read_table(path))
+    assert scores[0].num_rows == 3
+    assert None not in scores[0]["score"].to_pylist()
+    assert scores[1].equals(scores[0])
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
