@@ -1,8 +1,8 @@
 """A make-believe device: tensors that say they are on a GPU and are in memory, and a count of what a GPU would do.
 
 So the code that runs beside a GPU runs, and is tested and measured, where there is none: every branch on the device's
-type is taken as for CUDA, but for streams, pinned memory and half precision. Built on torch's hook for devices that are
-written in Python.
+type is taken as for CUDA, but for streams, pinned memory and half precision; what is recorded is done again when it is
+played back. Built on torch's hook for devices that are written in Python.
 
 Its operators are computed by the thread that asks for them, between whose steps they leave cold caches and memory to
 give back. To time that thread, what it asks for is kept on a Tape, and asked for again: then nothing is computed.
@@ -11,16 +11,20 @@ give back. To time that thread, what it asks for is kept on a Tape, and asked fo
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from threading import get_ident
 from time import thread_time
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten, tree_map
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_map
+
+from models.extractors import recorded
 
 NAME = "counted"
 
@@ -131,6 +135,44 @@ class Counts:
         finally:
             self.computing = False
             self.seconds += thread_time() - start
+
+    def capture(self, work: Callable[[], Any], device: torch.device) -> tuple[Any, Callable[[], None]]:
+        """models.extractors.recorded.capture: what was recorded is one operator.
+
+        Raises RuntimeError for what CUDA does not record: a wait, or a copy from the host.
+        """
+        work()  # constants are made
+        before = self.waits, self.uploads
+        outputs = work()
+        if (self.waits, self.uploads) != before:
+            raise RuntimeError("what waits for the device, or is given numbers by the host, cannot be recorded")
+
+        @torch.inference_mode()
+        def replay() -> None:
+            tape = self.tape
+            if tape is not None and tape.position is not None:
+                tape.play(_REPLAY, (), {}, self)
+                return
+            with self.computed():
+                before, self.tape = replace(self), None
+                for kept, value in zip(tree_leaves(outputs), tree_leaves(work()), strict=True):
+                    if isinstance(kept, Tensor):
+                        kept.copy_(value)
+                self.operators, self.waits, self.uploads = before.operators + 1, before.waits, before.uploads
+                self.tape = tape
+            if tape is not None:
+                tape.record(_REPLAY, (), {}, None, 0, 0)
+
+        return outputs, replay
+
+
+class _Replay:
+    """Stands on a tape for an operator."""
+
+    _schema = SimpleNamespace(name="replay")
+
+
+_REPLAY = _Replay()
 
 
 class _Held:
@@ -283,7 +325,7 @@ def counted_device() -> Iterator[tuple[torch.device, Counts]]:
     counts, make = Counts(), torch.tensor
     torch.tensor = _by_copy(make)
     try:
-        with _Counting(counts):
+        with _Counting(counts), patch.object(recorded, "capture", counts.capture):
             yield torch.device(NAME, 0), counts
     finally:
         torch.tensor = make

@@ -170,7 +170,9 @@ def watch_extractor(watch: Stopwatch, extractor: Any, stack: ExitStack) -> None:
         stack.enter_context(patch.object(owner, attribute, watch.timed(name, getattr(owner, attribute))))
 
     if modality == "pose":
-        part(extractor._outputs, "_network", NETWORKS)
+        on_cpu = extractor.device.type == "cpu"
+        owner, attribute = (extractor._outputs, "_network") if on_cpu else (extractor, "_decode_batch")
+        part(owner, attribute, NETWORKS)
     elif modality == "face":
         part(extractor, "_embed", NETWORKS)
         part(extractor._cascade._pyramid, "pnet", NETWORKS)

@@ -2,7 +2,7 @@
 
 torch's graph is read by OpenVINO's front end for it; batch norms, activations and constants are folded into the
 convolutions, and weights laid out once as the kernels read them. Numbers are float32, but for networks that give up
-some of their digits for speed on processors that compute in bfloat16. On a GPU networks stay torch's own.
+some of their digits for speed on processors that compute in bfloat16. On a GPU networks stay torch's own, recorded.
 """
 
 import logging
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
+from models.extractors.recorded import recorded
 from models.weights import compiled_files
 from models.weights.compiled_files import CompiledFile
 
@@ -29,16 +30,19 @@ warnings.filterwarnings("ignore", message="`torch.jit.trace` is deprecated", cat
 def compiled(
     network: nn.Module, device: torch.device, sides_vary: bool = False, embeds: bool = False
 ) -> Callable[[Tensor], Any]:
-    """A function that computes what `network` computes from one tensor: compiled on a CPU, else `network` itself.
+    """A function that computes what `network` computes from one tensor: compiled on a CPU, recorded on a GPU.
 
     Args:
         network: in eval mode, on `device`, its weights final by the first call and without gradients. Its results are
             tensors, or tuples and lists of them and of None.
-        sides_vary: whether inputs [B, C, H, W] have many heights and widths, which costs a tenth of the speed.
+        sides_vary: whether inputs [B, C, H, W] have many heights and widths, which costs a CPU a tenth of the speed;
+            nothing is recorded then.
         embeds: whether results are embeddings, which bear bfloat16 (1 - cosine about 1e-5) where the processor has it;
             coordinates and what is held against a threshold do not.
     """
-    return CompiledNetwork(network, sides_vary, embeds) if device.type == "cpu" else network
+    if device.type == "cpu":
+        return CompiledNetwork(network, sides_vary, embeds)
+    return network if sides_vary else recorded(network, device)
 
 
 class CompiledNetwork:

@@ -18,6 +18,7 @@ from models.extractors.extractor import Extractor, Prepared, pad_batch
 from models.extractors.mmpose_compat import import_mmpose, load_config
 from models.extractors.people import People
 from models.extractors.pose_heads import HeadOutputs, bound_filling, run_within
+from models.extractors.recorded import recorded
 from models.extractors.rtmo import PeopleDecoder
 
 KEYPOINTS = 17  # COCO's
@@ -110,9 +111,9 @@ class PoseExtractor(Extractor):
             if part is not None:
                 halve_weights(part, device)
         self._input_count = batch_size
-        self._outputs = HeadOutputs(self.model, device)
-        self._decoder = None
-        if hasattr(self.model.head, "dcc"):  # RTMO's
+        self._is_rtmo = hasattr(self.model.head, "dcc")
+        self._outputs = HeadOutputs(self.model, device, is_part=self._is_rtmo)
+        if self._is_rtmo:
             self._decoder = PeopleDecoder(
                 self.model.head,
                 max_candidates=MAX_CANDIDATES,
@@ -121,6 +122,7 @@ class PoseExtractor(Extractor):
                 nms_threshold=nms_threshold,
                 input_size=resize["input_size"],
             )
+            self._decode_batch = recorded(lambda inputs: self._decoded(inputs, batch_size), device)
         else:
             run_within(self.model, self._outputs, input_count=lambda: self._input_count)
             bound_filling(self.model.head, max_persons, score_threshold)
@@ -158,20 +160,25 @@ class PoseExtractor(Extractor):
             return None
         batch = pad_batch(inputs, self.batch_size)
         with torch.inference_mode():
-            if self._decoder is not None:
+            if self._is_rtmo:
                 data = self.model.data_preprocessor({"inputs": batch, "data_samples": []}, False)
+                if self.device.type == "cpu":
+                    return self._decoded(data["inputs"], len(extras))
                 # All shapes the same on a GPU, so that bits do not depend on how full the batch is.
-                count = len(extras) if self.device.type == "cpu" else self.batch_size
-                return self._decoder(self._outputs(data["inputs"], count))
+                return self._decode_batch(data["inputs"])
             self._input_count = len(extras)
             samples = [self._sample(letterbox) for letterbox in extras]
             return self.model.test_step({"inputs": batch, "data_samples": samples})
+
+    def _decoded(self, inputs: Tensor, count: int) -> Tensor:
+        """People of the first `count` of a batch that is normalised."""
+        return self._decoder(self._outputs(inputs, count))
 
     def collect(self, outputs: Any, extras: list[Letterbox]) -> list[People]:
         """M results; extras: the M letterboxes."""
         if not extras:
             return []
-        if self._decoder is None:
+        if not self._is_rtmo:
             return [self._people(result.pred_instances) for result in outputs]
         decoded = outputs[: len(extras)].cpu().numpy()  # [M, max_persons, 56]
         return [self._placed(people, letterbox) for people, letterbox in zip(decoded, extras, strict=True)]

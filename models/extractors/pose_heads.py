@@ -23,8 +23,10 @@ class HeadOutputs:
     640 px float16 has steps of half a pixel.
     """
 
-    def __init__(self, model: Any, device: torch.device):
-        self._network = compiled(_FromInputToHead(model.requires_grad_(False)), device)
+    def __init__(self, model: Any, device: torch.device, is_part: bool = False):
+        """is_part: whether this is part of what the caller has recorded."""
+        network = _FromInputToHead(model.requires_grad_(False))
+        self._network = network if is_part and device.type != "cpu" else compiled(network, device)
         self._device = device
 
     def __call__(self, inputs: Tensor, count: int) -> Any:

@@ -42,7 +42,7 @@ class PeopleDecoder:
         self._score_threshold = score_threshold
         self._nms_threshold = nms_threshold
         self._input_size = input_size
-        self._anchors: tuple[list[torch.Size], tuple[Tensor, Tensor, Tensor]] | None = None  # with sizes of the maps
+        self._anchors: dict[tuple[torch.Size, ...], tuple[Tensor, Tensor, Tensor]] = {}  # by the sizes of the maps
 
     def __call__(self, outputs: tuple[list[Tensor], ...]) -> Tensor:
         """float32 [B, max_persons, 56], best score first: 17 x (x, y), 17 scores of joints, the box and its score.
@@ -83,15 +83,17 @@ class PeopleDecoder:
         return keypoints
 
     def _anchors_of(self, maps: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """Places [N, 2] and strides [N, 1] of the anchors, and what a box is cut to [4]; kept for the next batch."""
-        sizes = [scores.shape[2:] for scores in maps]
-        if self._anchors is None or self._anchors[0] != sizes:
-            levels = self._head.prior_generator.grid_priors(sizes, dtype=maps[0].dtype, device=maps[0].device)
+        """Places [N, 2] and strides [N, 1] of the anchors, and what a box is cut to [4]; kept for good, where what was
+        recorded (models.extractors.recorded) finds them.
+        """
+        sizes = tuple(scores.shape[2:] for scores in maps)
+        if sizes not in self._anchors:
+            levels = self._head.prior_generator.grid_priors(list(sizes), dtype=maps[0].dtype, device=maps[0].device)
             pairs = zip(levels, self._head.featmap_strides, strict=True)
             strides = torch.cat([level.new_full((len(level), 1), stride) for level, stride in pairs])
             limits = torch.tensor(self._input_size * 2, dtype=maps[0].dtype).to(maps[0].device)
-            self._anchors = sizes, (torch.cat(levels), strides, limits)
-        return self._anchors[1]
+            self._anchors[sizes] = torch.cat(levels), strides, limits
+        return self._anchors[sizes]
 
 
 def _boxes(predicted: Tensor, places: Tensor, strides: Tensor) -> Tensor:

@@ -67,9 +67,7 @@ def test_a_command_extracts_on_a_cluster_and_leaves_no_process(cluster: TwoNodes
     assert not (folder.parent / "imported").exists()
 
 
-def test_folds_are_trained_and_uploads_scored_on_a_cluster_as_on_one_machine(
-    cluster: TwoNodes, tmp_path: Path
-) -> None:
+def test_folds_are_trained_and_uploads_scored_on_a_cluster_as_on_one_machine(cluster: TwoNodes, tmp_path: Path) -> None:
     tiny_world(tmp_path, 8)
     options = (
         *("--manifest", "tiny.csv", "--modalities", "pose,scene", "--report-films", "0", "--folds", "2"),
