@@ -1,4 +1,4 @@
-"""Processor time of the owner outside of the networks' forward passes, by stage: what limits a GPU.
+"""Processor time of the owner outside of the networks, and for asking for them, by stage: what limits a GPU.
 
     python -m benchmarks.owner --clips MANIFEST [--profile untrained] [--max-seconds 6] [--batch 32] [--repeats 10]
                                [--version NAME]
@@ -318,14 +318,13 @@ def repeated(extraction: Extraction, repeats: int) -> list[tuple[Stopwatch, floa
 
 
 def least_by_stage(repeats: list[list[tuple[str, float]]], clips: int) -> dict[str, float]:
-    """Milliseconds a clip by stage, but for the networks: of each visit to a stage the shortest of the repeats."""
+    """Milliseconds a clip by stage: of each visit to a stage the shortest of the repeats."""
     least: dict[str, float] = defaultdict(float)
     for visits in zip(*repeats, strict=True):
         names = sorted({name for name, _ in visits})
         if len(names) > 1:
             raise ValueError(f"repeats of one extraction visit different stages: {', '.join(names)}")
         least[names[0]] += 1000 * min(seconds for _, seconds in visits) / clips
-    least.pop(NETWORKS, None)
     return least
 
 
@@ -333,6 +332,11 @@ def report(side: str, timed: list[tuple[Stopwatch, float]], clips: int) -> dict[
     """Print a side's table; its figures for the JSON, each a clip."""
     watches = [watch for watch, _ in timed]
     least = least_by_stage([watch.visits for watch in watches], clips)
+    networks = {
+        "ms": least.pop(NETWORKS),
+        "operators": watches[0].operators[NETWORKS] / clips,
+        "waits": watches[0].waits[NETWORKS] / clips,
+    }
     stages = sorted(least, key=lambda name: -least[name])
     rows: list[list[Any]] = [
         [name, least[name], watches[0].operators[name] / clips, watches[0].waits[name] / clips] for name in stages
@@ -345,11 +349,12 @@ def report(side: str, timed: list[tuple[Stopwatch, float]], clips: int) -> dict[
     rest: list[list[Any]] = [["all of these", *totals]]
     rest += [[f"{name[:-3]} of the repeats", value, "", ""] for name, value in spread.items()]
     rest.append(["other threads", others, "", ""])
+    rest.append(["networks: computing" if side == "cpu" else "networks: asking for them", *networks.values()])
     print(f"\n{side}, a clip")
     print(table([*rows, *rest], ["stage", *columns]))
     by_stage = {column: {row[0]: row[place] for row in rows} for place, column in enumerate(columns, 1)}
     total = dict(zip(columns, totals, strict=True))
-    return {**by_stage, "total": {**total, **spread}, "ms_of_other_threads": others}
+    return {**by_stage, "total": {**total, **spread}, "networks": networks, "ms_of_other_threads": others}
 
 
 if __name__ == "__main__":
