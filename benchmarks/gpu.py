@@ -3,10 +3,10 @@
     python -m benchmarks.gpu --clips MANIFEST [--max-seconds 6] [--runs 2]
 
 Runs benchmarks.extract (against the decode limit and bare passes), benchmarks.peers (against the chain of tools) and
-benchmarks.owner (where the time of the thread that feeds the GPU goes), one after the other, on the first GPU; each
-prints its tables and writes its JSON. One that fails does not keep the others from running. Then prints both goals, and
-exits with 1 where one is missed or not known. On a machine of 16
-cores and an H200 it is to take a few minutes. With --device cpu the same runs where there is no GPU, to try the script.
+benchmarks.owner (where the time of the thread that feeds the GPU goes, with the networks recorded as CUDA graphs and
+without), one after the other, on the first GPU; each prints its tables and writes its JSON. One that fails does not
+keep the others from running. Then prints both goals, and exits with 1 where one is missed or not known. On a machine of
+16 cores and an H200 it is to take a few minutes. With --device cpu the same runs without a GPU, to try the script.
 """
 
 import argparse
@@ -37,8 +37,9 @@ def main() -> None:
     device = resolve_device(options.device)  # raises where there is none, before anything else is done
     clips = ["--clips", options.clips, "--max-seconds", options.max_seconds]
     timed = [*clips, "--device", str(device), "--runs", options.runs]
-    words = {"extract": timed, "peers": timed, "owner": clips}
-    if failed := [name for name in words if not run(name, *words[name])]:
+    unrecorded = [*clips, "--unrecorded", "--version", "unrecorded"]
+    runs = [("extract", timed), ("peers", timed), ("owner", clips), ("owner", unrecorded)]
+    if failed := [name for name, words in runs if not run(name, *words)]:
         raise SystemExit(f"ended with an error, see above: {', '.join(failed)}")
     share, ahead = (json.loads(result_path(f"{name}-{device.type}").read_text()) for name in ("extract", "peers"))
     goals = [

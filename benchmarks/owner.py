@@ -1,7 +1,7 @@
 """Processor time of the owner outside of the networks, and for asking for them, by stage: what limits a GPU.
 
     python -m benchmarks.owner --clips MANIFEST [--profile untrained] [--max-seconds 6] [--batch 32] [--repeats 10]
-                               [--version NAME]
+                               [--version NAME] [--unrecorded]
 
 cpu        extraction on a CPU: every operation is the owner's
 counted    extraction on a make-believe device (benchmarks.counted_device), on which the code does as beside a GPU. It
@@ -39,6 +39,7 @@ from benchmarks.counted_device import Counts, Tape, counted_device
 from benchmarks.stirred import some_frames, stir, to_stir
 from models.extractors import face
 from models.extractors.extractor import Extractor
+from models.extractors.recorded import RecordedFunction
 from models.weights.catalogue import resolve
 from models.weights.checkpoints import load_state_dict
 from models.weights.profiles import Profile
@@ -269,6 +270,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32, help="inputs a forward pass of every network")
     parser.add_argument("--repeats", type=int, default=10, help="extractions that are timed (default: %(default)s)")
     parser.add_argument("--version", default="now", help="name of this version of the code in the JSON")
+    parser.add_argument("--unrecorded", action="store_true", help="ask a GPU for each operator of the networks anew")
     options = parser.parse_args()
 
     stirred, profile = to_stir(load_profile(options.profile))
@@ -284,6 +286,8 @@ def main() -> None:
         for side in ("cuda",) if torch.cuda.is_available() else ("cpu", "counted"):
             with ExitStack() as stack:
                 device, counts = torch.device("cpu" if side == "counted" else side), Counts()
+                if options.unrecorded:
+                    stack.enter_context(patch.object(RecordedFunction, "__call__", lambda self, x: self._function(x)))
                 if side == "counted":
                     device, counts = stack.enter_context(counted_device())
                 extractors = set_up(profile, stirred, device, options.batch, pictures)
