@@ -12,7 +12,7 @@ import platform
 import re
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
@@ -33,6 +33,11 @@ _STALE_S = 3600.0  # after which nobody writes to it any more
 MAX_BYTES = 2 * 2**30  # of the folder; the five networks of the largest profile take 0.4 GB
 _LIBRARIES = (
     "openvino", "torch", "torchvision", "facenet-pytorch", "mmcv", "mmcv-lite", "mmdet", "mmengine", "mmpose"
+)  # fmt: skip
+# What says all of itself when it is printed.
+_PRINTED = (
+    NoneType, bool, int, float, complex, str, bytes, slice, range, Enum, np.generic,
+    torch.dtype, torch.device, torch.Size,
 )  # fmt: skip
 log = logging.getLogger(__name__)
 
@@ -62,33 +67,32 @@ def cache_key(network: nn.Module, **options: object) -> str:
     options: how it is compiled, and for which processor.
     """
     digest = hashlib.sha256(f"{_code()} {sorted(options.items())}".encode())
-    for part in _described(network, set()):
-        digest.update(part)
+    _describe(network, digest.update, set())
     return digest.hexdigest()
 
 
-def _described(value: object, within: set[int]) -> Iterator[bytes]:
-    """Whatever of a network may decide what it computes, as bytes that differ where it differs.
+def _describe(value: object, write: Callable[[bytes | memoryview], object], within: set[int]) -> None:
+    """Write whatever of a network may decide what it computes, as bytes that differ where it differs.
 
     within: ids of the values that this one is a part of.
     """
-    if isinstance(value, NoneType | bool | int | float | complex | str | bytes | slice | range | Enum | np.generic):
-        yield f"{type(value).__name__} {value!r},".encode()
-    elif isinstance(value, torch.dtype | torch.device | torch.Size):
-        yield f"{value!r},".encode()
+    if isinstance(value, _PRINTED):
+        write(f"{type(value).__name__} {value!r},".encode())
     elif isinstance(value, Tensor):
         array = value.detach().cpu().contiguous()
-        yield f"{array.dtype} {tuple(array.shape)} ".encode()
-        yield array.reshape(-1).view(torch.uint8).numpy().tobytes()
+        write(f"{array.dtype} {tuple(array.shape)} ".encode())
+        write(array.reshape(-1).view(torch.uint8).numpy().data)
     elif isinstance(value, np.ndarray) and value.dtype != object:
-        yield f"{value.dtype} {value.shape} ".encode() + value.tobytes()
+        write(f"{value.dtype} {value.shape} ".encode() + value.tobytes())
     elif id(value) in within:
-        yield b"<itself>,"
+        write(b"<itself>,")
     else:
-        yield f"\n{_name_of(value if hasattr(value, '__qualname__') else type(value))}(".encode()
+        write(f"\n{_name_of(value if hasattr(value, '__qualname__') else type(value))}(".encode())
+        within.add(id(value))
         for part in _parts(value):
-            yield from _described(part, within | {id(value)})
-        yield b")"
+            _describe(part, write, within)
+        within.discard(id(value))
+        write(b")")
 
 
 def _parts(value: Any) -> Iterable[object]:

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from models.extractors.audio.extractor import AudioExtractor
 from models.extractors.compiled import CompiledNetwork, compiled, computes_bfloat16
+from models.extractors.recorded import RecordedFunction
 from pipeline.modalities.registry import build_extractor, load_profile
 
 CPU = torch.device("cpu")
@@ -115,8 +116,9 @@ def test_what_is_no_embedding_keeps_its_digits(network: Network, monkeypatch: py
     assert_equal(compiled(network, CPU)(inputs), network(inputs))
 
 
-def test_other_devices_run_the_network_itself(network: Network) -> None:
-    assert compiled(network, torch.device("meta")) is network
+def test_other_devices_run_the_network_itself_recorded_where_shapes_are_fixed(network: Network) -> None:
+    assert compiled(network, torch.device("meta"), sides_vary=True) is network
+    assert isinstance(compiled(network, torch.device("meta")), RecordedFunction)
 
 
 def test_nobody_is_told_of_it(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:

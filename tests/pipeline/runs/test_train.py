@@ -37,7 +37,7 @@ SMALL = VdvConfig(
     frames=32, samplings=2, joint_channels=24, part_channels=32, body_channels=48, refined_channels=24, blocks=1,
     width=32, epochs=6, inner_folds=2, learning_rate=4e-3, pose_rate=4e-3, seed=1,
 )  # fmt: skip
-ONE_EPOCH = replace(SMALL, epochs=1, frames=16)
+ONE_EPOCH = replace(SMALL, epochs=1, frames=16, dilations=(1, 2), relations_after=(2,))
 
 
 def build(workspace: Path, clips: list[Clip], config: VdvConfig, run: str = "runs/one", **options: Any) -> pd.DataFrame:
