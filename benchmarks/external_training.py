@@ -74,9 +74,10 @@ def train_network(episodes: Episodes, rows: np.ndarray, config: VdvConfig) -> nn
     target = torch.from_numpy(percentiles(episodes.correct, of_row)).float()
     numbered = torch.from_numpy(np.unique(of_row, return_inverse=True)[1])
     optimiser = torch.optim.AdamW(parameter_groups(network, config.weight_decay), lr=config.pose_rate)
-    steps = config.epochs * len(list(_batches(episodes, rows, config, 0)))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.pose_rate, total_steps=steps)
-    for epoch in range(config.epochs):
+    batches = len(list(_batches(episodes, rows, config, 0)))
+    epochs = config.epochs_of(batches, is_skeleton=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.pose_rate, total_steps=epochs * batches)
+    for epoch in range(epochs):
         for some in _batches(episodes, rows, config, epoch):
             encoded = network(*_drawn(episodes, some, config, epoch))
             counted = torch.ones(len(some), dtype=torch.bool)
@@ -87,7 +88,7 @@ def train_network(episodes: Episodes, rows: np.ndarray, config: VdvConfig) -> nn
             nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
             optimiser.step()
             schedule.step()
-    _settle_norms(network, episodes, rows, config)
+    _settle_norms(network, episodes, rows, config, epochs)
     return network.eval()
 
 
@@ -129,10 +130,10 @@ def _all_seen(streams: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _settle_norms(network: nn.Module, episodes: Episodes, rows: np.ndarray, config: VdvConfig) -> None:
+def _settle_norms(network: nn.Module, episodes: Episodes, rows: np.ndarray, config: VdvConfig, epoch: int) -> None:
     reset_norm_statistics(network)
-    for some in _batches(episodes, rows, config, config.epochs):
-        network(*_drawn(episodes, some, config, config.epochs))
+    for some in _batches(episodes, rows, config, epoch):
+        network(*_drawn(episodes, some, config, epoch))
 
 
 def predict_by_network(

@@ -184,9 +184,10 @@ def network_scores(world: World, config: VdvConfig) -> np.ndarray:
     batches = -(-TRAINED // config.batch_clips)
     rate = config.rate(world.modality == "pose")
     optimiser = torch.optim.AdamW(parameter_groups(encoder, config.weight_decay), rate)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, config.epochs * batches)
+    epochs = config.epochs_of(batches, world.modality == "pose")
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, epochs * batches)
     encoder.train()
-    for _ in range(config.epochs):
+    for _ in range(epochs):
         for rows in np.array_split(rng.permutation(TRAINED), batches):
             optimiser.zero_grad()
             _loss(encoder, world.modality, _batch(world, rows, config, rng), percentile[rows], config).backward()

@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--measured-workspace", required=True)
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--seeds", type=int, default=1, help="trainings, of the same folds")
-    parser.add_argument("--epochs", type=int, default=VdvConfig().epochs, help="of the networks, which take the time")
+    parser.add_argument("--epochs", type=int, default=None, help="of the networks, which take the time")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--workers", type=int, default=1, help="trainings side by side")
     options = parser.parse_args()

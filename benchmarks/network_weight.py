@@ -147,7 +147,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", help="clips to train on; default: each world's")
     parser.add_argument("--noise", type=float, default=1.0, help="of the label, in standard deviations of the truth")
     parser.add_argument("--batch-clips", type=int, default=VdvConfig().batch_clips)
-    parser.add_argument("--epochs", type=int, default=VdvConfig().epochs)
+    parser.add_argument("--epochs", type=int, default=None)
     parser.add_argument("--inner-folds", type=int, default=VdvConfig().inner_folds, help="of few clips")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -161,7 +161,8 @@ def main() -> None:
             mean = pd.DataFrame(trainings)[["trained", "statistics", "network", "score", "network_share"]].mean()
             lead, low, high = gain(pd.concat([scores for _, scores in of_size]))
             folds = options.inner_folds if trained < MANY_CLIPS else 2
-            training = f"batches of {options.batch_clips}, {options.epochs} epochs, {folds} inner folds"
+            passes = f"{options.epochs or 'the usual'} epochs"
+            training = f"batches of {options.batch_clips}, {passes}, {folds} inner folds"
             results[f"{name}, {trained} clips, noise {options.noise:g}, {training}"] = {
                 "trainings": trainings,
                 "gain": lead,

@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--thin", type=Path, required=True)
     parser.add_argument("--thin-workspace", help="default: THIN-workspace")
     parser.add_argument("--folds", type=int, default=5)
-    parser.add_argument("--epochs", type=int, default=VdvConfig().epochs, help="of the networks; for a quick look")
+    parser.add_argument("--epochs", type=int, default=None, help="of the networks; for a quick look")
     parser.add_argument("--seeds", type=int, default=1)
     options = parser.parse_args()
     workspaces = (

@@ -4,7 +4,7 @@ from typing import Any
 
 import luigi
 
-from models.virality.config import VdvConfig
+from models.virality.config import EPOCHS, VdvConfig
 from pipeline.core import storage
 from pipeline.core.errors import OptionError
 from pipeline.core.fingerprint import fingerprint
@@ -63,7 +63,9 @@ class RunStage(DatasetOptions):
     seed = NumberOption(
         int, 0, 2**31 - 1, default=0, description="of the model's initialisation and of the order of training"
     )
-    epochs = NumberOption(int, 1, 100_000, default=9, description="passes over the training clips")
+    epochs = NumberOption(
+        int, 0, 100_000, default=0, description="passes over the training clips; 0: 9, and more of few clips' poses"
+    )
     protocol = ChoiceOption(
         "kfold",
         "time",
@@ -140,8 +142,8 @@ class RunStage(DatasetOptions):
 
     def trainings(self, unit: str, times: int = 1) -> dict[str, Any]:
         """An amount of work by clips and epochs. unit: the words for it. times: trainings, each on nearly all clips."""
-        amount = super().amount()
-        return {"amount": amount["amount"] * self.epochs * times, "unit": unit, "device": self.torch_device.type}
+        amount = super().amount()["amount"] * (self.epochs or EPOCHS) * times
+        return {"amount": amount, "unit": unit, "device": self.torch_device.type}
 
     def summary(self) -> Summary:
         content = self.dataset_content()
@@ -171,7 +173,7 @@ class RunStage(DatasetOptions):
     def config(self) -> VdvConfig:
         """What the run is trained with."""
         return VdvConfig(
-            modalities=self.features.modalities, seed=self.seed, epochs=self.epochs, context=self.with_context
+            modalities=self.features.modalities, seed=self.seed, epochs=self.epochs or None, context=self.with_context
         )
 
 

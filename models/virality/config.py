@@ -1,5 +1,6 @@
 """Options of the model and of its training. Imports nothing heavy, for planning reads them too."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -9,6 +10,10 @@ CONTEXT_NUMBERS = ("followers", "likes_a_video", "videos", "record", "earlier_cl
 CONTEXT = "context"
 SKELETON_NETWORKS = ("psgcn", "st_gcn", "st_gcn_plus")
 SEQUENCE_NETWORKS = ("rtcn", "lstm", "mean_mlp")
+
+EPOCHS = 9
+# At least, of the skeleton's network, as in as many epochs of 170 clips: of few clips it learns next to nothing else.
+SKELETON_STEPS = 96
 
 # Options that no encoder depends on: the joint model's.
 _NOT_OF_ENCODERS = frozenset({"modalities", "statistics", "pretrained", "inner_folds", "context"})
@@ -81,7 +86,7 @@ class VdvConfig:
     level_weight: float = 1.0
 
     # Training
-    epochs: int = 9
+    epochs: int | None = None  # None: as epochs_of chooses
     # A larger challenge is dealt into random parts of about this size every epoch. Networks need steps rather than
     # clips: in batches of 64, PSGCN learns next to nothing of 256 clips in as many epochs.
     batch_clips: int = 16
@@ -113,6 +118,12 @@ class VdvConfig:
             raise ValueError(f"VdvConfig has no option {sorted(unknown)}")
         typed: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
         return cls(**typed)
+
+    def epochs_of(self, batches: int, is_skeleton: bool) -> int:
+        """Passes over a modality's training clips, which are in so many batches."""
+        if self.epochs is not None:
+            return self.epochs
+        return max(EPOCHS, math.ceil(SKELETON_STEPS / max(batches, 1))) if is_skeleton else EPOCHS
 
     def rate(self, is_skeleton: bool) -> float:
         """Learning rate of a modality's network."""

@@ -63,19 +63,20 @@ def concatenation_scores(
     view = dataset.view(*dataset.inputs, training=True)
     batches = ChallengeBatches(dataset.clips["challenge"].tolist(), train, config.batch_clips, config.seed)
     loader = DataLoader(view, batch_sampler=batches, collate_fn=view.collate)
-    _train(model, loader, config, device, steps=config.epochs * len(batches))
+    has_skeleton = any(spec.is_skeleton for spec in dataset.inputs.values())
+    _train(model, loader, config, device, config.epochs_of(len(batches), has_skeleton))
     _settle_norms(model, loader, device)
     return _score(model.eval(), dataset.view(*dataset.inputs, training=False), test, config, device)
 
 
-def _train(model: Concatenation, loader: DataLoader, config: VdvConfig, device: torch.device, steps: int) -> None:
+def _train(model: Concatenation, loader: DataLoader, config: VdvConfig, device: torch.device, epochs: int) -> None:
     groups = _parameter_groups(model, config)
     optimiser = torch.optim.AdamW(groups, config.learning_rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, [group["lr"] for group in groups], total_steps=max(steps, 1)
+        optimiser, [group["lr"] for group in groups], total_steps=max(epochs * len(loader), 1)
     )
     model.train()
-    for _ in range(config.epochs):
+    for _ in range(epochs):
         for batch in loader:
             loss = _loss(model, batch, config, device)
             optimiser.zero_grad()

@@ -11,7 +11,7 @@ from pipeline.runs.run import FOLDS_ABOUT, Run
 _PLACEHOLDER = "MANIFEST"  # where it is not known
 USUAL = {  # what BuildVDV takes by itself; tests/pipeline/runs/test_purged.py compares
     "profile": "demo", "modalities": ",".join(extracted_names()), "label": "auto", "max-followers": 0, "seed": 0,
-    "epochs": 9, "protocol": "kfold", "folds": 3,
+    "epochs": 0, "protocol": "kfold", "folds": 3,
 }  # fmt: skip
 
 
@@ -30,7 +30,7 @@ def retrain_command(run: Run, about: dict, dataset: DatasetFolder) -> str:
         "label": "auto" if config["context"] and label["kind"] == "likes" else label["kind"],
         "max-followers": label["max_followers"] or 0,
         "seed": config["seed"],
-        "epochs": config["epochs"],
+        "epochs": config["epochs"] or 0,
         "protocol": folds["protocol"],
         "folds": folds["asked"],
     }

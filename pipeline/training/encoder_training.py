@@ -4,6 +4,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,10 @@ class _TrainingData:
     modality: str
     rows: np.ndarray  # int64
     config: VdvConfig
+
+    @cached_property
+    def epochs(self) -> int:
+        return self.config.epochs_of(len(self.batches(0)), self.dataset.inputs[self.modality].is_skeleton)
 
     def batches(self, first_epoch: int) -> DataLoader:
         """Batches of the clips, augmented; every iteration is the next epoch."""
@@ -130,7 +135,7 @@ def _train(
         default_root_dir=scratch,
         accelerator="cuda" if device.type == "cuda" else "cpu",
         devices=[device.index or 0] if device.type == "cuda" else 1,
-        max_epochs=training.data.config.epochs,
+        max_epochs=training.data.epochs,
         gradient_clip_val=training.data.config.clip_norm,
         deterministic="warn",  # a few CUDA kernels have no deterministic form; on a CPU all have
         logger=[*loggers, *others],
@@ -181,7 +186,7 @@ class _Training(lightning.LightningModule):
 
     @property
     def finished(self) -> bool:
-        return self.epochs_done >= self.data.config.epochs
+        return self.epochs_done >= self.data.epochs
 
     def training_step(self, batch: ClipBatch, batch_index: int) -> Tensor | None:
         config, modality = self.data.config, self.data.modality
@@ -219,7 +224,7 @@ class _Training(lightning.LightningModule):
         groups = parameter_groups(self.encoder, config.weight_decay)
         rate = config.rate(self.data.dataset.inputs[self.data.modality].is_skeleton)
         optimiser = torch.optim.AdamW(groups, lr=rate)
-        steps = config.epochs * len(self.data.batches(0))
+        steps = self.data.epochs * len(self.data.batches(0))
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=max(steps, 1))
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

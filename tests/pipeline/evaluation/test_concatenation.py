@@ -73,7 +73,7 @@ def test_each_modalities_network_is_trained_at_the_rate_that_it_has_alone(
     view = dataset.view(*dataset.inputs, training=True)
     batches = ChallengeBatches(dataset.clips["challenge"].tolist(), range(20), config.batch_clips, config.seed)
     loader = DataLoader(view, batch_sampler=batches, collate_fn=view.collate)
-    concatenation._train(model, loader, config, CPU, steps=len(batches))
+    concatenation._train(model, loader, config, CPU, epochs=1)
     changed = [name for name, value in model.named_parameters() if not torch.equal(value, before[name])]
     parts = ("encoders.scene", "encoders.pose", "head")
     assert {part for part in parts for name in changed if name.startswith(part)} == moving

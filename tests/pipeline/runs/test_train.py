@@ -26,7 +26,7 @@ from pipeline.runs.run import Run
 from pipeline.runs.train import data_fingerprint, load_run, train_fusion
 from pipeline.scoring.scores import score_clips
 from pipeline.training import fit as fitting
-from pipeline.training.encoder_training import FittedEncoder
+from pipeline.training.encoder_training import FittedEncoder, fit_encoder
 from pipeline.training.fit import fit
 from pipeline.training.joint import NETWORK
 from tests.support.learnable_world import Clip, dancing, make_batch, speed_decides
@@ -137,6 +137,19 @@ def test_a_network_is_the_same_whatever_other_modalities_there_are(learned: Path
     scene = fit(ClipDataset(DatasetFolder(str(learned), "datasets/one"), alone, training=True), alone, CPU).model
     weights = both.encoders["scene"].state_dict()
     assert all(torch.equal(value, weights[name]) for name, value in scene.encoders["scene"].state_dict().items())
+
+
+def test_of_few_clips_the_poses_are_passed_more_often_than_scenes_unless_it_is_said_how_often(
+    learned: Path, tmp_path: Path
+) -> None:
+    few = replace(SMALL, frames=8, samplings=1, dilations=(1,), relations_after=(), epochs=None)
+    for config, passes in ((few, {"pose": 48, "scene": 9}), (replace(few, epochs=2), {"pose": 2, "scene": 2})):
+        dataset = ClipDataset(DatasetFolder(str(learned), "datasets/one"), config, training=True)
+        for modality, wanted in passes.items():
+            logs = tmp_path / f"{config.epochs}"
+            fit_encoder(dataset, modality, np.arange(24), config, CPU, str(logs))
+            (metrics,) = logs.rglob(f"{modality}/metrics.csv")
+            assert pd.read_csv(metrics)[f"epoch_loss/{modality}"].notna().sum() == wanted  # two batches a pass
 
 
 def test_the_joint_model_learns_from_networks_that_did_not_see_the_clip(
