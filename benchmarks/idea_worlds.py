@@ -63,14 +63,14 @@ def timing_world(seed: int) -> World:
 
 
 def lagging_dancers(
-    seed: int, count: int, swing: np.ndarray | None = None
+    seed: int, count: int, swing: np.ndarray | None = None, longest: float = np.pi
 ) -> tuple[np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:
     """The dancers' lags, 0 to half a swing, float64 [count]; and their key points [T, 17, 3] and seconds [T].
 
-    swing: [count] factors of how far the limbs swing; None: 1.
+    swing: [count] factors of how far the limbs swing; None: 1. longest: lag, in rad of a swing.
     """
     rng = np.random.default_rng(seed)
-    lag = rng.uniform(0, np.pi, count)
+    lag = rng.uniform(0, longest, count)
     swing = np.ones(count) if swing is None else swing
     return lag, [_dance(one, far, rng) for one, far in zip(lag, swing, strict=True)]
 
