@@ -13,7 +13,7 @@
 
 Half of the label is how far a leg lags behind an arm, which no statistic tells. Unlabelled dancers are of a seed of
 their own. Each network is used twice: what the product's training starts from, all but the scores' heads; and frozen,
-its embedding one more part of the joint model, by linear and smooth blocks. Trainings have nine epochs, but for controls.
+its embedding one more part of the joint model, by linear and smooth blocks. All but the controls train nine epochs.
 
 In this world the leg lags by 0 to half a swing, never more: who can tell a lag that occurs from one that does not
 can nearly tell the label. With --any-lag the unlabelled dancers' legs lag by anything, so that nothing gives it away.
