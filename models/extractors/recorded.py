@@ -5,9 +5,10 @@ a fast GPU computes in as little, that thread is the limit. All batches of an ex
 so that one recording serves for all of them.
 """
 
+import gc
 import logging
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 log = logging.getLogger(__name__)
 
+_SAFE_FROM = "2.15"  # an older torch keeps memory back for ever after a recording that failed
 _WARM_UPS = 3  # calls in which libraries choose kernels and constants are made, neither of which can be recorded
 
 
@@ -26,7 +28,9 @@ def recorded(function: Callable[[Tensor], Any], device: torch.device) -> Callabl
         function: of one tensor on `device`, to tensors, or tuples and lists of them and of None. It waits for nothing,
             copies nothing from the host, and does the same whatever the values.
     """
-    return function if device.type == "cpu" else RecordedFunction(function, device)
+    if device.type == "cpu" or torch.torch_version.TorchVersion(torch.__version__) < _SAFE_FROM:
+        return function
+    return RecordedFunction(function, device)
 
 
 class RecordedFunction:
@@ -35,18 +39,19 @@ class RecordedFunction:
     def __init__(self, function: Callable[[Tensor], Any], device: torch.device):
         self._function = function
         self._device = device
-        self._recordings: dict[tuple[int, ...], Callable[[Tensor], Any]] = {}  # by the shape of the inputs
+        # By shape and layout of the inputs: kernels of another layout round otherwise.
+        self._recordings: dict[tuple[tuple[int, ...], tuple[int, ...]], Callable[[Tensor], Any]] = {}
 
     def __call__(self, inputs: Tensor) -> Any:
         """What the function returns, in tensors of the caller's own."""
-        shape = tuple(inputs.shape)
-        if shape not in self._recordings:
+        kind = tuple(inputs.shape), inputs.stride()
+        if kind not in self._recordings:
             try:
-                self._recordings[shape] = _Recording(self._function, inputs, self._device)
+                self._recordings[kind] = _Recording(self._function, inputs, self._device)
             except (RuntimeError, _DiffersError) as error:
                 log.warning("a network runs without a CUDA graph, which costs some speed and nothing else: %s", error)
-                self._recordings[shape] = self._function
-        return self._recordings[shape](inputs)
+                self._recordings[kind] = self._function
+        return self._recordings[kind](inputs)
 
 
 class _DiffersError(Exception):
@@ -54,13 +59,13 @@ class _DiffersError(Exception):
 
 
 class _Recording:
-    """The work for inputs of one shape."""
+    """The work for inputs of one shape and layout."""
 
     def __init__(self, function: Callable[[Tensor], Any], inputs: Tensor, device: torch.device):
         self._inputs = inputs.clone()
         self._outputs, self._replay = capture(lambda: function(self._inputs), device)
-        expected = function(inputs)
-        pairs = zip(tree_leaves(self(inputs)), tree_leaves(expected), strict=True)
+        others = torch.empty_like(inputs).copy_(inputs.roll(1, 0))
+        pairs = zip(tree_leaves(self(others)), tree_leaves(function(others)), strict=True)
         if not all(_equal(one, other) for one, other in pairs if isinstance(other, Tensor)):
             raise _DiffersError("what was recorded gives other results than what was called")
 
@@ -83,19 +88,29 @@ def capture(work: Callable[[], Any], device: torch.device) -> tuple[Any, Callabl
     """
     with torch.cuda.device(device):
         caller, aside = torch.cuda.current_stream(), torch.cuda.Stream()
-        aside.wait_stream(caller)
-        with torch.cuda.stream(aside):
-            for _ in range(_WARM_UPS):
-                work()
-        caller.wait_stream(aside)
-        graph = torch.cuda.CUDAGraph()
-        # thread_local: others go on meanwhile, with pinned memory and with results that they wait for.
-        with torch.cuda.graph(graph, pool=_pool(device.index), stream=aside, capture_error_mode="thread_local"):
-            outputs = work()
+        with torch.cuda.stream(caller):  # where torch is back afterwards, whatever fails
+            aside.wait_stream(caller)
+            try:
+                with torch.cuda.stream(aside):
+                    for _ in range(_WARM_UPS):
+                        work()
+            finally:
+                caller.wait_stream(aside)
+            graph = torch.cuda.CUDAGraph()
+            # thread_local: others go on meanwhile, with pinned memory and with results that they wait for.
+            with _nothing_collected(), torch.cuda.graph(graph, stream=aside, capture_error_mode="thread_local"):
+                outputs = work()
     return outputs, graph.replay
 
 
-@cache
-def _pool(device: int | None) -> Any:
-    """Memory of all recordings on a GPU, which play one after the other, and leave nothing in it that is read later."""
-    return torch.cuda.graph_pool_handle()
+@contextmanager
+def _nothing_collected() -> Iterator[None]:
+    """Python's collector would end a recording by destroying an older one."""
+    was_on = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
