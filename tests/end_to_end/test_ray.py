@@ -111,7 +111,7 @@ def test_a_command_that_is_killed_takes_its_actors_with_it(
     command = [sys.executable, "-P", "-m", "luigi", *words("ExtractBatch", folder, *options(cluster, s3))]
     with subprocess.Popen(command, cwd=folder, env=environment(), stderr=subprocess.DEVNULL) as process:
         workers: list[psutil.Process] = []
-        until = time.monotonic() + 100
+        until = time.monotonic() + 300
         while not workers and time.monotonic() < until:
             left = actors()
             workers = [child for actor in left for child in actor.children()]
