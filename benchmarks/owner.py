@@ -171,8 +171,8 @@ def watch_extractor(watch: Stopwatch, extractor: Any, stack: ExitStack) -> None:
         stack.enter_context(patch.object(owner, attribute, watch.timed(name, getattr(owner, attribute))))
 
     if modality == "pose":
-        on_cpu = extractor.device.type == "cpu"
-        owner, attribute = (extractor._outputs, "_network") if on_cpu else (extractor, "_decode_batch")
+        with_decoder = extractor._is_rtmo and extractor.device.type != "cpu"
+        owner, attribute = (extractor, "_decode_batch") if with_decoder else (extractor._outputs, "_network")
         part(owner, attribute, NETWORKS)
     elif modality == "face":
         part(extractor, "_embed", NETWORKS)

@@ -48,18 +48,14 @@ class RecordedFunction:
         if kind not in self._recordings:
             try:
                 self._recordings[kind] = _Recording(self._function, inputs, self._device)
-            except (RuntimeError, _DiffersError) as error:
+            except RuntimeError as error:
                 log.warning("a network runs without a CUDA graph, which costs some speed and nothing else: %s", error)
                 self._recordings[kind] = self._function
         return self._recordings[kind](inputs)
 
 
-class _DiffersError(Exception):
-    pass
-
-
 class _Recording:
-    """The work for inputs of one shape and layout."""
+    """The work for inputs of one shape and layout. Raises RuntimeError where it can't be, or gives other results."""
 
     def __init__(self, function: Callable[[Tensor], Any], inputs: Tensor, device: torch.device):
         self._inputs = inputs.clone()
@@ -67,7 +63,7 @@ class _Recording:
         others = torch.empty_like(inputs).copy_(inputs.roll(1, 0))
         pairs = zip(tree_leaves(self(others)), tree_leaves(function(others)), strict=True)
         if not all(_equal(one, other) for one, other in pairs if isinstance(other, Tensor)):
-            raise _DiffersError("what was recorded gives other results than what was called")
+            raise RuntimeError("what was recorded gives other results than what was called")
 
     def __call__(self, inputs: Tensor) -> Any:
         with torch.inference_mode():

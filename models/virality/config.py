@@ -12,7 +12,7 @@ SKELETON_NETWORKS = ("psgcn", "st_gcn", "st_gcn_plus")
 SEQUENCE_NETWORKS = ("rtcn", "lstm", "mean_mlp")
 
 EPOCHS = 9
-# At least, of the skeleton's network, as in as many epochs of 170 clips: of few clips it learns next to nothing else.
+# The skeleton's network learns next to nothing in fewer. 170 clips have as many in EPOCHS.
 SKELETON_STEPS = 96
 
 # Options that no encoder depends on: the joint model's.
@@ -120,7 +120,7 @@ class VdvConfig:
         return cls(**typed)
 
     def epochs_of(self, batches: int, is_skeleton: bool) -> int:
-        """Passes over a modality's training clips, which are in so many batches."""
+        """Passes over a modality's training clips: `epochs`, or as many as so many batches ask for."""
         if self.epochs is not None:
             return self.epochs
         return max(EPOCHS, math.ceil(SKELETON_STEPS / max(batches, 1))) if is_skeleton else EPOCHS
