@@ -2,7 +2,7 @@
 
     python -m benchmarks.network_weight            # about an hour on two cores
     python -m benchmarks.network_weight --worlds timing --sizes 256 --batch-clips 64 --epochs 12
-    python -m benchmarks.network_weight --worlds timing --sizes 256 --inner-folds 2
+    python -m benchmarks.network_weight --worlds timing --sizes 256 --ensemble 2
 
 | world | what decides a clip's label, each about half of it |
 |---|---|
@@ -148,10 +148,10 @@ def main() -> None:
     parser.add_argument("--noise", type=float, default=1.0, help="of the label, in standard deviations of the truth")
     parser.add_argument("--batch-clips", type=int, default=VdvConfig().batch_clips)
     parser.add_argument("--epochs", type=int, default=None)
-    parser.add_argument("--inner-folds", type=int, default=VdvConfig().inner_folds, help="of few clips")
+    parser.add_argument("--ensemble", type=int, default=VdvConfig().ensemble, help="networks, of few clips")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    changed = {"batch_clips": options.batch_clips, "epochs": options.epochs, "inner_folds": options.inner_folds}
+    changed = {"batch_clips": options.batch_clips, "epochs": options.epochs, "ensemble": options.ensemble}
     results, rows = {}, []
     for name in options.worlds:
         for trained in options.sizes or SIZES[name]:
@@ -160,9 +160,9 @@ def main() -> None:
             print(*trainings, sep="\n", flush=True)
             mean = pd.DataFrame(trainings)[["trained", "statistics", "network", "score", "network_share"]].mean()
             lead, low, high = gain(pd.concat([scores for _, scores in of_size]))
-            folds = options.inner_folds if trained < MANY_CLIPS else 2
+            networks = options.ensemble if trained < MANY_CLIPS else 2
             passes = f"{options.epochs or 'the usual'} epochs"
-            training = f"batches of {options.batch_clips}, {passes}, {folds} inner folds"
+            training = f"batches of {options.batch_clips}, {passes}, {networks} networks"
             results[f"{name}, {trained} clips, noise {options.noise:g}, {training}"] = {
                 "trainings": trainings,
                 "gain": lead,

@@ -7,6 +7,7 @@
               over that of bare forward and backward passes of the same network on the same batches, in memory
     networks  forward and backward pass of PSGCN over that of an ST-GCN of as many parameters, on one and two threads
     memory    seconds of an epoch, first and later, and the process's peak memory as clips become more
+    whole     seconds of the training of a whole model: all networks of all modalities, and the joint model
 
 Results of other parts stay as an earlier run wrote them. Sides run in turn in one process. Networks run on --threads
 threads (1) unless noted.
@@ -35,12 +36,15 @@ from models.virality.config import VdvConfig
 from models.virality.inputs import ModalityInput, to_device
 from models.virality.vdv import build_encoder, encode, pose_network
 from pipeline.dataset.folder import DatasetFolder
+from pipeline.dataset.labels import TRAIN
 from pipeline.dataset.loading import CACHE_BYTES, ChallengeBatches, ClipDataset, Sample
 from pipeline.modalities.registry import extracted_names
 from pipeline.training.encoder_training import fit_encoder
+from pipeline.training.fit import fit
 from pipeline.training.lightning_loop import deterministic, quiet
 
-PARTS = ("loop", "networks", "memory")
+PARTS = ("loop", "networks", "memory", "whole")
+WHOLE = 256  # clips of the part whole, besides all of them
 LOOP_CLIPS = 256  # of the loop: all of them stay in memory
 LOOP_EPOCHS = 3  # a turn; the first is not counted, for it may read clips
 STEPS = 2  # of a network, a turn
@@ -196,6 +200,22 @@ def only_epochs(workspace: str, modality: str, clips: int, device: torch.device)
     return {"first_epoch_s": round(first, 2), "later_epoch_s": round(later, 2), "peak_mib": peak_mib()}
 
 
+def measure_whole(workspace: str, counts: Sequence[int], device: torch.device) -> list[dict]:
+    """Trains a model on the first clips, all of them training clips."""
+    folder, rows = DatasetFolder(workspace, DATASET), []
+    clips = folder.read_clips()
+    clips = clips.assign(split=TRAIN, percentile=clips.groupby("challenge")["label"].rank(pct=True))
+    for count in counts:
+        start = now_s()
+        dataset = ClipDataset(folder, VdvConfig(), training=True, clips=clips.iloc[:count])
+        model = fit(dataset, VdvConfig(), device).model
+        wall_s, cpu_s = (round(float(value), 1) for value in now_s() - start)
+        networks = {name: len(model.ensemble(name)) for name in model.modalities}
+        rows.append({"clips": count, "networks": networks, "wall_s": wall_s, "cpu_s": cpu_s})
+        print(json.dumps(rows[-1]), flush=True)
+    return rows
+
+
 def peak_mib() -> int:
     """Peak resident memory of this process. Not getrusage's, which includes the parent process."""
     match = re.search(r"^VmHWM:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
@@ -236,6 +256,8 @@ def main() -> None:
         if "memory" in options.parts:
             counts = [options.clips // 8, options.clips]
             results["memory"] = measure_memory(workspace, counts, options)
+        if "whole" in options.parts:
+            results["whole"] = measure_whole(workspace, [WHOLE, options.clips], device)
     save("training", results, keep_others=True)
 
 

@@ -30,7 +30,7 @@ from tasks.features import AssembleDataset, DatasetOptions
 from tasks.option_types import ChoiceOption, NumberOption, PatternsOption
 from tasks.terminal_text import dataset_text, not_judged_text
 
-MODEL_VERSION = 14  # raised when the networks, the training or the scores change meaning
+MODEL_VERSION = 15  # raised when the networks, the training or the scores change meaning
 REPORT_VERSION = 6  # raised when the page shows other things, or shows them otherwise
 REPORT_ABOUT = "report.json"  # in the run's folder, written last: what the report there shows
 

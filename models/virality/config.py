@@ -12,11 +12,11 @@ SKELETON_NETWORKS = ("psgcn", "st_gcn", "st_gcn_plus")
 SEQUENCE_NETWORKS = ("rtcn", "lstm", "mean_mlp")
 
 EPOCHS = 9
-# The skeleton's network learns next to nothing in fewer. 170 clips have as many in EPOCHS.
-SKELETON_STEPS = 96
+# The skeleton's network learns little in fewer. 267 clips have as many in EPOCHS.
+SKELETON_STEPS = 150
 
 # Options that no encoder depends on: the joint model's.
-_NOT_OF_ENCODERS = frozenset({"modalities", "statistics", "pretrained", "inner_folds", "context"})
+_NOT_OF_ENCODERS = frozenset({"modalities", "statistics", "pretrained", "ensemble", "context"})
 _SKELETON_ONLY = frozenset(
     {"frames", "min_joint_score", "samplings", "rotation", "scale", "jitter", "crop", "mirror", "pose_network",
      "pyramid", "refine", "joint_channels", "part_channels", "body_channels", "refined_channels", "blocks",
@@ -52,6 +52,7 @@ class VdvConfig:
     mirror: float = 0.5  # probability
 
     # Networks; others than the default are for comparison
+    ensemble: int = 3  # of a modality, each trained without another part of the clips; of many clips 2
     pretrained: bool = True  # a PSGCN that knows simulated dancers' skill beside the one trained on labels
     pose_network: str = "psgcn"  # or st_gcn, st_gcn_plus: as many parameters, a flat graph of joints
     sequence_network: str = "rtcn"  # or lstm, mean_mlp, of `width`; a plain TCN is rtcn with relations_after=()
@@ -77,8 +78,6 @@ class VdvConfig:
     # Joint model
     statistics: bool = True  # reads statistics of each modality, too; False: the networks' scores alone, as the paper
     context: bool = False  # adds the creator's reach and record, age and length to the score, beside the content
-    # Of encoders beside the final ones, whose scores of unseen clips the joint model is fitted to; 2 of many clips.
-    inner_folds: int = 3
 
     # Loss
     tau: float = 0.05  # percentile; closer pairs are no pairs of RankNet
@@ -97,8 +96,8 @@ class VdvConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.inner_folds < 2:
-            raise ValueError(f"inner_folds {self.inner_folds} must be at least 2: the joint model needs clips held out")
+        if self.ensemble < 1:
+            raise ValueError(f"ensemble {self.ensemble} must be at least 1: a modality has a network")
         choices = {"pose_network": SKELETON_NETWORKS, "sequence_network": SEQUENCE_NETWORKS}
         for option, known in choices.items():
             if getattr(self, option) not in known:

@@ -7,6 +7,7 @@ are constants, they go through as clips of zeros that are seen throughout, and w
 import torch
 from torch import Tensor, nn
 
+from models.virality.ensemble import Ensemble
 from models.virality.inputs import ModalityInput
 from models.virality.psgcn import Psgcn
 from models.virality.rtcn import Rtcn
@@ -27,9 +28,10 @@ class ScoringGraph(nn.Module):
 
     def __init__(self, model: Vdv):
         super().__init__()
-        for name, network in [*model.encoders.items(), *model.pretrained.items()]:
-            if not isinstance(network, Psgcn | Rtcn):
-                raise ValueError(f"the network of {name} is {type(network).__name__}, neither PSGCN nor RTCN")
+        for name in model.modalities:
+            for network in model.ensemble(name):
+                if not isinstance(network, Psgcn | Rtcn):
+                    raise ValueError(f"a network of {name} is {type(network).__name__}, neither PSGCN nor RTCN")
         self.model = model
 
     @property
@@ -66,6 +68,8 @@ class ScoringGraph(nn.Module):
 
 def network_scores(network: nn.Module, given: ModalityInput) -> Tensor:
     """Scores of `vdv.encode`, [B]: of a skeleton the mean over its samplings; 0 where the modality is missing."""
+    if isinstance(network, Ensemble):
+        return torch.stack([network_scores(one, given) for one in network]).mean(0)
     assert isinstance(network, Psgcn | Rtcn)
     values, mask = given.values, given.mask
     if values.dim() == 5:

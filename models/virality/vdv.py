@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from models.virality.baselines import Lstm, MeanMlp, StGcn, StGcnPlus, matched_width, parameter_count
 from models.virality.config import CONTEXT, VdvConfig
+from models.virality.ensemble import Ensemble
 from models.virality.inputs import InputSpec, ModalityInput
 from models.virality.joint import FEATURE_LIMIT, MOTION_LIMIT, ContextPart, Evidence, Part
 from models.virality.masked import Encoded
@@ -51,7 +52,9 @@ class Vdv(nn.Module):
         self.modalities = config.modalities
         if not self.modalities:
             raise ValueError("a model needs at least one modality")
-        self.encoders = nn.ModuleDict({name: build_encoder(config, inputs[name]) for name in self.modalities})
+        self.encoders = nn.ModuleDict()
+        for name in self.modalities:
+            self.encoders[name] = Ensemble(build_encoder(config, inputs[name]) for _ in range(config.ensemble))
         self.pretrained = nn.ModuleDict()  # networks beside the encoders that no label changes
         for name in self.modalities:
             if inputs[name].is_skeleton and config.pretrained:
@@ -65,6 +68,10 @@ class Vdv(nn.Module):
         encoded = {modality: encode(self.encoders[modality], batch[modality]) for modality in self.modalities}
         evidence = {name: self.read(name, batch[name], encoded[name]) for name in self.modalities}
         return self.predict(evidence, encoded)
+
+    def ensemble(self, modality: str) -> Ensemble:
+        """The networks of a modality."""
+        return cast(Ensemble, self.encoders[modality])
 
     def part(self, modality: str) -> Part:
         """The part of a modality, or of CONTEXT."""
@@ -98,7 +105,7 @@ class Vdv(nn.Module):
 
 
 def build_encoder(config: VdvConfig, spec: InputSpec) -> nn.Module:
-    """The network of one modality."""
+    """A network of one modality."""
     if spec.is_skeleton:
         return pose_network(config)
     if config.sequence_network == "lstm":

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 RUNS = "runs"
-RUN_SCHEMA = 7  # of run.json; raised when it or the files beside it change meaning
+RUN_SCHEMA = 8  # of run.json; raised when it or the files beside it change meaning
 INTERVAL_LEVEL = 0.8  # nominal coverage of a score's interval on new creators' clips; stored in run.json
 RUN, MODEL, HELD_OUT = "run.json", "model.safetensors", "held_out.parquet"
 SCORES, SCORES_CSV = "scores.parquet", "scores.csv"

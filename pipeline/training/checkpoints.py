@@ -1,10 +1,10 @@
 """Checkpoints of a training, kept until all of it is finished: killed and started again, it resumes from them.
 
-<folder>/<fold>.<modality>.<key>.safetensors    a trained encoder
-<folder>/<fold>.<modality>.<key>.ckpt           the encoder in training, after its last whole epoch, by Lightning
+<folder>/<number>.<modality>.<key>.safetensors  a trained encoder
+<folder>/<number>.<modality>.<key>.ckpt         the encoder in training, after its last whole epoch, by Lightning
 <folder>/fold-<n>.<key>.parquet                 a finished fold of a cross-validation
 
-(the encoders' <fold> is an inner one, and all folds of a cross-validation share the folder)
+(numbered within a modality; all folds of a cross-validation share the folder)
 
 <key> (`cache_key`) is a fingerprint of everything that decides the content, the code that makes it included. So a file
 that exists is valid unless its checksum says otherwise, as elsewhere in the workspace, and files of another

@@ -1,13 +1,12 @@
 """The training of a whole model: the encoders one by one, then the joint model of their scores and of statistics."""
 
-import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from lightning.pytorch.loggers import Logger
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.virality.config import CONTEXT, VdvConfig
 from models.virality.joint import Evidence
@@ -23,8 +22,7 @@ from pipeline.training.encoder_training import FittedEncoder, fit_encoder
 from pipeline.training.joint import KINDS, NETWORK, Joint, TrainingClips, calibrate, calibrate_context, fit_joint
 from pipeline.training.lightning_loop import deterministic, quiet
 
-# From so many training clips on, networks trained on half of them speak for those trained on all. Of fewer they do not:
-# two folds in place of three cost the score of 256 clips up to .05 of Spearman (benchmarks.network_weight).
+# From so many training clips on, two networks, each trained on half of them, do as well as three.
 MANY_CLIPS = 512
 
 
@@ -36,7 +34,7 @@ class Fitted:
     clips: TrainingClips
     evidence: dict[str, Evidence]  # by modality, and of the context; the networks' scores are of clips held out
     joint: Joint
-    loss: dict[str, float]  # by modality, of the last batch
+    loss: dict[str, float]  # by modality, of its first network's last batch; of one that no network saw, none
 
 
 def fit(
@@ -51,20 +49,20 @@ def fit(
     """Train a model on the dataset's training clips.
 
     The joint model must not trust a network that merely memorised the clips: the training clips are dealt into
-    `config.inner_folds` folds by creator, of MANY_CLIPS and more into two; encoders are trained on all folds but one
-    and score that one, and the joint model is fitted to these scores. The encoders of the model are trained on all
-    training clips.
+    `config.ensemble` parts by creator, of MANY_CLIPS and more into two; for each part there is a network of each
+    modality that is trained on the others and scores this one, and the joint model is fitted to these scores. What
+    the trained model says of a new clip is the mean of these networks.
 
     The same dataset, config and machine give the same weights, bit for bit on a CPU; so does a training that was killed
     at any moment and is started again with the same `checkpoints`.
 
     Args:
-        logs: folder for the logs of the model's encoders; None: none are written.
+        logs: folder for the logs of the first network of each modality; None: none are written.
         checkpoints: folder, anywhere that pipeline.core.storage writes, for trained encoders and, after each epoch, the
             one in training (pipeline.training.checkpoints); the caller clears it. Encoders found in it are not trained
             again. None: no checkpoints.
         progress: called with encoders trained and encoders in all.
-        loggers: that are told of the training of the model's encoders beside the `logs`.
+        loggers: that are told of the training of these networks beside the `logs`.
 
     Raises:
         DataError: there is nothing to learn from; says what to add. Or weights are not finite.
@@ -74,24 +72,25 @@ def fit(
     clips = training_clips(dataset, learnable_rows(dataset, config))
     # Only the modalities that the dataset has: an encoder that never sees an input would be noise in the file.
     modalities = tuple(dataset.inputs)
-    model = Vdv(VdvConfig(**{**asdict(config), "modalities": modalities}), dataset.inputs)
+    held_out = _held_out(dataset, clips, config)
+    model = Vdv(replace(config, modalities=modalities, ensemble=len(held_out)), dataset.inputs)
     for network in model.pretrained.values():
         start_pretrained(network)
-    loss = {}
-    folds = config.inner_folds if len(clips.row) < MANY_CLIPS else 2
-    fold_of = assign_folds(clips.group, clips.challenge.tolist(), folds, config.seed)
-    steps = (int(fold_of.max()) + 2) * len(modalities)
-    trained = itertools.count(1)
-    progress(0, steps)
+    unseen = {name: torch.full((len(clips.row),), torch.nan) for name in modalities}
+    loss: dict[str, float] = {}
+    trainings = [(place, name) for place in range(len(held_out)) for name in modalities]
+    progress(0, len(trainings))
     with quiet(), deterministic():
-        unseen = _out_of_fold(
-            dataset, clips, fold_of, modalities, config, device, checkpoints, lambda: progress(next(trained), steps)
-        )
-        for modality in modalities:
-            prefix = _checkpoint_prefix(checkpoints, "all", modality)
-            fitted = _fit_encoder(dataset, modality, clips.row, config, device, prefix, logs, loggers)
-            model.encoders[modality], loss[modality] = fitted.encoder, fitted.loss
-            progress(next(trained), steps)
+        for done, (place, name) in enumerate(trainings, 1):
+            out = held_out[place]
+            checkpoint = storage.join(checkpoints, f"{place}.{name}") if checkpoints else None
+            told = (logs, loggers) if place == 0 else (None, ())
+            fitted = _fit_encoder(dataset, name, clips.row[~out], config, device, checkpoint, *told)
+            model.ensemble(name)[place] = fitted.encoder
+            if np.isfinite(fitted.loss):  # a network that saw no clip with the modality has none
+                loss.setdefault(name, fitted.loss)
+            unseen[name][out] = _scores(dataset, name, clips.row[out], fitted.encoder, config, device)
+            progress(done, len(trainings))
         evidence = {name: _calibrate(model, name, dataset, clips, unseen[name]) for name in modalities}
         if model.context is not None:
             evidence[CONTEXT] = calibrate_context(model.context, dataset.clips.iloc[clips.row])
@@ -135,45 +134,30 @@ def _has_pair(dataset: ClipDataset, rows: Sequence[int], config: VdvConfig) -> b
     return bool((span > config.tau).any())
 
 
-def _checkpoint_prefix(checkpoints: str | None, fold: str, modality: str) -> str | None:
-    return storage.join(checkpoints, f"{fold}.{modality}") if checkpoints else None
+def _held_out(dataset: ClipDataset, clips: TrainingClips, config: VdvConfig) -> list[np.ndarray]:
+    """Of each network of a modality the training clips that it is not trained on, bool [n]; whole creators.
 
-
-def _out_of_fold(
-    dataset: ClipDataset,
-    clips: TrainingClips,
-    fold_of: np.ndarray,
-    modalities: Sequence[str],
-    config: VdvConfig,
-    device: torch.device,
-    checkpoints: str | None,
-    trained: Callable[[], None],
-) -> dict[str, Tensor]:
-    """By modality, scores [n] of the training clips by encoders that did not see their creators; NaN in clips that lack
-    the modality and in those whose fold leaves nothing to learn from.
-
-    fold_of: the fold [n] of each training clip. trained: called once an encoder of each modality and fold is trained,
-    or passed over.
+    No network is trained on clips of which there is nothing to learn. Where all would be, one is trained on all clips.
     """
-    scores = {modality: torch.full((len(clips.row),), torch.nan) for modality in modalities}
-    for fold in range(fold_of.max() + 1):
-        seen = clips.row[fold_of != fold]
-        if not len(seen) or not _has_pair(dataset, seen, config):
-            for _ in modalities:
-                trained()
-            continue
-        unseen = np.flatnonzero(fold_of == fold)
-        for modality in modalities:
-            prefix = _checkpoint_prefix(checkpoints, f"fold-{fold}", modality)
-            encoder = _fit_encoder(dataset, modality, seen, config, device, prefix).encoder.to(device)
-            view = dataset.view(modality, training=False)
-            for batch in view.in_batches(clips.row[unseen].tolist(), config.batch_clips):
-                with torch.inference_mode():
-                    encoded = encode(encoder, batch.inputs[modality].to(device))
-                found = encoded.score.masked_fill(~encoded.present, torch.nan).cpu()
-                scores[modality][np.searchsorted(clips.row, batch.row.numpy())] = found
-            trained()
-    return scores
+    count = config.ensemble if len(clips.row) < MANY_CLIPS else min(config.ensemble, 2)
+    fold_of = assign_folds(clips.group, clips.challenge.tolist(), count, config.seed)
+    folds = [fold_of == fold for fold in range(fold_of.max() + 1)]
+    learnable = [out for out in folds if _has_pair(dataset, clips.row[~out].tolist(), config)]
+    return learnable or [np.zeros(len(clips.row), bool)]
+
+
+@torch.inference_mode()
+def _scores(
+    dataset: ClipDataset, modality: str, rows: np.ndarray, encoder: nn.Module, config: VdvConfig, device: torch.device
+) -> Tensor:
+    """Scores of the clips by a network, [n] on the CPU; NaN in clips that lack the modality."""
+    encoder.to(device)
+    scores = [torch.zeros(0)]
+    for batch in dataset.view(modality, training=False).in_batches(rows.tolist(), config.batch_clips):
+        encoded = encode(encoder, batch.inputs[modality].to(device))
+        scores.append(encoded.score.masked_fill(~encoded.present, torch.nan).cpu())
+    encoder.cpu()
+    return torch.cat(scores)
 
 
 def _fit_encoder(
@@ -183,8 +167,8 @@ def _fit_encoder(
     config: VdvConfig,
     device: torch.device,
     checkpoint: str | None,
-    logs: str | None = None,
-    loggers: Sequence[Logger] = (),
+    logs: str | None,
+    loggers: Sequence[Logger],
 ) -> FittedEncoder:
     fitted = fit_encoder(dataset, modality, rows, config, device, logs, checkpoint, loggers)
     if not all(bool(value.isfinite().all()) for value in fitted.encoder.state_dict().values()):

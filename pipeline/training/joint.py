@@ -119,7 +119,8 @@ def calibrate(part: Part, statistics: Tensor, networks: Tensor, quality: Tensor,
     if len(limited):
         part.set(centre=limited.mean(0), usual=quality[present].mean())
         length = torch.linalg.vector_norm(limited - part.centre, dim=1)
-        part.set(longest=length.max(), width=WIDTH * length.square().mean().sqrt().clamp(min=_LEAST_SPREAD))
+        part.set(longest=length.max().clamp(min=_LEAST_SPREAD))  # 0 where one clip has the modality
+        part.set(width=WIDTH * length.square().mean().sqrt().clamp(min=_LEAST_SPREAD))
         part.set(waves_centre=part.waves(limited - part.centre).mean(0))
         part.set(varies=_spread(quality[present]))
     for place, scores in enumerate(networks.T):

@@ -87,5 +87,5 @@ def test_the_context_is_a_part_of_the_score_of_clips_that_are_not_abstained_on()
 
 def test_networks_that_are_for_comparison_are_refused_by_name() -> None:
     model = made_model(replace(CONFIG, sequence_network="mean_mlp"))
-    with pytest.raises(ValueError, match="the network of scene is MeanMlp, neither PSGCN nor RTCN"):
+    with pytest.raises(ValueError, match="a network of scene is MeanMlp, neither PSGCN nor RTCN"):
         ScoringGraph(model)

@@ -142,5 +142,5 @@ def test_a_config_survives_json_and_refuses_what_it_does_not_know() -> None:
     assert VdvConfig.from_dict(json.loads(json.dumps(dataclasses.asdict(SMALL)))) == SMALL
     with pytest.raises(ValueError, match="epoch_count"):
         VdvConfig.from_dict({"epoch_count": 3})
-    with pytest.raises(ValueError, match="at least 2"):
-        VdvConfig(inner_folds=1)
+    with pytest.raises(ValueError, match="at least 1"):
+        VdvConfig(ensemble=0)

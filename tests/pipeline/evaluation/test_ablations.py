@@ -145,7 +145,7 @@ def test_a_run_is_trained_judged_and_taken_apart(tmp_path: Path) -> None:
         DatasetFolder(workspace, "datasets/one"),
         [make_batch(tmp_path / "ws", speed_decides(16), modalities=("pose", "scene"))],
     )
-    config = replace(ONE_EPOCH, inner_folds=2)
+    config = replace(ONE_EPOCH, ensemble=2)
     train_fusion(DatasetFolder(workspace, "datasets/one"), Run(workspace, "runs/one"), config, CPU)
     cross_validate_run(DatasetFolder(workspace, "datasets/one"), Run(workspace, "runs/one"), CPU, "kfold", 2)
     score_clips(DatasetFolder(workspace, "datasets/one"), Run(workspace, "runs/one"), CPU)
@@ -193,7 +193,7 @@ def test_a_run_that_no_folds_judged_cannot_be_taken_apart(tmp_path: Path) -> Non
     clips = [replace(clip, creator="ann") for clip in speed_decides(6)]
     assemble(DatasetFolder(workspace, "datasets/one"), [make_batch(tmp_path / "ws", clips, modalities=("scene",))])
     train_fusion(
-        DatasetFolder(workspace, "datasets/one"), Run(workspace, "runs/one"), replace(ONE_EPOCH, inner_folds=2), CPU
+        DatasetFolder(workspace, "datasets/one"), Run(workspace, "runs/one"), replace(ONE_EPOCH, ensemble=2), CPU
     )
     cross_validate_run(DatasetFolder(workspace, "datasets/one"), Run(workspace, "runs/one"), CPU, "kfold", 2)
     score_clips(DatasetFolder(workspace, "datasets/one"), Run(workspace, "runs/one"), CPU)

@@ -120,7 +120,7 @@ def test_what_was_planted_is_found_on_creators_never_seen(tmp_path: Path) -> Non
     workspace = tmp_path / "ws"
     files = make_batch(workspace, speed_decides(24, challenges=("shuffle",)), modalities=("pose",))
     assemble(DatasetFolder(str(workspace), "datasets/one"), [files])
-    config = replace(SMALL, epochs=12, inner_folds=2)
+    config = replace(SMALL, epochs=12, ensemble=2)
     scores = cross_validate(DatasetFolder(str(workspace), "datasets/one"), config, CPU, folds=2)
     assert scores.groupby("fold")[["score", "label"]].corr("spearman").iloc[::2, 1].mean() > 0.6
 

@@ -22,7 +22,7 @@ from tests.support.learnable_world import Clip, make_batch, speed_decides
 
 CPU = torch.device("cpu")
 TINY = VdvConfig(frames=16, samplings=1, joint_channels=4, part_channels=4, body_channels=4, refined_channels=4,
-                 width=8, epochs=1, inner_folds=2)  # fmt: skip
+                 width=8, epochs=1, ensemble=2)  # fmt: skip
 
 
 def five_creators() -> list[Clip]:

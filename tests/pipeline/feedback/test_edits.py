@@ -35,9 +35,10 @@ CONFIG = VdvConfig(
 def scorer() -> PoseScorer:
     torch.manual_seed(0)
     model = Vdv(CONFIG, {"pose": InputSpec(9, is_skeleton=True)}).eval()
-    for head in cast(Psgcn, model.encoders["pose"]).head:
-        assert isinstance(head, torch.nn.Linear)
-        torch.nn.init.normal_(head.weight)
+    for network in model.ensemble("pose"):
+        for head in cast(Psgcn, network).head:
+            assert isinstance(head, torch.nn.Linear)
+            torch.nn.init.normal_(head.weight)
     part = model.part("pose")
     part.set(
         network_coefficients=torch.ones_like(part.network_coefficients),

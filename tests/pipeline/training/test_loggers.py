@@ -20,7 +20,7 @@ from tests.pipeline.runs.test_train import CPU, ONE_EPOCH
 from tests.support.made_once import Workspaces
 from tests.support.small_run import make_run
 
-SCENE = replace(ONE_EPOCH, modalities=("scene",), epochs=2)
+SCENE = replace(ONE_EPOCH, modalities=("scene",), epochs=2, batch_clips=4)
 NOBODY = "http://127.0.0.1:9"  # the discard port, where nobody listens
 
 

@@ -36,7 +36,7 @@ from tests.support.made_once import Workspaces
 from tests.support.warm_process import ended, start
 
 # Six encoders of an epoch of some batches each; with a single modality three.
-PLAIN = replace(ONE_EPOCH, inner_folds=2, batch_clips=4)
+PLAIN = replace(ONE_EPOCH, ensemble=2, batch_clips=4)
 SCENE = replace(PLAIN, modalities=("scene",))
 THREE_EPOCHS = replace(PLAIN, epochs=3)
 MODULE = "pipeline.training.encoder_training"
@@ -118,22 +118,19 @@ def kept(workspace: Path, run: str) -> list[str]:
 
 def test_a_training_killed_three_times_gives_the_same_model(workspace: Path, epochs_trained: list[Epoch]) -> None:
     train_fusion(DatasetFolder(str(workspace), "datasets/one"), Run(str(workspace), "runs/whole"), THREE_EPOCHS, CPU)
-    assert [epoch.number for epoch in epochs_trained] == [0, 1, 2] * 6
+    assert [epoch.number for epoch in epochs_trained] == [0, 1, 2] * 4
     batches = [epoch.batches for epoch in epochs_trained]
     assert min(batches) > 1
     killed(
         workspace, "runs/killed", THREE_EPOCHS, "training_step", batches[0] + 2
     )  # amid the first encoder's second epoch
-    assert kept(workspace, "runs/killed") == ["fold-0.pose.ckpt"]
+    assert kept(workspace, "runs/killed") == ["0.pose.ckpt"]
     killed(workspace, "runs/killed", THREE_EPOCHS, "write_encoder", 2)  # when it is trained, but not kept yet
-    assert kept(workspace, "runs/killed") == ["fold-0.pose.safetensors", "fold-0.scene.ckpt"]
+    assert kept(workspace, "runs/killed") == ["0.pose.safetensors", "0.scene.ckpt"]
     killed(
-        workspace, "runs/killed", THREE_EPOCHS, "training_step", sum(batches[6:14]) + 2
-    )  # in the last epoch of a final one
-    assert kept(workspace, "runs/killed") == [
-        "all.pose.ckpt", "fold-0.pose.safetensors", "fold-0.scene.safetensors", "fold-1.pose.safetensors",
-        "fold-1.scene.safetensors",
-    ]  # fmt: skip
+        workspace, "runs/killed", THREE_EPOCHS, "training_step", sum(batches[6:8]) + 2
+    )  # in the last epoch of the second pose network
+    assert kept(workspace, "runs/killed") == ["0.pose.safetensors", "0.scene.safetensors", "1.pose.ckpt"]
     epochs_trained.clear()
     train_fusion(DatasetFolder(str(workspace), "datasets/one"), Run(str(workspace), "runs/killed"), THREE_EPOCHS, CPU)
     left = [(epoch.modality, epoch.number) for epoch in epochs_trained]
@@ -147,7 +144,7 @@ def test_a_training_killed_three_times_gives_the_same_model(workspace: Path, epo
     assert losses == losses_again
     assert not (workspace / "runs/killed/checkpoints").exists()
     logs = sorted(path.name for path in (workspace / "runs/killed/logs/csv").iterdir())
-    assert logs == ["pose", "pose-from-2", "scene"]
+    assert logs == ["pose", "pose-from-1", "scene"]
 
 
 def test_what_another_configuration_or_other_labels_left_is_never_taken(
@@ -206,7 +203,7 @@ def test_every_module_that_a_training_loads_counts_in_its_code(workspace: Path) 
         "import sys, torch; from models.virality.config import VdvConfig\n"
         "from pipeline.dataset.folder import DatasetFolder; from pipeline.dataset.loading import ClipDataset\n"
         "from pipeline.training.fit import fit\n"
-        "config = VdvConfig(epochs=1, frames=16, inner_folds=2)\n"
+        "config = VdvConfig(epochs=1, frames=16, ensemble=2)\n"
         "dataset = ClipDataset(DatasetFolder(sys.argv[1], 'datasets/one'), config, training=True)\n"
         "fit(dataset, config, torch.device('cpu'))\n"
         "ours = [module for name, module in sys.modules.items() if name.partition('.')[0] in ('models', 'pipeline')]\n"
@@ -240,7 +237,7 @@ def test_a_cache_key_tells_apart_code_threads_devices_and_content() -> None:
 
 
 def test_an_encoder_is_kept_on_any_store_and_cleared(store: str, caplog: pytest.LogCaptureFixture) -> None:
-    path = storage.join(store, "runs", "checkpoints", "all.scene.00.safetensors")
+    path = storage.join(store, "runs", "checkpoints", "0.scene.00.safetensors")
     assert read_encoder(path) is None
     write_encoder(path, {"weight": torch.arange(6.0).reshape(2, 3).T, "count": torch.tensor(3)}, {"loss": float("nan")})
     encoder = read_encoder(path)
@@ -261,10 +258,10 @@ def test_a_cross_validation_killed_does_not_train_finished_folds_again(
     workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = cross_validate(DatasetFolder(str(workspace), "datasets/one"), SCENE, CPU, folds=3)
-    killed(workspace, "", SCENE, "write_encoder", 3 + 2)  # in the second fold, whose first encoder is kept
+    killed(workspace, "", SCENE, "write_encoder", 2 + 2)  # in the second fold, whose first encoder is kept
     place = workspace / "kept"
     assert len(list(place.glob("fold-0.*.parquet"))) == 1
-    assert len(list(place.glob("*.scene.*.safetensors"))) == 3 + 1
+    assert len(list(place.glob("*.scene.*.safetensors"))) == 2 + 1
     trained: list[int] = []
 
     def watched(dataset: Any, *arguments: Any, **options: Any) -> Any:
@@ -276,7 +273,7 @@ def test_a_cross_validation_killed_does_not_train_finished_folds_again(
     assert len(trained) == 2
     pd.testing.assert_frame_equal(again, whole, check_exact=True)
     assert len(list(place.glob("*.parquet"))) == 3
-    assert len(list(place.glob("*.safetensors"))) == 3 * 3
+    assert len(list(place.glob("*.safetensors"))) == 3 * 2
     trained.clear()
     other = replace(SCENE, huber_weight=0.0)
     cross_validate(DatasetFolder(str(workspace), "datasets/one"), other, CPU, folds=3, checkpoints=str(place))
