@@ -13,7 +13,7 @@ from pipeline.core.interrupt import end_on_interrupt
 
 if "luigi.cmdline" in sys.modules:  # the command, not a notebook, whose own modules may lie in the working folder
     # Before torch is loaded. Threads of a small network wait for each other thousands of times a second; where another
-    # process has a core, those that wait as long as is usual before they sleep make a training ten times as long.
+    # process has a core, those that wait as long as is usual before they sleep make a training many times as long.
     os.environ.setdefault("GOMP_SPINCOUNT", "5000")
     end_on_interrupt()
     die_with_caller()

@@ -7,7 +7,6 @@ are constants, they go through as clips of zeros that are seen throughout, and w
 import torch
 from torch import Tensor, nn
 
-from models.virality.ensemble import Ensemble
 from models.virality.inputs import ModalityInput
 from models.virality.psgcn import Psgcn
 from models.virality.rtcn import Rtcn
@@ -54,7 +53,7 @@ class ScoringGraph(nn.Module):
         for place, name in enumerate(self.model.modalities):
             given = ModalityInput(*inputs[len(PARTS) * place : len(PARTS) * (place + 1)])
             statistics, present = clip_statistics(self.model.inputs[name], given)
-            scores = [network_scores(self.model.encoders[name], given)]
+            scores = [torch.stack([network_scores(one, given) for one in self.model.ensemble(name)]).mean(0)]
             if name in self.model.pretrained:
                 scores.append(network_scores(self.model.pretrained[name], given))
             evidence[name] = self.model.part(name).read(statistics, torch.stack(scores, 1), given.quality, present)
@@ -68,8 +67,6 @@ class ScoringGraph(nn.Module):
 
 def network_scores(network: nn.Module, given: ModalityInput) -> Tensor:
     """Scores of `vdv.encode`, [B]: of a skeleton the mean over its samplings; 0 where the modality is missing."""
-    if isinstance(network, Ensemble):
-        return torch.stack([network_scores(one, given) for one in network]).mean(0)
     assert isinstance(network, Psgcn | Rtcn)
     values, mask = given.values, given.mask
     if values.dim() == 5:

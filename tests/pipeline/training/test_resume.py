@@ -35,7 +35,7 @@ from tests.support.learnable_world import make_small_dataset
 from tests.support.made_once import Workspaces
 from tests.support.warm_process import ended, start
 
-# Six encoders of an epoch of some batches each; with a single modality three.
+# Four encoders of an epoch of some batches each; with a single modality two.
 PLAIN = replace(ONE_EPOCH, ensemble=2, batch_clips=4)
 SCENE = replace(PLAIN, modalities=("scene",))
 THREE_EPOCHS = replace(PLAIN, epochs=3)
