@@ -1,6 +1,6 @@
 """Figures of a run: runs/<id>/figures/*.png and *.svg, beside metrics.json.
 
-training       loss of each modality's encoder over epochs
+training       loss of the first network of each modality over epochs
 spearman       Spearman of each predictor, with intervals
 calibration    expected against actual percentiles
 ablations      the model without one idea at a time, where there are ablations

@@ -14,7 +14,7 @@ const axis = {
 const config = (width) => ({
   background: "transparent", font: getComputedStyle(document.body).fontFamily, view: { stroke: null }, axis,
   axisX: { labelOverlap: "parity", labelSeparation: 10 }, // px between labels; where there is less, every other one is left out
-  axisY: { gridOpacity: 0.5, labelLimit: Math.min(340, 0.45 * width) }, header: { labelFontSize: 12 },
+  axisY: { gridOpacity: 0.5, labelLimit: Math.min(400, 0.45 * width) }, header: { labelFontSize: 12 },
   mark: { aria: false },
 });
 
