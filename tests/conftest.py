@@ -1,5 +1,6 @@
 """What every test may use. Real clips lie beside the checkout; without them, tests that need them skip and say so."""
 
+import gc
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,16 @@ def pytest_configure(config: pytest.Config) -> None:
     # The process that starts the others: in those there is no number of processes.
     if config.getoption("numprocesses", None) and not config.option.collectonly and not config.option.help:
         server()
+    gc.disable()  # while all is imported: nothing of it is garbage
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()  # what is imported stays: nobody need look through it again and again
+    gc.enable()
+
+
+def pytest_sessionfinish() -> None:
+    gc.unfreeze()  # some libraries count what is left of them at the very end
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
