@@ -16,6 +16,7 @@ from models.extractors.mmpose_compat import (
     load_config,
 )
 
+RTMO_T = "rtmo-t_8xb32-600e_body7-416x416"
 RTMO_S = "rtmo-s_8xb32-600e_body7-640x640"
 RTMO_L = "rtmo-l_16xb16-600e_body7-640x640"
 ROOT = Path(__file__).resolve().parents[3]
@@ -30,7 +31,7 @@ def test_importing_mmpose_says_nothing_and_may_be_repeated() -> None:
         "from models.extractors.mmpose_compat import import_mmpose\n"
         "assert import_mmpose() is import_mmpose()\n"
         "from models.extractors.pose import PoseExtractor\nimport torch\n"
-        f"e = PoseExtractor({RTMO_S!r}, None, torch.device('cpu'), 1, 64, 5, 0.0, 0.65)\n"
+        f"e = PoseExtractor({RTMO_T!r}, None, torch.device('cpu'), 1, 64, 5, 0.0, 0.65)\n"
         "p = e.prepare(torch.zeros(1, 8, 8, 3, dtype=torch.uint8))\n"
         "assert len(e.infer(p.inputs, p.extras)) == 1\n"
     )

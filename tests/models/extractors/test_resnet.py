@@ -57,15 +57,21 @@ PUBLISHERS = {
 }
 
 
+@pytest.fixture(scope="module")
+def published(float32: None) -> tuple[torchvision.models.ResNet, ResNet]:
+    """torchvision's network, and ours with its weights."""
+    network = trained("resnet50", 40, seed=3)
+    return network, ResNet("resnet50", network.state_dict(), name="network", classes=40, device=CPU, batch_size=3)
+
+
 @pytest.mark.parametrize("clip", SIZES)
 @pytest.mark.parametrize("modality", sorted(PUBLISHERS))
 def test_features_and_logits_equal_the_publishers_transforms_and_network_frame_by_frame(
-    dance_clips: Path, clip: str, modality: str
+    dance_clips: Path, published: tuple[torchvision.models.ResNet, ResNet], clip: str, modality: str
 ) -> None:
     preprocessing, publisher = PUBLISHERS[modality]
     frames = sampled(dance_clips / f"{clip}.mp4", 2)
-    network = trained("resnet50", 40, seed=3)
-    ours = ResNet("resnet50", network.state_dict(), name="network", classes=40, device=CPU, batch_size=4)
+    network, ours = published
     feature, logits = ours(square_crops(frames, preprocessing))
     for index, frame in enumerate(frames):
         want_feature, want_logits = feature_and_logits(network, publisher(frame.permute(2, 0, 1)))
@@ -118,7 +124,7 @@ def test_random_weights_come_from_the_seed_alone() -> None:
 
     def feature(seed: int, outside: int) -> torch.Tensor:
         torch.manual_seed(outside)
-        return ResNet("resnet18", None, name="n", classes=5, device=CPU, batch_size=1, seed=seed)(inputs)[0]
+        return ResNet("resnet10-w32", None, name="n", classes=5, device=CPU, batch_size=1, seed=seed)(inputs)[0]
 
     assert torch.equal(feature(1, outside=8), feature(1, outside=9))
     assert not torch.equal(feature(1, outside=8), feature(2, outside=8))
