@@ -1,13 +1,14 @@
 """Clips that hide a modality: which, how often, and that nothing but the picture changes."""
 
 from dataclasses import replace
+from functools import cache
 
 import cv2
 import numpy as np
 import pytest
 
 from pipeline.core.errors import DataError
-from simulation.filming.film import film
+from simulation.filming.film import film, label_frames
 from simulation.filming.hiding import blur_place, cover_face, remove_colours
 from simulation.filming.visibility import OUTSIDE, PersonLabels
 from simulation.script import HIDING_EFFECTS
@@ -15,6 +16,7 @@ from simulation.truth import clips_table
 from simulation.world import Upload, WorldOptions, make_world
 
 PLAIN = WorldOptions(seed=9, clips=256, creators=96)
+world = cache(make_world)
 KNEES_AND_ANKLES = slice(13, 17)
 
 
@@ -27,6 +29,11 @@ def frame(upload: Upload, second: float = 1.0) -> tuple[np.ndarray, list[PersonL
     return shown
 
 
+def labels(upload: Upload, second: float = 1.0) -> list[PersonLabels]:
+    (shown,) = label_frames(upload.script, np.array([second]))
+    return shown
+
+
 def only(upload: Upload, *hidden: str) -> Upload:
     return replace(upload, script=replace(upload.script, hidden=hidden))
 
@@ -36,15 +43,15 @@ def upright() -> Upload:
     """A clip in portrait of one dancer, who faces the camera."""
     return next(
         upload
-        for upload in make_world(PLAIN)
+        for upload in world(PLAIN)
         if upload.script.phone.height > upload.script.phone.width
         and len(upload.script.people) == 1
-        and frame(upload)[1][0].yaw_deg < 20
+        and labels(upload)[0].yaw_deg < 20
     )
 
 
 def test_each_modality_is_hidden_in_its_share_of_the_clips_by_itself() -> None:
-    table = clips_table(make_world(replace(PLAIN, hidden=0.4)))
+    table = clips_table(world(replace(PLAIN, hidden=0.4)))
     hides = np.stack(
         [
             table["hidden"].str.split().map(lambda names, modality=modality: modality in names)
@@ -54,18 +61,18 @@ def test_each_modality_is_hidden_in_its_share_of_the_clips_by_itself() -> None:
     )
     assert (np.abs(hides.mean(0) - 0.4) < 0.1).all()
     assert np.abs(np.corrcoef(hides.T) - np.eye(4)).max() < 0.2
-    assert not clips_table(make_world(PLAIN))["hidden"].any()
+    assert not clips_table(world(PLAIN))["hidden"].any()
 
 
 def test_nothing_else_of_the_world_changes() -> None:
-    plain, hidden = make_world(PLAIN), make_world(replace(PLAIN, hidden=0.4))
+    plain, hidden = world(PLAIN), world(replace(PLAIN, hidden=0.4))
     for before, after in zip(plain, hidden, strict=True):
         assert replace(after, script=replace(after.script, hidden=(), shots=before.script.shots)) == before
         assert ("close_up" in after.script.hidden) == (after.script.shots != before.script.shots)
 
 
 def test_a_larger_share_hides_what_a_smaller_one_did() -> None:
-    few, many = (make_world(replace(PLAIN, hidden=share)) for share in (0.2, 0.5))
+    few, many = (world(replace(PLAIN, hidden=share)) for share in (0.2, 0.5))
     assert all(set(one.script.hidden) <= set(other.script.hidden) for one, other in zip(few, many, strict=True))
 
 
@@ -77,11 +84,11 @@ def test_a_share_that_cannot_be_is_refused() -> None:
 def test_in_a_close_up_no_foot_is_seen_and_the_face_is_large() -> None:
     pairs = [
         (before, after)
-        for before, after in zip(make_world(PLAIN), make_world(replace(PLAIN, hidden=0.4)), strict=True)
+        for before, after in zip(world(PLAIN), world(replace(PLAIN, hidden=0.4)), strict=True)
         if "close_up" in after.script.hidden
     ][:12]
     for before, after in pairs:
-        (_, (far, *_)), (_, (near, *_)) = frame(before), frame(only(after))
+        (far, *_), (near, *_) = labels(before), labels(only(after))
         assert (near.keypoints[15:17, 2] == OUTSIDE).all()
         assert (far.keypoints[KNEES_AND_ANKLES, 2] != OUTSIDE).all()
         if far.face_box.any() and near.face_box.any():

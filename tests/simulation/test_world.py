@@ -21,7 +21,7 @@ from simulation.render import is_rendered, manifest_path, read_options, render_c
 from simulation.truth import PEOPLE, clips_table, people_path, read_clips_truth, read_people
 from simulation.world import LikesOptions, WorldOptions, content_log_likes, expected_log_likes, make_world
 
-SMALL = WorldOptions(seed=5, clips=8, creators=3, seconds=(0.5, 0.8), broken=0.25)
+SMALL = WorldOptions(seed=5, clips=8, creators=3, seconds=(0.5, 0.5), broken=0.25)
 BIG = WorldOptions(seed=9, clips=256, creators=96)
 
 
