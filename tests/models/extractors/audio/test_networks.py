@@ -1,5 +1,6 @@
 """Log-mel spectra as librosa 0.11 makes them, and networks that take the weights which PANNs published."""
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,7 @@ def test_a_sound_shorter_than_a_window_has_spectra(samples: int) -> None:
     assert spectra.isfinite().all()
 
 
+@cache
 def published_state() -> dict[str, torch.Tensor]:
     """What Cnn14_16k_mAP=0.438.pth holds under `model`: names and shapes of the paper's code, random numbers."""
     widths = [1, 64, 128, 256, 512, 1024, 2048]
