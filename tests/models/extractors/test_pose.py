@@ -239,18 +239,19 @@ def test_work_a_frame_is_bounded_whatever_the_network_says(monkeypatch: pytest.M
     """At threshold 0 every one of a random network's anchors is a candidate."""
     pose = extractor(score_threshold=0.0, max_persons=7)
     seen = {"suppressed": 0, "decoded": 0}
-    suppress, bins = rtmo.suppressed, pose.model.head.dcc._get_bin_enc
+    encoder = type(pose.model.head.dcc)
+    suppress, bins = rtmo.suppressed, encoder._get_bin_enc
 
     def counted_nms(boxes: torch.Tensor, *options: Any) -> Any:
         seen["suppressed"] = max(seen["suppressed"], boxes.shape[1])
         return suppress(boxes, *options)
 
-    def counted_bins(boxes: Any, grids: Any) -> Any:
+    def counted_bins(self: Any, boxes: Any, grids: Any) -> Any:
         seen["decoded"] = max(seen["decoded"], len(boxes))
-        return bins(boxes, grids)
+        return bins(self, boxes, grids)
 
     monkeypatch.setattr(rtmo, "suppressed", counted_nms)
-    monkeypatch.setattr(pose.model.head.dcc, "_get_bin_enc", counted_bins)
+    monkeypatch.setattr(encoder, "_get_bin_enc", counted_bins)
     prepared = pose.prepare(torch.zeros(1, 64, 64, 3, dtype=torch.uint8))
     (people,) = pose.infer(prepared.inputs, prepared.extras)
     assert len(people) == 7
