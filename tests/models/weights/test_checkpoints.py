@@ -293,7 +293,8 @@ def test_a_places365_file_becomes_the_scene_extractor(tmp_path: Path, monkeypatc
     network = resnet50(num_classes=365).eval()
     path = tmp_path / "resnet50_places365.pth.tar"
     _write_as_torch_0_2(path, _places365(network.state_dict()))
-    extractor = build_extractor("scene", _profile_with(tmp_path, "scene", path), torch.device("cpu"))
+    profile = _profile_with(tmp_path, "scene", path).with_options("scene", batch_size=2)
+    extractor = build_extractor("scene", profile, torch.device("cpu"))
     frames = torch.randint(0, 256, (2, 240, 320, 3), dtype=torch.uint8)
     prepared = extractor.prepare(frames)
     scenes = extractor.infer(prepared.inputs, prepared.extras)
