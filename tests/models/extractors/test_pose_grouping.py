@@ -14,6 +14,7 @@ from models.extractors.people import People
 from models.extractors.pose import PoseExtractor
 from models.weights.catalogue import bundled_path
 from models.weights.checkpoints import load_state_dict
+from models.weights.profiles import BatchSize
 from pipeline.modalities.registry import build_extractor, load_profile
 from simulation.training.labelled_frames import labelled_frames
 
@@ -202,7 +203,7 @@ def test_a_side_that_is_no_multiple_of_32_is_refused() -> None:
 
 
 def test_the_demo_profile_finds_the_lead() -> None:
-    pose = build_extractor("pose", load_profile("demo").with_options("pose", batch_size=1), CPU)
+    pose = build_extractor("pose", load_profile("demo").with_options("pose", batch_size=BatchSize(1, 1)), CPU)
     for frame in labelled_frames(78, 4, 1):
         prepared = pose.prepare(torch.from_numpy(frame.picture)[None])
         (people,) = pose.infer(prepared.inputs, prepared.extras)

@@ -19,7 +19,7 @@ from models.errors import WeightsError
 from models.extractors.pose import PoseExtractor
 from models.weights import profiles
 from models.weights.checkpoints import load_state_dict
-from models.weights.profiles import Profile
+from models.weights.profiles import BatchSize, Profile
 from pipeline.modalities.registry import build_extractor, load_profile
 
 
@@ -293,7 +293,7 @@ def test_a_places365_file_becomes_the_scene_extractor(tmp_path: Path, monkeypatc
     network = resnet50(num_classes=365).eval()
     path = tmp_path / "resnet50_places365.pth.tar"
     _write_as_torch_0_2(path, _places365(network.state_dict()))
-    profile = _profile_with(tmp_path, "scene", path).with_options("scene", batch_size=2)
+    profile = _profile_with(tmp_path, "scene", path).with_options("scene", batch_size=BatchSize(2, 2))
     extractor = build_extractor("scene", profile, torch.device("cpu"))
     frames = torch.randint(0, 256, (2, 240, 320, 3), dtype=torch.uint8)
     prepared = extractor.prepare(frames)
