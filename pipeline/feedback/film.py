@@ -40,11 +40,12 @@ def draw_film(path: Path, motion: Motion, top: np.ndarray, highlights: Sequence[
     clip = np.where(motion.seen[:, :-1, None], to_positions(motion.vectors), np.nan)
     limbs = {**limb_joints(), WHOLE_BODY: tuple(range(len(COCO17.joints)))}
     to_pixels = _projection([clip, top])
+    blank = np.full((HEIGHT + CAPTION, 2 * SIDE, 3), _PAPER, np.uint8)
     with av.open(path, "w", format="mp4", options={"movflags": "faststart"}) as file:
         stream = file.add_stream("libx264", rate=Fraction(RATE_HZ), options={"crf": "20"})
         stream.width, stream.height, stream.pix_fmt = 2 * SIDE, HEIGHT + CAPTION, "yuv420p"
         for frame, second in enumerate(motion.seconds):
-            picture = np.full((HEIGHT + CAPTION, 2 * SIDE, 3), _PAPER, np.uint8)
+            picture = blank.copy()
             shown = [highlight for highlight in highlights if highlight.start_s <= second <= highlight.end_s]
             coloured = {joint for highlight in shown for joint in limbs[highlight.limb]}
             for left, title, points, colour in (

@@ -92,8 +92,8 @@ def test_a_dancer_behind_the_beat_reads_it_and_sees_it(workspace: Path) -> None:
     assert f"  {finding['sentence']}" in feedback_text("behind", feedback)
 
     with av.open(feedback.film_path) as file:
-        pictures = [frame.to_ndarray(format="rgb24").astype(int) for frame in file.decode(video=0)]
-    middle = pictures[len(pictures) // 2][40:HEIGHT, :SIDE]
+        pictures = [frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)]
+    middle = pictures[len(pictures) // 2][40:HEIGHT, :SIDE].astype(np.int16)
     coloured = middle[..., 0] - middle[..., 2] > 120
     assert coloured.sum() > 2500  # the whole figure: one arm is 1,000 pixels
 

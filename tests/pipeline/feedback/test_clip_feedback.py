@@ -126,14 +126,14 @@ def test_the_film_shows_both_and_colours_what_differs_while_it_does(late: ClipFe
         stream = file.streams.video[0]
         assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ("h264", "yuv420p")
         assert (stream.width, stream.height) == (2 * SIDE, HEIGHT + CAPTION)
-        pictures = [(frame.time, frame.to_ndarray(format="rgb24").astype(int)) for frame in file.decode(stream)]
+        pictures = [(frame.time, frame.to_ndarray(format="rgb24")) for frame in file.decode(stream)]
     assert late.comparison.motion is not None
     assert len(pictures) == len(late.comparison.motion.seconds)
     start = late.comparison.motion.seconds[0]
 
     def coloured(picture: np.ndarray, left: int) -> tuple[int, int]:
         """Pixels of orange and of blue in a figure's field."""
-        field = picture[40:HEIGHT, left : left + SIDE]
+        field = picture[40:HEIGHT, left : left + SIDE].astype(np.int16)
         red, blue = field[..., 0], field[..., 2]
         return int((red - blue > 120).sum()), int((blue - red > 100).sum())
 
