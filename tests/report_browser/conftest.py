@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from filelock import FileLock
 
 from benchmarks import made_payloads
 from benchmarks.made_payloads import Names
 from pipeline.report.page_file import make_page
+from tests.support.made_once import shared_folder
 
 if TYPE_CHECKING:
     from playwright import sync_api
@@ -90,7 +92,10 @@ def page_of(clips: int, evil: bool = False) -> str:
 
 @pytest.fixture(scope="package")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("reports")
+    """Of the pages that were opened, for all processes of the test run."""
+    folder = shared_folder(tmp_path_factory) / "reports"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture(scope="package")
@@ -128,8 +133,9 @@ def opened(tab: Callable[[], Page], folder: Path) -> Opened:
         evil: bool = False,
     ) -> Iterator[Page]:
         path = folder / f"{clips}{'-evil' if evil else ''}.html"
-        if not path.exists():
-            path.write_text(page_of(clips, evil), encoding="utf-8")
+        with FileLock(f"{path}.lock"):
+            if not path.exists():
+                path.write_text(page_of(clips, evil), encoding="utf-8")
         page = tab()
         page.set_viewport_size({"width": width, "height": 900})
         page.emulate_media(

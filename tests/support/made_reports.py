@@ -16,9 +16,11 @@ from pipeline.report.render import Sources, build
 from pipeline.report.run_contents import RunContents, read_run_contents
 from pipeline.runs.run import Run
 from tests.support.learnable_world import Clip, make_batch, speed_decides
+from tests.support.made_once import begins_with
 
 CPU = torch.device("cpu")
 DATASET, RUN = "datasets/one", "runs/" + "a" * 16
+PAGE_DATA = "page.json"
 HTML = "<script>alert(1)\u2028</script>&amp;"
 SMALL: dict[str, Any] = {"frames": 16, "samplings": 1, "width": 16}
 # Whatever a clip can lack.
@@ -57,6 +59,17 @@ def built(workspace: str, faces: str = "blur", films: int = 120, sources: Source
     )
     payload, media = json.loads(json.dumps(both, allow_nan=False))
     return payload, media
+
+
+@begins_with(make)
+def make_page_data(workspace: Path) -> None:
+    """The run of `make` with what `built` gives of it in PAGE_DATA, and with its embeddings' cache."""
+    (workspace / PAGE_DATA).write_text(json.dumps(built(str(workspace))))
+
+
+def make_few_clips(workspace: Path) -> None:
+    """Eight clips of two challenges, two modalities: for tests of what does not depend on how many there are."""
+    make(workspace, speed_decides(8, seed=1), modalities=("pose", "scene"))
 
 
 def contents(workspace: str) -> RunContents:

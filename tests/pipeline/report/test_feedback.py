@@ -49,12 +49,12 @@ def test_a_run_without_feedback_has_none(page_data: tuple[dict, list]) -> None:
     assert page_data[0]["feedback"] == []
 
 
-def test_what_was_made_is_there_and_nothing_of_other_clips(copied: Path) -> None:
-    write(copied, "clip005", feedback("clip005"))
-    write(copied, "clip000", feedback("clip000", FINDING))
-    write(copied, "elsewhere", "this is of no clip of the run, and not even read")
-    (copied / RUN / FEEDBACK / "clip000.mp4").write_bytes(b"a film")
-    payload, _ = built(str(copied))
+def test_what_was_made_is_there_and_nothing_of_other_clips(few_clips: Path) -> None:
+    write(few_clips, "clip005", feedback("clip005"))
+    write(few_clips, "clip000", feedback("clip000", FINDING))
+    write(few_clips, "elsewhere", "this is of no clip of the run, and not even read")
+    (few_clips / RUN / FEEDBACK / "clip000.mp4").write_bytes(b"a film")
+    payload, _ = built(str(few_clips))
     ids = payload["clips"]["id"]
     first, second = payload["feedback"]
     assert first == {
@@ -117,9 +117,9 @@ def test_another_schema_is_not_read(copied: Path, schema: int | str | None) -> N
         contents(str(copied))
 
 
-def test_new_in_the_page_is_what_the_task_takes_for_new(copied: Path) -> None:
+def test_new_in_the_page_is_what_the_task_takes_for_new(few_clips: Path) -> None:
     """One clip has views and no likes, one comments, one shares, and one nothing at all."""
-    path = copied / DATASET / "clips.parquet"
+    path = few_clips / DATASET / "clips.parquet"
     clips = read_table(str(path))
     unliked = clips.index[:4]
     for count in ("likes", "views", "comments", "shares"):
@@ -128,8 +128,8 @@ def test_new_in_the_page_is_what_the_task_takes_for_new(copied: Path) -> None:
     for row, count in zip(unliked, ("views", "comments", "shares"), strict=False):
         clips.loc[row, count] = 0
     write_table(path, clips)
-    payload, _ = built(str(copied))
+    payload, _ = built(str(few_clips))
     new = np.array(payload["clips"]["new"])
     assert new[unliked].tolist() == [False, False, False, True]
     options = RecommendOptions(new_only=True)
-    assert new.tolist() == eligible(read_candidates(Run(str(copied), RUN), options).clips, options).tolist()
+    assert new.tolist() == eligible(read_candidates(Run(str(few_clips), RUN), options).clips, options).tolist()

@@ -239,8 +239,8 @@ def test_a_challenge_says_what_is_usual_in_it(workspace: str) -> None:
     }
 
 
-def test_without_the_sound_nothing_is_said_of_it(tmp_path: Path) -> None:
-    payload, media = built(make(tmp_path / "ws", modalities=("pose", "scene")))
+def test_without_the_sound_nothing_is_said_of_it(few_clips: Path) -> None:
+    payload, media = built(str(few_clips))
     assert payload["data"]["sound"] is None
     assert all(one is None for one in payload["clips"]["without_sound"])
     assert all(entry["music"] is None for entry in entries((payload, media)).values())

@@ -167,7 +167,7 @@ def test_the_interval_of_a_correlation_holds_as_often_as_it_says() -> None:
 
 def test_a_manifests_html_stays_text_in_the_data(tmp_path: Path) -> None:
     clips = [Clip(f"c{place}", challenge=HTML, creator=HTML + str(place), likes=place) for place in range(4)]
-    payload, _ = built(make(tmp_path / "ws", clips))
+    payload, _ = built(make(tmp_path / "ws", clips, modalities=("scene",)))
     assert payload["challenges"][0]["name"] == HTML
     assert payload["clips"]["creator"][2] == HTML + "2"
 
@@ -182,7 +182,7 @@ def test_any_choice_of_modalities_gives_a_page(tmp_path: Path, modalities: tuple
 
 
 def test_a_run_without_folds_gives_a_page(tmp_path: Path) -> None:
-    payload, _ = built(make(tmp_path / "ws", folds=0))
+    payload, _ = built(make(tmp_path / "ws", modalities=("pose", "scene"), folds=0))
     assert payload["quality"]["folds"] is None
     assert payload["quality"]["table"] == []
     assert set(payload["clips"]["unseen"]) == {None}
@@ -225,7 +225,7 @@ def test_a_page_of_an_object_stores_workspace_is_that_of_a_local_one(
     assert media == local_media
 
 
-def test_ablations_are_in_the_page_where_they_were_made(copied: Path, page_data: tuple[dict, list]) -> None:
+def test_ablations_are_in_the_page_where_they_were_made(few_clips: Path, page_data: tuple[dict, list]) -> None:
     assert page_data[0]["quality"]["ablations"] is None
     row: dict[str, Any] = {
         "variant": "default", "what": "the model", "predictor": "fused", "seeds": 1, "clips": 24, "value": 0.5,
@@ -234,8 +234,8 @@ def test_ablations_are_in_the_page_where_they_were_made(copied: Path, page_data:
     }  # fmt: skip
     other = {**row, "variant": "no_ridge", "what": "no line", "difference": -0.1, "difference_low": -0.2}
     table = pd.DataFrame([{**one, "metric": metric} for one in (row, other) for metric in ("spearman", "ndcg_10")])
-    write_table(copied / RUN / "ablations.parquet", table)
-    first, second = built(str(copied))[0]["quality"]["ablations"]
+    write_table(few_clips / RUN / "ablations.parquet", table)
+    first, second = built(str(few_clips))[0]["quality"]["ablations"]
     assert first["difference"] is None
     assert first["spearman"] == [0.5, 0.1, 0.7]
     assert second["difference"] == [-0.1, -0.2, None]
