@@ -2,7 +2,6 @@
 
 import shlex
 from dataclasses import dataclass
-from importlib.metadata import requires
 
 from models.errors import OptionError, ProfileError, VdvError, WeightsError
 
@@ -112,7 +111,9 @@ class ClipError(VdvError):
 
 def how_to_install(extra: str) -> str:
     """What to type for one of vdv's extras: its packages, which pip finds for a checkout and an installed vdv alike."""
-    from packaging.requirements import Requirement  # here: it takes long to import
+    from importlib.metadata import requires  # here, as the other: a decode worker would take 15 ms to import it
+
+    from packaging.requirements import Requirement
 
     wanted = [Requirement(text) for text in requires("vdv") or ()]
     named = [
