@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import median_filter
 
 MOTION_STEP_S = 0.1  # motion is the distance covered in this time, whatever the clip's frame rate
 LIMIT = 20.0  # trunk lengths from the origin; dancers stay within, wrong key points do not
@@ -189,6 +188,8 @@ def normalise(
         seconds: [T] timestamps, not falling.
         min_score: a joint below it is not seen.
     """
+    from scipy.ndimage import median_filter  # here, for all commands import this module and few need it
+
     position = keypoints[..., :-1].astype(np.float64)
     score = keypoints[..., -1].astype(np.float64)
     seen = valid[:, None] & (score >= min_score) & np.isfinite(keypoints).all(-1)

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 # How far annotators disagree about a keypoint, in units of the square root of a person's area.
 # Source: COCO keypoint evaluation (cocodataset.org/#keypoints-eval; `kpt_oks_sigmas` of pycocotools).
@@ -135,6 +134,8 @@ def _assign(
     tracks: list[_OpenTrack], people: People, rows: np.ndarray, time: float, options: LinkOptions
 ) -> list[_OpenTrack | None]:
     """The track that each of the rows continues, or None: the pairing with the largest sum of similarities."""
+    from scipy.optimize import linear_sum_assignment  # here, for all commands import this module and few link
+
     owner: list[_OpenTrack | None] = [None] * len(rows)
     if not tracks or not len(rows):
         return owner
@@ -288,6 +289,8 @@ def match_faces(
         max_distance: the farthest that a face may be from its head. Ears lie within half a face of its middle.
         keypoint_score: keypoints below it are ignored.
     """
+    from scipy.optimize import linear_sum_assignment
+
     owner = np.full(len(boxes), -1, np.int32)
     if not tracks or not len(boxes):
         return owner

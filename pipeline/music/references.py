@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.special import expit
 
 from models.virality.skeleton import COCO17
 from pipeline.music.kinematics import RATE_HZ
@@ -190,6 +189,8 @@ def _offsets(clip: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, float
 
     Probabilities [R + B - 1] of the offsets -(R - 1)..B - 1 beats; zeros where the two share too few.
     """
+    from scipy.special import expit  # here, for all commands import this module and few need it
+
     known_clip, known = np.isfinite(clip).all(1), np.isfinite(reference).all(1)
     x, y = np.where(known_clip[:, None], clip, 0.0), np.where(known[:, None], reference, 0.0)
     offset = np.subtract.outer(np.arange(len(x)), np.arange(len(y))).ravel() + len(y) - 1

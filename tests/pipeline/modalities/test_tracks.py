@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.optimize
 
-from pipeline.modalities import tracks as module
 from pipeline.modalities.tracks import LinkOptions, Track, choose_lead, link, mark_lead, match_faces
 
 FPS = 10.0
@@ -193,13 +193,13 @@ def test_the_order_of_people_within_a_frame_changes_nothing() -> None:
 
 def test_five_hundred_people_a_frame_stay_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     shapes = []
-    solve = module.linear_sum_assignment
+    solve = scipy.optimize.linear_sum_assignment
 
     def watched(cost: np.ndarray, **options: Any) -> Any:
         shapes.append(cost.shape)
         return solve(cost, **options)
 
-    monkeypatch.setattr(module, "linear_sum_assignment", watched)
+    monkeypatch.setattr(scipy.optimize, "linear_sum_assignment", watched)
     random = np.random.default_rng(1)
     clip = []
     for _ in range(12):
