@@ -111,7 +111,7 @@ class ClipError(VdvError):
 
 def how_to_install(extra: str) -> str:
     """What to type for one of vdv's extras: its packages, which pip finds for a checkout and an installed vdv alike."""
-    from importlib.metadata import requires  # here, as the other: a decode worker would take 15 ms to import it
+    from importlib.metadata import requires  # here, as the other: a decode worker needs neither
 
     from packaging.requirements import Requirement
 
