@@ -33,6 +33,7 @@ from benchmarks.world import ExtractedWorld, newest_dataset
 from models.weights.profiles import Profile
 from pipeline.core import storage
 from pipeline.core.child_processes import called_in_processes
+from pipeline.core.environment import decoder_versions
 from pipeline.core.fingerprint import fingerprint
 from pipeline.core.options import DecodeLimits, SamplingOptions
 from pipeline.dataset.assemble import assemble
@@ -40,7 +41,7 @@ from pipeline.dataset.folder import STATISTICS, BatchFiles, DatasetFolder
 from pipeline.dataset.labels import LabelOptions
 from pipeline.decode.clips import Ending
 from pipeline.decode.sampling import sample
-from pipeline.extraction.extract import decoder_versions, extract_shards
+from pipeline.extraction.extract import extract_shards
 from pipeline.features.endings import read_endings
 from pipeline.features.plan import (
     FeatureSpec,

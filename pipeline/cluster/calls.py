@@ -5,8 +5,6 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
-import torch
-
 from pipeline.cluster.connection import Cluster, check_versions, connected, versions
 from pipeline.cluster.machines import places_on
 from pipeline.cluster.staging import unseen
@@ -24,7 +22,7 @@ _MACHINES_S = 5.0  # between looks whether there is a machine by now
 
 def call_on_cluster(
     cluster: Cluster,
-    function: Callable[[Argument, torch.device], Result],
+    function: Callable[[Argument, str], Result],
     arguments: Sequence[Argument],
     workspace: str,
     seen: str,
@@ -34,7 +32,7 @@ def call_on_cluster(
     Each call has a core of a machine to itself and, where any machine has a GPU that `cluster.device` allows, a GPU.
 
     Args:
-        function: a module's; takes an argument and the device to use. The same call twice must do no harm.
+        function: a module's; takes an argument and the device to use, cuda or cpu. The same call twice must do no harm.
         seen: a file of `workspace` by which a machine knows that it sees it. Both absolute.
 
     Raises:
@@ -82,7 +80,7 @@ def _value(ray: Any, reference: Any) -> Any:
 
 
 def _call(
-    function: Callable[[Any, torch.device], Any], argument: Any, on_gpu: bool, wanted: str, workspace: str, seen: str
+    function: Callable[[Any, str], Any], argument: Any, on_gpu: bool, wanted: str, workspace: str, seen: str
 ) -> Any:
     """The call, in a process of a machine of the cluster."""
     from ray.util import get_node_ip_address
@@ -92,4 +90,4 @@ def _call(
     check_versions(machine, wanted)
     if not storage.exists(seen):
         raise unseen(workspace, machine)
-    return function(argument, torch.device("cuda" if on_gpu else "cpu"))
+    return function(argument, "cuda" if on_gpu else "cpu")

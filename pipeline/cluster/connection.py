@@ -12,8 +12,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from pipeline.core.environment import decoder_versions
 from pipeline.core.errors import OptionError, how_to_install
-from pipeline.extraction.extract import decoder_versions
 
 _PRODUCT = Path(__file__).resolve().parents[2]
 _CONNECT_S = 10.0  # for the cluster's head to answer

@@ -13,9 +13,9 @@ import uuid
 from dataclasses import dataclass
 
 from pipeline.core import storage
+from pipeline.core.environment import decoder_versions
 from pipeline.core.errors import WorkspaceError
 from pipeline.core.options import SamplingOptions
-from pipeline.extraction.extract import decoder_versions
 from pipeline.features.endings import add_endings, read_endings
 from pipeline.features.plan import ATTEMPTS, ShardPlan, endings_folder, features_folder, shard_path
 

@@ -3,6 +3,7 @@
 import platform
 import subprocess
 import sys
+from functools import cache
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -32,6 +33,12 @@ def code_version(checkout: Path = _CHECKOUT) -> dict:
         return code
     changed = _git(checkout, "status", "--porcelain", "--untracked-files=no")
     return code | {"commit": commit, "dirty": None if changed is None else bool(changed)}
+
+
+@cache  # files of metadata are read for it, milliseconds each
+def decoder_versions() -> str:
+    """Names and versions of the packages that decode."""
+    return ", ".join(f"{name} {version(name)}" for name in ("av", "decord"))
 
 
 def environment(device: "torch.device") -> dict:

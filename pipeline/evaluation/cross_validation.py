@@ -173,8 +173,8 @@ def _run_on_cluster(tasks: Sequence[_FoldTask], cluster: Cluster) -> Iterator[pd
     return call_on_cluster(cluster, _run_there, tasks, folder.workspace, folder.file(STATISTICS))
 
 
-def _run_there(task: _FoldTask, device: torch.device) -> pd.DataFrame:
-    return _run(replace(task, device=device))
+def _run_there(task: _FoldTask, device: str) -> pd.DataFrame:
+    return _run(replace(task, device=torch.device(device)))
 
 
 def permute_engagement(clips: pd.DataFrame, seed: int, context: bool = False) -> pd.DataFrame:

@@ -15,8 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from functools import cache, partial
-from importlib.metadata import version
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -26,6 +25,7 @@ import torch
 from models.extractors.extractor import Extractor, SoundExtractor
 from pipeline.core.background import WorkThread
 from pipeline.core.child_processes import spawned_pool
+from pipeline.core.environment import decoder_versions
 from pipeline.core.memory import keep_blocks, trim
 from pipeline.core.options import DecodeLimits, SamplingOptions
 from pipeline.decode.clips import Ending
@@ -393,8 +393,3 @@ def _provenance(spec: FeatureSpec, profile: str) -> dict[str, str]:
     extractor = spec.identity["extractor"]
     weights = {name: value for name, value in extractor.items() if name.endswith("weights")}
     return provenance(profile=profile, weights=weights, decoder=decoder_versions(), options=spec.identity)
-
-
-@cache  # files of metadata are read for it, milliseconds each
-def decoder_versions() -> str:
-    return ", ".join(f"{name} {version(name)}" for name in ("av", "decord"))

@@ -8,16 +8,17 @@ from typing import Any
 import pytest
 
 from pipeline.cluster.calls import call_on_cluster
-from pipeline.cluster.connection import Cluster
+from pipeline.cluster.connection import Cluster, connected
 from pipeline.core.errors import DataError, OptionError, WorkspaceError
 from pipeline.decode.worker_process import WorkerError
-from tests.pipeline.cluster.traps import die, name_of, refuse
+from tests.pipeline.cluster.called import die, has_torch, name_of, refuse
 from tests.support.ray_cluster import two_nodes
 
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    with two_nodes() as nodes:
+    """A cluster's, to which this process stays connected: with each connection its processes begin anew."""
+    with two_nodes() as nodes, connected(nodes.address):
         yield nodes.address
 
 
@@ -35,6 +36,10 @@ def call(address: str, tmp_path: Path) -> Callable[..., list]:
 
 def test_each_argument_has_its_value(call: Callable[..., list]) -> None:
     assert sorted(call(name_of, 1, 2, 3)) == ["1 on cpu", "2 on cpu", "3 on cpu"]
+
+
+def test_what_a_process_imports_beside_the_function_is_little(call: Callable[..., list]) -> None:
+    assert call(has_torch, 1) == [False]
 
 
 def test_an_error_is_the_functions_own(call: Callable[..., list]) -> None:

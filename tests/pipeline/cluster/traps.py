@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from models.extractors.extractor import Extractor, Prepared
-from pipeline.core.errors import DataError, ProfileError
+from pipeline.core.errors import ProfileError
 from tests.support.square_finder import SquareFinder
 
 
@@ -81,20 +81,3 @@ def signal_the_node(number: int, head: str, folder: str, is_big: bool) -> bool:
     while not Path(folder, "signalled" if on_head else "go on").exists():
         time.sleep(0.01)
     return not on_head
-
-
-def name_of(number: int, device: torch.device) -> str:
-    return f"{number} on {device}"
-
-
-def refuse(number: int, device: torch.device) -> None:
-    raise DataError(f"nothing to learn from in fold {number}")
-
-
-def die(folder: str, lives: int, number: int, device: torch.device) -> int:
-    """Kills its process as often as there are lives; then the number."""
-    past = len(os.listdir(folder))
-    if past < lives:
-        Path(folder, str(past)).touch()
-        kill_me()
-    return number
