@@ -11,6 +11,9 @@ _NODE: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
 _HEALTH = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 1000, "health_check_timeout_ms": 2000,
            "health_check_failure_threshold": 3}  # fmt: skip
 
+# No page, no nodes that come by themselves, no output sent to drivers, which ask for none.
+_LEFT_OUT = {"include_dashboard": False, "no_monitor": True, "include_log_monitor": False}
+
 
 class TwoNodes:
     """The cluster; a node that a test has killed is replaced by `mend`."""
@@ -43,7 +46,7 @@ def two_nodes() -> Iterator[TwoNodes]:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         from ray.cluster_utils import Cluster  # takes a part of a second
 
-        head = {**_NODE, "include_dashboard": False, "_system_config": _HEALTH}
+        head = {**_NODE, **_LEFT_OUT, "_system_config": _HEALTH}
         cluster = Cluster(initialize_head=True, head_node_args=head)
         try:
             yield TwoNodes(cluster)
