@@ -18,7 +18,7 @@ from models.extractors.pose import MAX_CANDIDATES, Letterbox, PoseExtractor
 
 RTMO = "rtmo-t_8xb32-600e_body7-416x416"
 CPU = torch.device("cpu")
-SIDE = 320  # px; more anchors than candidates, which is what work is bounded for
+SIDE = 320  # px; the network still has more anchors than MAX_CANDIDATES
 SCORE, NMS = 0.1, 0.65
 
 

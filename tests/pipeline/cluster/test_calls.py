@@ -38,7 +38,7 @@ def test_each_argument_has_its_value(call: Callable[..., list]) -> None:
     assert sorted(call(name_of, 1, 2, 3)) == ["1 on cpu", "2 on cpu", "3 on cpu"]
 
 
-def test_what_a_process_imports_beside_the_function_is_little(call: Callable[..., list]) -> None:
+def test_a_called_process_imports_no_torch_that_the_function_does_not(call: Callable[..., list]) -> None:
     assert call(has_torch, 1) == [False]
 
 

@@ -168,7 +168,7 @@ def test_the_fingerprint_of_ten_thousand_clips_takes_half_a_second() -> None:
     assert time.process_time() - start < 0.5
 
 
-def test_planning_needs_no_torch() -> None:
-    modules = "pipeline.ingest.manifest, pipeline.ingest.ingest_batch, pipeline.core.storage"
-    code = f"import sys, {modules}; sys.exit(bool({{'torch', 'decord', 'av', 's3fs'}} & set(sys.modules)))"
+def test_planning_needs_neither_torch_nor_scipy() -> None:
+    modules = "pipeline.ingest.manifest, pipeline.ingest.ingest_batch, pipeline.core.storage, tasks"
+    code = f"import sys, {modules}; sys.exit(bool({{'torch', 'scipy', 'decord', 'av', 's3fs'}} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
